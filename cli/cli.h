@@ -1,0 +1,11 @@
+/* limetree: one file a command, each with a function of main()'s shape (argv[0] is the command's name). */
+#ifndef LT_CLI_CLI_H
+#define LT_CLI_CLI_H
+
+int lt_cmd_verify(int argc, char **argv);
+int lt_cmd_pki(int argc, char **argv);
+int lt_cmd_domain(int argc, char **argv);
+int lt_cmd_host(int argc, char **argv);
+int lt_cmd_guest(int argc, char **argv);
+
+#endif

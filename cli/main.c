@@ -1,0 +1,45 @@
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"verify", "check evidence bundles offline", lt_cmd_verify},
+    {"guest", "guests of a tenant: list, show, add, assign, learn", lt_cmd_guest},
+    {"host", "hosts of a provider: list, show, add, learn", lt_cmd_host},
+    {"domain", "digest of a libvirt domain's definition", lt_cmd_domain},
+    {"pki", "make the federation's certificates", lt_cmd_pki},
+};
+#define COMMANDS (sizeof commands / sizeof *commands)
+
+static void help(FILE *out)
+{
+    fprintf(out, "usage: limetree COMMAND [ARGUMENT]...\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\n'limetree COMMAND --help' tells more.\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help(stderr);
+        return 2;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+        help(stdout);
+        return 0;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("limetree %s\n", LT_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (!strcmp(commands[i].name, argv[1]))
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "limetree: no command '%s'; 'limetree --help' lists them\n", argv[1]);
+    return 2;
+}

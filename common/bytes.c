@@ -1,0 +1,384 @@
+#include "common/bytes.h"
+
+#include <openssl/crypto.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool lt_slice_eq(struct lt_slice a, struct lt_slice b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+struct lt_reader lt_reader(const void *p, size_t n, const char *what)
+{
+    return (struct lt_reader){.p = p, .n = n, .what = what};
+}
+
+size_t lt_reader_left(const struct lt_reader *r)
+{
+    return r->n - r->at;
+}
+
+static int need(const struct lt_reader *r, size_t n, struct lt_err *e)
+{
+    if (n > r->n - r->at)
+        return lt_fail(e, LT_E_MALFORMED, "%s at byte %zu: %zu bytes wanted, %zu left", r->what, r->at, n,
+                       r->n - r->at);
+    return 0;
+}
+
+static int integer(struct lt_reader *r, size_t n, bool le, uint64_t *out, struct lt_err *e)
+{
+    *out = 0;
+    int rc = need(r, n, e);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < n; i++)
+        *out = *out << 8 | r->p[r->at + (le ? n - 1 - i : i)];
+    r->at += n;
+    return 0;
+}
+
+#define READ_INTEGER(name, type, le)                                                                         \
+    int name(struct lt_reader *r, type *out, struct lt_err *e)                                               \
+    {                                                                                                        \
+        uint64_t v;                                                                                          \
+        int rc = integer(r, sizeof *out, le, &v, e);                                                         \
+        *out = (type)v;                                                                                      \
+        return rc;                                                                                           \
+    }
+READ_INTEGER(lt_read_u8, uint8_t, false)
+READ_INTEGER(lt_read_u16, uint16_t, false)
+READ_INTEGER(lt_read_u32, uint32_t, false)
+READ_INTEGER(lt_read_u64, uint64_t, false)
+READ_INTEGER(lt_read_u16le, uint16_t, true)
+READ_INTEGER(lt_read_u32le, uint32_t, true)
+
+int lt_read_slice(struct lt_reader *r, size_t n, struct lt_slice *out, struct lt_err *e)
+{
+    *out = (struct lt_slice){0};
+    int rc = need(r, n, e);
+    if (rc)
+        return rc;
+    *out = (struct lt_slice){r->p + r->at, n};
+    r->at += n;
+    return 0;
+}
+
+int lt_read_copy(struct lt_reader *r, void *out, size_t n, struct lt_err *e)
+{
+    struct lt_slice s;
+    int rc = lt_read_slice(r, n, &s, e);
+    if (rc)
+        memset(out, 0, n);
+    else if (n)
+        memcpy(out, s.p, n);
+    return rc;
+}
+
+int lt_read_slice16(struct lt_reader *r, size_t max, struct lt_slice *out, struct lt_err *e)
+{
+    size_t start = r->at;
+    uint16_t n;
+
+    *out = (struct lt_slice){0};
+    int rc = lt_read_u16(r, &n, e);
+    if (rc)
+        return rc;
+    if (n > max)
+        rc = lt_fail(e, LT_E_MALFORMED, "%s at byte %zu: length %u > %zu", r->what, start, n, max);
+    else
+        rc = lt_read_slice(r, n, out, e);
+    if (rc)
+        r->at = start;
+    return rc;
+}
+
+int lt_read_expect(struct lt_reader *r, const void *bytes, size_t n, struct lt_err *e)
+{
+    size_t start = r->at;
+    struct lt_slice s;
+    int rc = lt_read_slice(r, n, &s, e);
+    if (rc)
+        return rc;
+    if (n && memcmp(s.p, bytes, n)) {
+        r->at = start;
+        return lt_fail(e, LT_E_MALFORMED, "%s at byte %zu: not the expected %zu bytes", r->what, start, n);
+    }
+    return 0;
+}
+
+int lt_reader_end(const struct lt_reader *r, struct lt_err *e)
+{
+    if (r->at != r->n)
+        return lt_fail(e, LT_E_MALFORMED, "%s at byte %zu: %zu trailing bytes", r->what, r->at, r->n - r->at);
+    return 0;
+}
+
+/* ---- writer ---- */
+
+void lt_buf_free(struct lt_buf *b)
+{
+    if (b->p)
+        OPENSSL_cleanse(b->p, b->cap);
+    free(b->p);
+    *b = LT_BUF(b->max);
+}
+
+static uint8_t *grow(struct lt_buf *b, size_t n)
+{
+    if (b->failed || n > b->max || b->n > b->max - n) {
+        b->failed = true;
+        return NULL;
+    }
+    /* One byte more than asked for, so that text can always be ended. */
+    if (b->n + n + 1 > b->cap) {
+        size_t cap = b->cap ? b->cap * 2 : 64;
+        while (cap < b->n + n + 1)
+            cap *= 2;
+        uint8_t *p = malloc(cap);
+        if (!p) {
+            b->failed = true;
+            return NULL;
+        }
+        if (b->p) {
+            memcpy(p, b->p, b->n);
+            OPENSSL_cleanse(b->p, b->cap);
+            free(b->p);
+        }
+        b->p = p;
+        b->cap = cap;
+    }
+    uint8_t *at = b->p + b->n;
+    b->n += n;
+    return at;
+}
+
+void lt_buf_put(struct lt_buf *b, const void *p, size_t n)
+{
+    uint8_t *at = grow(b, n);
+    if (at && n)
+        memcpy(at, p, n);
+}
+
+void lt_put_u16(uint8_t *p, uint16_t v)
+{
+    p[0] = (uint8_t)(v >> 8);
+    p[1] = (uint8_t)v;
+}
+
+void lt_put_u32(uint8_t *p, uint32_t v)
+{
+    lt_put_u16(p, (uint16_t)(v >> 16));
+    lt_put_u16(p + 2, (uint16_t)v);
+}
+
+void lt_put_u64(uint8_t *p, uint64_t v)
+{
+    lt_put_u32(p, (uint32_t)(v >> 32));
+    lt_put_u32(p + 4, (uint32_t)v);
+}
+
+void lt_buf_u8(struct lt_buf *b, uint8_t v)
+{
+    lt_buf_put(b, &v, 1);
+}
+
+#define PUT_INTEGER(bits)                                                                                    \
+    void lt_buf_u##bits(struct lt_buf *b, uint##bits##_t v)                                                  \
+    {                                                                                                        \
+        uint8_t *at = grow(b, bits / 8);                                                                     \
+        if (at)                                                                                              \
+            lt_put_u##bits(at, v);                                                                           \
+    }
+PUT_INTEGER(16)
+PUT_INTEGER(32)
+PUT_INTEGER(64)
+
+void lt_buf_put16(struct lt_buf *b, const void *p, size_t n)
+{
+    if (n > UINT16_MAX) {
+        b->failed = true;
+        return;
+    }
+    lt_buf_u16(b, (uint16_t)n);
+    lt_buf_put(b, p, n);
+}
+
+void lt_buf_str(struct lt_buf *b, const char *s)
+{
+    lt_buf_put(b, s, strlen(s));
+}
+
+void lt_buf_printf(struct lt_buf *b, const char *fmt, ...)
+{
+    va_list ap, again;
+
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    uint8_t *at = n < 0 ? NULL : grow(b, (size_t)n);
+    if (at)
+        vsnprintf((char *)at, (size_t)n + 1, fmt, again);
+    else
+        b->failed = true;
+    va_end(again);
+}
+
+int lt_buf_ok(const struct lt_buf *b, struct lt_err *e)
+{
+    if (b->failed)
+        return lt_fail(e, LT_E_TOO_LARGE, "output: more than %zu bytes, or no memory", b->max);
+    return 0;
+}
+
+char *lt_buf_take_str(struct lt_buf *b)
+{
+    if (!grow(b, 0)) {
+        lt_buf_free(b);
+        return NULL;
+    }
+    b->p[b->n] = 0;
+    char *s = (char *)b->p;
+    *b = LT_BUF(b->max);
+    return s;
+}
+
+/* ---- hex, base64 ---- */
+
+void lt_hex(const void *p, size_t n, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *b = p;
+
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = digits[b[i] >> 4];
+        out[2 * i + 1] = digits[b[i] & 15];
+    }
+    out[2 * n] = 0;
+}
+
+static int nibble(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+int lt_unhex(const char *s, void *out, size_t n, struct lt_err *e)
+{
+    uint8_t *b = out;
+
+    memset(out, 0, n);
+    if (!s || strnlen(s, 2 * n + 1) != 2 * n)
+        return lt_fail(e, LT_E_MALFORMED, "hex: not %zu digits", 2 * n);
+    for (size_t i = 0; i < n; i++) {
+        int hi = nibble(s[2 * i]), lo = nibble(s[2 * i + 1]);
+        if (hi < 0 || lo < 0) {
+            memset(out, 0, n);
+            return lt_fail(e, LT_E_MALFORMED, "hex: no digit at character %zu", 2 * i + (hi >= 0));
+        }
+        b[i] = (uint8_t)(hi << 4 | lo);
+    }
+    return 0;
+}
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+size_t lt_base64_size(size_t n)
+{
+    return (n + 2) / 3 * 4 + 1;
+}
+
+void lt_base64(const void *p, size_t n, char *out)
+{
+    const uint8_t *b = p;
+
+    for (; n >= 3; n -= 3, b += 3) {
+        uint32_t v = (uint32_t)b[0] << 16 | (uint32_t)b[1] << 8 | b[2];
+        for (int i = 0; i < 4; i++)
+            *out++ = alphabet[v >> (18 - 6 * i) & 63];
+    }
+    if (n) {
+        uint32_t v = (uint32_t)b[0] << 16 | (n == 2 ? (uint32_t)b[1] << 8 : 0);
+        *out++ = alphabet[v >> 18 & 63];
+        *out++ = alphabet[v >> 12 & 63];
+        *out++ = n == 2 ? alphabet[v >> 6 & 63] : '=';
+        *out++ = '=';
+    }
+    *out = 0;
+}
+
+char *lt_base64_dup(const void *p, size_t n)
+{
+    char *s = malloc(lt_base64_size(n));
+    if (s)
+        lt_base64(p, n, s);
+    return s;
+}
+
+static int sextet(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+int lt_unbase64(const char *s, size_t len, size_t max, uint8_t **out, size_t *n, struct lt_err *e)
+{
+    *out = NULL;
+    *n = 0;
+    if (len % 4)
+        return lt_fail(e, LT_E_MALFORMED, "base64: %zu characters, not a multiple of 4", len);
+    size_t pad = len && s[len - 1] == '=' ? 1 + (s[len - 2] == '=') : 0;
+    size_t size = len / 4 * 3 - pad;
+    if (size > max)
+        return lt_fail(e, LT_E_TOO_LARGE, "base64: %zu bytes > %zu", size, max);
+    LT_AUTOFREE uint8_t *b = malloc(size + 3);
+    if (!b)
+        return lt_fail(e, LT_E_NO_MEMORY, "base64: no memory for %zu bytes", size);
+    uint8_t *to = b;
+    for (size_t i = 0; i < len; i += 4) {
+        uint32_t v = 0;
+        for (size_t k = 0; k < 4; k++) {
+            int x = i + k >= len - pad ? 0 : sextet(s[i + k]);
+            if (x < 0)
+                return lt_fail(e, LT_E_MALFORMED, "base64: bad character at %zu", i + k);
+            v = v << 6 | (uint32_t)x;
+        }
+        if (i + 4 == len && pad && (v & (pad == 2 ? 0xffff : 0xff)))
+            return lt_fail(e, LT_E_MALFORMED, "base64: set bits in the padding");
+        *to++ = (uint8_t)(v >> 16);
+        *to++ = (uint8_t)(v >> 8);
+        *to++ = (uint8_t)v;
+    }
+    *n = size;
+    *out = lt_take(&b);
+    return 0;
+}
+
+void lt_wipe(void *p, size_t n)
+{
+    OPENSSL_cleanse(p, n);
+}
+
+bool lt_equal_ct(const void *a, const void *b, size_t n)
+{
+    return CRYPTO_memcmp(a, b, n) == 0;
+}
+
+void lt_cleanup_free(void *pp)
+{
+    free(*(void **)pp);
+}

@@ -1,0 +1,78 @@
+#include "common/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *slug;
+    enum lt_err_class class;
+    int http, exit;
+} table[LT_EI_COUNT] = {
+#define X(name, slug, class, http, exit) {slug, class, http, exit},
+    LT_ERR_TABLE(X)
+#undef X
+};
+
+static int at(int code)
+{
+    return code < 0 && -1 - code < LT_EI_COUNT ? -1 - code : LT_EI_INTERNAL;
+}
+
+int lt_fail(struct lt_err *e, int code, const char *fmt, ...)
+{
+    if (e) {
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(e->msg, sizeof e->msg, fmt, ap);
+        va_end(ap);
+        e->code = code;
+    }
+    return code;
+}
+
+int lt_fail_in(struct lt_err *e, const char *fmt, ...)
+{
+    char where[160], old[sizeof e->msg];
+    va_list ap;
+
+    if (!e || !e->code)
+        return LT_E_INTERNAL;
+    va_start(ap, fmt);
+    vsnprintf(where, sizeof where, fmt, ap);
+    va_end(ap);
+    memcpy(old, e->msg, sizeof old);
+    /* A message too long for its place is cut at the end; the place itself is kept. */
+    size_t n = strlen(where);
+    memcpy(e->msg, where, n);
+    snprintf(e->msg + n, sizeof e->msg - n, ": %.*s", (int)(sizeof e->msg - n - 3), old);
+    return e->code;
+}
+
+const char *lt_err_slug(int code)
+{
+    return code ? table[at(code)].slug : "ok";
+}
+
+enum lt_err_class lt_err_class(int code)
+{
+    return table[at(code)].class;
+}
+
+int lt_err_http(int code)
+{
+    return code ? table[at(code)].http : 200;
+}
+
+int lt_err_exit(int code)
+{
+    return code ? table[at(code)].exit : 0;
+}
+
+int lt_err_from_slug(const char *slug)
+{
+    for (int i = 0; slug && i < LT_EI_COUNT; i++)
+        if (!strcmp(table[i].slug, slug))
+            return -1 - i;
+    return LT_E_INTERNAL;
+}

@@ -1,0 +1,72 @@
+/* Errors: one table, one struct, filled where the fault is found and passed up unchanged.
+ *
+ * Functions return 0 or the negative code. A message names the object, the place and the value:
+ * "inventory record at byte 14: version 2, only 1 is known". */
+#ifndef LT_COMMON_ERR_H
+#define LT_COMMON_ERR_H
+
+/* X(NAME, slug, class, HTTP status, exit code of a command line program)
+ * class: peer = the other side's bytes are wrong; retry = may go away by itself; local = ours to mend;
+ * bug = cannot happen. */
+#define LT_ERR_TABLE(X)                                                                                      \
+    X(USAGE, "usage", LT_CLASS_LOCAL, 400, 2)                                                                \
+    X(CONFIG, "config", LT_CLASS_LOCAL, 500, 2)                                                              \
+    X(IO, "io", LT_CLASS_LOCAL, 500, 2)                                                                      \
+    X(MALFORMED, "malformed", LT_CLASS_PEER, 400, 1)                                                         \
+    X(UNSUPPORTED, "unsupported", LT_CLASS_PEER, 400, 1)                                                     \
+    X(UNSUPPORTED_NAME_ALGORITHM, "unsupported-name-algorithm", LT_CLASS_PEER, 400, 1)                       \
+    X(BAD_SIGNATURE, "bad-signature", LT_CLASS_PEER, 400, 1)                                                 \
+    X(REFUSED, "refused", LT_CLASS_PEER, 422, 1)                                                             \
+    X(TOO_LARGE, "too-large", LT_CLASS_PEER, 413, 1)                                                         \
+    X(UNAUTHENTICATED, "unauthenticated", LT_CLASS_PEER, 401, 1)                                             \
+    X(FORBIDDEN, "forbidden", LT_CLASS_PEER, 403, 1)                                                         \
+    X(NOT_FOUND, "not-found", LT_CLASS_PEER, 404, 1)                                                         \
+    X(METHOD, "method-not-allowed", LT_CLASS_PEER, 405, 1)                                                   \
+    X(CONFLICT, "conflict", LT_CLASS_PEER, 409, 1)                                                           \
+    X(TOO_MANY, "too-many-requests", LT_CLASS_RETRY, 429, 4)                                                 \
+    X(BUSY, "busy", LT_CLASS_RETRY, 503, 4)                                                                  \
+    X(HOST_UNREACHABLE, "host-unreachable", LT_CLASS_RETRY, 503, 4)                                          \
+    X(UNREACHABLE, "unreachable", LT_CLASS_RETRY, 503, 4)                                                    \
+    X(TIMEOUT, "timeout", LT_CLASS_RETRY, 504, 4)                                                            \
+    X(TPM, "tpm", LT_CLASS_RETRY, 500, 4)                                                                    \
+    X(NO_MEMORY, "no-memory", LT_CLASS_RETRY, 500, 5)                                                        \
+    X(INTERNAL, "internal", LT_CLASS_BUG, 500, 5)
+
+enum lt_err_class { LT_CLASS_PEER, LT_CLASS_RETRY, LT_CLASS_LOCAL, LT_CLASS_BUG };
+
+enum lt_err_index {
+#define X(name, slug, class, http, exit) LT_EI_##name,
+    LT_ERR_TABLE(X)
+#undef X
+        LT_EI_COUNT
+};
+
+/* Codes are negative: LT_E_USAGE == -1, and so on down the table. */
+enum lt_err_code {
+#define X(name, slug, class, http, exit) LT_E_##name = -1 - LT_EI_##name,
+    LT_ERR_TABLE(X)
+#undef X
+};
+
+struct lt_err {
+    int code; /* 0 or LT_E_… */
+    char msg[320];
+};
+
+#define LT_MUST_CHECK __attribute__((warn_unused_result))
+
+/* Fill *e (may be NULL) and return code, so that a fault is one line: return lt_fail(e, LT_E_IO, "…"). */
+int lt_fail(struct lt_err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Put "where: " before the message that is already in *e; returns e's code (LT_E_INTERNAL if none). */
+int lt_fail_in(struct lt_err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+const char *lt_err_slug(int code);
+enum lt_err_class lt_err_class(int code);
+int lt_err_http(int code);
+int lt_err_exit(int code); /* 0 for 0 */
+
+/* The code with that slug, or LT_E_INTERNAL. */
+int lt_err_from_slug(const char *slug);
+
+#endif

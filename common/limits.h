@@ -1,0 +1,43 @@
+/* Every ceiling of the program on one screen. Nothing an outsider sends decides an allocation before
+ * it was compared with one of these. Bytes unless said otherwise. */
+#ifndef LT_COMMON_LIMITS_H
+#define LT_COMMON_LIMITS_H
+
+/* TPM structures (protocol.md section 3) */
+#define LT_MAX_ATTEST 1024          /* TPMS_ATTEST */
+#define LT_MAX_SIGNATURE 520        /* TPMT_SIGNATURE */
+#define LT_MAX_PUBLIC 1024          /* TPM2B_PUBLIC, size field included */
+#define LT_MAX_PCRS 24              /* PCRs of one bank */
+#define LT_MAX_DIGEST 64            /* the largest digest, SHA-512 */
+#define LT_MAX_CREDENTIAL 2048      /* MakeCredential blob */
+#define LT_MAX_QUOTE_STRING 8192    /* Keylime "r…:…:…" */
+#define LT_MAX_CERTIFICATE 8192     /* one EK certificate, DER */
+#define LT_MAX_CERTIFICATES 8       /* in one chain, count */
+
+/* Trees (protocol.md section 3), counts */
+#define LT_MAX_BATCH (1u << 20)
+#define LT_MAX_INVENTORY 65536u
+#define LT_MAX_PATH 20              /* nodes on the longest path: 2^20 leaves */
+
+/* Logs and documents */
+#define LT_MAX_BOOT_LOG (64u << 20)
+#define LT_MAX_BOOT_EVENTS 65536u   /* count */
+#define LT_MAX_IMA_LOG (64u << 20)
+#define LT_MAX_POLICY (100u << 20)
+#define LT_MAX_BUNDLE (256u << 20)
+#define LT_MAX_PUBKEY 16384         /* PEM text of a transport key */
+#define LT_MAX_JSON_DEPTH 32
+
+/* HTTP */
+#define LT_MAX_BODY_SMALL (64u << 10)   /* requests of a few fields */
+#define LT_MAX_BODY_PROOFS (1u << 20)   /* POST proofs */
+#define LT_MAX_PROOF_ITEMS 1024         /* guests in one POST proofs, count */
+#define LT_MAX_REPLY (160u << 20)       /* what a client of ours will read */
+#define LT_MAX_URL 2048
+#define LT_MAX_CONNECTIONS 8192         /* of one server, count */
+
+/* Waiting */
+#define LT_HOST_QUOTE_TIMEOUT_MS 10000  /* a host that hangs fails its own items after this */
+#define LT_WINDOW_MS 30000              /* t5 - t1 */
+
+#endif

@@ -1,0 +1,52 @@
+/* Who a peer is: roles and scopes are URI SANs of its certificate, under a CA that is pinned. One table of
+ * rules for both TLS stacks (GnuTLS under the server, OpenSSL under the client).
+ *
+ *   urn:limetree:role:provider|host|tenant|operator    urn:limetree:tenant:UUID    urn:limetree:host:HEX
+ */
+#ifndef LT_COMMON_TLS_H
+#define LT_COMMON_TLS_H
+
+#include "common/bytes.h"
+
+enum lt_role {
+    LT_ROLE_PROVIDER = 1,
+    LT_ROLE_HOST = 2,
+    LT_ROLE_TENANT = 4,
+    LT_ROLE_OPERATOR = 8,
+};
+
+struct lt_peer {
+    unsigned roles; /* of enum lt_role; 0: a certificate without a role */
+    bool has_tenant, has_host;
+    uint8_t tenant_id[16], host_id[16];
+    uint8_t fingerprint[32]; /* SHA-256 of the DER */
+};
+
+/* Reads roles and scopes out of a certificate that the TLS stack has already verified. An unknown urn:limetree
+ * name, two tenants or two hosts, more than one role, a role without the scope it needs (tenant, host):
+ * refused. For a server certificate as for a client's. */
+int lt_peer_from_der(const uint8_t *der, size_t n, struct lt_peer *out, struct lt_err *e) LT_MUST_CHECK;
+
+/* "provider", "host", … ; NULL: not a single known role. */
+const char *lt_role_name(unsigned role);
+unsigned lt_role_by_name(const char *s); /* 0: unknown */
+
+/* ---- making certificates (limetree pki; tests) ---- P-256, SHA-256, PEM files; keys 0600. */
+struct lt_pki_subject {
+    const char *common_name;
+    unsigned role;             /* 0: none */
+    const uint8_t *tenant_id;  /* 16 bytes or NULL */
+    const uint8_t *host_id;    /* 16 bytes or NULL */
+    const char *const *names;  /* DNS names and IP addresses, NULL-ended; may be NULL */
+    bool server, client;       /* extended key usage */
+    int days;
+};
+
+/* Self-signed CA. Refuses to overwrite. */
+int lt_pki_make_ca(const char *cert_path, const char *key_path, const char *common_name, int days,
+                   struct lt_err *e) LT_MUST_CHECK;
+/* A leaf under that CA; ca_cert NULL: self-signed (an agent's mtls_cert). Refuses to overwrite. */
+int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s, const char *cert_path,
+                 const char *key_path, struct lt_err *e) LT_MUST_CHECK;
+
+#endif
