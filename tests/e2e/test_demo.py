@@ -1,0 +1,79 @@
+"""The demo is a promise: it is run here as a newcomer would run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+def processes():
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                name = Path(f"/proc/{entry}/comm").read_text().strip()
+            except OSError:
+                continue
+            if name.startswith(("qemu-system", "swtpm", "libvirtd", "limetree", "tpm-relay")):
+                found.add((entry, name))
+    return found
+
+
+def labs():
+    base = os.environ.get("TMPDIR", "/tmp")
+    return {p for p in os.listdir(base) if p.startswith("lt")}
+
+
+def test_demo(tmp_path, build):
+    out = tmp_path / "out"
+    before = processes(), labs()
+    done = subprocess.run([TOP / "scripts/demo", "--guests", "3", "--out", out], capture_output=True, text=True,
+                          timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert [g["result"] for g in report["guests"]] == ["trusted"] * 3
+    assert {(g["link"], g["host_level"], g["tainted"]) for g in report["guests"]} == {("copyable", "boot-only", True)}
+    assert [q["n"] for q in report["host_quotes"]] == [3]
+    assert [r["slug"] for r in report["refusals"]] == ["batch-inclusion", "residency", "host-policy"]
+    assert [len(r["guests"]) for r in report["refusals"]] == [1, 1, 3]
+    bundles = sorted((out / "bundles").iterdir())
+    assert len(bundles) == 3
+    # One quote for all of them: the same bytes in every bundle.
+    assert len({json.loads(b.read_text())["host"]["attest"] for b in bundles}) == 1
+    verify = subprocess.run([build / "bin/limetree", "verify", *bundles], capture_output=True, text=True, check=False)
+    assert verify.returncode == 0, verify.stdout + verify.stderr
+    refused = subprocess.run([build / "bin/limetree", "verify", *(out / "refused").glob("a-*.json")],
+                             capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "batch-inclusion" in refused.stdout
+    assert (processes(), labs()) == before
+
+
+def test_demo_interrupted_leaves_nothing(tmp_path):
+    before = processes(), labs()
+    demo = subprocess.Popen([TOP / "scripts/demo", "--out", tmp_path / "out"], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    seen = []
+    for line in demo.stdout:
+        seen.append(line)
+        if "booting guest-1" in line:
+            break
+    else:
+        raise AssertionError("".join(seen))
+    os.killpg(demo.pid, signal.SIGINT)
+    demo.stdout.read()
+    assert demo.wait(60) == 130
+    assert (processes(), labs()) == before
+
+
+def test_usage(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").write_text("")
+    done = subprocess.run([sys.executable, TOP / "scripts/demo", "--out", tmp_path / "full"], capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 2
+    assert "not empty" in done.stderr

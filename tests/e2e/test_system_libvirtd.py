@@ -1,0 +1,49 @@
+"""A host whose libvirtd is the system's: root's agent sees QEMU and swtpm of other users."""
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.lab import HwTpm
+
+HERE = Path(__file__).resolve().parent
+CAP_SYS_ADMIN = 21
+
+
+def capable():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> CAP_SYS_ADMIN & 1)
+    return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not capable(), reason="needs root with CAP_SYS_ADMIN: mount namespaces")
+def test_inventory_of_a_system_libvirtd(lab, build, tmp_path_factory):
+    limetree = build / "bin/limetree"
+    root = Path(lab.path("sys"))
+    root.mkdir(0o711)
+    pki = root / "pki"
+    subprocess.run([limetree, "pki", "init", pki], check=True, capture_output=True)
+    hw = HwTpm(lab, "syshw").start()
+    programs = root / "bin"
+    programs.mkdir(0o755)
+    for name in ("limetree-agent", "limetree-localca"):
+        shutil.copy(build / "bin" / name, programs / name)
+    guest = str(uuid.uuid4())
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
+         "bash", HERE / "system-libvirtd.sh", root, programs / "limetree-agent", programs / "limetree-localca", guest, pki,
+         hw.tcti], capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    inventory = json.loads(done.stdout)
+    assert [r["uuid"] for r in inventory["records"]] == [guest]
+    record = inventory["records"][0]
+    assert record["flags"] & 1 and not record["flags"] & 64
+    # The EK found in the loaded state is the one localca saw at birth.
+    births = list((root / "records" / guest).glob("*.json"))
+    assert record["ek_digest"] in [json.loads(b.read_text())["ek_digest"] for b in births]

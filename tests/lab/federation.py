@@ -1,0 +1,238 @@
+"""A whole federation in a lab: certificates, a host with its TPM, provider, tenant, guests.
+
+    with Lab() as lab:
+        fed = Federation(lab, build, cache).up()
+        guests = fed.boot(3)
+        fed.adopt(guests)                      # assign, add, learn
+        fed.round(guests)                      # {uuid: GUEST of docs/api.md}
+
+Programs are started as docs/operations.md tells an operator to start them.
+"""
+
+import json
+import uuid as uuidlib
+from pathlib import Path
+
+from .guest import GuestImage
+from .hwtpm import HwTpm, default_log_file
+from .libvirtd import Libvirtd
+from .procs import Deadline, LabError
+
+ACCEPT = "copyable,boot-only,tainted"
+
+
+class Federation:
+    """provider_url, tenant_url; cli(...) runs `limetree ... --json` and returns what it printed."""
+
+    def __init__(self, lab, build, cache=None, quote_delay_ms=165, progress=lambda text: None,
+                 tenant_options=()):
+        self.lab, self.build, self.cache, self.progress = lab, Path(build), cache, progress
+        self.tenant_options = list(tenant_options)
+        self.tenant_id = str(uuidlib.uuid4())
+        bin_dir = self.build / "bin"
+        self.program = {n: lab.install(bin_dir / n) for n in (
+            "limetree", "limetree-agent", "limetree-provider", "limetree-tenant", "limetree-localca")}
+        self.relay = self.build / "tests/support/tpm-relay"
+        self.hw = HwTpm(lab, relay=self.relay, quote_delay_ms=quote_delay_ms)
+        self.pki = lab.path("pki")
+        self.records = lab.path("records", directory=True)
+        self.host_state = lab.path("host", directory=True)
+        self.host = self.policy = self.image = None
+        self.provider = self.tenant = self.agent = self.virt = None
+        self.provider_url = self.tenant_url = self.agent_address = None
+        self.guests = []
+
+    # -- the command line
+
+    def cli_options(self):
+        p = self.pki
+        return {"provider_url": self.provider_url or "", "provider_cert": f"{p}/operator.crt",
+                "provider_key": f"{p}/operator.key", "provider_ca": f"{p}/federation-ca.crt",
+                "tenant_url": self.tenant_url or "", "tenant_cert": f"{p}/tenant-operator.crt",
+                "tenant_key": f"{p}/tenant-operator.key", "tenant_ca": f"{p}/tenant-ca.crt"}
+
+    def cli_raw(self, *args, check=True, timeout=60):
+        conf = "".join(f"{k} = {v}\n" for k, v in self.cli_options().items() if v)
+        path = self.lab.write("cli.conf", conf)
+        return self.lab.run([self.program["limetree"], *args], check=check, timeout=timeout,
+                            env={"LIMETREE_CONFIG": str(path)})
+
+    def cli(self, *args, timeout=60):
+        out = self.cli_raw(*args, "--json", timeout=timeout).stdout
+        try:
+            return json.loads(out)
+        except ValueError:
+            raise LabError(f"limetree {' '.join(map(str, args))}: not JSON:\n{out}") from None
+
+    # -- coming up, in the order an operator would
+
+    def up(self):
+        """Everything but guests."""
+        self.make_pki()
+        self.start_hardware()
+        self.start_libvirt()
+        self.start_provider()
+        self.start_agent()
+        self.enrol()
+        self.start_tenant()
+        return self
+
+    def make_pki(self):
+        self.progress("making certificates (limetree pki init)")
+        self.cli("pki", "init", self.pki, "--tenant", self.tenant_id)
+
+    def host_options(self):
+        return ["-o", "role=host", "-o", f"tcti={self.hw.tcti}", "-o", f"state_dir={self.host_state}"]
+
+    def start_hardware(self):
+        self.progress("making the host's TPM (swtpm stands for the chip), replaying a boot log into it")
+        self.hw.start()
+        agent = self.program["limetree-agent"]
+        # The host agent names its key in PCR 13 before libvirtd or any login starts.
+        self.lab.run([agent, *self.host_options(), "--anchor"])
+        self.identity = json.loads(self.lab.run([agent, *self.host_options(), "--identity", "--json"]).stdout)
+        self.host = self.identity["host"]
+        self.cli("pki", "issue", self.pki, "--ca", "federation", "--role", "host", "--host", self.host,
+                 "--name", "127.0.0.1", "--server", "--client", "--out", f"{self.pki}/host")
+
+    def start_libvirt(self):
+        self.progress("starting a private libvirt")
+        p = self.pki
+        config = self.lab.write("localca.conf",
+                                f"ca_cert = {p}/vtpm-ca.crt\nca_key = {p}/vtpm-ca.key\n"
+                                f"records = {self.records}\n")
+        self.virt = Libvirtd(self.lab, certs_tool=self.program["limetree-localca"], certs_config=config)
+        self.virt.start()
+
+    def start_provider(self):
+        self.progress("starting limetree-provider")
+        p = self.pki
+        self.provider = self.lab.spawn("provider", [
+            self.program["limetree-provider"], "-o", "listen=127.0.0.1:0", "-o", f"cert={p}/provider.crt",
+            "-o", f"key={p}/provider.key", "-o", f"ca={p}/federation-ca.crt",
+            "-o", f"state_dir={self.lab.path('provider', directory=True)}"], ready_fd=True)
+        self.provider_url = f"https://{self.provider.ready()['listen']}"
+
+    def start_agent(self, listen="127.0.0.1:0"):
+        self.progress("starting limetree-agent on the host")
+        p = self.pki
+        self.agent = self.lab.spawn("host-agent", [
+            self.program["limetree-agent"], *self.host_options(), "-o", f"listen={listen}",
+            "-o", f"cert={p}/host.crt", "-o", f"key={p}/host.key", "-o", f"client_ca={p}/federation-ca.crt",
+            "-o", f"libvirt_uri={self.virt.uri}", "-o", f"records={self.records}",
+            "-o", f"boot_log={default_log_file()}", "-o", "ima=/nonexistent"], ready_fd=True)
+        self.agent_address = self.agent.ready(60)["listen"]
+
+    def enrol(self):
+        self.progress("enrolling the host; its present state becomes its policy (limetree host learn)")
+        self.cli("host", "add", self.agent_address, "--ek-digest", self.identity["ek_digest"])
+        self.policy = self.cli("host", "learn", self.host)["digest"]
+
+    def start_tenant(self, provider_url=None):
+        self.progress("starting limetree-tenant")
+        p = self.pki
+        self.lab.write("registry.json", json.dumps(self.cli("host", "registry")))
+        roots = self.lab.path("roots", directory=True)
+        self.lab.write("roots/maker.pem", self.hw.ca_bundle.read_bytes(), 0o644)
+        options = {
+            "listen": "127.0.0.1:0", "registrar_listen": "127.0.0.1:0", "registrar_tls_listen": "127.0.0.1:0",
+            "cert": f"{p}/tenant-server.crt", "key": f"{p}/tenant-server.key", "ca": f"{p}/tenant-ca.crt",
+            "agent_cert": f"{p}/tenant-client.crt", "agent_key": f"{p}/tenant-client.key",
+            "provider": provider_url or self.provider_url, "federation_cert": f"{p}/tenant.crt",
+            "federation_key": f"{p}/tenant.key", "federation_ca": f"{p}/federation-ca.crt",
+            "registry": str(self.lab.dir / "registry.json"), "roots": str(roots), "tenant_id": self.tenant_id,
+            "state_dir": str(self.lab.path("tenant", directory=True)),
+        }
+        argv = [self.program["limetree-tenant"]]
+        for key, value in options.items():
+            argv += ["-o", f"{key}={value}"]
+        for option in self.tenant_options:
+            argv += ["-o", option]
+        self.tenant = self.lab.spawn("tenant", argv, ready_fd=True)
+        ready = self.tenant.ready()
+        self.tenant_url = f"https://{ready['listen']}"
+        self.registrar_url = f"http://{ready['registrar_listen']}"
+
+    # -- guests
+
+    def guest_conf(self):
+        port = self.registrar_url.rpartition(":")[2]
+        return ("role = guest\ntcti = device:/dev/tpmrm0\nlisten = 0.0.0.0:9002\nstate_dir =\n"
+                f"registrar = http://10.0.2.2:{port}\nclient_ca = /etc/limetree/tenant-ca.crt\n")
+
+    def boot(self, count, prefix="guest", uuids=None, **kwargs):
+        if self.image is None:
+            self.progress("building the guest image (Debian's cloud kernel, an initramfs with the agent)")
+            self.image = GuestImage.build(self.lab, self.cache, agent=self.program["limetree-agent"])
+        files = {"agent.conf": self.guest_conf(),
+                 "tenant-ca.crt": (self.pki / "tenant-ca.crt").read_bytes()}
+        new = []
+        for i in range(count):
+            name = f"{prefix}-{len(self.guests) + 1}"
+            guest = self.virt.guest(name, uuid=uuids[i] if uuids else None, image=self.image, files=files,
+                                    **kwargs)
+            self.progress(f"booting {name} ({'KVM' if self.lab.kvm else 'emulated'})")
+            guest.start()
+            self.guests.append(guest)
+            new.append(guest)
+        return new
+
+    def registered(self, guests, timeout=240):
+        """Waits until the guests' agents have registered with the tenant."""
+        wanted = {g.uuid: g.name for g in guests}
+
+        def probe():
+            have = {g["uuid"] for g in self.cli("guest", "list")["guests"] if g["registered"]}
+            missing = [name for uuid, name in wanted.items() if uuid not in have]
+            return not missing
+        self.poll(probe, timeout, lambda: "registration of " + ", ".join(
+            f"{g.name}:\n{self.serial_tail(g)}" for g in guests))
+
+    @staticmethod
+    def serial_tail(guest):
+        return "\n".join(guest.serial.read_text(errors="replace").splitlines()[-15:])
+
+    def poll(self, probe, timeout, what, interval=0.25):
+        """The daemons have no event for this: ask until it is so."""
+        import time
+        deadline = Deadline(timeout)
+        while True:
+            found = probe()
+            if found:
+                return found
+            if deadline.expired():
+                raise LabError(f"waited {timeout:g} s in vain for {what()}\n"
+                               f"tenant:\n{self.tenant.tail()}\nprovider:\n{self.provider.tail()}\n"
+                               f"host agent:\n{self.agent.tail()}")
+            time.sleep(interval)
+
+    def adopt(self, guests, accept=ACCEPT):
+        """Assigns and adds the guests, and learns their policies from their present, attested state."""
+        for guest in guests:
+            self.cli("guest", "assign", guest.uuid, self.tenant_id)
+            self.cli("guest", "add", guest.uuid, "--address", f"127.0.0.1:{guest.host_port()}")
+        for guest in guests:
+            # Learning needs a round that came back with a host quote.
+            self.wait_verdict(guest, lambda v: v["batch"] is not None, f"first round of {guest.name}")
+            self.cli("guest", "learn", guest.uuid, "--accept", accept)
+
+    def show(self, guest):
+        return self.cli("guest", "show", guest.uuid)
+
+    def wait_verdict(self, guest, good, what, timeout=120):
+        """Waits until the guest's verdict satisfies good(VERDICT); returns it."""
+        last = [None]
+
+        def probe():
+            last[0] = self.show(guest)["verdict"]
+            return last[0] if last[0] and good(last[0]) else None
+        return self.poll(probe, timeout, lambda: f"{what}; last verdict {json.dumps(last[0], indent=1)}")
+
+    def wait_result(self, guest, result, reason=None, timeout=120):
+        return self.wait_verdict(
+            guest, lambda v: v["result"] == result and (reason is None or v["reason"] == reason),
+            f"{guest.name}: {result} {reason or ''}", timeout)
+
+    def bundle(self, guest, trusted=False):
+        args = ["guest", "bundle", guest.uuid] + (["--trusted"] if trusted else [])
+        return self.cli(*args)

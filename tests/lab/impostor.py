@@ -1,0 +1,49 @@
+"""An impostor: a guest's vTPM state, run outside of any host, that shows the guest's PCRs."""
+
+import base64
+from pathlib import Path
+
+from .eventlog import BootLog
+from .hwtpm import HwTpm
+
+
+class Impostor:
+    """Stops the guest's QEMU, copies its vTPM's state (power-off copies are all an attacker needs), replays the
+    boot log into it and starts an agent that registers as the guest. address is where it answers."""
+
+    def __init__(self, lab, fed, guest, boot_log):
+        self.lab, self.fed, self.guest = lab, fed, guest
+        self.boot_log = BootLog(base64.b64decode(boot_log))
+        self.address = self.chip = self.agent = None
+
+    def __enter__(self):
+        self.guest.destroy()
+        name = f"impostor-{self.guest.name}"
+        chip = self.chip = HwTpm(self.lab, name)
+        self.lab.path(name, "state", directory=True)
+        source = Path(self.guest.vtpm_state) / "tpm2-00.permall"
+        self.lab.write(f"{name}/state/tpm2-00.permall", source.read_bytes())
+        # One client at a time: the agent keeps the connection, so the PCRs come first.
+        chip.start(boot_log=self.boot_log)
+        fed = self.fed
+        self.agent = self.lab.spawn(name, [
+            fed.program["limetree-agent"], "-o", "role=guest", "-o", f"tcti={chip.tcti}",
+            "-o", "listen=127.0.0.1:0", "-o", "state_dir=", "-o", f"registrar={fed.registrar_url}",
+            "-o", f"client_ca={fed.pki}/tenant-ca.crt", "-o", f"uuid={self.guest.uuid}"], ready_fd=True)
+        self.address = self.agent.ready(60)["listen"]
+        self.agent.wait_log(r"registered", 60)
+        return self
+
+    def __exit__(self, *_):
+        self.agent.stop()
+        self.chip.stop()
+
+    def give_back(self):
+        """The real guest runs again. Its vTPM is reset twice: the impostor's reset count was one ahead, and the
+        tenant rightly refuses a vTPM whose counters do not rise."""
+        guest = self.guest
+        guest.start()
+        guest.wait_serial("LT-GUEST: agent started")
+        guest.reset()
+        guest.wait_serial("LT-GUEST: agent started")
+        self.fed.cli("guest", "add", guest.uuid, "--address", f"127.0.0.1:{guest.host_port()}")

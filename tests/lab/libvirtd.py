@@ -1,0 +1,99 @@
+"""A private session libvirtd: its own directories and socket, and nobody else's VMs.
+
+Runs in the foreground under the lab's user. libvirt's session mode keeps everything below the
+XDG directories, which are the lab's; `qemu:///session` of the person at the keyboard is elsewhere.
+"""
+
+import re
+import signal
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from .procs import LabError, wait_socket, wait_text
+
+
+class Libvirtd:
+    """uri, virsh(...), guest(...).
+
+    certs_tool, certs_config, certs_options: what swtpm_setup calls to issue EK certificates
+    (create_certs_tool); by default swtpm's own swtpm_localca with a CA below the lab.
+    """
+
+    def __init__(self, lab, certs_tool=None, certs_config=None, certs_options=None):
+        self.lab = lab
+        self.socket = lab.dir / "r/libvirt/libvirt-sock"
+        self.uri = f"qemu+unix:///session?socket={self.socket}"
+        self.log_dir = lab.dir / "k/libvirt/qemu/log"
+        self.run_dir = lab.dir / "r/libvirt/qemu/run"
+        self.swtpm_dir = lab.dir / "c/libvirt/qemu/swtpm"
+        self.child = None
+        self.guests = {}
+        ca = lab.path("vtpm-ca", directory=True)
+        if certs_config is None:
+            certs_config = lab.write("c/swtpm-localca.conf",
+                                     f"statedir = {ca}\nsigningkey = {ca}/signkey.pem\n"
+                                     f"issuercert = {ca}/issuercert.pem\n"
+                                     f"certserial = {ca}/certserial\n")
+        if certs_options is None:
+            certs_options = lab.write("c/swtpm-localca.options",
+                                      "--platform-manufacturer Limetree\n--platform-version 1\n"
+                                      "--platform-model Lab\n")
+        # swtpm_setup, called by a session libvirtd, reads this file and no other.
+        lab.write("c/swtpm_setup.conf",
+                  f"create_certs_tool = {certs_tool or '/usr/bin/swtpm_localca'}\n"
+                  f"create_certs_tool_config = {certs_config}\n"
+                  f"create_certs_tool_options = {certs_options}\n"
+                  "active_pcr_banks = sha256\n")
+        lab.write("c/libvirt/qemu.conf",
+                  'stdio_handler = "file"\nnamespaces = []\ncgroup_controllers = []\n')
+        lab.write("c/libvirt/libvirtd.conf", "")
+
+    def start(self, wait=True):
+        """wait=False: returns at once, so that other work overlaps the probing of QEMU (2-4 s)."""
+        if self.child is None:
+            self.lab.path("r", "libvirt", directory=True)
+            reaper = self.lab.install(Path(__file__).with_name("reaper.py"))
+            self.child = self.lab.spawn("libvirtd", [
+                "/usr/bin/python3", "-I", "-S", reaper, "/usr/sbin/libvirtd"], kvm=self.lab.kvm)
+        else:
+            self.child.signal(signal.SIGUSR2)
+        return self.wait() if wait else self
+
+    def wait(self, timeout=60):
+        wait_socket(self.socket, timeout, self.child)
+        self.virsh("version", timeout=timeout)
+        return self
+
+    def stop(self):
+        """Stops the daemon alone; guests go on, and start() takes them over again."""
+        ended = self.child.log.stat().st_size
+        self.child.signal(signal.SIGUSR1)
+        wait_text(self.child.log, "reaper: daemon ended", 20, self.child, start=ended)
+
+    def virsh(self, *args, timeout=60, check=True):
+        try:
+            return self.lab.run(["virsh", "-q", "-c", self.uri, *args], timeout=timeout,
+                                check=check).stdout
+        except LabError as error:
+            raise LabError(f"{error}{self.child.tail(5) if self.child else ''}") from None
+
+    def domains(self, running=True):
+        return self.virsh("list", "--name", *([] if running else ["--all"])).split()
+
+    def guest(self, name, **kwargs):
+        """A Guest (see guest.py), not yet defined."""
+        from .guest import Guest
+        guest = Guest(self, name, **kwargs)
+        self.guests[name] = guest
+        return guest
+
+    def taints(self, name):
+        """libvirt's taint words, such as custom-argv, from the domain's log."""
+        log = self.log_dir / f"{name}.log"
+        return re.findall(r"is tainted: (\S+)", log.read_text(errors="replace"))
+
+    def dumpxml(self, name):
+        return self.virsh("dumpxml", name)
+
+    def domain_element(self, name):
+        return ET.fromstring(self.dumpxml(name))
