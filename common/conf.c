@@ -63,6 +63,8 @@ static int load_file(const struct lt_conf_key *keys, size_t count, void *conf, c
     size_t n;
     int rc = lt_file_read(file, 1 << 20, &text, &n, e), line = 0;
 
+    if (!rc && memchr(text, 0, n)) /* it would hide what stands behind it */
+        rc = lt_fail(e, LT_E_CONFIG, "%s: holds a NUL", file);
     for (char *at = (char *)text, *next; !rc && at; at = next) {
         next = strchr(at, '\n');
         if (next)
@@ -91,10 +93,12 @@ int lt_conf_load(const struct lt_conf_key *keys, size_t count, void *conf, const
         if (rc)
             rc = lt_fail_in(e, "-o %s", *overrides);
     }
-    for (size_t i = 0; !rc && i < count; i++)
-        if (!keys[i].fallback && keys[i].type == LT_CONF_TEXT && !*(char **)((char *)conf + keys[i].offset))
+    for (size_t i = 0; !rc && i < count; i++) {
+        const char *text = keys[i].type == LT_CONF_TEXT ? *(char **)((char *)conf + keys[i].offset) : NULL;
+        if (!keys[i].fallback && (!text || !*text))
             rc = lt_fail(e, LT_E_CONFIG, "%s: \"%s\" must be set (%s)", file ? file : "configuration",
                          keys[i].key, keys[i].help);
+    }
     return rc;
 }
 

@@ -20,7 +20,7 @@ struct lt_conf_key {
     const char *key;
     enum lt_conf_type type;
     size_t offset;        /* of the field in the program's struct */
-    const char *fallback; /* as it would stand in the file; NULL: must be given. "" is an empty text */
+    const char *fallback; /* as it would stand in the file; NULL: a text that must be given. "" is an empty text */
     int64_t min, max;     /* LT_CONF_INT */
     const char *help;     /* one sentence, with the unit */
 };

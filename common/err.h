@@ -55,6 +55,14 @@ struct lt_err {
 
 #define LT_MUST_CHECK __attribute__((warn_unused_result))
 
+/* Return from the caller what a call returned, if that is a fault. */
+#define LT_TRY(call)                                                                                         \
+    do {                                                                                                     \
+        int rc_ = (call);                                                                                    \
+        if (rc_)                                                                                             \
+            return rc_;                                                                                      \
+    } while (0)
+
 /* Fill *e (may be NULL) and return code, so that a fault is one line: return lt_fail(e, LT_E_IO, "…"). */
 int lt_fail(struct lt_err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

@@ -1,5 +1,6 @@
 #include "common/hash.h"
 
+#include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
@@ -166,6 +167,8 @@ void lt_random(void *p, size_t n)
 {
     for (uint8_t *b = p; n;) {
         ssize_t got = getrandom(b, n, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
         if (got <= 0)
             die("getrandom");
         b += got;

@@ -54,6 +54,7 @@ const char *lt_req_query(const struct lt_req *r, const char *key); /* NULL: abse
 const char *lt_req_header(const struct lt_req *r, const char *name);
 struct lt_slice lt_req_body(const struct lt_req *r);
 const struct lt_peer *lt_req_peer(const struct lt_req *r);         /* NULL: no certificate */
+const char *lt_req_source(const struct lt_req *r);                 /* the client's address without its port */
 const char *lt_req_id(const struct lt_req *r);                     /* for the log; also sent as X-Request-ID */
 /* Body as JSON object (new reference), or NULL and *e. */
 json_t *lt_req_json(const struct lt_req *r, struct lt_err *e) LT_MUST_CHECK;

@@ -30,6 +30,8 @@
 
 /* HTTP */
 #define LT_MAX_BODY_SMALL (64u << 10)   /* requests of a few fields */
+#define LT_MAX_REGISTRATION (256u << 10) /* an agent's registration: keys and certificate chains */
+#define LT_MAX_GUEST_REPLY (32u << 20)  /* one quote of a guest with its logs */
 #define LT_MAX_BODY_PROOFS (1u << 20)   /* POST proofs */
 #define LT_MAX_PROOF_ITEMS 1024         /* guests in one POST proofs, count */
 #define LT_MAX_REPLY (160u << 20)       /* what a client of ours will read */

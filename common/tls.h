@@ -20,11 +20,15 @@ struct lt_peer {
     bool has_tenant, has_host;
     uint8_t tenant_id[16], host_id[16];
     uint8_t fingerprint[32]; /* SHA-256 of the DER */
+    bool may_serve;          /* extended key usage lists serverAuth */
+    bool may_call;           /* extended key usage lists clientAuth, or there is no such extension */
+    int64_t not_after;       /* seconds since 1970 */
 };
 
 /* Reads roles and scopes out of a certificate that the TLS stack has already verified. An unknown urn:limetree
- * name, two tenants or two hosts, more than one role, a role without the scope it needs (tenant, host):
- * refused. For a server certificate as for a client's. */
+ * name, two tenants or two hosts, more than one role, a role without the scope it needs (tenant, host), a CA's
+ * certificate, a control byte in a name: refused, always with LT_E_UNAUTHENTICATED. For a server certificate as
+ * for a client's; whether it may be the one or the other is may_serve and may_call. */
 int lt_peer_from_der(const uint8_t *der, size_t n, struct lt_peer *out, struct lt_err *e) LT_MUST_CHECK;
 
 /* "provider", "host", … ; NULL: not a single known role. */

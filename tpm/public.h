@@ -31,6 +31,10 @@
 #define LT_ALG_ECC 0x0023
 #define LT_ALG_CFB 0x0043
 
+#define LT_ECC_P256 0x0003
+#define LT_ECC_P384 0x0004
+#define LT_ECC_P521 0x0005
+
 /* R1 of protocol.md: fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign. */
 #define LT_AK_HOST_ATTRIBUTES 0x00050472u
 
@@ -54,6 +58,9 @@ struct lt_public {
  * raw: do not copy it by assignment; lt_public_copy does. */
 int lt_public_parse(const void *p, size_t n, struct lt_public *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_public_copy(struct lt_public *to, const struct lt_public *from);
+
+/* Bytes of a coordinate of a curve we know; 0: unknown. */
+size_t lt_curve_size(uint16_t curve);
 
 /* Name = nameAlg | H(TPMT_PUBLIC). SHA-256 only: LT_E_UNSUPPORTED_NAME_ALGORITHM otherwise. */
 int lt_public_name(const struct lt_public *p, uint8_t out[LT_NAME], struct lt_err *e) LT_MUST_CHECK;

@@ -1,7 +1,6 @@
 """An impostor: a guest's vTPM state, run outside of any host, that shows the guest's PCRs."""
 
 import base64
-from pathlib import Path
 
 from .eventlog import BootLog
 from .hwtpm import HwTpm
@@ -19,11 +18,8 @@ class Impostor:
     def __enter__(self):
         self.guest.destroy()
         name = f"impostor-{self.guest.name}"
-        chip = self.chip = HwTpm(self.lab, name)
-        self.lab.path(name, "state", directory=True)
-        source = Path(self.guest.vtpm_state) / "tpm2-00.permall"
-        self.lab.write(f"{name}/state/tpm2-00.permall", source.read_bytes())
         # One client at a time: the agent keeps the connection, so the PCRs come first.
+        chip = self.chip = HwTpm(self.lab, name, state_from=self.guest.vtpm_state)
         chip.start(boot_log=self.boot_log)
         fed = self.fed
         self.agent = self.lab.spawn(name, [

@@ -1,0 +1,73 @@
+#include "agent/conf.h"
+
+#include "tpm/public.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT(name, fallback, help) {#name, LT_CONF_TEXT, offsetof(struct lt_agent_conf, name), fallback, 0, 0, help}
+
+const struct lt_conf_key lt_agent_keys[] = {
+    TEXT(role, "guest", "guest (in a VM, beside its vTPM) or host (on the hypervisor)"),
+    TEXT(tcti, "device:/dev/tpmrm0", "how to reach the TPM: device:PATH, swtpm:path=SOCKET"),
+    TEXT(listen, "", "ADDRESS:PORT to serve; empty: 0.0.0.0 and port 9002 (guest) or 9012 (host)"),
+    TEXT(state_dir, "/var/lib/limetree/agent", "directory of keys; empty (a guest without a disk): keep the AK in the TPM"),
+    TEXT(client_ca, "", "PEM file: CA of those who may call; guest: the tenant's CA, host: the federation's CA"),
+    TEXT(ek_alg, "rsa", "endorsement key: rsa (TCG template L-1) or ecc (L-2)"),
+    TEXT(ak_alg, "", "attestation key: rsa or ecc; empty: rsa for a guest, ecc for a host"),
+    TEXT(ak_handle, "", "persistent handle of the AK of a host or a guest without a disk; empty: 0x81010030, 0x81010020"),
+    TEXT(boot_log, "/sys/kernel/security/tpm0/binary_bios_measurements", "boot log; a missing file is no log"),
+    TEXT(ima, "/sys/kernel/security/ima/ascii_runtime_measurements", "IMA list; a missing file is no list"),
+    TEXT(uuid, "dmidecode", "guest: agent id; dmidecode: the machine's UUID from DMI"),
+    TEXT(registrar, "", "guest: URL of the registrar, http://HOST:PORT; empty: do not register"),
+    TEXT(contact, "", "guest: HOST:PORT registered as the agent's address; empty: where it listens"),
+    TEXT(cert, "", "host: PEM file, certificate with role host under the federation's CA"),
+    TEXT(key, "", "host: PEM file, its private key (mode 0600)"),
+    TEXT(libvirt_uri, "", "host: libvirt connection; empty: qemu:///system as root, else qemu:///session"),
+    TEXT(records, "", "host: directory of limetree-localca's birth records; empty: none"),
+    TEXT(swtpm, "swtpm", "host: program that reads copies of vTPM states"),
+    LT_DAEMON_LOG_KEYS(struct lt_agent_conf),
+};
+const size_t lt_agent_key_count = sizeof lt_agent_keys / sizeof *lt_agent_keys;
+
+static int algorithm(const char *key, const char *value, uint16_t *out, struct lt_err *e)
+{
+    *out = !strcmp(value, "rsa") ? LT_ALG_RSA : !strcmp(value, "ecc") ? LT_ALG_ECC : 0;
+    return *out ? 0 : lt_fail(e, LT_E_CONFIG, "%s = %s: not rsa or ecc", key, value);
+}
+
+static int persistent_handle(const char *value, uint32_t *out, struct lt_err *e)
+{
+    char *end;
+
+    errno = 0;
+    unsigned long v = strtoul(value, &end, 16);
+    if (errno || end == value || *end || v < 0x81000000 || v > 0x817fffff)
+        return lt_fail(e, LT_E_CONFIG, "ak_handle = %s: not a persistent handle of the owner, 0x81000000 to 0x817fffff",
+                       value);
+    *out = (uint32_t)v;
+    return 0;
+}
+
+static int need(const char *key, const char *value, struct lt_err *e)
+{
+    return *value ? 0 : lt_fail(e, LT_E_CONFIG, "%s: must be set", key);
+}
+
+int lt_agent_options(const struct lt_agent_conf *c, struct lt_agent_options *out, struct lt_err *e)
+{
+    *out = (struct lt_agent_options){.host = !strcmp(c->role, "host")};
+    if (!out->host && strcmp(c->role, "guest"))
+        return lt_fail(e, LT_E_CONFIG, "role = %s: not guest or host", c->role);
+    int rc = algorithm("ek_alg", c->ek_alg, &out->ek_alg, e);
+    if (!rc)
+        rc = algorithm("ak_alg", *c->ak_alg ? c->ak_alg : out->host ? "ecc" : "rsa", &out->ak_alg, e);
+    if (!rc)
+        rc = persistent_handle(*c->ak_handle ? c->ak_handle : out->host ? "81010030" : "81010020", &out->ak_handle, e);
+    /* Without the state directory AK_h's authValue would be lost, and with it the key that PCR 13 names. */
+    if (!rc && out->host)
+        rc = need("state_dir", c->state_dir, e);
+    out->listen = *c->listen ? c->listen : out->host ? "0.0.0.0:9012" : "0.0.0.0:9002";
+    return rc;
+}

@@ -1,0 +1,28 @@
+/* The configuration of limetree-agent, one table for both roles. */
+#ifndef LT_AGENT_CONF_H
+#define LT_AGENT_CONF_H
+
+#include "common/daemon.h"
+
+struct lt_agent_conf {
+    char *role, *tcti, *listen, *state_dir, *ek_alg, *ak_alg, *ak_handle, *ima, *boot_log, *client_ca;
+    char *uuid, *registrar, *contact;                  /* guest */
+    char *cert, *key, *libvirt_uri, *records, *swtpm; /* host */
+    struct lt_daemon_log_conf log;
+    void *running; /* the role, while it runs */
+    int exit_code; /* of the program when a thread ends it, else 0 */
+};
+
+extern const struct lt_conf_key lt_agent_keys[];
+extern const size_t lt_agent_key_count;
+
+/* What the texts mean, checked once. */
+struct lt_agent_options {
+    bool host;
+    uint16_t ek_alg, ak_alg; /* LT_ALG_RSA, LT_ALG_ECC */
+    uint32_t ak_handle;      /* persistent, 0x81000000 and above */
+    const char *listen;
+};
+int lt_agent_options(const struct lt_agent_conf *c, struct lt_agent_options *out, struct lt_err *e) LT_MUST_CHECK;
+
+#endif

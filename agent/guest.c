@@ -1,0 +1,196 @@
+#include "agent/guest.h"
+
+#include "agent/contact.h"
+#include "agent/guest_api.h"
+#include "agent/registration.h"
+#include "agent/state.h"
+#include "common/ids.h"
+#include "common/log.h"
+
+#include <ctype.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DMI_UUID "/sys/class/dmi/id/product_uuid"
+
+struct lt_guest {
+    struct lt_agent_conf *conf;
+    struct lt_state state;
+    struct lt_attester attester;
+    struct lt_guest_api api;
+    struct lt_tpm *tpm;
+    struct lt_jobs *worker;
+    struct lt_http_server *server;
+    struct lt_registration *registration;
+    char *id, *ak_file, *cert, *key, *cert_pem, *contact;
+};
+
+static int agent_id(const char *configured, char **out, struct lt_err *e)
+{
+    LT_AUTOFREE char *id = NULL;
+
+    if (strcmp(configured, "dmidecode")) {
+        id = strdup(configured);
+    } else {
+        uint8_t *text;
+        size_t n;
+        int rc = lt_file_read(DMI_UUID, 128, &text, &n, e);
+        if (rc)
+            return lt_fail_in(e, "uuid = dmidecode");
+        id = (char *)text;
+        id[strcspn(id, " \n")] = 0;
+        for (char *p = id; *p; p++)
+            *p = (char)tolower((unsigned char)*p);
+    }
+    if (!id || !lt_agent_id_ok(id))
+        return lt_fail(e, LT_E_CONFIG, "uuid = %s: not 1 to %d characters of [A-Za-z0-9_.-]", id ? id : "", LT_ID_MAX);
+    *out = lt_take(&id);
+    return 0;
+}
+
+static int opened(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    return lt_attester_open(d, arg, e);
+}
+
+/* The program ends, with a status that tells; systemd or a person has to act. */
+static void registration_refused(void *arg, const struct lt_err *why)
+{
+    struct lt_guest *g = arg;
+
+    lt_log(LT_LOG_ERROR, "registration-refused", "%s", why->msg);
+    g->conf->exit_code = lt_err_exit(why->code);
+    kill(getpid(), SIGTERM);
+}
+
+static int start_attester(struct lt_guest *g, const struct lt_agent_options *o, struct lt_err *e)
+{
+    int rc = lt_state_open(g->conf->state_dir, g->conf->tcti, &g->state, e);
+    if (!rc)
+        rc = agent_id(g->conf->uuid, &g->id, e);
+    if (rc)
+        return rc;
+    g->ak_file = lt_path(g->state.dir, "ak.blob");
+    g->attester = (struct lt_attester){
+        .home = g->state.lasting ? LT_AK_WRAPPED : LT_AK_HANDLE,
+        .ek_alg = o->ek_alg,
+        .ak_alg = o->ak_alg,
+        .handle = g->state.lasting ? 0 : o->ak_handle,
+        .file = g->ak_file,
+    };
+    return lt_tpm_start(g->conf->tcti, opened, &g->attester, &g->tpm, e);
+}
+
+static int start_server(struct lt_guest *g, const char *address, struct lt_err *e)
+{
+    g->api.tpm = g->tpm;
+    g->api.attester = &g->attester;
+    g->api.id = g->id;
+    g->api.ima = g->conf->ima;
+    g->api.boot_log = g->conf->boot_log;
+    if (!*g->conf->client_ca)
+        return lt_fail(e, LT_E_CONFIG, "client_ca: must be set (who may call this agent)");
+    int rc = lt_guest_api_key(&g->api, e);
+    if (!rc)
+        rc = lt_state_certificate(&g->state, g->id, &g->cert, &g->key, &g->cert_pem, e);
+    if (!rc)
+        rc = lt_jobs_start("logs", &g->worker, e);
+    g->api.worker = g->worker;
+    const struct lt_http_server_conf server = {
+        .listen = address,
+        .cert = g->cert,
+        .key = g->key,
+        .client_ca = g->conf->client_ca,
+        .routes = lt_guest_routes,
+        .route_count = lt_guest_route_count,
+        .app = &g->api,
+        .threads = 1,
+    };
+    return rc ? rc : lt_http_server_start(&server, &g->server, e);
+}
+
+static int start_registration(struct lt_guest *g, struct lt_err *e)
+{
+    struct lt_contact contact;
+
+    if (!*g->conf->registrar)
+        return 0;
+    g->contact = strdup(*g->conf->contact ? g->conf->contact : lt_http_server_address(g->server));
+    if (!g->contact)
+        return lt_fail(e, LT_E_NO_MEMORY, "contact: no memory");
+    int rc = lt_contact_parse(g->contact, &contact, e);
+    if (rc)
+        return lt_fail_in(e, "contact");
+    const struct lt_registration_conf conf = {
+        .registrar = g->conf->registrar,
+        .id = g->id,
+        .mtls_cert = g->cert_pem,
+        .contact = g->contact,
+        .tpm = g->tpm,
+        .attester = &g->attester,
+        .refused = registration_refused,
+        .arg = g,
+    };
+    return lt_registration_start(&conf, &g->registration, e);
+}
+
+int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_guest **out, json_t **ready,
+                   struct lt_err *e)
+{
+    struct lt_guest *g = calloc(1, sizeof *g);
+
+    *out = NULL;
+    if (!g)
+        return lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
+    g->conf = conf;
+    g->state.lock = -1;
+    int rc = start_attester(g, o, e);
+    if (!rc)
+        rc = start_server(g, o->listen, e);
+    if (!rc)
+        rc = start_registration(g, e);
+    if (rc) {
+        lt_guest_stop(g);
+        return rc;
+    }
+    *ready = json_pack("{s:s, s:s}", "listen", lt_http_server_address(g->server), "uuid", g->id);
+    *out = g;
+    return 0;
+}
+
+/* A TPM without a resource manager would keep the AK in one of its slots. */
+static int release(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    struct lt_guest *g = arg;
+    (void)e;
+    lt_dev_flush(d, &g->attester.key);
+    return 0;
+}
+
+/* First who brings work, then who does it: requests that are held are answered, late ones refused. */
+void lt_guest_stop(struct lt_guest *g)
+{
+    if (!g)
+        return;
+    lt_registration_stop(g->registration);
+    if (g->tpm && lt_tpm_call(g->tpm, release, g, NULL))
+        lt_log(LT_LOG_WARNING, "stop", "the TPM is away, its slots are not cleared");
+    lt_tpm_stop(g->tpm);
+    lt_jobs_stop(g->worker);
+    if (g->server)
+        lt_http_server_stop(g->server);
+    lt_tpm_free(g->tpm);
+    lt_jobs_free(g->worker);
+    lt_attester_free(&g->attester);
+    lt_state_close(&g->state);
+    free(g->api.pubkey);
+    free(g->id);
+    free(g->ak_file);
+    free(g->cert);
+    free(g->key);
+    free(g->cert_pem);
+    free(g->contact);
+    free(g);
+}

@@ -1,0 +1,290 @@
+#include "agent/guest_api.h"
+
+#include "agent/measurements.h"
+#include "common/hash.h"
+#include "common/limits.h"
+
+#include <errno.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MINOR_MIN 1
+#define MINOR_MAX 6
+#define MINOR_INFO 2      /* agent/info came with 2.2 */
+#define MINOR_KEY_SIZES 5 /* enc_alg tells the key size from 2.5 on */
+#define NONCE_MAX 64
+#define PCR_NK 16
+/* The status text that makes a verifier negotiate again (keylime-api 1.2). */
+#define VERSION_REFUSAL "API version not supported"
+
+int lt_guest_api_key(struct lt_guest_api *api, struct lt_err *e)
+{
+    EVP_PKEY *key = EVP_RSA_gen(2048);
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *p;
+    long n = key && bio && PEM_write_bio_PUBKEY(bio, key) == 1 ? BIO_get_mem_data(bio, &p) : 0;
+
+    api->pubkey = n > 0 ? strndup(p, (size_t)n) : NULL;
+    BIO_free(bio);
+    EVP_PKEY_free(key);
+    if (!api->pubkey)
+        return lt_fail(e, LT_E_INTERNAL, "transport key: OpenSSL makes none");
+    lt_sha256(api->pubkey, (size_t)n, api->pubkey_digest);
+    return 0;
+}
+
+static void refuse(struct lt_req *req, int code, const char *message)
+{
+    struct lt_err e;
+    lt_fail(&e, code, "%s", message);
+    lt_reply_error(req, &e, 0);
+}
+
+/* The minor version of "/v2.N/…"; 0 after having answered a request of another one. */
+static int version_of(struct lt_req *req, int from)
+{
+    const char *v = lt_req_arg(req, 0);
+
+    if (!strncmp(v, "v2.", 3) && v[3] >= '0' + from && v[3] <= '0' + MINOR_MAX && !v[4])
+        return v[3] - '0';
+    if (!strncmp(v, "v2.", 3) && v[3] >= '0' + MINOR_MIN && v[3] < '0' + from && !v[4])
+        refuse(req, LT_E_NOT_FOUND, "not in this API version");
+    else if (*v == 'v' && v[1] >= '0' && v[1] <= '9')
+        refuse(req, LT_E_UNSUPPORTED, VERSION_REFUSAL);
+    else
+        refuse(req, LT_E_NOT_FOUND, "no such path");
+    return 0;
+}
+
+static const char *enc_alg(const struct lt_guest_api *api, int minor)
+{
+    if (api->attester->ak_alg == LT_ALG_RSA)
+        return minor >= MINOR_KEY_SIZES ? "rsa2048" : "rsa";
+    return minor >= MINOR_KEY_SIZES ? "ecc256" : "ecc";
+}
+
+static const char *sign_alg(const struct lt_guest_api *api)
+{
+    return api->attester->ak_alg == LT_ALG_RSA ? "rsassa" : "ecdsa";
+}
+
+static void version(struct lt_req *req, void *app)
+{
+    json_t *list = json_array();
+    char text[16] = "";
+
+    (void)app;
+    for (int minor = MINOR_MIN; minor <= MINOR_MAX; minor++) {
+        snprintf(text, sizeof text, "2.%d", minor);
+        json_array_append_new(list, json_string(text));
+    }
+    lt_reply_keylime(req, 200, json_pack("{s:s, s:o}", "supported_version", text, "supported_versions", list));
+}
+
+static void info(struct lt_req *req, void *app)
+{
+    const struct lt_guest_api *api = app;
+    int minor = version_of(req, MINOR_INFO);
+
+    if (minor)
+        lt_reply_keylime(req, 200,
+                         json_pack("{s:s, s:s, s:s, s:s, s:I}", "agent_uuid", api->id, "tpm_hash_alg", "sha256",
+                                   "tpm_enc_alg", enc_alg(api, minor), "tpm_sign_alg", sign_alg(api), "ak_handle",
+                                   (json_int_t)api->attester->handle));
+}
+
+static void pubkey(struct lt_req *req, void *app)
+{
+    const struct lt_guest_api *api = app;
+
+    if (version_of(req, MINOR_MIN))
+        lt_reply_keylime(req, 200, json_pack("{s:s}", "pubkey", api->pubkey));
+}
+
+/* One quote on its way: TPM thread, then worker for the logs. */
+struct quote {
+    struct lt_guest_api *api;
+    struct lt_req *req;
+    int minor;
+    char nonce[NONCE_MAX + 1];
+    uint32_t mask;
+    bool with_key, with_logs;
+    uint64_t ima_entry;
+    struct lt_quote q;
+};
+
+static void quote_end(struct quote *q, json_t *results, const struct lt_err *e)
+{
+    if (results)
+        lt_reply_keylime(q->req, 200, results);
+    else
+        lt_reply_error(q->req, e, 0);
+    lt_quote_free(&q->q);
+    free(q);
+}
+
+static int add_ima(const struct quote *q, json_t *results, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *text = NULL;
+    uint64_t first;
+    size_t n;
+    int rc = lt_measurements_read(q->api->ima, LT_MAX_IMA_LOG, &text, &n, e);
+
+    if (rc)
+        return rc == LT_E_NOT_FOUND ? 0 : rc;
+    const char *from = lt_ima_from((const char *)text, q->ima_entry, &first);
+    json_object_set_new(results, "ima_measurement_list", lt_json_new_text(from));
+    json_object_set_new(results, "ima_measurement_list_entry", json_integer((json_int_t)first));
+    return 0;
+}
+
+static int add_boot_log(const struct quote *q, json_t *results, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *log = NULL;
+    size_t n;
+
+    if (!(q->mask & 1))
+        return 0;
+    int rc = lt_measurements_read(q->api->boot_log, LT_MAX_BOOT_LOG, &log, &n, e);
+    if (!rc)
+        json_object_set_new(results, "mb_measurement_list", lt_json_new_base64(log, n));
+    return rc == LT_E_NOT_FOUND ? 0 : rc;
+}
+
+static void quote_finish(void *arg, bool stopped)
+{
+    struct quote *q = arg;
+    LT_AUTOJSON json_t *results = NULL;
+    LT_AUTOFREE char *text = NULL;
+    struct lt_err e = {0};
+    int rc = stopped ? lt_fail(&e, LT_E_BUSY, "the agent is stopping") : lt_quote_write(&q->q, &text, &e);
+
+    if (!rc) {
+        results = json_pack("{s:s, s:s, s:s, s:s}", "quote", text, "hash_alg", "sha256", "enc_alg",
+                            enc_alg(q->api, q->minor), "sign_alg", sign_alg(q->api));
+        if (!results)
+            rc = lt_fail(&e, LT_E_NO_MEMORY, "quote: no memory");
+    }
+    if (!rc && q->with_key)
+        json_object_set_new(results, "pubkey", json_string(q->api->pubkey));
+    if (!rc && q->with_logs) {
+        rc = add_ima(q, results, &e);
+        if (!rc)
+            rc = add_boot_log(q, results, &e);
+    }
+    quote_end(q, rc ? NULL : lt_take(&results), &e);
+}
+
+static void quote_signed(void *arg, int rc, const struct lt_err *e)
+{
+    struct quote *q = arg;
+    struct lt_err why = *e;
+
+    if (!rc)
+        rc = lt_jobs_post(q->api->worker, false, quote_finish, q, &why);
+    if (rc)
+        quote_end(q, NULL, &why);
+}
+
+/* PCR 16 binds NK to this quote (keylime-api 3.5). Anyone can reset it, so it is written before every quote. */
+static int quote_sign(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    struct quote *q = arg;
+    int rc = lt_dev_pcr_reset(d, PCR_NK, e);
+
+    if (!rc)
+        rc = lt_dev_pcr_extend(d, PCR_NK, q->api->pubkey_digest, e);
+    return rc ? rc : lt_dev_quote(d, q->api->attester->key, q->nonce, strlen(q->nonce), q->mask, &q->q, e);
+}
+
+static int parse_nonce(const struct lt_req *req, char out[NONCE_MAX + 1], struct lt_err *e)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    const char *s = lt_req_query(req, "nonce");
+    size_t n = s ? strlen(s) : 0;
+
+    if (!n || n > NONCE_MAX || strspn(s, alphabet) != n)
+        return lt_fail(e, LT_E_MALFORMED, "nonce: 1 to %d characters of [A-Za-z0-9] are needed", NONCE_MAX);
+    memcpy(out, s, n + 1);
+    return 0;
+}
+
+static int parse_mask(const struct lt_req *req, uint32_t *out, struct lt_err *e)
+{
+    const char *s = lt_req_query(req, "mask");
+    const char *digits = s && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') ? s + 2 : s;
+    size_t n = digits ? strlen(digits) : 0;
+
+    *out = n && n <= 8 && strspn(digits, "0123456789abcdefABCDEF") == n ? (uint32_t)strtoul(digits, NULL, 16) : UINT32_MAX;
+    if (*out >> LT_MAX_PCRS)
+        return lt_fail(e, LT_E_MALFORMED, "mask: a hexadecimal number below 0x1000000 is needed");
+    return 0;
+}
+
+static int parse_integrity(const struct lt_req *req, struct quote *q, struct lt_err *e)
+{
+    const char *partial = lt_req_query(req, "partial"), *entry = lt_req_query(req, "ima_ml_entry");
+    int rc = parse_mask(req, &q->mask, e);
+
+    if (rc)
+        return rc;
+    if (!partial || (strcmp(partial, "0") && strcmp(partial, "1")))
+        return lt_fail(e, LT_E_MALFORMED, "partial: 0 or 1 is needed");
+    q->with_key = *partial == '0';
+    q->with_logs = true;
+    /* Not a number, or too great a one: everything from line 0 (keylime-api 3.2). */
+    if (entry && *entry && strspn(entry, "0123456789") == strlen(entry)) {
+        errno = 0;
+        q->ima_entry = strtoull(entry, NULL, 10);
+        if (errno)
+            q->ima_entry = 0;
+    }
+    return 0;
+}
+
+static void quote_request(struct lt_req *req, struct lt_guest_api *api, bool identity)
+{
+    int minor = version_of(req, MINOR_MIN);
+    struct lt_err e = {0};
+
+    if (!minor)
+        return;
+    struct quote *q = calloc(1, sizeof *q);
+    int rc = q ? parse_nonce(req, q->nonce, &e) : lt_fail(&e, LT_E_NO_MEMORY, "quote: no memory");
+    if (!rc && identity)
+        q->with_key = true;
+    else if (!rc)
+        rc = parse_integrity(req, q, &e);
+    if (rc) {
+        free(q);
+        lt_reply_error(req, &e, 0);
+        return;
+    }
+    q->api = api;
+    q->req = req;
+    q->minor = minor;
+    q->mask |= 1u << PCR_NK;
+    lt_req_hold(req);
+    lt_tpm_post(api->tpm, true, quote_sign, quote_signed, q);
+}
+
+static void quote_identity(struct lt_req *req, void *app)
+{
+    quote_request(req, app, true);
+}
+
+static void quote_integrity(struct lt_req *req, void *app)
+{
+    quote_request(req, app, false);
+}
+
+const struct lt_route lt_guest_routes[] = {
+    LT_ROUTE("GET", "/version", LT_MAY_TRUSTED, 0, version),
+    LT_ROUTE("GET", "/{}/agent/info", LT_MAY_TRUSTED, 0, info),
+    LT_ROUTE("GET", "/{}/keys/pubkey", LT_MAY_TRUSTED, 0, pubkey),
+    LT_ROUTE("GET", "/{}/quotes/identity", LT_MAY_TRUSTED, 0, quote_identity),
+    LT_ROUTE("GET", "/{}/quotes/integrity", LT_MAY_TRUSTED, 0, quote_integrity),
+};
+const size_t lt_guest_route_count = sizeof lt_guest_routes / sizeof *lt_guest_routes;

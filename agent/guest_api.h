@@ -1,0 +1,26 @@
+/* The routes of the guest agent (keylime-api 3.1), and what they work on. */
+#ifndef LT_AGENT_GUEST_API_H
+#define LT_AGENT_GUEST_API_H
+
+#include "agent/attester.h"
+#include "agent/jobs.h"
+#include "agent/tpm.h"
+#include "common/http_server.h"
+
+struct lt_guest_api {
+    struct lt_tpm *tpm;
+    struct lt_jobs *worker; /* reads logs, which may take long */
+    struct lt_attester *attester;
+    const char *id, *ima, *boot_log;
+    char *pubkey;           /* PEM text of the transport key NK, this start's */
+    uint8_t pubkey_digest[32]; /* what PCR 16 is extended with */
+};
+
+/* Handlers' app is a struct lt_guest_api. */
+extern const struct lt_route lt_guest_routes[];
+extern const size_t lt_guest_route_count;
+
+/* Makes NK, RSA-2048. The caller frees api->pubkey. */
+int lt_guest_api_key(struct lt_guest_api *api, struct lt_err *e) LT_MUST_CHECK;
+
+#endif

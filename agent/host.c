@@ -1,0 +1,272 @@
+#include "agent/host.h"
+
+#include "agent/host_api.h"
+#include "agent/state.h"
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define INVENTORY_WAIT_MS 30000
+#define INVENTORY_POLL_MS 50
+
+struct lt_host_agent {
+    struct lt_state state;
+    struct lt_attester attester;
+    struct lt_host_api api;
+    struct lt_tpm *tpm;
+    struct lt_jobs *worker;
+    struct lt_inventory *inventory;
+    struct lt_http_server *server;
+    char *secret_file;
+    uint32_t reset_count;
+};
+
+/* R1: AK_h is named in PCR 13, once a boot, by whoever comes first. */
+static int anchor(struct lt_dev *d, const struct lt_attester *a, struct lt_err *e)
+{
+    static const uint8_t zero[LT_SHA256];
+    uint8_t want[LT_SHA256], event[LT_SHA256];
+    char hex[2 * LT_SHA256 + 1];
+    struct lt_pcrs pcrs;
+    int rc = lt_dev_pcr_read(d, 1u << LT_AK_PCR, &pcrs, e);
+
+    lt_ak_host_pcr(a->ak_name, want);
+    if (!rc && !memcmp(pcrs.value[LT_AK_PCR], zero, sizeof zero)) {
+        lt_ak_host_event(a->ak_name, event);
+        rc = lt_dev_pcr_extend(d, LT_AK_PCR, event, e);
+        if (!rc)
+            rc = lt_dev_pcr_read(d, 1u << LT_AK_PCR, &pcrs, e);
+    }
+    if (rc || !memcmp(pcrs.value[LT_AK_PCR], want, sizeof want))
+        return rc;
+    lt_hex(pcrs.value[LT_AK_PCR], LT_SHA256, hex);
+    return lt_fail(e, LT_E_REFUSED,
+                   "PCR %d holds %s, which does not name this agent's key: it was extended by another program or for a "
+                   "key that is gone. It cannot be reset: reboot this host, with limetree-agent --anchor early in the boot",
+                   LT_AK_PCR, hex);
+}
+
+static int open_identity(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    struct lt_host_agent *h = arg;
+    return lt_attester_open(d, &h->attester, e);
+}
+
+static int open_anchored(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    struct lt_host_agent *h = arg;
+    struct lt_clock_info clock;
+    int rc = open_identity(d, h, e);
+
+    if (!rc)
+        rc = anchor(d, &h->attester, e);
+    if (!rc)
+        rc = lt_dev_clock(d, &clock, e);
+    if (rc)
+        return rc;
+    h->reset_count = clock.reset_count;
+    return 0;
+}
+
+/* From a thread of the inventory. */
+static int clock_job(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    return lt_dev_clock(d, arg, e);
+}
+
+static int read_clock(void *ctx, struct lt_host_clock *out, struct lt_err *e)
+{
+    struct lt_clock_info c;
+    int rc = lt_tpm_call(ctx, clock_job, &c, e);
+
+    if (!rc)
+        *out = (struct lt_host_clock){c.reset_count, c.restart_count, c.clock_ms};
+    return rc;
+}
+
+static struct lt_host_agent *host_new(const struct lt_agent_conf *conf, const struct lt_agent_options *o,
+                                      struct lt_err *e)
+{
+    struct lt_host_agent *h = calloc(1, sizeof *h);
+
+    if (!h) {
+        lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+        return NULL;
+    }
+    h->state.lock = -1;
+    h->secret_file = lt_path(conf->state_dir, "ak-host.secret");
+    h->attester = (struct lt_attester){
+        .home = LT_AK_HOST,
+        .ek_alg = o->ek_alg,
+        .ak_alg = o->ak_alg,
+        .handle = o->ak_handle,
+        .file = h->secret_file,
+    };
+    return h;
+}
+
+static int open_tpm(struct lt_host_agent *h, const struct lt_agent_conf *conf, lt_tpm_fn on_open, struct lt_err *e)
+{
+    int rc = lt_state_open(conf->state_dir, conf->tcti, &h->state, e);
+    return rc ? rc : lt_tpm_start(conf->tcti, on_open, h, &h->tpm, e);
+}
+
+static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *conf, struct lt_err *e)
+{
+    const struct lt_inventory_conf inventory = {
+        .uri = conf->libvirt_uri,
+        .records = conf->records,
+        .swtpm = conf->swtpm,
+        .read_clock = read_clock,
+        .ctx = h->tpm,
+    };
+    return lt_inventory_start(&inventory, &h->inventory, e);
+}
+
+static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *conf, const char *address,
+                        struct lt_err *e)
+{
+    if (!*conf->cert || !*conf->key || !*conf->client_ca)
+        return lt_fail(e, LT_E_CONFIG,
+                       "cert, key, client_ca: a host needs all three (limetree pki issue --role host --host HEX, with "
+                       "HEX from limetree-agent --identity)");
+    LT_AUTOFREE char *sequence = lt_path(h->state.dir, "batch-seq");
+    int rc = lt_sequence_open(sequence, h->reset_count, &h->api.sequence, e);
+    if (!rc)
+        rc = lt_jobs_start("worker", &h->worker, e);
+    if (!rc)
+        rc = lt_host_id(&h->attester.ek.pub, h->api.host_id, e);
+    if (rc)
+        return rc;
+    lt_ak_host_pcr(h->attester.ak_name, h->api.pcr13);
+    h->api.tpm = h->tpm;
+    h->api.worker = h->worker;
+    h->api.attester = &h->attester;
+    h->api.inventory = h->inventory;
+    h->api.ima = conf->ima;
+    h->api.boot_log = conf->boot_log;
+    const struct lt_http_server_conf server = {
+        .listen = address,
+        .cert = conf->cert,
+        .key = conf->key,
+        .client_ca = conf->client_ca,
+        .routes = lt_host_routes,
+        .route_count = lt_host_route_count,
+        .app = &h->api,
+        .threads = 2,
+    };
+    return lt_http_server_start(&server, &h->server, e);
+}
+
+int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_host_agent **out,
+                  json_t **ready, struct lt_err *e)
+{
+    struct lt_host_agent *h = host_new(conf, o, e);
+
+    *out = NULL;
+    if (!h)
+        return e->code;
+    int rc = open_tpm(h, conf, open_anchored, e);
+    if (!rc)
+        rc = start_inventory(h, conf, e);
+    if (!rc)
+        rc = start_server(h, conf, o->listen, e);
+    if (rc) {
+        lt_host_stop(h);
+        return rc;
+    }
+    *ready = json_pack("{s:s, s:o}", "listen", lt_http_server_address(h->server), "host",
+                       lt_json_new_hex(h->api.host_id, LT_HOST_ID));
+    *out = h;
+    return 0;
+}
+
+/* The inventory goes before the TPM that it reads; requests that are held are answered, late ones refused. */
+void lt_host_stop(struct lt_host_agent *h)
+{
+    if (!h)
+        return;
+    lt_jobs_stop(h->worker);
+    lt_tpm_stop(h->tpm);
+    if (h->server)
+        lt_http_server_stop(h->server);
+    lt_inventory_stop(h->inventory);
+    lt_jobs_free(h->worker);
+    lt_tpm_free(h->tpm);
+    lt_sequence_close(&h->api.sequence);
+    lt_attester_free(&h->attester);
+    lt_state_close(&h->state);
+    free(h->secret_file);
+    free(h);
+}
+
+int lt_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out, struct lt_err *e)
+{
+    struct lt_host_agent *h = host_new(conf, o, e);
+    uint8_t pcr[LT_SHA256];
+
+    if (!h)
+        return e->code;
+    int rc = open_tpm(h, conf, open_anchored, e);
+    if (!rc) {
+        lt_ak_host_pcr(h->attester.ak_name, pcr);
+        *out = json_pack("{s:o, s:o}", "ak_name", lt_json_new_hex(h->attester.ak_name, LT_NAME), "pcr13",
+                         lt_json_new_hex(pcr, sizeof pcr));
+    }
+    lt_host_stop(h);
+    return rc;
+}
+
+int lt_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
+                     struct lt_err *e)
+{
+    struct lt_host_agent *h = host_new(conf, o, e);
+    uint8_t id[LT_HOST_ID], ek_digest[LT_SHA256];
+
+    if (!h)
+        return e->code;
+    int rc = open_tpm(h, conf, open_identity, e);
+    if (!rc)
+        rc = lt_host_id(&h->attester.ek.pub, id, e);
+    if (!rc)
+        rc = lt_public_ek_digest(&h->attester.ek.pub, ek_digest, e);
+    if (!rc)
+        *out = json_pack("{s:o, s:o, s:o}", "host", lt_json_new_hex(id, sizeof id), "ek_digest",
+                         lt_json_new_hex(ek_digest, sizeof ek_digest), "ak_name",
+                         lt_json_new_hex(h->attester.ak_name, LT_NAME));
+    lt_host_stop(h);
+    return rc;
+}
+
+/* Only the TPM's clock is read, no key is used: this works beside a running daemon if the TPM serves both. */
+static int open_plain(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    (void)d, (void)arg, (void)e;
+    return 0;
+}
+
+int lt_host_inventory(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
+                      struct lt_err *e)
+{
+    const struct timespec poll = {.tv_nsec = INVENTORY_POLL_MS * 1000000};
+    struct lt_host_agent *h = host_new(conf, o, e);
+    uint64_t until = lt_now_ms() + INVENTORY_WAIT_MS;
+
+    if (!h)
+        return e->code;
+    int rc = lt_tpm_start(conf->tcti, open_plain, NULL, &h->tpm, e);
+    if (!rc)
+        rc = start_inventory(h, conf, e);
+    while (!rc) {
+        *out = lt_inventory_report(h->inventory);
+        if (json_is_true(json_object_get(*out, "ready")) || lt_now_ms() >= until)
+            break;
+        json_decref(lt_take(out));
+        nanosleep(&poll, NULL);
+    }
+    lt_host_stop(h);
+    return rc;
+}

@@ -1,0 +1,355 @@
+#include "agent/host_api.h"
+
+#include "agent/measurements.h"
+#include "residency/proof.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_S 1
+
+static json_t *inventory_json(const struct lt_snapshot *s)
+{
+    json_t *records = json_array();
+    uint8_t raw[LT_RECORD];
+
+    for (uint32_t i = 0; i < s->count; i++) {
+        lt_record_write(&s->records[i], raw);
+        json_array_append_new(records, lt_json_new_base64(raw, sizeof raw));
+    }
+    return json_pack("{s:I, s:o, s:o}", "seq", (json_int_t)s->seq, "root",
+                     lt_json_new_hex(lt_merkle_root(s->tree), LT_NODE), "records", records);
+}
+
+/* What may pass by itself is 503 here, the TPM's absence too (docs/api.md). */
+static void reply_error(struct lt_req *req, const struct lt_err *why)
+{
+    struct lt_err e = *why;
+
+    if (lt_err_class(e.code) == LT_CLASS_RETRY)
+        e.code = LT_E_BUSY;
+    lt_reply_error(req, &e, e.code == LT_E_BUSY ? RETRY_S : 0);
+}
+
+/* ---- work that leaves the HTTP thread ---- */
+struct task {
+    struct lt_host_api *api;
+    struct lt_req *req;
+    void (*run)(struct task *t); /* on the worker; replies or passes on */
+    const struct lt_snapshot *snapshot;
+    /* activation */
+    uint8_t *credential;
+    size_t credential_n;
+    uint8_t challenge[32], proof[32];
+    /* host quote */
+    struct lt_header header;
+    bool known_root;
+    uint8_t inventory_root[LT_NODE];
+    struct lt_host_quote quote;
+    struct lt_clock_info clock;
+};
+
+static struct task *task_new(struct lt_req *req, void *app, void (*run)(struct task *))
+{
+    struct task *t = calloc(1, sizeof *t);
+    struct lt_err e;
+
+    if (!t) {
+        lt_fail(&e, LT_E_NO_MEMORY, "request: no memory");
+        reply_error(req, &e);
+        return NULL;
+    }
+    t->api = app;
+    t->req = req;
+    t->run = run;
+    return t;
+}
+
+static void task_free(struct task *t)
+{
+    lt_snapshot_put(t->snapshot);
+    lt_host_quote_free(&t->quote);
+    free(t->credential);
+    free(t);
+}
+
+/* Answers with body (taken), or with the error when there is none. */
+static void task_end(struct task *t, json_t *body, const struct lt_err *e)
+{
+    struct lt_err none;
+
+    if (body) {
+        lt_reply_json(t->req, 200, body);
+    } else {
+        if (!e || !e->code)
+            lt_fail(&none, LT_E_NO_MEMORY, "reply: no memory");
+        reply_error(t->req, e && e->code ? e : &none);
+    }
+    task_free(t);
+}
+
+static void task_run(void *arg, bool stopped)
+{
+    struct task *t = arg;
+    struct lt_err e;
+
+    if (stopped) {
+        lt_fail(&e, LT_E_BUSY, "the agent is stopping");
+        task_end(t, NULL, &e);
+    } else {
+        t->run(t);
+    }
+}
+
+static void task_post(struct task *t)
+{
+    struct lt_err e = {0};
+
+    lt_req_hold(t->req);
+    if (lt_jobs_post(t->api->worker, false, task_run, t, &e))
+        task_end(t, NULL, &e);
+}
+
+/* ---- GET host ---- */
+static void host_run(struct task *t)
+{
+    const struct lt_attester *a = t->api->attester;
+    struct lt_err e = {0};
+
+    if (lt_inventory_snapshot(t->api->inventory, &t->snapshot, &e)) {
+        task_end(t, NULL, &e);
+        return;
+    }
+    json_t *certificates = json_array();
+    if (a->ek_pem)
+        json_array_append_new(certificates, json_string(a->ek_pem));
+    task_end(t,
+             json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "host", lt_json_new_hex(t->api->host_id, LT_HOST_ID), "ak",
+                       lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ek",
+                       lt_json_new_base64(a->ek.pub.raw, a->ek.pub.raw_n), "ek_certificates", certificates,
+                       "batch_seq", (json_int_t)t->api->sequence.last, "inventory", inventory_json(t->snapshot)),
+             NULL);
+}
+
+static void host(struct lt_req *req, void *app)
+{
+    struct task *t = task_new(req, app, host_run);
+    if (t)
+        task_post(t);
+}
+
+/* ---- POST activations ---- */
+static int activate(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    struct task *t = arg;
+    const struct lt_attester *a = t->api->attester;
+    uint8_t secret[LT_MAX_DIGEST];
+    size_t n;
+    int rc = lt_ak_activate(d, a->key, &a->ek, (struct lt_slice){t->credential, t->credential_n}, secret, &n, e);
+
+    if (!rc && n != 32)
+        rc = lt_fail(e, LT_E_REFUSED, "credential: a secret of %zu bytes, must be 32", n);
+    if (!rc)
+        lt_activation_proof(secret, t->api->host_id, a->ak_name, t->challenge, t->proof);
+    lt_wipe(secret, sizeof secret);
+    return rc;
+}
+
+static void activated(void *arg, int rc, const struct lt_err *e)
+{
+    struct task *t = arg;
+    task_end(t, rc ? NULL : json_pack("{s:o}", "proof", lt_json_new_hex(t->proof, sizeof t->proof)), e);
+}
+
+static void activations(struct lt_req *req, void *app)
+{
+    static const char *const keys[] = {"credential", "challenge", NULL};
+    struct task *t = task_new(req, app, NULL);
+    struct lt_err e = {0};
+
+    if (!t)
+        return;
+    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
+    int rc = j ? lt_json_only(j, keys, &e) : e.code;
+    if (!rc)
+        rc = lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &t->credential, &t->credential_n, &e);
+    if (!rc)
+        rc = lt_json_hex(j, "challenge", t->challenge, sizeof t->challenge, &e);
+    if (rc) {
+        task_end(t, NULL, &e);
+        return;
+    }
+    lt_req_hold(req);
+    lt_tpm_post(t->api->tpm, false, activate, activated, t);
+}
+
+/* ---- POST host-quotes ---- */
+
+/* R1: what AK_h signs is H(HDR), made here from the header alone. */
+static int quote_sign(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    struct task *t = arg;
+    struct lt_attest attest;
+    struct lt_quote q;
+    uint8_t extra[LT_SHA256];
+
+    lt_header_write(&t->header, t->quote.header);
+    lt_sha256(t->quote.header, LT_HEADER, extra);
+    int rc = lt_dev_quote(d, t->api->attester->key, extra, sizeof extra, LT_HOST_PCR_MASK, &q, e);
+    if (rc)
+        return rc;
+    t->quote.attest = lt_take(&q.attest);
+    t->quote.signature = lt_take(&q.signature);
+    t->quote.attest_n = q.attest_n;
+    t->quote.signature_n = q.signature_n;
+    t->quote.pcrs = q.pcrs;
+    rc = lt_attest_parse(t->quote.attest, t->quote.attest_n, &attest, e);
+    if (!rc)
+        t->clock = attest.clock;
+    if (!rc && memcmp(q.pcrs.value[LT_AK_PCR], t->api->pcr13, LT_SHA256)) {
+        /* The TPM was reset under us, or worse: opening it again anchors AK_h or refuses. */
+        lt_host_quote_free(&t->quote);
+        d->lost = true;
+        rc = lt_fail(e, LT_E_TPM, "PCR %d does not name AK_h", LT_AK_PCR);
+    }
+    return rc;
+}
+
+static void quote_signed(void *arg, int rc, const struct lt_err *e)
+{
+    struct task *t = arg;
+
+    if (rc) {
+        task_end(t, NULL, e);
+        return;
+    }
+    lt_inventory_counts(t->api->inventory, t->clock.reset_count, t->clock.restart_count);
+    json_t *j = lt_host_quote_to_json(&t->quote);
+    if (j && !(t->known_root && !memcmp(t->inventory_root, t->header.inventory_root, LT_NODE)))
+        json_object_set_new(j, "inventory", inventory_json(t->snapshot));
+    task_end(t, j, NULL);
+}
+
+/* 409 names the last number, so that the provider continues above it. */
+static void reply_conflict(struct task *t, const struct lt_err *e)
+{
+    lt_reply_json(t->req, 409,
+                  json_pack("{s:{s:i, s:s, s:s}, s:I}", "error", "code", 409, "slug", lt_err_slug(e->code), "message",
+                            e->msg, "last_batch_seq", (json_int_t)t->api->sequence.last));
+    task_free(t);
+}
+
+/* protocol.md section 4: holding batch_root, the snapshot is taken and confirmed (t3); then the header, then the
+ * quote (t4). */
+static void quote_run(struct task *t)
+{
+    struct lt_host_api *api = t->api;
+    struct lt_err e = {0};
+    int rc = 0;
+
+    if (t->header.batch_seq > api->sequence.last)
+        rc = lt_inventory_snapshot(api->inventory, &t->snapshot, &e);
+    if (!rc)
+        rc = lt_sequence_claim(&api->sequence, t->header.batch_seq, &e);
+    if (rc == LT_E_CONFLICT) {
+        reply_conflict(t, &e);
+        return;
+    }
+    if (rc) {
+        task_end(t, NULL, &e);
+        return;
+    }
+    memcpy(t->header.host_id, api->host_id, LT_HOST_ID);
+    t->header.inventory_seq = t->snapshot->seq;
+    t->header.m = t->snapshot->count;
+    memcpy(t->header.inventory_root, lt_merkle_root(t->snapshot->tree), LT_NODE);
+    t->header.flags = t->snapshot->header_flags;
+    t->header.ima_count = lt_ima_count(api->ima);
+    lt_tpm_post(api->tpm, true, quote_sign, quote_signed, t);
+}
+
+static int parse_quote_request(const json_t *j, struct task *t, struct lt_err *e)
+{
+    static const char *const keys[] = {"batch_seq", "n", "batch_root", "policy_digest", "inventory_root", NULL};
+    int64_t seq, n;
+    int rc = lt_json_only(j, keys, e);
+
+    if (!rc)
+        rc = lt_json_int(j, "batch_seq", 1, INT64_MAX, &seq, e);
+    if (!rc)
+        rc = lt_json_int(j, "n", 1, LT_MAX_BATCH, &n, e);
+    if (!rc)
+        rc = lt_json_hex(j, "batch_root", t->header.batch_root, LT_NODE, e);
+    if (!rc)
+        rc = lt_json_hex(j, "policy_digest", t->header.policy_digest, LT_SHA256, e);
+    if (rc)
+        return rc;
+    t->header.batch_seq = (uint64_t)seq;
+    t->header.n = (uint32_t)n;
+    t->known_root = lt_json_has(j, "inventory_root");
+    return t->known_root ? lt_json_hex(j, "inventory_root", t->inventory_root, LT_NODE, e) : 0;
+}
+
+static void host_quotes(struct lt_req *req, void *app)
+{
+    struct task *t = task_new(req, app, quote_run);
+    struct lt_err e = {0};
+
+    if (!t)
+        return;
+    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
+    int rc = j ? parse_quote_request(j, t, &e) : e.code;
+    if (rc)
+        task_end(t, NULL, &e);
+    else
+        task_post(t);
+}
+
+/* ---- logs ---- */
+static void reply_log(struct task *t, const char *path, size_t max)
+{
+    struct lt_err e = {0};
+    uint8_t *p;
+    size_t n;
+
+    if (lt_measurements_read(path, max, &p, &n, &e)) {
+        task_end(t, NULL, &e);
+        return;
+    }
+    lt_reply_bytes(t->req, 200, "application/octet-stream", p, n);
+    task_free(t);
+}
+
+static void boot_log_run(struct task *t)
+{
+    reply_log(t, t->api->boot_log, LT_MAX_BOOT_LOG);
+}
+
+static void ima_run(struct task *t)
+{
+    reply_log(t, t->api->ima, LT_MAX_IMA_LOG);
+}
+
+static void boot_log(struct lt_req *req, void *app)
+{
+    struct task *t = task_new(req, app, boot_log_run);
+    if (t)
+        task_post(t);
+}
+
+static void ima(struct lt_req *req, void *app)
+{
+    struct task *t = task_new(req, app, ima_run);
+    if (t)
+        task_post(t);
+}
+
+#define V1 "/federation/v1/"
+const struct lt_route lt_host_routes[] = {
+    LT_ROUTE("GET", V1 "host", LT_ROLE_PROVIDER, 0, host),
+    LT_ROUTE("POST", V1 "activations", LT_ROLE_PROVIDER, LT_MAX_BODY_SMALL, activations),
+    LT_ROUTE("POST", V1 "host-quotes", LT_ROLE_PROVIDER, LT_MAX_BODY_SMALL, host_quotes),
+    LT_ROUTE("GET", V1 "boot-log", LT_ROLE_PROVIDER, 0, boot_log),
+    LT_ROUTE("GET", V1 "ima", LT_ROLE_PROVIDER, 0, ima),
+};
+const size_t lt_host_route_count = sizeof lt_host_routes / sizeof *lt_host_routes;

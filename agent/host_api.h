@@ -1,0 +1,27 @@
+/* The routes of the host agent (docs/api.md), and what they work on. */
+#ifndef LT_AGENT_HOST_API_H
+#define LT_AGENT_HOST_API_H
+
+#include "agent/attester.h"
+#include "agent/jobs.h"
+#include "agent/sequence.h"
+#include "agent/tpm.h"
+#include "common/http_server.h"
+#include "vtpm/inventory.h"
+
+struct lt_host_api {
+    struct lt_tpm *tpm;
+    struct lt_jobs *worker; /* snapshots and logs; the only user of sequence */
+    struct lt_attester *attester;
+    struct lt_inventory *inventory;
+    struct lt_sequence sequence;
+    const char *ima, *boot_log;
+    uint8_t host_id[LT_HOST_ID];
+    uint8_t pcr13[LT_SHA256]; /* what PCR 13 must hold in every quote */
+};
+
+/* Handlers' app is a struct lt_host_api. */
+extern const struct lt_route lt_host_routes[];
+extern const size_t lt_host_route_count;
+
+#endif

@@ -1,0 +1,280 @@
+#include "agent/registration.h"
+
+#include "agent/contact.h"
+#include "common/file.h"
+#include "common/hash.h"
+#include "common/http_client.h"
+#include "common/log.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* API versions 2.1 to 2.6 (keylime-api 1.1). */
+#define MINOR_MIN 1
+#define MINOR_MAX 6
+#define MINOR_UNKNOWN 0
+#define BACKOFF_MIN_MS 500
+#define BACKOFF_MAX_MS 30000
+#define TIMEOUT_MS 10000
+
+struct lt_registration {
+    struct lt_registration_conf conf;
+    struct lt_http_client *http;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool stopping;
+};
+
+void lt_auth_tag(const uint8_t *secret, size_t n, const char *id, char out[97])
+{
+    char key[256];
+    uint8_t mac[48];
+
+    lt_base64(secret, n < LT_MAX_DIGEST ? n : LT_MAX_DIGEST, key);
+    lt_hmac(LT_HASH_SHA384, key, strlen(key), id, strlen(id), mac);
+    lt_hex(mac, sizeof mac, out);
+    lt_wipe(key, sizeof key);
+}
+
+static int call(struct lt_registration *r, const char *method, const char *path, json_t *body,
+                struct lt_http_reply *reply, struct lt_err *e)
+{
+    LT_AUTOFREE char *text = body ? lt_json_dump(body) : NULL;
+    LT_AUTOFREE char *url = lt_path(r->conf.registrar, path);
+    const char *const headers[] = {"Content-Type: application/json", NULL};
+    const struct lt_http_request q = {.method = method,
+                                      .url = url,
+                                      .body = text,
+                                      .body_n = text ? strlen(text) : 0,
+                                      .headers = headers,
+                                      .timeout_ms = TIMEOUT_MS,
+                                      .max_reply = LT_MAX_BODY_SMALL};
+    return lt_http_call(r->http, &q, reply, e);
+}
+
+/* *results: borrowed from *doc, which the caller frees. */
+static int results_of(const struct lt_http_reply *reply, json_t **doc, json_t **results, struct lt_err *e)
+{
+    *results = NULL;
+    *doc = lt_http_json(reply, 200, e);
+    return *doc ? lt_json_object(*doc, "results", results, e) : e->code;
+}
+
+/* The newest version both of us speak; MINOR_UNKNOWN when the registrar does not say. */
+static int discover(struct lt_registration *r, int *minor, struct lt_err *e)
+{
+    struct lt_http_reply reply = {0};
+    LT_AUTOJSON json_t *doc = NULL;
+    json_t *results, *list, *item;
+    struct lt_err why = {0};
+    size_t i;
+
+    *minor = MINOR_UNKNOWN;
+    int rc = call(r, "GET", "version", NULL, &reply, e);
+    if (rc)
+        return rc;
+    LT_AUTOFREE char *body = (char *)reply.body;
+    if (results_of(&reply, &doc, &results, &why) || lt_json_array(results, "supported_versions", 64, &list, &why))
+        return 0;
+    json_array_foreach(list, i, item) {
+        const char *v = json_string_value(item);
+        if (v && v[0] == '2' && v[1] == '.' && v[2] >= '0' + MINOR_MIN && v[2] <= '0' + MINOR_MAX && !v[3] &&
+            v[2] - '0' > *minor)
+            *minor = v[2] - '0';
+    }
+    return *minor ? 0 : lt_fail(e, LT_E_UNSUPPORTED, "registrar: speaks no API version from 2.%d to 2.%d", MINOR_MIN,
+                                MINOR_MAX);
+}
+
+static json_t *registration_body(const struct lt_registration *r, struct lt_err *e)
+{
+    const struct lt_attester *a = r->conf.attester;
+    struct lt_contact contact;
+
+    if (lt_contact_parse(r->conf.contact, &contact, e) || lt_contact_resolve(&contact, r->conf.registrar, e))
+        return NULL;
+    json_t *j = json_pack("{s:o, s:o, s:s, s:s, s:s, s:i}", "ek_tpm", lt_json_new_base64(a->ek.pub.raw, a->ek.pub.raw_n),
+                          "aik_tpm", lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ekcert", a->ek_pem ? a->ek_pem : "",
+                          "mtls_cert", r->conf.mtls_cert, "ip", contact.address, "port", (int)contact.port);
+    if (!j)
+        lt_fail(e, LT_E_NO_MEMORY, "registration: no memory");
+    return j;
+}
+
+struct activation {
+    struct lt_attester *attester;
+    struct lt_slice blob;
+    uint8_t secret[LT_MAX_DIGEST];
+    size_t secret_n;
+};
+
+static int activate(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    struct activation *a = arg;
+    return lt_ak_activate(d, a->attester->key, &a->attester->ek, a->blob, a->secret, &a->secret_n, e);
+}
+
+/* 403 is the registrar's word that this id belongs to other keys (keylime-api 2.5). */
+static int judge(const struct lt_http_reply *reply, const char *id, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *doc = NULL;
+    json_t *results;
+    int rc = results_of(reply, &doc, &results, e);
+
+    if (reply->status == 403)
+        return lt_fail(e, LT_E_FORBIDDEN,
+                       "the registrar knows agent %s with another EK or AK and refuses this one. If this machine's TPM "
+                       "or state directory was replaced on purpose, remove the old registration there first",
+                       id);
+    return rc;
+}
+
+static int prove(struct lt_registration *r, const char *path, struct lt_slice blob, struct lt_err *e)
+{
+    struct activation a = {.attester = r->conf.attester, .blob = blob};
+    struct lt_http_reply reply = {0};
+    char tag[97];
+    int rc = lt_tpm_call(r->conf.tpm, activate, &a, e);
+
+    if (rc)
+        return rc;
+    lt_auth_tag(a.secret, a.secret_n, r->conf.id, tag);
+    lt_wipe(&a, sizeof a);
+    LT_AUTOJSON json_t *body = json_pack("{s:s}", "auth_tag", tag);
+    rc = call(r, "PUT", path, body, &reply, e);
+    if (rc)
+        return rc;
+    LT_AUTOFREE char *text = (char *)reply.body;
+    return judge(&reply, r->conf.id, e);
+}
+
+/* LT_E_NOT_FOUND: the registrar has no such API version. */
+static int register_as(struct lt_registration *r, int minor, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *body = registration_body(r, e), *doc = NULL;
+    LT_AUTOFREE uint8_t *blob = NULL;
+    struct lt_http_reply reply = {0};
+    json_t *results;
+    char path[128];
+    size_t n;
+
+    if (!body)
+        return e->code;
+    snprintf(path, sizeof path, "v2.%d/agents/%s", minor, r->conf.id);
+    int rc = call(r, "POST", path, body, &reply, e);
+    if (rc)
+        return rc;
+    LT_AUTOFREE char *text = (char *)reply.body;
+    if (reply.status == 404)
+        return lt_fail(e, LT_E_NOT_FOUND, "registrar: no API version 2.%d", minor);
+    rc = judge(&reply, r->conf.id, e);
+    if (!rc)
+        rc = results_of(&reply, &doc, &results, e);
+    if (!rc)
+        rc = lt_json_base64(results, "blob", LT_MAX_CREDENTIAL, &blob, &n, e);
+    return rc ? rc : prove(r, path, (struct lt_slice){blob, n}, e);
+}
+
+static int attempt(struct lt_registration *r, struct lt_err *e)
+{
+    int minor, rc = discover(r, &minor, e);
+
+    if (rc || minor != MINOR_UNKNOWN)
+        return rc ? rc : register_as(r, minor, e);
+    for (minor = MINOR_MAX; minor >= MINOR_MIN; minor--)
+        if ((rc = register_as(r, minor, e)) != LT_E_NOT_FOUND)
+            break;
+    return rc;
+}
+
+/* False when it is time to stop. */
+static bool wait_ms(struct lt_registration *r, unsigned ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&r->lock);
+    while (!r->stopping && !pthread_cond_timedwait(&r->wake, &r->lock, &until))
+        ;
+    bool go_on = !r->stopping;
+    pthread_mutex_unlock(&r->lock);
+    return go_on;
+}
+
+static void *registration_thread(void *arg)
+{
+    struct lt_registration *r = arg;
+    unsigned backoff = BACKOFF_MIN_MS;
+
+    do {
+        struct lt_err e = {0};
+        int rc = attempt(r, &e);
+        if (!rc) {
+            lt_log(LT_LOG_INFO, "registered", "agent %s is registered and activated at %s", r->conf.id, r->conf.registrar);
+            break;
+        }
+        if (rc == LT_E_FORBIDDEN) {
+            r->conf.refused(r->conf.arg, &e);
+            break;
+        }
+        lt_log(LT_LOG_WARNING, "registration", "%s; again in %u ms", e.msg, backoff);
+        if (!wait_ms(r, backoff))
+            break;
+        backoff = backoff < BACKOFF_MAX_MS / 2 ? backoff * 2 : BACKOFF_MAX_MS;
+    } while (true);
+    return NULL;
+}
+
+int lt_registration_start(const struct lt_registration_conf *conf, struct lt_registration **out, struct lt_err *e)
+{
+    const struct lt_http_client_conf http = {.allow_plain = true};
+    struct lt_registration *r = calloc(1, sizeof *r);
+    pthread_condattr_t monotonic;
+
+    *out = NULL;
+    if (!r)
+        return lt_fail(e, LT_E_NO_MEMORY, "registration: no memory");
+    r->conf = *conf;
+    int rc = lt_http_client_new(&http, &r->http, e);
+    if (rc) {
+        free(r);
+        return rc;
+    }
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    int os = pthread_create(&r->thread, NULL, registration_thread, r);
+    if (os) {
+        lt_http_client_free(r->http);
+        free(r);
+        return lt_fail(e, LT_E_IO, "registration thread: %s", strerror(os));
+    }
+    *out = r;
+    return 0;
+}
+
+void lt_registration_stop(struct lt_registration *r)
+{
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->lock);
+    r->stopping = true;
+    pthread_cond_signal(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+    pthread_join(r->thread, NULL);
+    lt_http_client_free(r->http);
+    pthread_cond_destroy(&r->wake);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}

@@ -1,0 +1,31 @@
+/* A guest agent's conversation with its registrar (keylime-api 2): register, activate, at every start and until it
+ * works. A thread of its own. */
+#ifndef LT_AGENT_REGISTRATION_H
+#define LT_AGENT_REGISTRATION_H
+
+#include "agent/attester.h"
+#include "agent/tpm.h"
+
+struct lt_registration_conf {
+    const char *registrar; /* "http://HOST:PORT" */
+    const char *id;
+    const char *mtls_cert; /* PEM text */
+    const char *contact;   /* "HOST:PORT"; 0.0.0.0 and :: become the address the registrar sees */
+    struct lt_tpm *tpm;
+    struct lt_attester *attester;
+    /* The registrar holds another identity under this id: trying again cannot help. On the thread. */
+    void (*refused)(void *arg, const struct lt_err *why);
+    void *arg;
+};
+
+struct lt_registration;
+
+/* Everything in conf is borrowed until stop. */
+int lt_registration_start(const struct lt_registration_conf *conf, struct lt_registration **out,
+                          struct lt_err *e) LT_MUST_CHECK;
+void lt_registration_stop(struct lt_registration *r);
+
+/* keylime-api 2.4: HMAC-SHA384 keyed with the base64 text of the secret, over the id. */
+void lt_auth_tag(const uint8_t *secret, size_t n, const char *id, char out[97]);
+
+#endif

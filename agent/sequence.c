@@ -1,0 +1,65 @@
+#include "agent/sequence.h"
+
+#include "common/file.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The file holds a number above the last one used, so that it is written once in so many quotes. */
+#define AHEAD 1024
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
+int lt_sequence_open(const char *file, uint32_t reset_count, struct lt_sequence *out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *id = NULL, *text = NULL;
+    char boot[80];
+    uint64_t last;
+    int end = 0;
+    size_t n;
+
+    *out = (struct lt_sequence){.file = strdup(file)};
+    if (!out->file)
+        return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", file);
+    int rc = lt_file_read(BOOT_ID, 64, &id, &n, e);
+    if (rc)
+        return rc;
+    id[strcspn((char *)id, "\n")] = 0;
+    snprintf(out->boot, sizeof out->boot, "%s/%" PRIu32, (char *)id, reset_count);
+    if (access(file, F_OK))
+        return 0;
+    rc = lt_file_read(file, 256, &text, &n, e);
+    if (rc)
+        return rc;
+    if (sscanf((char *)text, "%79s %" SCNu64 "\n%n", boot, &last, &end) != 2 || end != (int)n)
+        return lt_fail(e, LT_E_CONFIG, "%s: not \"BOOT NUMBER\"; remove it after a reboot of this host", file);
+    if (!strcmp(boot, out->boot))
+        out->last = out->written = last;
+    return 0;
+}
+
+void lt_sequence_close(struct lt_sequence *s)
+{
+    free(s->file);
+    *s = (struct lt_sequence){0};
+}
+
+int lt_sequence_claim(struct lt_sequence *s, uint64_t seq, struct lt_err *e)
+{
+    char line[128];
+
+    if (seq <= s->last)
+        return lt_fail(e, LT_E_CONFLICT, "batch_seq %" PRIu64 ": the last one was %" PRIu64, seq, s->last);
+    if (seq > s->written) {
+        uint64_t ceiling = seq > UINT64_MAX - AHEAD ? UINT64_MAX : seq + AHEAD;
+        int n = snprintf(line, sizeof line, "%s %" PRIu64 "\n", s->boot, ceiling);
+        int rc = lt_file_write(s->file, line, (size_t)n, 0600, e);
+        if (rc)
+            return rc;
+        s->written = ceiling;
+    }
+    s->last = seq;
+    return 0;
+}

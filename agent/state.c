@@ -1,0 +1,100 @@
+#include "agent/state.h"
+
+#include "common/hash.h"
+#include "common/tls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define CERTIFICATE_DAYS 3650
+#define CERTIFICATE_MAX 65536
+
+static char *runtime_dir(const char *tcti)
+{
+    const char *base = getenv("XDG_RUNTIME_DIR");
+    uint8_t digest[LT_SHA256];
+    char hex[17], name[40];
+
+    if (!base || *base != '/')
+        base = access("/run", W_OK) ? "/tmp" : "/run";
+    lt_sha256(tcti, strlen(tcti), digest);
+    lt_hex(digest, 8, hex);
+    snprintf(name, sizeof name, "limetree-agent-%s", hex);
+    return lt_path(base, name);
+}
+
+int lt_state_open(const char *state_dir, const char *tcti, struct lt_state *out, struct lt_err *e)
+{
+    *out = (struct lt_state){.lasting = *state_dir, .lock = -1};
+    out->dir = *state_dir ? strdup(state_dir) : runtime_dir(tcti);
+    if (!out->dir)
+        return lt_fail(e, LT_E_NO_MEMORY, "state: no memory");
+    int rc = lt_dir_private(out->dir, e);
+    LT_AUTOFREE char *path = lt_path(out->dir, "lock");
+    if (!rc && (out->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
+        rc = lt_fail(e, LT_E_IO, "%s: %s", path, strerror(errno));
+    if (!rc && flock(out->lock, LOCK_EX | LOCK_NB))
+        rc = errno == EWOULDBLOCK ? lt_fail(e, LT_E_CONFIG, "%s: another limetree-agent holds it", path)
+                                  : lt_fail(e, LT_E_IO, "%s: flock: %s", path, strerror(errno));
+    if (rc)
+        lt_state_close(out);
+    return rc;
+}
+
+void lt_state_close(struct lt_state *s)
+{
+    if (s->lock >= 0)
+        close(s->lock);
+    free(s->dir);
+    *s = (struct lt_state){.lock = -1};
+}
+
+static bool usable(const char *pem, const char *id)
+{
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    X509 *x = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    char cn[128] = "";
+    bool ok = x && X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, cn, sizeof cn) > 0 &&
+              !strcmp(cn, id) && X509_cmp_current_time(X509_get0_notAfter(x)) > 0;
+
+    X509_free(x);
+    BIO_free(bio);
+    return ok;
+}
+
+int lt_state_certificate(const struct lt_state *s, const char *id, char **cert, char **key, char **pem,
+                         struct lt_err *e)
+{
+    const struct lt_pki_subject subject = {.common_name = id, .server = true, .days = CERTIFICATE_DAYS};
+    LT_AUTOFREE uint8_t *secret = NULL;
+    uint8_t *text;
+    struct lt_err why;
+    size_t n;
+
+    *cert = lt_path(s->dir, "mtls.pem");
+    *key = lt_path(s->dir, "mtls-key.pem");
+    if (!lt_file_read(*cert, CERTIFICATE_MAX, &text, &n, &why)) {
+        *pem = (char *)text;
+        if (usable(*pem, id) && !lt_file_read_secret(*key, CERTIFICATE_MAX, &secret, &n, &why)) {
+            lt_wipe(secret, n);
+            return 0;
+        }
+        free(lt_take(pem));
+    }
+    /* lt_pki_issue overwrites nothing. */
+    unlink(*cert);
+    unlink(*key);
+    int rc = lt_pki_issue(NULL, NULL, &subject, *cert, *key, e);
+    if (!rc)
+        rc = lt_file_read(*cert, CERTIFICATE_MAX, &text, &n, e);
+    if (!rc)
+        *pem = (char *)text;
+    return rc;
+}

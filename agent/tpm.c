@@ -1,0 +1,205 @@
+#include "agent/tpm.h"
+
+#include "agent/jobs.h"
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BACKOFF_MIN_MS 50
+#define BACKOFF_MAX_MS 5000
+
+struct lt_tpm {
+    struct lt_jobs *jobs;
+    char *tcti;
+    lt_tpm_fn on_open;
+    void *arg;
+    struct lt_dev dev; /* of the thread */
+    bool is_open, sweep;
+    uint64_t not_before_ms;
+    unsigned backoff_ms;
+    struct lt_err why; /* of the last failed open */
+};
+
+struct tpm_job {
+    struct lt_tpm *tpm;
+    lt_tpm_fn fn;
+    lt_tpm_done done;
+    void *arg;
+};
+
+static void close_dev(struct lt_tpm *t)
+{
+    t->sweep = t->dev.crowded;
+    lt_dev_close(&t->dev);
+    t->is_open = false;
+}
+
+static int open_once(struct lt_tpm *t, struct lt_err *e)
+{
+    int rc = lt_dev_open(t->tcti, t->sweep, &t->dev, e);
+
+    if (!rc) {
+        rc = t->on_open(&t->dev, t->arg, e);
+        if (rc)
+            close_dev(t);
+    }
+    return rc;
+}
+
+static int open_dev(struct lt_tpm *t, struct lt_err *e)
+{
+    uint64_t now = lt_now_ms();
+
+    if (t->is_open)
+        return 0;
+    if (now < t->not_before_ms) {
+        *e = t->why;
+        return e->code;
+    }
+    int rc = open_once(t, e);
+    if (rc && t->sweep)
+        rc = open_once(t, e);
+    if (rc) {
+        t->backoff_ms = !t->backoff_ms                         ? BACKOFF_MIN_MS
+                        : t->backoff_ms < BACKOFF_MAX_MS / 2 ? t->backoff_ms * 2
+                                                             : BACKOFF_MAX_MS;
+        t->not_before_ms = now + t->backoff_ms;
+        t->why = *e;
+        lt_log(LT_LOG_ERROR, "tpm", "%s", e->msg);
+        return rc;
+    }
+    t->is_open = true;
+    t->sweep = false;
+    t->backoff_ms = 0;
+    return 0;
+}
+
+static int run_job(struct lt_tpm *t, const struct tpm_job *j, struct lt_err *e)
+{
+    int rc = 0;
+
+    for (int attempt = 0; attempt < 2; attempt++) {
+        *e = (struct lt_err){0};
+        rc = open_dev(t, e);
+        if (rc)
+            return rc;
+        rc = j->fn(&t->dev, j->arg, e);
+        if (!t->dev.lost)
+            return rc;
+        lt_log(LT_LOG_WARNING, "tpm", "the TPM was lost, opening it again: %s", e->msg);
+        close_dev(t);
+    }
+    return rc;
+}
+
+static void tpm_job(void *arg, bool stopped)
+{
+    struct tpm_job *j = arg;
+    struct lt_err e = {0};
+    int rc = stopped ? lt_fail(&e, LT_E_BUSY, "the agent is stopping") : run_job(j->tpm, j, &e);
+
+    j->done(j->arg, rc, &e);
+    free(j);
+}
+
+void lt_tpm_post(struct lt_tpm *t, bool quote, lt_tpm_fn fn, lt_tpm_done done, void *arg)
+{
+    struct tpm_job *j = malloc(sizeof *j);
+    struct lt_err e = {0};
+    int rc = 0;
+
+    if (!j)
+        rc = lt_fail(&e, LT_E_NO_MEMORY, "TPM job: no memory");
+    else
+        *j = (struct tpm_job){t, fn, done, arg};
+    if (!rc)
+        rc = lt_jobs_post(t->jobs, quote, tpm_job, j, &e);
+    if (rc) {
+        free(j);
+        done(arg, rc, &e);
+    }
+}
+
+struct call {
+    lt_tpm_fn fn;
+    void *arg;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool over;
+    int rc;
+    struct lt_err e;
+};
+
+static int call_run(struct lt_dev *d, void *arg, struct lt_err *e)
+{
+    struct call *c = arg;
+    return c->fn(d, c->arg, e);
+}
+
+static void call_done(void *arg, int rc, const struct lt_err *e)
+{
+    struct call *c = arg;
+
+    pthread_mutex_lock(&c->lock);
+    c->rc = rc;
+    c->e = *e;
+    c->over = true;
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->lock);
+}
+
+int lt_tpm_call(struct lt_tpm *t, lt_tpm_fn fn, void *arg, struct lt_err *e)
+{
+    struct call c = {
+        .fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+    lt_tpm_post(t, false, call_run, call_done, &c);
+    pthread_mutex_lock(&c.lock);
+    while (!c.over)
+        pthread_cond_wait(&c.wake, &c.lock);
+    pthread_mutex_unlock(&c.lock);
+    if (e)
+        *e = c.e;
+    return c.rc;
+}
+
+int lt_tpm_start(const char *tcti, lt_tpm_fn on_open, void *arg, struct lt_tpm **out, struct lt_err *e)
+{
+    struct lt_tpm *t = calloc(1, sizeof *t);
+
+    *out = NULL;
+    if (!t || !(t->tcti = strdup(tcti))) {
+        free(t);
+        return lt_fail(e, LT_E_NO_MEMORY, "TPM: no memory");
+    }
+    t->on_open = on_open;
+    t->arg = arg;
+    int rc = open_dev(t, e);
+    if (!rc)
+        rc = lt_jobs_start("tpm", &t->jobs, e);
+    if (rc) {
+        lt_tpm_free(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+void lt_tpm_stop(struct lt_tpm *t)
+{
+    if (t)
+        lt_jobs_stop(t->jobs);
+}
+
+void lt_tpm_free(struct lt_tpm *t)
+{
+    if (!t)
+        return;
+    lt_jobs_free(t->jobs);
+    close_dev(t);
+    free(t->tcti);
+    free(t);
+}

@@ -1,0 +1,57 @@
+/* The eleven checks of docs/protocol.md section 5 on one round. Pure: no I/O, no clock; everything is in the inputs.
+ *
+ *   lt_verdict_init(&v)
+ *   lt_appraise_guest(&guest, &facts, &v)      checks 1-3; facts.commitment is what goes to the provider
+ *   lt_verdict_stopped(&v)?                    then lt_verdict_conclude and done
+ *   lt_appraise_host(&host, &facts, &v)        checks 4-11
+ *   lt_verdict_conclude(&v, …)                 result and reason
+ *   lt_guest_history_learn, lt_host_history_learn
+ */
+#ifndef LT_APPRAISAL_CHAIN_H
+#define LT_APPRAISAL_CHAIN_H
+
+#include "appraisal/bootlog.h"
+#include "appraisal/history.h"
+#include "appraisal/identity.h"
+#include "appraisal/policy.h"
+#include "appraisal/quote_cache.h"
+#include "appraisal/verdict.h"
+#include "residency/proof.h"
+
+#define LT_TRANSPORT_PCR 16 /* names the guest's transport key; in every Keylime quote */
+
+/* All pointers are borrowed. NULL where said: absent, and the check that needs it is not made. */
+struct lt_guest_round {
+    uint8_t tenant_id[16], guest_uuid[16];
+    const struct lt_guest_identity *identity;
+    char nonce[LT_NONCE + 1];
+    /* Exactly these PCRs must be quoted: the policy's, those asked for besides, and 16. 0: not known (absent). */
+    uint32_t required_pcrs;
+    struct lt_slice attest, signature; /* as received */
+    const struct lt_pcrs *pcrs;
+    const char *pubkey;                      /* PEM text as received, or the one kept from before; NULL: absent */
+    const struct lt_boot_replay *boot_log;   /* NULL: no log; only that part is not made */
+    const struct lt_guest_policy *policy;    /* NULL: absent */
+    const struct lt_guest_history *history;  /* as it was at t1; NULL: absent */
+};
+
+struct lt_host_round {
+    const struct lt_guest_round *guest;
+    const struct lt_host_quote *quote;
+    const struct lt_proof *proof;
+    const struct lt_host_identity *identity; /* of the host the quote names */
+    const struct lt_host_policy *policy;     /* the document HDR.policy_digest names; NULL: absent */
+    const struct lt_boot_replay *boot_log;   /* NULL: no log; only that part is not made */
+    bool timed;                              /* false (offline): 10 and 11 are not made */
+    uint64_t t1_ms, t5_ms, window_ms;
+    bool nonce_used;                         /* in a round before this one */
+    const struct lt_host_history *history;   /* of this AK_h, NULL: absent. Asked as of t1 */
+    struct lt_quote_cache *cache;            /* NULL: none */
+};
+
+/* Checks 1-3. *f is zeroed first; evidence and commitment are always computed. */
+void lt_appraise_guest(const struct lt_guest_round *in, struct lt_round_facts *f, struct lt_verdict *v);
+/* Checks 4-11, and the rest of *f. */
+void lt_appraise_host(const struct lt_host_round *in, struct lt_round_facts *f, struct lt_verdict *v);
+
+#endif

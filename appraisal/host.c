@@ -1,0 +1,365 @@
+#include "appraisal/chain.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* What the checks hand on to one another. */
+struct chain {
+    const struct lt_host_round *in;
+    struct lt_round_facts *f;
+    struct lt_verdict *v;
+    struct lt_header header;
+    struct lt_attest attest;
+    struct lt_record record;
+};
+
+static struct lt_slice slice(const void *p, size_t n)
+{
+    return (struct lt_slice){p, n};
+}
+
+/* ---- 5 ---- */
+
+static int quote_parts(struct chain *c, struct lt_err *e)
+{
+    static const uint8_t selection[] = {0, 0, 0, 1, 0x00, 0x0b, 3, 0xff, 0xff, 0x00}; /* sha256, PCR 0-15 */
+    const struct lt_host_quote *q = c->in->quote;
+    const struct lt_host_identity *id = c->in->identity;
+    uint8_t digest[LT_SHA256], key[LT_SHA256];
+
+    if (id->key_fault.code)
+        return lt_fail(e, id->key_fault.code, "%s", id->key_fault.msg);
+    if (lt_header_parse(q->header, LT_HEADER, &c->header, e) ||
+        lt_attest_parse(q->attest, q->attest_n, &c->attest, e))
+        return e->code;
+    lt_quote_cache_key(q, id->ak_name, key);
+    if (c->in->cache && lt_quote_cache_has(c->in->cache, key))
+        return 0;
+    if (lt_signature_check(id->key, slice(q->signature, q->signature_n), slice(q->attest, q->attest_n), e))
+        return e->code;
+    lt_sha256(q->header, LT_HEADER, digest);
+    if (!lt_slice_eq(c->attest.extra_data, slice(digest, sizeof digest)))
+        return lt_fail(e, LT_E_REFUSED, "extraData is not H(header)");
+    if (!lt_slice_eq(c->attest.selection_raw, slice(selection, sizeof selection)))
+        return lt_fail(e, LT_E_REFUSED, "signed selection is not sha256, PCR 0-15");
+    if (q->pcrs.alg != LT_HASH_SHA256 || q->pcrs.mask != LT_HOST_PCR_MASK)
+        return lt_fail(e, LT_E_REFUSED, "PCR values of bank 0x%04x, mask 0x%06x", q->pcrs.alg, q->pcrs.mask);
+    lt_pcrs_digest(&q->pcrs, LT_HASH_SHA256, digest);
+    if (!lt_slice_eq(c->attest.pcr_digest, slice(digest, sizeof digest)))
+        return lt_fail(e, LT_E_REFUSED, "PCR values do not have the signed PCR digest");
+    if (c->header.flags & ~(uint32_t)LT_HEADER_FLAGS)
+        return lt_fail(e, LT_E_REFUSED, "header flags 0x%x: not all known", c->header.flags);
+    if (c->in->cache)
+        lt_quote_cache_put(c->in->cache, key);
+    return 0;
+}
+
+static void check_quote(struct chain *c)
+{
+    struct lt_err e = {0};
+
+    if (!lt_check_open(c->v, LT_HOST_QUOTE))
+        return;
+    if (quote_parts(c, &e))
+        lt_check_fault(c->v, LT_HOST_QUOTE, "%s", e.msg);
+    if (!lt_check_close(c->v, LT_HOST_QUOTE))
+        return;
+    c->f->host_clock = c->attest.clock;
+    memcpy(c->f->host_ak_name, c->in->identity->ak_name, LT_NAME);
+    c->v->has_host = c->v->has_batch = true;
+    memcpy(c->v->host_id, c->header.host_id, LT_HOST_ID);
+    c->v->batch_n = c->header.n;
+    c->v->batch_seq = c->header.batch_seq;
+}
+
+/* ---- 4 ---- */
+
+static void check_inclusion(struct chain *c)
+{
+    uint8_t leaf[LT_NODE];
+    struct lt_err e = {0};
+
+    if (!lt_check_open(c->v, LT_BATCH_INCLUSION))
+        return;
+    lt_merkle_leaf(c->f->commitment, sizeof c->f->commitment, leaf);
+    if (lt_merkle_verify(leaf, &c->in->proof->batch, c->header.n, c->header.batch_root, &e))
+        lt_check_fault(c->v, LT_BATCH_INCLUSION, "own commitment is not in the batch: %s", e.msg);
+    lt_check_close(c->v, LT_BATCH_INCLUSION);
+}
+
+/* ---- 6 ---- */
+
+static void fact(struct chain *c, enum lt_fact f, const char *part, const char *no, const char *unknown)
+{
+    if (f == LT_FACT_NO)
+        lt_check_fault(c->v, LT_HOST_IDENTITY, "%s", no);
+    else if (f == LT_FACT_UNKNOWN)
+        lt_check_lack(c->v, LT_HOST_IDENTITY, part, "%s", unknown);
+}
+
+static void check_identity(struct chain *c)
+{
+    const struct lt_host_identity *id = c->in->identity;
+    struct lt_verdict *v = c->v;
+
+    if (!lt_check_open(v, LT_HOST_IDENTITY))
+        return;
+    if (id->fault.code)
+        lt_check_fault(v, LT_HOST_IDENTITY, "%s", id->fault.msg);
+    if (!lt_slice_eq(c->attest.qualified_signer, slice(id->qualified_signer, LT_NAME)))
+        lt_check_fault(v, LT_HOST_IDENTITY, "qualifiedSigner is not that of an AK under this EK");
+    if (memcmp(c->in->quote->pcrs.value[LT_AK_PCR], id->ak_pcr, sizeof id->ak_pcr))
+        lt_check_fault(v, LT_HOST_IDENTITY, "PCR %d does not name this AK", LT_AK_PCR);
+    if (memcmp(c->header.host_id, id->host_id, LT_HOST_ID))
+        lt_check_fault(v, LT_HOST_IDENTITY, "host_id in the header is not that of this EK");
+    fact(c, id->activated, "activation", "AK: activation with the EK failed",
+         "AK: not activated with the EK by this verifier");
+    fact(c, id->certificate, "certificate", id->certificate_text,
+         *id->certificate_text ? id->certificate_text : "EK certificate: chain not checked");
+    fact(c, id->in_registry, "registry", "EK is not in the pinned registry", "no registry to look the EK up in");
+    c->f->host_genuine = lt_check_close(v, LT_HOST_IDENTITY);
+}
+
+/* ---- 7 ---- */
+
+/* False: the check is not made (section 5: policy_digest outside the accepted set). */
+static bool policy_accepted(struct chain *c)
+{
+    const struct lt_guest_policy *own = c->in->guest->policy;
+    char digest[2 * LT_SHA256 + 1];
+
+    lt_hex(c->header.policy_digest, LT_SHA256, digest);
+    if (!own) {
+        lt_check_lack(c->v, LT_HOST_POLICY, "accepted-policies", "no set of accepted host policies");
+        return true;
+    }
+    if (lt_digests_have(&own->host_policies, c->header.policy_digest))
+        return true;
+    /* Offline nobody can run another round: a set that was given and does not hold is a failure. */
+    if (c->v->offline)
+        lt_check_fault(c->v, LT_HOST_POLICY, "host policy %s is not accepted", digest);
+    else
+        lt_check_skip(c->v, LT_HOST_POLICY, "host policy %s is not accepted", digest);
+    return c->v->offline;
+}
+
+static void check_policy(struct chain *c)
+{
+    const struct lt_host_policy *policy = c->in->policy;
+    const struct lt_pcrs *pcrs = &c->in->quote->pcrs;
+    struct lt_verdict *v = c->v;
+    struct lt_err e = {0};
+
+    if (!lt_check_open(v, LT_HOST_POLICY) || !policy_accepted(c))
+        return;
+    if (!policy || memcmp(policy->digest, c->header.policy_digest, LT_SHA256))
+        lt_check_lack(v, LT_HOST_POLICY, "policy", "the host policy that the header names is not at hand");
+    else if (lt_pcr_rules_judge(&policy->pcrs, pcrs, policy->digest, &e))
+        lt_check_fault(v, LT_HOST_POLICY, "%s", e.msg);
+    if (!c->in->boot_log || !c->in->boot_log->present)
+        lt_check_omit(v, LT_HOST_POLICY, "boot-log", "no boot log");
+    else if (lt_boot_replay_match(c->in->boot_log, pcrs, &e))
+        lt_check_fault(v, LT_HOST_POLICY, "%s", e.msg);
+    lt_check_omit(v, LT_HOST_POLICY, "ima", "the host's IMA list is not appraised in this version: boot-only");
+    if (lt_check_close(v, LT_HOST_POLICY))
+        v->level = LT_LEVEL_BOOT_ONLY;
+}
+
+/* ---- 8 ---- */
+
+/* Null and paused are a new round's business once, leaving always (section 5, "What a failure means"). */
+static void absent(struct chain *c, enum lt_absence why, const char *message)
+{
+    const struct lt_guest_history *h = c->in->guest->history;
+    bool again = why != LT_ABSENT_LEAVING && h && h->absent_before;
+
+    c->f->absence = why;
+    lt_check_fault(c->v, LT_RESIDENCY, "%s%s", message, again ? ", for the second time" : "");
+    if (!again)
+        c->v->check[LT_RESIDENCY].weight = LT_WEIGHT_UNCHECKED;
+}
+
+static void expected(struct chain *c, const char *part, bool judged, const struct lt_digests *accepted,
+                     const uint8_t digest[32])
+{
+    char is[2 * LT_SHA256 + 1];
+
+    if (!judged) {
+        lt_check_omit(c->v, LT_RESIDENCY, part, "the policy expects no %s digest", part);
+        return;
+    }
+    lt_hex(digest, LT_SHA256, is);
+    if (!lt_digests_have(accepted, digest))
+        lt_check_fault(c->v, LT_RESIDENCY, "%s digest %s is not among the %zu of the policy", part, is,
+                       accepted->count);
+}
+
+static void check_against_policy(struct chain *c)
+{
+    const struct lt_guest_policy *p = c->in->guest->policy;
+    struct lt_verdict *v = c->v;
+
+    v->tainted = c->record.flags & LT_TAINTED;
+    if (!p) {
+        lt_check_lack(v, LT_RESIDENCY, "expected", "no policy: firmware, domain and taint are not judged");
+        return;
+    }
+    expected(c, "firmware", p->judges_firmware, &p->firmware, c->record.firmware_digest);
+    expected(c, "domain", p->judges_domain, &p->domain, c->record.domain_digest);
+    if (v->tainted && !p->accept_tainted)
+        lt_check_fault(v, LT_RESIDENCY, "the domain is tainted, which the policy does not accept");
+    else if (v->tainted)
+        lt_check_note(v, LT_RESIDENCY, "tainted", "the domain is tainted; the policy accepts that by name");
+}
+
+/* A guest may turn up on another host handed over by the last one, or freshly booted; else it is a copy. */
+static void check_host_change(struct chain *c)
+{
+    const struct lt_guest_history *h = c->in->guest->history;
+
+    if (!h) {
+        lt_check_lack(c->v, LT_RESIDENCY, "history", "no history: a change of host is not judged");
+        return;
+    }
+    if (!h->has_accepted || !memcmp(h->accepted_ak_name, c->f->host_ak_name, LT_NAME) ||
+        c->f->guest_clock.reset_count > h->accepted_clock.reset_count)
+        return;
+    if (!(c->record.flags & LT_MOVED_IN) || memcmp(c->record.previous_host_ak_name, h->accepted_ak_name, LT_NAME))
+        lt_check_fault(c->v, LT_RESIDENCY,
+                       "on another host than before, not handed over by it, and the guest has not been reset");
+}
+
+static void check_record(struct chain *c)
+{
+    const struct lt_proof *proof = c->in->proof;
+    const struct lt_record *r = &c->record;
+    struct lt_verdict *v = c->v;
+    uint8_t leaf[LT_NODE];
+    struct lt_err e = {0};
+
+    lt_merkle_leaf(proof->record, LT_RECORD, leaf);
+    if (lt_record_parse(proof->record, LT_RECORD, &c->record, &e) ||
+        lt_merkle_verify(leaf, &proof->residency, c->header.m, c->header.inventory_root, &e)) {
+        lt_check_fault(v, LT_RESIDENCY, "%s", e.msg);
+        return;
+    }
+    if (memcmp(r->guest_uuid, c->in->guest->guest_uuid, LT_UUID))
+        lt_check_fault(v, LT_RESIDENCY, "the record is of another guest");
+    if (memcmp(r->ek_digest, c->in->guest->identity->ek_digest, sizeof r->ek_digest))
+        lt_check_fault(v, LT_RESIDENCY, "the record is of another EK");
+    if (r->flags & ~(uint32_t)LT_RECORD_FLAGS)
+        lt_check_fault(v, LT_RESIDENCY, "record flags 0x%x: not all known", r->flags);
+    if (!(r->flags & (LT_RUNNING | LT_PAUSED)))
+        lt_check_fault(v, LT_RESIDENCY, "the guest is not running");
+    check_against_policy(c);
+    check_host_change(c);
+    if (v->check[LT_RESIDENCY].state == LT_NOT_PASSED) /* not only because of what follows */
+        return;
+    if (r->flags & LT_MIGRATING_OUT)
+        absent(c, LT_ABSENT_LEAVING, "the guest is being migrated to another host");
+    else if (r->flags & LT_PAUSED)
+        absent(c, LT_ABSENT_PAUSED, "the guest is paused");
+}
+
+static void check_residency(struct chain *c)
+{
+    struct lt_verdict *v = c->v;
+
+    if (!lt_check_open(v, LT_RESIDENCY))
+        return;
+    if (c->in->proof->resident)
+        check_record(c);
+    else
+        absent(c, LT_ABSENT_NULL,
+               c->header.flags & LT_EK_COLLISION ? "not among the host's residents, where one EK is there twice"
+                                                 : "not among the host's residents");
+    if (!lt_check_close(v, LT_RESIDENCY))
+        return;
+    c->f->resident = true;
+    memcpy(c->f->incarnation, c->record.incarnation, LT_INCARNATION);
+    v->link = (c->record.flags & LT_BORN) && (c->record.flags & LT_SEALED) ? LT_LINK_RESIDENT : LT_LINK_COPYABLE;
+}
+
+/* ---- 9, 10, 11 ---- */
+
+static void check_clock(struct chain *c)
+{
+    const struct lt_clock_info *now = &c->attest.clock;
+    const struct lt_record *r = &c->record;
+    struct lt_clock_info last;
+
+    if (!lt_check_open(c->v, LT_HOST_CLOCK))
+        return;
+    if (now->reset_count != r->start_reset || now->restart_count != r->start_restart)
+        lt_check_fault(c->v, LT_HOST_CLOCK, "record of reset %u, restart %u; the host is at %u, %u", r->start_reset,
+                       r->start_restart, now->reset_count, now->restart_count);
+    if (r->start_clock_ms > now->clock_ms)
+        lt_check_fault(c->v, LT_HOST_CLOCK, "record starts at clock %" PRIu64 " ms, the quote is of %" PRIu64 " ms",
+                       r->start_clock_ms, now->clock_ms);
+    if (!c->in->history)
+        lt_check_lack(c->v, LT_HOST_CLOCK, "history", "no history of this host's quotes");
+    else if (lt_host_history_at(c->in->history, c->in->t1_ms, &last) && lt_clock_compare(now, &last) < 0)
+        lt_check_fault(c->v, LT_HOST_CLOCK,
+                       "reset %u, restart %u, clock %" PRIu64 " ms is below %u, %u, %" PRIu64
+                       " ms of a quote received before this round",
+                       now->reset_count, now->restart_count, now->clock_ms, last.reset_count, last.restart_count,
+                       last.clock_ms);
+    lt_check_close(c->v, LT_HOST_CLOCK);
+}
+
+static void check_window(struct chain *c)
+{
+    const struct lt_host_round *in = c->in;
+
+    if (!lt_check_open(c->v, LT_WINDOW))
+        return;
+    if (in->nonce_used)
+        lt_check_fault(c->v, LT_WINDOW, "the nonce was used in an earlier round");
+    if (in->t5_ms < in->t1_ms || in->t5_ms - in->t1_ms > in->window_ms)
+        lt_check_fault(c->v, LT_WINDOW, "from %" PRIu64 " ms to %" PRIu64 " ms: longer than %" PRIu64 " ms",
+                       in->t1_ms, in->t5_ms, in->window_ms);
+    lt_check_close(c->v, LT_WINDOW);
+}
+
+/* Resident before the guest evidence was made: seen by an earlier round, or since long enough before this one. A
+ * TPM's clock may be off by a third or so either way; twice the round and two seconds cover that. */
+static void check_sandwich(struct chain *c)
+{
+    const struct lt_host_round *in = c->in;
+    const struct lt_guest_history *h = in->guest->history;
+
+    if (!lt_check_open(c->v, LT_SANDWICH))
+        return;
+    bool seen = h && h->has_accepted && !memcmp(h->accepted_ak_name, c->f->host_ak_name, LT_NAME) &&
+                !memcmp(h->accepted_incarnation, c->record.incarnation, LT_INCARNATION);
+    uint64_t here_ms = c->attest.clock.clock_ms - c->record.start_clock_ms; /* check 9: not negative */
+    uint64_t round_ms = in->t5_ms - in->t1_ms;
+    bool long_enough = in->t5_ms >= in->t1_ms && round_ms < UINT64_MAX / 4 && here_ms >= 2 * round_ms + 2000;
+    if (!seen && !long_enough)
+        lt_check_fault(c->v, LT_SANDWICH,
+                       "this incarnation is %" PRIu64 " ms old, the round took %" PRIu64 " ms, and no earlier round saw it",
+                       here_ms, round_ms);
+    lt_check_close(c->v, LT_SANDWICH);
+}
+
+void lt_appraise_host(const struct lt_host_round *in, struct lt_round_facts *f, struct lt_verdict *v)
+{
+    struct chain c = {.in = in, .f = f, .v = v};
+
+    check_quote(&c);
+    check_inclusion(&c);
+    check_identity(&c);
+    check_policy(&c);
+    check_residency(&c);
+    check_clock(&c);
+    if (in->timed) {
+        check_window(&c);
+        check_sandwich(&c);
+    } else {
+        lt_check_skip(v, LT_WINDOW, "the times of the round are not one's own");
+        lt_check_skip(v, LT_SANDWICH, "the times and earlier rounds are not one's own");
+    }
+    f->accepted = true;
+    for (int k = LT_BATCH_INCLUSION; k <= LT_HOST_CLOCK; k++)
+        f->accepted = f->accepted && lt_verdict_passed(v, k);
+}

@@ -1,0 +1,40 @@
+/* Who signed: the prepared identity of a guest and of a host. Made once per key pair, used in every round. Making one
+ * never fails on hostile bytes: the fault is kept and judged by its check (1; 5 and 6). */
+#ifndef LT_APPRAISAL_IDENTITY_H
+#define LT_APPRAISAL_IDENTITY_H
+
+#include "residency/residency.h"
+#include "tpm/signature.h"
+
+/* What the tenant found out by itself. Unknown makes the check that needs it not made; no makes it fail. */
+enum lt_fact { LT_FACT_UNKNOWN, LT_FACT_YES, LT_FACT_NO };
+
+struct lt_guest_identity {
+    struct lt_err fault; /* check 1: keys that do not parse, attributes, names */
+    struct lt_public ek, ak;
+    uint8_t ek_digest[32], ak_name[LT_NAME], qualified_signer[LT_NAME];
+    struct lt_verify_key *key;
+    enum lt_fact activated; /* by the tenant's registrar; set by the caller */
+};
+
+struct lt_host_identity {
+    struct lt_err key_fault; /* check 5: the AK is no key we can verify with */
+    struct lt_err fault;     /* check 6: attributes, EK, names */
+    struct lt_public ek, ak;
+    uint8_t ek_digest[32], ak_name[LT_NAME], qualified_signer[LT_NAME], host_id[LT_HOST_ID];
+    uint8_t ak_pcr[32]; /* what PCR 13 must hold */
+    struct lt_verify_key *key;
+    /* set by the caller; texts are shown as they stand */
+    enum lt_fact activated;   /* by the tenant itself */
+    enum lt_fact in_registry; /* EK in the registry the tenant pinned; unknown: none pinned */
+    enum lt_fact certificate; /* EK certificate chain to the makers' roots; unknown: not checked */
+    char certificate_text[200];
+};
+
+/* ek, ak: TPM2B_PUBLIC. NULL only without memory. */
+struct lt_guest_identity *lt_guest_identity_new(struct lt_slice ek, struct lt_slice ak);
+void lt_guest_identity_free(struct lt_guest_identity *id);
+struct lt_host_identity *lt_host_identity_new(struct lt_slice ek, struct lt_slice ak);
+void lt_host_identity_free(struct lt_host_identity *id);
+
+#endif

@@ -1,0 +1,46 @@
+/* Policy documents (docs/api.md), parsed once and then shared read-only. Named by the SHA-256 of their bytes. */
+#ifndef LT_APPRAISAL_POLICY_H
+#define LT_APPRAISAL_POLICY_H
+
+#include "tpm/pcr.h"
+
+#define LT_MAX_POLICY_VALUES 65536 /* digests in one list, count */
+
+struct lt_digests {
+    size_t count;
+    uint8_t (*d)[LT_SHA256]; /* owned */
+};
+
+/* Accepted values per PCR of the SHA-256 bank. A PCR that is not named is not judged. */
+struct lt_pcr_rules {
+    uint32_t mask; /* PCRs that are named */
+    struct lt_digests accepted[LT_MAX_PCRS];
+};
+
+struct lt_host_policy {
+    uint8_t digest[LT_SHA256];
+    struct lt_pcr_rules pcrs;
+};
+
+struct lt_guest_policy {
+    uint8_t digest[LT_SHA256];
+    struct lt_pcr_rules pcrs;
+    bool judges_firmware, judges_domain; /* false: the key is absent, that digest is not judged */
+    struct lt_digests firmware, domain;
+    struct lt_digests host_policies; /* accepted documents; none: none */
+    bool accept_copyable, accept_boot_only, accept_tainted;
+};
+
+/* Unknown keys, values that are not lower-case hex SHA-256, indices beyond 23, more than LT_MAX_POLICY bytes are
+ * refused. Free with the matching function (NULL is fine). */
+int lt_host_policy_parse(const void *p, size_t n, struct lt_host_policy **out, struct lt_err *e) LT_MUST_CHECK;
+void lt_host_policy_free(struct lt_host_policy *p);
+int lt_guest_policy_parse(const void *p, size_t n, struct lt_guest_policy **out, struct lt_err *e) LT_MUST_CHECK;
+void lt_guest_policy_free(struct lt_guest_policy *p);
+
+bool lt_digests_have(const struct lt_digests *l, const uint8_t d[LT_SHA256]);
+/* 0, or LT_E_REFUSED naming PCR, value and policy digest. A PCR that is named but not in the quote is refused. */
+int lt_pcr_rules_judge(const struct lt_pcr_rules *r, const struct lt_pcrs *quoted, const uint8_t policy[LT_SHA256],
+                       struct lt_err *e) LT_MUST_CHECK;
+
+#endif

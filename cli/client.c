@@ -1,0 +1,318 @@
+#include "cli/client.h"
+
+#include "common/conf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KEY(k, text) {#k, LT_CONF_TEXT, offsetof(struct lt_cli_conf, k), "", 0, 0, text}
+static const struct lt_conf_key keys[] = {
+    KEY(provider_url, "https://HOST:PORT of limetree-provider"),
+    KEY(provider_cert, "PEM file: certificate with the role operator under the federation CA"),
+    KEY(provider_key, "PEM file: its key, mode 0600"),
+    KEY(provider_ca, "PEM file: the federation CA"),
+    KEY(tenant_url, "https://HOST:PORT of limetree-tenant"),
+    KEY(tenant_cert, "PEM file: certificate with the role operator under the tenant CA"),
+    KEY(tenant_key, "PEM file: its key, mode 0600"),
+    KEY(tenant_ca, "PEM file: the tenant CA"),
+};
+#define KEYS (sizeof keys / sizeof *keys)
+#define MAX_OVERRIDES 16
+
+static const struct {
+    const char *name, *value, *help;
+    unsigned bit;
+    size_t offset; /* of the text, or of the flag */
+} options[] = {
+    {"--all", NULL, "all guests", LT_CLI_ALL, offsetof(struct lt_cli, all)},
+    {"--trusted", NULL, "of the last trusted round", LT_CLI_TRUSTED, offsetof(struct lt_cli, trusted)},
+    {"--address", "HOST:PORT", "where the guest's agent answers, if not where it registered", LT_CLI_ADDRESS,
+     offsetof(struct lt_cli, address)},
+    {"--policy", "FILE", "a policy document", LT_CLI_POLICY, offsetof(struct lt_cli, policy)},
+    {"--accept", "WORDS", "what to accept by name: copyable,boot-only,tainted", LT_CLI_ACCEPT,
+     offsetof(struct lt_cli, accept)},
+    {"--ek-digest", "HEX", "SHA-256 of the EK's SubjectPublicKeyInfo the host must show", LT_CLI_EK_DIGEST,
+     offsetof(struct lt_cli, ek_digest)},
+};
+#define OPTIONS (sizeof options / sizeof *options)
+
+static void help(const char *name, const struct lt_cli_verb *verbs, size_t count)
+{
+    unsigned used = 0;
+
+    printf("usage: %s VERB [ARGUMENT]... [--json] [--config FILE] [-o key=value]...\n\n", name);
+    for (size_t i = 0; i < count; i++) {
+        int n = printf("  %s%s%s", verbs[i].name, *verbs[i].arguments ? " " : "", verbs[i].arguments);
+        printf("%*s%s\n", n < 40 ? 40 - n : 1, "", verbs[i].help);
+        used |= verbs[i].options;
+    }
+    printf("\n");
+    for (size_t i = 0; i < OPTIONS; i++)
+        if (used & options[i].bit) {
+            int n = printf("  %s %s", options[i].name, options[i].value ? options[i].value : "");
+            printf("%*s%s\n", n < 26 ? 26 - n : 1, "", options[i].help);
+        }
+    printf("  --json                  the server's JSON\n"
+           "\nConnections are read from --config, $LIMETREE_CONFIG or ~/.config/limetree/cli.conf:\n\n");
+    lt_conf_help(keys, KEYS, stdout);
+}
+
+/* The verb's own options and arguments; NULL and *e if there is something else. */
+static const struct lt_cli_verb *parse(struct lt_cli *c, const struct lt_cli_verb *verbs, size_t count, int argc,
+                                       char **argv, const char **config, const char **overrides, struct lt_err *e)
+{
+    const struct lt_cli_verb *verb = NULL;
+    unsigned given = 0;
+    int set = 0;
+
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i];
+        size_t o = 0;
+        while (o < OPTIONS && strcmp(options[o].name, a))
+            o++;
+        bool wants = o < OPTIONS ? options[o].value != NULL : !strcmp(a, "--config") || !strcmp(a, "-o");
+        const char *value = wants ? argv[++i] : NULL;
+        if (wants && !value) {
+            (void)lt_fail(e, LT_E_USAGE, "%s needs a value", a);
+            return NULL;
+        }
+        if (o < OPTIONS) {
+            given |= options[o].bit;
+            void *at = (char *)c + options[o].offset;
+            if (value)
+                *(const char **)at = value;
+            else
+                *(bool *)at = true;
+        } else if (!strcmp(a, "--config")) {
+            *config = value;
+        } else if (!strcmp(a, "-o") && set < MAX_OVERRIDES) {
+            overrides[set++] = value;
+        } else if (!strcmp(a, "--json")) {
+            c->json = true;
+        } else if (*a == '-') {
+            (void)lt_fail(e, LT_E_USAGE, "unknown option %s; '%s --help' lists them", a, c->name);
+            return NULL;
+        } else if (!verb) {
+            for (size_t v = 0; v < count; v++)
+                if (!strcmp(verbs[v].name, a))
+                    verb = &verbs[v];
+            if (!verb) {
+                (void)lt_fail(e, LT_E_USAGE, "no verb '%s'; '%s --help' lists them", a, c->name);
+                return NULL;
+            }
+        } else if (c->count < LT_CLI_ARGUMENTS) {
+            c->argument[c->count++] = a;
+        } else {
+            (void)lt_fail(e, LT_E_USAGE, "too many arguments");
+            return NULL;
+        }
+    }
+    if (!verb)
+        (void)lt_fail(e, LT_E_USAGE, "no verb; '%s --help' lists them", c->name);
+    else if (c->count < verb->min || c->count > verb->max || (given & ~verb->options)) {
+        (void)lt_fail(e, LT_E_USAGE, "usage: %s %s %s", c->name, verb->name, verb->arguments);
+        return NULL;
+    }
+    return verb;
+}
+
+/* NULL: there is none, which is an error only when it was named. */
+static char *config_file(const char *named)
+{
+    const char *home = getenv("HOME"), *env = getenv("LIMETREE_CONFIG");
+    char *path;
+
+    if (!named)
+        named = env && *env ? env : NULL;
+    if (named)
+        return strdup(named);
+    if (!home || asprintf(&path, "%s/.config/limetree/cli.conf", home) < 0)
+        return NULL;
+    if (access(path, R_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
+int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count, int argc, char **argv)
+{
+    struct lt_cli c = {.name = name};
+    const char *config = NULL, *overrides[MAX_OVERRIDES + 1] = {0};
+    struct lt_err e = {0};
+
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+            help(name, verbs, count);
+            return 0;
+        }
+    const struct lt_cli_verb *verb = parse(&c, verbs, count, argc, argv, &config, overrides, &e);
+    int rc = verb ? 0 : e.code;
+    LT_AUTOFREE char *file = config_file(config);
+    if (!rc)
+        rc = lt_conf_load(keys, KEYS, &c.conf, file, overrides, &e);
+    if (!rc)
+        rc = verb->run(&c, &e);
+    if (rc)
+        fprintf(stderr, "%s: %s\n", name, e.msg);
+    for (int i = 0; i < 2; i++)
+        if (c.client[i])
+            lt_http_client_free(c.client[i]);
+    lt_conf_free(keys, KEYS, &c.conf);
+    return lt_err_exit(rc);
+}
+
+static int connect_to(struct lt_cli *c, enum lt_cli_peer peer, const char **url, struct lt_err *e)
+{
+    const struct lt_cli_conf *f = &c->conf;
+    bool tenant = peer == LT_CLI_TENANT;
+    const char *who = tenant ? "tenant" : "provider";
+    struct lt_http_client_conf conf = {
+        .cert = tenant ? f->tenant_cert : f->provider_cert,
+        .key = tenant ? f->tenant_key : f->provider_key,
+        .ca = tenant ? f->tenant_ca : f->provider_ca,
+        .server_role = tenant ? LT_ROLE_TENANT : LT_ROLE_PROVIDER,
+    };
+
+    *url = tenant ? f->tenant_url : f->provider_url;
+    if (!**url || !*conf.cert || !*conf.key || !*conf.ca)
+        return lt_fail(e, LT_E_CONFIG,
+                       "%s_url, %s_cert, %s_key and %s_ca must be set in the configuration ('%s --help' says where)",
+                       who, who, who, who, c->name);
+    return c->client[peer] ? 0 : lt_http_client_new(&conf, &c->client[peer], e);
+}
+
+json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body, size_t n,
+                    struct lt_err *e, const char *path)
+{
+    static const char *const headers[] = {"Content-Type: application/json", NULL};
+    struct lt_http_reply reply = {0};
+    const char *url;
+    LT_AUTOFREE char *full = NULL;
+
+    if (connect_to(c, peer, &url, e))
+        return NULL;
+    if (asprintf(&full, "%s/federation/v1/%s", url, path) < 0) {
+        full = NULL;
+        (void)lt_fail(e, LT_E_NO_MEMORY, "no memory");
+        return NULL;
+    }
+    const struct lt_http_request r = {
+        .method = method, .url = full, .body = body, .body_n = n, .headers = body ? headers : NULL};
+    if (lt_http_call(c->client[peer], &r, &reply, e))
+        return NULL;
+    json_t *j = lt_http_json(&reply, want, e);
+    free((char *)reply.body);
+    return j;
+}
+
+json_t *lt_cli_call(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, json_t *body,
+                    struct lt_err *e, const char *path, ...)
+{
+    LT_AUTOFREE char *where = NULL, *text = NULL;
+    va_list ap;
+
+    va_start(ap, path);
+    if (vasprintf(&where, path, ap) < 0)
+        where = NULL;
+    va_end(ap);
+    if (body) {
+        text = lt_json_dump(body);
+        json_decref(body);
+    }
+    if (!where || (body && !text)) {
+        (void)lt_fail(e, LT_E_NO_MEMORY, "no memory");
+        return NULL;
+    }
+    return lt_cli_send(c, peer, method, want, text, text ? strlen(text) : 0, e, where);
+}
+
+int lt_cli_uuid(const struct lt_cli *c, int i, char out[LT_UUID_TEXT], struct lt_err *e)
+{
+    uint8_t uuid[LT_UUID];
+    if (lt_uuid_parse(c->argument[i], uuid, e)) {
+        (void)lt_fail(e, LT_E_USAGE, "'%s' is not a UUID", c->argument[i]);
+        return LT_E_USAGE;
+    }
+    lt_uuid_format(uuid, out);
+    return 0;
+}
+
+int lt_cli_host(const struct lt_cli *c, int i, char out[33], struct lt_err *e)
+{
+    uint8_t id[16];
+    if (lt_unhex(c->argument[i], id, sizeof id, e))
+        return lt_fail(e, LT_E_USAGE, "'%s' is not a host id (32 hex digits; 'limetree host list' shows them)",
+                       c->argument[i]);
+    lt_hex(id, sizeof id, out);
+    return 0;
+}
+
+void lt_cli_json(const json_t *j)
+{
+    LT_AUTOFREE char *s = lt_json_pretty(j);
+    fputs(s ? s : "", stdout);
+}
+
+const char *lt_cli_text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    for (const char *p = s; p && *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            return "(unprintable)";
+    return s && *s ? s : "-";
+}
+
+/* ---- table ---- */
+
+#define MAX_COLUMNS 10
+
+struct lt_table {
+    unsigned columns, count, room;
+    char **cell; /* row after row */
+};
+
+struct lt_table *lt_table_new(unsigned columns)
+{
+    struct lt_table *t = calloc(1, sizeof *t);
+    if (!t || columns > MAX_COLUMNS)
+        abort();
+    t->columns = columns;
+    return t;
+}
+
+void lt_table_cell(struct lt_table *t, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (t->count == t->room) {
+        t->room = t->room ? t->room * 2 : 64;
+        t->cell = realloc(t->cell, t->room * sizeof *t->cell);
+        if (!t->cell)
+            abort();
+    }
+    va_start(ap, fmt);
+    if (vasprintf(&t->cell[t->count++], fmt, ap) < 0)
+        abort();
+    va_end(ap);
+}
+
+void lt_table_print(struct lt_table *t)
+{
+    size_t width[MAX_COLUMNS] = {0};
+
+    for (unsigned i = 0; i < t->count; i++) {
+        size_t n = strlen(t->cell[i]);
+        if (n > width[i % t->columns])
+            width[i % t->columns] = n;
+    }
+    for (unsigned i = 0; i < t->count; i++) {
+        bool end = i % t->columns == t->columns - 1;
+        printf("%-*s%s", end ? 0 : (int)width[i % t->columns], t->cell[i], end ? "\n" : "  ");
+        free(t->cell[i]);
+    }
+    free(t->cell);
+    free(t);
+}

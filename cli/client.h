@@ -1,0 +1,73 @@
+/* What `limetree host` and `limetree guest` share: connection options, one table of verbs each, calls to a provider
+ * and to a tenant, output for people or as JSON. */
+#ifndef LT_CLI_CLIENT_H
+#define LT_CLI_CLIENT_H
+
+#include "common/file.h"
+#include "common/http_client.h"
+#include "common/ids.h"
+#include "common/limits.h"
+
+#define LT_CLI_ARGUMENTS 8
+
+struct lt_cli_conf {
+    char *provider_url, *provider_cert, *provider_key, *provider_ca;
+    char *tenant_url, *tenant_cert, *tenant_key, *tenant_ca;
+};
+
+enum lt_cli_peer { LT_CLI_PROVIDER, LT_CLI_TENANT };
+
+struct lt_cli {
+    const char *name; /* "limetree guest" */
+    struct lt_cli_conf conf;
+    struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
+    bool json, all, trusted;
+    const char *address, *policy, *accept, *ek_digest;
+    const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
+    int count;
+};
+
+/* Option bits of a verb; --json, --config and -o are always there. */
+enum {
+    LT_CLI_ALL = 1,
+    LT_CLI_TRUSTED = 2,
+    LT_CLI_ADDRESS = 4,
+    LT_CLI_POLICY = 8,
+    LT_CLI_ACCEPT = 16,
+    LT_CLI_EK_DIGEST = 32,
+};
+
+struct lt_cli_verb {
+    const char *name, *arguments, *help;
+    int min, max; /* arguments */
+    unsigned options;
+    int (*run)(struct lt_cli *c, struct lt_err *e);
+};
+
+/* The whole of a command: parses, runs the verb, prints an error. Returns the exit code. */
+int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count, int argc, char **argv);
+
+/* One call below /federation/v1/; takes body (may be NULL). A new reference, or NULL and *e. */
+json_t *lt_cli_call(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, json_t *body,
+                    struct lt_err *e, const char *path, ...) LT_MUST_CHECK __attribute__((format(printf, 7, 8)));
+/* The same with a body of bytes. */
+json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body,
+                    size_t n, struct lt_err *e, const char *path) LT_MUST_CHECK;
+
+/* argument i as a UUID in canonical text. */
+int lt_cli_uuid(const struct lt_cli *c, int i, char out[LT_UUID_TEXT], struct lt_err *e) LT_MUST_CHECK;
+/* argument i as a host id: 32 hex digits, lower case. */
+int lt_cli_host(const struct lt_cli *c, int i, char out[33], struct lt_err *e) LT_MUST_CHECK;
+
+/* Prints j as JSON. */
+void lt_cli_json(const json_t *j);
+/* Text of a member, "-" if it is null, absent or of another type; control characters do not reach the terminal. */
+const char *lt_cli_text(const json_t *o, const char *key);
+
+/* A table for people: the first row is the heading; cells are copied. */
+struct lt_table;
+struct lt_table *lt_table_new(unsigned columns);
+void lt_table_cell(struct lt_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void lt_table_print(struct lt_table *t); /* and frees */
+
+#endif

@@ -1,0 +1,250 @@
+/* limetree guest: the guests of a tenant; `assign` speaks to the provider. */
+#include "cli/cli.h"
+#include "cli/client.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const json_t *member(const json_t *o, const char *key)
+{
+    return json_object_get(o, key);
+}
+
+static void age(const json_t *verdict, char out[32])
+{
+    const json_t *ms = member(member(verdict, "times"), "age_ms");
+    if (json_is_integer(ms))
+        snprintf(out, 32, "%.1f s", (double)json_integer_value(ms) / 1000);
+    else
+        strcpy(out, "-");
+}
+
+static int list(struct lt_cli *c, struct lt_err *e)
+{
+    static const char *const heading[] = {"guest", "verdict", "reason", "link", "host level", "host", "age", "batch"};
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests");
+    json_t *guests, *g;
+    size_t i;
+
+    if (!j)
+        return e->code;
+    if (c->json)
+        return lt_cli_json(j), 0;
+    LT_TRY(lt_json_array(j, "guests", SIZE_MAX, &guests, e));
+    struct lt_table *t = lt_table_new(sizeof heading / sizeof *heading);
+    for (size_t k = 0; k < sizeof heading / sizeof *heading; k++)
+        lt_table_cell(t, "%s", heading[k]);
+    json_array_foreach(guests, i, g)
+    {
+        const json_t *v = member(g, "verdict"), *n = member(member(v, "batch"), "n");
+        char how_old[32];
+        age(v, how_old);
+        lt_table_cell(t, "%s", lt_cli_text(g, "uuid"));
+        lt_table_cell(t, "%s", json_is_object(v)                  ? lt_cli_text(v, "result")
+                               : json_is_true(member(g, "added")) ? "(no round yet)"
+                                                                  : "(registered)");
+        lt_table_cell(t, "%s", lt_cli_text(v, "reason"));
+        lt_table_cell(t, "%s%s", lt_cli_text(v, "link"), json_is_true(member(v, "tainted")) ? ", tainted" : "");
+        lt_table_cell(t, "%s", lt_cli_text(v, "host_level"));
+        lt_table_cell(t, "%.8s", lt_cli_text(v, "host"));
+        lt_table_cell(t, "%s", how_old);
+        lt_table_cell(t, json_is_integer(n) ? "%lld" : "-", (long long)json_integer_value(n));
+    }
+    lt_table_print(t);
+    return 0;
+}
+
+static void print_checks(const json_t *verdict, const char *key, const char *word)
+{
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach((json_t *)member(verdict, key), i, item)
+    {
+        if (json_is_string(item))
+            printf("  %-9s %s\n", word, json_string_value(item));
+        else
+            printf("  %-9s %s: %s\n", word, lt_cli_text(item, "check"), lt_cli_text(item, "message"));
+    }
+}
+
+static void print_guest(const json_t *g)
+{
+    const json_t *v = member(g, "verdict");
+    char how_old[32];
+
+    printf("guest %s\n  address   %s\n  policy    %s\n", lt_cli_text(g, "uuid"), lt_cli_text(g, "address"),
+           lt_cli_text(g, "policy"));
+    if (!json_is_object(v)) {
+        printf("  no round yet\n");
+        return;
+    }
+    age(v, how_old);
+    printf("  verdict   %s %s\n  link      %s%s\n  host      %s (%s)\n  age       %s\n", lt_cli_text(v, "result"),
+           member(v, "reason") && json_is_string(member(v, "reason")) ? lt_cli_text(v, "reason") : "",
+           lt_cli_text(v, "link"), json_is_true(member(v, "tainted")) ? ", tainted" : "", lt_cli_text(v, "host"),
+           lt_cli_text(v, "host_level"), how_old);
+    print_checks(v, "passed", "passed");
+    print_checks(v, "failed", "FAILED");
+    print_checks(v, "not_made", "not made");
+}
+
+static int show(struct lt_cli *c, struct lt_err *e)
+{
+    char uuid[LT_UUID_TEXT];
+    LT_TRY(lt_cli_uuid(c, 0, uuid, e));
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests/%s", uuid);
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    else
+        print_guest(j);
+    return 0;
+}
+
+static int add(struct lt_cli *c, struct lt_err *e)
+{
+    char uuid[LT_UUID_TEXT];
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    json_t *policy = NULL;
+    size_t n;
+
+    LT_TRY(lt_cli_uuid(c, 0, uuid, e));
+    if (c->policy) {
+        LT_TRY(lt_file_read(c->policy, LT_MAX_POLICY, &bytes, &n, e));
+        policy = lt_json_parse(bytes, n, LT_MAX_POLICY, e);
+        if (!policy)
+            return lt_fail_in(e, "%s", c->policy);
+    }
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "PUT", 200,
+                                        json_pack("{s:s?, s:o?}", "address", c->address, "policy", policy), e,
+                                        "guests/%s", uuid);
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    else
+        printf("guest %s is attested from now on%s\n", uuid,
+               json_is_null(member(j, "policy")) ? "; it has no policy yet: 'limetree guest learn' or --policy" : "");
+    return 0;
+}
+
+static int simple(struct lt_cli *c, struct lt_err *e, const char *method, const char *suffix, const char *done)
+{
+    char uuid[LT_UUID_TEXT];
+    LT_TRY(lt_cli_uuid(c, 0, uuid, e));
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, method, 200, strcmp(method, "POST") ? NULL : json_object(), e,
+                                        "guests/%s%s", uuid, suffix);
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    else
+        printf("guest %s: %s\n", uuid, done);
+    return 0;
+}
+
+static int removal(struct lt_cli *c, struct lt_err *e)
+{
+    return simple(c, e, "DELETE", "", "no longer attested");
+}
+
+static int clear(struct lt_cli *c, struct lt_err *e)
+{
+    return simple(c, e, "POST", "/clear", "cleared; the next round decides anew");
+}
+
+static int learn(struct lt_cli *c, struct lt_err *e)
+{
+    char uuid[LT_UUID_TEXT], *save = NULL;
+    LT_AUTOFREE char *words = strdup(c->accept ? c->accept : "");
+    json_t *accept = json_array();
+
+    for (char *w = words ? strtok_r(words, ",", &save) : NULL; w; w = strtok_r(NULL, ",", &save))
+        json_array_append_new(accept, lt_json_new_text(w));
+    json_t *body = json_pack("{s:o}", "accept", accept);
+    if (lt_cli_uuid(c, 0, uuid, e)) {
+        json_decref(body);
+        return e->code;
+    }
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "POST", 201, body, e, "guests/%s/learn", uuid);
+    if (!j)
+        return e->code;
+    if (c->json)
+        return lt_cli_json(j), 0;
+    printf("policy %s for guest %s: its present PCRs, firmware and domain digests and its host's policy were\n"
+           "trusted as they are, after every other check passed. Read it before you rely on it:\n",
+           lt_cli_text(j, "digest"), uuid);
+    lt_cli_json(member(j, "policy"));
+    return 0;
+}
+
+static int run_round(struct lt_cli *c, struct lt_err *e)
+{
+    json_t *guests = c->all ? json_null() : json_array();
+
+    if (c->all ? c->count : !c->count) {
+        json_decref(guests);
+        return lt_fail(e, LT_E_USAGE, "usage: limetree guest round UUID... | --all");
+    }
+    for (int i = 0; i < c->count; i++) {
+        char uuid[LT_UUID_TEXT];
+        if (lt_cli_uuid(c, i, uuid, e)) {
+            json_decref(guests);
+            return e->code;
+        }
+        json_array_append_new(guests, json_string(uuid));
+    }
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "POST", 202, json_pack("{s:o}", "guests", guests), e, "rounds");
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    return 0;
+}
+
+static int bundle(struct lt_cli *c, struct lt_err *e)
+{
+    char uuid[LT_UUID_TEXT];
+    LT_TRY(lt_cli_uuid(c, 0, uuid, e));
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests/%s/bundle%s", uuid,
+                                        c->trusted ? "?trusted=1" : "");
+    if (!j)
+        return e->code;
+    lt_cli_json(j);
+    return 0;
+}
+
+static int assign(struct lt_cli *c, struct lt_err *e)
+{
+    char uuid[LT_UUID_TEXT], tenant[LT_UUID_TEXT];
+    LT_TRY(lt_cli_uuid(c, 0, uuid, e));
+    LT_TRY(lt_cli_uuid(c, 1, tenant, e));
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "tenant", tenant), e,
+                                        "guests/%s/tenant", uuid);
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    else
+        printf("guest %s belongs to tenant %s\n", uuid, tenant);
+    return 0;
+}
+
+static const struct lt_cli_verb verbs[] = {
+    {"list", "", "guests that have registered, and their verdicts", 0, 0, 0, list},
+    {"show", "UUID", "one guest: every check passed, failed, not made, and why", 1, 1, 0, show},
+    {"add", "UUID [--address HOST:PORT] [--policy FILE]", "attest it from now on", 1, 1, LT_CLI_ADDRESS | LT_CLI_POLICY, add},
+    {"remove", "UUID", "attest it no longer", 1, 1, 0, removal},
+    {"learn", "UUID [--accept WORDS]", "make its policy from its present, attested state", 1, 1, LT_CLI_ACCEPT, learn},
+    {"round", "UUID... | --all", "attest now, all of these in one request", 0, LT_CLI_ARGUMENTS, LT_CLI_ALL, run_round},
+    {"clear", "UUID", "clear a failed verdict: nothing else does", 1, 1, 0, clear},
+    {"bundle", "UUID [--trusted]", "the evidence of its last round (JSON)", 1, 1, LT_CLI_TRUSTED, bundle},
+    {"assign", "UUID TENANT", "say at the provider whose guest it is", 2, 2, 0, assign},
+};
+
+int lt_cmd_guest(int argc, char **argv)
+{
+    return lt_cli_main("limetree guest", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+}

@@ -1,0 +1,140 @@
+/* limetree host: hosts of a provider (operator of the federation), and as a tenant sees them. */
+#include "cli/cli.h"
+#include "cli/client.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int list(struct lt_cli *c, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "hosts");
+    json_t *hosts, *h;
+    size_t i;
+
+    if (!j)
+        return e->code;
+    if (c->json)
+        return lt_cli_json(j), 0;
+    LT_TRY(lt_json_array(j, "hosts", SIZE_MAX, &hosts, e));
+    struct lt_table *t = lt_table_new(5);
+    static const char *const heading[] = {"host", "address", "state", "guests", "policy"};
+    for (size_t k = 0; k < 5; k++)
+        lt_table_cell(t, "%s", heading[k]);
+    json_array_foreach(hosts, i, h)
+    {
+        lt_table_cell(t, "%s", lt_cli_text(h, "host"));
+        lt_table_cell(t, "%s", lt_cli_text(h, "address"));
+        lt_table_cell(t, "%s", lt_cli_text(h, "state"));
+        lt_table_cell(t, "%lld", (long long)json_integer_value(json_object_get(h, "guests")));
+        lt_table_cell(t, "%.16s", lt_cli_text(h, "policy"));
+    }
+    lt_table_print(t);
+    return 0;
+}
+
+static int show(struct lt_cli *c, struct lt_err *e)
+{
+    char id[33];
+    LT_TRY(lt_cli_host(c, 0, id, e));
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "hosts/%s", id);
+    if (!j)
+        return e->code;
+    lt_cli_json(j);
+    return 0;
+}
+
+static int add(struct lt_cli *c, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *j = lt_cli_call(
+        c, LT_CLI_PROVIDER, "POST", 201,
+        json_pack("{s:s, s:s?}", "address", c->argument[0], "ek_digest", c->ek_digest), e, "hosts");
+    if (!j)
+        return e->code;
+    if (c->json)
+        return lt_cli_json(j), 0;
+    printf("host %s enrolled; EK digest %s%s\n", lt_cli_text(j, "host"), lt_cli_text(j, "ek_digest"),
+           c->ek_digest ? "" : "\nNo --ek-digest was given: compare it with what 'limetree-agent --identity' prints on the host");
+    return 0;
+}
+
+static int removal(struct lt_cli *c, struct lt_err *e)
+{
+    char id[33];
+    LT_TRY(lt_cli_host(c, 0, id, e));
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "DELETE", 200, NULL, e, "hosts/%s", id);
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    return 0;
+}
+
+static int learn(struct lt_cli *c, struct lt_err *e)
+{
+    char id[33];
+    LT_TRY(lt_cli_host(c, 0, id, e));
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201, json_object(), e, "hosts/%s/learn", id);
+    if (!j)
+        return e->code;
+    if (c->json)
+        return lt_cli_json(j), 0;
+    printf("policy %s published for host %s: its present PCR 0-9 were trusted as they are\n", lt_cli_text(j, "digest"), id);
+    return 0;
+}
+
+static int policy(struct lt_cli *c, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    size_t n;
+    char id[33];
+
+    LT_TRY(lt_cli_host(c, 0, id, e));
+    LT_TRY(lt_file_read(c->argument[1], LT_MAX_POLICY, &bytes, &n, e));
+    LT_AUTOJSON json_t *made = lt_cli_send(c, LT_CLI_PROVIDER, "POST", 201, bytes, n, e, "policies");
+    if (!made)
+        return e->code;
+    const char *digest;
+    LT_TRY(lt_json_string(made, "digest", &digest, e));
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "policy", digest), e,
+                                        "hosts/%s/policy", id);
+    if (!j)
+        return e->code;
+    if (c->json)
+        return lt_cli_json(made), 0;
+    printf("policy %s published for host %s\n", digest, id);
+    return 0;
+}
+
+static int registry(struct lt_cli *c, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "registry");
+    if (!j)
+        return e->code;
+    lt_cli_json(j);
+    return 0;
+}
+
+static int known(struct lt_cli *c, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "hosts");
+    if (!j)
+        return e->code;
+    lt_cli_json(j);
+    return 0;
+}
+
+static const struct lt_cli_verb verbs[] = {
+    {"list", "", "the hosts of the provider", 0, 0, 0, list},
+    {"show", "HOST", "one host: keys, certificates, policy", 1, 1, 0, show},
+    {"add", "HOST:PORT [--ek-digest HEX]", "enrol the host agent that answers there", 1, 1, LT_CLI_EK_DIGEST, add},
+    {"remove", "HOST", "forget a host", 1, 1, 0, removal},
+    {"learn", "HOST", "publish its present PCRs as its policy", 1, 1, 0, learn},
+    {"policy", "HOST FILE", "publish a policy document for it", 2, 2, 0, policy},
+    {"registry", "", "the list of EKs that tenants pin (JSON)", 0, 0, 0, registry},
+    {"known", "", "the hosts as the tenant has judged them (JSON)", 0, 0, 0, known},
+};
+
+int lt_cmd_host(int argc, char **argv)
+{
+    return lt_cli_main("limetree host", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+}

@@ -1,0 +1,77 @@
+/* The request as http_server.c (libmicrohttpd's side), http_peer.c, http_route.c and http_reply.c (the handlers'
+ * side) share it. Private to them.
+ *
+ * A request has two owners: its connection, until NOTIFY_COMPLETED, and whoever will reply. *lock guards
+ * done, suspended and conn; the rest is written before the handler runs, and by the replier afterwards. */
+#ifndef LT_COMMON_HTTP_REQ_H
+#define LT_COMMON_HTTP_REQ_H
+
+#include "common/http_server.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define LT_REQ_ARGS 4
+#define LT_REQ_EXTRA 4
+
+struct lt_http_server {
+    struct lt_http_server_conf conf;
+    struct MHD_Daemon *daemon;
+    bool tls, ask, require; /* client certificates */
+    char address[64];
+    uint32_t id_prefix;
+    atomic_uint id_next;
+    pthread_mutex_t lock; /* before a request's own */
+    pthread_cond_t idle;
+    struct lt_req *suspended;
+    unsigned active;
+    bool stopping;
+};
+
+struct lt_req {
+    struct lt_http_server *server; /* for libmicrohttpd's threads only: a late replier may outlive it */
+    struct MHD_Connection *conn;   /* NULL once completed */
+    struct lt_req *prev, *next;    /* of the server's suspended requests; under the server's lock */
+    pthread_mutex_t lock;
+    atomic_int refs;
+    bool begun, called, held, linked;
+    bool suspended, done;
+
+    const struct lt_route *route;
+    char id[17], source[48];
+    char *uri;                     /* as received, cut into pieces */
+    bool federation;               /* the form of errors */
+    const char *args[LT_REQ_ARGS];
+    char *query, *headers;         /* "key\0value\0…", an empty key ends */
+    struct lt_buf body;
+    size_t received;               /* of the body, kept or not */
+    struct lt_peer peer;
+    bool has_peer;
+    uint64_t started_ms;
+
+    struct { char *name, *value; } extra[LT_REQ_EXTRA];
+    unsigned extras;
+    struct MHD_Response *response;
+    unsigned status;
+};
+
+struct lt_req *lt_req_ref(struct lt_req *r);
+void lt_req_unref(struct lt_req *r);
+/* Answers 503 in the owner's stead, who still has to reply and will not notice. Any thread. */
+void lt_req_abort(struct lt_req *r);
+/* NOTIFY_CONNECTION: asks for the client's certificate, and lets verification refuse the handshake. */
+void lt_http_on_connection(void *cls, struct MHD_Connection *m, void **context,
+                           enum MHD_ConnectionNotificationCode code);
+/* Sets r->peer: the certificate this connection shows now is the one its handshake verified, and has not run out
+ * since. */
+int lt_req_identify(struct lt_req *r, struct lt_err *e) LT_MUST_CHECK;
+/* Sets r->route and r->args; r->uri is cut into segments. */
+int lt_req_route(struct lt_req *r, const char *method, struct lt_err *e) LT_MUST_CHECK;
+int lt_req_check_access(const struct lt_req *r, struct lt_err *e) LT_MUST_CHECK;
+/* Cuts r->uri into path and query. LT_E_MALFORMED: bad escapes, NUL. */
+int lt_req_split(struct lt_req *r, struct lt_err *e) LT_MUST_CHECK;
+/* Percent-decodes in place. Refuses what is not two hex digits, NUL, and, in a path, '/'. */
+int lt_req_unescape(char *s, bool path, struct lt_err *e) LT_MUST_CHECK;
+
+#endif

@@ -1,0 +1,125 @@
+#include "provider/api.h"
+#include "provider/enrol.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void lt_api_host_get(struct lt_req *req, void *app)
+{
+    struct lt_host *h = lt_api_host(app, req);
+    uint8_t policy[32];
+
+    if (!h)
+        return;
+    lt_host_policy(h, policy);
+    json_t *j = json_pack("{s:o, s:o, s:o, s:O, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ak",
+                          lt_json_new_base64(h->ak.raw, h->ak.raw_n), "ek", lt_json_new_base64(h->ek.raw, h->ek.raw_n),
+                          "ek_certificates", h->certificates, "policy", lt_json_new_hex(policy, sizeof policy));
+    if (lt_req_peer(req)->roles & LT_ROLE_OPERATOR) {
+        json_object_set_new(j, "address", json_string(h->address));
+        json_object_set_new(j, "state", json_string(lt_host_state(h)));
+    }
+    lt_reply_json(req, 200, j);
+    lt_host_unref(h);
+}
+
+void lt_api_host_list(struct lt_req *req, void *app)
+{
+    struct lt_provider *p = app;
+    LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
+    json_t *list = json_array();
+    uint8_t policy[32];
+
+    for (size_t i = 0; hosts && i < hosts->count; i++) {
+        struct lt_host *h = hosts->host[i];
+        struct lt_residents *r = lt_host_residents(h);
+        lt_host_policy(h, policy);
+        json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:s, s:i}", "host", lt_json_new_hex(h->id, sizeof h->id),
+                                              "address", h->address, "policy", lt_json_new_hex(policy, sizeof policy),
+                                              "state", lt_host_state(h), "guests", r ? (int)r->count : 0));
+        lt_residents_unref(r);
+    }
+    lt_reply_json(req, 200, json_pack("{s:o}", "hosts", list));
+}
+
+void lt_api_registry(struct lt_req *req, void *app)
+{
+    struct lt_provider *p = app;
+    LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
+    json_t *list = json_array();
+
+    for (size_t i = 0; hosts && i < hosts->count; i++) {
+        const struct lt_host *h = hosts->host[i];
+        json_array_append_new(list, json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ek_digest",
+                                              lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
+    }
+    lt_reply_json(req, 200, json_pack("{s:s, s:o}", "format", "limetree-registry/1", "hosts", list));
+}
+
+void lt_api_host_enrol(struct lt_req *req, struct lt_provider *p)
+{
+    static const char *const keys[] = {"address", "ek_digest", NULL};
+    struct lt_err e = {0};
+    struct lt_host *h = NULL;
+    uint8_t digest[32];
+    const char *address;
+    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
+    bool given = lt_json_has(j, "ek_digest");
+
+    if (!j || lt_json_only(j, keys, &e) || lt_json_string(j, "address", &address, &e) ||
+        (given && lt_json_hex(j, "ek_digest", digest, sizeof digest, &e)) ||
+        lt_enrol(p->registry, &p->shared, address, given ? digest : NULL, &h, &e)) {
+        lt_api_fail(req, &e);
+        return;
+    }
+    lt_reply_json(req, 201, json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ek_digest",
+                                      lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
+    lt_host_unref(h);
+}
+
+void lt_api_host_drop(struct lt_req *req, struct lt_provider *p)
+{
+    struct lt_host *h = lt_api_host(p, req);
+    struct lt_err e = {0};
+
+    if (!h)
+        return;
+    if (lt_registry_drop_host(p->registry, h->id, &e))
+        lt_api_fail(req, &e);
+    else
+        lt_reply_json(req, 200, json_object());
+    lt_host_unref(h);
+}
+
+void lt_api_host_set_policy(struct lt_req *req, struct lt_provider *p)
+{
+    static const char *const keys[] = {"policy", NULL};
+    struct lt_err e = {0};
+    uint8_t digest[32];
+    struct lt_host *h = lt_api_host(p, req);
+
+    if (!h)
+        return;
+    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
+    if (!j || lt_json_only(j, keys, &e) || lt_json_hex(j, "policy", digest, sizeof digest, &e) ||
+        lt_registry_set_policy(p->registry, h->id, digest, &e))
+        lt_api_fail(req, &e);
+    else
+        lt_reply_json(req, 200, json_object());
+    lt_host_unref(h);
+}
+
+void lt_api_host_learn(struct lt_req *req, struct lt_provider *p)
+{
+    struct lt_host *h = lt_api_host(p, req);
+    struct lt_err e = {0};
+    uint8_t digest[32];
+
+    if (!h)
+        return;
+    if (lt_learn(p->registry, h, digest, &e))
+        lt_api_fail(req, &e);
+    else
+        lt_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));
+    lt_host_unref(h);
+}

@@ -1,0 +1,335 @@
+#include "provider/batcher.h"
+
+#include "common/log.h"
+#include "provider/limits.h"
+#include "tpm/attest.h"
+#include "tpm/signature.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_CONFLICTS 3 /* a host that says 409 more often for one batch is broken */
+#define RETRY_S 2
+
+/* A batch that is closed and asked for. */
+struct closed {
+    struct lt_batch_item *items;
+    struct lt_batch_ask ask;
+    struct lt_merkle *tree;
+    struct lt_residents *known; /* the inventory that the ask named */
+    unsigned conflicts;
+};
+
+struct lt_batcher {
+    struct lt_batcher_conf conf;
+    struct lt_verify_key *key;
+    pthread_mutex_t lock; /* guards what follows; never held across a callback */
+    struct lt_batch_item *first, **last;
+    uint64_t batch_seq; /* of the last ask; a 409 tells where a host stands that knew us before */
+    bool busy;
+    struct closed current; /* valid while busy; then its answering thread's alone */
+};
+
+static const struct lt_item_error unreachable = {LT_E_HOST_UNREACHABLE, RETRY_S, "the guest's host gave no proof"};
+static const struct lt_item_error no_memory = {LT_E_NO_MEMORY, RETRY_S, "the provider has no memory left"};
+
+struct lt_batch *lt_batch_ref(struct lt_batch *b)
+{
+    atomic_fetch_add(&b->refs, 1);
+    return b;
+}
+
+void lt_batch_unref(struct lt_batch *b)
+{
+    if (!b || atomic_fetch_sub(&b->refs, 1) > 1)
+        return;
+    free(b->text);
+    lt_merkle_free(b->tree);
+    lt_residents_unref(b->residents);
+    free(b);
+}
+
+int lt_batcher_new(const struct lt_batcher_conf *c, struct lt_batcher **out, struct lt_err *e)
+{
+    struct lt_batcher *b = calloc(1, sizeof *b);
+
+    *out = NULL;
+    if (!b)
+        return lt_fail(e, LT_E_NO_MEMORY, "batcher: no memory");
+    b->conf = *c;
+    b->conf.ak = NULL; /* only borrowed for this call */
+    b->last = &b->first;
+    int rc = lt_verify_key_new(c->ak, &b->key, e);
+    if (rc) {
+        free(b);
+        return rc;
+    }
+    pthread_mutex_init(&b->lock, NULL);
+    *out = b;
+    return 0;
+}
+
+void lt_batcher_free(struct lt_batcher *b)
+{
+    if (!b)
+        return;
+    lt_verify_key_free(b->key);
+    pthread_mutex_destroy(&b->lock);
+    free(b);
+}
+
+static void deliver(struct lt_batch_item *items, struct lt_batch *batch, const struct lt_item_error *why)
+{
+    static const struct lt_item_error none = {0};
+    uint32_t index = 0;
+
+    for (struct lt_batch_item *i = items, *next; i; i = next) {
+        next = i->next;
+        i->done(i, batch, index++, batch ? &none : why);
+    }
+}
+
+/* Takes the first items of the queue, at most LT_MAX_BATCH. Under the lock. */
+static struct lt_batch_item *take_queue(struct lt_batcher *b, uint32_t max, uint32_t *count)
+{
+    struct lt_batch_item *items = b->first, **end = &items;
+
+    for (*count = 0; *end && *count < max; ++*count)
+        end = &(*end)->next;
+    b->first = *end;
+    *end = NULL;
+    if (!b->first)
+        b->last = &b->first;
+    return items;
+}
+
+static struct lt_merkle *batch_tree(const struct lt_batch_item *items, uint32_t n)
+{
+    LT_AUTOFREE uint8_t (*leaves)[LT_NODE] = calloc(n, sizeof *leaves);
+    struct lt_merkle *tree = NULL;
+    struct lt_err e;
+
+    if (!leaves)
+        return NULL;
+    for (uint32_t i = 0; i < n; i++, items = items->next)
+        lt_merkle_leaf(items->commitment, sizeof items->commitment, leaves[i]);
+    return lt_merkle_new((const uint8_t (*)[LT_NODE])leaves, n, &tree, &e) ? NULL : tree;
+}
+
+/* Closes the open batch and asks the host, if there is anything to ask and nobody else is at it. */
+static void start(struct lt_batcher *b)
+{
+    for (;;) {
+        struct closed *c = &b->current;
+        uint32_t n;
+
+        pthread_mutex_lock(&b->lock);
+        if (b->busy || !b->first) {
+            pthread_mutex_unlock(&b->lock);
+            return;
+        }
+        b->busy = true;
+        *c = (struct closed){.items = take_queue(b, LT_MAX_BATCH, &n)};
+        c->ask = (struct lt_batch_ask){.n = n, .batch_seq = ++b->batch_seq};
+        pthread_mutex_unlock(&b->lock);
+
+        c->tree = batch_tree(c->items, n);
+        if (c->tree) {
+            memcpy(c->ask.batch_root, lt_merkle_root(c->tree), LT_NODE);
+            b->conf.context(b->conf.arg, c->ask.policy_digest, &c->known);
+            c->ask.inventory_root = c->known ? lt_residents_root(c->known) : NULL;
+            b->conf.send(b->conf.arg, &c->ask);
+            return;
+        }
+        struct lt_batch_item *items = c->items;
+        pthread_mutex_lock(&b->lock);
+        b->busy = false;
+        pthread_mutex_unlock(&b->lock);
+        deliver(items, NULL, &no_memory);
+    }
+}
+
+void lt_batcher_add(struct lt_batcher *b, struct lt_batch_item *items)
+{
+    if (!items)
+        return;
+    pthread_mutex_lock(&b->lock);
+    *b->last = items;
+    while (*b->last)
+        b->last = &(*b->last)->next;
+    pthread_mutex_unlock(&b->lock);
+    start(b);
+}
+
+/* ---- the answer ---- */
+
+/* The selection of protocol.md section 3: sha256, PCR 0-15. */
+static const uint8_t selection[] = {0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0};
+
+static int check_header(const struct lt_batcher *b, const struct closed *c, const struct lt_header *h, struct lt_err *e)
+{
+    if (memcmp(h->host_id, b->conf.host_id, LT_HOST_ID))
+        return lt_fail(e, LT_E_MALFORMED, "header: another host's host_id");
+    if (h->batch_seq != c->ask.batch_seq || h->n != c->ask.n)
+        return lt_fail(e, LT_E_MALFORMED, "header: batch %llu with n = %u, asked was %llu with n = %u",
+                       (unsigned long long)h->batch_seq, h->n, (unsigned long long)c->ask.batch_seq, c->ask.n);
+    if (memcmp(h->batch_root, c->ask.batch_root, 32))
+        return lt_fail(e, LT_E_MALFORMED, "header: batch_root is not the one asked for");
+    if (memcmp(h->policy_digest, c->ask.policy_digest, 32))
+        return lt_fail(e, LT_E_MALFORMED, "header: policy_digest is not the one asked for");
+    return 0;
+}
+
+static int check_attest(const struct lt_batcher *b, const struct lt_host_quote *q, uint32_t *reset_count, struct lt_err *e)
+{
+    struct lt_attest a;
+    uint8_t digest[32];
+    int rc = lt_attest_parse(q->attest, q->attest_n, &a, e);
+
+    if (rc)
+        return rc;
+    lt_sha256(q->header, LT_HEADER, digest);
+    if (!lt_slice_eq(a.extra_data, (struct lt_slice){digest, sizeof digest}))
+        return lt_fail(e, LT_E_MALFORMED, "attest: extraData is not H(header)");
+    if (!lt_slice_eq(a.selection_raw, (struct lt_slice){selection, sizeof selection}))
+        return lt_fail(e, LT_E_MALFORMED, "attest: selection is not sha256, PCR 0-15");
+    lt_pcrs_digest(&q->pcrs, LT_HASH_SHA256, digest);
+    if (!lt_slice_eq(a.pcr_digest, (struct lt_slice){digest, sizeof digest}))
+        return lt_fail(e, LT_E_MALFORMED, "attest: pcrDigest is not that of the 16 values");
+    *reset_count = a.clock.reset_count;
+    return lt_signature_check(b->key, (struct lt_slice){q->signature, q->signature_n},
+                              (struct lt_slice){q->attest, q->attest_n}, e);
+}
+
+/* The inventory of the header's root: the one that was named in the ask, or the one that came along. A tree is
+ * matched by its root, never by its number. */
+static int find_residents(const struct closed *c, const json_t *j, const struct lt_header *h,
+                          struct lt_residents **out, struct lt_err *e)
+{
+    struct lt_residents *r = NULL;
+    int rc = 0;
+
+    if (c->known && !memcmp(lt_residents_root(c->known), h->inventory_root, 32))
+        r = lt_residents_ref(c->known);
+    else if (lt_json_has(j, "inventory"))
+        rc = lt_residents_from_json(json_object_get(j, "inventory"), &r, e);
+    else
+        rc = lt_fail(e, LT_E_MALFORMED, "header: inventory_root is neither known nor delivered");
+    if (!rc && (memcmp(lt_residents_root(r), h->inventory_root, 32) || r->count != h->m))
+        rc = lt_fail(e, LT_E_MALFORMED, "header: inventory of m = %u is not the %u records delivered", h->m, r->count);
+    if (rc)
+        lt_residents_unref(r);
+    *out = rc ? NULL : r;
+    return rc;
+}
+
+static int render(const struct lt_batcher *b, const struct lt_host_quote *q, struct lt_batch *out, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *j = lt_host_quote_to_json(q);
+
+    if (!j || json_object_set_new(j, "host", lt_json_new_hex(b->conf.host_id, LT_HOST_ID)) ||
+        !(out->text = lt_json_dump(j)))
+        return lt_fail(e, LT_E_NO_MEMORY, "host quote: no memory");
+    out->text_n = strlen(out->text);
+    out->pcrs = q->pcrs;
+    return 0;
+}
+
+static int accept_quote(struct lt_batcher *b, struct closed *c, const struct lt_host_answer *a,
+                        struct lt_batch *out, struct lt_err *e)
+{
+    __attribute__((cleanup(lt_host_quote_free))) struct lt_host_quote q = {0};
+    LT_AUTOJSON json_t *j = lt_json_parse(a->body, a->n, LT_MAX_HOST_REPLY, e);
+    struct lt_header h;
+    int rc = j ? lt_host_quote_from_json(j, &q, e) : lt_fail_in(e, "reply");
+
+    if (!rc)
+        rc = lt_header_parse(q.header, sizeof q.header, &h, e);
+    if (!rc)
+        rc = check_header(b, c, &h, e);
+    if (!rc)
+        rc = check_attest(b, &q, &out->reset_count, e);
+    if (!rc)
+        rc = find_residents(c, j, &h, &out->residents, e);
+    if (!rc)
+        rc = render(b, &q, out, e);
+    if (!rc)
+        out->tree = lt_take(&c->tree);
+    return rc;
+}
+
+/* 409: continue above the host's last. Returns false if this host cannot be followed. */
+static bool follow(struct lt_batcher *b, struct closed *c, const struct lt_host_answer *a)
+{
+    struct lt_err e;
+    int64_t last;
+    LT_AUTOJSON json_t *j = lt_json_parse(a->body, a->n, LT_MAX_BODY_SMALL, &e);
+
+    if (!j || ++c->conflicts > MAX_CONFLICTS || lt_json_int(j, "last_batch_seq", 0, INT64_MAX - 1, &last, &e) ||
+        (uint64_t)last < c->ask.batch_seq)
+        return false;
+    c->ask.batch_seq = (uint64_t)last + 1;
+    pthread_mutex_lock(&b->lock);
+    b->batch_seq = c->ask.batch_seq;
+    pthread_mutex_unlock(&b->lock);
+    b->conf.send(b->conf.arg, &c->ask);
+    return true;
+}
+
+static struct lt_item_error failure(const struct lt_host_answer *a, const struct lt_err *e)
+{
+    struct lt_item_error why = unreachable;
+
+    if (e->code == LT_E_NO_MEMORY)
+        why = no_memory;
+    else if (a->status == 503) /* its inventory is not complete, or the TPM is away: it asks to be asked again */
+        why = (struct lt_item_error){LT_E_BUSY, a->retry_after_s ? a->retry_after_s : RETRY_S,
+                                     "the guest's host is not ready"};
+    return why;
+}
+
+void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a)
+{
+    struct closed c = b->current;
+    struct lt_batch *batch = NULL;
+    struct lt_err e = {0};
+    char id[2 * LT_HOST_ID + 1];
+    int rc;
+
+    if (a->status == 409 && follow(b, &b->current, a))
+        return;
+    if (a->status != 200)
+        rc = a->status ? lt_fail(&e, LT_E_HOST_UNREACHABLE, "host answered %d: %.160s", a->status, a->body)
+                       : lt_fail(&e, a->trouble->code, "%s", a->trouble->msg);
+    else if (!(batch = calloc(1, sizeof *batch)))
+        rc = lt_fail(&e, LT_E_NO_MEMORY, "batch: no memory");
+    else
+        rc = accept_quote(b, &c, a, batch, &e);
+
+    if (batch)
+        atomic_init(&batch->refs, 1);
+    if (rc) {
+        lt_hex(b->conf.host_id, LT_HOST_ID, id);
+        lt_log(LT_LOG_WARNING, "host-quote", "host %s, batch %llu of %u: %s", id,
+               (unsigned long long)c.ask.batch_seq, c.ask.n, e.msg);
+        lt_batch_unref(lt_take(&batch));
+    } else {
+        b->conf.quoted(b->conf.arg, batch);
+    }
+
+    struct lt_item_error why = rc ? failure(a, &e) : (struct lt_item_error){0};
+    struct lt_batch_item *stranded = NULL;
+    uint32_t n;
+    pthread_mutex_lock(&b->lock);
+    b->busy = false;
+    if (rc && !a->status)
+        stranded = take_queue(b, UINT32_MAX, &n);
+    pthread_mutex_unlock(&b->lock);
+    start(b);
+    deliver(c.items, batch, &why);
+    deliver(stranded, NULL, &why);
+    lt_merkle_free(c.tree);
+    lt_residents_unref(c.known);
+    lt_batch_unref(batch);
+}

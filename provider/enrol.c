@@ -1,0 +1,180 @@
+#include "provider/enrol.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "tpm/credential.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LEARNED_PCRS 0x03ffu /* 0-9: what a boot log explains */
+
+static int read_public(const json_t *j, const char *key, struct lt_public *out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *raw = NULL;
+    size_t n;
+    int rc = lt_json_base64(j, key, LT_MAX_PUBLIC, &raw, &n, e);
+
+    if (!rc && (rc = lt_public_parse(raw, n, out, e)))
+        rc = lt_fail_in(e, "%s", key);
+    return rc;
+}
+
+static int read_certificates(const json_t *j, json_t **out, struct lt_err *e)
+{
+    json_t *list, *item;
+    size_t i;
+    int rc = lt_json_array(j, "ek_certificates", LT_MAX_CERTIFICATES, &list, e);
+
+    if (!rc)
+        json_array_foreach(list, i, item)
+            if (!json_is_string(item) || json_string_length(item) > 2 * LT_MAX_CERTIFICATE)
+                return lt_fail(e, LT_E_MALFORMED, "ek_certificates, %zu: not a PEM text of at most %d bytes", i,
+                               2 * LT_MAX_CERTIFICATE);
+    *out = rc ? NULL : list;
+    return rc;
+}
+
+/* The agent shows that AK_h lives in the TPM of EK_h (protocol.md section 4). */
+static int activate(const struct lt_host *h, struct lt_peer *peer, struct lt_err *e)
+{
+    LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL), body = LT_BUF(LT_MAX_BODY_SMALL);
+    uint8_t secret[32], challenge[32], name[LT_NAME], expected[32], proof[32];
+    char hex[65];
+
+    lt_random(secret, sizeof secret);
+    lt_random(challenge, sizeof challenge);
+    int rc = lt_public_name(&h->ak, name, e);
+    if (!rc)
+        rc = lt_credential_make(&h->ek, name, secret, sizeof secret, &credential, e);
+    lt_activation_proof(secret, h->id, name, challenge, expected);
+    lt_wipe(secret, sizeof secret);
+    if (rc)
+        return rc;
+    LT_AUTOFREE char *text = lt_base64_dup(credential.p, credential.n);
+    lt_hex(challenge, sizeof challenge, hex);
+    lt_buf_printf(&body, "{\"credential\":\"%s\",\"challenge\":\"%s\"}", text ? text : "", hex);
+    rc = lt_buf_ok(&body, e);
+    if (rc)
+        return rc;
+    LT_AUTOJSON json_t *j = lt_net_call(h->shared->net,
+                                        &(struct lt_net_request){.method = "POST", .address = h->address,
+                                                                 .name = "activations", .body = (char *)body.p,
+                                                                 .body_n = body.n, .max_reply = LT_MAX_BODY_SMALL},
+                                        peer, e);
+    if (!j || lt_json_hex(j, "proof", proof, sizeof proof, e))
+        return lt_fail_in(e, "activation");
+    if (!lt_equal_ct(proof, expected, sizeof proof))
+        return lt_fail(e, LT_E_REFUSED, "activation: the host's proof is not that of its EK and AK");
+    return 0;
+}
+
+int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const char *address,
+             const uint8_t *ek_digest, struct lt_host **out, struct lt_err *e)
+{
+    struct lt_peer peer = {0};
+    struct lt_public ek, ak;
+    struct lt_host *h = NULL, *known = NULL;
+    struct lt_residents *residents = NULL;
+    json_t *certificates = NULL;
+
+    *out = NULL;
+    int rc = lt_net_check_address(address, e);
+    if (rc)
+        return rc;
+    LT_AUTOJSON json_t *j = lt_net_call(shared->net,
+                                        &(struct lt_net_request){.method = "GET", .address = address, .name = "host",
+                                                                 .max_reply = LT_MAX_HOST_REPLY},
+                                        &peer, e);
+    if (!j)
+        return lt_fail_in(e, "host %s", address);
+    rc = read_public(j, "ek", &ek, e);
+    if (!rc)
+        rc = read_public(j, "ak", &ak, e);
+    if (!rc)
+        rc = read_certificates(j, &certificates, e);
+    if (!rc)
+        rc = lt_residents_from_json(json_object_get(j, "inventory"), &residents, e);
+    if (!rc)
+        rc = lt_host_new(shared, address, &(struct lt_host_keys){&ek, &ak, certificates}, (const uint8_t[32]){0}, &h, e);
+    if (!rc && memcmp(h->id, peer.host_id, LT_HOST_ID))
+        rc = lt_fail(e, LT_E_REFUSED, "the server's certificate is for another host than its EK");
+    if (!rc && ek_digest && memcmp(h->ek_digest, ek_digest, sizeof h->ek_digest))
+        rc = lt_fail(e, LT_E_REFUSED, "its EK is not the one with the digest given");
+    if (!rc)
+        rc = activate(h, &peer, e);
+    if (!rc && (known = lt_registry_host(r, h->id)))
+        lt_host_policy(known, h->policy);
+    if (!rc)
+        rc = lt_registry_put_host(r, h, e);
+    if (!rc) {
+        atomic_store(&h->heard_ms, lt_now_ms());
+        lt_host_adopt(h, residents);
+        *out = lt_host_ref(h);
+        lt_log(LT_LOG_INFO, "enrol", "host at %s", address);
+    } else {
+        rc = lt_fail_in(e, "host %s", address);
+    }
+    lt_residents_unref(residents);
+    lt_host_unref(known);
+    lt_host_unref(h);
+    return rc;
+}
+
+/* ---- learn ---- */
+
+struct lesson {
+    struct lt_batch_item item;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    bool done;
+    struct lt_batch *batch;
+    struct lt_item_error why;
+};
+
+static void learned(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index, const struct lt_item_error *why)
+{
+    struct lesson *l = (struct lesson *)i;
+
+    (void)index;
+    pthread_mutex_lock(&l->lock);
+    l->batch = batch ? lt_batch_ref(batch) : NULL;
+    l->why = *why;
+    l->done = true;
+    pthread_cond_signal(&l->news);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static json_t *policy_of(const struct lt_pcrs *pcrs)
+{
+    json_t *values = json_object();
+    char key[4];
+
+    for (unsigned i = 0; i < 16; i++)
+        if (LEARNED_PCRS >> i & 1) {
+            snprintf(key, sizeof key, "%u", i);
+            json_object_set_new(values, key, json_pack("[o]", lt_json_new_hex(pcrs->value[i], LT_SHA256)));
+        }
+    return json_pack("{s:o}", "pcrs", values);
+}
+
+int lt_learn(struct lt_registry *r, struct lt_host *h, uint8_t digest[32], struct lt_err *e)
+{
+    struct lesson l = {.item.done = learned, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+
+    lt_random(l.item.commitment, sizeof l.item.commitment); /* a leaf like any other */
+    lt_batcher_add(h->batcher, &l.item);
+    pthread_mutex_lock(&l.lock);
+    while (!l.done)
+        pthread_cond_wait(&l.news, &l.lock);
+    pthread_mutex_unlock(&l.lock);
+    if (!l.batch)
+        return lt_fail(e, l.why.code, "%s", l.why.message);
+    LT_AUTOJSON json_t *j = policy_of(&l.batch->pcrs);
+    lt_batch_unref(l.batch);
+    LT_AUTOFREE char *text = j ? lt_json_dump(j) : NULL;
+    if (!text)
+        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    int rc = lt_registry_put_policy(r, (struct lt_slice){(uint8_t *)text, strlen(text)}, digest, e);
+    return rc ? rc : lt_registry_set_policy(r, h->id, digest, e);
+}

@@ -1,0 +1,259 @@
+#include "provider/host.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "provider/relay.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the batcher's view ---- */
+
+static void context(void *arg, uint8_t policy[32], struct lt_residents **known)
+{
+    struct lt_host *h = arg;
+
+    pthread_mutex_lock(&h->lock);
+    memcpy(policy, h->policy, 32);
+    *known = lt_residents_ref(h->residents);
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void quoted(void *arg, const struct lt_batch *batch)
+{
+    struct lt_host *h = arg;
+
+    atomic_store(&h->reset_count, batch->reset_count);
+    lt_host_adopt(h, batch->residents);
+}
+
+/* An HTTP answer on its way from the client's thread to the work pool. */
+struct answer {
+    struct lt_task task;
+    struct lt_host *host;
+    struct lt_host_answer a;
+    struct lt_err trouble;
+    char body[];
+};
+
+static void judge_answer(struct lt_task *t)
+{
+    struct answer *x = (struct answer *)t;
+
+    lt_batcher_answer(x->host->batcher, &x->a);
+    lt_host_unref(x->host);
+    free(x);
+}
+
+static void quote_done(void *arg, const struct lt_http_reply *r, const struct lt_err *trouble)
+{
+    struct lt_host *h = arg;
+    struct lt_err e = {0};
+    int rc = lt_net_check_server(h->id, r, trouble, &e);
+    size_t n = rc ? 0 : r->n;
+    struct answer *x = malloc(sizeof *x + n + 1);
+
+    if (!x) { /* the only case judged on this thread: there is nothing to judge */
+        (void)lt_fail(&e, LT_E_NO_MEMORY, "answer of %zu bytes: no memory", n);
+        lt_batcher_answer(h->batcher, &(struct lt_host_answer){.trouble = &e});
+        lt_host_unref(h);
+        return;
+    }
+    *x = (struct answer){.task.run = judge_answer, .host = h, .trouble = e};
+    if (!rc) {
+        memcpy(x->body, r->body, n);
+        atomic_store(&h->heard_ms, lt_now_ms());
+        x->a = (struct lt_host_answer){.status = r->status, .body = x->body, .n = n, .retry_after_s = r->retry_after_s};
+    } else {
+        x->a.trouble = &x->trouble;
+    }
+    x->body[n] = 0;
+    lt_work_post(h->shared->work, &x->task);
+}
+
+static void send_ask(void *arg, const struct lt_batch_ask *ask)
+{
+    struct lt_host *h = arg;
+    LT_AUTOBUF struct lt_buf b = LT_BUF(LT_MAX_BODY_SMALL);
+    char root[65], policy[65], inventory[65];
+
+    lt_hex(ask->batch_root, 32, root);
+    lt_hex(ask->policy_digest, 32, policy);
+    lt_buf_printf(&b, "{\"batch_seq\":%llu,\"n\":%u,\"batch_root\":\"%s\",\"policy_digest\":\"%s\",\"inventory_root\":",
+                  (unsigned long long)ask->batch_seq, ask->n, root, policy);
+    if (ask->inventory_root) {
+        lt_hex(ask->inventory_root, 32, inventory);
+        lt_buf_printf(&b, "\"%s\"}", inventory);
+    } else {
+        lt_buf_str(&b, "null}");
+    }
+    lt_net_send(h->shared->net,
+                &(struct lt_net_request){.method = "POST", .address = h->address, .name = "host-quotes",
+                                         .body = (const char *)b.p, .body_n = b.n, .max_reply = LT_MAX_HOST_REPLY},
+                quote_done, lt_host_ref(h));
+}
+
+/* ---- life ---- */
+
+int lt_host_new(const struct lt_host_shared *shared, const char *address, const struct lt_host_keys *keys,
+                const uint8_t policy[32], struct lt_host **out, struct lt_err *e)
+{
+    struct lt_host *h = calloc(1, sizeof *h);
+    int rc;
+
+    *out = NULL;
+    if (!h)
+        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+    atomic_init(&h->refs, 1);
+    pthread_mutex_init(&h->lock, NULL);
+    h->shared = shared;
+    h->certificates = json_incref(keys->certificates);
+    memcpy(h->policy, policy, sizeof h->policy);
+    lt_public_copy(&h->ek, keys->ek);
+    lt_public_copy(&h->ak, keys->ak);
+    rc = lt_net_check_address(address, e);
+    if (!rc) {
+        memcpy(h->address, address, strlen(address));
+        rc = lt_public_check_ak_host(&h->ak, e);
+    }
+    if (!rc)
+        rc = lt_host_id(&h->ek, h->id, e);
+    if (!rc)
+        rc = lt_public_ek_digest(&h->ek, h->ek_digest, e);
+    if (!rc)
+        rc = lt_relay_new(&h->relay, e);
+    if (!rc) {
+        struct lt_batcher_conf c = {.ak = &h->ak, .arg = h,
+                                    .context = context, .quoted = quoted, .send = send_ask};
+        memcpy(c.host_id, h->id, sizeof c.host_id);
+        rc = lt_batcher_new(&c, &h->batcher, e);
+    }
+    if (rc)
+        lt_host_unref(h);
+    else
+        *out = h;
+    return rc;
+}
+
+struct lt_host *lt_host_ref(struct lt_host *h)
+{
+    atomic_fetch_add(&h->refs, 1);
+    return h;
+}
+
+void lt_host_unref(struct lt_host *h)
+{
+    if (!h || atomic_fetch_sub(&h->refs, 1) > 1)
+        return;
+    lt_batcher_free(h->batcher);
+    lt_relay_free(h->relay);
+    lt_residents_unref(h->residents);
+    json_decref(h->certificates);
+    pthread_mutex_destroy(&h->lock);
+    free(h);
+}
+
+void lt_host_policy(struct lt_host *h, uint8_t out[32])
+{
+    pthread_mutex_lock(&h->lock);
+    memcpy(out, h->policy, 32);
+    pthread_mutex_unlock(&h->lock);
+}
+
+void lt_host_set_policy(struct lt_host *h, const uint8_t digest[32])
+{
+    pthread_mutex_lock(&h->lock);
+    memcpy(h->policy, digest, 32);
+    pthread_mutex_unlock(&h->lock);
+}
+
+struct lt_residents *lt_host_residents(struct lt_host *h)
+{
+    pthread_mutex_lock(&h->lock);
+    struct lt_residents *r = lt_residents_ref(h->residents);
+    pthread_mutex_unlock(&h->lock);
+    return r;
+}
+
+void lt_host_adopt(struct lt_host *h, struct lt_residents *r)
+{
+    pthread_mutex_lock(&h->lock);
+    struct lt_residents *was = h->residents;
+    if (!was || memcmp(lt_residents_root(was), lt_residents_root(r), LT_NODE)) {
+        h->residents = lt_residents_ref(r);
+        h->shared->moved(h->shared->arg, h, was, r);
+        lt_residents_unref(was);
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+const char *lt_host_state(const struct lt_host *h)
+{
+    uint64_t heard = atomic_load(&h->heard_ms);
+    return heard && lt_now_ms() - heard < 3 * LT_REFRESH_MS ? "up" : "unreachable";
+}
+
+/* ---- the wire ---- */
+
+struct refresh {
+    struct lt_task task;
+    struct lt_host *host;
+    void (*done)(void *arg);
+    void *arg;
+    char *body; /* NULL: no answer */
+    size_t n;
+};
+
+static void judge_refresh(struct lt_task *t)
+{
+    struct refresh *x = (struct refresh *)t;
+    struct lt_host *h = x->host;
+    struct lt_residents *r = NULL;
+    struct lt_err e = {0};
+    LT_AUTOJSON json_t *j = x->body ? lt_json_parse(x->body, x->n, LT_MAX_HOST_REPLY, &e) : NULL;
+
+    if (j && !lt_residents_from_json(json_object_get(j, "inventory"), &r, &e))
+        lt_host_adopt(h, r);
+    else if (x->body)
+        lt_log(LT_LOG_WARNING, "host-inventory", "%s: %s", h->address, e.msg);
+    lt_residents_unref(r);
+    atomic_store(&h->refreshing, false);
+    if (x->done)
+        x->done(x->arg);
+    lt_host_unref(h);
+    free(x->body);
+    free(x);
+}
+
+static void refresh_done(void *arg, const struct lt_http_reply *r, const struct lt_err *trouble)
+{
+    struct refresh *x = arg;
+    struct lt_err e;
+
+    if (lt_net_check_server(x->host->id, r, trouble, &e)) {
+        lt_log(LT_LOG_DEBUG, "host-inventory", "%s: %s", x->host->address, e.msg);
+    } else {
+        atomic_store(&x->host->heard_ms, lt_now_ms());
+        x->body = r->status == 200 ? malloc(r->n + 1) : NULL;
+        if (x->body)
+            memcpy(x->body, r->body, x->n = r->n);
+    }
+    lt_work_post(x->host->shared->work, &x->task);
+}
+
+void lt_host_refresh(struct lt_host *h, void (*done)(void *arg), void *arg)
+{
+    struct refresh *x = calloc(1, sizeof *x);
+
+    if (!x || atomic_exchange(&h->refreshing, true)) { /* no memory, or somebody else is asking */
+        free(x);
+        if (done)
+            done(arg);
+        return;
+    }
+    *x = (struct refresh){.task.run = judge_refresh, .host = lt_host_ref(h), .done = done, .arg = arg};
+    lt_net_send(h->shared->net,
+                &(struct lt_net_request){.method = "GET", .address = h->address, .name = "host",
+                                         .timeout_ms = LT_REFRESH_TIMEOUT_MS, .max_reply = LT_MAX_HOST_REPLY},
+                refresh_done, x);
+}

@@ -1,0 +1,65 @@
+/* One enrolled host: its keys, its batcher and the wire to its agent. Counted references; the registry holds one,
+ * everything under way another, so that a host can be deleted or enrolled anew at any time. */
+#ifndef LT_PROVIDER_HOST_H
+#define LT_PROVIDER_HOST_H
+
+#include "provider/batcher.h"
+#include "provider/limits.h"
+#include "provider/net.h"
+#include "provider/work.h"
+
+#include <pthread.h>
+
+struct lt_host;
+struct lt_relay;
+
+/* What all hosts share. */
+struct lt_host_shared {
+    struct lt_net *net;
+    struct lt_work *work; /* answers are judged here, not on the client's thread */
+    void *arg;
+    /* The host's inventory is now this one instead of was (NULL: none yet). In order for one host; under its lock. */
+    void (*moved)(void *arg, struct lt_host *h, struct lt_residents *was, struct lt_residents *now);
+};
+
+struct lt_host {
+    atomic_uint refs;
+    const struct lt_host_shared *shared;
+    uint8_t id[LT_HOST_ID], ek_digest[32];
+    char address[LT_MAX_ADDRESS + 1];
+    struct lt_public ek, ak;
+    json_t *certificates; /* array of PEM texts; never changed after making */
+    struct lt_batcher *batcher;
+    struct lt_relay *relay;
+
+    pthread_mutex_t lock; /* guards what follows */
+    uint8_t policy[32];   /* zeros: none is published */
+    struct lt_residents *residents; /* NULL: not yet known */
+    _Atomic uint64_t heard_ms;      /* the last time it answered anything, 0: never */
+    _Atomic uint32_t reset_count;   /* of its last quote */
+    atomic_bool refreshing;
+};
+
+struct lt_host_keys {
+    const struct lt_public *ek, *ak;
+    json_t *certificates;
+};
+
+/* Checks AK_h's attributes; *out has one reference. */
+int lt_host_new(const struct lt_host_shared *shared, const char *address, const struct lt_host_keys *keys,
+                const uint8_t policy[32], struct lt_host **out, struct lt_err *e) LT_MUST_CHECK;
+struct lt_host *lt_host_ref(struct lt_host *h);
+void lt_host_unref(struct lt_host *h);
+
+void lt_host_policy(struct lt_host *h, uint8_t out[32]);
+void lt_host_set_policy(struct lt_host *h, const uint8_t digest[32]);
+struct lt_residents *lt_host_residents(struct lt_host *h); /* a new reference or NULL */
+void lt_host_adopt(struct lt_host *h, struct lt_residents *r);
+/* "up" or "unreachable"; computed when read, so that a dead provider thread leaves nothing green. */
+const char *lt_host_state(const struct lt_host *h);
+
+/* GET host without waiting, unless one is under way; no use of the TPM. done may be NULL; it runs on the work pool,
+ * or at once if nothing was sent. */
+void lt_host_refresh(struct lt_host *h, void (*done)(void *arg), void *arg);
+
+#endif

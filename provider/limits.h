@@ -1,0 +1,21 @@
+/* The provider's own ceilings, beside common/limits.h. Bytes unless said otherwise. */
+#ifndef LT_PROVIDER_LIMITS_H
+#define LT_PROVIDER_LIMITS_H
+
+#include "common/limits.h"
+
+#define LT_MAX_HOST_REPLY (24u << 20)     /* host-quotes and GET host: a full inventory in base64 is 18 MB */
+#define LT_MAX_HOST_POLICY (1u << 20)     /* a host policy document; they are kept in memory */
+#define LT_MAX_PROOFS_REPLY (32u << 20)   /* 1024 proofs with the longest paths, each of another host */
+#define LT_MAX_ADDRESS 255                /* "HOST:PORT", characters */
+#define LT_MAX_ACTIVATIONS 32             /* waiting at one host, count */
+#define LT_MAX_ACTIVATIONS_TENANT 4       /* of one tenant at one host, count */
+#define LT_MAX_LOG_WAITERS 256            /* requests that wait for one log, count */
+#define LT_BOOT_LOG_FRESH_MS 60000
+#define LT_IMA_FRESH_MS 5000
+#define LT_TICKET_MS 60000                /* a finished ticket is kept this long */
+#define LT_REFRESH_MS 10000               /* the inventory of an idle host is asked for this often */
+#define LT_REFRESH_TIMEOUT_MS 2000
+#define LT_REFRESH_GAP_MS 1000            /* at least between two rounds asked for by tenants */
+
+#endif

@@ -1,0 +1,139 @@
+#include "provider/net.h"
+
+#include "provider/limits.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lt_net {
+    struct lt_http_client *client;
+    long timeout_ms;
+    pthread_rwlock_t gate;
+    bool closed;
+};
+
+int lt_net_new(const char *cert, const char *key, const char *ca, long timeout_ms, struct lt_net **out, struct lt_err *e)
+{
+    struct lt_net *n = calloc(1, sizeof *n);
+
+    *out = NULL;
+    if (!n)
+        return lt_fail(e, LT_E_NO_MEMORY, "client: no memory");
+    n->timeout_ms = timeout_ms;
+    pthread_rwlock_init(&n->gate, NULL);
+    int rc = lt_http_client_new(
+        &(struct lt_http_client_conf){.cert = cert, .key = key, .ca = ca, .server_role = LT_ROLE_HOST}, &n->client, e);
+    if (rc)
+        lt_net_free(n);
+    else
+        *out = n;
+    return rc;
+}
+
+void lt_net_close(struct lt_net *n)
+{
+    pthread_rwlock_wrlock(&n->gate);
+    struct lt_http_client *client = n->client;
+    n->closed = true;
+    n->client = NULL;
+    pthread_rwlock_unlock(&n->gate);
+    if (client)
+        lt_http_client_free(client);
+}
+
+void lt_net_free(struct lt_net *n)
+{
+    if (!n)
+        return;
+    lt_net_close(n);
+    pthread_rwlock_destroy(&n->gate);
+    free(n);
+}
+
+void lt_net_send(struct lt_net *n, const struct lt_net_request *r, lt_http_done done, void *arg)
+{
+    char url[LT_MAX_ADDRESS + 64];
+
+    snprintf(url, sizeof url, "https://%s/federation/v1/%s", r->address, r->name);
+    pthread_rwlock_rdlock(&n->gate);
+    bool closed = n->closed;
+    if (!closed)
+        lt_http_send(n->client,
+                     &(struct lt_http_request){.method = r->method, .url = url, .body = r->body, .body_n = r->body_n,
+                                               .timeout_ms = r->timeout_ms ? r->timeout_ms : n->timeout_ms,
+                                               .max_reply = r->max_reply},
+                     done, arg);
+    pthread_rwlock_unlock(&n->gate);
+    if (closed)
+        done(arg, NULL, &(struct lt_err){LT_E_UNREACHABLE, "the provider stops"});
+}
+
+struct call {
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    bool done;
+    json_t *json;
+    struct lt_peer peer;
+    struct lt_err e;
+};
+
+static void call_done(void *arg, const struct lt_http_reply *r, const struct lt_err *trouble)
+{
+    struct call *c = arg;
+
+    pthread_mutex_lock(&c->lock);
+    if (trouble && trouble->code) {
+        c->e = *trouble;
+    } else {
+        c->json = lt_http_json(r, 200, &c->e);
+        c->peer = r->server;
+    }
+    c->done = true;
+    pthread_cond_signal(&c->news);
+    pthread_mutex_unlock(&c->lock);
+}
+
+json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, struct lt_err *e)
+{
+    struct call c = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+
+    lt_net_send(n, r, call_done, &c);
+    pthread_mutex_lock(&c.lock);
+    while (!c.done)
+        pthread_cond_wait(&c.news, &c.lock);
+    pthread_mutex_unlock(&c.lock);
+    LT_AUTOJSON json_t *j = c.json;
+    if (!j) {
+        (void)lt_fail(e, c.e.code, "%s", c.e.msg);
+        return NULL;
+    }
+    if (!c.peer.has_host || (peer->has_host && memcmp(peer->host_id, c.peer.host_id, sizeof peer->host_id))) {
+        (void)lt_fail(e, LT_E_UNAUTHENTICATED, "%s: the server's certificate is not this host's", r->address);
+        return NULL;
+    }
+    *peer = c.peer;
+    return lt_take(&j);
+}
+
+int lt_net_check_address(const char *s, struct lt_err *e)
+{
+    static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]";
+    const char *port = strrchr(s, ':');
+
+    if (strlen(s) > LT_MAX_ADDRESS || s[strspn(s, legal)] || !port || port == s || !port[1] ||
+        port[1 + strspn(port + 1, "0123456789")] || strlen(port + 1) > 5 || atoi(port + 1) < 1 ||
+        atoi(port + 1) > 65535)
+        return lt_fail(e, LT_E_MALFORMED, "address \"%.60s\": not HOST:PORT", s);
+    return 0;
+}
+
+int lt_net_check_server(const uint8_t host_id[16], const struct lt_http_reply *r, const struct lt_err *trouble,
+                        struct lt_err *e)
+{
+    if (trouble && trouble->code)
+        return lt_fail(e, trouble->code, "%s", trouble->msg);
+    if (!(r->server.roles & LT_ROLE_HOST) || !r->server.has_host || memcmp(r->server.host_id, host_id, 16))
+        return lt_fail(e, LT_E_UNAUTHENTICATED, "the server's certificate is not this host's");
+    return 0;
+}

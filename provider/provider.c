@@ -1,0 +1,133 @@
+#include "provider/provider.h"
+
+#include "common/clock.h"
+#include "provider/relay.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ADMIN_THREADS 4
+#define JUDGE_THREADS 2
+
+#define KEY(name) offsetof(struct lt_provider_conf, name)
+const struct lt_conf_key lt_provider_keys[] = {
+    {"listen", LT_CONF_TEXT, KEY(listen), "127.0.0.1:8981", 0, 0, "address and port of the federation API; port 0: any"},
+    {"cert", LT_CONF_TEXT, KEY(cert), NULL, 0, 0, "PEM file: certificate with the role provider, for server and client"},
+    {"key", LT_CONF_TEXT, KEY(key), NULL, 0, 0, "PEM file: its private key, mode 0600"},
+    {"ca", LT_CONF_TEXT, KEY(ca), NULL, 0, 0, "PEM file: the federation CA"},
+    {"state_dir", LT_CONF_TEXT, KEY(state_dir), "/var/lib/limetree/provider", 0, 0,
+     "directory of the database; made if it is missing"},
+    {"max_waiting", LT_CONF_INT, KEY(max_waiting), "65536", 1, 1 << 20,
+     "guests, of all tenants, that may wait for proofs or be kept for a ticket"},
+    {"max_waiting_per_tenant", LT_CONF_INT, KEY(max_waiting_per_tenant), "8192", 1, 1 << 20, "the same of one tenant"},
+    {"host_timeout_ms", LT_CONF_INT, KEY(host_timeout_ms), "10000", 100, 60000,
+     "milliseconds after which a host that does not answer fails its guests' requests"},
+    LT_DAEMON_LOG_KEYS(struct lt_provider_conf),
+};
+const size_t lt_provider_key_count = sizeof lt_provider_keys / sizeof *lt_provider_keys;
+
+static void refresh(struct lt_provider *p)
+{
+    LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
+
+    for (size_t i = 0; hosts && i < hosts->count; i++) {
+        lt_relay_sweep(hosts->host[i]);
+        lt_host_refresh(hosts->host[i], NULL, NULL);
+    }
+}
+
+static void *keep(void *arg)
+{
+    struct lt_provider *p = arg;
+    uint64_t refreshed = 0;
+
+    pthread_mutex_lock(&p->lock);
+    while (!p->stopping) {
+        pthread_mutex_unlock(&p->lock);
+        uint64_t now = lt_now_ms();
+        lt_proofs_sweep(p->proofs, now);
+        if (!refreshed || now - refreshed >= LT_REFRESH_MS) {
+            refreshed = now;
+            refresh(p);
+        }
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec++;
+        pthread_mutex_lock(&p->lock);
+        if (!p->stopping)
+            pthread_cond_timedwait(&p->stop, &p->lock, &until);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+static int serve(struct lt_provider *p, const struct lt_provider_conf *c, struct lt_err *e)
+{
+    struct lt_http_server_conf s = {.listen = c->listen, .cert = c->cert, .key = c->key, .client_ca = c->ca, .app = p};
+
+    s.routes = lt_provider_routes(&s.route_count);
+    int rc = lt_http_server_start(&s, &p->server, e);
+    if (!rc) {
+        int err = pthread_create(&p->keeper, NULL, keep, p);
+        p->keeping = !err;
+        if (err)
+            rc = lt_fail(e, LT_E_IO, "thread: %s", strerror(err));
+    }
+    return rc;
+}
+
+int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out, struct lt_err *e)
+{
+    struct lt_provider *p = calloc(1, sizeof *p);
+    pthread_condattr_t monotonic;
+
+    *out = NULL;
+    if (!p)
+        return lt_fail(e, LT_E_NO_MEMORY, "provider: no memory");
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->stop, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    int rc = lt_net_new(c->cert, c->key, c->ca, (long)c->host_timeout_ms, &p->shared.net, e);
+    if (!rc)
+        rc = lt_work_new(JUDGE_THREADS, &p->shared.work, e);
+    if (!rc)
+        rc = lt_work_new(ADMIN_THREADS, &p->admin, e);
+    if (!rc)
+        rc = lt_registry_open(c->state_dir, &p->shared, &p->registry, e);
+    if (!rc)
+        rc = lt_proofs_new(p->registry, (uint32_t)c->max_waiting, (uint32_t)c->max_waiting_per_tenant, &p->proofs, e);
+    if (!rc)
+        rc = serve(p, c, e);
+    if (rc)
+        lt_provider_stop(p);
+    else
+        *out = p;
+    return rc;
+}
+
+/* From the outside in: nobody comes in, nobody is asked, what is under way ends, and then nothing is used any more. */
+void lt_provider_stop(struct lt_provider *p)
+{
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->stopping = true;
+    pthread_cond_signal(&p->stop);
+    pthread_mutex_unlock(&p->lock);
+    if (p->keeping)
+        pthread_join(p->keeper, NULL);
+    if (p->server)
+        lt_http_server_stop(p->server);
+    if (p->shared.net)
+        lt_net_close(p->shared.net);
+    lt_work_free(p->admin);
+    lt_work_free(p->shared.work);
+    lt_proofs_free(p->proofs);
+    lt_registry_close(p->registry);
+    lt_net_free(p->shared.net);
+    pthread_cond_destroy(&p->stop);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}

@@ -1,0 +1,37 @@
+/* The provider verifier as one object: store, hosts, batchers, API. */
+#ifndef LT_PROVIDER_PROVIDER_H
+#define LT_PROVIDER_PROVIDER_H
+
+#include "common/daemon.h"
+#include "common/http_server.h"
+#include "provider/proofs.h"
+
+struct lt_provider_conf {
+    char *listen, *cert, *key, *ca, *state_dir;
+    struct lt_daemon_log_conf log;
+    int64_t max_waiting, max_waiting_per_tenant, host_timeout_ms;
+};
+
+extern const struct lt_conf_key lt_provider_keys[];
+extern const size_t lt_provider_key_count;
+
+struct lt_provider {
+    struct lt_host_shared shared;
+    struct lt_registry *registry;
+    struct lt_proofs *proofs;
+    struct lt_work *admin; /* what operators ask for may block here */
+    struct lt_http_server *server;
+    pthread_t keeper;      /* refreshes and sweeps */
+    bool keeping, stopping;
+    pthread_mutex_t lock;
+    pthread_cond_t stop;
+};
+
+int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out, struct lt_err *e) LT_MUST_CHECK;
+/* Whoever waits is answered 503. */
+void lt_provider_stop(struct lt_provider *p);
+
+/* docs/api.md, "Provider": the table, its size at *count. */
+const struct lt_route *lt_provider_routes(size_t *count);
+
+#endif

@@ -1,0 +1,512 @@
+#include "provider/registry.h"
+
+#include "common/log.h"
+
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Search trees of tsearch(3): balanced, so no choice of keys by outsiders makes them slow. A node's first member is
+ * its key; guests and hosts are known by 16 bytes, policies by 32. */
+struct guest {
+    struct lt_store_guest g;
+    bool listed; /* the inventory of its host has it */
+};
+struct place {
+    uint8_t id[16];
+    struct lt_host *host;
+};
+struct policy {
+    uint8_t digest[32];
+    size_t n;
+    char bytes[];
+};
+
+struct lt_registry {
+    struct lt_db *db;
+    struct lt_host_shared *shared;
+    pthread_mutex_t writing;  /* one change of store and memory at a time, so that both see the same order */
+    pthread_rwlock_t lock;    /* guards the trees; never held while waiting for anything */
+    void *guests, *hosts, *policies;
+    size_t guest_count, host_count;
+};
+
+static int compare16(const void *a, const void *b)
+{
+    return memcmp(a, b, 16);
+}
+
+static int compare32(const void *a, const void *b)
+{
+    return memcmp(a, b, 32);
+}
+
+static void *find(void *const *root, const void *key, int (*compare)(const void *, const void *))
+{
+    void *const *node = tfind(key, root, compare);
+    return node ? *node : NULL;
+}
+
+/* The guest, made if it is new. NULL without memory. Under the lock. */
+static struct guest *guest_at(struct lt_registry *r, const uint8_t uuid[16])
+{
+    struct guest *g = find(&r->guests, uuid, compare16);
+
+    if (g)
+        return g;
+    g = calloc(1, sizeof *g);
+    if (!g)
+        return NULL;
+    memcpy(g->g.uuid, uuid, 16);
+    if (!tsearch(g, &r->guests, compare16)) {
+        free(g);
+        return NULL;
+    }
+    r->guest_count++;
+    return g;
+}
+
+/* A guest that is nobody's and nowhere is not kept: hosts name guests, and must not fill our memory with them. */
+static void forget_if_idle(struct lt_registry *r, struct guest *g)
+{
+    if (g->g.has_tenant || g->g.has_host)
+        return;
+    tdelete(g, &r->guests, compare16);
+    r->guest_count--;
+    free(g);
+}
+
+/* ---- places, from inventories ---- */
+
+static struct lt_host *host_at(struct lt_registry *r, const uint8_t id[16])
+{
+    struct place *p = find(&r->hosts, id, compare16);
+    return p ? p->host : NULL;
+}
+
+struct news {
+    struct lt_store_guest *guests; /* assigned guests with a new place */
+    size_t count;
+};
+
+static void set_place(struct guest *g, const uint8_t host[16], struct news *news)
+{
+    if (g->g.has_host && !memcmp(g->g.host, host, 16))
+        return;
+    g->g.has_host = true;
+    memcpy(g->g.host, host, 16);
+    if (g->g.has_tenant && news->guests)
+        news->guests[news->count++] = g->g;
+}
+
+/* A newcomer in an inventory has moved there, or was started there. A guest that merely stays listed does not move,
+ * unless its host lost it: while it migrates, two hosts list it. */
+static void arrive(struct lt_registry *r, const uint8_t host[16], const struct lt_residents *was,
+                   const struct lt_record *record, struct news *news)
+{
+    uint32_t at;
+    struct guest *g = guest_at(r, record->guest_uuid);
+
+    if (!g || (g->listed && lt_residents_find(was, record->guest_uuid, &at)))
+        return;
+    set_place(g, host, news);
+    g->listed = true;
+}
+
+/* A guest that is gone keeps its last host if it is assigned: a proof with a null residency is evidence too. */
+static void leave(struct lt_registry *r, const uint8_t host[16], const struct lt_record *record)
+{
+    struct guest *g = find(&r->guests, record->guest_uuid, compare16);
+
+    if (!g || !g->g.has_host || memcmp(g->g.host, host, 16))
+        return;
+    g->listed = false;
+    g->g.has_host = g->g.has_tenant;
+    forget_if_idle(r, g);
+}
+
+static void moved(void *arg, struct lt_host *h, struct lt_residents *was, struct lt_residents *now)
+{
+    struct lt_registry *r = arg;
+    struct news news = {.guests = calloc(now->count + 1, sizeof *news.guests)};
+    uint32_t at;
+
+    pthread_rwlock_wrlock(&r->lock);
+    for (uint32_t i = 0; i < now->count; i++)
+        arrive(r, h->id, was, &now->records[i], &news);
+    for (uint32_t i = 0; was && i < was->count; i++)
+        if (!lt_residents_find(now, was->records[i].guest_uuid, &at))
+            leave(r, h->id, &was->records[i]);
+    pthread_rwlock_unlock(&r->lock);
+    if (news.count)
+        lt_store_post_places(r->db, news.guests, news.count);
+    else
+        free(news.guests);
+}
+
+/* ---- life ---- */
+
+static int load_policy(void *arg, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e)
+{
+    struct lt_registry *r = arg;
+    struct policy *p = bytes.n <= LT_MAX_HOST_POLICY ? malloc(sizeof *p + bytes.n) : NULL;
+
+    if (!p)
+        return lt_fail(e, LT_E_NO_MEMORY, "policy of %zu bytes: no memory", bytes.n);
+    memcpy(p->digest, digest, 32);
+    memcpy(p->bytes, bytes.p, p->n = bytes.n);
+    pthread_rwlock_wrlock(&r->lock);
+    struct policy **node = tsearch(p, &r->policies, compare32);
+    pthread_rwlock_unlock(&r->lock);
+    if (!node || *node != p)
+        free(p);
+    return node ? 0 : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+}
+
+/* Takes the place of a host with the same id. */
+static int insert_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e)
+{
+    struct place *p = malloc(sizeof *p);
+    struct lt_host *old = NULL;
+
+    if (!p)
+        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+    memcpy(p->id, h->id, 16);
+    p->host = lt_host_ref(h);
+    pthread_rwlock_wrlock(&r->lock);
+    struct place **node = tsearch(p, &r->hosts, compare16);
+    if (node && *node != p) {
+        old = (*node)->host;
+        (*node)->host = p->host;
+        free(p);
+    } else if (node) {
+        r->host_count++;
+    }
+    pthread_rwlock_unlock(&r->lock);
+    lt_host_unref(old);
+    if (!node) {
+        lt_host_unref(h);
+        free(p);
+        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+    }
+    return 0;
+}
+
+static int load_host(void *arg, const struct lt_store_host *s, struct lt_err *e)
+{
+    struct lt_registry *r = arg;
+    LT_AUTOJSON json_t *certificates = lt_json_parse(s->certificates, strlen(s->certificates), LT_MAX_BODY_PROOFS, e);
+    struct lt_public ek, ak;
+    struct lt_host *h = NULL;
+
+    if (!certificates || lt_public_parse(s->ek.p, s->ek.n, &ek, e) || lt_public_parse(s->ak.p, s->ak.n, &ak, e) ||
+        lt_host_new(r->shared, s->address, &(struct lt_host_keys){&ek, &ak, certificates}, s->policy, &h, e) ||
+        insert_host(r, h, e))
+        (void)lt_fail_in(e, "stored host %s", s->address);
+    int rc = h ? 0 : e->code;
+    lt_host_unref(h);
+    return rc;
+}
+
+static int load_guest(void *arg, const struct lt_store_guest *g, struct lt_err *e)
+{
+    struct guest *at = guest_at(arg, g->uuid);
+
+    if (!at)
+        return lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
+    at->g = *g;
+    return 0;
+}
+
+int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struct lt_registry **out, struct lt_err *e)
+{
+    struct lt_registry *r = calloc(1, sizeof *r);
+
+    *out = NULL;
+    if (!r)
+        return lt_fail(e, LT_E_NO_MEMORY, "registry: no memory");
+    pthread_mutex_init(&r->writing, NULL);
+    pthread_rwlock_init(&r->lock, NULL);
+    r->shared = shared;
+    shared->arg = r;
+    shared->moved = moved;
+    int rc = lt_store_open(state_dir, &r->db, e);
+    if (!rc)
+        rc = lt_store_load(r->db, &(struct lt_store_sink){r, load_host, load_policy, load_guest}, e);
+    if (rc)
+        lt_registry_close(r);
+    else
+        *out = r;
+    return rc;
+}
+
+static void free_place(void *node)
+{
+    struct place *p = node;
+    lt_host_unref(p->host);
+    free(p);
+}
+
+void lt_registry_close(struct lt_registry *r)
+{
+    if (!r)
+        return;
+    tdestroy(r->hosts, free_place);
+    tdestroy(r->guests, free);
+    tdestroy(r->policies, free);
+    lt_db_close(r->db);
+    pthread_rwlock_destroy(&r->lock);
+    pthread_mutex_destroy(&r->writing);
+    free(r);
+}
+
+/* ---- hosts ---- */
+
+struct lt_host *lt_registry_host(struct lt_registry *r, const uint8_t id[16])
+{
+    pthread_rwlock_rdlock(&r->lock);
+    struct lt_host *h = host_at(r, id);
+    if (h)
+        lt_host_ref(h);
+    pthread_rwlock_unlock(&r->lock);
+    return h;
+}
+
+static void list_host(const void *node, VISIT which, void *arg)
+{
+    struct lt_host_list *l = arg;
+    if (which == postorder || which == leaf)
+        l->host[l->count++] = lt_host_ref((*(struct place *const *)node)->host);
+}
+
+struct lt_host_list *lt_registry_hosts(struct lt_registry *r)
+{
+    pthread_rwlock_rdlock(&r->lock);
+    struct lt_host_list *l = calloc(1, sizeof *l + r->host_count * sizeof *l->host);
+    if (l)
+        twalk_r(r->hosts, list_host, l);
+    pthread_rwlock_unlock(&r->lock);
+    return l;
+}
+
+void lt_host_list_free(struct lt_host_list **l)
+{
+    for (size_t i = 0; *l && i < (*l)->count; i++)
+        lt_host_unref((*l)->host[i]);
+    free(*l);
+}
+
+int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e)
+{
+    LT_AUTOFREE char *certificates = lt_json_dump(h->certificates);
+    struct lt_store_host s = {.address = h->address, .certificates = certificates,
+                              .ek = {h->ek.raw, h->ek.raw_n}, .ak = {h->ak.raw, h->ak.raw_n}};
+
+    if (!certificates)
+        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+    memcpy(s.id, h->id, 16);
+    lt_host_policy(h, s.policy);
+    pthread_mutex_lock(&r->writing);
+    int rc = lt_store_put_host(r->db, &s, e);
+    if (!rc)
+        rc = insert_host(r, h, e);
+    pthread_mutex_unlock(&r->writing);
+    return rc;
+}
+
+static void collect_placed(const void *node, VISIT which, void *arg)
+{
+    struct news *n = arg;
+    if (which == postorder || which == leaf)
+        n->guests[n->count++] = (*(struct guest *const *)node)->g;
+}
+
+/* Forgets that guests were on this host. Under the lock. */
+static void empty_host(struct lt_registry *r, const uint8_t id[16])
+{
+    struct news all = {.guests = calloc(r->guest_count + 1, sizeof *all.guests)};
+
+    if (all.guests)
+        twalk_r(r->guests, collect_placed, &all);
+    for (size_t i = 0; i < all.count; i++) {
+        struct guest *g = find(&r->guests, all.guests[i].uuid, compare16);
+        if (g->g.has_host && !memcmp(g->g.host, id, 16)) {
+            g->g.has_host = g->listed = false;
+            forget_if_idle(r, g);
+        }
+    }
+    free(all.guests);
+}
+
+int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt_err *e)
+{
+    struct place *p = NULL;
+    int rc;
+
+    pthread_mutex_lock(&r->writing);
+    struct lt_host *h = lt_registry_host(r, id);
+    rc = h ? lt_store_drop_host(r->db, id, e) : lt_fail(e, LT_E_NOT_FOUND, "no such host");
+    if (!rc) {
+        pthread_rwlock_wrlock(&r->lock);
+        p = find(&r->hosts, id, compare16);
+        tdelete(id, &r->hosts, compare16);
+        r->host_count--;
+        empty_host(r, id);
+        pthread_rwlock_unlock(&r->lock);
+        free_place(p);
+    }
+    pthread_mutex_unlock(&r->writing);
+    lt_host_unref(h);
+    return rc;
+}
+
+int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e)
+{
+    struct lt_host *h;
+    int rc = 0;
+
+    pthread_mutex_lock(&r->writing);
+    h = lt_registry_host(r, host);
+    pthread_rwlock_rdlock(&r->lock);
+    bool known = find(&r->policies, digest, compare32);
+    pthread_rwlock_unlock(&r->lock);
+    if (!h || !known)
+        rc = lt_fail(e, LT_E_NOT_FOUND, h ? "no such policy" : "no such host");
+    else
+        rc = lt_store_set_policy(r->db, host, digest, e);
+    if (!rc)
+        lt_host_set_policy(h, digest);
+    pthread_mutex_unlock(&r->writing);
+    lt_host_unref(h);
+    return rc;
+}
+
+/* ---- policies ---- */
+
+static int check_policy(struct lt_slice bytes, struct lt_err *e)
+{
+    static const char *const keys[] = {"pcrs", NULL};
+    LT_AUTOJSON json_t *j = lt_json_parse(bytes.p, bytes.n, LT_MAX_HOST_POLICY, e);
+    json_t *pcrs, *values, *value;
+    uint8_t digest[32];
+    const char *key;
+    size_t i;
+    int rc = !j || lt_json_object(j, "pcrs", &pcrs, e) || lt_json_only(j, keys, e) ? lt_fail_in(e, "policy") : 0;
+
+    if (rc)
+        return rc;
+    json_object_foreach(pcrs, key, values)
+    {
+        size_t n = strlen(key);
+        if (!n || n > 2 || key[strspn(key, "0123456789")] || atoi(key) > 15 || (n == 2 && *key == '0'))
+            return lt_fail(e, LT_E_MALFORMED, "policy: \"%.8s\" is not a PCR from 0 to 15", key);
+        if (!json_is_array(values) || !json_array_size(values))
+            return lt_fail(e, LT_E_MALFORMED, "policy: PCR %s is not an array of values", key);
+        json_array_foreach(values, i, value)
+            if (lt_unhex(json_string_value(value), digest, sizeof digest, e))
+                return lt_fail_in(e, "policy: PCR %s, value %zu", key, i);
+    }
+    return 0;
+}
+
+int lt_registry_put_policy(struct lt_registry *r, struct lt_slice bytes, uint8_t digest[32], struct lt_err *e)
+{
+    int rc = check_policy(bytes, e);
+
+    if (rc)
+        return rc;
+    lt_sha256(bytes.p, bytes.n, digest);
+    pthread_mutex_lock(&r->writing);
+    rc = lt_store_put_policy(r->db, digest, bytes, e);
+    if (!rc)
+        rc = load_policy(r, digest, bytes, e);
+    pthread_mutex_unlock(&r->writing);
+    return rc;
+}
+
+int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **out, size_t *n, struct lt_err *e)
+{
+    *out = NULL;
+    pthread_rwlock_rdlock(&r->lock);
+    const struct policy *p = find(&r->policies, digest, compare32);
+    if (p && (*out = malloc(p->n + 1)))
+        memcpy(*out, p->bytes, *n = p->n);
+    pthread_rwlock_unlock(&r->lock);
+    if (!p)
+        return lt_fail(e, LT_E_NOT_FOUND, "no such policy");
+    return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+}
+
+/* ---- guests ---- */
+
+bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_store_guest *out)
+{
+    *out = (struct lt_store_guest){0};
+    memcpy(out->uuid, uuid, 16);
+    pthread_rwlock_rdlock(&r->lock);
+    const struct guest *g = find(&r->guests, uuid, compare16);
+    if (g)
+        *out = g->g;
+    pthread_rwlock_unlock(&r->lock);
+    return g;
+}
+
+struct lt_store_guest *lt_registry_guests(struct lt_registry *r, size_t *count)
+{
+    pthread_rwlock_rdlock(&r->lock);
+    struct news all = {.guests = calloc(r->guest_count + 1, sizeof *all.guests)};
+    if (all.guests)
+        twalk_r(r->guests, collect_placed, &all);
+    pthread_rwlock_unlock(&r->lock);
+    *count = all.count;
+    return all.guests;
+}
+
+int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint8_t *tenant, struct lt_err *e)
+{
+    struct lt_store_guest g;
+    int rc = 0;
+
+    pthread_mutex_lock(&r->writing);
+    if (!lt_registry_guest(r, uuid, &g) && !tenant)
+        rc = lt_fail(e, LT_E_NOT_FOUND, "no such guest");
+    g.has_tenant = tenant;
+    memcpy(g.tenant, tenant ? tenant : (const uint8_t[16]){0}, sizeof g.tenant);
+    if (!rc)
+        rc = lt_store_put_guest(r->db, &g, e);
+    if (!rc) {
+        pthread_rwlock_wrlock(&r->lock);
+        struct guest *at = guest_at(r, uuid);
+        if (at) {
+            at->g.has_tenant = g.has_tenant;
+            memcpy(at->g.tenant, g.tenant, sizeof g.tenant);
+            forget_if_idle(r, at);
+        } else {
+            rc = lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
+        }
+        pthread_rwlock_unlock(&r->lock);
+    }
+    pthread_mutex_unlock(&r->writing);
+    return rc;
+}
+
+void lt_registry_lock(struct lt_registry *r)
+{
+    pthread_rwlock_rdlock(&r->lock);
+}
+
+enum lt_place lt_registry_place(struct lt_registry *r, const uint8_t uuid[16], const uint8_t tenant[16], struct lt_host **host)
+{
+    const struct guest *g = find(&r->guests, uuid, compare16);
+
+    *host = NULL;
+    if (!g || !g->g.has_tenant || memcmp(g->g.tenant, tenant, 16))
+        return LT_PLACE_FOREIGN;
+    *host = g->g.has_host ? host_at(r, g->g.host) : NULL;
+    return *host ? LT_PLACE_HOST : LT_PLACE_NOWHERE;
+}
+
+void lt_registry_unlock(struct lt_registry *r)
+{
+    pthread_rwlock_unlock(&r->lock);
+}

@@ -1,0 +1,51 @@
+/* What the provider knows: enrolled hosts, host policies, guests (whose they are, where they run). In memory for
+ * handlers, which never wait for a disk; every change is in the store before it is seen here. */
+#ifndef LT_PROVIDER_REGISTRY_H
+#define LT_PROVIDER_REGISTRY_H
+
+#include "provider/host.h"
+#include "provider/store.h"
+
+struct lt_registry;
+
+/* Loads state_dir. shared->arg and shared->moved are filled in by this; *shared must outlive the registry. */
+int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struct lt_registry **out, struct lt_err *e) LT_MUST_CHECK;
+void lt_registry_close(struct lt_registry *r);
+
+/* ---- hosts ---- */
+struct lt_host *lt_registry_host(struct lt_registry *r, const uint8_t id[16]); /* a new reference or NULL */
+struct lt_host_list {
+    size_t count;
+    struct lt_host *host[]; /* references, ascending by id */
+};
+struct lt_host_list *lt_registry_hosts(struct lt_registry *r); /* NULL: no memory */
+void lt_host_list_free(struct lt_host_list **l);
+#define LT_AUTOHOSTS __attribute__((cleanup(lt_host_list_free)))
+
+/* These write, and block until the disk has it. */
+int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e) LT_MUST_CHECK;
+int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt_err *e) LT_MUST_CHECK;
+int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+
+/* ---- policies ---- */
+/* Refuses what is not a host policy document of docs/api.md. */
+int lt_registry_put_policy(struct lt_registry *r, struct lt_slice bytes, uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+/* A copy the caller frees; LT_E_NOT_FOUND. */
+int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **out, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+
+/* ---- guests ---- */
+/* False: unknown; *out is then zero but for the uuid. */
+bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_store_guest *out);
+/* All, ascending by uuid; the caller frees. NULL without memory. */
+struct lt_store_guest *lt_registry_guests(struct lt_registry *r, size_t *count);
+/* tenant NULL: nobody's. */
+int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint8_t *tenant, struct lt_err *e) LT_MUST_CHECK;
+
+/* For many guests under one lock: the host of a guest of that tenant. */
+enum lt_place { LT_PLACE_FOREIGN, LT_PLACE_NOWHERE, LT_PLACE_HOST }; /* FOREIGN: unknown or another's, no telling */
+void lt_registry_lock(struct lt_registry *r); /* shared */
+/* *host is borrowed: take a reference before unlocking. */
+enum lt_place lt_registry_place(struct lt_registry *r, const uint8_t uuid[16], const uint8_t tenant[16], struct lt_host **host);
+void lt_registry_unlock(struct lt_registry *r);
+
+#endif

@@ -1,0 +1,305 @@
+#include "provider/relay.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "provider/host.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct waiter {
+    struct waiter *next;
+    struct lt_req *req;
+};
+
+struct cached_log {
+    bool asked;
+    unsigned waiting;
+    struct waiter *waiters;
+    char *bytes; /* NULL: none kept */
+    size_t n;
+    uint64_t at_ms;
+    uint32_t reset_count;
+};
+
+struct activation {
+    struct activation *next;
+    struct lt_host *host;
+    struct lt_req *req; /* its body is what is forwarded */
+    uint8_t tenant[16];
+};
+
+struct lt_relay {
+    pthread_mutex_t lock;
+    struct cached_log logs[2];
+    struct activation *first, **last; /* the first is with the host */
+};
+
+static const struct {
+    const char *name;
+    size_t max;
+    uint64_t fresh_ms;
+} kinds[] = {
+    [LT_BOOT_LOG] = {"boot-log", LT_MAX_BOOT_LOG, LT_BOOT_LOG_FRESH_MS},
+    [LT_IMA] = {"ima", LT_MAX_IMA_LOG, LT_IMA_FRESH_MS},
+};
+
+int lt_relay_new(struct lt_relay **out, struct lt_err *e)
+{
+    struct lt_relay *r = *out = calloc(1, sizeof *r);
+
+    if (!r)
+        return lt_fail(e, LT_E_NO_MEMORY, "relay: no memory");
+    pthread_mutex_init(&r->lock, NULL);
+    r->last = &r->first;
+    return 0;
+}
+
+void lt_relay_free(struct lt_relay *r)
+{
+    if (!r)
+        return;
+    free(r->logs[LT_BOOT_LOG].bytes);
+    free(r->logs[LT_IMA].bytes);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+static void reply_error(struct lt_req *req, int code, const char *text, unsigned retry_after_s)
+{
+    struct lt_err e = {0};
+    (void)lt_fail(&e, code, "%s", text);
+    lt_reply_error(req, &e, retry_after_s);
+}
+
+/* ---- logs ---- */
+
+static void reply_copy(struct lt_req *req, const char *bytes, size_t n)
+{
+    char *copy = malloc(n + 1);
+
+    if (!copy) {
+        reply_error(req, LT_E_NO_MEMORY, "log: no memory", 2);
+        return;
+    }
+    memcpy(copy, bytes, n);
+    lt_reply_bytes(req, 200, "application/octet-stream", copy, n);
+}
+
+static bool fresh(const struct lt_host *h, enum lt_log_kind kind, const struct cached_log *l)
+{
+    return l->bytes && l->reset_count == atomic_load(&h->reset_count) &&
+           lt_now_ms() - l->at_ms < kinds[kind].fresh_ms;
+}
+
+struct fetch {
+    struct lt_task task;
+    struct lt_host *host;
+    enum lt_log_kind kind;
+    struct lt_err e; /* code 0: bytes */
+    char *bytes;
+    size_t n;
+    uint32_t reset_count;
+};
+
+static void hand_out(struct lt_task *t)
+{
+    struct fetch *f = (struct fetch *)t;
+    struct lt_relay *r = f->host->relay;
+    struct cached_log *l = &r->logs[f->kind];
+
+    pthread_mutex_lock(&r->lock);
+    struct waiter *w = l->waiters;
+    l->waiters = NULL;
+    l->waiting = 0;
+    l->asked = false;
+    pthread_mutex_unlock(&r->lock);
+    for (struct waiter *next; w; w = next) {
+        next = w->next;
+        if (f->e.code)
+            lt_reply_error(w->req, &f->e, lt_err_class(f->e.code) == LT_CLASS_RETRY ? 2 : 0);
+        else
+            reply_copy(w->req, f->bytes, f->n);
+        free(w);
+    }
+    if (!f->e.code) {
+        pthread_mutex_lock(&r->lock);
+        free(l->bytes);
+        l->bytes = lt_take(&f->bytes);
+        l->n = f->n;
+        l->at_ms = lt_now_ms();
+        l->reset_count = f->reset_count;
+        pthread_mutex_unlock(&r->lock);
+    }
+    lt_host_unref(f->host);
+    free(f->bytes);
+    free(f);
+}
+
+static void log_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *trouble)
+{
+    struct fetch *f = arg;
+    struct lt_err e = {0};
+
+    if (lt_net_check_server(f->host->id, reply, trouble, &e) || (reply->status != 200 && reply->status != 404)) {
+        lt_log(LT_LOG_INFO, "host-log", "%s %s: %s", f->host->address, kinds[f->kind].name,
+               e.code ? e.msg : "refused by the host");
+        (void)lt_fail(&f->e, LT_E_HOST_UNREACHABLE, "the host did not answer");
+    } else if (reply->status == 404) {
+        (void)lt_fail(&f->e, LT_E_NOT_FOUND, "the host has no such log");
+    } else if (!(f->bytes = malloc(reply->n + 1))) {
+        (void)lt_fail(&f->e, LT_E_NO_MEMORY, "log: no memory");
+    } else {
+        memcpy(f->bytes, reply->body, f->n = reply->n);
+    }
+    lt_work_post(f->host->shared->work, &f->task);
+}
+
+void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req)
+{
+    struct lt_relay *r = h->relay;
+    struct cached_log *l = &r->logs[kind];
+    struct waiter *w = malloc(sizeof *w);
+    struct fetch *f = calloc(1, sizeof *f);
+    bool ask = false, held = false, full;
+
+    pthread_mutex_lock(&r->lock);
+    bool cached = fresh(h, kind, l);
+    full = !w || !f || l->waiting >= LT_MAX_LOG_WAITERS;
+    if (cached) {
+        reply_copy(req, l->bytes, l->n);
+    } else if (!full) {
+        lt_req_hold(req);
+        w->req = req;
+        w->next = l->waiters;
+        l->waiters = w;
+        l->waiting++;
+        ask = !l->asked;
+        l->asked = held = true;
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (!held)
+        free(w);
+    if (!ask)
+        free(f);
+    if (!cached && full)
+        reply_error(req, LT_E_BUSY, "too many wait for this log", 2);
+    if (!ask)
+        return;
+    *f = (struct fetch){.task.run = hand_out, .host = lt_host_ref(h), .kind = kind,
+                        .reset_count = atomic_load(&h->reset_count)};
+    lt_net_send(h->shared->net,
+                &(struct lt_net_request){.method = "GET", .address = h->address, .name = kinds[kind].name,
+                                         .max_reply = kinds[kind].max},
+                log_done, f);
+}
+
+void lt_relay_sweep(struct lt_host *h)
+{
+    for (enum lt_log_kind k = LT_BOOT_LOG; k <= LT_IMA; k++) {
+        struct cached_log *l = &h->relay->logs[k];
+        pthread_mutex_lock(&h->relay->lock);
+        if (!fresh(h, k, l))
+            free(lt_take(&l->bytes));
+        pthread_mutex_unlock(&h->relay->lock);
+    }
+}
+
+/* ---- activations ---- */
+
+static void forward(struct activation *a);
+
+static void activation_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *trouble)
+{
+    struct activation *a = arg;
+    struct lt_host *h = a->host;
+    struct lt_relay *r = h->relay;
+    struct lt_err e = {0};
+    uint8_t proof[32];
+    LT_AUTOJSON json_t *j = NULL;
+
+    if (!lt_net_check_server(h->id, reply, trouble, &e))
+        j = lt_http_json(reply, 200, &e);
+    if (j && !lt_json_hex(j, "proof", proof, sizeof proof, &e)) {
+        lt_reply_json(a->req, 200, json_pack("{s:o}", "proof", lt_json_new_hex(proof, sizeof proof)));
+    } else {
+        lt_log(LT_LOG_INFO, "host-activation", "%s: %s", h->address, e.msg);
+        if (lt_err_class(e.code) == LT_CLASS_PEER && !trouble->code)
+            reply_error(a->req, LT_E_REFUSED, "the host refused the credential", 0);
+        else
+            reply_error(a->req, LT_E_HOST_UNREACHABLE, "the host did not answer", 2);
+    }
+    pthread_mutex_lock(&r->lock);
+    r->first = a->next;
+    if (!r->first)
+        r->last = &r->first;
+    struct activation *next = r->first;
+    pthread_mutex_unlock(&r->lock);
+    if (next)
+        forward(next);
+    free(a);
+    lt_host_unref(h);
+}
+
+static void forward(struct activation *a)
+{
+    struct lt_slice body = lt_req_body(a->req);
+
+    lt_net_send(a->host->shared->net,
+                &(struct lt_net_request){.method = "POST", .address = a->host->address, .name = "activations",
+                                         .body = (const char *)body.p, .body_n = body.n,
+                                         .max_reply = LT_MAX_BODY_SMALL},
+                activation_done, a);
+}
+
+static int check_activation(struct lt_req *req, struct lt_err *e)
+{
+    static const char *const keys[] = {"credential", "challenge", NULL};
+    LT_AUTOJSON json_t *j = lt_req_json(req, e);
+    LT_AUTOFREE uint8_t *credential = NULL;
+    uint8_t challenge[32];
+    size_t n;
+
+    if (!j || lt_json_only(j, keys, e) || lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &credential, &n, e) ||
+        lt_json_hex(j, "challenge", challenge, sizeof challenge, e))
+        return lt_fail_in(e, "activation");
+    return 0;
+}
+
+void lt_relay_activate(struct lt_host *h, struct lt_req *req)
+{
+    struct lt_relay *r = h->relay;
+    unsigned all = 0, own = 0;
+    struct lt_err e = {0};
+
+    if (check_activation(req, &e)) {
+        lt_reply_error(req, &e, 0);
+        return;
+    }
+    struct activation *a = malloc(sizeof *a);
+    if (!a) {
+        reply_error(req, LT_E_NO_MEMORY, "activation: no memory", 2);
+        return;
+    }
+    *a = (struct activation){.host = h, .req = req};
+    memcpy(a->tenant, lt_req_peer(req)->tenant_id, sizeof a->tenant);
+    pthread_mutex_lock(&r->lock);
+    for (const struct activation *i = r->first; i; i = i->next) {
+        all++;
+        own += !memcmp(i->tenant, a->tenant, sizeof a->tenant);
+    }
+    bool full = all >= LT_MAX_ACTIVATIONS || own >= LT_MAX_ACTIVATIONS_TENANT;
+    if (!full) {
+        lt_host_ref(h);
+        lt_req_hold(req);
+        *r->last = a;
+        r->last = &a->next;
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (full) {
+        free(a);
+        reply_error(req, own >= LT_MAX_ACTIVATIONS_TENANT ? LT_E_TOO_MANY : LT_E_BUSY, "activations wait already", 2);
+    } else if (!all) {
+        forward(a);
+    }
+}

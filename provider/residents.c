@@ -1,0 +1,107 @@
+#include "provider/residents.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct lt_residents *lt_residents_ref(struct lt_residents *r)
+{
+    if (r)
+        atomic_fetch_add(&r->refs, 1);
+    return r;
+}
+
+void lt_residents_unref(struct lt_residents *r)
+{
+    if (!r || atomic_fetch_sub(&r->refs, 1) > 1)
+        return;
+    lt_merkle_free(r->tree);
+    free(r->records);
+    free(r->by_uuid);
+    free(r);
+}
+
+static void cleanup_residents(struct lt_residents **r)
+{
+    lt_residents_unref(*r);
+}
+
+const uint8_t *lt_residents_root(const struct lt_residents *r)
+{
+    return lt_merkle_root(r->tree);
+}
+
+static int read_record(const json_t *j, size_t i, struct lt_record *out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *raw = NULL;
+    size_t n;
+
+    if (!json_is_string(j))
+        return lt_fail(e, LT_E_MALFORMED, "inventory record %zu: not a string", i);
+    if (lt_unbase64(json_string_value(j), json_string_length(j), LT_RECORD, &raw, &n, e) ||
+        lt_record_parse(raw, n, out, e))
+        return lt_fail_in(e, "inventory record %zu", i);
+    return 0;
+}
+
+static int by_uuid(const void *a, const void *b, void *records)
+{
+    const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+    const struct lt_record *r = records;
+    int c = memcmp(r[i].guest_uuid, r[j].guest_uuid, 16);
+    return c ? c : (i > j) - (i < j);
+}
+
+int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt_err *e)
+{
+    __attribute__((cleanup(cleanup_residents))) struct lt_residents *r = NULL;
+    uint8_t root[32];
+    json_t *list, *item;
+    int64_t seq;
+    size_t i;
+
+    *out = NULL;
+    if (lt_json_int(j, "seq", 0, INT64_MAX, &seq, e) || lt_json_hex(j, "root", root, sizeof root, e) ||
+        lt_json_array(j, "records", LT_MAX_INVENTORY, &list, e))
+        return lt_fail_in(e, "inventory");
+    r = calloc(1, sizeof *r);
+    if (!r)
+        return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
+    atomic_init(&r->refs, 1);
+    r->count = (uint32_t)json_array_size(list);
+    r->records = calloc(r->count + 1, sizeof *r->records);
+    r->by_uuid = calloc(r->count + 1, sizeof *r->by_uuid);
+    if (!r->records || !r->by_uuid)
+        return lt_fail(e, LT_E_NO_MEMORY, "inventory of %u records: no memory", r->count);
+    json_array_foreach(list, i, item)
+    {
+        if (read_record(item, i, &r->records[i], e))
+            return lt_fail_in(e, "inventory");
+        if (i && memcmp(r->records[i - 1].ek_digest, r->records[i].ek_digest, 32) >= 0)
+            return lt_fail(e, LT_E_MALFORMED, "inventory record %zu: not strictly ascending by ek_digest", i);
+        r->by_uuid[i] = (uint32_t)i;
+    }
+    if (lt_inventory_tree(r->records, r->count, &r->tree, e))
+        return lt_fail_in(e, "inventory");
+    if (memcmp(lt_residents_root(r), root, sizeof root))
+        return lt_fail(e, LT_E_MALFORMED, "inventory of %u records: root is not that of its tree", r->count);
+    qsort_r(r->by_uuid, r->count, sizeof *r->by_uuid, by_uuid, r->records);
+    *out = lt_take(&r);
+    return 0;
+}
+
+bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], uint32_t *place)
+{
+    uint32_t low = 0, high = r ? r->count : 0;
+
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (memcmp(r->records[r->by_uuid[mid]].guest_uuid, uuid, 16) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (!r || low == r->count || memcmp(r->records[r->by_uuid[low]].guest_uuid, uuid, 16))
+        return false;
+    *place = r->by_uuid[low];
+    return true;
+}

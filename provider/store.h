@@ -1,0 +1,41 @@
+/* What must survive a kill -9: enrolled hosts, policies, assignments, and where assigned guests were last seen. */
+#ifndef LT_PROVIDER_STORE_H
+#define LT_PROVIDER_STORE_H
+
+#include "common/bytes.h"
+#include "common/db.h"
+
+struct lt_store_host {
+    uint8_t id[16];
+    const char *address, *certificates; /* certificates: a JSON array of PEM texts */
+    struct lt_slice ek, ak;             /* TPM2B_PUBLIC */
+    uint8_t policy[32];                 /* zeros: none */
+};
+struct lt_store_guest {
+    uint8_t uuid[16];
+    bool has_tenant, has_host;
+    uint8_t tenant[16], host[16];
+};
+
+/* A non-zero return of any of them ends the load. */
+struct lt_store_sink {
+    void *arg;
+    int (*host)(void *arg, const struct lt_store_host *h, struct lt_err *e);
+    int (*policy)(void *arg, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e);
+    int (*guest)(void *arg, const struct lt_store_guest *g, struct lt_err *e);
+};
+
+int lt_store_open(const char *state_dir, struct lt_db **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_load(struct lt_db *db, const struct lt_store_sink *sink, struct lt_err *e) LT_MUST_CHECK;
+
+/* Each returns after commit. */
+int lt_store_put_host(struct lt_db *db, const struct lt_store_host *h, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_drop_host(struct lt_db *db, const uint8_t id[16], struct lt_err *e) LT_MUST_CHECK;
+int lt_store_set_policy(struct lt_db *db, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e) LT_MUST_CHECK;
+/* Without a tenant the guest is forgotten. */
+int lt_store_put_guest(struct lt_db *db, const struct lt_store_guest *g, struct lt_err *e) LT_MUST_CHECK;
+/* Queues the places of count assigned guests; takes guests (malloc'd). A loss costs one question to the hosts. */
+void lt_store_post_places(struct lt_db *db, struct lt_store_guest *guests, size_t count);
+
+#endif

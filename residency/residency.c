@@ -1,0 +1,215 @@
+#include "residency/residency.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TAG 16
+#define VERSION 1
+
+/* Tags are ASCII, zero-padded to 16 bytes. */
+static const char tag_evidence[TAG] = "LT1:EVIDENCE";
+static const char tag_commitment[TAG] = "LT1:COMMITMENT";
+static const char tag_resident[TAG] = "LT1:RESIDENT";
+static const char tag_host_quote[TAG] = "LT1:HOST-QUOTE";
+static const char tag_ak_host[TAG] = "LT1:AK-HOST";
+static const char tag_activate[TAG] = "LT1:ACTIVATE";
+
+/* A cursor over storage whose size the format fixes. */
+static uint8_t *put(uint8_t *to, const void *p, size_t n)
+{
+    memcpy(to, p, n);
+    return to + n;
+}
+
+static uint8_t *put_u16(uint8_t *to, uint16_t v)
+{
+    lt_put_u16(to, v);
+    return to + 2;
+}
+
+static uint8_t *put_u32(uint8_t *to, uint32_t v)
+{
+    lt_put_u32(to, v);
+    return to + 4;
+}
+
+static uint8_t *put_u64(uint8_t *to, uint64_t v)
+{
+    lt_put_u64(to, v);
+    return to + 8;
+}
+
+void lt_evidence_digest(struct lt_slice attest, struct lt_slice signature, uint8_t out[32])
+{
+    uint8_t attest_n[2], signature_n[2];
+
+    lt_put_u16(attest_n, (uint16_t)attest.n);
+    lt_put_u16(signature_n, (uint16_t)signature.n);
+    struct lt_slice parts[] = {
+        {(const uint8_t *)tag_evidence, TAG}, {attest_n, 2}, attest, {signature_n, 2}, signature,
+    };
+    lt_hash(LT_HASH_SHA256, parts, sizeof parts / sizeof *parts, out);
+}
+
+void lt_commitment(const uint8_t tenant_id[16], const uint8_t guest_uuid[16], const uint8_t ek_digest[32],
+                   const uint8_t ak_name[LT_NAME], const char nonce[LT_NONCE], const uint8_t evidence[32],
+                   uint8_t out[32])
+{
+    uint8_t preimage[TAG + 2 + 16 + 16 + 32 + LT_NAME + LT_NONCE + 32], *p = preimage;
+
+    p = put(p, tag_commitment, TAG);
+    p = put_u16(p, VERSION);
+    p = put(p, tenant_id, 16);
+    p = put(p, guest_uuid, 16);
+    p = put(p, ek_digest, 32);
+    p = put(p, ak_name, LT_NAME);
+    p = put(p, nonce, LT_NONCE);
+    p = put(p, evidence, 32);
+    lt_sha256(preimage, (size_t)(p - preimage), out);
+}
+
+/* The first fields of record and header. */
+static int tag_and_version(struct lt_reader *r, const char tag[TAG], struct lt_err *e)
+{
+    uint16_t version;
+    int rc = lt_read_expect(r, tag, TAG, e);
+    if (rc || (rc = lt_read_u16(r, &version, e)))
+        return rc;
+    if (version != VERSION)
+        return lt_fail(e, LT_E_UNSUPPORTED, "%s at byte %d: version %u, only %d is known", r->what, TAG, version,
+                       VERSION);
+    return 0;
+}
+
+void lt_record_write(const struct lt_record *r, uint8_t out[LT_RECORD])
+{
+    uint8_t *p = put_u16(put(out, tag_resident, TAG), VERSION);
+
+    p = put(p, r->guest_uuid, 16);
+    p = put(p, r->ek_digest, 32);
+    p = put(p, r->incarnation, LT_INCARNATION);
+    p = put_u32(p, r->start_reset);
+    p = put_u32(p, r->start_restart);
+    p = put_u64(p, r->start_clock_ms);
+    p = put(p, r->firmware_digest, 32);
+    p = put(p, r->domain_digest, 32);
+    p = put_u32(p, r->flags);
+    put(p, r->previous_host_ak_name, LT_NAME);
+}
+
+int lt_record_parse(const void *p, size_t n, struct lt_record *out, struct lt_err *e)
+{
+    struct lt_reader r = lt_reader(p, n, "residency record");
+    struct lt_record v;
+
+    memset(out, 0, sizeof *out);
+    int rc = tag_and_version(&r, tag_resident, e);
+    if (rc || (rc = lt_read_copy(&r, v.guest_uuid, 16, e)) || (rc = lt_read_copy(&r, v.ek_digest, 32, e)) ||
+        (rc = lt_read_copy(&r, v.incarnation, LT_INCARNATION, e)) ||
+        (rc = lt_read_u32(&r, &v.start_reset, e)) || (rc = lt_read_u32(&r, &v.start_restart, e)) ||
+        (rc = lt_read_u64(&r, &v.start_clock_ms, e)) || (rc = lt_read_copy(&r, v.firmware_digest, 32, e)) ||
+        (rc = lt_read_copy(&r, v.domain_digest, 32, e)) || (rc = lt_read_u32(&r, &v.flags, e)) ||
+        (rc = lt_read_copy(&r, v.previous_host_ak_name, LT_NAME, e)) || (rc = lt_reader_end(&r, e)))
+        return rc;
+    *out = v;
+    return 0;
+}
+
+void lt_header_write(const struct lt_header *h, uint8_t out[LT_HEADER])
+{
+    uint8_t *p = put_u16(put(out, tag_host_quote, TAG), VERSION);
+
+    p = put_u16(p, LT_HASH_SHA256);
+    p = put(p, h->host_id, LT_HOST_ID);
+    p = put_u64(p, h->batch_seq);
+    p = put_u32(p, h->n);
+    p = put(p, h->batch_root, 32);
+    p = put_u64(p, h->inventory_seq);
+    p = put_u32(p, h->m);
+    p = put(p, h->inventory_root, 32);
+    p = put(p, h->policy_digest, 32);
+    p = put_u64(p, h->ima_count);
+    put_u32(p, h->flags);
+}
+
+int lt_header_parse(const void *p, size_t n, struct lt_header *out, struct lt_err *e)
+{
+    struct lt_reader r = lt_reader(p, n, "host-quote header");
+    struct lt_header v;
+    uint16_t alg;
+
+    memset(out, 0, sizeof *out);
+    int rc = tag_and_version(&r, tag_host_quote, e);
+    if (rc || (rc = lt_read_u16(&r, &alg, e)))
+        return rc;
+    if (alg != LT_HASH_SHA256)
+        return lt_fail(e, LT_E_UNSUPPORTED, "host-quote header at byte %d: hash algorithm 0x%04x, only 0x000b",
+                       TAG + 2, alg);
+    if ((rc = lt_read_copy(&r, v.host_id, LT_HOST_ID, e)) || (rc = lt_read_u64(&r, &v.batch_seq, e)) ||
+        (rc = lt_read_u32(&r, &v.n, e)) || (rc = lt_read_copy(&r, v.batch_root, 32, e)) ||
+        (rc = lt_read_u64(&r, &v.inventory_seq, e)) || (rc = lt_read_u32(&r, &v.m, e)) ||
+        (rc = lt_read_copy(&r, v.inventory_root, 32, e)) || (rc = lt_read_copy(&r, v.policy_digest, 32, e)) ||
+        (rc = lt_read_u64(&r, &v.ima_count, e)) || (rc = lt_read_u32(&r, &v.flags, e)) ||
+        (rc = lt_reader_end(&r, e)))
+        return rc;
+    if (v.n < 1 || v.n > LT_MAX_BATCH)
+        return lt_fail(e, LT_E_MALFORMED, "host-quote header: batch of %u, not 1 to %u", v.n, LT_MAX_BATCH);
+    if (v.m > LT_MAX_INVENTORY)
+        return lt_fail(e, LT_E_MALFORMED, "host-quote header: inventory of %u > %u", v.m, LT_MAX_INVENTORY);
+    *out = v;
+    return 0;
+}
+
+int lt_inventory_tree(const struct lt_record *records, uint32_t count, struct lt_merkle **out, struct lt_err *e)
+{
+    *out = NULL;
+    if (count > LT_MAX_INVENTORY)
+        return lt_fail(e, LT_E_TOO_LARGE, "inventory: %u records > %u", count, LT_MAX_INVENTORY);
+    LT_AUTOFREE uint8_t(*leaves)[LT_NODE] = calloc(count ? count : 1, LT_NODE);
+    if (!leaves)
+        return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory for %u leaves", count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t bytes[LT_RECORD];
+        if (i && memcmp(records[i - 1].ek_digest, records[i].ek_digest, 32) >= 0)
+            return lt_fail(e, LT_E_REFUSED, "inventory: record %u is not above record %u by ek_digest", i, i - 1);
+        lt_record_write(&records[i], bytes);
+        lt_merkle_leaf(bytes, sizeof bytes, leaves[i]);
+    }
+    return lt_merkle_new((const uint8_t(*)[LT_NODE])leaves, count, out, e);
+}
+
+void lt_ak_host_event(const uint8_t ak_name[LT_NAME], uint8_t out[32])
+{
+    lt_sha256_2(tag_ak_host, TAG, ak_name, LT_NAME, out);
+}
+
+void lt_ak_host_pcr(const uint8_t ak_name[LT_NAME], uint8_t out[32])
+{
+    uint8_t zeros[32] = {0}, event[32];
+
+    lt_ak_host_event(ak_name, event);
+    lt_sha256_2(zeros, sizeof zeros, event, sizeof event, out);
+}
+
+int lt_host_id(const struct lt_public *ek, uint8_t out[LT_HOST_ID], struct lt_err *e)
+{
+    uint8_t digest[32];
+
+    memset(out, 0, LT_HOST_ID);
+    int rc = lt_public_ek_digest(ek, digest, e);
+    if (!rc)
+        memcpy(out, digest, LT_HOST_ID);
+    return rc;
+}
+
+void lt_activation_proof(const uint8_t secret[32], const uint8_t host_id[LT_HOST_ID], const uint8_t ak_name[LT_NAME],
+                         const uint8_t challenge[32], uint8_t out[32])
+{
+    uint8_t message[TAG + LT_HOST_ID + LT_NAME + 32], *p = message;
+
+    p = put(p, tag_activate, TAG);
+    p = put(p, host_id, LT_HOST_ID);
+    p = put(p, ak_name, LT_NAME);
+    put(p, challenge, 32);
+    lt_hmac(LT_HASH_SHA256, secret, 32, message, sizeof message, out);
+}

@@ -1,0 +1,130 @@
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "tenant/rounds_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void round_free(void *p)
+{
+    lt_round_free(p);
+}
+
+/* UUID.json is the last round's evidence, UUID.trusted.json the last trusted one's. */
+static void write_bundles(struct lt_rounds *r, const struct lt_round *round)
+{
+    char name[LT_UUID_TEXT + 16];
+    struct lt_err e = {0};
+    LT_AUTOFREE char *text = lt_round_bundle(round);
+    int rc = text ? 0 : lt_fail(&e, LT_E_NO_MEMORY, "no memory");
+
+    for (int trusted = 0; !rc && trusted <= (round->verdict.result == LT_TRUSTED); trusted++) {
+        snprintf(name, sizeof name, "%s%s.json", round->uuid_text, trusted ? ".trusted" : "");
+        LT_AUTOFREE char *path = lt_path(r->conf.bundles, name);
+        rc = lt_file_write(path, text, strlen(text), 0600, &e);
+    }
+    if (rc)
+        lt_log(LT_LOG_ERROR, "bundle", "guest %s: %s", round->uuid_text, e.msg);
+}
+
+enum kept { LOST, STANDS, KEPT }; /* the store's fault; an earlier failed verdict stands; written */
+
+static void tell(const struct lt_round *round, enum kept kept)
+{
+    const struct lt_verdict *v = &round->verdict;
+
+    lt_log(v->result == LT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict", "guest %s: %s%s%s%s", round->uuid_text,
+           lt_result_slug(v->result), v->reason[0] ? ", " : "", v->reason, kept == STANDS ? " (an earlier failed verdict stands)" : "");
+    if (v->result == LT_FAILED && kept != STANDS)
+        lt_log(LT_LOG_ERROR, "revocation", "guest %s: failed, %s", round->uuid_text, v->reason);
+}
+
+/* History first, then the verdict, in one transaction; a verdict that cannot be stored lets the old one age. */
+static enum kept store(struct lt_rounds *r, struct lt_flight *f)
+{
+    struct lt_round *round = f->round;
+    const struct lt_guest_identity *id = lt_ref_value(round->identity);
+    struct lt_store_round s = {
+        .verdict = &round->verdict, .t1_ms = round->t1_ms, .started = round->started,
+        .end_ms = round->t5_ms ? round->t5_ms : lt_now_ms(),
+        .received = round->t5_ms ? round->received : lt_wall_s(),
+    };
+    struct lt_err e = {0};
+    bool kept = false;
+
+    memcpy(s.uuid, round->uuid, sizeof s.uuid);
+    if (round->has_quote) {
+        lt_guest_history_learn(&f->guest->history, &round->facts);
+        s.ek_digest = id->ek_digest;
+        s.history = &f->guest->history;
+    }
+    if (round->has_proof && lt_hosts_learn(r->conf.hosts, &round->facts, round->t5_ms, &s.host_clock))
+        s.host_ak_name = round->facts.host_ak_name;
+    if (round->verdict.has_host && lt_verdict_passed(&round->verdict, LT_HOST_IDENTITY))
+        lt_hosts_note(r->conf.hosts, round->verdict.host_id, round->verdict.level);
+    if (lt_store_round(r->conf.store, &s, &kept, &e)) {
+        lt_log(LT_LOG_ERROR, "store", "guest %s: %s", round->uuid_text, e.msg);
+        return LOST;
+    }
+    return kept ? KEPT : STANDS;
+}
+
+/* The evidence can be judged again (learn); the logs' bytes are in the bundle and not needed for that. */
+static struct lt_ref *keep(struct lt_round *round)
+{
+    free(lt_take(&round->boot_log.p));
+    free(lt_take(&round->ima.p));
+    round->boot_log.n = round->ima.n = 0;
+    if (round->has_proof && round->host.keys)
+        return lt_ref_new(round, round_free);
+    lt_round_free(round);
+    return NULL;
+}
+
+void lt_flight_finish(struct lt_flight *f)
+{
+    struct lt_rounds *r = f->owner;
+    struct lt_watched *g = f->guest;
+    const struct lt_verdict *v = &f->round->verdict;
+
+    if (f->round->has_quote)
+        write_bundles(r, f->round);
+    enum kept kept = store(r, f);
+    tell(f->round, kept);
+    bool proven = kept == KEPT && v->result == LT_TRUSTED, failed = kept == KEPT && v->result == LT_FAILED;
+    uint64_t t1 = f->round->t1_ms, now = lt_now_ms();
+    uint64_t due = lt_schedule_next(&g->schedule, v, t1, now, r->conf.period_ms, f->round->retry_after_s);
+    if (kept == STANDS)
+        due = LT_NEVER; /* until it is cleared, or somebody asks */
+    else if (kept == LOST)
+        due = now + r->conf.period_ms;
+    struct lt_ref *last = keep(f->round);
+
+    pthread_mutex_lock(&r->lock);
+    if (last) {
+        lt_ref_put(g->last);
+        g->last = last;
+    }
+    if (proven)
+        g->proven_until_ms = t1 + r->conf.max_stale_ms;
+    else if (failed)
+        g->proven_until_ms = 0;
+    g->due_ms = due;
+    if (g->ask) {
+        g->schedule = (struct lt_schedule){0};
+        g->due_ms = now;
+    }
+    g->flying = false;
+    r->flying--;
+    pthread_cond_broadcast(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+    free(f);
+}
+
+void lt_flight_unreachable(struct lt_flight *f, const struct lt_err *e)
+{
+    lt_verdict_no_answer(&f->round->verdict, LT_UNREACHABLE, e);
+    lt_flight_finish(f);
+}

@@ -1,0 +1,221 @@
+#include "tenant/host_fetch.h"
+
+#include "common/hash.h"
+#include "common/log.h"
+#include "tpm/credential.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int call(const struct lt_host_source *p, const char *method, const char *path, const char *body, size_t max,
+                struct lt_http_reply *reply, struct lt_err *e)
+{
+    char url[LT_MAX_URL];
+    int n = snprintf(url, sizeof url, "%s/federation/v1/%s", p->url, path);
+    struct lt_http_request q = {.method = method, .url = url, .body = body, .body_n = body ? strlen(body) : 0,
+                                .timeout_ms = p->timeout_ms, .max_reply = max};
+
+    if (n < 0 || (size_t)n >= sizeof url)
+        return lt_fail(e, LT_E_TOO_LARGE, "%s: URL too long", path);
+    return lt_http_call(p->client, &q, reply, e) ? lt_fail_in(e, "provider, %s", path) : 0;
+}
+
+static json_t *call_json(const struct lt_host_source *p, const char *method, const char *path, const char *body,
+                         struct lt_err *e)
+{
+    struct lt_http_reply reply = {0};
+    json_t *j = NULL;
+
+    if (!call(p, method, path, body, LT_MAX_BODY_PROOFS, &reply, e)) {
+        j = lt_http_json(&reply, 200, e);
+        if (!j)
+            lt_fail_in(e, "provider, %s", path);
+        free((char *)reply.body);
+    }
+    return j;
+}
+
+/* ---- keys ---- */
+
+static void keys_free(void *p)
+{
+    struct lt_host_keys *k = p;
+
+    lt_host_identity_free(k->id);
+    free(k->ak.p);
+    free(k->ek.p);
+    for (unsigned i = 0; i < k->certificates.count; i++)
+        free(k->certificates.pem[i]);
+    free(k);
+}
+
+static int read_certificates(const json_t *j, struct lt_certificates *out, struct lt_err *e)
+{
+    json_t *list;
+    int rc = lt_json_array(j, "ek_certificates", LT_MAX_CERTIFICATES, &list, e);
+
+    for (size_t i = 0; !rc && i < json_array_size(list); i++) {
+        const char *s = json_string_value(json_array_get(list, i));
+        if (!s || strlen(s) > 2 * LT_MAX_CERTIFICATE)
+            rc = lt_fail(e, LT_E_MALFORMED, "ek_certificates[%zu]: no PEM text of at most %d bytes", i, 2 * LT_MAX_CERTIFICATE);
+        else if (!(out->pem[out->count] = strdup(s)))
+            rc = lt_fail(e, LT_E_NO_MEMORY, "ek_certificates: no memory");
+        else
+            out->count++;
+    }
+    return rc;
+}
+
+static int read_keys(const json_t *j, struct lt_host_keys *k, struct lt_err *e)
+{
+    int rc = lt_json_base64(j, "ak", LT_MAX_PUBLIC, &k->ak.p, &k->ak.n, e);
+
+    if (!rc)
+        rc = lt_json_base64(j, "ek", LT_MAX_PUBLIC, &k->ek.p, &k->ek.n, e);
+    if (!rc)
+        rc = read_certificates(j, &k->certificates, e);
+    if (!rc)
+        k->id = lt_host_identity_new((struct lt_slice){k->ek.p, k->ek.n}, (struct lt_slice){k->ak.p, k->ak.n});
+    return rc || k->id ? rc : lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+}
+
+/* protocol.md section 4, "Host identity". */
+static int activate(const struct lt_host_source *p, const char *host, struct lt_host_identity *id, struct lt_err *e)
+{
+    LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL);
+    uint8_t secret[32], challenge[32], want[32], got[32];
+    char path[96], hex[65];
+
+    lt_random(secret, sizeof secret);
+    lt_random(challenge, sizeof challenge);
+    int rc = lt_credential_make(&id->ek, id->ak_name, secret, sizeof secret, &credential, e);
+    if (!rc)
+        rc = lt_buf_ok(&credential, e);
+    lt_activation_proof(secret, id->host_id, id->ak_name, challenge, want);
+    lt_wipe(secret, sizeof secret);
+    if (rc)
+        return rc;
+    lt_hex(challenge, sizeof challenge, hex);
+    snprintf(path, sizeof path, "hosts/%s/activations", host);
+    LT_AUTOFREE char *b64 = lt_base64_dup(credential.p, credential.n);
+    LT_AUTOJSON json_t *ask = json_pack("{s:s, s:s}", "credential", b64 ? b64 : "", "challenge", hex);
+    LT_AUTOFREE char *body = ask ? lt_json_dump(ask) : NULL;
+    LT_AUTOJSON json_t *reply = body ? call_json(p, "POST", path, body, e) : NULL;
+    rc = reply ? lt_json_hex(reply, "proof", got, sizeof got, e)
+               : body ? e->code : lt_fail(e, LT_E_NO_MEMORY, "activation: no memory");
+    if (!rc)
+        id->activated = lt_equal_ct(want, got, sizeof want) ? LT_FACT_YES : LT_FACT_NO;
+    lt_wipe(want, sizeof want);
+    return rc;
+}
+
+int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const struct lt_trust *trust,
+                       struct lt_ref **out, struct lt_err *e)
+{
+    char path[64];
+    struct lt_host_keys *k = calloc(1, sizeof *k);
+    struct lt_err why = {0};
+
+    *out = NULL;
+    if (!k)
+        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+    snprintf(path, sizeof path, "hosts/%s", host);
+    LT_AUTOJSON json_t *j = call_json(p, "GET", path, NULL, e);
+    int rc = j ? read_keys(j, k, e) : e->code;
+    if (rc) {
+        keys_free(k);
+        return rc;
+    }
+    lt_trust_judge(trust, &k->certificates, k->id);
+    if (!k->id->fault.code && activate(p, host, k->id, &why))
+        lt_log(LT_LOG_WARNING, "host-not-activated", "host %s: %s", host, why.msg);
+    *out = lt_ref_new(k, keys_free);
+    return 0;
+}
+
+/* ---- documents ---- */
+
+static void document_free(void *p)
+{
+    struct lt_host_document *d = p;
+    lt_host_policy_free(d->parsed);
+    free(d->bytes);
+    free(d);
+}
+
+static int fetch(const struct lt_host_source *p, const char *path, size_t max, struct lt_blob *out, struct lt_err *e)
+{
+    struct lt_http_reply reply = {0};
+    int rc = call(p, "GET", path, NULL, max, &reply, e);
+
+    if (rc)
+        return rc;
+    if (reply.status != 200) {
+        (void)!lt_http_json(&reply, 200, e);
+        free((char *)reply.body);
+        return e->code;
+    }
+    *out = (struct lt_blob){(uint8_t *)reply.body, reply.n};
+    return 0;
+}
+
+int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT_SHA256], struct lt_ref **out,
+                         struct lt_err *e)
+{
+    char path[96] = "policies/";
+    struct lt_blob b = {0};
+    struct lt_err why = {0};
+
+    *out = NULL;
+    lt_hex(digest, LT_SHA256, path + strlen(path));
+    int rc = fetch(p, path, LT_MAX_HOST_POLICY, &b, e);
+    if (rc)
+        return rc;
+    struct lt_host_document *d = calloc(1, sizeof *d);
+    if (!d) {
+        free(b.p);
+        return lt_fail(e, LT_E_NO_MEMORY, "host policy: no memory");
+    }
+    d->bytes = b.p;
+    d->n = b.n;
+    lt_sha256(b.p ? b.p : (const uint8_t *)"", b.n, d->digest);
+    if (memcmp(d->digest, digest, LT_SHA256)) {
+        document_free(d);
+        return lt_fail(e, LT_E_REFUSED, "provider, %s: the document has another digest", path);
+    }
+    if (lt_host_policy_parse(d->bytes, d->n, &d->parsed, &why))
+        lt_log(LT_LOG_WARNING, "host-policy-malformed", "%s: %s", path, why.msg);
+    *out = lt_ref_new(d, document_free);
+    return 0;
+}
+
+static void log_free(void *p)
+{
+    struct lt_host_log *l = p;
+    free(l->bytes.p);
+    free(l);
+}
+
+int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t reset_count, struct lt_ref **out,
+                      struct lt_err *e)
+{
+    char path[64];
+    struct lt_blob b = {0};
+
+    *out = NULL;
+    snprintf(path, sizeof path, "hosts/%s/boot-log", host);
+    int rc = fetch(p, path, LT_MAX_BOOT_LOG, &b, e);
+    if (rc && rc != LT_E_NOT_FOUND)
+        return rc;
+    struct lt_host_log *l = calloc(1, sizeof *l);
+    if (!l) {
+        free(b.p);
+        return lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
+    }
+    l->bytes = b;
+    l->reset_count = reset_count;
+    lt_boot_replay((struct lt_slice){b.p, b.n}, &l->replay);
+    *out = lt_ref_new(l, log_free);
+    return 0;
+}

@@ -1,0 +1,329 @@
+#include "tenant/hosts.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "tenant/host_fetch.h"
+#include "tpm/attest.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct host {
+    struct host *next;
+    char name[2 * LT_HOST_ID + 1];
+    pthread_mutex_t busy; /* held while it is fetched: one worker asks, the others wait for its answer */
+    struct lt_host_view view;
+    uint64_t retry_ms; /* not before; 0: at once */
+    struct lt_err why; /* of the last fetch of keys; code 0: it brought some */
+    enum lt_level level;
+};
+
+/* Quotes of one AK_h; outlives the host's entry in every case. */
+struct chronicle {
+    struct chronicle *next;
+    uint8_t ak_name[LT_NAME];
+    struct lt_host_history history;
+};
+
+struct lt_hosts {
+    struct lt_hosts_conf conf;
+    struct lt_host_source provider;
+    pthread_mutex_t lock; /* of the lists; never held while something is fetched */
+    struct lt_ref *trust; /* struct lt_trust */
+    struct host *hosts;
+    unsigned count;
+    struct chronicle *chronicles;
+};
+
+static void trust_free(void *p)
+{
+    lt_trust_free(p);
+}
+
+void lt_host_view_free(struct lt_host_view *v)
+{
+    lt_ref_put(v->keys);
+    lt_ref_put(v->policy);
+    lt_ref_put(v->log);
+    memset(v, 0, sizeof *v);
+}
+
+int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt_err *e)
+{
+    struct lt_hosts *h = calloc(1, sizeof *h);
+    struct lt_trust *trust;
+
+    *out = NULL;
+    if (!h)
+        return lt_fail(e, LT_E_NO_MEMORY, "hosts: no memory");
+    if (lt_trust_load(c->registry, c->roots, &trust, e)) {
+        free(h);
+        return e->code;
+    }
+    h->conf = *c;
+    h->provider = (struct lt_host_source){c->client, c->provider, c->timeout_ms};
+    h->trust = lt_ref_new(trust, trust_free);
+    pthread_mutex_init(&h->lock, NULL);
+    *out = h;
+    return 0;
+}
+
+void lt_hosts_free(struct lt_hosts *h)
+{
+    if (!h)
+        return;
+    for (struct host *x = h->hosts, *next; x; x = next) {
+        next = x->next;
+        lt_host_view_free(&x->view);
+        pthread_mutex_destroy(&x->busy);
+        free(x);
+    }
+    for (struct chronicle *x = h->chronicles, *next; x; x = next) {
+        next = x->next;
+        free(x);
+    }
+    lt_ref_put(h->trust);
+    pthread_mutex_destroy(&h->lock);
+    free(h);
+}
+
+int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
+{
+    struct lt_trust *trust;
+    int rc = lt_trust_load(h->conf.registry, h->conf.roots, &trust, e);
+
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&h->lock);
+    lt_ref_put(h->trust);
+    h->trust = lt_ref_new(trust, trust_free);
+    struct host *first = h->hosts; /* entries are never removed, and added in front */
+    pthread_mutex_unlock(&h->lock);
+    for (struct host *x = first; x; x = x->next) {
+        pthread_mutex_lock(&x->busy);
+        lt_host_view_free(&x->view);
+        x->retry_ms = 0;
+        pthread_mutex_unlock(&x->busy);
+    }
+    return 0;
+}
+
+static struct host *find(struct lt_hosts *h, const char *name)
+{
+    struct host *x;
+
+    pthread_mutex_lock(&h->lock);
+    for (x = h->hosts; x && strcmp(x->name, name); x = x->next)
+        ;
+    if (!x && h->count < LT_MAX_HOSTS && (x = calloc(1, sizeof *x))) {
+        strcpy(x->name, name);
+        pthread_mutex_init(&x->busy, NULL);
+        x->next = h->hosts;
+        h->hosts = x;
+        h->count++;
+    }
+    pthread_mutex_unlock(&h->lock);
+    return x;
+}
+
+static bool signed_by(const struct lt_ref *keys, const struct lt_attest *a)
+{
+    const struct lt_host_keys *k = lt_ref_value(keys);
+    return k && a->qualified_signer.n == LT_NAME && !memcmp(a->qualified_signer.p, k->id->qualified_signer, LT_NAME);
+}
+
+/* Keys are fetched when there are none, when the tenant has not activated them, and when the quote names another signer:
+ * then the host may have a new AK. Under x->busy. */
+static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a, struct lt_err *e)
+{
+    const struct lt_host_keys *k = lt_ref_value(x->view.keys);
+    struct lt_ref *keys, *trust;
+
+    if (k && k->id->activated == LT_FACT_YES && signed_by(x->view.keys, a))
+        return 0;
+    if (lt_now_ms() >= x->retry_ms) {
+        pthread_mutex_lock(&h->lock);
+        trust = lt_ref_get(h->trust);
+        pthread_mutex_unlock(&h->lock);
+        x->why = (struct lt_err){0};
+        if (!lt_host_fetch_keys(&h->provider, x->name, lt_ref_value(trust), &keys, &x->why)) {
+            lt_ref_put(x->view.keys);
+            x->view.keys = keys;
+            k = lt_ref_value(keys);
+        }
+        lt_ref_put(trust);
+        bool good = !x->why.code && k->id->activated == LT_FACT_YES && signed_by(x->view.keys, a);
+        x->retry_ms = good ? 0 : lt_now_ms() + LT_HOST_RETRY_MS;
+    }
+    /* Old keys under a quote of another signer would fail check 5 for want of an answer: transport is no verdict. */
+    if (x->why.code && (!k || !signed_by(x->view.keys, a))) {
+        *e = x->why;
+        return e->code;
+    }
+    return 0;
+}
+
+static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest[LT_SHA256])
+{
+    const struct lt_host_document *d = lt_ref_value(x->view.policy);
+    struct lt_ref *fresh;
+    struct lt_err e = {0};
+
+    if (d && !memcmp(d->digest, digest, LT_SHA256))
+        return;
+    if (lt_host_fetch_policy(&h->provider, digest, &fresh, &e))
+        lt_log(LT_LOG_WARNING, "host-policy-missing", "host %s: %s", x->name, e.msg);
+    lt_ref_put(x->view.policy);
+    x->view.policy = fresh;
+}
+
+static void need_log(struct lt_hosts *h, struct host *x, uint32_t reset_count)
+{
+    const struct lt_host_log *l = lt_ref_value(x->view.log);
+    struct lt_ref *fresh;
+    struct lt_err e = {0};
+
+    if (l && l->reset_count == reset_count)
+        return;
+    if (lt_host_fetch_log(&h->provider, x->name, reset_count, &fresh, &e))
+        lt_log(LT_LOG_WARNING, "host-boot-log-missing", "host %s: %s", x->name, e.msg);
+    lt_ref_put(x->view.log);
+    x->view.log = fresh;
+}
+
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, struct lt_host_view *out,
+                  struct lt_err *e)
+{
+    uint8_t id[LT_HOST_ID];
+    char name[2 * LT_HOST_ID + 1];
+    struct lt_attest attest = {0};
+    struct lt_header header = {0};
+
+    memset(out, 0, sizeof *out);
+    if (lt_unhex(host, id, sizeof id, e))
+        return lt_fail_in(e, "host");
+    lt_hex(id, sizeof id, name);
+    struct host *x = find(h, name);
+    if (!x)
+        return lt_fail(e, LT_E_BUSY, "host %s: %d hosts are known, which is the limit", name, LT_MAX_HOSTS);
+    /* Bytes that do not parse are judged by check 5, not here. */
+    bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, NULL) &&
+                  !lt_header_parse(q->header, sizeof q->header, &header, NULL);
+    pthread_mutex_lock(&x->busy);
+    int rc = need_keys(h, x, &attest, e);
+    if (!rc && parsed) {
+        need_policy(h, x, header.policy_digest);
+        need_log(h, x, attest.clock.reset_count);
+    }
+    if (!rc)
+        *out = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy), lt_ref_get(x->view.log)};
+    pthread_mutex_unlock(&x->busy);
+    return rc;
+}
+
+/* ---- history ---- */
+
+static struct chronicle *chronicle(struct lt_hosts *h, const uint8_t ak_name[LT_NAME])
+{
+    struct chronicle *x = h->chronicles;
+    while (x && memcmp(x->ak_name, ak_name, LT_NAME))
+        x = x->next;
+    return x;
+}
+
+int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct lt_host_history *out, struct lt_err *e)
+{
+    struct chronicle *x;
+    bool has;
+
+    pthread_mutex_lock(&h->lock);
+    x = chronicle(h, ak_name);
+    if (x)
+        *out = x->history;
+    pthread_mutex_unlock(&h->lock);
+    if (x)
+        return 0;
+    /* Of an earlier life of this process: one entry at time 0, before every t1. */
+    memset(out, 0, sizeof *out);
+    int rc = lt_store_host_clock(h->conf.store, ak_name, &has, &out->entry[0].clock, e);
+    out->count = !rc && has;
+    return rc;
+}
+
+bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t t5_ms, struct lt_clock_info *clock)
+{
+    struct lt_host_history before;
+    struct lt_err e = {0};
+
+    if (!f->host_genuine)
+        return false;
+    if (lt_hosts_history(h, f->host_ak_name, &before, &e)) {
+        lt_log(LT_LOG_ERROR, "history", "%s", e.msg);
+        return false;
+    }
+    pthread_mutex_lock(&h->lock);
+    struct chronicle *x = chronicle(h, f->host_ak_name);
+    if (!x) {
+        x = calloc(1, sizeof *x);
+        if (!x)
+            abort();
+        memcpy(x->ak_name, f->host_ak_name, LT_NAME);
+        x->history = before;
+        x->next = h->chronicles;
+        h->chronicles = x;
+    }
+    lt_host_history_learn(&x->history, f, t5_ms);
+    bool has = lt_host_history_at(&x->history, UINT64_MAX, clock);
+    pthread_mutex_unlock(&h->lock);
+    return has;
+}
+
+/* ---- for people ---- */
+
+void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_HOST_ID], enum lt_level level)
+{
+    char name[2 * LT_HOST_ID + 1];
+    struct host *x;
+
+    lt_hex(host_id, LT_HOST_ID, name);
+    pthread_mutex_lock(&h->lock);
+    for (x = h->hosts; x; x = x->next)
+        if (!strcmp(x->name, name))
+            x->level = level;
+    pthread_mutex_unlock(&h->lock);
+}
+
+static json_t *describe(struct host *x, enum lt_level shown)
+{
+    pthread_mutex_lock(&x->busy);
+    const struct lt_host_keys *k = lt_ref_value(x->view.keys);
+    const struct lt_host_document *d = lt_ref_value(x->view.policy);
+    const char *level = lt_level_slug(shown);
+    json_t *o = json_object();
+
+    json_object_set_new(o, "host", json_string(x->name));
+    json_object_set_new(o, "level", level ? json_string(level) : json_null());
+    json_object_set_new(o, "policy", d ? lt_json_new_hex(d->digest, LT_SHA256) : json_null());
+    json_object_set_new(o, "ak_name", k ? lt_json_new_hex(k->id->ak_name, LT_NAME) : json_null());
+    json_object_set_new(o, "activated", json_boolean(k && k->id->activated == LT_FACT_YES));
+    json_object_set_new(o, "in_registry", json_boolean(k && k->id->in_registry == LT_FACT_YES));
+    json_object_set_new(o, "certificate", lt_json_new_text(k ? k->id->certificate_text : x->why.msg));
+    pthread_mutex_unlock(&x->busy);
+    return o;
+}
+
+json_t *lt_hosts_list(struct lt_hosts *h)
+{
+    json_t *list = json_array();
+
+    pthread_mutex_lock(&h->lock);
+    for (struct host *x = h->hosts; x; x = x->next) {
+        enum lt_level level = x->level;
+        pthread_mutex_unlock(&h->lock); /* entries are never removed, and added in front */
+        json_array_append_new(list, describe(x, level));
+        pthread_mutex_lock(&h->lock);
+    }
+    pthread_mutex_unlock(&h->lock);
+    return json_pack("{s:o}", "hosts", list);
+}

@@ -1,0 +1,77 @@
+/* The hosts a tenant has met, by what it found out itself: identity (activated with its own credential, EK certificate
+ * against its own roots, EK in the registry it pinned), policy documents, boot logs. Fetched through the provider,
+ * which is not believed. Blocks: for workers. */
+#ifndef LT_TENANT_HOSTS_H
+#define LT_TENANT_HOSTS_H
+
+#include "appraisal/bootlog.h"
+#include "appraisal/history.h"
+#include "appraisal/identity.h"
+#include "appraisal/policy.h"
+#include "appraisal/verdict.h"
+#include "common/http_client.h"
+#include "residency/bundle.h"
+#include "tenant/ref.h"
+#include "verifier/store.h"
+
+#define LT_MAX_HOSTS 4096        /* remembered, count */
+#define LT_HOST_RETRY_MS 15000   /* after a fetch that brought no good, before the next of that host */
+#define LT_MAX_HOST_POLICY (4u << 20) /* bytes of one document */
+
+struct lt_hosts;
+
+struct lt_hosts_conf {
+    struct lt_http_client *client; /* borrowed: identity tenant, server role provider */
+    struct lt_store *store;        /* borrowed: the last clock of each AK_h */
+    const char *provider;          /* https://HOST:PORT */
+    const char *registry;          /* file, limetree-registry/1; NULL: none pinned */
+    const char *roots;             /* directory of PEM files; NULL: certificates are not checked */
+    long timeout_ms;
+};
+
+int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt_err *e) LT_MUST_CHECK;
+void lt_hosts_free(struct lt_hosts *h);
+/* Reads registry and roots again (SIGHUP); what was prepared under the old ones is forgotten. */
+int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e) LT_MUST_CHECK;
+
+struct lt_host_keys { /* immutable once shared */
+    struct lt_host_identity *id;
+    struct lt_blob ak, ek;
+    struct lt_certificates certificates;
+};
+struct lt_host_document { /* a host policy: bytes always, parsed if it could be */
+    struct lt_host_policy *parsed;
+    uint8_t digest[LT_SHA256];
+    uint8_t *bytes;
+    size_t n;
+};
+struct lt_host_log {
+    struct lt_boot_replay replay;
+    struct lt_blob bytes;
+    uint32_t reset_count;
+};
+
+/* What stands behind one host quote. */
+struct lt_host_view {
+    struct lt_ref *keys;   /* struct lt_host_keys */
+    struct lt_ref *policy; /* struct lt_host_document; NULL: could not be had */
+    struct lt_ref *log;    /* struct lt_host_log; NULL: could not be had */
+};
+void lt_host_view_free(struct lt_host_view *v);
+
+/* host: 32 hex digits, as the provider names it; q: its quote, not checked yet. LT_E_…: the identity could not be
+ * had, which is transport trouble. */
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, struct lt_host_view *out,
+                  struct lt_err *e) LT_MUST_CHECK;
+
+/* History of an AK_h: all quotes so far, and one more. */
+int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct lt_host_history *out, struct lt_err *e) LT_MUST_CHECK;
+/* After a round with a host quote. True: it was genuine, and *clock is the highest of its AK_h so far. */
+bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t t5_ms, struct lt_clock_info *clock);
+/* What the round said of the host, for lt_hosts_list. */
+void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_HOST_ID], enum lt_level level);
+
+/* {"hosts":[…]} of docs/api.md. Waits for hosts that are being asked. */
+json_t *lt_hosts_list(struct lt_hosts *h);
+
+#endif

@@ -1,0 +1,42 @@
+#include "tenant/tenant.h"
+
+static struct lt_tenant *tenant;
+static struct lt_tenant_conf conf;
+
+static int start(void *c, json_t **ready, struct lt_err *e)
+{
+    int rc = lt_tenant_start(c, &tenant, e);
+    if (!rc)
+        *ready = json_pack("{s:s, s:s, s:s}", "listen", lt_http_server_address(tenant->server), "registrar_listen",
+                           lt_registrar_address(tenant->registrar), "registrar_tls_listen",
+                           lt_registrar_tls_address(tenant->registrar));
+    return rc;
+}
+
+static void reload(void *c)
+{
+    (void)c;
+    lt_tenant_reload(tenant);
+}
+
+static void stop(void *c)
+{
+    (void)c;
+    lt_tenant_stop(tenant);
+}
+
+int main(int argc, char **argv)
+{
+    const struct lt_daemon d = {
+        .program = "limetree-tenant",
+        .summary = "the tenant verifier: registers a tenant's guests and proves where they run, round by round",
+        .config = "/etc/limetree/tenant.conf",
+        .keys = lt_tenant_keys,
+        .key_count = lt_tenant_key_count,
+        .conf = &conf,
+        .start = start,
+        .reload = reload,
+        .stop = stop,
+    };
+    return lt_daemon_main(&d, argc, argv);
+}

@@ -1,0 +1,228 @@
+#include "common/clock.h"
+#include "common/limits.h"
+#include "common/log.h"
+#include "tenant/rounds_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One POST proofs: at most LT_MAX_PROOF_ITEMS guests. */
+struct ask {
+    struct lt_rounds *r;
+    struct lt_flight *items[LT_MAX_PROOF_ITEMS];
+    size_t n;
+    struct lt_err e;
+    struct lt_http_reply reply; /* body is ours */
+};
+
+/* The guests of one host quote. */
+struct group {
+    struct lt_rounds *r;
+    struct lt_ref *quote;
+    char host[2 * LT_HOST_ID + 1];
+    struct lt_flight *flights;
+};
+
+static void host_stage(void *arg)
+{
+    struct lt_flight *f = arg;
+    struct lt_round *round = f->round;
+    struct lt_rounds *r = f->owner;
+    const struct lt_host_keys *keys = lt_ref_value(round->host.keys);
+    struct lt_err e = {0};
+
+    if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &round->host_history, &e)) {
+        lt_flight_unreachable(f, &e);
+        return;
+    }
+    lt_round_appraise_host(round, lt_policy_parsed(round->policy), r->conf.window_ms, r->cache, &round->facts,
+                           &round->verdict);
+    lt_flight_finish(f);
+}
+
+static void group_stage(void *arg)
+{
+    struct group *g = arg;
+    struct lt_host_view view;
+    struct lt_err e = {0};
+    int rc = lt_hosts_view(g->r->conf.hosts, g->host, lt_ref_value(g->quote), &view, &e);
+
+    for (struct lt_flight *f = g->flights, *next; f; f = next) {
+        next = f->next;
+        if (rc) {
+            lt_flight_unreachable(f, &e);
+            continue;
+        }
+        f->round->host = (struct lt_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy), lt_ref_get(view.log)};
+        lt_pool_post(g->r->conf.pool, host_stage, f);
+    }
+    lt_host_view_free(&view);
+    lt_ref_put(g->quote);
+    free(g);
+}
+
+static void quote_free(void *p)
+{
+    lt_host_quote_free(p);
+    free(p);
+}
+
+/* Quotes that are malformed stay out, and only their own guests miss them. */
+static struct group *read_quote(struct lt_rounds *r, const json_t *j)
+{
+    struct lt_host_quote *q = calloc(1, sizeof *q);
+    struct group *g = calloc(1, sizeof *g);
+    uint8_t id[LT_HOST_ID];
+    struct lt_err e = {0};
+
+    if (!q || !g)
+        abort();
+    if (lt_json_hex(j, "host", id, sizeof id, &e) || lt_host_quote_from_json(j, q, &e)) {
+        lt_log(LT_LOG_WARNING, "host-quote-malformed", "%s", e.msg);
+        free(q);
+        free(g);
+        return NULL;
+    }
+    g->r = r;
+    g->quote = lt_ref_new(q, quote_free);
+    lt_hex(id, sizeof id, g->host);
+    return g;
+}
+
+static void count_quotes(struct lt_rounds *r, struct group *const *groups, size_t n)
+{
+    struct lt_header h;
+
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < n; i++)
+        if (groups[i]) {
+            const struct lt_host_quote *q = lt_ref_value(groups[i]->quote);
+            r->count.quotes++;
+            if (!lt_header_parse(q->header, sizeof q->header, &h, NULL))
+                r->count.last_batch = h.n;
+        }
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Deals the items out to their quotes' groups; those without go now. */
+static void deal(struct ask *a, const json_t *proofs, struct group **groups, size_t n)
+{
+    LT_AUTOFREE struct lt_ref **quotes = calloc(n + 1, sizeof *quotes);
+
+    if (!quotes)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        quotes[i] = groups[i] ? groups[i]->quote : NULL;
+    for (size_t i = 0; i < a->n; i++) {
+        struct lt_flight *f = a->items[i];
+        struct lt_err e = {0};
+        if (lt_round_read_proof(f->round, json_array_get(proofs, i), quotes, n, &e)) {
+            lt_flight_unreachable(f, &e);
+            continue;
+        }
+        size_t at = 0;
+        while (quotes[at] != f->round->host_quote)
+            at++;
+        f->next = groups[at]->flights;
+        groups[at]->flights = f;
+    }
+}
+
+static int read_reply(struct ask *a, json_t **reply, json_t **quotes, json_t **proofs, struct lt_err *e)
+{
+    if (a->e.code) {
+        *e = a->e;
+        return lt_fail_in(e, "provider");
+    }
+    *reply = lt_http_json(&a->reply, 200, e);
+    int rc = *reply ? lt_json_array(*reply, "quotes", LT_MAX_PROOF_ITEMS, quotes, e) : e->code;
+    if (!rc)
+        rc = lt_json_array(*reply, "proofs", LT_MAX_PROOF_ITEMS, proofs, e);
+    if (!rc && json_array_size(*proofs) != a->n)
+        rc = lt_fail(e, LT_E_MALFORMED, "%zu proofs for %zu guests", json_array_size(*proofs), a->n);
+    return rc ? lt_fail_in(e, "provider") : 0;
+}
+
+static void proofs_stage(void *arg)
+{
+    struct ask *a = arg;
+    LT_AUTOJSON json_t *reply = NULL;
+    json_t *quotes, *proofs;
+    struct lt_err e = {0};
+    int rc = read_reply(a, &reply, &quotes, &proofs, &e);
+
+    for (size_t i = 0; i < a->n; i++) {
+        struct lt_round *round = a->items[i]->round;
+        a->items[i]->next = NULL;
+        round->retry_after_s = a->reply.retry_after_s;
+        round->t5_ms = a->reply.last_byte_ms;
+        round->received = lt_wall_s();
+        if (rc)
+            lt_flight_unreachable(a->items[i], &e);
+    }
+    if (!rc) {
+        size_t n = json_array_size(quotes);
+        LT_AUTOFREE struct group **groups = calloc(n + 1, sizeof *groups);
+        if (!groups)
+            abort();
+        for (size_t i = 0; i < n; i++)
+            groups[i] = read_quote(a->r, json_array_get(quotes, i));
+        count_quotes(a->r, groups, n);
+        deal(a, proofs, groups, n);
+        for (size_t i = 0; i < n; i++)
+            if (groups[i])
+                lt_pool_post(a->r->conf.pool, group_stage, groups[i]);
+    }
+    free((char *)a->reply.body);
+    free(a);
+}
+
+static void proofs_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
+{
+    struct ask *a = arg;
+
+    a->e = *e;
+    if (!e->code) {
+        char *copy = malloc(reply->n + 1);
+        if (!copy)
+            abort();
+        memcpy(copy, reply->body, reply->n);
+        copy[reply->n] = 0;
+        a->reply = *reply;
+        a->reply.body = copy;
+    }
+    lt_pool_post(a->r->conf.pool, proofs_stage, a);
+}
+
+static void send_ask(struct ask *a)
+{
+    const struct lt_rounds_conf *c = &a->r->conf;
+    json_t *guests = json_array();
+    char url[LT_MAX_URL];
+
+    for (size_t i = 0; i < a->n; i++)
+        json_array_append_new(guests, json_pack("{s:s, s:o}", "uuid", a->items[i]->round->uuid_text, "commitment",
+                                                lt_json_new_hex(a->items[i]->round->facts.commitment, 32)));
+    LT_AUTOJSON json_t *j = json_pack("{s:o}", "guests", guests);
+    LT_AUTOFREE char *body = j ? lt_json_dump(j) : NULL;
+    if (!body)
+        abort();
+    snprintf(url, sizeof url, "%s/federation/v1/proofs", c->provider);
+    struct lt_http_request q = {.method = "POST", .url = url, .body = body, .body_n = strlen(body),
+                                .timeout_ms = (long)c->window_ms, .max_reply = LT_MAX_REPLY};
+    lt_http_send(c->to_provider, &q, proofs_done, a);
+}
+
+void lt_flights_ask(struct lt_rounds *r, struct lt_flight *flights)
+{
+    while (flights) {
+        struct ask *a = calloc(1, sizeof *a);
+        if (!a)
+            abort();
+        a->r = r;
+        for (; flights && a->n < LT_MAX_PROOF_ITEMS; flights = flights->next)
+            a->items[a->n++] = flights;
+        send_ask(a);
+    }
+}

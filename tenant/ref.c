@@ -1,0 +1,43 @@
+#include "tenant/ref.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+struct lt_ref {
+    atomic_uint count;
+    void *p;
+    void (*free)(void *p);
+};
+
+struct lt_ref *lt_ref_new(void *p, void (*fn)(void *p))
+{
+    struct lt_ref *r = malloc(sizeof *r);
+
+    if (!r)
+        abort();
+    atomic_init(&r->count, 1);
+    r->p = p;
+    r->free = fn;
+    return r;
+}
+
+struct lt_ref *lt_ref_get(struct lt_ref *r)
+{
+    if (r)
+        atomic_fetch_add(&r->count, 1);
+    return r;
+}
+
+void lt_ref_put(struct lt_ref *r)
+{
+    if (!r || atomic_fetch_sub(&r->count, 1) != 1)
+        return;
+    r->free(r->p);
+    free(r);
+}
+
+void *lt_ref_value(const struct lt_ref *r)
+{
+    return r ? r->p : NULL;
+}

@@ -1,0 +1,341 @@
+#include "tenant/rounds.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "tenant/rounds_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define IDLE_MS 60000 /* the scheduler looks at least so often */
+
+static struct lt_watched *find(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+{
+    struct lt_watched *g = r->guests;
+    while (g && memcmp(g->uuid, uuid, LT_UUID))
+        g = g->next;
+    return g;
+}
+
+static void watched_free(struct lt_watched *g)
+{
+    lt_ref_put(g->identity);
+    lt_ref_put(g->policy);
+    lt_ref_put(g->last);
+    free(g);
+}
+
+static void told_unproven(struct lt_watched *g)
+{
+    char uuid[LT_UUID_TEXT];
+
+    lt_uuid_format(g->uuid, uuid);
+    g->proven_until_ms = 0;
+    lt_log(LT_LOG_ERROR, "revocation", "guest %s: unproven, no trusted verdict for max_stale_s", uuid);
+}
+
+/* ---- the scheduler's thread ---- */
+
+/* Does a guest of that request still fly for another reason? Then the others wait for it. */
+static bool incomplete(const struct lt_rounds *r, uint64_t ask)
+{
+    for (const struct lt_watched *g = r->guests; g; g = g->next)
+        if (g->ask == ask && g->flying)
+            return true;
+    return false;
+}
+
+static bool is_due(const struct lt_watched *g, uint64_t until_ms, uint64_t held)
+{
+    return !g->flying && !g->removed && g->due_ms != LT_NEVER && g->due_ms <= until_ms && (!g->ask || g->ask != held);
+}
+
+/* The request whose guests are to wait, if there is one: the last, since a later one takes guests over. */
+static uint64_t held_request(const struct lt_rounds *r)
+{
+    return r->asks && incomplete(r, r->asks) ? r->asks : 0;
+}
+
+/* Guests whose verdict went stale for good are told of; those that were removed and have landed go. Under the lock. */
+static uint64_t look_after(struct lt_rounds *r, uint64_t now_ms)
+{
+    uint64_t next = now_ms + IDLE_MS, held = held_request(r);
+
+    for (struct lt_watched **at = &r->guests, *g; (g = *at);) {
+        if (g->removed && !g->flying) {
+            *at = g->next;
+            watched_free(g);
+            continue;
+        }
+        if (g->proven_until_ms && now_ms > g->proven_until_ms)
+            told_unproven(g);
+        if (g->proven_until_ms && g->proven_until_ms < next)
+            next = g->proven_until_ms + 1;
+        if (!g->flying && g->due_ms < next && (!g->ask || g->ask != held))
+            next = g->due_ms;
+        at = &g->next;
+    }
+    return next;
+}
+
+/* If anybody is due, everybody who is due soon. Under the lock. */
+static struct lt_flight *take_due(struct lt_rounds *r, uint64_t now_ms)
+{
+    uint64_t slack = r->conf.period_ms / 10 < 3000 ? r->conf.period_ms / 10 : 3000;
+    uint64_t held = held_request(r);
+    struct lt_flight *list = NULL;
+    bool any = false;
+
+    for (struct lt_watched *g = r->guests; g; g = g->next)
+        any |= is_due(g, now_ms, held);
+    for (struct lt_watched *g = r->guests; any && g; g = g->next) {
+        if (!is_due(g, now_ms + slack, held))
+            continue;
+        struct lt_flight *f = calloc(1, sizeof *f);
+        if (!f)
+            abort();
+        g->flying = true;
+        g->ask = 0;
+        f->owner = r;
+        f->guest = g;
+        f->next = list;
+        list = f;
+        r->flying++;
+    }
+    return list;
+}
+
+/* Sweeps whose slow guests hold the others no longer. Under the lock; one at a time, since asking is done without. */
+static struct lt_flight *take_late(struct lt_rounds *r, uint64_t now_ms, uint64_t *next)
+{
+    for (struct lt_sweep *s = r->sweeps; s; s = s->next) {
+        if (!s->late && s->gather_until_ms <= now_ms) {
+            s->late = true;
+            struct lt_flight *ready = lt_sweep_take(s);
+            if (ready)
+                return ready;
+        } else if (!s->late && s->gather_until_ms < *next) {
+            *next = s->gather_until_ms;
+        }
+    }
+    return NULL;
+}
+
+static void wait_until(struct lt_rounds *r, uint64_t now_ms, uint64_t next_ms)
+{
+    struct timespec t;
+    uint64_t ms = next_ms > now_ms ? next_ms - now_ms : 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += (time_t)(ms / 1000);
+    t.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(&r->wake, &r->lock, &t);
+}
+
+static void *schedule(void *arg)
+{
+    struct lt_rounds *r = arg;
+    struct lt_flight *list;
+
+    pthread_mutex_lock(&r->lock);
+    while (!r->stopping) {
+        uint64_t now = lt_now_ms(), next = look_after(r, now);
+        if ((list = take_due(r, now))) {
+            pthread_mutex_unlock(&r->lock);
+            lt_sweep_start(r, list);
+            pthread_mutex_lock(&r->lock);
+        } else if ((list = take_late(r, now, &next))) {
+            pthread_mutex_unlock(&r->lock);
+            lt_flights_ask(r, list);
+            pthread_mutex_lock(&r->lock);
+        } else {
+            wait_until(r, now, next);
+        }
+    }
+    /* Those under way end by their own deadlines; a late sweep would wait for us, so it waits no longer. */
+    for (uint64_t never = 0; (list = take_late(r, UINT64_MAX, &never));) {
+        pthread_mutex_unlock(&r->lock);
+        lt_flights_ask(r, list);
+        pthread_mutex_lock(&r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+/* ---- start and stop ---- */
+
+static struct lt_watched *watch(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+{
+    struct lt_watched *g = calloc(1, sizeof *g);
+
+    if (!g)
+        abort();
+    memcpy(g->uuid, uuid, LT_UUID);
+    g->next = r->guests;
+    r->guests = g;
+    return g;
+}
+
+/* What the last life of this process left: a failed verdict stands, a trusted one goes on ageing. */
+static int load(void *arg, const struct lt_guest *guest)
+{
+    struct lt_rounds *r = arg;
+    struct lt_deadlines d = lt_rounds_deadlines(r);
+    struct lt_status st;
+    struct lt_err e = {0};
+    struct lt_watched *g = watch(r, guest->uuid);
+
+    if (lt_store_status(r->conf.store, guest->uuid, &d, lt_now_ms(), &st, NULL, &e)) {
+        lt_log(LT_LOG_ERROR, "store", "%s", e.msg);
+        return e.code;
+    }
+    if (st.known && st.result == LT_FAILED)
+        g->due_ms = LT_NEVER;
+    else if (st.unproven)
+        told_unproven(g);
+    else if (st.known && st.result == LT_TRUSTED)
+        g->proven_until_ms = lt_now_ms() + r->conf.max_stale_ms;
+    return 0;
+}
+
+static void rounds_free(struct lt_rounds *r)
+{
+    for (struct lt_watched *g = r->guests, *next; g; g = next) {
+        next = g->next;
+        watched_free(g);
+    }
+    lt_quote_cache_free(r->cache);
+    pthread_cond_destroy(&r->wake);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_rounds **out, struct lt_err *e)
+{
+    struct lt_rounds *r = calloc(1, sizeof *r);
+    pthread_condattr_t attr;
+    int rc;
+
+    *out = NULL;
+    if (!r || !(r->cache = lt_quote_cache_new())) {
+        free(r);
+        return lt_fail(e, LT_E_NO_MEMORY, "rounds: no memory");
+    }
+    r->conf = *c;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    rc = lt_store_guests(c->store, load, r, e);
+    if (!rc && (rc = pthread_create(&r->thread, NULL, schedule, r)))
+        rc = lt_fail(e, LT_E_INTERNAL, "rounds: thread: %s", strerror(rc));
+    if (rc)
+        rounds_free(r);
+    else
+        *out = r;
+    return rc;
+}
+
+void lt_rounds_stop(struct lt_rounds *r)
+{
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->lock);
+    r->stopping = true;
+    pthread_cond_broadcast(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+    pthread_join(r->thread, NULL);
+    lt_http_client_free(r->conf.to_guests);
+    pthread_mutex_lock(&r->lock);
+    while (r->flying)
+        pthread_cond_wait(&r->wake, &r->lock);
+    pthread_mutex_unlock(&r->lock);
+    rounds_free(r);
+}
+
+/* ---- from the API and the registrar ---- */
+
+static void make_due(struct lt_rounds *r, struct lt_watched *g)
+{
+    g->ask = r->asks;
+    if (!g->flying) {
+        g->schedule = (struct lt_schedule){0};
+        g->due_ms = lt_now_ms();
+    }
+}
+
+bool lt_rounds_ask(struct lt_rounds *r, const uint8_t (*uuids)[LT_UUID], size_t count)
+{
+    bool known = true;
+
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; uuids && known && i < count; i++) {
+        const struct lt_watched *g = find(r, uuids[i]);
+        known = g && !g->removed;
+    }
+    r->asks += known;
+    for (size_t i = 0; known && uuids && i < count; i++)
+        make_due(r, find(r, uuids[i]));
+    for (struct lt_watched *g = r->guests; known && !uuids && g; g = g->next)
+        make_due(r, g);
+    pthread_cond_broadcast(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+    return known;
+}
+
+void lt_rounds_add(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+{
+    pthread_mutex_lock(&r->lock);
+    struct lt_watched *g = find(r, uuid);
+    if (!g)
+        g = watch(r, uuid);
+    g->removed = false;
+    r->asks++;
+    make_due(r, g);
+    pthread_cond_broadcast(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void lt_rounds_remove(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+{
+    pthread_mutex_lock(&r->lock);
+    struct lt_watched *g = find(r, uuid);
+    if (g) {
+        g->removed = true;
+        lt_ref_put(lt_take(&g->last));
+        g->proven_until_ms = 0;
+    }
+    pthread_cond_broadcast(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+}
+
+struct lt_ref *lt_rounds_last(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+{
+    pthread_mutex_lock(&r->lock);
+    struct lt_watched *g = find(r, uuid);
+    struct lt_ref *last = g ? lt_ref_get(g->last) : NULL;
+    pthread_mutex_unlock(&r->lock);
+    return last;
+}
+
+struct lt_deadlines lt_rounds_deadlines(const struct lt_rounds *r)
+{
+    /* News come once a period; a round may take the gathering and the window. */
+    return (struct lt_deadlines){
+        .news_ms = r->conf.period_ms + r->conf.gather_ms + r->conf.window_ms,
+        .max_stale_ms = r->conf.max_stale_ms,
+    };
+}
+
+void lt_rounds_count(struct lt_rounds *r, struct lt_rounds_count *out)
+{
+    pthread_mutex_lock(&r->lock);
+    *out = r->count;
+    pthread_mutex_unlock(&r->lock);
+}

@@ -1,0 +1,77 @@
+/* Inside tenant/rounds.c (who is due), sweep.c (asks guests), proofs.c (asks the provider) and finish.c (what came
+ * out) only. */
+#ifndef LT_TENANT_ROUNDS_IMPL_H
+#define LT_TENANT_ROUNDS_IMPL_H
+
+#include "tenant/rounds.h"
+#include "verifier/store.h"
+
+#include <pthread.h>
+
+/* One guest that is attested. Guarded by lt_rounds.lock, but what is marked (f) belongs to its flight while it flies. */
+struct lt_watched {
+    struct lt_watched *next;
+    uint8_t uuid[LT_UUID];
+    uint64_t due_ms;
+    bool flying;
+    uint64_t ask; /* number of the request for a round that it waits to fly for; 0: none */
+    bool removed; /* goes when its flight has ended */
+    struct lt_schedule schedule; /* (f) */
+    unsigned version;            /* (f) of the agent's API: index in lt_agent_versions */
+    struct lt_ref *identity;     /* (f) of the keys it registered with, as long as they stay */
+    struct lt_ref *policy;       /* (f) */
+    struct lt_guest_history history; /* (f) of identity's EK */
+    struct lt_ref *last;
+    uint64_t proven_until_ms; /* no trusted verdict after that: unproven. 0: never trusted, or told already */
+};
+
+/* One round under way: owned by whoever works on it. */
+struct lt_flight {
+    struct lt_flight *next; /* in a sweep's ready list, in a group */
+    struct lt_rounds *owner;
+    struct lt_watched *guest;
+    struct lt_sweep *sweep;
+    struct lt_round *round;
+    struct lt_err e; /* of the request to the guest */
+    int status;
+    char *body;
+    size_t body_n;
+};
+
+/* Guests that were due together. Guarded by lt_rounds.lock. */
+struct lt_sweep {
+    struct lt_sweep *next;
+    size_t pending;          /* guests that have neither answered nor failed */
+    struct lt_flight *ready; /* passed checks 1-3, not yet sent to the provider */
+    uint64_t gather_until_ms;
+    bool late; /* that has passed: who is ready now goes at once */
+};
+
+struct lt_rounds {
+    struct lt_rounds_conf conf;
+    struct lt_quote_cache *cache;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* on CLOCK_MONOTONIC */
+    bool stopping;
+    struct lt_watched *guests;
+    struct lt_sweep *sweeps;
+    size_t flying;
+    uint64_t asks; /* requests so far */
+    struct lt_rounds_count count;
+};
+
+/* sweep.c: sends the guests of the list (marked flying, linked by flight->next) on their way. */
+void lt_sweep_start(struct lt_rounds *r, struct lt_flight *flights);
+/* Under the lock; takes what must be sent now out of the sweep, for lt_flights_ask without the lock. */
+struct lt_flight *lt_sweep_take(struct lt_sweep *s);
+
+/* proofs.c: asks the provider for the proofs of these. */
+void lt_flights_ask(struct lt_rounds *r, struct lt_flight *flights);
+
+/* finish.c: the verdict is concluded; learns, stores, schedules; the flight is gone. */
+void lt_flight_finish(struct lt_flight *f);
+/* The same for a round that got no answer. */
+void lt_flight_unreachable(struct lt_flight *f, const struct lt_err *e);
+
+#endif

@@ -1,0 +1,313 @@
+#include "common/clock.h"
+#include "common/hash.h"
+#include "common/limits.h"
+#include "common/log.h"
+#include "tenant/rounds_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Newest first; an agent that says it does not know one is asked in the next (keylime-api 1.2). */
+static const char *const agent_versions[] = {"2.6", "2.5", "2.4", "2.3", "2.2", "2.1"};
+#define VERSIONS (sizeof agent_versions / sizeof *agent_versions)
+
+/* ---- what a round needs, before t1 ---- */
+
+static void identity_free(void *p)
+{
+    lt_guest_identity_free(p);
+}
+
+static bool same_key(const struct lt_public *p, const uint8_t *raw, size_t n)
+{
+    return p->raw_n == n && !memcmp(p->raw, raw, n);
+}
+
+/* Keys are prepared once and used as long as the registration has them; with them goes the history of their EK. */
+static int need_identity(struct lt_flight *f, struct lt_err *e)
+{
+    struct lt_watched *g = f->guest;
+    const struct lt_agent *a = &f->round->agent;
+    struct lt_guest_identity *id = lt_ref_value(g->identity);
+    int rc;
+
+    if (id && same_key(&id->ek, a->ek, a->ek_n) && same_key(&id->ak, a->ak, a->ak_n))
+        return 0;
+    lt_ref_put(lt_take(&g->identity));
+    id = lt_guest_identity_new((struct lt_slice){a->ek, a->ek_n}, (struct lt_slice){a->ak, a->ak_n});
+    if (!id)
+        return lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
+    id->activated = LT_FACT_YES; /* the registrar keeps nothing else */
+    rc = lt_store_guest_history(f->owner->conf.store, id->ek_digest, &g->history, e);
+    if (rc)
+        lt_guest_identity_free(id);
+    else
+        g->identity = lt_ref_new(id, identity_free);
+    return rc;
+}
+
+static int need_policy(struct lt_flight *f, const struct lt_guest *guest, struct lt_err *e)
+{
+    struct lt_watched *g = f->guest;
+    const struct lt_guest_policy *have = lt_policy_parsed(g->policy);
+    uint8_t *bytes;
+    size_t n;
+
+    if (have && guest->has_policy && !memcmp(have->digest, guest->policy, sizeof guest->policy))
+        return 0;
+    lt_ref_put(lt_take(&g->policy));
+    if (!guest->has_policy)
+        return 0;
+    int rc = lt_store_policy_get(f->owner->conf.store, guest->policy, &bytes, &n, e);
+    return rc ? rc : lt_policy_new(bytes, n, &g->policy, e);
+}
+
+static int need_address(const struct lt_guest *guest, const struct lt_agent *a, char *out, size_t size, struct lt_err *e)
+{
+    bool v6 = a->ip && strchr(a->ip, ':');
+
+    if (!a->mtls_cert || !strcmp(a->mtls_cert, "disabled"))
+        return lt_fail(e, LT_E_UNREACHABLE, "its agent registered no TLS certificate");
+    if (guest->address[0])
+        snprintf(out, size, "%s", guest->address);
+    else if (a->ip && a->port)
+        snprintf(out, size, v6 ? "[%s]:%d" : "%s:%d", a->ip, a->port);
+    else
+        return lt_fail(e, LT_E_UNREACHABLE, "its agent registered no address; limetree guest add --address HOST:PORT");
+    return 0;
+}
+
+static int prepare(struct lt_flight *f, char *address, size_t size, struct lt_err *e)
+{
+    struct lt_rounds *r = f->owner;
+    struct lt_round *round = f->round;
+    struct lt_guest guest;
+    int rc = lt_store_guest_get(r->conf.store, f->guest->uuid, &guest, e);
+
+    if (!rc)
+        rc = lt_store_agent_get(r->conf.store, round->uuid_text, &round->agent, e);
+    if (!rc)
+        rc = need_identity(f, e);
+    if (!rc)
+        rc = need_policy(f, &guest, e);
+    if (!rc)
+        rc = need_address(&guest, &round->agent, address, size, e);
+    if (rc)
+        return rc;
+    const struct lt_guest_policy *policy = lt_policy_parsed(f->guest->policy);
+    round->identity = lt_ref_get(f->guest->identity);
+    round->policy = lt_ref_get(f->guest->policy);
+    round->history = f->guest->history;
+    /* PCR 16 comes with every quote; nobody can ask an agent for it. */
+    round->mask = (LT_ASKED_PCRS | (policy ? policy->pcrs.mask : 0)) & ~(1u << LT_TRANSPORT_PCR);
+    return 0;
+}
+
+/* ---- asking ---- */
+
+static void guest_stage(void *arg);
+
+static void guest_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
+{
+    struct lt_flight *f = arg;
+
+    f->e = *e;
+    if (!e->code) {
+        f->status = reply->status;
+        f->round->retry_after_s = reply->retry_after_s;
+        f->body_n = reply->n;
+        f->body = malloc(reply->n + 1);
+        if (!f->body)
+            abort();
+        memcpy(f->body, reply->body, reply->n);
+        f->body[reply->n] = 0;
+    }
+    lt_pool_post(f->owner->conf.pool, guest_stage, f);
+}
+
+static void ask_guest(struct lt_flight *f, const char *address)
+{
+    struct lt_rounds *r = f->owner;
+    char url[LT_MAX_URL];
+
+    snprintf(url, sizeof url, "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0", address,
+             agent_versions[f->guest->version], f->round->nonce, f->round->mask);
+    struct lt_http_request q = {.method = "GET", .url = url, .pin = f->round->agent.mtls_cert,
+                                .timeout_ms = (long)r->conf.window_ms, .max_reply = LT_MAX_GUEST_REPLY};
+    lt_http_send(r->conf.to_guests, &q, guest_done, f);
+}
+
+static void begin_round(struct lt_rounds *r, struct lt_flight *f)
+{
+    struct lt_round *round = calloc(1, sizeof *round);
+
+    if (!round)
+        abort();
+    f->round = round;
+    memcpy(round->tenant_id, r->conf.tenant_id, sizeof round->tenant_id);
+    memcpy(round->uuid, f->guest->uuid, LT_UUID);
+    lt_uuid_format(round->uuid, round->uuid_text);
+    lt_random_alnum(round->nonce, LT_NONCE);
+    round->t1_ms = lt_now_ms();
+    round->started = lt_wall_s();
+    lt_verdict_init(&round->verdict);
+}
+
+/* "N used once": no nonce leaves before it is written down as used. */
+static int claim_nonces(struct lt_rounds *r, struct lt_flight *const *list, size_t n, struct lt_err *e)
+{
+    LT_AUTOFREE char(*nonces)[LT_NONCE + 1] = calloc(n, sizeof *nonces);
+    LT_AUTOFREE bool *used = calloc(n, sizeof *used);
+
+    if (!nonces || !used)
+        return lt_fail(e, LT_E_NO_MEMORY, "nonces: no memory");
+    for (size_t i = 0; i < n; i++)
+        memcpy(nonces[i], list[i]->round->nonce, sizeof nonces[i]);
+    int rc = lt_store_nonces(r->conf.store, (const char(*)[LT_NONCE + 1])nonces, n, lt_now_ms(), 2 * r->conf.window_ms,
+                             used, e);
+    for (size_t i = 0; !rc && i < n; i++)
+        list[i]->round->nonce_used = used[i];
+    return rc;
+}
+
+void lt_sweep_start(struct lt_rounds *r, struct lt_flight *flights)
+{
+    struct lt_sweep *s = calloc(1, sizeof *s);
+    size_t all = 0, n = 0;
+    struct lt_err e = {0};
+
+    for (struct lt_flight *f = flights; f; f = f->next)
+        all++;
+    LT_AUTOFREE struct lt_flight **list = calloc(all, sizeof *list);
+    LT_AUTOFREE char(*addresses)[300] = calloc(all, sizeof *addresses);
+    if (!s || !list || !addresses)
+        abort();
+    for (struct lt_flight *f = flights, *next; f; f = next) {
+        next = f->next;
+        f->next = NULL;
+        begin_round(r, f);
+        if (prepare(f, addresses[n], sizeof *addresses, &e))
+            lt_flight_unreachable(f, &e);
+        else
+            list[n++] = f;
+    }
+    if (n && claim_nonces(r, list, n, &e)) {
+        lt_log(LT_LOG_ERROR, "store", "%s", e.msg);
+        while (n)
+            lt_flight_unreachable(list[--n], &e);
+    }
+    if (!n) {
+        free(s);
+        return;
+    }
+    uint64_t t1 = lt_now_ms();
+    for (size_t i = 0; i < n; i++) {
+        list[i]->sweep = s;
+        list[i]->round->t1_ms = t1;
+    }
+    pthread_mutex_lock(&r->lock);
+    s->pending = n;
+    s->gather_until_ms = t1 + r->conf.gather_ms;
+    s->next = r->sweeps;
+    r->sweeps = s;
+    pthread_mutex_unlock(&r->lock);
+    for (size_t i = 0; i < n; i++)
+        ask_guest(list[i], addresses[i]);
+}
+
+/* ---- the answer ---- */
+
+struct lt_flight *lt_sweep_take(struct lt_sweep *s)
+{
+    return lt_take(&s->ready);
+}
+
+/* Leaves the sweep: ready for the provider, or ended. The last to leave takes it down. */
+static void leave_sweep(struct lt_flight *f, bool ready)
+{
+    struct lt_rounds *r = f->owner;
+    struct lt_sweep *s = f->sweep;
+    struct lt_flight *go = NULL;
+
+    pthread_mutex_lock(&r->lock);
+    f->sweep = NULL;
+    if (ready) {
+        f->next = s->ready;
+        s->ready = f;
+    }
+    s->pending--;
+    if (!s->pending || s->late)
+        go = lt_sweep_take(s);
+    if (!s->pending) {
+        struct lt_sweep **at = &r->sweeps;
+        while (*at != s)
+            at = &(*at)->next;
+        *at = s->next;
+        free(s);
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (go)
+        lt_flights_ask(r, go);
+}
+
+static bool older_version(struct lt_flight *f)
+{
+    return f->status == 400 && strstr(f->body, "API version not supported") && f->guest->version + 1 < VERSIONS;
+}
+
+/* Not while stopping: the client may be gone. It posts and never calls back from within, so the lock may be held. */
+static bool ask_again(struct lt_flight *f, const char *address)
+{
+    struct lt_rounds *r = f->owner;
+
+    pthread_mutex_lock(&r->lock);
+    bool go = !r->stopping;
+    if (go) {
+        f->guest->version++;
+        free(lt_take(&f->body));
+        ask_guest(f, address);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return go;
+}
+
+static int read_answer(struct lt_flight *f, struct lt_err *e)
+{
+    if (f->e.code) {
+        *e = f->e;
+        return e->code;
+    }
+    if (f->status != 200) {
+        struct lt_http_reply reply = {.status = f->status, .body = f->body, .n = f->body_n};
+        LT_AUTOJSON json_t *none = lt_http_json(&reply, 200, e);
+        return lt_fail_in(e, "guest's agent, HTTP %d", f->status);
+    }
+    return lt_round_read_quote(f->round, f->body, f->body_n, e);
+}
+
+static void guest_stage(void *arg)
+{
+    struct lt_flight *f = arg;
+    struct lt_round *round = f->round;
+    struct lt_err e = {0};
+    char address[300];
+    struct lt_guest guest;
+
+    if (!f->e.code && older_version(f) && !lt_store_guest_get(f->owner->conf.store, round->uuid, &guest, &e) &&
+        !need_address(&guest, &round->agent, address, sizeof address, &e) && ask_again(f, address))
+        return;
+    int rc = read_answer(f, &e);
+    free(lt_take(&f->body));
+    const struct lt_guest_policy *policy = lt_policy_parsed(round->policy);
+    if (!rc)
+        lt_round_appraise_guest(round, policy, &round->facts, &round->verdict);
+    bool stopped = !rc && lt_verdict_stopped(&round->verdict);
+    if (stopped)
+        lt_round_conclude(policy, &round->verdict);
+    leave_sweep(f, !rc && !stopped);
+    if (rc)
+        lt_flight_unreachable(f, &e);
+    else if (stopped)
+        lt_flight_finish(f);
+}

@@ -1,0 +1,46 @@
+/* limetree-tenant: registrar and continuous verifier of a tenant's guests. Everything the program holds, and its start
+ * and stop; main() only hands this to lt_daemon_main. */
+#ifndef LT_TENANT_TENANT_H
+#define LT_TENANT_TENANT_H
+
+#include "common/daemon.h"
+#include "tenant/rounds.h"
+#include "verifier/registrar.h"
+
+struct lt_tenant_conf {
+    struct lt_daemon_log_conf log;
+    char *listen, *registrar_listen, *registrar_tls_listen;
+    char *cert, *key, *ca;
+    char *agent_cert, *agent_key;
+    char *provider, *federation_cert, *federation_key, *federation_ca;
+    char *registry, *roots, *tenant_id, *state_dir;
+    int64_t period_s, max_stale_s, window_ms, gather_ms;
+};
+
+extern const struct lt_conf_key lt_tenant_keys[];
+extern const size_t lt_tenant_key_count;
+
+struct lt_tenant {
+    const struct lt_tenant_conf *conf; /* borrowed */
+    uint8_t id[LT_UUID];
+    char *bundles;
+    struct lt_store *store;
+    struct lt_pool *work; /* rounds */
+    struct lt_pool *io;   /* requests: a provider that hangs may keep `work` busy, never these */
+    struct lt_http_client *to_provider;
+    struct lt_hosts *hosts;
+    struct lt_rounds *rounds;
+    struct lt_registrar *registrar;
+    struct lt_http_server *server;
+};
+
+int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, struct lt_err *e) LT_MUST_CHECK;
+/* The registry and the makers' roots are read again. */
+void lt_tenant_reload(struct lt_tenant *t);
+void lt_tenant_stop(struct lt_tenant *t);
+
+/* docs/api.md, 'Tenant'; app is a struct lt_tenant. */
+extern const struct lt_route lt_tenant_routes[];
+extern const size_t lt_tenant_route_count;
+
+#endif

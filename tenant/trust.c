@@ -1,0 +1,155 @@
+#include "tenant/trust.h"
+
+#include "appraisal/ekcert.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/limits.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_REGISTRY (16u << 20)
+#define MAX_REGISTERED 65536u
+#define MAX_ROOTS_FILE (1u << 20)
+
+struct lt_trust {
+    bool has_registry;
+    size_t count;
+    uint8_t (*registered)[LT_SHA256];
+    struct lt_ek_roots *roots;
+};
+
+void lt_trust_free(struct lt_trust *t)
+{
+    if (!t)
+        return;
+    lt_ek_roots_free(t->roots);
+    free(t->registered);
+    free(t);
+}
+
+static int read_entry(const json_t *entry, uint8_t digest[LT_SHA256], struct lt_err *e)
+{
+    static const char *const keys[] = {"host", "ek_digest", NULL};
+    uint8_t host[LT_HOST_ID];
+    int rc = lt_json_only(entry, keys, e);
+
+    if (!rc)
+        rc = lt_json_hex(entry, "host", host, sizeof host, e);
+    if (!rc)
+        rc = lt_json_hex(entry, "ek_digest", digest, LT_SHA256, e);
+    if (!rc && memcmp(host, digest, sizeof host))
+        rc = lt_fail(e, LT_E_MALFORMED, "host is not the beginning of ek_digest");
+    return rc;
+}
+
+static int load_registry(struct lt_trust *t, const char *path, struct lt_err *e)
+{
+    static const char *const keys[] = {"format", "hosts", NULL};
+    LT_AUTOFREE uint8_t *text = NULL;
+    LT_AUTOJSON json_t *j = NULL;
+    const char *format;
+    json_t *hosts;
+    size_t n;
+    int rc = lt_file_read(path, MAX_REGISTRY, &text, &n, e);
+
+    if (rc)
+        return rc;
+    j = lt_json_parse(text, n, MAX_REGISTRY, e);
+    rc = j ? lt_json_only(j, keys, e) : e->code;
+    if (!rc)
+        rc = lt_json_string(j, "format", &format, e);
+    if (!rc && strcmp(format, "limetree-registry/1"))
+        rc = lt_fail(e, LT_E_UNSUPPORTED, "format \"%.40s\", not limetree-registry/1", format);
+    if (!rc)
+        rc = lt_json_array(j, "hosts", MAX_REGISTERED, &hosts, e);
+    if (!rc && !(t->registered = calloc(json_array_size(hosts) + 1, LT_SHA256)))
+        rc = lt_fail(e, LT_E_NO_MEMORY, "no memory");
+    for (; !rc && t->count < json_array_size(hosts); t->count++)
+        if ((rc = read_entry(json_array_get(hosts, t->count), t->registered[t->count], e)))
+            lt_fail_in(e, "host %zu", t->count);
+    t->has_registry = true;
+    return rc ? lt_fail_in(e, "registry %s", path) : 0;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n > m && !strcmp(s + n - m, end);
+}
+
+static void cleanup_dir(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+}
+
+static int load_roots(struct lt_trust *t, const char *path, struct lt_err *e)
+{
+    __attribute__((cleanup(cleanup_dir))) DIR *d = opendir(path);
+    int rc;
+
+    if (!d)
+        return lt_fail(e, LT_E_CONFIG, "roots %s: %s", path, strerror(errno));
+    rc = lt_ek_roots_new(&t->roots, e);
+    for (struct dirent *f; !rc && (f = readdir(d));) {
+        LT_AUTOFREE char *file = lt_path(path, f->d_name);
+        LT_AUTOFREE uint8_t *pem = NULL;
+        size_t n;
+        if (!ends_with(f->d_name, ".pem") && !ends_with(f->d_name, ".crt"))
+            continue;
+        rc = lt_file_read(file, MAX_ROOTS_FILE, &pem, &n, e);
+        if (!rc)
+            rc = lt_ek_roots_add(t->roots, pem, n, file, e);
+    }
+    if (!rc && !lt_ek_roots_count(t->roots))
+        rc = lt_fail(e, LT_E_CONFIG, "roots %s: no *.pem or *.crt in it", path);
+    return rc;
+}
+
+int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out, struct lt_err *e)
+{
+    struct lt_trust *t = calloc(1, sizeof *t);
+    int rc = t ? 0 : lt_fail(e, LT_E_NO_MEMORY, "registry: no memory");
+
+    *out = NULL;
+    if (!rc && registry)
+        rc = load_registry(t, registry, e);
+    if (!rc && roots)
+        rc = load_roots(t, roots, e);
+    if (rc)
+        lt_trust_free(t);
+    else
+        *out = t;
+    return rc;
+}
+
+void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chain, struct lt_host_identity *id)
+{
+    struct lt_err e = {0};
+
+    if (t->has_registry) {
+        id->in_registry = LT_FACT_NO;
+        for (size_t i = 0; i < t->count; i++)
+            if (!id->fault.code && !memcmp(t->registered[i], id->ek_digest, LT_SHA256))
+                id->in_registry = LT_FACT_YES;
+    }
+    if (!t->roots) {
+        snprintf(id->certificate_text, sizeof id->certificate_text, "not checked: no roots of TPM makers are configured");
+    } else if (!chain->count) {
+        id->certificate = LT_FACT_NO;
+        snprintf(id->certificate_text, sizeof id->certificate_text, "the provider shows no EK certificate");
+    } else if (id->fault.code) {
+        id->certificate = LT_FACT_NO;
+        snprintf(id->certificate_text, sizeof id->certificate_text, "the EK is unusable");
+    } else if (lt_ek_certificates_check(t->roots, chain->pem, chain->count, &id->ek, lt_wall_s(), &e)) {
+        id->certificate = LT_FACT_NO;
+        snprintf(id->certificate_text, sizeof id->certificate_text, "%.*s", (int)sizeof id->certificate_text - 1, e.msg);
+    } else {
+        id->certificate = LT_FACT_YES;
+        snprintf(id->certificate_text, sizeof id->certificate_text, "certified by a TPM maker's root");
+    }
+}

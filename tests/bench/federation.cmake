@@ -1,0 +1,2 @@
+add_executable(bench_federation bench_federation.c)
+target_link_libraries(bench_federation PRIVATE lt_provider lt_mock_host)

@@ -1,0 +1,321 @@
+"""limetree-agent, role host, on a fresh swtpm and with no guest: the key AK_h, PCR 13, activation, host quotes.
+
+libvirt's test driver (test:///default) has one domain and no vTPM, so the inventory is complete and empty.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import ssl
+import struct
+
+import pytest
+
+from agentkit import (NONE, TOP, Attest, Ca, Https, agent, b64, extended, lab, make_credential,  # noqa: F401
+                      name_of, options, tpm, unb64)
+
+ROOT, POLICY = "ab" * 32, "cd" * 32
+V1 = "/federation/v1"
+
+
+def tagged(tag, size=16):
+    return tag.encode().ljust(size, b"\0")
+
+
+class Header:
+    """The 168 bytes of docs/protocol.md section 3."""
+
+    def __init__(self, raw):
+        assert len(raw) == 168
+        (tag, self.version, self.hash_alg, self.host, self.seq, self.n, self.root, self.inventory_seq, self.m,
+         self.inventory_root, self.policy, self.ima_count, self.flags) = struct.unpack(
+             ">16sHH16sQI32sQI32s32sQI", raw)
+        assert tag == tagged("LT1:HOST-QUOTE")
+
+
+class Host:
+    def __init__(self, lab, agent, tpm, **more):
+        self.lab, self.tpm, self.program = lab, tpm, agent
+        self.ca = Ca(lab, "federation-ca")
+        self.ima = lab.write("ima", "10 a\n10 b\n10 c\n")
+        self.boot_log = lab.write("boot-log", bytes(range(256)))
+        self.base = dict(role="host", tcti=tpm.tcti, state_dir=lab.path("hs")) | more
+
+    def command(self, flag, check=True):
+        done = self.lab.run([self.program, flag, "--json", *options(**self.base)], check=check)
+        return json.loads(done.stdout) if check else done
+
+    def options(self):
+        return options(**self.base, listen="127.0.0.1:0", cert=self.cert[0], key=self.cert[1], client_ca=self.ca.cert,
+                       libvirt_uri="test:///default", ima=self.ima, boot_log=self.boot_log)
+
+    def start(self):
+        self.identity = self.command("--identity")
+        self.cert = self.ca.issue("host", "host", host=self.identity["host"])
+        self.child = self.lab.spawn("host-agent", [self.program, *self.options()], ready_fd=True)
+        ready = self.child.ready()
+        assert ready["host"] == self.identity["host"]
+        self.address = ready["listen"]
+        self.http = self.client("provider", role="provider")
+        return self
+
+    def client(self, name, **scope):
+        return Https(self.address, self.ca.cert.read_text(), self.ca.issue(name, **scope))
+
+    def ask(self, seq, n=3, known=None):
+        return self.http.post(f"{V1}/host-quotes", {
+            "batch_seq": seq, "n": n, "batch_root": ROOT, "policy_digest": POLICY, "inventory_root": known})
+
+    def patiently(self, first_seq, tries=400):
+        """Asks as a provider would after 503: again, with a number above the last."""
+        for seq in range(first_seq, first_seq + tries):
+            status, reply, headers = self.ask(seq)
+            if status != 503:
+                return status, reply
+            assert headers["Retry-After"] and reply["error"]["retry_after"]
+        raise AssertionError(reply)
+
+    def check(self, reply):
+        """A quote judged by tpm2-tools and by hand; returns (header, attest)."""
+        header, attest, signature = (unb64(reply[k]) for k in ("header", "attest", "signature"))
+        paths = [self.lab.write(f"hq.{i}", p) for i, p in enumerate((attest, signature, self.ak))]
+        self.lab.run(["tpm2_checkquote", "-u", paths[2], "-m", paths[0], "-s", paths[1], "-q",
+                      hashlib.sha256(header).hexdigest(), "-g", "sha256"])
+        parsed = Attest(attest)
+        assert parsed.extra == hashlib.sha256(header).digest()
+        assert parsed.selection.hex() == "00000001000b03ffff00"
+        values = [bytes.fromhex(reply["pcrs"][str(i)]) for i in range(16)]
+        assert len(reply["pcrs"]) == 16
+        assert parsed.pcr_digest == hashlib.sha256(b"".join(values)).digest()
+        assert values[13] == extended(hashlib.sha256(tagged("LT1:AK-HOST") + name_of(self.ak)).digest())
+        qn_ek = b"\0\x0b" + hashlib.sha256(struct.pack(">I", 0x4000000B) + name_of(self.ek)).digest()
+        assert parsed.signer == b"\0\x0b" + hashlib.sha256(qn_ek + name_of(self.ak)).digest()
+        return Header(header), parsed
+
+    def learn(self):
+        status, reply, _ = self.http.get(f"{V1}/host")
+        assert status == 200, reply
+        self.ak, self.ek = unb64(reply["ak"]), unb64(reply["ek"])
+        return reply
+
+
+@pytest.fixture
+def host(lab, agent, tpm):  # noqa: F811
+    host = Host(lab, agent, tpm).start()
+    host.patiently(1)
+    return host
+
+
+def test_anchor_then_identity(lab, agent, tpm):  # noqa: F811
+    host = Host(lab, agent, tpm)
+    anchored = host.command("--anchor")
+    identity = host.command("--identity")
+    assert anchored["ak_name"] == identity["ak_name"]
+    assert tpm.tpm.pcr_read(13).hex() == anchored["pcr13"]
+    assert anchored["pcr13"] == extended(
+        hashlib.sha256(tagged("LT1:AK-HOST") + bytes.fromhex(identity["ak_name"])).digest()).hex()
+    # Once a boot: the second time changes nothing.
+    assert host.command("--anchor") == anchored
+    assert tpm.tpm.pcr_read(13).hex() == anchored["pcr13"]
+    ak = tpm.tpm.read_public(0x81010030)
+    assert name_of(ak).hex() == identity["ak_name"]
+    assert struct.unpack_from(">HHI", ak, 2) == (0x23, 0x0B, 0x00050472)
+    der = lab.run(["openssl", "x509", "-inform", "DER", "-in", tpm.ek_certs["rsa2048"], "-noout", "-pubkey"]).stdout
+    spki = base64.b64decode("".join(der.splitlines()[1:-1]))
+    assert identity["ek_digest"] == hashlib.sha256(spki).hexdigest()
+    assert identity["host"] == identity["ek_digest"][:32]
+    assert tpm.tpm.transient_handles() == []
+    assert (lab.dir / "hs/ak-host.secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_identity_extends_nothing(lab, agent, tpm):  # noqa: F811
+    Host(lab, agent, tpm).command("--identity")
+    assert tpm.tpm.pcr_read(13) == bytes(32)
+
+
+def test_the_key_needs_its_secret(host, lab, tpm):  # noqa: F811
+    done = lab.run(["tpm2_quote", "-c", "0x81010030", "-l", "sha256:0", "-q", "00"], env=tpm.env(), check=False)
+    assert done.returncode != 0 and "auth" in done.stderr.lower()
+    for _ in range(4):      # noDA: wrong guesses lock nobody out
+        lab.run(["tpm2_quote", "-c", "0x81010030", "-p", "guess", "-l", "sha256:0"], env=tpm.env(), check=False)
+    assert host.ask(2000)[0] == 200
+
+
+def test_host_and_logs(host):
+    reply = host.learn()
+    assert set(reply) == {"host", "ak", "ek", "ek_certificates", "batch_seq", "inventory"}
+    assert name_of(host.ak).hex() == host.identity["ak_name"]
+    assert host.ek == host.tpm.tpm.read_public(0x81010001)
+    assert [ssl.PEM_cert_to_DER_cert(c) for c in reply["ek_certificates"]] == [
+        host.tpm.ek_certs["rsa2048"].read_bytes()]
+    assert reply["inventory"]["root"] == NONE and reply["inventory"]["records"] == []
+    status, data, headers = host.http.get(f"{V1}/boot-log")
+    assert (status, data, headers["Content-Type"]) == (200, bytes(range(256)), "application/octet-stream")
+    assert host.http.get(f"{V1}/ima")[1] == host.ima.read_bytes()
+    host.ima.unlink()
+    assert host.http.get(f"{V1}/ima")[0] == 404
+
+
+def test_activation(host):
+    host.learn()
+    secret, challenge = os.urandom(32), os.urandom(32)
+    ask = {"credential": b64(make_credential(host.lab, host.ek, name_of(host.ak), secret)), "challenge": challenge.hex()}
+    status, reply, _ = host.http.post(f"{V1}/activations", ask)
+    assert status == 200
+    message = tagged("LT1:ACTIVATE") + bytes.fromhex(host.identity["host"]) + name_of(host.ak) + challenge
+    assert reply == {"proof": hmac.new(secret, message, hashlib.sha256).hexdigest()}
+    # Made for another AK, cut, of the wrong length, not there: refused, and the agent goes on.
+    other = make_credential(host.lab, host.ek, b"\0\x0b" + bytes(32), secret)
+    short = make_credential(host.lab, host.ek, name_of(host.ak), b"x" * 16)
+    for bad, code in ((other, 422), (short, 422), (unb64(ask["credential"])[:-1], 400), (b"", 400)):
+        status, reply, _ = host.http.post(f"{V1}/activations", ask | {"credential": b64(bad)})
+        assert status == code and reply["error"]["code"] == code, reply
+        assert secret.hex() not in json.dumps(reply)
+    for bad in ({}, ask | {"more": 1}, ask | {"challenge": "00"}, ask | {"credential": "@"}):
+        assert host.http.post(f"{V1}/activations", bad)[0] == 400
+    assert host.http.post(f"{V1}/activations", ask)[0] == 200
+    assert host.tpm.tpm.transient_handles() == []
+
+
+def test_host_quote(host):
+    host.tpm.tpm.pcr_extend(4, b"\x44" * 32)
+    host.learn()
+    status, reply, _ = host.ask(2000, n=7)
+    assert status == 200 and set(reply) == {"header", "attest", "signature", "pcrs", "inventory"}
+    header, attest = host.check(reply)
+    assert (header.version, header.hash_alg, header.seq, header.n, header.m, header.flags) == (1, 0x0B, 2000, 7, 0, 0)
+    assert (header.root.hex(), header.policy.hex()) == (ROOT, POLICY)
+    assert header.host.hex() == host.identity["host"]
+    assert header.inventory_root.hex() == NONE == reply["inventory"]["root"]
+    assert header.ima_count == 3
+    assert reply["pcrs"]["4"] == extended(b"\x44" * 32).hex()
+    assert (attest.reset, attest.restart) == host.tpm.tpm.read_clock()[2:4]
+    # The inventory is not sent again to one who has it.
+    assert "inventory" not in host.ask(2001, known=NONE)[1]
+    assert "inventory" in host.ask(2002, known="00" * 32)[1]
+
+
+def test_batch_seq_rises(host):
+    assert host.ask(5000)[0] == 200
+    for seq in (5000, 4999, 1):
+        status, reply, _ = host.ask(seq)
+        assert status == 409 and reply["last_batch_seq"] == 5000 and reply["error"]["slug"] == "conflict"
+    assert host.ask(5001)[0] == 200
+    assert host.learn()["batch_seq"] == 5001
+    # Also over a restart of the agent in the same boot, which may skip numbers but repeats none.
+    assert host.child.stop() == 0
+    host.start()
+    status, reply, _ = host.ask(5001)
+    assert status == 409 and reply["last_batch_seq"] >= 5001
+    assert host.patiently(reply["last_batch_seq"] + 1)[0] == 200
+
+
+def test_bad_requests(host):
+    good = {"batch_seq": 9000, "n": 1, "batch_root": ROOT, "policy_digest": POLICY, "inventory_root": None}
+    for bad in (good | {"n": 0}, good | {"n": 2**20 + 1}, good | {"batch_seq": 0}, good | {"batch_seq": "1"},
+                good | {"batch_root": ROOT[2:]}, good | {"policy_digest": "zz" * 32}, good | {"nonce": ROOT},
+                good | {"inventory_root": 1}, {}, []):
+        status, reply, _ = host.http.post(f"{V1}/host-quotes", bad)
+        assert status == 400 and reply["error"]["slug"] == "malformed", bad
+    status, reply, _ = host.http.post(f"{V1}/host-quotes", good | {"batch_root": "ab" * 70000})
+    assert status == 413
+    assert host.http.post(f"{V1}/host-quotes", good)[0] == 200
+
+
+@pytest.mark.parametrize("role", ["host", "tenant", "operator", None])
+def test_wrong_roles_are_refused(host, role):
+    scope = {"host": host.identity["host"]} if role == "host" else {
+        "tenant": "2f1b1a52-0b5e-4a6f-9a35-1a4d3d3c9f10"} if role == "tenant" else {}
+    client = host.client("wrong", role=role, **scope)
+    for method, path in (("GET", "host"), ("POST", "activations"), ("POST", "host-quotes"), ("GET", "boot-log"),
+                         ("GET", "ima")):
+        status, reply, _ = client.call(method, f"{V1}/{path}", {} if method == "POST" else None)
+        assert status in (401, 403), (method, path, reply)
+
+
+def test_strangers_are_refused(host, lab):  # noqa: F811
+    trust = host.ca.cert.read_text()
+    for identity in (None, Ca(lab, "foreign-ca").issue("stranger", "provider")):
+        with pytest.raises((OSError, ssl.SSLError)):
+            assert Https(host.address, trust, identity).get(f"{V1}/host")[0] == 401
+            raise OSError("refused above TLS")
+
+
+def test_foreign_pcr13_is_not_served(lab, agent, tpm):  # noqa: F811
+    host = Host(lab, agent, tpm)
+    tpm.tpm.pcr_extend(13, b"\x13" * 32)
+    host.identity = host.command("--identity")
+    host.cert = host.ca.issue("host", "host", host=host.identity["host"])
+    for argv in (["--anchor", *options(**host.base)], host.options()):
+        done = lab.run([agent, *argv], check=False)
+        assert done.returncode == 1 and "reboot" in done.stderr, done
+
+
+def test_a_lost_secret_needs_a_reboot(lab, agent, tpm):  # noqa: F811
+    host = Host(lab, agent, tpm)
+    first = host.command("--anchor")
+    (lab.dir / "hs/ak-host.secret").unlink()
+    done = host.command("--anchor", check=False)
+    assert done.returncode == 1 and "reboot" in done.stderr
+    tpm.reboot(boot_log=None)
+    assert host.command("--anchor")["ak_name"] != first["ak_name"]
+
+
+def test_tpm_killed_and_back(host, tpm):  # noqa: F811
+    host.learn()
+    tpm.swtpm.kill()
+    status, reply, headers = host.ask(3000)
+    assert status == 503 and headers["Retry-After"] and reply["error"]["retry_after"]
+    status, reply, _ = host.http.post(f"{V1}/activations", {
+        "credential": b64(make_credential(host.lab, host.ek, name_of(host.ak), bytes(32))), "challenge": "00" * 32})
+    assert status == 503
+    tpm.start(boot_log=None)
+    status, reply = host.patiently(3001)
+    assert status == 200 and host.child.alive()
+    host.check(reply)
+
+
+def test_tpm_reset_under_the_agent(host, tpm):  # noqa: F811
+    """A reset empties PCR 13: no quote leaves before it names AK_h again."""
+    before = host.learn() and host.check(host.ask(3000)[1])[1]
+    tpm.reboot(boot_log=None)
+    status, reply = host.patiently(3001)
+    assert status == 200
+    _, after = host.check(reply)
+    assert after.reset == before.reset + 1
+
+
+def test_tpm_reset_and_taken_by_another(host, tpm):  # noqa: F811
+    host.learn()
+    tpm.reboot(boot_log=None)
+    tpm.tpm.pcr_extend(13, b"\x66" * 32)
+    for seq in (3001, 3002):
+        assert host.ask(seq)[0] in (422, 503)
+
+
+def test_rsa_federation_key(lab, agent, tpm):  # noqa: F811
+    host = Host(lab, agent, tpm, ak_alg="rsa", ek_alg="ecc", ak_handle="0x81010040").start()
+    host.patiently(1)
+    host.learn()
+    assert struct.unpack_from(">HHI", host.ak, 2) == (1, 0x0B, 0x00050472)
+    assert tpm.tpm.read_public(0x81010040) == host.ak
+    host.check(host.ask(2000)[1])
+
+
+def test_inventory_command(lab, agent, tpm):  # noqa: F811
+    host = Host(lab, agent, tpm, libvirt_uri="test:///default")
+    report = host.command("--inventory")
+    assert report["ready"] and not [d for d in report["domains"] if d["listed"]]
+
+
+def test_quotes_in_order_and_all_answered(host):
+    """Many at once: each number is signed at most once, and nobody waits in vain."""
+    from concurrent.futures import ThreadPoolExecutor
+    host.learn()
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda seq: host.ask(seq), range(4000, 4032)))
+    good = [host.check(r)[0].seq for s, r, _ in replies if s == 200]
+    assert good and len(set(good)) == len(good) and {s for s, _, _ in replies} <= {200, 409}
+    assert max(good) == host.learn()["batch_seq"] == 4031

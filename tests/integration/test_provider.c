@@ -1,0 +1,657 @@
+/* limetree-provider as a process, mock agents behind mutual TLS: the federation API as a tenant and an operator meet
+ * it, and what is left after a kill. */
+#include "common/clock.h"
+#include "provider/provider.h"
+#include "tests/support/provider_rig.h"
+#include "tests/unit/unit.h"
+#include "tpm/attest.h"
+#include "tpm/credential.h"
+#include "tpm/signature.h"
+
+#include <signal.h>
+
+static const char *const quick[] = {"host_timeout_ms=1500", NULL};
+
+static int setup(void **state)
+{
+    struct rig *r = calloc(1, sizeof *r);
+    rig_make(r);
+    rig_start(r, quick);
+    *state = r;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct rig *r = *state;
+    if (r->pid != -1)
+        rig_stop(r);
+    rig_free(r);
+    free(r);
+    return 0;
+}
+
+/* Both hosts enrolled, guests 0-9 on the first and 100-104 on the second; A has 0-4 and 100-104, B has 5-9. */
+static void settle(struct rig *r)
+{
+    mock_host_populate(&r->agent[0].host, 0, 10);
+    mock_host_populate(&r->agent[1].host, 100, 5);
+    rig_enrol(r, 0);
+    rig_enrol(r, 1);
+    for (uint32_t i = 0; i < 10; i++)
+        rig_assign(r, i, i < 5 ? r->tenant_a : r->tenant_b);
+    for (uint32_t i = 100; i < 105; i++)
+        rig_assign(r, i, r->tenant_a);
+}
+
+static void guest_path(uint32_t guest, char out[64])
+{
+    uint8_t raw[16];
+    char uuid[LT_UUID_TEXT];
+    mock_uuid(guest, raw);
+    lt_uuid_format(raw, uuid);
+    snprintf(out, 64, "guests/%s", uuid);
+}
+
+/* Everything of the i-th proof that a tenant can check with the host's AK; returns the header. */
+static struct lt_header check_proof(const json_t *reply, size_t i, const struct mock_host *host, uint32_t guest,
+                                    uint32_t salt, bool resident)
+{
+    json_t *p = json_array_get(json_object_get(reply, "proofs"), i), *quote;
+    struct lt_host_quote q = {0};
+    struct lt_proof proof;
+    struct lt_header h;
+    struct lt_attest a;
+    struct lt_verify_key *key = NULL;
+    uint8_t uuid[16], expected[16], commitment[32], leaf[32], digest[32];
+    int64_t index;
+
+    assert_false(lt_json_has(p, "error"));
+    OK(lt_json_uuid(p, "uuid", uuid, &err));
+    mock_uuid(guest, expected);
+    assert_memory_equal(uuid, expected, 16);
+    OK(lt_json_int(p, "quote", 0, 1024, &index, &err));
+    quote = json_array_get(json_object_get(reply, "quotes"), (size_t)index);
+    OK(lt_host_quote_from_json(quote, &q, &err));
+    OK(lt_json_hex(quote, "host", digest, 16, &err));
+    assert_memory_equal(digest, host->host_id, 16);
+    OK(lt_proof_from_json(p, &proof, &err));
+    OK(lt_header_parse(q.header, sizeof q.header, &h, &err));
+    assert_memory_equal(h.host_id, host->host_id, 16);
+
+    rig_commitment(guest, salt, commitment);
+    lt_merkle_leaf(commitment, 32, leaf);
+    OK(lt_merkle_verify(leaf, &proof.batch, h.n, h.batch_root, &err));
+    assert_int_equal(proof.resident, resident);
+    if (resident) {
+        struct lt_record record;
+        lt_merkle_leaf(proof.record, LT_RECORD, leaf);
+        OK(lt_merkle_verify(leaf, &proof.residency, h.m, h.inventory_root, &err));
+        OK(lt_record_parse(proof.record, LT_RECORD, &record, &err));
+        assert_memory_equal(record.guest_uuid, expected, 16);
+    }
+    OK(lt_attest_parse(q.attest, q.attest_n, &a, &err));
+    lt_sha256(q.header, LT_HEADER, digest);
+    assert_memory_equal(a.extra_data.p, digest, 32);
+    OK(lt_verify_key_new(&host->ak, &key, &err));
+    OK(lt_signature_check(key, (struct lt_slice){q.signature, q.signature_n}, (struct lt_slice){q.attest, q.attest_n}, &err));
+    lt_verify_key_free(key);
+    lt_host_quote_free(&q);
+    return h;
+}
+
+static void check_item_error(const json_t *reply, size_t i, const char *slug, int code, bool retry)
+{
+    json_t *e = json_object_get(json_array_get(json_object_get(reply, "proofs"), i), "error");
+    assert_string_equal(json_string_value(json_object_get(e, "slug")), slug);
+    assert_int_equal(json_integer_value(json_object_get(e, "code")), code);
+    assert_int_equal(lt_json_has(e, "retry_after"), retry);
+}
+
+/* ---- enrolment ---- */
+
+static void enrolment(void **state)
+{
+    struct rig *r = *state;
+    char path[80];
+    int64_t guests;
+
+    settle(r);
+    LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(list, "hosts")), 2);
+    LT_AUTOJSON json_t *registry = rig_json(r, r->operator, "GET", "registry", NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(registry, "format")), "limetree-registry/1");
+    assert_int_equal(json_array_size(json_object_get(registry, "hosts")), 2);
+
+    snprintf(path, sizeof path, "hosts/%s", r->host[0]);
+    LT_AUTOJSON json_t *mine = rig_json(r, r->a, "GET", path, NULL, 200);
+    assert_null(json_object_get(mine, "address")); /* the provider's business */
+    LT_AUTOFREE uint8_t *ak = NULL;
+    size_t n;
+    OK(lt_json_base64(mine, "ak", LT_MAX_PUBLIC, &ak, &n, &err));
+    assert_int_equal(n, r->agent[0].host.ak.raw_n);
+    assert_memory_equal(ak, r->agent[0].host.ak.raw, n);
+    LT_AUTOJSON json_t *full = rig_json(r, r->operator, "GET", path, NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(full, "address")), mock_agent_address(&r->agent[0]));
+    assert_string_equal(json_string_value(json_object_get(full, "state")), "up");
+
+    json_t *h0 = json_array_get(json_object_get(list, "hosts"), 0);
+    OK(lt_json_int(h0, "guests", 5, 10, &guests, &err));
+
+    rig_enrol(r, 0); /* again: no second host */
+    LT_AUTOJSON json_t *again = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(again, "hosts")), 2);
+
+    json_decref(rig_json(r, r->operator, "DELETE", path, NULL, 200));
+    json_decref(rig_json(r, r->operator, "GET", path, NULL, 404));
+    json_decref(rig_json(r, r->operator, "DELETE", path, NULL, 404));
+    LT_AUTOJSON json_t *gone = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
+    check_item_error(gone, 0, "not-found", 404, true);
+}
+
+static void refused_enrolments(void **state)
+{
+    struct rig *r = *state;
+    static const char *const bad[] = {"{}", "[]", "", "{\"address\":1}", "{\"address\":\"127.0.0.1\"}",
+                                      "{\"address\":\"127.0.0.1:1/x\"}", "{\"address\":\"a@b:1\"}",
+                                      "{\"address\":\"127.0.0.1:1\",\"ek_digest\":\"00\"}",
+                                      "{\"address\":\"127.0.0.1:1\",\"more\":1}"};
+    uint8_t digest[32] = {1};
+    EVP_PKEY *own = r->agent[0].host.ek_key;
+
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(rig_http(r, r->operator, "POST", "hosts", bad[i], NULL, NULL), 400);
+    json_decref(rig_json(r, r->operator, "POST", "hosts", json_pack("{s:s}", "address", "127.0.0.1:1"), 503));
+    /* another EK than the operator read off the chip */
+    json_decref(rig_json(r, r->operator, "POST", "hosts",
+                         json_pack("{s:s, s:o}", "address", mock_agent_address(&r->agent[0]), "ek_digest",
+                                   lt_json_new_hex(digest, 32)),
+                         422));
+    /* an agent that shows an EK whose private part it does not have */
+    r->agent[0].host.ek_key = r->agent[1].host.ek_key;
+    LT_AUTOJSON json_t *fails = rig_json(r, r->operator, "POST", "hosts",
+                                         json_pack("{s:s}", "address", mock_agent_address(&r->agent[0])), 422);
+    assert_non_null(fails);
+    r->agent[0].host.ek_key = own;
+    /* an agent whose certificate is for another host */
+    struct mock_host swap = r->agent[0].host;
+    r->agent[0].host = r->agent[1].host;
+    json_decref(rig_json(r, r->operator, "POST", "hosts",
+                         json_pack("{s:s}", "address", mock_agent_address(&r->agent[0])), 422));
+    r->agent[0].host = swap;
+    LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(list, "hosts")), 0);
+}
+
+/* ---- proofs ---- */
+
+static void proofs_of_two_hosts_in_the_order_asked(void **state)
+{
+    struct rig *r = *state;
+
+    settle(r);
+    json_t *ask = rig_ask(3, 2, 1), *more = rig_ask(100, 3, 1), *list = json_object_get(ask, "guests");
+    json_array_insert(list, 1, json_array_get(json_object_get(more, "guests"), 0));
+    json_array_append(list, json_array_get(json_object_get(more, "guests"), 2));
+    json_decref(more);
+    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", ask, 200);
+    assert_int_equal(json_array_size(json_object_get(reply, "quotes")), 2);
+    assert_int_equal(json_array_size(json_object_get(reply, "proofs")), 4);
+    struct lt_header h = check_proof(reply, 0, &r->agent[0].host, 3, 1, true);
+    assert_int_equal(h.n, 2); /* one request for one host is one batch */
+    check_proof(reply, 1, &r->agent[1].host, 100, 1, true);
+    check_proof(reply, 2, &r->agent[0].host, 4, 1, true);
+    check_proof(reply, 3, &r->agent[1].host, 102, 1, true);
+    assert_int_equal(r->agent[0].quotes, 1);
+    assert_int_equal(r->agent[1].quotes, 1);
+}
+
+static void anothers_guest_is_like_none(void **state)
+{
+    struct rig *r = *state;
+    struct lt_http_reply foreign = {0}, unknown = {0};
+    char path[64];
+
+    settle(r);
+    rig_assign(r, 105, r->tenant_b); /* assigned, and on no host */
+    static const uint32_t guests[] = {5, 4000, 105};
+    LT_AUTOFREE char *first = NULL;
+    for (unsigned i = 0; i < 3; i++) {
+        LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(guests[i], 1, 1), 200);
+        check_item_error(reply, 0, "not-found", 404, false);
+        json_object_del(json_array_get(json_object_get(reply, "proofs"), 0), "uuid");
+        LT_AUTOFREE char *text = lt_json_dump(reply);
+        if (first)
+            assert_string_equal(text, first);
+        else
+            first = strdup(text);
+    }
+    guest_path(5, path);
+    assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, &foreign), 404);
+    guest_path(4000, path);
+    assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, &unknown), 404);
+    assert_string_equal(foreign.body, unknown.body);
+    free((char *)foreign.body);
+    free((char *)unknown.body);
+    guest_path(0, path);
+    LT_AUTOJSON json_t *own = rig_json(r, r->a, "GET", path, NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(own, "host")), r->host[0]);
+    /* one fault stays inside its item */
+    LT_AUTOJSON json_t *mixed = rig_json(r, r->a, "POST", "proofs", rig_ask(4, 2, 9), 200);
+    check_proof(mixed, 0, &r->agent[0].host, 4, 9, true);
+    check_item_error(mixed, 1, "not-found", 404, false);
+}
+
+static void bad_requests(void **state)
+{
+    struct rig *r = *state;
+    static const char *const bad[] = {
+        "", "{", "[]", "{}", "{\"guests\":[]}", "{\"guests\":{}}", "{\"guests\":[1]}", "{\"guests\":[{}]}",
+        "{\"guests\":[{\"uuid\":\"x\",\"commitment\":\"00\"}]}",
+        "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000000\",\"commitment\":\"00\"}]}",
+        "{\"guests\":[],\"guests\":[]}", "{\"guests\":[],\"x\":1}"};
+
+    settle(r);
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(rig_http(r, r->a, "POST", "proofs", bad[i], NULL, NULL), 400);
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(0, LT_MAX_PROOF_ITEMS + 1, 1), 413));
+    LT_AUTOFREE char *big = malloc(LT_MAX_BODY_PROOFS + 2);
+    memset(big, ' ', LT_MAX_BODY_PROOFS + 1);
+    big[LT_MAX_BODY_PROOFS + 1] = 0;
+    assert_int_equal(rig_http(r, r->a, "POST", "proofs", big, NULL, NULL), 413);
+    LT_AUTOJSON json_t *many = rig_json(r, r->a, "POST", "proofs", rig_ask(0, LT_MAX_PROOF_ITEMS, 2), 200);
+    check_proof(many, 4, &r->agent[0].host, 4, 2, true);
+    check_item_error(many, 5, "not-found", 404, false);
+}
+
+/* ---- places ---- */
+
+static void a_new_guest_is_found_when_asked_for(void **state)
+{
+    struct rig *r = *state;
+
+    settle(r);
+    rig_assign(r, 700, r->tenant_a);
+    pthread_mutex_lock(&r->agent[1].lock);
+    mock_host_populate(&r->agent[1].host, 700, 1);
+    pthread_mutex_unlock(&r->agent[1].lock);
+    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(700, 1, 1), 200);
+    check_proof(reply, 0, &r->agent[1].host, 700, 1, true);
+    /* who was there and is gone: its last host says so */
+    LT_AUTOJSON json_t *gone = rig_json(r, r->a, "POST", "proofs", rig_ask(101, 1, 1), 200);
+    check_proof(gone, 0, &r->agent[1].host, 101, 1, false);
+    /* and now it has moved */
+    pthread_mutex_lock(&r->agent[0].lock);
+    mock_host_populate(&r->agent[0].host, 90, 20);
+    pthread_mutex_unlock(&r->agent[0].lock);
+    LT_AUTOJSON json_t *other = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200); /* brings the news */
+    check_proof(other, 0, &r->agent[0].host, 0, 2, false);
+    LT_AUTOJSON json_t *moved = rig_json(r, r->a, "POST", "proofs", rig_ask(101, 1, 3), 200);
+    check_proof(moved, 0, &r->agent[0].host, 101, 3, true);
+}
+
+/* ---- tickets ---- */
+
+static void tickets(void **state)
+{
+    struct rig *r = *state;
+    struct lt_http_reply t = {0}, last = {0};
+
+    settle(r);
+    atomic_store(&r->agent[0].hang, true);
+    LT_AUTOFREE char *text = ({ LT_AUTOJSON json_t *j = rig_ask(0, 3, 1); lt_json_dump(j); });
+    assert_int_equal(rig_http(r, r->a, "POST", "proofs", text, "Prefer: respond-async", &t), 202);
+    free((char *)t.body);
+    const char *prefix = "/federation/v1/";
+    assert_memory_equal(t.location, prefix, strlen(prefix));
+    const char *path = t.location + strlen(prefix);
+    assert_int_equal(strlen(path), strlen("proofs/") + 32);
+    assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, NULL), 202);
+    assert_int_equal(rig_http(r, r->b, "GET", path, NULL, NULL, NULL), 404);
+    assert_int_equal(rig_http(r, r->a, "GET", "proofs/00000000000000000000000000000000", NULL, NULL, NULL), 404);
+    assert_int_equal(rig_http(r, r->a, "GET", "proofs/x", NULL, NULL, NULL), 404);
+    atomic_store(&r->agent[0].hang, false);
+    mock_agent_wake(&r->agent[0]);
+    int status;
+    while ((status = rig_http(r, r->a, "GET", path, NULL, NULL, &last)) == 202)
+        free((char *)last.body);
+    assert_int_equal(status, 200);
+    LT_AUTOJSON json_t *j = lt_json_parse(last.body, last.n, LT_MAX_REPLY, &err);
+    for (uint32_t i = 0; i < 3; i++)
+        check_proof(j, i, &r->agent[0].host, i, 1, true);
+    struct lt_http_reply again = {0}; /* a lost answer can be asked for again */
+    assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, &again), 200);
+    assert_string_equal(again.body, last.body);
+    assert_int_equal(rig_http(r, r->b, "GET", path, NULL, NULL, NULL), 404);
+    free((char *)again.body);
+    free((char *)last.body);
+}
+
+/* ---- trouble ---- */
+
+static void a_host_that_hangs_fails_its_own(void **state)
+{
+    struct rig *r = *state;
+
+    settle(r);
+    atomic_store(&r->agent[0].hang, true);
+    json_t *ask = rig_ask(0, 1, 1), *more = rig_ask(100, 1, 1);
+    json_array_extend(json_object_get(ask, "guests"), json_object_get(more, "guests"));
+    json_decref(more);
+    uint64_t before = lt_now_ms();
+    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", ask, 200);
+    assert_true(lt_now_ms() - before < 8000);
+    check_item_error(reply, 0, "host-unreachable", 503, true);
+    check_proof(reply, 1, &r->agent[1].host, 100, 1, true);
+    atomic_store(&r->agent[0].hang, false);
+    mock_agent_wake(&r->agent[0]); /* what hung is answered too late, and moves the host's batch_seq */
+    LT_AUTOJSON json_t *later = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
+    check_proof(later, 0, &r->agent[0].host, 0, 2, true);
+}
+
+static void a_dead_host_comes_back(void **state)
+{
+    struct rig *r = *state;
+
+    settle(r);
+    mock_agent_stop(&r->agent[0]);
+    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
+    check_item_error(reply, 0, "host-unreachable", 503, true);
+    mock_agent_start(&r->agent[0], r->dir, "host-0"); /* on another port: enrolled again at its new address */
+    rig_enrol(r, 0);
+    LT_AUTOJSON json_t *later = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
+    check_proof(later, 0, &r->agent[0].host, 0, 2, true);
+}
+
+static void never(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
+{
+    (void)reply;
+    atomic_fetch_add((atomic_int *)arg, e->code ? 1 : 1000);
+}
+
+static void who_vanishes_harms_nobody(void **state)
+{
+    struct rig *r = *state;
+    struct lt_http_client *gone = rig_client(r, "tenant-a", 16);
+    atomic_int ended = 0;
+    char url[128];
+
+    settle(r);
+    atomic_store(&r->agent[0].hang, true);
+    LT_AUTOFREE char *text = ({ LT_AUTOJSON json_t *j = rig_ask(0, 5, 1); lt_json_dump(j); });
+    snprintf(url, sizeof url, "https://%s/federation/v1/proofs", r->address);
+    for (int i = 0; i < 10; i++)
+        lt_http_send(gone, &(struct lt_http_request){.method = "POST", .url = url, .body = text, .body_n = strlen(text)},
+                     never, &ended);
+    /* a ticket behind them says when they are in the queue */
+    struct lt_http_reply t = {0};
+    assert_int_equal(rig_http(r, r->b, "POST", "proofs",
+                              "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000005\",\"commitment\":"
+                              "\"0000000000000000000000000000000000000000000000000000000000000000\"}]}",
+                              "Prefer: respond-async", &t), 202);
+    free((char *)t.body);
+    lt_http_client_free(gone);
+    assert_int_equal(ended, 10);
+    atomic_store(&r->agent[0].hang, false);
+    mock_agent_wake(&r->agent[0]);
+    LT_AUTOJSON json_t *reply = rig_json(r, r->b, "POST", "proofs", rig_ask(5, 5, 2), 200);
+    for (uint32_t i = 0; i < 5; i++)
+        check_proof(reply, i, &r->agent[0].host, 5 + i, 2, true);
+}
+
+static void ceilings(void **state)
+{
+    struct rig *r = *state;
+    static const char *const small[] = {"max_waiting=8", "max_waiting_per_tenant=5", "host_timeout_ms=1500", NULL};
+    struct lt_http_reply t = {0};
+
+    rig_stop(r);
+    rig_start(r, small);
+    settle(r);
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(0, 6, 1), 429));
+    atomic_store(&r->agent[0].hang, true);
+    LT_AUTOFREE char *four = ({ LT_AUTOJSON json_t *j = rig_ask(0, 4, 1); lt_json_dump(j); });
+    LT_AUTOFREE char *five = ({ LT_AUTOJSON json_t *j = rig_ask(5, 5, 1); lt_json_dump(j); });
+    assert_int_equal(rig_http(r, r->a, "POST", "proofs", four, "Prefer: respond-async", NULL), 202);
+    assert_int_equal(rig_http(r, r->a, "POST", "proofs", four, NULL, &t), 429);
+    assert_true(t.retry_after_s > 0);
+    free((char *)t.body);
+    assert_int_equal(rig_http(r, r->b, "POST", "proofs", five, NULL, &t), 503);
+    assert_true(t.retry_after_s > 0);
+    free((char *)t.body);
+    atomic_store(&r->agent[0].hang, false);
+    mock_agent_wake(&r->agent[0]);
+    LT_AUTOJSON json_t *fits = rig_json(r, r->b, "POST", "proofs", rig_ask(5, 4, 1), 200);
+    check_proof(fits, 3, &r->agent[0].host, 8, 1, true);
+}
+
+/* ---- policies, relay ---- */
+
+static void policies(void **state)
+{
+    struct rig *r = *state;
+    char path[128];
+    struct lt_http_reply doc = {0};
+    uint8_t digest[32], told[32], zeros[32] = {0};
+
+    settle(r);
+    LT_AUTOJSON json_t *none = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
+    struct lt_header h = check_proof(none, 0, &r->agent[0].host, 0, 1, true);
+    assert_memory_equal(h.policy_digest, zeros, 32);
+
+    snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
+    LT_AUTOJSON json_t *learnt = rig_json(r, r->operator, "POST", path, json_object(), 201);
+    OK(lt_json_hex(learnt, "digest", told, 32, &err));
+    snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(learnt, "digest")));
+    assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, &doc), 200);
+    lt_sha256(doc.body, doc.n, digest);
+    assert_memory_equal(digest, told, 32);
+    LT_AUTOJSON json_t *policy = lt_json_parse(doc.body, doc.n, 1 << 20, &err);
+    free((char *)doc.body);
+    assert_int_equal(json_object_size(json_object_get(policy, "pcrs")), 10);
+    LT_AUTOJSON json_t *with = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
+    h = check_proof(with, 0, &r->agent[0].host, 0, 2, true);
+    assert_memory_equal(h.policy_digest, told, 32);
+
+    LT_AUTOJSON json_t *added = rig_json(r, r->operator, "POST", "policies", json_pack("{s:{}}", "pcrs"), 201);
+    snprintf(path, sizeof path, "hosts/%s/policy", r->host[0]);
+    json_decref(rig_json(r, r->operator, "PUT", path,
+                         json_pack("{s:O}", "policy", json_object_get(added, "digest")), 200));
+    LT_AUTOJSON json_t *other = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 3), 200);
+    h = check_proof(other, 0, &r->agent[0].host, 0, 3, true);
+    assert_memory_not_equal(h.policy_digest, told, 32);
+    json_decref(rig_json(r, r->operator, "PUT", path, json_pack("{s:o}", "policy", lt_json_new_hex(zeros, 32)), 404));
+    static const char *const bad[] = {"", "[]", "{}", "{\"pcrs\":{\"16\":[]}}", "{\"pcrs\":{\"1\":[\"00\"]}}",
+                                      "{\"pcrs\":{\"01\":[]}}", "{\"pcrs\":{},\"more\":1}", "{\"pcrs\":{\"1\":[1]}}"};
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(rig_http(r, r->operator, "POST", "policies", bad[i], NULL, NULL), 400);
+}
+
+static void relayed_logs(void **state)
+{
+    struct rig *r = *state;
+    char path[80];
+    struct lt_http_reply t = {0};
+
+    settle(r);
+    snprintf(path, sizeof path, "hosts/%s/boot-log", r->host[0]);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(rig_http(r, i ? r->b : r->a, "GET", path, NULL, NULL, &t), 200);
+        assert_string_equal(t.body, "boot log");
+        free((char *)t.body);
+    }
+    assert_int_equal(atomic_load(&r->agent[0].logs), 1);
+    r->agent[0].host.reset_count++; /* a reboot, seen in the next quote: the log is asked for anew */
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200));
+    assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, NULL), 200);
+    assert_int_equal(atomic_load(&r->agent[0].logs), 2);
+    snprintf(path, sizeof path, "hosts/%s/ima", r->host[0]);
+    assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, NULL), 404);
+    assert_int_equal(rig_http(r, r->a, "GET", "hosts/00112233445566778899aabbccddeeff/boot-log", NULL, NULL, NULL), 404);
+}
+
+static void relayed_activation(void **state)
+{
+    struct rig *r = *state;
+    const struct mock_host *h = &r->agent[0].host;
+    LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL);
+    uint8_t secret[32], challenge[32], name[LT_NAME], expected[32], proof[32];
+    char path[80];
+
+    settle(r);
+    lt_random(secret, 32);
+    lt_random(challenge, 32);
+    OK(lt_public_name(&h->ak, name, &err));
+    OK(lt_credential_make(&h->ek, name, secret, 32, &credential, &err));
+    snprintf(path, sizeof path, "hosts/%s/activations", r->host[0]);
+    json_t *ask = json_pack("{s:o, s:o}", "credential", lt_json_new_base64(credential.p, credential.n), "challenge",
+                            lt_json_new_hex(challenge, 32));
+    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", path, ask, 200);
+    OK(lt_json_hex(reply, "proof", proof, 32, &err));
+    lt_activation_proof(secret, h->host_id, name, challenge, expected);
+    assert_memory_equal(proof, expected, 32);
+    credential.p[20] ^= 1;
+    credential.n -= 3;
+    json_decref(rig_json(r, r->a, "POST", path,
+                         json_pack("{s:o, s:o}", "credential", lt_json_new_base64(credential.p, credential.n),
+                                   "challenge", lt_json_new_hex(challenge, 32)),
+                         422));
+    assert_int_equal(rig_http(r, r->a, "POST", path, "{}", NULL, NULL), 400);
+}
+
+/* ---- who may ---- */
+
+static int status_of(struct rig *r, struct lt_http_client *c, const struct lt_route *route)
+{
+    char url[256], path[128] = "";
+    struct lt_http_reply reply = {0};
+
+    for (const char *s = route->path; *s; s++) { /* {} becomes a segment */
+        size_t n = strlen(path);
+        snprintf(path + n, sizeof path - n, *s == '{' ? "x" : *s == '}' ? "" : "%c", *s);
+    }
+    snprintf(url, sizeof url, "https://%s%s", r->address, path);
+    err = (struct lt_err){0};
+    if (lt_http_call(c, &(struct lt_http_request){.method = route->method, .url = url}, &reply, &err))
+        return -1;
+    free((char *)reply.body);
+    return reply.status;
+}
+
+static void every_route_has_its_rule(void **state)
+{
+    struct rig *r = *state;
+    size_t count;
+    const struct lt_route *routes = lt_provider_routes(&count);
+    struct lt_http_client *nobody = rig_client(r, NULL, 0), *host = rig_client(r, "host-0", 0),
+                          *provider = rig_client(r, "provider", 0);
+
+    assert_true(count > 15);
+    for (size_t i = 0; i < count; i++) {
+        int anonymous = status_of(r, nobody, &routes[i]);
+        if (anonymous != -1 && anonymous != 401)
+            fail_msg("%s %s without a certificate: %d", routes[i].method, routes[i].path, anonymous);
+        assert_int_equal(status_of(r, host, &routes[i]), 403);
+        assert_int_equal(status_of(r, provider, &routes[i]), 403);
+        bool tenant = routes[i].access & LT_ROLE_TENANT, operator= routes[i].access & LT_ROLE_OPERATOR;
+        assert_int_equal(routes[i].access & ~(LT_ROLE_TENANT | LT_ROLE_OPERATOR), 0);
+        assert_int_equal(status_of(r, r->a, &routes[i]) == 403, !tenant);
+        assert_int_equal(status_of(r, r->operator, &routes[i]) == 403, !operator);
+    }
+    lt_http_client_free(nobody);
+    lt_http_client_free(host);
+    lt_http_client_free(provider);
+}
+
+/* ---- kill -9 ---- */
+
+static void a_kill_in_mid_batch_loses_nothing(void **state)
+{
+    struct rig *r = *state;
+    atomic_int ended = 0;
+    char path[80], url[128];
+    struct lt_http_client *waiter = rig_client(r, "tenant-a", 0);
+
+    settle(r);
+    snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
+    LT_AUTOJSON json_t *learnt = rig_json(r, r->operator, "POST", path, json_object(), 201);
+    const char *digest = json_string_value(json_object_get(learnt, "digest"));
+    atomic_store(&r->agent[0].hang, true);
+    LT_AUTOFREE char *text = ({ LT_AUTOJSON json_t *j = rig_ask(0, 5, 1); lt_json_dump(j); });
+    snprintf(url, sizeof url, "https://%s/federation/v1/proofs", r->address);
+    lt_http_send(waiter, &(struct lt_http_request){.method = "POST", .url = url, .body = text, .body_n = strlen(text)},
+                 never, &ended);
+    rig_assign(r, 4242, r->tenant_b); /* the last that was promised before the end */
+    rig_kill(r);
+    lt_http_client_free(waiter);
+    assert_int_equal(ended, 1);
+    atomic_store(&r->agent[0].hang, false);
+    mock_agent_wake(&r->agent[0]);
+
+    rig_start(r, quick);
+    LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(list, "hosts")), 2);
+    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 5, 2), 200);
+    for (uint32_t i = 0; i < 5; i++) {
+        struct lt_header h = check_proof(reply, i, &r->agent[0].host, i, 2, true);
+        char hex[65];
+        lt_hex(h.policy_digest, 32, hex);
+        assert_string_equal(hex, digest);
+    }
+    snprintf(path, sizeof path, "policies/%s", digest);
+    assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, NULL), 200);
+    guest_path(4242, path);
+    LT_AUTOJSON json_t *g = rig_json(r, r->b, "GET", path, NULL, 200);
+    assert_false(lt_json_has(g, "host"));
+    strcat(path, "/tenant");
+    json_decref(rig_json(r, r->operator, "DELETE", path, NULL, 200));
+    json_decref(rig_json(r, r->operator, "DELETE", path, NULL, 404));
+}
+
+/* A provider that is told to stop answers who waits, and ends. */
+static void term_answers_who_waits(void **state)
+{
+    struct rig *r = *state;
+    atomic_int ended = 0;
+    char url[128];
+    struct lt_http_client *waiter = rig_client(r, "tenant-a", 0);
+
+    settle(r);
+    atomic_store(&r->agent[0].hang, true);
+    LT_AUTOFREE char *text = ({ LT_AUTOJSON json_t *j = rig_ask(0, 5, 1); lt_json_dump(j); });
+    snprintf(url, sizeof url, "https://%s/federation/v1/proofs", r->address);
+    lt_http_send(waiter, &(struct lt_http_request){.method = "POST", .url = url, .body = text, .body_n = strlen(text)},
+                 never, &ended);
+    assert_int_equal(rig_http(r, r->b, "POST", "proofs", text, "Prefer: respond-async", NULL), 202);
+    rig_stop(r);
+    lt_http_client_free(waiter);
+    assert_true(atomic_load(&ended) == 1 || atomic_load(&ended) == 1000);
+    atomic_store(&r->agent[0].hang, false);
+    mock_agent_wake(&r->agent[0]);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(enrolment),
+        T(refused_enrolments),
+        T(proofs_of_two_hosts_in_the_order_asked),
+        T(anothers_guest_is_like_none),
+        T(bad_requests),
+        T(a_new_guest_is_found_when_asked_for),
+        T(tickets),
+        T(a_host_that_hangs_fails_its_own),
+        T(a_dead_host_comes_back),
+        T(who_vanishes_harms_nobody),
+        T(ceilings),
+        T(policies),
+        T(relayed_logs),
+        T(relayed_activation),
+        T(every_route_has_its_rule),
+        T(a_kill_in_mid_batch_loses_nothing),
+        T(term_answers_who_waits),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

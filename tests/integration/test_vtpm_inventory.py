@@ -1,0 +1,517 @@
+"""The inventory of resident vTPMs: real libvirt, QEMU and swtpm; bare domains without kernel or disk."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP))
+
+from tests.lab.guest import Guest  # noqa: E402
+from tests.lab.libvirtd import Libvirtd  # noqa: E402
+from tests.lab.procs import Deadline, Lab, wait_socket  # noqa: E402
+from tests.lab.tpm import NV_RSA_EK_CERT, RSA_EK, Tpm, socket_transport  # noqa: E402
+
+BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
+RUNNING, PAUSED, TAINTED = 1, 2, 64
+BIOS = Path("/usr/share/seabios/bios-256k.bin")
+
+
+def program(name, *where):
+    for each in where:
+        if (BUILD / each / name).exists():
+            return BUILD / each / name
+    pytest.fail(f"{BUILD}: no {name}; run scripts/test --integration")
+
+
+class Vm(Guest):
+    """A bare domain that goes on after a reset, which the lab's own do not."""
+
+    os_extra = ""
+
+    def xml(self):
+        return super().xml().replace("<on_reboot>destroy", "<on_reboot>restart").replace(
+            "hvm</type>", f"hvm</type>{self.os_extra}")
+
+    def stop(self):
+        if self.state() != "shut off":
+            self.destroy()
+
+
+class Shell:
+    """inventory-shell: one inventory under the lab's user."""
+
+    def __init__(self, lab, uri, records):
+        mine, its = socket.socketpair()
+        tool = lab.install(program("inventory-shell", "tests/unit", "bin"))
+        self.child = lab.spawn("inventory", [tool, uri, records], stdin=its)
+        its.close()
+        self.socket, self.file = mine, mine.makefile("rw")
+
+    def __call__(self, command):
+        self.file.write(command + "\n")
+        self.file.flush()
+        line = self.file.readline()
+        assert line, self.child.tail()
+        return json.loads(line)
+
+    def snapshot(self):
+        return self("snapshot")
+
+    def record(self, vm):
+        """Its record in a snapshot taken now, None if it has none."""
+        snap = self.snapshot()
+        assert "records" in snap, snap
+        return next((r for r in snap["records"] if r["uuid"] == vm.uuid), None)
+
+    def reported(self, vm):
+        return next((d for d in self("report")["domains"] if d["uuid"] == vm.uuid), {})
+
+    def until(self, probe, timeout=30):
+        """Asks until probe() returns something; each try is a question to the inventory."""
+        deadline = Deadline(timeout)
+        while not (found := probe()):
+            assert not deadline.expired(), f"{self('report')}\n{self.child.tail()}"
+            time.sleep(0.01)
+        return found
+
+    def listed(self, vm):
+        return self.until(lambda: "records" in self.snapshot() and self.record(vm))
+
+    def refused(self, vm, reason):
+        found = self.until(lambda: (d := self.reported(vm)).get("reason") and reason in d["reason"] and d)
+        assert not found["listed"] and self.record(vm) is None
+        return found
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+        assert self.child.wait(10) == 0, self.child.tail()
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab(prefix="ltv") as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def records(lab):
+    return lab.path("records", directory=True)
+
+
+@pytest.fixture(scope="module")
+def ca(lab):
+    return make_ca(lab, "vtpm-ca")
+
+
+def make_ca(lab, name):
+    lab.path(name, directory=True)
+    cert, key = lab.dir / name / "cert.pem", lab.dir / name / "key.pem"
+    lab.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+             "-out", cert, "-subj", "/CN=vTPM CA", "-days", "30", "-addext", "keyUsage=critical,keyCertSign,cRLSign"])
+    os.chmod(key, 0o600)
+    return cert, key
+
+
+@pytest.fixture(scope="module")
+def virt(lab, ca, records):
+    conf = lab.write("localca.conf", f"ca_cert = {ca[0]}\nca_key = {ca[1]}\nrecords = {records}\n")
+    return Libvirtd(lab, certs_tool=lab.install(program("limetree-localca", "bin")), certs_config=conf).start()
+
+
+@pytest.fixture(scope="module")
+def shell(lab, virt, records):
+    it = Shell(lab, virt.uri, records)
+    yield it
+    it.close()
+
+
+@pytest.fixture
+def new_vm(virt, request):
+    made = []
+
+    def make(os_extra="", **kwargs):
+        vm = Vm(virt, f"vm{new_vm_count()}", **kwargs)
+        vm.os_extra = os_extra
+        made.append(vm)
+        return vm
+    yield make
+    for vm in made:
+        if vm.defined:
+            vm.stop()
+            vm.undefine()
+
+
+def new_vm_count(count=[0]):
+    count[0] += 1
+    return count[0]
+
+
+@pytest.fixture
+def vm(new_vm):
+    return new_vm().start()
+
+
+@contextlib.contextmanager
+def swtpm_on(lab, state):
+    """A private swtpm on that very directory; yields (Tpm, TCTI)."""
+    sock = lab.path("t", f"sw{new_vm_count()}")
+    child = lab.spawn("swtpm", ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--server",
+                                f"type=unixio,path={sock}", "--ctrl", f"type=unixio,path={sock}.ctrl", "--flags",
+                                "not-need-init,startup-clear"])
+    wait_socket(f"{sock}.ctrl", 10, child)
+    try:
+        yield Tpm(socket_transport(sock)), f"swtpm:path={sock}"
+    finally:
+        child.stop()
+
+
+def copy_of(lab, source):
+    target = lab.path("t", f"copy{new_vm_count()}", directory=True)
+    put_state(lab, source / "tpm2-00.permall", target)
+    return target
+
+
+def put_state(lab, file, directory):
+    data = file.read_bytes()
+    temporary = directory / "new"
+    temporary.write_bytes(data)
+    os.chown(temporary, lab.uid, lab.gid)
+    os.chmod(temporary, 0o600)
+    temporary.rename(directory / "tpm2-00.permall")
+
+
+def digest_of(public):
+    """ek_digest of a TPM2B_PUBLIC of RSA 2048 with a null scheme."""
+    n = int.from_bytes(public[-256:], "big")
+    key = rsa.RSAPublicNumbers(65537, n).public_key()
+    return hashlib.sha256(key.public_bytes(serialization.Encoding.DER,
+                                           serialization.PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def ek_of(lab, vm):
+    with swtpm_on(lab, copy_of(lab, vm.vtpm_state)) as (tpm, _):
+        return digest_of(tpm.read_public(RSA_EK))
+
+
+def record_bytes(r):
+    out = b"LT1:RESIDENT".ljust(16, b"\0") + struct.pack(">H", 1) + bytes.fromhex(r["uuid"].replace("-", ""))
+    out += bytes.fromhex(r["ek_digest"] + r["incarnation"])
+    out += struct.pack(">IIQ", r["start_reset"], r["start_restart"], r["start_clock"])
+    out += bytes.fromhex(r["firmware"] + r["domain"]) + struct.pack(">I", r["flags"]) + bytes(34)
+    return out
+
+
+def domain_digest(text):
+    root = ET.fromstring(text)
+
+    def get(path, name):
+        found = root.find(path)
+        return "-" if found is None else found.get(name, "-")
+    lines = ["LT1:DOMAIN", f"type={root.get('type')}", f"arch={get('os/type', 'arch')}",
+             f"machine={get('os/type', 'machine')}", f"loader-type={get('os/loader', 'type')}",
+             f"loader-secure={get('os/loader', 'secure')}", f"smm={get('features/smm', 'state')}"]
+    for tag in ("kernel", "initrd"):
+        path = root.findtext(f"os/{tag}")
+        lines.append(f"{tag}=" + (hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else "-"))
+    cmdline = root.findtext("os/cmdline")
+    lines.append("cmdline=" + (hashlib.sha256(cmdline.encode()).hexdigest() if cmdline is not None else "-"))
+    lines += [f"tpm-model={get('devices/tpm', 'model')}", f"tpm-version={get('devices/tpm/backend', 'version')}"]
+    return hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
+
+
+# ---- what is listed
+
+def test_listed_as_it_is(lab, virt, shell, vm):
+    r = shell.listed(vm)
+    assert r["ek_digest"] == ek_of(lab, vm)
+    assert r["flags"] == RUNNING
+    assert r["firmware"] == hashlib.sha256(BIOS.read_bytes()).hexdigest()
+    assert r["domain"] == domain_digest(virt.dumpxml(vm.name))
+    assert (r["start_reset"], r["start_restart"]) == (7, 3)
+    found = shell.reported(vm)
+    assert found["born"] and (found["qemu_pid"], found["swtpm_pid"]) == (vm.qemu_pid, vm.swtpm_pid)
+
+
+def test_tree_is_over_the_records(shell, new_vm):
+    vms = [new_vm().start() for _ in range(2)]
+    for each in vms:
+        shell.listed(each)
+    snap = shell.snapshot()
+    leaves = [hashlib.sha256(b"\0" + record_bytes(r)).digest() for r in snap["records"]]
+    assert [r["ek_digest"] for r in snap["records"]] == sorted(r["ek_digest"] for r in snap["records"])
+    assert len(leaves) == 2 and all(len(record_bytes(r)) == 200 for r in snap["records"])
+    assert snap["root"] == hashlib.sha256(b"\1" + leaves[0] + leaves[1]).hexdigest()
+    assert shell.snapshot()["seq"] == snap["seq"], "unchanged, yet a new object"
+    vms[0].destroy()
+    after = shell.until(lambda: (s := shell.snapshot())["count"] == 1 and s)
+    assert after["seq"] > snap["seq"]
+    assert after["root"] == hashlib.sha256(b"\0" + record_bytes(after["records"][0])).hexdigest()
+
+
+def test_certificate_is_the_ca_s(lab, ca, shell, vm):
+    shell.listed(vm)
+    with swtpm_on(lab, copy_of(lab, vm.vtpm_state)) as (tpm, _):
+        der, public = tpm.nv_read(NV_RSA_EK_CERT), tpm.read_public(RSA_EK)
+    path = lab.write("ek.der", der)
+    lab.run(["openssl", "verify", "-x509_strict", "-CAfile", ca[0], path])
+    key = x509.load_der_x509_certificate(der).public_key()
+    assert key.public_numbers().n == int.from_bytes(public[-256:], "big")
+
+
+def test_replaced_handle_and_owner_s_passwords_do_not_matter(lab, shell, vm):
+    before = shell.listed(vm)["ek_digest"]
+    vm.destroy()
+    with swtpm_on(lab, vm.vtpm_state) as (tpm, tcti):
+        env = {"TPM2TOOLS_TCTI": tcti}
+        for command in (["tpm2_evictcontrol", "-Q", "-C", "o", "-c", "0x81010001"],
+                        ["tpm2_createprimary", "-Q", "-C", "o", "-G", "rsa2048", "-c", "o.ctx"],
+                        ["tpm2_evictcontrol", "-Q", "-C", "o", "-c", "o.ctx", "0x81010001"],
+                        ["tpm2_clearcontrol", "-C", "l", "s"],
+                        ["tpm2_changeauth", "-Q", "-c", "o", "owned"],
+                        ["tpm2_changeauth", "-Q", "-c", "e", "endorsed"],
+                        ["tpm2_changeauth", "-Q", "-c", "l", "locked"],
+                        ["tpm2_shutdown", "-c"]):
+            lab.run(command, env=env, cwd=lab.home)
+        assert digest_of(tpm.read_public(RSA_EK)) != before
+    vm.start()
+    after = shell.listed(vm)
+    assert after["ek_digest"] == before
+    assert shell.reported(vm)["born"]
+
+
+def test_paused_is_said(shell, vm):
+    first = shell.listed(vm)
+    vm.suspend()
+    paused = shell.until(lambda: (r := shell.record(vm)) and r["flags"] == PAUSED and r)
+    vm.resume()
+    again = shell.until(lambda: (r := shell.record(vm)) and r["flags"] == RUNNING and r)
+    assert first["incarnation"] == paused["incarnation"] == again["incarnation"]
+
+
+def test_taint_is_said(virt, shell, new_vm):
+    namespace = new_vm(extra_devices="<serial type='null'/>")
+    plain = namespace.xml().replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ", 1)
+    namespace.xml = lambda: plain.replace(
+        "</domain>", "<qemu:commandline><qemu:arg value='-msg'/><qemu:arg value='timestamp=off'/></qemu:commandline></domain>")
+    namespace.start()
+    assert shell.listed(namespace)["flags"] == RUNNING | TAINTED
+    vm = new_vm().start()
+    assert shell.listed(vm)["flags"] == RUNNING
+    virt.virsh("qemu-monitor-command", vm.name, "--hmp", "info version")
+    shell.until(lambda: (r := shell.record(vm)) and r["flags"] == RUNNING | TAINTED)
+
+
+# ---- incarnations
+
+def test_reset_draws_anew_and_keeps_the_ek(shell, vm):
+    first = shell.listed(vm)
+    vm.reset()
+    after = shell.until(lambda: (r := shell.record(vm)) and r["incarnation"] != first["incarnation"] and r)
+    assert after["ek_digest"] == first["ek_digest"]
+    assert after["start_clock"] > first["start_clock"]
+    assert shell.reported(vm)["swtpm_pid"] == vm.swtpm_pid
+
+
+def test_restart_of_the_vm_draws_anew(shell, vm):
+    first = shell.listed(vm)
+    vm.destroy()
+    shell.until(lambda: shell.record(vm) is None)
+    vm.start()
+    after = shell.listed(vm)
+    assert after["incarnation"] != first["incarnation"] and after["ek_digest"] == first["ek_digest"]
+
+
+def test_host_counts_draw_anew(shell, vm):
+    first = shell.listed(vm)
+    shell("counts 7 3")
+    assert shell.record(vm) == first
+    shell("clock 8 0 50")
+    shell("counts 8 0")
+    after = shell.until(lambda: (s := shell.snapshot()).get("records") and (r := shell.record(vm))
+                        and r["start_reset"] == 8 and r)
+    assert after["incarnation"] != first["incarnation"] and after["ek_digest"] == first["ek_digest"]
+    shell("clock 7 3 5000")
+    shell("counts 7 3")
+    shell.until(lambda: "records" in shell.snapshot())
+
+
+def test_libvirtd_s_restart_changes_nothing(virt, shell, vm):
+    first = shell.listed(vm)
+    virt.stop()
+    shell.until(lambda: not shell("report")["connected"])
+    assert shell.record(vm) == first, "libvirt away, the processes are as they were"
+    virt.start()
+    shell.until(lambda: shell("report")["connected"])
+    assert shell.listed(vm) == first
+    vm.suspend()
+    shell.until(lambda: shell.record(vm)["flags"] == PAUSED)
+    assert shell.record(vm)["incarnation"] == first["incarnation"]
+
+
+def test_busy_until_everything_is_examined(lab, virt, records, shell, vm):
+    shell.listed(vm)
+    late = Shell(lab, virt.uri, records)
+    late("clock away")
+    late.until(lambda: "the clock is away" in (late.reported(vm).get("reason") or ""))
+    assert late.snapshot()["error"] == "busy"
+    late("clock 9 1 77")
+    found = late.listed(vm)
+    assert found["start_clock"] >= 77 and found["incarnation"] != shell.record(vm)["incarnation"]
+    late.close()
+
+
+# ---- what is not listed
+
+def test_swtpm_killed_alone(shell, vm):
+    shell.listed(vm)
+    fd = os.pidfd_open(vm.swtpm_pid)
+    os.kill(vm.swtpm_pid, 9)
+    wait_end(fd)
+    assert shell.record(vm) is None, "still in the very next snapshot"
+    assert vm.state() == "running"
+    assert "swtpm" in shell.reported(vm)["reason"]
+
+
+def test_qemu_killed(shell, vm):
+    shell.listed(vm)
+    fd = os.pidfd_open(vm.qemu_pid)
+    os.kill(vm.qemu_pid, 9)
+    wait_end(fd)
+    assert shell.record(vm) is None
+    shell.until(lambda: not shell.reported(vm))
+
+
+def wait_end(fd):
+    import select
+    assert select.select([fd], [], [], 10)[0]
+    os.close(fd)
+
+
+def test_state_swapped_and_vm_reset(lab, shell, new_vm):
+    vm, other = new_vm().start(), new_vm().start()
+    first = shell.listed(vm)
+    shell.listed(other)
+    other.destroy()
+    put_state(lab, other.vtpm_state / "tpm2-00.permall", vm.vtpm_state)
+    vm.reset()
+    shell.refused(vm, "another EK than the one it began with")
+    assert first["ek_digest"] not in [r["ek_digest"] for r in shell.snapshot()["records"]]
+
+
+def test_duplicate_ek_and_an_innocent(lab, shell, new_vm, records):
+    one, two, innocent = new_vm().start(), new_vm(), new_vm().start()
+    shell.listed(one)
+    theirs = shell.listed(innocent)
+    two.define()
+    lab.path("c/libvirt/qemu/swtpm", two.uuid, "tpm2", directory=True)
+    put_state(lab, one.vtpm_state / "tpm2-00.permall", two.vtpm_state)
+    two.start()
+    snap = shell.until(lambda: (s := shell.snapshot())["flags"] == 1 and s)
+    assert [r["uuid"] for r in snap["records"]] == [innocent.uuid]
+    assert snap["records"][0] == theirs
+    assert "running domains have this EK" in shell.reported(one)["reason"]
+    two.destroy()
+    assert shell.until(lambda: shell.record(one))
+    assert shell.snapshot()["flags"] == 0
+
+
+def test_born_as_another(lab, shell, new_vm, records):
+    one, two = new_vm().start(), new_vm()
+    shell.listed(one)
+    one.destroy()
+    two.define()
+    lab.path("c/libvirt/qemu/swtpm", two.uuid, "tpm2", directory=True)
+    put_state(lab, one.vtpm_state / "tpm2-00.permall", two.vtpm_state)
+    two.start()
+    found = shell.refused(two, f"born as domain {one.uuid}")
+    assert found["ek_digest"] and not found["born"]
+
+
+def test_born_with_another_ek(lab, shell, vm, records):
+    shell.listed(vm)
+    vm.destroy()
+    lab.run(["swtpm_setup", "--tpm2", "--tpmstate", vm.vtpm_state, "--overwrite", "--createek", "--config",
+             lab.dir / "c/swtpm_setup.conf"])
+    vm.start()
+    shell.refused(vm, "born with another EK")
+    shutil.rmtree(records / vm.uuid)
+    vm.destroy()
+    vm.start()
+    shell.listed(vm)
+    assert not shell.reported(vm)["born"], "no birth record: listed, but not born"
+
+
+def test_record_of_a_stranger(lab, shell, vm, records):
+    shell.listed(vm)
+    vm.destroy()
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    (record, *_) = (records / vm.uuid).glob("*.json")
+    os.chown(record, 12345, 12345)
+    os.chmod(record, 0o644)
+    vm.start()
+    shell.refused(vm, "not a regular file of swtpm's user")
+
+
+def test_external_and_absent_tpm(lab, shell, new_vm):
+    state, sock = lab.path("t", "external", directory=True), lab.path("t", "external.sock")
+    child = lab.spawn("external", ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--ctrl",
+                                   f"type=unixio,path={sock}"])
+    wait_for_path(sock)
+    external = new_vm(tpm=None, extra_devices="<tpm model='tpm-crb'><backend type='external'><source type='unix' "
+                                              f"mode='connect' path='{sock}'/></backend></tpm>")
+    external.start()
+    shell.refused(external, "not one emulator")
+    none = new_vm(tpm=None).start()
+    shell.refused(none, "no vTPM")
+    assert shell.snapshot()["count"] == 0
+    external.destroy()
+    child.stop()
+
+
+def wait_for_path(path):
+    deadline = Deadline(10)
+    while not path.exists():
+        assert not deadline.expired()
+        time.sleep(0.01)
+
+
+def test_firmware_written_after_the_start(lab, virt, records, shell, new_vm):
+    bios = lab.write("bios.bin", BIOS.read_bytes() + b"\0" * 65536, 0o644)
+    vm = new_vm(f"<loader type='rom'>{bios}</loader>").start()
+    first = shell.listed(vm)
+    assert first["firmware"] == hashlib.sha256(bios.read_bytes()).hexdigest()
+    assert first["domain"] == domain_digest(virt.dumpxml(vm.name))
+    bios.write_bytes(b"another")
+    assert shell.record(vm) == first, "what QEMU loaded is known from before"
+    late = Shell(lab, virt.uri, records)
+    late.refused(vm, "written after process")
+    late.close()
+
+
+def test_snapshot_is_quick(shell, new_vm):
+    vms = [new_vm().start() for _ in range(3)]
+    for each in vms:
+        shell.listed(each)
+    took = []
+    for _ in range(50):
+        begin = time.monotonic()
+        assert shell.snapshot()["count"] == 3
+        took.append(time.monotonic() - begin)
+    assert sorted(took)[25] < 0.05

@@ -1,0 +1,38 @@
+/* The mock host behind the host agent's API, over mutual TLS, with a TPM that takes its time: quotes one after the
+ * other, each T milliseconds. */
+#ifndef LT_TESTS_SUPPORT_MOCK_AGENT_H
+#define LT_TESTS_SUPPORT_MOCK_AGENT_H
+
+#include "common/http_server.h"
+#include "tests/support/mock_host.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct mock_agent {
+    struct mock_host host; /* under the lock while the agent runs */
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    struct lt_http_server *server;
+    pthread_t tpm;
+    struct mock_wait *first, **last; /* quotes that wait for the TPM */
+    bool stopping;
+    atomic_uint delay_ms;
+    atomic_bool hang;      /* quotes are taken and not answered until it is cleared and mock_agent_wake called */
+    atomic_ulong quotes, leaves; /* answered with 200 */
+    atomic_uint logs;            /* questions for the boot log */
+    char cert[256], key[256];
+};
+
+/* Federation PKI in dir: ca.pem, ca.key; NAME.pem and NAME.key by mock_pki_issue. */
+void mock_pki_make(const char *dir);
+void mock_pki_issue(const char *dir, const char *name, unsigned role, const uint8_t *tenant, const uint8_t *host);
+
+/* a->host is initialised; starts on a free port of 127.0.0.1 with a certificate of its own from dir. */
+void mock_agent_start(struct mock_agent *a, const char *dir, const char *name);
+const char *mock_agent_address(const struct mock_agent *a);
+void mock_agent_wake(struct mock_agent *a);
+/* The server goes; host stays. Can be started again. */
+void mock_agent_stop(struct mock_agent *a);
+
+#endif

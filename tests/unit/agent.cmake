@@ -1,0 +1,4 @@
+lt_unit_test(test_agent_jobs lt_agent)
+lt_unit_test(test_agent_parts lt_agent)
+lt_unit_test(test_agent_state lt_agent)
+lt_unit_test(test_agent_routes lt_agent lt_http_check)

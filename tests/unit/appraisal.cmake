@@ -1,0 +1,11 @@
+# forge.c: a whole round with software keys, shared by the tests of the checks.
+add_library(lt_forge STATIC forge.c)
+target_link_libraries(lt_forge PUBLIC lt_appraisal PkgConfig::CMOCKA)
+lt_unit_test(test_checks lt_forge)
+lt_unit_test(test_attacks lt_forge)
+lt_unit_test(test_offline lt_forge)
+lt_unit_test(test_verdict lt_appraisal)
+lt_unit_test(test_policy lt_appraisal)
+lt_unit_test(test_bootlog lt_forge)
+lt_unit_test(test_history lt_appraisal)
+lt_unit_test(test_ekcert lt_appraisal)

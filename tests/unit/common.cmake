@@ -1,0 +1,6 @@
+lt_unit_test(test_err lt_common)
+lt_unit_test(test_bytes lt_common)
+lt_unit_test(test_hash lt_common)
+lt_unit_test(test_ids lt_common)
+lt_unit_test(test_json lt_common)
+lt_unit_test(test_file lt_common)

@@ -1,0 +1,71 @@
+/* A whole round forged with software keys: a guest with its vTPM, a host, a batch of 12 and an inventory of 5. Healthy
+ * as it comes out of forge_init and forge_build; a test changes what it attacks before building (the "plan") or after. */
+#ifndef LT_TESTS_UNIT_FORGE_H
+#define LT_TESTS_UNIT_FORGE_H
+
+#include "appraisal/chain.h"
+#include "residency/bundle.h"
+#include "tests/unit/softkey.h"
+
+#define FORGE_BATCH 12
+#define FORGE_RECORDS 5
+#define FORGE_T1 1000000u
+
+struct forge {
+    /* ---- plan ---- */
+    EVP_PKEY *guest_ak, *guest_ek, *host_ak, *host_ek; /* borrowed, shared by all forges */
+    struct soft_shape guest_ak_shape, host_ak_shape;
+    bool guest_ak_in_owner, host_ak_in_owner; /* qualifiedSigner of a key under the owner hierarchy */
+    uint16_t guest_type, host_type;           /* of the attest */
+    uint32_t guest_mask;                      /* signed; the values below follow it */
+    uint8_t host_selection[10];
+    uint8_t tenant_id[16], committed_tenant[16], uuid[16];
+    char nonce[LT_NONCE + 1];
+    struct lt_clock_info guest_clock, host_clock;
+    struct lt_pcrs guest_pcrs, host_pcrs; /* PCR 13 and 16 are set by forge_build unless kept */
+    bool keep_pcr13;
+    uint8_t pcr13[32];
+    bool listed; /* false: the guest is not among the residents */
+    struct lt_record record;
+    uint32_t header_flags;
+    const char *accept;        /* JSON array of the guest's policy */
+    bool pin_digests, pin_host; /* firmware and domain, host policy in the guest's policy */
+    uint32_t batch_index;
+
+    /* ---- built ---- */
+    struct lt_buf ak_g, ek_g, ak_h, ek_h, attest_g, sig_g, attest_h, sig_h, log_g, log_h, policy_g, policy_h;
+    char pubkey[64];
+    struct lt_guest_identity *guest_id;
+    struct lt_host_identity *host_id;
+    struct lt_guest_policy *guest_policy;
+    struct lt_host_policy *host_policy;
+    struct lt_boot_replay guest_log, host_log;
+    struct lt_host_quote quote;
+    struct lt_proof proof;
+    struct lt_guest_history history;
+    struct lt_host_history host_history;
+    struct lt_guest_round guest;
+    struct lt_host_round host;
+    struct lt_round_facts facts;
+};
+
+void forge_init(struct forge *f);
+void forge_second_host(struct forge *f);
+void forge_build(struct forge *f);
+void forge_free(struct forge *f);
+/* Both halves (also after a failed 1-3: what a live round would not do) and the conclusion. */
+void forge_judge(struct forge *f, struct lt_verdict *v);
+/* A bundle of the round as it is. */
+void forge_bundle(struct forge *f, struct lt_bundle *b);
+
+/* States of the eleven checks as text: P passed, F failed, - not made. */
+void forge_states(const struct lt_verdict *v, char out[LT_CHECKS + 1]);
+/* Judges and compares; what names the case. */
+void forge_expect(struct forge *f, const char *what, enum lt_result result, const char *reason, const char *states);
+
+/* A crypto-agile log with a SHA-256 bank. */
+void forge_log_begin(struct lt_buf *b);
+void forge_log_event(struct lt_buf *b, uint32_t pcr, uint32_t type, const uint8_t digest[32], const void *data,
+                     uint32_t n);
+
+#endif

@@ -1,0 +1,1 @@
+lt_unit_test(test_merkle lt_merkle)

@@ -1,0 +1,7 @@
+lt_unit_test(test_public lt_tpm)
+lt_unit_test(test_attest lt_tpm)
+lt_unit_test(test_signature lt_tpm)
+lt_unit_test(test_pcr lt_tpm)
+lt_unit_test(test_credential lt_tpm)
+lt_unit_test(test_tpm_sample lt_tpm)
+set_tests_properties(unit.test_tpm_sample PROPERTIES SKIP_REGULAR_EXPRESSION "SKIPPED")

@@ -1,0 +1,105 @@
+#include "tpm/signature.h"
+
+#include "common/hash.h"
+#include "tpm/der.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WHAT "TPMT_SIGNATURE"
+
+struct lt_verify_key {
+    EVP_PKEY *pkey; /* only read after it is made, so threads may share it */
+    uint16_t alg;   /* LT_ALG_RSASSA or LT_ALG_ECDSA */
+    size_t size;    /* bytes of the modulus or of a coordinate */
+};
+
+int lt_verify_key_new(const struct lt_public *p, struct lt_verify_key **out, struct lt_err *e)
+{
+    struct lt_verify_key k = {.alg = p->type == LT_ALG_RSA ? LT_ALG_RSASSA : LT_ALG_ECDSA};
+
+    *out = NULL;
+    if (p->scheme != LT_ALG_NULL && (p->scheme != k.alg || p->scheme_hash != LT_HASH_SHA256))
+        return lt_fail(e, LT_E_UNSUPPORTED, "key: signs by scheme 0x%04x with hash 0x%04x", p->scheme,
+                       p->scheme_hash);
+    k.size = p->type == LT_ALG_RSA ? p->rsa_modulus.n : lt_curve_size(p->curve);
+    LT_TRY(lt_public_pkey(p, &k.pkey, e));
+    if (!(*out = malloc(sizeof k))) {
+        EVP_PKEY_free(k.pkey);
+        return lt_fail(e, LT_E_NO_MEMORY, "key: no memory");
+    }
+    **out = k;
+    return 0;
+}
+
+void lt_verify_key_free(struct lt_verify_key *k)
+{
+    if (k)
+        EVP_PKEY_free(k->pkey);
+    free(k);
+}
+
+static bool is_zero(struct lt_slice s)
+{
+    uint8_t any = 0;
+    for (size_t i = 0; i < s.n; i++)
+        any |= s.p[i];
+    return !any;
+}
+
+/* What OpenSSL verifies: the RSA number itself, or SEQUENCE { r, s }. */
+static int parse(const struct lt_verify_key *k, struct lt_slice sig, struct lt_buf *out, struct lt_err *e)
+{
+    struct lt_reader r = lt_reader(sig.p, sig.n, WHAT);
+    uint16_t alg, hash;
+
+    if (sig.n > LT_MAX_SIGNATURE)
+        return lt_fail(e, LT_E_MALFORMED, WHAT ": %zu bytes > %d", sig.n, LT_MAX_SIGNATURE);
+    LT_TRY(lt_read_u16(&r, &alg, e));
+    LT_TRY(lt_read_u16(&r, &hash, e));
+    if (alg != k->alg || hash != LT_HASH_SHA256)
+        return lt_fail(e, LT_E_BAD_SIGNATURE,
+                       WHAT ": algorithm 0x%04x with hash 0x%04x; the key's is 0x%04x "
+                            "with sha256",
+                       alg, hash, k->alg);
+    if (alg == LT_ALG_RSASSA) {
+        struct lt_slice s;
+        LT_TRY(lt_read_slice16(&r, k->size, &s, e));
+        if (s.n != k->size)
+            return lt_fail(e, LT_E_MALFORMED, WHAT ": %zu bytes under a modulus of %zu", s.n, k->size);
+        lt_buf_put(out, s.p, s.n);
+    } else {
+        LT_AUTOBUF struct lt_buf numbers = LT_BUF(LT_MAX_SIGNATURE);
+        struct lt_slice x, y;
+        LT_TRY(lt_read_slice16(&r, k->size, &x, e));
+        LT_TRY(lt_read_slice16(&r, k->size, &y, e));
+        if (is_zero(x) || is_zero(y))
+            return lt_fail(e, LT_E_MALFORMED, WHAT ": r or s is zero");
+        lt_der_uint(&numbers, x);
+        lt_der_uint(&numbers, y);
+        LT_TRY(lt_buf_ok(&numbers, e));
+        lt_der_put(out, LT_DER_SEQUENCE, numbers.p, numbers.n);
+    }
+    LT_TRY(lt_reader_end(&r, e));
+    return lt_buf_ok(out, e);
+}
+
+int lt_signature_check(const struct lt_verify_key *k, struct lt_slice sig, struct lt_slice message,
+                       struct lt_err *e)
+{
+    LT_AUTOBUF struct lt_buf raw = LT_BUF(LT_MAX_SIGNATURE);
+
+    LT_TRY(parse(k, sig, &raw, e));
+    EVP_MD_CTX *c = EVP_MD_CTX_new();
+    /* EVP's default padding of an RSA key is PKCS#1 v1.5. */
+    int ok = c && EVP_DigestVerifyInit(c, NULL, EVP_sha256(), NULL, k->pkey) == 1
+                 ? EVP_DigestVerify(c, raw.p, raw.n, message.p, message.n)
+                 : -2;
+    EVP_MD_CTX_free(c);
+    if (ok == -2)
+        return lt_fail(e, LT_E_NO_MEMORY, "signature: no context");
+    if (ok != 1)
+        return lt_fail(e, LT_E_BAD_SIGNATURE, "signature does not verify under the key");
+    return 0;
+}

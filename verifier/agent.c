@@ -1,0 +1,281 @@
+#include "verifier/agent.h"
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdlib.h>
+#include <string.h>
+
+void lt_agent_free(struct lt_agent *a)
+{
+    free(a->ekcert);
+    free(a->mtls_cert);
+    free(a->ip);
+    memset(a, 0, sizeof *a);
+}
+
+void lt_cleanup_agent(struct lt_agent *a)
+{
+    lt_agent_free(a);
+}
+
+static void cleanup_x509(X509 **x)
+{
+    X509_free(*x);
+}
+
+static void cleanup_bio(BIO **b)
+{
+    BIO_free(*b);
+}
+
+static void cleanup_pkey(EVP_PKEY **k)
+{
+    EVP_PKEY_free(*k);
+}
+
+#define AUTO(kind) __attribute__((cleanup(cleanup_##kind)))
+
+static int der_of(X509 *x, uint8_t **der, size_t *n, struct lt_err *e)
+{
+    unsigned char *p = NULL;
+    int len = i2d_X509(x, &p);
+
+    if (len <= 0)
+        return lt_fail(e, LT_E_NO_MEMORY, "certificate: no memory");
+    if (len > LT_MAX_CERTIFICATE) {
+        OPENSSL_free(p);
+        return lt_fail(e, LT_E_TOO_LARGE, "certificate: %d bytes > %d", len, LT_MAX_CERTIFICATE);
+    }
+    *der = malloc((size_t)len);
+    if (*der)
+        memcpy(*der, p, (size_t)len);
+    *n = (size_t)len;
+    OPENSSL_free(p);
+    return *der ? 0 : lt_fail(e, LT_E_NO_MEMORY, "certificate: no memory");
+}
+
+int lt_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e)
+{
+    AUTO(bio) BIO *b = BIO_new_mem_buf(pem, -1);
+    AUTO(x509) X509 *x = b ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
+
+    *der = NULL;
+    *n = 0;
+    if (!x)
+        return lt_fail(e, LT_E_MALFORMED, "certificate: not PEM of an X.509 certificate");
+    return der_of(x, der, n, e);
+}
+
+static int pem_add(X509 *x, BIO *to, unsigned *count, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *der = NULL;
+    size_t n;
+
+    if (*count == LT_MAX_CERTIFICATES)
+        return lt_fail(e, LT_E_TOO_LARGE, "ekcert: more than %d certificates", LT_MAX_CERTIFICATES);
+    ++*count;
+    int rc = der_of(x, &der, &n, e);
+    if (!rc && !PEM_write_bio_X509(to, x))
+        rc = lt_fail(e, LT_E_NO_MEMORY, "ekcert: no memory");
+    return rc;
+}
+
+/* ekcert is a PEM chain or base64 of one DER (keylime-api 2.2); kept as PEM that we wrote ourselves. */
+static int read_ekcert(const char *text, const struct lt_public *ek, char **out, struct lt_err *e)
+{
+    AUTO(bio) BIO *in = BIO_new_mem_buf(text, -1);
+    AUTO(bio) BIO *to = BIO_new(BIO_s_mem());
+    AUTO(x509) X509 *leaf = NULL;
+    AUTO(pkey) EVP_PKEY *key = NULL;
+    unsigned count = 0;
+    int rc = 0;
+
+    if (!in || !to)
+        return lt_fail(e, LT_E_NO_MEMORY, "ekcert: no memory");
+    if (strstr(text, "-----BEGIN")) {
+        for (X509 *x; !rc && (x = PEM_read_bio_X509(in, NULL, NULL, NULL));) {
+            rc = pem_add(x, to, &count, e);
+            if (leaf)
+                X509_free(x);
+            else
+                leaf = x;
+        }
+    } else {
+        LT_AUTOFREE uint8_t *der = NULL;
+        size_t n;
+        rc = lt_unbase64(text, strlen(text), LT_MAX_CERTIFICATE, &der, &n, e);
+        if (rc)
+            return lt_fail_in(e, "ekcert");
+        const unsigned char *at = der;
+        leaf = d2i_X509(NULL, &at, (long)n);
+        if (leaf && at != der + n)
+            return lt_fail(e, LT_E_MALFORMED, "ekcert: bytes after the certificate");
+        if (leaf)
+            rc = pem_add(leaf, to, &count, e);
+    }
+    if (rc)
+        return rc;
+    if (!leaf)
+        return lt_fail(e, LT_E_MALFORMED, "ekcert: no X.509 certificate in it");
+    rc = lt_public_pkey(ek, &key, e);
+    if (rc)
+        return rc;
+    /* A key type OpenSSL does not load (RSAES-OAEP) is refused too: the certificate is not shown to be this EK's. */
+    EVP_PKEY *certified = X509_get0_pubkey(leaf);
+    if (!certified || EVP_PKEY_eq(certified, key) != 1)
+        return lt_fail(e, LT_E_REFUSED, "ekcert: certifies another key than ek_tpm");
+    char *pem;
+    long n = BIO_get_mem_data(to, &pem);
+    *out = strndup(pem, (size_t)n);
+    return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "ekcert: no memory");
+}
+
+static int read_public(const json_t *body, const char *key, uint8_t out[LT_MAX_PUBLIC], size_t *out_n,
+                       struct lt_public *parsed, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *p = NULL;
+    size_t n;
+    int rc = lt_json_base64(body, key, LT_MAX_PUBLIC, &p, &n, e);
+
+    if (rc)
+        return rc;
+    if (lt_public_parse(p, n, parsed, e))
+        return lt_fail_in(e, "%s", key);
+    memcpy(out, p, n);
+    *out_n = n;
+    return 0;
+}
+
+static int check_ek(const struct lt_public *ek, struct lt_err *e)
+{
+    const uint32_t must = LT_OBJ_FIXED_TPM | LT_OBJ_FIXED_PARENT | LT_OBJ_RESTRICTED | LT_OBJ_DECRYPT;
+    const uint32_t may_not = LT_OBJ_SIGN | LT_OBJ_ENCRYPTED_DUPLICATION;
+
+    if ((ek->attributes & must) != must || (ek->attributes & may_not))
+        return lt_fail(e, LT_E_REFUSED, "ek_tpm: attributes 0x%08x are not those of an endorsement key", ek->attributes);
+    return 0;
+}
+
+/* A host name or an IP address; it becomes part of a URL. */
+static bool address_ok(const char *s)
+{
+    size_t n = strlen(s);
+    return n && n <= 253 &&
+           strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:_") == n && s[0] != '-';
+}
+
+/* *out stays NULL for an absent key, null and "". */
+static int optional_text(const json_t *body, const char *key, size_t max, const char **out, struct lt_err *e)
+{
+    *out = NULL;
+    if (!lt_json_has(body, key))
+        return 0;
+    int rc = lt_json_string(body, key, out, e);
+    if (rc)
+        return rc;
+    if (strlen(*out) > max)
+        return lt_fail(e, LT_E_TOO_LARGE, "%s: %zu bytes > %zu", key, strlen(*out), max);
+    if (!**out)
+        *out = NULL;
+    return 0;
+}
+
+static int read_contact(const json_t *body, struct lt_agent *a, struct lt_err *e)
+{
+    const char *ip, *cert;
+    int64_t port = 0;
+    int rc = optional_text(body, "ip", 253, &ip, e);
+
+    if (!rc && ip && !address_ok(ip))
+        rc = lt_fail(e, LT_E_MALFORMED, "ip: neither a host name nor an address");
+    if (!rc && lt_json_has(body, "port"))
+        rc = lt_json_int(body, "port", 0, 65535, &port, e);
+    if (!rc)
+        rc = optional_text(body, "mtls_cert", 2 * LT_MAX_CERTIFICATE, &cert, e);
+    if (rc)
+        return rc;
+    if (cert && strcmp(cert, "disabled")) {
+        LT_AUTOFREE uint8_t *der = NULL;
+        size_t n;
+        if (lt_pem_leaf(cert, &der, &n, e))
+            return lt_fail_in(e, "mtls_cert");
+    }
+    a->port = (int)port;
+    if ((ip && !(a->ip = strdup(ip))) || (cert && !(a->mtls_cert = strdup(cert))))
+        return lt_fail(e, LT_E_NO_MEMORY, "registration: no memory");
+    return 0;
+}
+
+int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out, struct lt_err *e)
+{
+    LT_AUTOAGENT struct lt_agent a = {0};
+    struct lt_public ek, ak;
+    const char *cert;
+
+    memset(out, 0, sizeof *out);
+    if (!lt_agent_id_ok(id))
+        return lt_fail(e, LT_E_MALFORMED, "agent id: not 1 to %d characters of [A-Za-z0-9_.-]", LT_ID_MAX);
+    memcpy(a.id, id, strlen(id) + 1);
+    int rc = read_public(body, "ek_tpm", a.ek, &a.ek_n, &ek, e);
+    if (!rc)
+        rc = check_ek(&ek, e);
+    if (!rc)
+        rc = read_public(body, "aik_tpm", a.ak, &a.ak_n, &ak, e);
+    if (!rc && lt_public_check_ak(&ak, e))
+        rc = lt_fail_in(e, "aik_tpm");
+    if (!rc)
+        rc = optional_text(body, "ekcert", LT_MAX_EK_CHAIN, &cert, e);
+    if (!rc && cert)
+        rc = read_ekcert(cert, &ek, &a.ekcert, e);
+    if (!rc)
+        rc = read_contact(body, &a, e);
+    if (rc)
+        return rc;
+    *out = a;
+    a = (struct lt_agent){0};
+    return 0;
+}
+
+static void set_text(json_t *o, const char *key, const char *s)
+{
+    json_object_set_new(o, key, s ? lt_json_new_text(s) : json_null());
+}
+
+json_t *lt_agent_to_json(const struct lt_agent *a)
+{
+    LT_AUTOFREE uint8_t *der = NULL;
+    size_t n;
+    json_t *o = json_object();
+
+    set_text(o, "agent_id", a->id);
+    json_object_set_new(o, "aik_tpm", lt_json_new_base64(a->ak, a->ak_n));
+    json_object_set_new(o, "ek_tpm", lt_json_new_base64(a->ek, a->ek_n));
+    bool has = a->ekcert && !lt_pem_leaf(a->ekcert, &der, &n, NULL);
+    json_object_set_new(o, "ekcert", has ? lt_json_new_base64(der, n) : json_null());
+    set_text(o, "mtls_cert", a->mtls_cert);
+    set_text(o, "ip", a->ip);
+    json_object_set_new(o, "port", a->port ? json_integer(a->port) : json_null());
+    json_object_set_new(o, "regcount", json_integer(a->regcount));
+    return o;
+}
+
+int lt_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *was = NULL, *is = NULL;
+    size_t was_n, is_n;
+    const char *differs = NULL;
+
+    if (stored->ek_n != offered->ek_n || memcmp(stored->ek, offered->ek, stored->ek_n))
+        differs = "ek_tpm";
+    else if (stored->ak_n != offered->ak_n || memcmp(stored->ak, offered->ak, stored->ak_n))
+        differs = "aik_tpm";
+    else if (stored->ekcert && (!offered->ekcert || lt_pem_leaf(stored->ekcert, &was, &was_n, NULL) ||
+                                lt_pem_leaf(offered->ekcert, &is, &is_n, NULL) || was_n != is_n ||
+                                memcmp(was, is, is_n)))
+        differs = "ekcert";
+    if (differs)
+        return lt_fail(e, LT_E_FORBIDDEN,
+                       "agent %s: %s differs from the active registration's; an administrator must delete that first",
+                       stored->id, differs);
+    return 0;
+}

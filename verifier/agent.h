@@ -1,0 +1,40 @@
+/* One registered agent, as a value: what it sent at registration (keylime-api 2.2), checked. No I/O. */
+#ifndef LT_VERIFIER_AGENT_H
+#define LT_VERIFIER_AGENT_H
+
+#include "common/ids.h"
+#include "common/json.h"
+#include "tpm/public.h"
+
+#define LT_MAX_EK_CHAIN (2 * LT_MAX_CERTIFICATES * LT_MAX_CERTIFICATE) /* PEM text, bytes */
+
+struct lt_agent {
+    char id[LT_ID_MAX + 1];
+    uint8_t ek[LT_MAX_PUBLIC], ak[LT_MAX_PUBLIC]; /* TPM2B_PUBLIC */
+    size_t ek_n, ak_n;
+    char *ekcert;    /* PEM, leaf first; NULL: the TPM has none. Owned, as the two below */
+    char *mtls_cert; /* PEM, or "disabled"; NULL: none */
+    char *ip;        /* NULL: not told */
+    int port;        /* 0: not told */
+    int64_t regcount;
+};
+
+void lt_agent_free(struct lt_agent *a);
+void lt_cleanup_agent(struct lt_agent *a);
+#define LT_AUTOAGENT __attribute__((cleanup(lt_cleanup_agent)))
+
+/* A registration body; unknown keys are ignored, "" is as good as null. Refuses: keys that do not parse, an AK without
+ * the attributes of lt_public_check_ak, an EK that is no restricted decryption key of its TPM, a certificate that
+ * certifies another key, an address that is none. */
+int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out, struct lt_err *e) LT_MUST_CHECK;
+/* `results` of GET agents/{id}. */
+json_t *lt_agent_to_json(const struct lt_agent *a);
+
+/* keylime-api 2.5: EK, AK and EK certificate of an active record never change (LT_E_FORBIDDEN), but a certificate may
+ * be added. */
+int lt_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered, struct lt_err *e) LT_MUST_CHECK;
+
+/* The first certificate of a PEM chain as DER; caller frees. */
+int lt_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+
+#endif

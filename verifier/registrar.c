@@ -1,0 +1,290 @@
+#include "verifier/registrar.h"
+
+#include "common/clock.h"
+#include "common/hash.h"
+#include "common/limits.h"
+#include "common/log.h"
+#include "tpm/credential.h"
+#include "verifier/challenges.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct lt_registrar {
+    struct lt_registrar_conf conf;
+    struct lt_challenges *challenges;
+    struct lt_http_server *plain, *tls;
+};
+
+static const char *const versions[] = {"2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"};
+#define VERSIONS (sizeof versions / sizeof *versions)
+
+static void fail(struct lt_req *req, const struct lt_err *e)
+{
+    lt_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 1 : 0);
+}
+
+/* Argument 0 of every route below: "v2", "v2.0" … "v2.6". Replies itself when it is none of them. */
+static bool version_ok(struct lt_req *req)
+{
+    const char *v = lt_req_arg(req, 0);
+    struct lt_err e;
+    bool ok = !strcmp(v, "v2");
+
+    for (size_t i = 0; !ok && i < VERSIONS; i++)
+        ok = v[0] == 'v' && !strcmp(v + 1, versions[i]);
+    if (!ok) {
+        lt_fail(&e, LT_E_NOT_FOUND, "API version not supported; this registrar speaks 2.0 to 2.6");
+        lt_reply_error(req, &e, 0);
+    }
+    return ok;
+}
+
+static void get_version(struct lt_req *req, void *app)
+{
+    json_t *list = json_array(), *o = json_object();
+
+    (void)app;
+    for (size_t i = 0; i < VERSIONS; i++)
+        json_array_append_new(list, json_string(versions[i]));
+    json_object_set_new(o, "current_version", json_string(versions[VERSIONS - 1]));
+    json_object_set_new(o, "supported_versions", list);
+    lt_reply_keylime(req, 200, o);
+}
+
+/* A fresh secret that only the TPM with this EK and this AK can read (keylime-api 2.3). */
+static int make_challenge(const struct lt_agent *a, char secret[LT_CHALLENGE], struct lt_buf *blob, struct lt_err *e)
+{
+    struct lt_public ek, ak;
+    uint8_t name[LT_NAME];
+    char text[LT_CHALLENGE + 1];
+
+    int rc = lt_public_parse(a->ek, a->ek_n, &ek, e);
+    if (!rc)
+        rc = lt_public_parse(a->ak, a->ak_n, &ak, e);
+    if (!rc)
+        rc = lt_public_name(&ak, name, e);
+    if (rc)
+        return rc;
+    lt_random_alnum(text, LT_CHALLENGE);
+    memcpy(secret, text, LT_CHALLENGE);
+    lt_wipe(text, sizeof text);
+    rc = lt_credential_make(&ek, name, secret, LT_CHALLENGE, blob, e);
+    return rc ? rc : lt_buf_ok(blob, e);
+}
+
+static int enrol(struct lt_registrar *r, struct lt_req *req, const json_t *body, const char *id, json_t **blob,
+                 struct lt_err *e)
+{
+    LT_AUTOAGENT struct lt_agent offered = {0};
+    LT_AUTOAGENT struct lt_agent stored = {0};
+    LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL);
+    char secret[LT_CHALLENGE];
+
+    int rc = lt_agent_from_json(body, id, &offered, e);
+    if (rc)
+        return rc;
+    rc = lt_store_agent_get(r->conf.store, id, &stored, e);
+    if (!rc)
+        rc = lt_agent_check_identity(&stored, &offered, e);
+    else if (rc == LT_E_NOT_FOUND)
+        rc = 0;
+    if (!rc)
+        rc = make_challenge(&offered, secret, &credential, e);
+    if (!rc)
+        rc = lt_challenges_put(r->challenges, lt_req_source(req), &offered, secret, lt_now_ms(), e);
+    lt_wipe(secret, sizeof secret);
+    if (!rc)
+        *blob = lt_json_new_base64(credential.p, credential.n);
+    return rc;
+}
+
+static void register_agent(struct lt_req *req, struct lt_registrar *r, bool id_in_path)
+{
+    struct lt_err e = {0};
+    LT_AUTOJSON json_t *body = NULL;
+    const char *id = NULL;
+    json_t *blob = NULL;
+
+    if (!version_ok(req))
+        return;
+    int rc = lt_challenges_admit(r->challenges, lt_req_source(req), lt_now_ms(), &e);
+    if (!rc && !(body = lt_req_json(req, &e)))
+        rc = e.code;
+    if (!rc && id_in_path)
+        id = lt_req_arg(req, 1);
+    else if (!rc)
+        rc = lt_json_string(body, "agent_id", &id, &e);
+    if (!rc)
+        rc = enrol(r, req, body, id, &blob, &e);
+    if (rc) {
+        lt_log(LT_LOG_WARNING, "registration-refused", "%s from %s: %s", id ? id : "an agent", lt_req_source(req), e.msg);
+        fail(req, &e);
+        return;
+    }
+    lt_log(LT_LOG_INFO, "registration", "%s from %s: challenge issued", id, lt_req_source(req));
+    lt_reply_keylime(req, 200, json_pack("{s:o}", "blob", blob));
+}
+
+static void post_agent(struct lt_req *req, void *app)
+{
+    register_agent(req, app, true);
+}
+
+static void post_agents(struct lt_req *req, void *app)
+{
+    register_agent(req, app, false);
+}
+
+/* On a worker: the answer is right only once its record is committed. */
+static void activate(struct lt_req *req, void *app)
+{
+    struct lt_registrar *r = app;
+    const char *id = lt_req_arg(req, 1);
+    struct lt_err e = {0};
+    LT_AUTOJSON json_t *body = lt_req_json(req, &e);
+    LT_AUTOAGENT struct lt_agent a = {0};
+    uint8_t tag[LT_AUTH_TAG];
+
+    int rc = body ? lt_json_hex(body, "auth_tag", tag, sizeof tag, &e) : e.code;
+    if (!rc)
+        rc = lt_challenges_answer(r->challenges, lt_req_source(req), id, tag, lt_now_ms(), &a, &e);
+    if (rc == LT_E_REFUSED)
+        e.code = rc = LT_E_MALFORMED; /* Keylime's wire wants 400 here */
+    if (!rc)
+        rc = lt_store_agent_activate(r->conf.store, &a, &e);
+    if (rc) {
+        lt_log(LT_LOG_WARNING, "activation-refused", "%s from %s: %s", id, lt_req_source(req), e.msg);
+        fail(req, &e);
+        return;
+    }
+    lt_log(LT_LOG_INFO, "activation", "%s from %s: active", id, lt_req_source(req));
+    if (r->conf.activated)
+        r->conf.activated(r->conf.app, a.id);
+    lt_reply_keylime(req, 200, NULL);
+}
+
+static void put_agent(struct lt_req *req, void *app)
+{
+    struct lt_registrar *r = app;
+    if (version_ok(req))
+        lt_pool_serve(r->conf.pool, req, activate, r);
+}
+
+static void list_agents(struct lt_req *req, void *app)
+{
+    struct lt_registrar *r = app;
+    struct lt_err e = {0};
+    json_t *ids = NULL;
+
+    if (!version_ok(req))
+        return;
+    if (lt_store_agent_ids(r->conf.store, &ids, &e))
+        fail(req, &e);
+    else
+        lt_reply_keylime(req, 200, json_pack("{s:o}", "uuids", ids));
+}
+
+static void get_agent(struct lt_req *req, void *app)
+{
+    struct lt_registrar *r = app;
+    LT_AUTOAGENT struct lt_agent a = {0};
+    struct lt_err e = {0};
+
+    if (!version_ok(req))
+        return;
+    if (lt_store_agent_get(r->conf.store, lt_req_arg(req, 1), &a, &e))
+        fail(req, &e);
+    else
+        lt_reply_keylime(req, 200, lt_agent_to_json(&a));
+}
+
+static void remove_agent(struct lt_req *req, void *app)
+{
+    struct lt_registrar *r = app;
+    struct lt_err e = {0};
+
+    if (lt_store_agent_delete(r->conf.store, lt_req_arg(req, 1), &e)) {
+        fail(req, &e);
+        return;
+    }
+    lt_log(LT_LOG_INFO, "registration-deleted", "%s", lt_req_arg(req, 1));
+    lt_reply_keylime(req, 200, NULL);
+}
+
+static void delete_agent(struct lt_req *req, void *app)
+{
+    struct lt_registrar *r = app;
+    if (version_ok(req))
+        lt_pool_serve(r->conf.pool, req, remove_agent, r);
+}
+
+static const struct lt_route plain_routes[] = {
+    LT_ROUTE("GET", "/version", LT_MAY_ANYONE, 0, get_version),
+    LT_ROUTE("GET", "/versions", LT_MAY_ANYONE, 0, get_version),
+    LT_ROUTE("POST", "/{}/agents", LT_MAY_ANYONE, LT_MAX_REGISTRATION, post_agents),
+    LT_ROUTE("POST", "/{}/agents/{}", LT_MAY_ANYONE, LT_MAX_REGISTRATION, post_agent),
+    LT_ROUTE("PUT", "/{}/agents/{}", LT_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
+    LT_ROUTE("PUT", "/{}/agents/{}/activate", LT_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
+    LT_ROUTE("POST", "/{}/agents/{}/activate", LT_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
+};
+
+static const struct lt_route tls_routes[] = {
+    LT_ROUTE("GET", "/version", LT_MAY_TRUSTED, 0, get_version),
+    LT_ROUTE("GET", "/versions", LT_MAY_TRUSTED, 0, get_version),
+    LT_ROUTE("GET", "/{}/agents", LT_MAY_TRUSTED, 0, list_agents),
+    LT_ROUTE("GET", "/{}/agents/{}", LT_MAY_TRUSTED, 0, get_agent),
+    LT_ROUTE("DELETE", "/{}/agents/{}", LT_MAY_TRUSTED, LT_MAX_BODY_SMALL, delete_agent),
+};
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **out, struct lt_err *e)
+{
+    struct lt_registrar *r = calloc(1, sizeof *r);
+
+    *out = NULL;
+    if (!r || !(r->challenges = lt_challenges_new())) {
+        free(r);
+        return lt_fail(e, LT_E_NO_MEMORY, "registrar: no memory");
+    }
+    r->conf = *c;
+    struct lt_http_server_conf plain = {
+        .listen = c->listen, .routes = plain_routes, .route_count = COUNT(plain_routes), .app = r, .threads = 1};
+    struct lt_http_server_conf tls = {
+        .listen = c->tls_listen, .cert = c->cert, .key = c->key, .client_ca = c->ca,
+        .routes = tls_routes, .route_count = COUNT(tls_routes), .app = r, .threads = 1};
+    int rc = lt_http_server_start(&plain, &r->plain, e);
+    if (rc)
+        lt_fail_in(e, "registrar_listen");
+    if (!rc && c->tls_listen && (rc = lt_http_server_start(&tls, &r->tls, e)))
+        lt_fail_in(e, "registrar_tls_listen");
+    if (rc) {
+        lt_registrar_stop(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+const char *lt_registrar_address(const struct lt_registrar *r)
+{
+    return lt_http_server_address(r->plain);
+}
+
+const char *lt_registrar_tls_address(const struct lt_registrar *r)
+{
+    return r->tls ? lt_http_server_address(r->tls) : NULL;
+}
+
+void lt_registrar_stop(struct lt_registrar *r)
+{
+    if (!r)
+        return;
+    if (r->plain)
+        lt_http_server_stop(r->plain);
+    if (r->tls)
+        lt_http_server_stop(r->tls);
+    lt_challenges_free(r->challenges);
+    free(r);
+}

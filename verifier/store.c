@@ -1,0 +1,361 @@
+#include "verifier/store.h"
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/hash.h"
+#include "verifier/store_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const migrations[] = {
+    "CREATE TABLE agents(id TEXT PRIMARY KEY, ek BLOB NOT NULL, ak BLOB NOT NULL, ekcert TEXT, mtls_cert TEXT,"
+    " ip TEXT, port INTEGER NOT NULL, regcount INTEGER NOT NULL, activated INTEGER NOT NULL);"
+    "CREATE TABLE guests(uuid BLOB PRIMARY KEY, address TEXT NOT NULL, policy BLOB);"
+    "CREATE TABLE policies(digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);"
+    "CREATE TABLE guest_history(ek_digest BLOB PRIMARY KEY, clock_reset INTEGER, clock_restart INTEGER, clock INTEGER,"
+    " accepted_reset INTEGER, accepted_restart INTEGER, accepted_clock INTEGER, ak_name BLOB, incarnation BLOB,"
+    " absent INTEGER NOT NULL);"
+    "CREATE TABLE host_clocks(ak_name BLOB PRIMARY KEY, reset INTEGER NOT NULL, restart INTEGER NOT NULL,"
+    " clock INTEGER NOT NULL);"
+    "CREATE TABLE nonces(nonce TEXT PRIMARY KEY, boot TEXT NOT NULL, at INTEGER NOT NULL);"
+    "CREATE TABLE verdicts(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, result INTEGER NOT NULL,"
+    " doc TEXT NOT NULL, boot TEXT NOT NULL, at INTEGER NOT NULL, received INTEGER NOT NULL,"
+    " trusted_boot TEXT, trusted_at INTEGER);",
+};
+
+static int read_boot_id(char out[LT_UUID_TEXT], struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *text = NULL;
+    uint8_t id[LT_UUID];
+    size_t n;
+    int rc = lt_file_read("/proc/sys/kernel/random/boot_id", 64, &text, &n, e);
+
+    if (rc)
+        return rc;
+    text[strcspn((char *)text, "\n")] = 0;
+    rc = lt_uuid_parse((char *)text, id, e);
+    if (!rc)
+        lt_uuid_format(id, out);
+    return rc;
+}
+
+int lt_store_open(const char *path, const char *boot_id, struct lt_store **out, struct lt_err *e)
+{
+    struct lt_store *s = calloc(1, sizeof *s);
+    int rc = 0;
+
+    *out = NULL;
+    if (!s)
+        return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", path);
+    if (boot_id)
+        strncpy(s->boot, boot_id, sizeof s->boot - 1);
+    else
+        rc = read_boot_id(s->boot, e);
+    if (!rc)
+        rc = lt_db_open(path, migrations, sizeof migrations / sizeof *migrations, &s->db, e);
+    if (rc)
+        free(s);
+    else
+        *out = s;
+    return rc;
+}
+
+void lt_store_close(struct lt_store *s)
+{
+    if (!s)
+        return;
+    lt_db_close(s->db);
+    free(s);
+}
+
+/* ---- agents ---- */
+
+static char *column_text(sqlite3_stmt *st, int col)
+{
+    const unsigned char *t = sqlite3_column_text(st, col);
+    return t ? strdup((const char *)t) : NULL;
+}
+
+static int column_public(sqlite3_stmt *st, int col, uint8_t out[LT_MAX_PUBLIC], size_t *n, struct lt_err *e)
+{
+    int len = sqlite3_column_bytes(st, col);
+    if (len <= 0 || len > LT_MAX_PUBLIC)
+        return lt_fail(e, LT_E_INTERNAL, "store: a public area of %d bytes", len);
+    *n = (size_t)len;
+    return lt_db_blob(st, col, out, *n, e);
+}
+
+struct agent_job {
+    const char *id;
+    struct lt_agent *out;
+    const struct lt_agent *in;
+};
+
+static int get_agent(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct agent_job *j = arg;
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    struct lt_agent *a = j->out;
+
+    int rc = lt_db_prepare(sql, "SELECT ek, ak, ekcert, mtls_cert, ip, port, regcount FROM agents WHERE id = ?", &st, e,
+                           "t", j->id);
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (!rc)
+        return lt_fail(e, LT_E_NOT_FOUND, "agent %s: not registered", j->id);
+    if (rc < 0)
+        return rc;
+    rc = column_public(st, 0, a->ek, &a->ek_n, e);
+    if (!rc)
+        rc = column_public(st, 1, a->ak, &a->ak_n, e);
+    if (rc)
+        return rc;
+    a->ekcert = column_text(st, 2);
+    a->mtls_cert = column_text(st, 3);
+    a->ip = column_text(st, 4);
+    a->port = sqlite3_column_int(st, 5);
+    a->regcount = sqlite3_column_int64(st, 6);
+    return 0;
+}
+
+int lt_store_agent_get(struct lt_store *s, const char *id, struct lt_agent *out, struct lt_err *e)
+{
+    struct agent_job j = {.id = id, .out = out};
+
+    memset(out, 0, sizeof *out);
+    if (!lt_agent_id_ok(id))
+        return lt_fail(e, LT_E_NOT_FOUND, "no such agent");
+    memcpy(out->id, id, strlen(id) + 1);
+    int rc = lt_db_read(s->db, get_agent, &j, e);
+    if (rc)
+        lt_agent_free(out);
+    return rc;
+}
+
+static int count_agents(sqlite3 *sql, int64_t *count, struct lt_err *e)
+{
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql, "SELECT count(*) FROM agents", &st, e, "");
+    if (!rc)
+        rc = lt_db_step(st, e);
+    *count = rc == 1 ? sqlite3_column_int64(st, 0) : 0;
+    return rc < 0 ? rc : 0;
+}
+
+static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct agent_job *j = arg;
+    const struct lt_agent *a = j->in;
+    LT_AUTOAGENT struct lt_agent old = {0};
+    int64_t regcount = 1, count;
+
+    memcpy(old.id, a->id, sizeof old.id);
+    int rc = get_agent(sql, &(struct agent_job){.id = a->id, .out = &old}, e);
+    if (!rc) {
+        rc = lt_agent_check_identity(&old, a, e);
+        regcount = old.regcount + (!old.ekcert && a->ekcert);
+    } else if (rc == LT_E_NOT_FOUND) {
+        rc = count_agents(sql, &count, e);
+        if (!rc && count >= LT_STORE_AGENTS)
+            rc = lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id, LT_STORE_AGENTS);
+    }
+    if (rc)
+        return rc;
+    return lt_db_exec(sql, NULL, e,
+                      "INSERT INTO agents VALUES(?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
+                      " ekcert = excluded.ekcert, mtls_cert = excluded.mtls_cert, ip = excluded.ip,"
+                      " port = excluded.port, regcount = excluded.regcount, activated = excluded.activated",
+                      "tbbtttiii", a->id, a->ek, a->ek_n, a->ak, a->ak_n, a->ekcert, a->mtls_cert, a->ip,
+                      (int64_t)a->port, regcount, lt_wall_s());
+}
+
+int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, struct lt_err *e)
+{
+    return lt_db_write(s->db, activate_agent, &(struct agent_job){.in = a}, e);
+}
+
+static int delete_agent(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM agents WHERE id = ?", "t", (const char *)arg);
+    return rc || changes ? rc : lt_fail(e, LT_E_NOT_FOUND, "agent %s: not registered", (const char *)arg);
+}
+
+int lt_store_agent_delete(struct lt_store *s, const char *id, struct lt_err *e)
+{
+    if (!lt_agent_id_ok(id))
+        return lt_fail(e, LT_E_NOT_FOUND, "no such agent");
+    return lt_db_write(s->db, delete_agent, (void *)id, e);
+}
+
+static int list_agents(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql, "SELECT id FROM agents ORDER BY id", &st, e, "");
+
+    if (rc)
+        return rc;
+    while ((rc = lt_db_step(st, e)) == 1)
+        json_array_append_new(arg, json_string((const char *)sqlite3_column_text(st, 0)));
+    return rc;
+}
+
+int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *ids = json_array();
+    int rc = lt_db_read(s->db, list_agents, ids, e);
+    *out = rc ? NULL : lt_take(&ids);
+    return rc;
+}
+
+/* ---- guests ---- */
+
+static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    const struct lt_guest *g = arg;
+    return lt_db_exec(sql, NULL, e,
+                      "INSERT INTO guests VALUES(?,?,?) ON CONFLICT(uuid) DO UPDATE SET address = excluded.address,"
+                      " policy = excluded.policy", "btb", g->uuid, sizeof g->uuid, g->address,
+                      g->has_policy ? g->policy : NULL, sizeof g->policy);
+}
+
+int lt_store_guest_put(struct lt_store *s, const struct lt_guest *g, struct lt_err *e)
+{
+    return lt_db_write(s->db, put_guest, (void *)g, e);
+}
+
+static int read_guest(sqlite3_stmt *st, struct lt_guest *g, struct lt_err *e)
+{
+    const char *address = (const char *)sqlite3_column_text(st, 1);
+
+    memset(g, 0, sizeof *g);
+    strncpy(g->address, address ? address : "", sizeof g->address - 1);
+    g->has_policy = sqlite3_column_type(st, 2) != SQLITE_NULL;
+    int rc = lt_db_blob(st, 0, g->uuid, sizeof g->uuid, e);
+    if (!rc && g->has_policy)
+        rc = lt_db_blob(st, 2, g->policy, sizeof g->policy, e);
+    return rc;
+}
+
+struct guest_job {
+    const uint8_t *uuid;
+    struct lt_guest *out;
+    int (*each)(void *arg, const struct lt_guest *g);
+    void *arg;
+};
+
+static int no_guest(const uint8_t *uuid, struct lt_err *e)
+{
+    char text[LT_UUID_TEXT];
+    lt_uuid_format(uuid, text);
+    return lt_fail(e, LT_E_NOT_FOUND, "guest %s: not added (limetree guest add %s)", text, text);
+}
+
+static int get_guest(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct guest_job *j = arg;
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests WHERE uuid = ?", &st, e, "b", j->uuid,
+                           (size_t)LT_UUID);
+
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (!rc)
+        return no_guest(j->uuid, e);
+    return rc < 0 ? rc : read_guest(st, j->out, e);
+}
+
+int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_guest *out, struct lt_err *e)
+{
+    return lt_db_read(s->db, get_guest, &(struct guest_job){.uuid = uuid, .out = out}, e);
+}
+
+static int delete_guest(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM guests WHERE uuid = ?", "b", arg, (size_t)LT_UUID);
+    return rc || changes ? rc : no_guest(arg, e);
+}
+
+int lt_store_guest_delete(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e)
+{
+    return lt_db_write(s->db, delete_guest, (void *)uuid, e);
+}
+
+static int each_guest(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct guest_job *j = arg;
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    struct lt_guest g;
+    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests ORDER BY uuid", &st, e, "");
+
+    if (rc)
+        return rc;
+    while ((rc = lt_db_step(st, e)) == 1) {
+        rc = read_guest(st, &g, e);
+        if (rc || (rc = j->each(j->arg, &g)))
+            return rc;
+    }
+    return rc;
+}
+
+int lt_store_guests(struct lt_store *s, int (*each)(void *arg, const struct lt_guest *g), void *arg, struct lt_err *e)
+{
+    return lt_db_read(s->db, each_guest, &(struct guest_job){.each = each, .arg = arg}, e);
+}
+
+/* ---- policies ---- */
+
+struct policy_job {
+    const uint8_t *digest;
+    const void *in;
+    uint8_t *out;
+    size_t n;
+};
+
+static int put_policy(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct policy_job *j = arg;
+    return lt_db_exec(sql, NULL, e, "INSERT INTO policies VALUES(?,?) ON CONFLICT DO NOTHING", "bb", j->digest,
+                      (size_t)LT_SHA256, j->in, j->n);
+}
+
+int lt_store_policy_put(struct lt_store *s, const void *p, size_t n, uint8_t digest[32], struct lt_err *e)
+{
+    lt_sha256(p, n, digest);
+    return lt_db_write(s->db, put_policy, &(struct policy_job){.digest = digest, .in = p, .n = n}, e);
+}
+
+static int get_policy(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct policy_job *j = arg;
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    uint8_t is[LT_SHA256];
+    int rc = lt_db_prepare(sql, "SELECT bytes FROM policies WHERE digest = ?", &st, e, "b", j->digest, (size_t)LT_SHA256);
+
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (rc < 0)
+        return rc;
+    if (!rc)
+        return lt_fail(e, LT_E_NOT_FOUND, "policy: no document of that digest");
+    const void *p = sqlite3_column_blob(st, 0);
+    j->n = (size_t)sqlite3_column_bytes(st, 0);
+    lt_sha256(p ? p : "", j->n, is);
+    if (memcmp(is, j->digest, sizeof is))
+        return lt_fail(e, LT_E_INTERNAL, "policy: the stored bytes have another digest");
+    j->out = malloc(j->n + 1);
+    if (!j->out)
+        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    memcpy(j->out, p ? p : "", j->n);
+    j->out[j->n] = 0;
+    return 0;
+}
+
+int lt_store_policy_get(struct lt_store *s, const uint8_t digest[32], uint8_t **p, size_t *n, struct lt_err *e)
+{
+    struct policy_job j = {.digest = digest};
+    int rc = lt_db_read(s->db, get_policy, &j, e);
+    *p = j.out;
+    *n = j.n;
+    return rc;
+}

@@ -1,0 +1,90 @@
+/* What a verifier keeps: agents, guests, policies, history and verdicts, in SQLite (common/db.h). Functions that write
+ * wait for the commit: call them from workers, never from an HTTP handler. Reads are short.
+ *
+ * Deadlines live here, and a status is computed when it is read: a process that died leaves nothing green. Times are
+ * CLOCK_BOOTTIME of the boot they were written in; those of another boot are past every deadline. */
+#ifndef LT_VERIFIER_STORE_H
+#define LT_VERIFIER_STORE_H
+
+#include "appraisal/history.h"
+#include "appraisal/verdict.h"
+#include "verifier/agent.h"
+
+#define LT_STORE_AGENTS 65536 /* active agents, count: registration is open to anybody with a TPM, or software */
+
+struct lt_store;
+
+/* boot_id NULL: this boot's, from the kernel (tests give their own). */
+int lt_store_open(const char *path, const char *boot_id, struct lt_store **out, struct lt_err *e) LT_MUST_CHECK;
+void lt_store_close(struct lt_store *s);
+
+/* ---- agents: active registrations only ---- */
+/* LT_E_NOT_FOUND; free *out with lt_agent_free. */
+int lt_store_agent_get(struct lt_store *s, const char *id, struct lt_agent *out, struct lt_err *e) LT_MUST_CHECK;
+/* Stores what was activated; LT_E_FORBIDDEN when an active record has another identity (lt_agent_check_identity). */
+int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_agent_delete(struct lt_store *s, const char *id, struct lt_err *e) LT_MUST_CHECK;
+/* A new array of ids. */
+int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e) LT_MUST_CHECK;
+
+/* ---- guests: what is to be attested ---- */
+struct lt_guest {
+    uint8_t uuid[LT_UUID];
+    char address[280]; /* "": as registered by the agent */
+    bool has_policy;
+    uint8_t policy[32];
+};
+
+int lt_store_guest_put(struct lt_store *s, const struct lt_guest *g, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_guest *out, struct lt_err *e) LT_MUST_CHECK;
+/* The guest and its verdict; its history stays, so that adding it again forgets nothing. */
+int lt_store_guest_delete(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e) LT_MUST_CHECK;
+/* Calls each in order of uuid until it returns non-zero. */
+int lt_store_guests(struct lt_store *s, int (*each)(void *arg, const struct lt_guest *g), void *arg, struct lt_err *e) LT_MUST_CHECK;
+
+/* ---- policy documents, by the SHA-256 of their bytes ---- */
+int lt_store_policy_put(struct lt_store *s, const void *p, size_t n, uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+/* Caller frees *p. The digest is verified. */
+int lt_store_policy_get(struct lt_store *s, const uint8_t digest[32], uint8_t **p, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+
+/* ---- history ---- zeroed when there is none */
+int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], struct lt_guest_history *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_host_clock(struct lt_store *s, const uint8_t ak_name[LT_NAME], bool *has, struct lt_clock_info *out, struct lt_err *e) LT_MUST_CHECK;
+/* Marks nonces as used and forgets those older than keep_ms. used[i]: it was used before. */
+int lt_store_nonces(struct lt_store *s, const char (*nonces)[LT_NONCE + 1], size_t count, uint64_t now_ms,
+                    uint64_t keep_ms, bool *used, struct lt_err *e) LT_MUST_CHECK;
+
+/* ---- verdicts ---- */
+struct lt_store_round {
+    uint8_t uuid[LT_UUID];
+    const struct lt_verdict *verdict;
+    uint64_t t1_ms, end_ms; /* CLOCK_BOOTTIME; end: the last byte, or when it was given up */
+    int64_t started, received; /* wall, for people */
+    const uint8_t *ek_digest;               /* NULL: no history to keep */
+    const struct lt_guest_history *history; /* of that EK, after the round */
+    const uint8_t *host_ak_name;            /* NULL: no host quote */
+    struct lt_clock_info host_clock;        /* the highest of that AK_h */
+};
+
+/* History always; the verdict, unless a failed one stands (only lt_store_clear ends that) or the guest was removed
+ * meanwhile. *kept: it was written. */
+int lt_store_round(struct lt_store *s, const struct lt_store_round *r, bool *kept, struct lt_err *e) LT_MUST_CHECK;
+/* Removes a failed verdict. LT_E_CONFLICT: it is not failed. */
+int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e) LT_MUST_CHECK;
+
+struct lt_deadlines {
+    uint64_t news_ms;      /* a trusted verdict older than that reads as stale: no news for a period */
+    uint64_t max_stale_ms; /* no trusted verdict for that long: reason "unproven" */
+};
+
+struct lt_status {
+    bool known;            /* false: no verdict yet */
+    enum lt_result result; /* as of now */
+    bool unproven;
+};
+
+/* The status now. json (may be NULL): a new VERDICT of docs/api.md, or JSON null. */
+int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_deadlines *d, uint64_t now_ms,
+                    struct lt_status *out, json_t **json, struct lt_err *e) LT_MUST_CHECK;
+
+#endif

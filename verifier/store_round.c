@@ -1,0 +1,284 @@
+#include "common/clock.h"
+#include "verifier/store_impl.h"
+
+#include <string.h>
+
+/* ---- history ---- */
+
+struct history_job {
+    const uint8_t *key;
+    struct lt_guest_history *guest;
+    struct lt_clock_info *clock;
+    bool *has;
+};
+
+static struct lt_clock_info column_clock(sqlite3_stmt *st, int col)
+{
+    return (struct lt_clock_info){
+        .reset_count = (uint32_t)sqlite3_column_int64(st, col),
+        .restart_count = (uint32_t)sqlite3_column_int64(st, col + 1),
+        .clock_ms = (uint64_t)sqlite3_column_int64(st, col + 2),
+    };
+}
+
+static int get_guest_history(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct history_job *j = arg;
+    struct lt_guest_history *h = j->guest;
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql,
+                           "SELECT clock_reset, clock_restart, clock, accepted_reset, accepted_restart, accepted_clock,"
+                           " ak_name, incarnation, absent FROM guest_history WHERE ek_digest = ?",
+                           &st, e, "b", j->key, (size_t)32);
+
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (rc != 1)
+        return rc;
+    h->has_clock = sqlite3_column_type(st, 0) != SQLITE_NULL;
+    if (h->has_clock)
+        h->clock = column_clock(st, 0);
+    h->absent_before = sqlite3_column_int(st, 8);
+    h->has_accepted = sqlite3_column_type(st, 3) != SQLITE_NULL;
+    if (!h->has_accepted)
+        return 0;
+    h->accepted_clock = column_clock(st, 3);
+    rc = lt_db_blob(st, 6, h->accepted_ak_name, sizeof h->accepted_ak_name, e);
+    return rc ? rc : lt_db_blob(st, 7, h->accepted_incarnation, sizeof h->accepted_incarnation, e);
+}
+
+int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], struct lt_guest_history *out, struct lt_err *e)
+{
+    memset(out, 0, sizeof *out);
+    return lt_db_read(s->db, get_guest_history, &(struct history_job){.key = ek_digest, .guest = out}, e);
+}
+
+static int get_host_clock(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct history_job *j = arg;
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql, "SELECT reset, restart, clock FROM host_clocks WHERE ak_name = ?", &st, e, "b", j->key,
+                           (size_t)LT_NAME);
+
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (rc != 1)
+        return rc;
+    *j->has = true;
+    *j->clock = column_clock(st, 0);
+    return 0;
+}
+
+int lt_store_host_clock(struct lt_store *s, const uint8_t ak_name[LT_NAME], bool *has, struct lt_clock_info *out,
+                        struct lt_err *e)
+{
+    memset(out, 0, sizeof *out);
+    *has = false;
+    return lt_db_read(s->db, get_host_clock, &(struct history_job){.key = ak_name, .clock = out, .has = has}, e);
+}
+
+static int put_guest_history(sqlite3 *sql, const uint8_t *ek_digest, const struct lt_guest_history *h, struct lt_err *e)
+{
+    int rc = lt_db_exec(sql, NULL, e,
+                        "INSERT INTO guest_history(ek_digest, absent) VALUES(?,?) ON CONFLICT DO UPDATE SET absent ="
+                        " excluded.absent", "bi", ek_digest, (size_t)32, (int64_t)h->absent_before);
+    if (!rc && h->has_clock)
+        rc = lt_db_exec(sql, NULL, e,
+                        "UPDATE guest_history SET clock_reset = ?, clock_restart = ?, clock = ? WHERE ek_digest = ?",
+                        "iiib", (int64_t)h->clock.reset_count, (int64_t)h->clock.restart_count,
+                        (int64_t)h->clock.clock_ms, ek_digest, (size_t)32);
+    if (!rc && h->has_accepted)
+        rc = lt_db_exec(sql, NULL, e,
+                        "UPDATE guest_history SET accepted_reset = ?, accepted_restart = ?, accepted_clock = ?,"
+                        " ak_name = ?, incarnation = ? WHERE ek_digest = ?", "iiibbb",
+                        (int64_t)h->accepted_clock.reset_count, (int64_t)h->accepted_clock.restart_count,
+                        (int64_t)h->accepted_clock.clock_ms, h->accepted_ak_name, sizeof h->accepted_ak_name,
+                        h->accepted_incarnation, sizeof h->accepted_incarnation, ek_digest, (size_t)32);
+    return rc;
+}
+
+/* Guests of one host finish in any order: a clock that is behind the stored one changes nothing. */
+static int put_host_clock(sqlite3 *sql, const uint8_t *ak_name, const struct lt_clock_info *c, struct lt_err *e)
+{
+    return lt_db_exec(sql, NULL, e,
+                      "INSERT INTO host_clocks VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET reset = excluded.reset,"
+                      " restart = excluded.restart, clock = excluded.clock WHERE (excluded.reset, excluded.restart,"
+                      " excluded.clock) > (reset, restart, clock)", "biii", ak_name, (size_t)LT_NAME,
+                      (int64_t)c->reset_count, (int64_t)c->restart_count, (int64_t)c->clock_ms);
+}
+
+/* ---- nonces ---- */
+
+struct nonces_job {
+    struct lt_store *s;
+    const char (*nonces)[LT_NONCE + 1];
+    size_t count;
+    uint64_t now_ms, keep_ms;
+    bool *used;
+};
+
+static int claim_nonces(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct nonces_job *j = arg;
+    int64_t limit = j->now_ms > j->keep_ms ? (int64_t)(j->now_ms - j->keep_ms) : 0;
+    int changes, rc = lt_db_exec(sql, NULL, e, "DELETE FROM nonces WHERE boot <> ? OR at < ?", "ti", j->s->boot, limit);
+
+    for (size_t i = 0; !rc && i < j->count; i++) {
+        rc = lt_db_exec(sql, &changes, e, "INSERT INTO nonces VALUES(?,?,?) ON CONFLICT DO NOTHING", "tti", j->nonces[i],
+                        j->s->boot, (int64_t)j->now_ms);
+        j->used[i] = !changes;
+    }
+    return rc;
+}
+
+int lt_store_nonces(struct lt_store *s, const char (*nonces)[LT_NONCE + 1], size_t count, uint64_t now_ms,
+                    uint64_t keep_ms, bool *used, struct lt_err *e)
+{
+    struct nonces_job j = {s, nonces, count, now_ms, keep_ms, used};
+    return lt_db_write(s->db, claim_nonces, &j, e);
+}
+
+/* ---- verdicts ---- */
+
+struct round_job {
+    struct lt_store *s;
+    const struct lt_store_round *r;
+    const char *doc;
+    bool kept;
+};
+
+static int put_verdict(sqlite3 *sql, struct round_job *j, struct lt_err *e)
+{
+    const struct lt_store_round *r = j->r;
+    bool trusted = r->verdict->result == LT_TRUSTED;
+    int changes, rc = lt_db_exec(sql, &changes, e,
+                                 "INSERT INTO verdicts SELECT uuid, ?2, ?3, ?4, ?5, ?6, NULL, NULL FROM guests WHERE"
+                                 " uuid = ?1 ON CONFLICT DO UPDATE SET result = excluded.result, doc = excluded.doc,"
+                                 " boot = excluded.boot, at = excluded.at, received = excluded.received WHERE"
+                                 " result <> ?7", "bittiii", r->uuid, sizeof r->uuid, (int64_t)r->verdict->result,
+                                 j->doc, j->s->boot, (int64_t)r->end_ms, r->received, (int64_t)LT_FAILED);
+    j->kept = !rc && changes;
+    /* Freshness counts from t1: that is what the evidence is at least as new as. */
+    if (j->kept && trusted)
+        rc = lt_db_exec(sql, NULL, e, "UPDATE verdicts SET trusted_boot = ?, trusted_at = ? WHERE uuid = ?", "tib",
+                        j->s->boot, (int64_t)r->t1_ms, r->uuid, sizeof r->uuid);
+    return rc;
+}
+
+static int put_round(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct round_job *j = arg;
+    const struct lt_store_round *r = j->r;
+    int rc = 0;
+
+    if (r->ek_digest)
+        rc = put_guest_history(sql, r->ek_digest, r->history, e);
+    if (!rc && r->host_ak_name)
+        rc = put_host_clock(sql, r->host_ak_name, &r->host_clock, e);
+    return rc ? rc : put_verdict(sql, j, e);
+}
+
+int lt_store_round(struct lt_store *s, const struct lt_store_round *r, bool *kept, struct lt_err *e)
+{
+    json_t *times = json_pack("{s:I, s:I}", "started", (json_int_t)r->started, "received", (json_int_t)r->received);
+    LT_AUTOJSON json_t *doc = lt_verdict_to_json(r->verdict, times);
+    LT_AUTOFREE char *text = doc ? lt_json_dump(doc) : NULL;
+    struct round_job j = {.s = s, .r = r, .doc = text};
+
+    *kept = false;
+    if (!text)
+        return lt_fail(e, LT_E_NO_MEMORY, "verdict: no memory");
+    int rc = lt_db_write(s->db, put_round, &j, e);
+    *kept = !rc && j.kept;
+    return rc;
+}
+
+static int clear_verdict(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM verdicts WHERE uuid = ? AND result = ?", "bi", arg,
+                                 (size_t)LT_UUID, (int64_t)LT_FAILED);
+    return rc || changes ? rc : lt_fail(e, LT_E_CONFLICT, "guest: its verdict is not failed, there is nothing to clear");
+}
+
+int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e)
+{
+    return lt_db_write(s->db, clear_verdict, (void *)uuid, e);
+}
+
+struct status_job {
+    struct lt_store *s;
+    const uint8_t *uuid;
+    const struct lt_deadlines *d;
+    uint64_t now_ms;
+    struct lt_status *out;
+    json_t **json;
+};
+
+/* Age of a time of some boot. One of another boot, or of the future, is past every deadline. */
+static uint64_t age(const struct lt_store *s, sqlite3_stmt *st, int boot, int at, uint64_t now_ms)
+{
+    const char *b = (const char *)sqlite3_column_text(st, boot);
+    int64_t t = sqlite3_column_int64(st, at);
+
+    if (!b || strcmp(b, s->boot) || t < 0 || (uint64_t)t > now_ms)
+        return UINT64_MAX;
+    return now_ms - (uint64_t)t;
+}
+
+static int tell(const struct status_job *j, sqlite3_stmt *st, uint64_t aged, struct lt_err *e)
+{
+    const char *text = (const char *)sqlite3_column_text(st, 1);
+    json_t *doc = lt_json_parse(text, strlen(text), LT_MAX_BODY_PROOFS, e);
+
+    if (!doc)
+        return e->code;
+    if (aged == UINT64_MAX) {
+        int64_t s = lt_wall_s() - sqlite3_column_int64(st, 4);
+        aged = s > 0 ? (uint64_t)s * 1000 : 0;
+    }
+    json_object_set_new(json_object_get(doc, "times"), "age_ms", json_integer((json_int_t)aged));
+    json_object_set_new(doc, "result", json_string(lt_result_slug(j->out->result)));
+    if (j->out->unproven)
+        json_object_set_new(doc, "reason", json_string("unproven"));
+    *j->json = doc;
+    return 0;
+}
+
+static int get_status(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct status_job *j = arg;
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql,
+                           "SELECT result, doc, boot, at, received, trusted_boot, trusted_at FROM verdicts WHERE"
+                           " uuid = ?", &st, e, "b", j->uuid, (size_t)LT_UUID);
+
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (rc != 1)
+        return rc;
+    uint64_t aged = age(j->s, st, 2, 3, j->now_ms);
+    bool was_trusted = sqlite3_column_type(st, 6) != SQLITE_NULL;
+    uint64_t since = was_trusted ? age(j->s, st, 5, 6, j->now_ms) : 0;
+    struct lt_status *o = j->out;
+
+    o->known = true;
+    o->result = (enum lt_result)sqlite3_column_int(st, 0);
+    o->unproven = o->result != LT_FAILED && since > j->d->max_stale_ms;
+    if (o->result == LT_TRUSTED && (o->unproven || aged > j->d->news_ms))
+        o->result = LT_STALE;
+    return j->json ? tell(j, st, aged, e) : 0;
+}
+
+int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_deadlines *d, uint64_t now_ms,
+                    struct lt_status *out, json_t **json, struct lt_err *e)
+{
+    struct status_job j = {s, uuid, d, now_ms, out, json};
+
+    memset(out, 0, sizeof *out);
+    if (json)
+        *json = NULL;
+    int rc = lt_db_read(s->db, get_status, &j, e);
+    if (!rc && json && !*json)
+        *json = json_null();
+    return rc;
+}

@@ -1,0 +1,205 @@
+/* One domain: from libvirt's XML to a record, or to the reason why there is none. */
+#include "common/clock.h"
+#include "common/log.h"
+#include "vtpm/birth.h"
+#include "vtpm/ek.h"
+#include "vtpm/table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct work {
+    struct lt_inventory *inv;
+    const struct lt_resident *old;
+    const struct lt_facts *facts;
+    struct lt_marks marks;
+    struct lt_domain domain;
+    struct lt_resident new; /* name and pair may be those of old: see store */
+    bool new_pair, clock_failed;
+};
+
+static int find_pair(struct work *w, struct lt_err *e)
+{
+    struct lt_sockets sockets;
+    char uuid[LT_UUID_TEXT];
+    int rc = lt_sockets_read(&sockets, e);
+
+    /* While both live they stay joined; a snapshot confirms that anyhow. */
+    if (!rc && !lt_pair_alive(&w->old->pair)) {
+        lt_uuid_format(w->old->uuid, uuid);
+        w->new.have_ek = w->new.have_files = w->new.have_incarnation = w->new.agreed = w->new.born = false;
+        w->new.pair = LT_PAIR_NONE;
+        w->new_pair = true;
+        rc = lt_pair_find(uuid, &sockets, &w->new.pair, e);
+    }
+    lt_sockets_free(&sockets);
+    return rc;
+}
+
+/* While a swtpm lives its EK is the one first found: another one in its state means that somebody put another state
+ * into its place, and it is not listed. */
+static int find_ek(struct work *w, struct lt_err *e)
+{
+    struct lt_public ek;
+    uint8_t digest[32];
+    int rc;
+
+    if (w->new.have_ek && !w->marks.reread)
+        return 0;
+    if ((rc = lt_ek_read(&w->new.pair.swtpm, w->inv->swtpm, w->inv->conf.scratch, &ek, e)) ||
+        (rc = lt_public_ek_digest(&ek, digest, e)))
+        return rc;
+    if (w->new.have_ek && memcmp(digest, w->new.record.ek_digest, 32))
+        return lt_fail(e, LT_E_REFUSED, "swtpm %d: its state holds another EK than the one it began with",
+                       (int)w->new.pair.swtpm.pid);
+    memcpy(w->new.record.ek_digest, digest, 32);
+    w->new.have_ek = true;
+    w->new.agreed = false;
+    return 0;
+}
+
+static int agree(struct work *w, struct lt_err *e)
+{
+    const char *records = w->inv->conf.records;
+
+    if (!w->new.agreed && *records) {
+        int rc = lt_birth_check(records, w->old->uuid, w->new.record.ek_digest, w->new.pair.swtpm.uid, &w->new.born, e);
+        if (rc)
+            return rc;
+    }
+    w->new.agreed = true;
+    return 0;
+}
+
+struct file_ctx {
+    struct lt_files *files;
+    const struct lt_proc *qemu;
+};
+
+static int hash_file(void *ctx, const char *path, uint8_t out[32], struct lt_err *e)
+{
+    struct file_ctx *f = ctx;
+    return lt_files_digest(f->files, f->qemu, path, out, e);
+}
+
+static int find_files(struct work *w, struct lt_err *e)
+{
+    struct file_ctx ctx = {w->inv->files, &w->new.pair.qemu};
+    struct lt_record *r = &w->new.record;
+    int rc;
+
+    if (w->new.have_files)
+        return 0;
+    if ((rc = lt_files_firmware(w->inv->files, ctx.qemu, &w->domain, r->firmware_digest, e)) ||
+        (rc = lt_domain_digest(&w->domain, hash_file, &ctx, r->domain_digest, e)))
+        return rc;
+    w->new.have_files = true;
+    return 0;
+}
+
+/* The clock is read after both processes were seen alive. */
+static int draw(struct work *w, struct lt_err *e)
+{
+    struct lt_inventory *inv = w->inv;
+    struct lt_record *r = &w->new.record;
+    struct lt_host_clock clock;
+
+    if (w->new.have_incarnation && !w->marks.redraw)
+        return 0;
+    if (!lt_pair_alive(&w->new.pair))
+        return lt_fail(e, LT_E_REFUSED, "QEMU or swtpm ended meanwhile");
+    w->clock_failed = true;
+    if (inv->conf.read_clock(inv->conf.ctx, &clock, e))
+        return lt_fail_in(e, "the host's TPM");
+    w->clock_failed = false;
+    lt_random(r->incarnation, sizeof r->incarnation);
+    r->start_reset = clock.reset_count;
+    r->start_restart = clock.restart_count;
+    r->start_clock_ms = clock.clock_ms;
+    w->new.have_incarnation = true;
+    pthread_mutex_lock(&inv->lock);
+    lt_table_counts(inv, clock.reset_count, clock.restart_count);
+    pthread_mutex_unlock(&inv->lock);
+    return 0;
+}
+
+static int work(struct work *w, struct lt_err *e)
+{
+    int rc;
+
+    if (!w->facts->xml)
+        return lt_fail(e, LT_E_NOT_FOUND, "libvirt does not know it as running");
+    if ((rc = lt_domain_parse(w->facts->xml, strlen(w->facts->xml), &w->domain, e)))
+        return rc;
+    if (memcmp(w->domain.uuid, w->old->uuid, LT_UUID))
+        return lt_fail(e, LT_E_INTERNAL, "libvirt gave another domain's XML");
+    if (w->domain.tpm == LT_TPM_NONE)
+        return lt_fail(e, LT_E_UNSUPPORTED, "no vTPM");
+    if (w->domain.tpm != LT_TPM_EMULATOR)
+        return lt_fail(e, LT_E_UNSUPPORTED, "its TPM is not one emulator of version 2.0 run by libvirt");
+    if ((rc = find_pair(w, e)) || (rc = find_ek(w, e)) || (rc = agree(w, e)) || (rc = find_files(w, e)) ||
+        (rc = draw(w, e)))
+        return rc;
+    w->new.record.flags = w->facts->flags | (w->domain.qemu_namespace ? LT_TAINTED : 0u);
+    return 0;
+}
+
+/* Lock held: the new state takes the old one's place, but for marks that events set meanwhile. */
+static void store(struct work *w, struct lt_resident *r)
+{
+    bool news = r->why.code != w->new.why.code || (w->new.why.code && strcmp(r->why.msg, w->new.why.msg));
+    char id[LT_UUID_TEXT];
+
+    if (w->domain.name) {
+        free(r->name);
+        r->name = lt_take(&w->domain.name);
+    }
+    if (w->new_pair) {
+        lt_pair_close(&r->pair);
+        r->pair = w->new.pair;
+    }
+    r->have_ek = w->new.have_ek;
+    r->have_files = w->new.have_files;
+    r->have_incarnation = w->new.have_incarnation;
+    r->agreed = w->new.agreed;
+    r->born = w->new.born;
+    r->record = w->new.record;
+    r->why = w->new.why;
+    r->waits = w->clock_failed;
+    r->retry_ms = 0;
+    if (r->why.code) {
+        /* What was owed is still owed. */
+        r->marks.redraw |= w->marks.redraw;
+        r->marks.reread |= w->marks.reread;
+        r->retry_ms = lt_now_ms() + (w->clock_failed ? LT_RETRY_SOON_MS : LT_RETRY_MS);
+    }
+    lt_uuid_format(r->uuid, id);
+    if (news && r->why.code)
+        lt_log(LT_LOG_WARNING, "vtpm-not-listed", "domain %s (%s): %s", id, r->name ? r->name : "?", r->why.msg);
+    else if (news || w->new_pair)
+        lt_log(LT_LOG_INFO, "vtpm-listed", "domain %s (%s): QEMU %d, swtpm %d", id, r->name ? r->name : "?",
+               (int)r->pair.qemu.pid, (int)r->pair.swtpm.pid);
+}
+
+void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt_facts *facts, struct lt_marks marks)
+{
+    struct work w = {.inv = inv, .old = r, .facts = facts, .marks = marks};
+
+    w.new.pair = r->pair;
+    w.new.have_ek = r->have_ek;
+    w.new.have_files = r->have_files;
+    w.new.have_incarnation = r->have_incarnation;
+    w.new.agreed = r->agreed;
+    w.new.born = r->born;
+    w.new.record = r->record;
+    memcpy(w.new.record.guest_uuid, r->uuid, LT_UUID);
+    int rc = work(&w, &w.new.why);
+    w.new.why.code = rc; /* the verdict, and nothing that was overcome on the way */
+    pthread_mutex_lock(&inv->lock);
+    if (rc == LT_E_NOT_FOUND && !lt_proc_alive(&r->pair.qemu))
+        lt_table_remove(inv, r);
+    else
+        store(&w, r);
+    pthread_mutex_unlock(&inv->lock);
+    lt_domain_free(&w.domain);
+}

@@ -1,0 +1,77 @@
+/* Inside the inventory. Who writes what: libvirt's event thread sets the marks and adds residents; the worker alone
+ * writes everything else and removes; both under the lock. So the worker reads a resident without it. */
+#ifndef LT_VTPM_TABLE_H
+#define LT_VTPM_TABLE_H
+
+#include "vtpm/files.h"
+#include "vtpm/inventory.h"
+#include "vtpm/pair.h"
+#include "vtpm/virt.h"
+
+#include <pthread.h>
+
+#define LT_REFRESH_MS 5000 /* taint by a monitor command has no event; and a belt for missed ones */
+#define LT_RETRY_MS 30000  /* of a refused domain, unless an event comes before */
+#define LT_RETRY_SOON_MS 1000
+
+struct lt_marks {
+    bool dirty;  /* to be examined */
+    bool redraw; /* its incarnation is over; not listed until there is a new one */
+    bool reread; /* swtpm may have loaded its state anew: the EK is to be read again */
+};
+
+struct lt_resident {
+    uint8_t uuid[LT_UUID];
+    struct lt_marks marks;
+    uint64_t retry_ms;  /* lt_now_ms() when it is examined again without a mark; 0: only at a refresh */
+    bool waits;         /* not examined yet, or the host's clock could not be read: snapshots are busy */
+    char *name;         /* NULL: not known */
+    struct lt_err why;  /* code 0: listed; else why not */
+    struct lt_pair pair;
+    bool have_ek, have_files, have_incarnation; /* what is valid in record */
+    bool agreed, born; /* no birth record speaks against the EK; one speaks for it */
+    struct lt_record record;
+};
+
+struct lt_inventory {
+    struct lt_inventory_conf conf; /* texts owned */
+    char *swtpm;                   /* absolute */
+    const struct lt_virt *virt;
+    pthread_t events, worker;
+
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* CLOCK_MONOTONIC; the worker waits */
+    bool stop, events_stop, connected, lost, listed; /* listed: all running domains are residents */
+    bool ready;
+    struct lt_resident **list;
+    size_t count, cap;
+    bool have_counts;
+    uint32_t reset_count, restart_count;
+    struct snapshot *current;
+
+    struct lt_files *files; /* the worker's */
+    int timer;              /* of libvirt's event loop: wakes it for stop */
+};
+
+/* Lock held. */
+struct lt_resident *lt_table_find(struct lt_inventory *inv, const uint8_t uuid[LT_UUID]);
+/* Found, or added waiting and dirty; NULL when full. */
+struct lt_resident *lt_table_add(struct lt_inventory *inv, const uint8_t uuid[LT_UUID]);
+void lt_table_remove(struct lt_inventory *inv, struct lt_resident *r);
+void lt_table_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t restart_count);
+
+/* What libvirt says of a running domain. */
+struct lt_facts {
+    char *xml; /* malloc'ed by libvirt; NULL: not running */
+    uint32_t flags;
+};
+
+/* The worker, no lock held: finds, reads, compares, and stores what it found in r. */
+void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt_facts *facts, struct lt_marks marks);
+
+/* libvirt's event loop. */
+int lt_events_start(struct lt_inventory *inv, struct lt_err *e) LT_MUST_CHECK;
+void lt_events_stop(struct lt_inventory *inv);
+void *lt_worker_thread(void *inv);
+
+#endif
