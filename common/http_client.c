@@ -7,6 +7,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,12 +37,13 @@ struct transfer {
     struct lt_buf reply_body;
     struct lt_http_reply reply;
     struct lt_err e;      /* the first fault found in a callback */
+    char told[CURL_ERROR_SIZE];
     lt_http_done done;
     void *arg;
 };
 
 struct lt_http_client {
-    struct lt_trust trust;
+    struct lt_http_trust trust;
     bool allow_plain;
     CURLM *multi;
     pthread_t thread;
@@ -58,7 +60,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void init_once(void)
 {
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    lt_trust_init();
+    lt_http_trust_init();
 }
 
 static const uint8_t *pin_of(const struct transfer *t)
@@ -70,7 +72,7 @@ static CURLcode on_ssl_ctx(CURL *easy, void *ctx, void *arg)
 {
     struct transfer *t = arg;
     (void)easy;
-    return lt_trust_install(&t->c->trust, pin_of(t), ctx) ? CURLE_SSL_CERTPROBLEM : CURLE_OK;
+    return lt_http_trust_install(&t->c->trust, pin_of(t), ctx, &t->e) ? CURLE_SSL_CERTPROBLEM : CURLE_OK;
 }
 
 /* For every reply, on new connections and on kept ones, before its first byte is believed. */
@@ -82,7 +84,7 @@ static bool check_connection(struct transfer *t)
         return true;
     if (curl_easy_getinfo(t->easy, CURLINFO_TLS_SSL_PTR, &i))
         i = NULL;
-    if (lt_trust_check(i ? i->internals : NULL, pin_of(t), &t->reply.server, &t->e))
+    if (lt_http_trust_check(i ? i->internals : NULL, pin_of(t), &t->reply.server, &t->e))
         return false;
     return t->checked = true;
 }
@@ -146,7 +148,7 @@ static int on_attempt(void *arg, char *a, char *b, int c, int d)
     struct transfer *t = arg;
     (void)a, (void)b, (void)c, (void)d;
     if (++t->attempts > (t->idempotent ? 2u : 1u)) {
-        (void)lt_fail(&t->e, LT_E_UNREACHABLE, "%s: the kept connection was lost before a reply came", t->url);
+        (void)lt_fail(&t->e, LT_E_UNREACHABLE, "the kept connection was lost before a reply came");
         return CURL_PREREQFUNC_ABORT;
     }
     return CURL_PREREQFUNC_OK;
@@ -167,11 +169,12 @@ static void transfer_free(struct transfer *t)
 static void finish(struct transfer *t, int code, const char *why)
 {
     if (code && !t->e.code)
-        (void)lt_fail(&t->e, code, "%s: %s", t->url ? t->url : "request", why);
+        (void)lt_fail(&t->e, code, "%s", *t->told ? t->told : why);
     lt_buf_u8(&t->reply_body, 0);
     if (!t->e.code && t->reply_body.failed)
-        (void)lt_fail(&t->e, LT_E_NO_MEMORY, "%s: no memory for the reply", t->url);
+        (void)lt_fail(&t->e, LT_E_NO_MEMORY, "no memory for the reply");
     if (t->e.code) {
+        (void)lt_fail_in(&t->e, "%s", t->url);
         memset(&t->reply, 0, sizeof t->reply);
         t->reply.body = "";
     } else {
@@ -220,12 +223,12 @@ static int prepare(struct transfer *t)
 
     t->tls = !strncasecmp(t->url, "https://", 8);
     if (!t->tls && !(t->c->allow_plain && !strncasecmp(t->url, "http://", 7)))
-        return lt_fail(&t->e, LT_E_UNREACHABLE, "%s: not an https URL", t->url);
+        return lt_fail(&t->e, LT_E_UNREACHABLE, "not an https URL");
     t->pinned = t->pin_pem;
-    if (t->pinned && lt_trust_pin(t->pin_pem, t->pin, &t->e))
+    if (t->pinned && lt_http_trust_pin(t->pin_pem, t->pin, &t->e))
         return t->e.code;
     if (t->tls && !t->pinned && !t->c->trust.store)
-        return lt_fail(&t->e, LT_E_UNAUTHENTICATED, "%s: no CA is configured and no certificate is pinned", t->url);
+        return lt_fail(&t->e, LT_E_UNAUTHENTICATED, "no CA is configured and no certificate is pinned");
     long connect_ms = t->timeout_ms < CONNECT_MS ? t->timeout_ms : CONNECT_MS;
     if (!h || curl_easy_setopt(h, CURLOPT_URL, t->url) || set_method(t) || set_trust(t) ||
         curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, t->c->allow_plain ? "https,http" : "https") ||
@@ -236,11 +239,11 @@ static int prepare(struct transfer *t)
         curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header) || curl_easy_setopt(h, CURLOPT_HEADERDATA, t) ||
         curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body) || curl_easy_setopt(h, CURLOPT_WRITEDATA, t) ||
         curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_attempt) || curl_easy_setopt(h, CURLOPT_PREREQDATA, t) ||
-        curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) || curl_easy_setopt(h, CURLOPT_PROXY, "") ||
+        curl_easy_setopt(h, CURLOPT_ERRORBUFFER, t->told) || curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) || curl_easy_setopt(h, CURLOPT_PROXY, "") ||
         curl_easy_setopt(h, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) ||
         curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L) || curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L) ||
         curl_easy_setopt(h, CURLOPT_MAXAGE_CONN, (long)KEPT_S))
-        return lt_fail(&t->e, LT_E_NO_MEMORY, "%s: the request cannot be set up", t->url);
+        return lt_fail(&t->e, LT_E_NO_MEMORY, "the request cannot be set up");
     return 0;
 }
 
@@ -357,7 +360,12 @@ static void *run(void *arg)
     struct lt_http_client *c = arg;
     struct epoll_event ev[64];
     int running;
+    sigset_t pipe;
 
+    /* CURLOPT_NOSIGNAL leaves it to us that a server which hangs up does not kill the program. */
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     while (take_pending(c)) {
         uint64_t now = lt_now_ms();
         int wait = c->timer_ms == UINT64_MAX ? -1
@@ -450,7 +458,7 @@ static void client_free(struct lt_http_client *c)
         close(c->epoll);
     if (c->wake >= 0)
         close(c->wake);
-    lt_trust_free(&c->trust);
+    lt_http_trust_free(&c->trust);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -486,7 +494,7 @@ int lt_http_client_new(const struct lt_http_client_conf *f, struct lt_http_clien
     c->timer_ms = UINT64_MAX;
     c->pending_end = &c->pending;
     c->allow_plain = f->allow_plain;
-    int rc = lt_trust_load(&c->trust, f, e);
+    int rc = lt_http_trust_load(&c->trust, f, e);
     if (!rc)
         rc = client_start(c, f->max_per_host, e);
     if (rc)

@@ -397,8 +397,8 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
     pthread_cond_init(&s->idle, &attr);
     pthread_condattr_destroy(&attr);
     rc = open_socket(c->listen, s->address, &fd, e);
-    if (!rc && (rc = start_daemon(s, fd, &f, e)))
-        close(fd);
+    if (!rc)
+        rc = start_daemon(s, fd, &f, e); /* closes fd itself on some of its faults, so we never do */
     if (rc) {
         pthread_cond_destroy(&s->idle);
         pthread_mutex_destroy(&s->lock);

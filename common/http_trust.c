@@ -11,16 +11,16 @@
 #include <string.h>
 
 struct expected {
-    const struct lt_trust *trust;
+    const struct lt_http_trust *trust;
     bool pinned;
     uint8_t pin[32];
+    struct lt_err *why;
 };
 
 struct found {
     bool good;
     bool pinned; /* good because it is the pinned one: names, dates and issuer were not looked at */
     struct lt_peer peer;
-    struct lt_err e;
 };
 
 static int expected_at, found_at; /* ex_data indexes */
@@ -31,7 +31,7 @@ static void free_ex(void *parent, void *p, CRYPTO_EX_DATA *ad, int at, long argl
     free(p);
 }
 
-void lt_trust_init(void)
+void lt_http_trust_init(void)
 {
     expected_at = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_ex);
     found_at = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_ex);
@@ -45,7 +45,7 @@ static int fingerprint(X509 *x, uint8_t out[32])
     return x && X509_digest(x, EVP_sha256(), out, &n) == 1 && n == 32 ? 0 : LT_E_INTERNAL;
 }
 
-static int check_chain(const struct lt_trust *t, X509_STORE_CTX *theirs, struct lt_err *e)
+static int check_chain(const struct lt_http_trust *t, X509_STORE_CTX *theirs, struct lt_err *e)
 {
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     int rc = 0;
@@ -72,18 +72,19 @@ static int check_role(const struct lt_peer *p, unsigned role, struct lt_err *e)
     return 0;
 }
 
-static int check_by_ca(const struct lt_trust *t, X509_STORE_CTX *theirs, struct found *f)
+static int check_by_ca(const struct expected *x, X509_STORE_CTX *theirs, struct found *f)
 {
+    const struct lt_http_trust *t = x->trust;
     uint8_t *der = NULL;
 
     if (!t->store)
-        return lt_fail(&f->e, LT_E_UNAUTHENTICATED, "server certificate: no CA is configured and none is pinned");
-    LT_TRY(check_chain(t, theirs, &f->e));
+        return lt_fail(x->why, LT_E_UNAUTHENTICATED, "server certificate: no CA is configured and none is pinned");
+    LT_TRY(check_chain(t, theirs, x->why));
     int n = i2d_X509(X509_STORE_CTX_get0_cert(theirs), &der);
-    int rc = n > 0 ? lt_peer_from_der(der, (size_t)n, &f->peer, &f->e)
-                   : lt_fail(&f->e, LT_E_UNAUTHENTICATED, "server certificate: cannot be read");
+    int rc = n > 0 ? lt_peer_from_der(der, (size_t)n, &f->peer, x->why)
+                   : lt_fail(x->why, LT_E_UNAUTHENTICATED, "server certificate: cannot be read");
     OPENSSL_free(der);
-    return rc ? rc : check_role(&f->peer, t->role, &f->e);
+    return rc ? rc : check_role(&f->peer, t->role, x->why);
 }
 
 static int check_by_pin(const struct expected *x, X509_STORE_CTX *theirs, struct found *f)
@@ -91,7 +92,7 @@ static int check_by_pin(const struct expected *x, X509_STORE_CTX *theirs, struct
     f->pinned = true;
     if (fingerprint(X509_STORE_CTX_get0_cert(theirs), f->peer.fingerprint) ||
         memcmp(f->peer.fingerprint, x->pin, sizeof x->pin))
-        return lt_fail(&f->e, LT_E_UNAUTHENTICATED, "server certificate: not the pinned one");
+        return lt_fail(x->why, LT_E_UNAUTHENTICATED, "server certificate: not the pinned one");
     return 0;
 }
 
@@ -102,17 +103,18 @@ static int verify_server(X509_STORE_CTX *ctx, void *arg)
     const struct expected *x = arg;
     struct found *f = calloc(1, sizeof *f);
 
+    /* Once a connection: a second time (*why may be gone) there is nothing to verify. */
     if (!f || !ssl || SSL_get_ex_data(ssl, found_at) || !SSL_set_ex_data(ssl, found_at, f)) {
         free(f);
         X509_STORE_CTX_set_error(ctx, X509_V_ERR_OUT_OF_MEM);
         return 0;
     }
-    f->good = !(x->pinned ? check_by_pin(x, ctx, f) : check_by_ca(x->trust, ctx, f));
+    f->good = !(x->pinned ? check_by_pin(x, ctx, f) : check_by_ca(x, ctx, f));
     X509_STORE_CTX_set_error(ctx, f->good ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
     return f->good;
 }
 
-int lt_trust_install(const struct lt_trust *t, const uint8_t *pin, SSL_CTX *ctx)
+int lt_http_trust_install(const struct lt_http_trust *t, const uint8_t *pin, SSL_CTX *ctx, struct lt_err *why)
 {
     struct expected *x = calloc(1, sizeof *x);
 
@@ -121,11 +123,13 @@ int lt_trust_install(const struct lt_trust *t, const uint8_t *pin, SSL_CTX *ctx)
         return LT_E_NO_MEMORY;
     }
     x->trust = t;
+    x->why = why;
     x->pinned = pin;
     if (pin)
         memcpy(x->pin, pin, sizeof x->pin);
     SSL_CTX_set_cert_verify_callback(ctx, verify_server, x);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
     if (t->cert && (SSL_CTX_use_certificate(ctx, t->cert) != 1 || SSL_CTX_use_PrivateKey(ctx, t->key) != 1))
         return LT_E_INTERNAL;
     for (int i = 0; i < sk_X509_num(t->chain); i++)
@@ -134,7 +138,7 @@ int lt_trust_install(const struct lt_trust *t, const uint8_t *pin, SSL_CTX *ctx)
     return 0;
 }
 
-int lt_trust_check(const SSL *ssl, const uint8_t *pin, struct lt_peer *server, struct lt_err *e)
+int lt_http_trust_check(const SSL *ssl, const uint8_t *pin, struct lt_peer *server, struct lt_err *e)
 {
     const struct found *f = ssl ? SSL_get_ex_data(ssl, found_at) : NULL;
 
@@ -150,7 +154,7 @@ int lt_trust_check(const SSL *ssl, const uint8_t *pin, struct lt_peer *server, s
 
 /* ---- loading ---- */
 
-int lt_trust_pin(const char *pem, uint8_t pin[32], struct lt_err *e)
+int lt_http_trust_pin(const char *pem, uint8_t pin[32], struct lt_err *e)
 {
     BIO *b = BIO_new_mem_buf(pem, -1);
     X509 *x = b ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
@@ -162,7 +166,7 @@ int lt_trust_pin(const char *pem, uint8_t pin[32], struct lt_err *e)
     return rc;
 }
 
-static int load_identity(struct lt_trust *t, const struct lt_http_client_conf *f, struct lt_err *e)
+static int load_identity(struct lt_http_trust *t, const struct lt_http_client_conf *f, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *cert = NULL;
     uint8_t *key = NULL;
@@ -190,7 +194,7 @@ static int load_identity(struct lt_trust *t, const struct lt_http_client_conf *f
     return good ? 0 : lt_fail(e, LT_E_CONFIG, "%s, %s: not a certificate and its key", f->cert, f->key);
 }
 
-static int load_ca(struct lt_trust *t, const char *path, struct lt_err *e)
+static int load_ca(struct lt_http_trust *t, const char *path, struct lt_err *e)
 {
     size_t n, count = 0;
 
@@ -209,14 +213,14 @@ static int load_ca(struct lt_trust *t, const char *path, struct lt_err *e)
     return 0;
 }
 
-int lt_trust_load(struct lt_trust *t, const struct lt_http_client_conf *conf, struct lt_err *e)
+int lt_http_trust_load(struct lt_http_trust *t, const struct lt_http_client_conf *conf, struct lt_err *e)
 {
     t->role = conf->server_role;
     LT_TRY(load_identity(t, conf, e));
     return load_ca(t, conf->ca, e);
 }
 
-void lt_trust_free(struct lt_trust *t)
+void lt_http_trust_free(struct lt_http_trust *t)
 {
     X509_STORE_free(t->store);
     free(t->ca_pem);

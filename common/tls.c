@@ -52,9 +52,9 @@ static int take_role(const char *value, struct lt_peer *p, struct lt_err *e)
 {
     unsigned role = lt_role_by_name(value);
     if (!role)
-        return lt_fail(e, LT_E_UNAUTHENTICATED, "certificate: unknown role \"%s\"", value);
+        return lt_fail(e, LT_E_UNAUTHENTICATED, "unknown role");
     if (p->roles)
-        return lt_fail(e, LT_E_UNAUTHENTICATED, "certificate: more than one role");
+        return lt_fail(e, LT_E_UNAUTHENTICATED, "more than one role");
     p->roles = role;
     return 0;
 }
@@ -62,7 +62,7 @@ static int take_role(const char *value, struct lt_peer *p, struct lt_err *e)
 static int take_tenant(const char *value, struct lt_peer *p, struct lt_err *e)
 {
     if (p->has_tenant)
-        return lt_fail(e, LT_E_UNAUTHENTICATED, "certificate: more than one tenant");
+        return lt_fail(e, LT_E_UNAUTHENTICATED, "more than one tenant");
     p->has_tenant = true;
     return lt_uuid_parse(value, p->tenant_id, e);
 }
@@ -70,7 +70,7 @@ static int take_tenant(const char *value, struct lt_peer *p, struct lt_err *e)
 static int take_host(const char *value, struct lt_peer *p, struct lt_err *e)
 {
     if (p->has_host)
-        return lt_fail(e, LT_E_UNAUTHENTICATED, "certificate: more than one host");
+        return lt_fail(e, LT_E_UNAUTHENTICATED, "more than one host");
     p->has_host = true;
     return lt_unhex(value, p->host_id, sizeof p->host_id, e);
 }
@@ -109,12 +109,10 @@ static int take_name(const GENERAL_NAME *gn, struct lt_peer *p, struct lt_err *e
         size_t len = strlen(urns[i].prefix);
         if (strncmp(text, urns[i].prefix, len))
             continue;
-        if (urns[i].take(text + len, p, e)) {
-            if (e)
-                e->code = LT_E_UNAUTHENTICATED;
-            return LT_E_UNAUTHENTICATED;
-        }
-        return 0;
+        struct lt_err why = {0};
+        return urns[i].take(text + len, p, &why)
+                   ? lt_fail(e, LT_E_UNAUTHENTICATED, "certificate: %s: %s", text, why.msg)
+                   : 0;
     }
     return lt_fail(e, LT_E_UNAUTHENTICATED, "certificate: unknown name \"%s\"", text);
 }

@@ -37,7 +37,7 @@ class Header:
 
 class Host:
     def __init__(self, lab, agent, tpm, **more):
-        self.lab, self.tpm, self.program = lab, tpm, agent
+        self.lab, self.tpm, self.program, self.uri = lab, tpm, agent, "test:///default"
         self.ca = Ca(lab, "federation-ca")
         self.ima = lab.write("ima", "10 a\n10 b\n10 c\n")
         self.boot_log = lab.write("boot-log", bytes(range(256)))
@@ -49,7 +49,7 @@ class Host:
 
     def options(self):
         return options(**self.base, listen="127.0.0.1:0", cert=self.cert[0], key=self.cert[1], client_ca=self.ca.cert,
-                       libvirt_uri="test:///default", ima=self.ima, boot_log=self.boot_log)
+                       libvirt_uri=self.uri, ima=self.ima, boot_log=self.boot_log)
 
     def start(self):
         self.identity = self.command("--identity")
@@ -302,6 +302,34 @@ def test_rsa_federation_key(lab, agent, tpm):  # noqa: F811
     assert struct.unpack_from(">HHI", host.ak, 2) == (1, 0x0B, 0x00050472)
     assert tpm.tpm.read_public(0x81010040) == host.ak
     host.check(host.ask(2000)[1])
+
+
+def test_incomplete_inventory_is_waited_for(lab, agent, tpm):  # noqa: F811
+    host = Host(lab, agent, tpm)
+    host.uri = f"qemu+unix:///session?socket={lab.dir}/no-libvirtd"
+    host.start()
+    for _ in range(2):      # the number is not used up
+        status, reply, headers = host.ask(7)
+        assert status == 503 and headers["Retry-After"] and reply["error"]["slug"] == "busy"
+    assert host.http.get(f"{V1}/host")[0] == 503
+    assert host.http.get(f"{V1}/boot-log")[0] == 200
+
+
+def test_the_ek_is_the_templates_not_the_handles(host, lab, tpm):  # noqa: F811
+    """The owner may put another key at 0x81010001; it is never taken for the EK."""
+    host.learn()
+    env = tpm.env()
+    lab.run(["tpm2_evictcontrol", "-C", "o", "-c", "0x81010001"], env=env)
+    for step in ("empty", "replaced"):
+        secret = os.urandom(32)
+        ask = {"credential": b64(make_credential(lab, host.ek, name_of(host.ak), secret)), "challenge": "11" * 32}
+        assert host.http.post(f"{V1}/activations", ask)[0] == 200, step
+        if step == "empty":
+            lab.run(["tpm2_createprimary", "-C", "o", "-c", lab.dir / "p"], env=env)
+            lab.run(["tpm2_evictcontrol", "-C", "o", "-c", lab.dir / "p", "0x81010001"], env=env)
+            tpm.tpm.flush_transients()
+    host.child.stop()
+    assert host.command("--identity") == host.identity
 
 
 def test_inventory_command(lab, agent, tpm):  # noqa: F811

@@ -4,7 +4,7 @@ target_include_directories(lt_http_check PUBLIC ${CMAKE_SOURCE_DIR}/tests/suppor
 target_link_libraries(lt_http_check PUBLIC lt_daemon PkgConfig::CMOCKA)
 
 lt_unit_test(test_http_server lt_http_check)
-lt_unit_test(test_tls lt_http_check PkgConfig::CRYPTO)
+lt_unit_test(test_tls lt_http_check PkgConfig::SSL PkgConfig::CRYPTO)
 lt_unit_test(test_http_client lt_http_check)
 lt_unit_test(test_db lt_daemon PkgConfig::SQLITE)
 lt_unit_test(test_conf lt_daemon)

@@ -12,7 +12,9 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,12 +189,15 @@ static struct lt_http_client *client(const char *cert, const char *key, unsigned
 }
 
 /* 200, another status, or the (negative) fault of the client. */
+static char told[320];
+
 static int get(struct lt_http_client *c, const struct lt_http_server *s)
 {
     struct lt_http_reply r = {0};
     struct lt_err e = {0};
     int rc = check_call(c, "GET", lt_http_server_address(s), "/hello", NULL, &r, &e);
     free((char *)r.body);
+    memcpy(told, e.msg, sizeof told);
     return rc ? rc : r.status;
 }
 
@@ -257,11 +262,65 @@ static void test_matrix_servers(void **state)
         forge(&matrix[i], cert, key);
         struct lt_http_server *s = serve(cert, key, for_tenants, &calls);
         int rc = get(c, s);
+        if (rc == LT_E_UNAUTHENTICATED && !strstr(told, "certificate: "))
+            fail_msg("%s: the reason is not told: %s", matrix[i].what, told);
         if (rc != (matrix[i].as_server ? 200 : LT_E_UNAUTHENTICATED) || calls != matrix[i].as_server)
             fail_msg("%s, as a server: %d, %d calls", matrix[i].what, rc, calls);
         lt_http_server_stop(s);
     }
     lt_http_client_free(c);
+}
+
+/* A bare OpenSSL client, at one version of TLS: what the server answers, or "" if it lets nobody in. */
+static void bare_client(const char *address, int version, const char *name, char *out, size_t n)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    char text[64];
+    int got = 0;
+
+    SSL_CTX_set_security_level(ctx, 0); /* the server is to refuse, not we */
+    SSL_CTX_set_min_proto_version(ctx, version);
+    SSL_CTX_set_max_proto_version(ctx, version);
+    if (name) {
+        assert_int_equal(SSL_CTX_use_certificate_file(ctx, check_path(&pki, name, "crt"), SSL_FILETYPE_PEM), 1);
+        assert_int_equal(SSL_CTX_use_PrivateKey_file(ctx, check_path(&pki, name, "key"), SSL_FILETYPE_PEM), 1);
+    }
+    BIO *b = BIO_new_ssl_connect(ctx);
+    snprintf(text, sizeof text, "%s", address);
+    BIO_set_conn_hostname(b, text);
+    if (BIO_do_connect(b) == 1 && BIO_do_handshake(b) == 1 &&
+        BIO_puts(b, "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") > 0)
+        got = BIO_read(b, out, (int)n - 1);
+    out[got > 0 ? got : 0] = 0;
+    BIO_free_all(b);
+    SSL_CTX_free(ctx);
+}
+
+static void test_versions(void **state)
+{
+    static const struct {
+        int version;
+        const char *name, *reply;
+    } cases[] = {
+        {TLS1_3_VERSION, "tenant", "HTTP/1.1 200"}, {TLS1_2_VERSION, "tenant", "HTTP/1.1 200"},
+        {TLS1_1_VERSION, "tenant", ""},             {TLS1_VERSION, "tenant", ""},
+        {TLS1_3_VERSION, NULL, ""},                 {TLS1_2_VERSION, NULL, ""},
+        {TLS1_3_VERSION, "foreign", ""},            {TLS1_2_VERSION, "foreign", ""},
+        {TLS1_3_VERSION, "none", "HTTP/1.1 403"},   {TLS1_2_VERSION, "none", "HTTP/1.1 403"},
+    };
+    const struct bad foreign = {"foreign", .uris = GOOD_URIS, .eku = BOTH, .issuer = BY_OTHER_CA};
+    int calls = 0;
+    struct lt_http_server *s = serve(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), for_tenants, &calls);
+    (void)state;
+    forge(&foreign, check_path(&pki, "foreign", "crt"), check_path(&pki, "foreign", "key"));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char reply[1024];
+        bare_client(lt_http_server_address(s), cases[i].version, cases[i].name, reply, sizeof reply);
+        if (strncmp(reply, cases[i].reply, strlen(cases[i].reply)) || !*cases[i].reply != !*reply)
+            fail_msg("version %x as %s: \"%s\"", (unsigned)cases[i].version, cases[i].name ? cases[i].name : "nobody", reply);
+    }
+    assert_int_equal(calls, 2);
+    lt_http_server_stop(s);
 }
 
 static size_t der_of(const char *path, uint8_t **der)
@@ -413,8 +472,10 @@ int main(void)
         cmocka_unit_test(test_matrix_clients),
         cmocka_unit_test(test_matrix_clients_elsewhere),
         cmocka_unit_test(test_matrix_servers),
+        cmocka_unit_test(test_versions),
     };
     struct lt_err e = {0};
+    signal(SIGPIPE, SIG_IGN); /* the bare client's */
     check_pki_make(&pki);
     if (lt_pki_make_ca(check_path(&pki, "other", "crt"), check_path(&pki, "other", "key"), "other CA", 30, &e) ||
         lt_pki_make_ca(check_path(&pki, "same", "crt"), check_path(&pki, "same", "key"), "test CA", 30, &e))

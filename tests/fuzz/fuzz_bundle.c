@@ -1,0 +1,36 @@
+/* Bundles: what is accepted can be written and read again, and is judged without trust. */
+#include "appraisal/offline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
+static void there_and_back(const struct lt_bundle *b)
+{
+    struct lt_bundle again;
+    LT_AUTOJSON json_t *j = lt_bundle_to_json(b);
+    LT_AUTOFREE char *text = lt_json_dump(j);
+
+    if (!text || lt_bundle_parse(text, strlen(text), &again, NULL))
+        abort();
+    lt_bundle_free(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    static const struct lt_offline none;
+    struct lt_verdict v;
+    struct lt_bundle b;
+
+    if (lt_bundle_parse(p, n, &b, NULL))
+        return 0;
+    there_and_back(&b);
+    if (!lt_appraise_bundle(&b, &none, &v, NULL)) {
+        if (v.result != LT_CONSISTENT && v.result != LT_INCONSISTENT)
+            abort();
+        json_decref(lt_verdict_to_json(&v, NULL));
+    }
+    lt_bundle_free(&b);
+    return 0;
+}

@@ -1,0 +1,26 @@
+/* Residency records and host-quote headers: what is accepted says the same bytes again. */
+#include "residency/residency.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    uint8_t record[LT_RECORD], header[LT_HEADER];
+    struct lt_record r;
+    struct lt_header h;
+
+    if (!lt_record_parse(p, n, &r, NULL)) {
+        lt_record_write(&r, record);
+        if (memcmp(record, p, n))
+            abort();
+    }
+    if (!lt_header_parse(p, n, &h, NULL)) {
+        lt_header_write(&h, header);
+        if (memcmp(header, p, n) || !h.n || h.n > LT_MAX_BATCH || h.m > LT_MAX_INVENTORY)
+            abort();
+    }
+    return 0;
+}
