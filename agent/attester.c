@@ -11,8 +11,8 @@
 /* Guests: keylime-api 2.7. */
 #define AK_GUEST_ATTRIBUTES (LT_AK_HOST_ATTRIBUTES & ~LT_OBJ_NO_DA)
 
-/* The file of AK_h: the authValue, and the Name of the key that has it, so that a crash between making the key and
- * writing the file cannot pair them wrongly. */
+/* The file of AK_h: the authValue, and the Name of the key that has it, so that a crash between making the
+ * key and writing the file cannot pair them wrongly. */
 struct host_secret {
     uint8_t auth[32], name[LT_NAME];
 };
@@ -64,8 +64,8 @@ static int load_wrapped(struct lt_dev *d, struct lt_attester *a, const struct lt
         if (!rc || rc != LT_E_REFUSED)
             return rc;
         lt_dev_flush(d, &a->key);
-        lt_log(LT_LOG_WARNING, "ak", "%s: %s; making a new AK, which the registrar must be told to accept", a->file,
-               e->msg);
+        lt_log(LT_LOG_WARNING, "ak", "%s: %s; making a new AK, which the registrar must be told to accept",
+               a->file, e->msg);
     }
     rc = make(d, ek, &spec, &blob, &a->key, e);
     if (!rc)
@@ -133,8 +133,8 @@ static int load_host(struct lt_dev *d, struct lt_attester *a, const struct lt_ek
             rc = lt_public_name(ak, name, e);
         if (!rc && memcmp(name, secret.name, sizeof name)) {
             lt_dev_flush(d, &a->key);
-            rc = lt_fail(e, LT_E_REFUSED, "the key at TPM handle 0x%x is not the one of %s", (unsigned)a->handle,
-                         a->file);
+            rc = lt_fail(e, LT_E_REFUSED, "the key at TPM handle 0x%x is not the one of %s",
+                         (unsigned)a->handle, a->file);
         }
     } else {
         rc = lt_fail(e, LT_E_REFUSED, "%s: %s", a->file, n ? "not a secret of ours" : "there is none yet");
@@ -174,9 +174,11 @@ int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e)
     a->key = ESYS_TR_NONE;
     int rc = lt_ek_find(d, a->ek_alg, &ek, e);
     if (!rc && a->known &&
-        !lt_slice_eq((struct lt_slice){ek.pub.raw, ek.pub.raw_n}, (struct lt_slice){a->ek.pub.raw, a->ek.pub.raw_n}))
-        return lt_fail(e, LT_E_TPM, "the TPM has another EK than at start: not the same TPM; restart the agent if it "
-                                    "was replaced on purpose");
+        !lt_slice_eq((struct lt_slice){ek.pub.raw, ek.pub.raw_n},
+                     (struct lt_slice){a->ek.pub.raw, a->ek.pub.raw_n}))
+        return lt_fail(e, LT_E_TPM,
+                       "the TPM has another EK than at start: not the same TPM; restart the agent if it "
+                       "was replaced on purpose");
     if (!rc)
         rc = load(d, a, &ek, &ak, e);
     if (!rc)

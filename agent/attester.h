@@ -1,4 +1,4 @@
-/* A TPM's EK and the attestation key under it, found or made at the first open and never another afterwards. */
+/* A TPM's EK and the attestation key under it, found or made at the first open, never another later. */
 #ifndef LT_AGENT_ATTESTER_H
 #define LT_AGENT_ATTESTER_H
 

@@ -6,18 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT(name, fallback, help) {#name, LT_CONF_TEXT, offsetof(struct lt_agent_conf, name), fallback, 0, 0, help}
+#define TEXT(name, fallback, help)                                                                           \
+    {#name, LT_CONF_TEXT, offsetof(struct lt_agent_conf, name), fallback, 0, 0, help}
 
 const struct lt_conf_key lt_agent_keys[] = {
     TEXT(role, "guest", "guest (in a VM, beside its vTPM) or host (on the hypervisor)"),
     TEXT(tcti, "device:/dev/tpmrm0", "how to reach the TPM: device:PATH, swtpm:path=SOCKET"),
     TEXT(listen, "", "ADDRESS:PORT to serve; empty: 0.0.0.0 and port 9002 (guest) or 9012 (host)"),
-    TEXT(state_dir, "/var/lib/limetree/agent", "directory of keys; empty (a guest without a disk): keep the AK in the TPM"),
-    TEXT(client_ca, "", "PEM file: CA of those who may call; guest: the tenant's CA, host: the federation's CA"),
+    TEXT(state_dir, "/var/lib/limetree/agent",
+         "directory of keys; empty (a guest without a disk): keep the AK in the TPM"),
+    TEXT(client_ca, "",
+         "PEM file: CA of those who may call; guest: the tenant's CA, host: the federation's CA"),
     TEXT(ek_alg, "rsa", "endorsement key: rsa (TCG template L-1) or ecc (L-2)"),
     TEXT(ak_alg, "", "attestation key: rsa or ecc; empty: rsa for a guest, ecc for a host"),
-    TEXT(ak_handle, "", "persistent handle of the AK of a host or a guest without a disk; empty: 0x81010030, 0x81010020"),
-    TEXT(boot_log, "/sys/kernel/security/tpm0/binary_bios_measurements", "boot log; a missing file is no log"),
+    TEXT(ak_handle, "",
+         "persistent handle of the AK of a host or a guest without a disk; empty: 0x81010030, 0x81010020"),
+    TEXT(boot_log, "/sys/kernel/security/tpm0/binary_bios_measurements",
+         "boot log; a missing file is no log"),
     TEXT(ima, "/sys/kernel/security/ima/ascii_runtime_measurements", "IMA list; a missing file is no list"),
     TEXT(uuid, "dmidecode", "guest: agent id; dmidecode: the machine's UUID from DMI"),
     TEXT(registrar, "", "guest: URL of the registrar, http://HOST:PORT; empty: do not register"),
@@ -44,7 +49,8 @@ static int persistent_handle(const char *value, uint32_t *out, struct lt_err *e)
     errno = 0;
     unsigned long v = strtoul(value, &end, 16);
     if (errno || end == value || *end || v < 0x81000000 || v > 0x817fffff)
-        return lt_fail(e, LT_E_CONFIG, "ak_handle = %s: not a persistent handle of the owner, 0x81000000 to 0x817fffff",
+        return lt_fail(e, LT_E_CONFIG,
+                       "ak_handle = %s: not a persistent handle of the owner, 0x81000000 to 0x817fffff",
                        value);
     *out = (uint32_t)v;
     return 0;
@@ -64,7 +70,8 @@ int lt_agent_options(const struct lt_agent_conf *c, struct lt_agent_options *out
     if (!rc)
         rc = algorithm("ak_alg", *c->ak_alg ? c->ak_alg : out->host ? "ecc" : "rsa", &out->ak_alg, e);
     if (!rc)
-        rc = persistent_handle(*c->ak_handle ? c->ak_handle : out->host ? "81010030" : "81010020", &out->ak_handle, e);
+        rc = persistent_handle(*c->ak_handle ? c->ak_handle : out->host ? "81010030" : "81010020",
+                               &out->ak_handle, e);
     /* Without the state directory AK_h's authValue would be lost, and with it the key that PCR 13 names. */
     if (!rc && out->host)
         rc = need("state_dir", c->state_dir, e);

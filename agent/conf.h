@@ -6,7 +6,7 @@
 
 struct lt_agent_conf {
     char *role, *tcti, *listen, *state_dir, *ek_alg, *ak_alg, *ak_handle, *ima, *boot_log, *client_ca;
-    char *uuid, *registrar, *contact;                  /* guest */
+    char *uuid, *registrar, *contact;                 /* guest */
     char *cert, *key, *libvirt_uri, *records, *swtpm; /* host */
     struct lt_daemon_log_conf log;
     void *running; /* the role, while it runs */
@@ -23,6 +23,7 @@ struct lt_agent_options {
     uint32_t ak_handle;      /* persistent, 0x81000000 and above */
     const char *listen;
 };
-int lt_agent_options(const struct lt_agent_conf *c, struct lt_agent_options *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_agent_options(const struct lt_agent_conf *c, struct lt_agent_options *out,
+                     struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -32,7 +32,8 @@ static bool route_source(const struct addrinfo *to, char out[256])
     struct sockaddr_storage us;
     socklen_t n = sizeof us;
     int s = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool ok = s >= 0 && !connect(s, to->ai_addr, to->ai_addrlen) && !getsockname(s, (struct sockaddr *)&us, &n) &&
+    bool ok = s >= 0 && !connect(s, to->ai_addr, to->ai_addrlen) &&
+              !getsockname(s, (struct sockaddr *)&us, &n) &&
               !getnameinfo((struct sockaddr *)&us, n, out, 256, NULL, 0, NI_NUMERICHOST);
 
     if (s >= 0)
@@ -65,5 +66,6 @@ int lt_contact_resolve(struct lt_contact *c, const char *registrar, struct lt_er
         ok = route_source(a, c->address);
     if (list)
         freeaddrinfo(list);
-    return ok ? 0 : lt_fail(e, LT_E_UNREACHABLE, "registrar %s: %s", text, os ? gai_strerror(os) : "no route");
+    return ok ? 0
+              : lt_fail(e, LT_E_UNREACHABLE, "registrar %s: %s", text, os ? gai_strerror(os) : "no route");
 }

@@ -11,8 +11,8 @@ struct lt_contact {
 
 /* "[::1]:9002", "10.0.0.1:9002", "vm.example:9002" */
 int lt_contact_parse(const char *text, struct lt_contact *out, struct lt_err *e) LT_MUST_CHECK;
-/* A listener on every address cannot be called at 0.0.0.0: takes the one that packets to the registrar leave from.
- * Others are left as they are. */
+/* A listener on every address cannot be called at 0.0.0.0: takes the one that packets to the registrar leave
+ * from. Others are left as they are. */
 int lt_contact_resolve(struct lt_contact *c, const char *registrar, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

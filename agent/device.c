@@ -10,6 +10,9 @@
 
 #define QUOTE_ATTEMPTS 5
 #define LEFTOVERS_MAX 64
+/* tss2's own constants shift a signed int out of range. */
+#define FIRST_TRANSIENT 0x80000000u
+#define FIRST_LOADED_SESSION 0x02000000u
 /* Small enough for every TPM's TPM2_PT_NV_BUFFER_MAX. */
 #define NV_CHUNK 512
 
@@ -51,8 +54,8 @@ void lt_dev_flush(struct lt_dev *d, ESYS_TR *handle)
     if (*handle == ESYS_TR_NONE)
         return;
     /* A persistent key is only let go of; and a TPM that is gone has nothing left to flush. */
-    bool persistent = Esys_TR_GetTpmHandle(d->esys, *handle, &h) == TSS2_RC_SUCCESS &&
-                      (h & TPM2_HR_RANGE_MASK) == TPM2_HR_PERSISTENT;
+    bool persistent =
+        Esys_TR_GetTpmHandle(d->esys, *handle, &h) == TSS2_RC_SUCCESS && h >> 24 == TPM2_HT_PERSISTENT;
     if (persistent || Esys_FlushContext(d->esys, *handle) != TSS2_RC_SUCCESS)
         Esys_TR_Close(d->esys, handle);
     *handle = ESYS_TR_NONE;
@@ -62,8 +65,8 @@ static int handles(struct lt_dev *d, TPM2_HANDLE first, TPMS_CAPABILITY_DATA **o
 {
     TPMI_YES_NO more;
     return lt_dev_rc(d,
-                     Esys_GetCapability(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES, first,
-                                        LEFTOVERS_MAX, &more, out),
+                     Esys_GetCapability(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES,
+                                        first, LEFTOVERS_MAX, &more, out),
                      "TPM2_GetCapability(handles)", e);
 }
 
@@ -74,8 +77,8 @@ static int flush_leftovers(struct lt_dev *d, TPM2_HANDLE first, struct lt_err *e
 
     for (UINT32 i = 0; !rc && i < cap->data.handles.count; i++) {
         ESYS_TR h;
-        if (Esys_TR_FromTPMPublic(d->esys, cap->data.handles.handle[i], ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                  &h) == TSS2_RC_SUCCESS)
+        if (Esys_TR_FromTPMPublic(d->esys, cap->data.handles.handle[i], ESYS_TR_NONE, ESYS_TR_NONE,
+                                  ESYS_TR_NONE, &h) == TSS2_RC_SUCCESS)
             lt_dev_flush(d, &h);
     }
     return rc;
@@ -88,9 +91,9 @@ int lt_dev_open(const char *tcti, bool sweep, struct lt_dev *out, struct lt_err 
     if (!rc)
         rc = lt_dev_rc(out, Esys_Initialize(&out->esys, out->tcti, NULL), "Esys_Initialize", e);
     if (!rc && sweep)
-        rc = flush_leftovers(out, TPM2_TRANSIENT_FIRST, e);
+        rc = flush_leftovers(out, FIRST_TRANSIENT, e);
     if (!rc && sweep)
-        rc = flush_leftovers(out, TPM2_LOADED_SESSION_FIRST, e);
+        rc = flush_leftovers(out, FIRST_LOADED_SESSION, e);
     if (rc) {
         lt_dev_close(out);
         return lt_fail_in(e, "TPM %s", tcti);
@@ -140,15 +143,16 @@ int lt_dev_pcr_read(struct lt_dev *d, uint32_t mask, struct lt_pcrs *out, struct
         UINT32 at = 0;
 
         select_pcrs(&want, left);
-        int rc = lt_dev_rc(d,
-                           Esys_PCR_Read(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, NULL, &got, &values),
-                           "TPM2_PCR_Read", e);
+        int rc = lt_dev_rc(
+            d, Esys_PCR_Read(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, NULL, &got, &values),
+            "TPM2_PCR_Read", e);
         if (rc)
             return rc;
         const BYTE *bits = got->pcrSelections[0].pcrSelect;
         uint32_t here = got->count ? bits[0] | (uint32_t)bits[1] << 8 | (uint32_t)bits[2] << 16 : 0;
         if (!here || (here & ~left))
-            return lt_fail(e, LT_E_TPM, "TPM2_PCR_Read: asked for mask 0x%x of sha256, got 0x%x; is the bank active?",
+            return lt_fail(e, LT_E_TPM,
+                           "TPM2_PCR_Read: asked for mask 0x%x of sha256, got 0x%x; is the bank active?",
                            (unsigned)left, (unsigned)here);
         for (unsigned i = 0; i < LT_MAX_PCRS; i++) {
             if (!(here & 1u << i))
@@ -174,14 +178,15 @@ int lt_dev_pcr_extend(struct lt_dev *d, unsigned pcr, const uint8_t digest[32], 
 
 int lt_dev_pcr_reset(struct lt_dev *d, unsigned pcr, struct lt_err *e)
 {
-    return lt_dev_rc(d, Esys_PCR_Reset(d->esys, pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE), "TPM2_PCR_Reset",
-                     e);
+    return lt_dev_rc(d, Esys_PCR_Reset(d->esys, pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE),
+                     "TPM2_PCR_Reset", e);
 }
 
 int lt_dev_clock(struct lt_dev *d, struct lt_clock_info *out, struct lt_err *e)
 {
     AUTOESYS TPMS_TIME_INFO *t = NULL;
-    int rc = lt_dev_rc(d, Esys_ReadClock(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &t), "TPM2_ReadClock", e);
+    int rc = lt_dev_rc(d, Esys_ReadClock(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &t),
+                       "TPM2_ReadClock", e);
 
     *out = (struct lt_clock_info){0};
     if (!rc)
@@ -192,7 +197,8 @@ int lt_dev_clock(struct lt_dev *d, struct lt_clock_info *out, struct lt_err *e)
     return rc;
 }
 
-int lt_dev_nv_read(struct lt_dev *d, TPM2_HANDLE index, size_t max, uint8_t **out, size_t *n, struct lt_err *e)
+int lt_dev_nv_read(struct lt_dev *d, TPM2_HANDLE index, size_t max, uint8_t **out, size_t *n,
+                   struct lt_err *e)
 {
     AUTOESYS TPM2B_NV_PUBLIC *pub = NULL;
     ESYS_TR nv;
@@ -207,8 +213,8 @@ int lt_dev_nv_read(struct lt_dev *d, TPM2_HANDLE index, size_t max, uint8_t **ou
     rc = lt_dev_rc(d, Esys_NV_ReadPublic(d->esys, nv, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &pub, NULL),
                    "TPM2_NV_ReadPublic", e);
     if (!rc && pub->nvPublic.dataSize > max)
-        rc = lt_fail(e, LT_E_TOO_LARGE, "TPM NV index 0x%x: %u bytes > %zu", (unsigned)index, pub->nvPublic.dataSize,
-                     max);
+        rc = lt_fail(e, LT_E_TOO_LARGE, "TPM NV index 0x%x: %u bytes > %zu", (unsigned)index,
+                     pub->nvPublic.dataSize, max);
     size_t size = rc ? 0 : pub->nvPublic.dataSize;
     LT_AUTOFREE uint8_t *p = malloc(size + 1);
     if (!p)
@@ -217,8 +223,8 @@ int lt_dev_nv_read(struct lt_dev *d, TPM2_HANDLE index, size_t max, uint8_t **ou
         AUTOESYS TPM2B_MAX_NV_BUFFER *part = NULL;
         size_t want = size - at < NV_CHUNK ? size - at : NV_CHUNK;
         rc = lt_dev_rc(d,
-                       Esys_NV_Read(d->esys, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, (UINT16)want,
-                                    (UINT16)at, &part),
+                       Esys_NV_Read(d->esys, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
+                                    (UINT16)want, (UINT16)at, &part),
                        "TPM2_NV_Read", e);
         if (!rc && part->size != want)
             rc = lt_fail(e, LT_E_TPM, "TPM2_NV_Read: %u bytes, asked for %zu", part->size, want);
@@ -234,8 +240,8 @@ int lt_dev_nv_read(struct lt_dev *d, TPM2_HANDLE index, size_t max, uint8_t **ou
     return rc;
 }
 
-static int quote_once(struct lt_dev *d, ESYS_TR key, const TPM2B_DATA *extra, uint32_t mask, struct lt_quote *out,
-                      bool *moved, struct lt_err *e)
+static int quote_once(struct lt_dev *d, ESYS_TR key, const TPM2B_DATA *extra, uint32_t mask,
+                      struct lt_quote *out, bool *moved, struct lt_err *e)
 {
     AUTOESYS TPM2B_ATTEST *attest = NULL;
     AUTOESYS TPMT_SIGNATURE *sig = NULL;
@@ -247,8 +253,8 @@ static int quote_once(struct lt_dev *d, ESYS_TR key, const TPM2B_DATA *extra, ui
 
     select_pcrs(&selection, mask);
     int rc = lt_dev_rc(d,
-                       Esys_Quote(d->esys, key, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, extra, &scheme, &selection,
-                                  &attest, &sig),
+                       Esys_Quote(d->esys, key, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, extra, &scheme,
+                                  &selection, &attest, &sig),
                        "TPM2_Quote", e);
     if (!rc)
         rc = lt_dev_rc(d, Tss2_MU_TPMT_SIGNATURE_Marshal(sig, raw, sizeof raw, &n), "TPMT_SIGNATURE", e);

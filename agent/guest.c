@@ -45,7 +45,8 @@ static int agent_id(const char *configured, char **out, struct lt_err *e)
             *p = (char)tolower((unsigned char)*p);
     }
     if (!id || !lt_agent_id_ok(id))
-        return lt_fail(e, LT_E_CONFIG, "uuid = %s: not 1 to %d characters of [A-Za-z0-9_.-]", id ? id : "", LT_ID_MAX);
+        return lt_fail(e, LT_E_CONFIG, "uuid = %s: not 1 to %d characters of [A-Za-z0-9_.-]", id ? id : "",
+                       LT_ID_MAX);
     *out = lt_take(&id);
     return 0;
 }
@@ -136,8 +137,8 @@ static int start_registration(struct lt_guest *g, struct lt_err *e)
     return lt_registration_start(&conf, &g->registration, e);
 }
 
-int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_guest **out, json_t **ready,
-                   struct lt_err *e)
+int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_guest **out,
+                   json_t **ready, struct lt_err *e)
 {
     struct lt_guest *g = calloc(1, sizeof *g);
 

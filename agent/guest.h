@@ -7,8 +7,8 @@
 struct lt_guest;
 
 /* conf is borrowed until stop. *ready: {"listen":address,"uuid":id}. */
-int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_guest **out, json_t **ready,
-                   struct lt_err *e) LT_MUST_CHECK;
+int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_guest **out,
+                   json_t **ready, struct lt_err *e) LT_MUST_CHECK;
 void lt_guest_stop(struct lt_guest *g);
 
 #endif

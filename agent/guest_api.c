@@ -80,7 +80,8 @@ static void version(struct lt_req *req, void *app)
         snprintf(text, sizeof text, "2.%d", minor);
         json_array_append_new(list, json_string(text));
     }
-    lt_reply_keylime(req, 200, json_pack("{s:s, s:o}", "supported_version", text, "supported_versions", list));
+    lt_reply_keylime(req, 200,
+                     json_pack("{s:s, s:o}", "supported_version", text, "supported_versions", list));
 }
 
 static void info(struct lt_req *req, void *app)
@@ -90,9 +91,9 @@ static void info(struct lt_req *req, void *app)
 
     if (minor)
         lt_reply_keylime(req, 200,
-                         json_pack("{s:s, s:s, s:s, s:s, s:I}", "agent_uuid", api->id, "tpm_hash_alg", "sha256",
-                                   "tpm_enc_alg", enc_alg(api, minor), "tpm_sign_alg", sign_alg(api), "ak_handle",
-                                   (json_int_t)api->attester->handle));
+                         json_pack("{s:s, s:s, s:s, s:s, s:I}", "agent_uuid", api->id, "tpm_hash_alg",
+                                   "sha256", "tpm_enc_alg", enc_alg(api, minor), "tpm_sign_alg",
+                                   sign_alg(api), "ak_handle", (json_int_t)api->attester->handle));
 }
 
 static void pubkey(struct lt_req *req, void *app)
@@ -188,7 +189,7 @@ static void quote_signed(void *arg, int rc, const struct lt_err *e)
         quote_end(q, NULL, &why);
 }
 
-/* PCR 16 binds NK to this quote (keylime-api 3.5). Anyone can reset it, so it is written before every quote. */
+/* PCR 16 binds NK to this quote (keylime-api 3.5). Anyone can reset it: written before every quote. */
 static int quote_sign(struct lt_dev *d, void *arg, struct lt_err *e)
 {
     struct quote *q = arg;
@@ -217,7 +218,8 @@ static int parse_mask(const struct lt_req *req, uint32_t *out, struct lt_err *e)
     const char *digits = s && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') ? s + 2 : s;
     size_t n = digits ? strlen(digits) : 0;
 
-    *out = n && n <= 8 && strspn(digits, "0123456789abcdefABCDEF") == n ? (uint32_t)strtoul(digits, NULL, 16) : UINT32_MAX;
+    *out = n && n <= 8 && strspn(digits, "0123456789abcdefABCDEF") == n ? (uint32_t)strtoul(digits, NULL, 16)
+                                                                        : UINT32_MAX;
     if (*out >> LT_MAX_PCRS)
         return lt_fail(e, LT_E_MALFORMED, "mask: a hexadecimal number below 0x1000000 is needed");
     return 0;

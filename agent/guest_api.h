@@ -12,7 +12,7 @@ struct lt_guest_api {
     struct lt_jobs *worker; /* reads logs, which may take long */
     struct lt_attester *attester;
     const char *id, *ima, *boot_log;
-    char *pubkey;           /* PEM text of the transport key NK, this start's */
+    char *pubkey;              /* PEM text of the transport key NK, this start's */
     uint8_t pubkey_digest[32]; /* what PCR 16 is extended with */
 };
 

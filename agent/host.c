@@ -43,10 +43,12 @@ static int anchor(struct lt_dev *d, const struct lt_attester *a, struct lt_err *
     if (rc || !memcmp(pcrs.value[LT_AK_PCR], want, sizeof want))
         return rc;
     lt_hex(pcrs.value[LT_AK_PCR], LT_SHA256, hex);
-    return lt_fail(e, LT_E_REFUSED,
-                   "PCR %d holds %s, which does not name this agent's key: it was extended by another program or for a "
-                   "key that is gone. It cannot be reset: reboot this host, with limetree-agent --anchor early in the boot",
-                   LT_AK_PCR, hex);
+    return lt_fail(
+        e, LT_E_REFUSED,
+        "PCR %d holds %s, which does not name this agent's key: it was extended by another program or for a "
+        "key that is gone. It cannot be reset: reboot this host, with limetree-agent --anchor early in the "
+        "boot",
+        LT_AK_PCR, hex);
 }
 
 static int open_identity(struct lt_dev *d, void *arg, struct lt_err *e)
@@ -108,7 +110,8 @@ static struct lt_host_agent *host_new(const struct lt_agent_conf *conf, const st
     return h;
 }
 
-static int open_tpm(struct lt_host_agent *h, const struct lt_agent_conf *conf, lt_tpm_fn on_open, struct lt_err *e)
+static int open_tpm(struct lt_host_agent *h, const struct lt_agent_conf *conf, lt_tpm_fn on_open,
+                    struct lt_err *e)
 {
     int rc = lt_state_open(conf->state_dir, conf->tcti, &h->state, e);
     return rc ? rc : lt_tpm_start(conf->tcti, on_open, h, &h->tpm, e);
@@ -129,14 +132,7 @@ static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *
 static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *conf, const char *address,
                         struct lt_err *e)
 {
-    if (!*conf->cert || !*conf->key || !*conf->client_ca)
-        return lt_fail(e, LT_E_CONFIG,
-                       "cert, key, client_ca: a host needs all three (limetree pki issue --role host --host HEX, with "
-                       "HEX from limetree-agent --identity)");
-    LT_AUTOFREE char *sequence = lt_path(h->state.dir, "batch-seq");
-    int rc = lt_sequence_open(sequence, h->reset_count, &h->api.sequence, e);
-    if (!rc)
-        rc = lt_jobs_start("worker", &h->worker, e);
+    int rc = lt_jobs_start("worker", &h->worker, e);
     if (!rc)
         rc = lt_host_id(&h->attester.ek.pub, h->api.host_id, e);
     if (rc)
@@ -161,6 +157,23 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
     return lt_http_server_start(&server, &h->server, e);
 }
 
+/* Before anything else uses the TPM's thread, which writes reset_count. */
+static int open_sequence(struct lt_host_agent *h, struct lt_err *e)
+{
+    LT_AUTOFREE char *file = lt_path(h->state.dir, "batch-seq");
+    return lt_sequence_open(file, h->reset_count, &h->api.sequence, e);
+}
+
+static int check_conf(const struct lt_agent_conf *conf, struct lt_err *e)
+{
+    if (!*conf->cert || !*conf->key || !*conf->client_ca)
+        return lt_fail(
+            e, LT_E_CONFIG,
+            "cert, key, client_ca: a host needs all three (limetree pki issue --role host --host HEX, with "
+            "HEX from limetree-agent --identity)");
+    return 0;
+}
+
 int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_host_agent **out,
                   json_t **ready, struct lt_err *e)
 {
@@ -169,7 +182,12 @@ int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, 
     *out = NULL;
     if (!h)
         return e->code;
-    int rc = open_tpm(h, conf, open_anchored, e);
+    /* Nothing is extended for a daemon that cannot serve. */
+    int rc = check_conf(conf, e);
+    if (!rc)
+        rc = open_tpm(h, conf, open_anchored, e);
+    if (!rc)
+        rc = open_sequence(h, e);
     if (!rc)
         rc = start_inventory(h, conf, e);
     if (!rc)
@@ -203,7 +221,8 @@ void lt_host_stop(struct lt_host_agent *h)
     free(h);
 }
 
-int lt_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out, struct lt_err *e)
+int lt_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
+                   struct lt_err *e)
 {
     struct lt_host_agent *h = host_new(conf, o, e);
     uint8_t pcr[LT_SHA256];

@@ -6,7 +6,8 @@
 
 struct lt_host_agent;
 
-/* conf is borrowed until stop. Refuses when PCR 13 names something else than AK_h. *ready: {"listen":address,"host":HOST}. */
+/* conf is borrowed until stop. Refuses when PCR 13 names something else than AK_h. *ready:
+ * {"listen":address,"host":HOST}. */
 int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_host_agent **out,
                   json_t **ready, struct lt_err *e) LT_MUST_CHECK;
 void lt_host_stop(struct lt_host_agent *h);
@@ -15,8 +16,11 @@ void lt_host_stop(struct lt_host_agent *h);
  * anchor: the early unit's work, before libvirtd and any login; {"ak_name","pcr13"}.
  * identity: {"host","ek_digest","ak_name"}, for the operator who issues the host's certificate.
  * inventory: lt_inventory_report once it is ready, or as it is after 30 s. */
-int lt_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out, struct lt_err *e) LT_MUST_CHECK;
-int lt_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out, struct lt_err *e) LT_MUST_CHECK;
-int lt_host_inventory(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
+                   struct lt_err *e) LT_MUST_CHECK;
+int lt_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
+                     struct lt_err *e) LT_MUST_CHECK;
+int lt_host_inventory(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
+                      struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -124,10 +124,11 @@ static void host_run(struct task *t)
     if (a->ek_pem)
         json_array_append_new(certificates, json_string(a->ek_pem));
     task_end(t,
-             json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "host", lt_json_new_hex(t->api->host_id, LT_HOST_ID), "ak",
-                       lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ek",
+             json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "host", lt_json_new_hex(t->api->host_id, LT_HOST_ID),
+                       "ak", lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ek",
                        lt_json_new_base64(a->ek.pub.raw, a->ek.pub.raw_n), "ek_certificates", certificates,
-                       "batch_seq", (json_int_t)t->api->sequence.last, "inventory", inventory_json(t->snapshot)),
+                       "batch_seq", (json_int_t)t->api->sequence.last, "inventory",
+                       inventory_json(t->snapshot)),
              NULL);
 }
 
@@ -145,7 +146,8 @@ static int activate(struct lt_dev *d, void *arg, struct lt_err *e)
     const struct lt_attester *a = t->api->attester;
     uint8_t secret[LT_MAX_DIGEST];
     size_t n;
-    int rc = lt_ak_activate(d, a->key, &a->ek, (struct lt_slice){t->credential, t->credential_n}, secret, &n, e);
+    int rc =
+        lt_ak_activate(d, a->key, &a->ek, (struct lt_slice){t->credential, t->credential_n}, secret, &n, e);
 
     if (!rc && n != 32)
         rc = lt_fail(e, LT_E_REFUSED, "credential: a secret of %zu bytes, must be 32", n);
@@ -234,13 +236,13 @@ static void quote_signed(void *arg, int rc, const struct lt_err *e)
 static void reply_conflict(struct task *t, const struct lt_err *e)
 {
     lt_reply_json(t->req, 409,
-                  json_pack("{s:{s:i, s:s, s:s}, s:I}", "error", "code", 409, "slug", lt_err_slug(e->code), "message",
-                            e->msg, "last_batch_seq", (json_int_t)t->api->sequence.last));
+                  json_pack("{s:{s:i, s:s, s:s}, s:I}", "error", "code", 409, "slug", lt_err_slug(e->code),
+                            "message", e->msg, "last_batch_seq", (json_int_t)t->api->sequence.last));
     task_free(t);
 }
 
-/* protocol.md section 4: holding batch_root, the snapshot is taken and confirmed (t3); then the header, then the
- * quote (t4). */
+/* protocol.md section 4: holding batch_root, the snapshot is taken and confirmed (t3); then the header, then
+ * the quote (t4). */
 static void quote_run(struct task *t)
 {
     struct lt_host_api *api = t->api;
@@ -270,7 +272,8 @@ static void quote_run(struct task *t)
 
 static int parse_quote_request(const json_t *j, struct task *t, struct lt_err *e)
 {
-    static const char *const keys[] = {"batch_seq", "n", "batch_root", "policy_digest", "inventory_root", NULL};
+    static const char *const keys[] = {"batch_seq",      "n", "batch_root", "policy_digest",
+                                       "inventory_root", NULL};
     int64_t seq, n;
     int rc = lt_json_only(j, keys, e);
 

@@ -91,8 +91,8 @@ int lt_jobs_post(struct lt_jobs *j, bool urgent, lt_job_fn fn, void *arg, struct
     *job = (struct job){.fn = fn, .arg = arg};
     pthread_mutex_lock(&j->lock);
     if (j->stopping || j->waiting == QUEUE_MAX) {
-        rc = lt_fail(e, LT_E_BUSY, "%s, %u jobs wait", j->stopping ? "the agent is stopping" : "the queue is full",
-                     j->waiting);
+        rc = lt_fail(e, LT_E_BUSY, "%s, %u jobs wait",
+                     j->stopping ? "the agent is stopping" : "the queue is full", j->waiting);
         free(job);
     } else {
         struct list *l = urgent ? &j->urgent : &j->other;

@@ -8,7 +8,7 @@
 
 struct lt_jobs;
 
-/* Runs once for every accepted job. stopped: the queue is being freed, answer without working. */
+/* Runs once for every accepted job. stopped: the queue is ending, answer without working. */
 typedef void (*lt_job_fn)(void *arg, bool stopped);
 
 int lt_jobs_start(const char *thread_name, struct lt_jobs **out, struct lt_err *e) LT_MUST_CHECK;

@@ -24,9 +24,9 @@ static void esys_free(void *pp)
 }
 
 /* PolicyA of the profile: PolicySecret(TPM_RH_ENDORSEMENT). */
-static const BYTE policy_a[LT_SHA256] = {
-    0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
-    0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa};
+static const BYTE policy_a[LT_SHA256] = {0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc,
+                                         0x8d, 0x46, 0xa5, 0xd7, 0x24, 0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52,
+                                         0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa};
 
 static void ek_template(uint16_t alg, TPM2B_PUBLIC *t)
 {
@@ -40,8 +40,8 @@ static void ek_template(uint16_t alg, TPM2B_PUBLIC *t)
     p->authPolicy.size = sizeof policy_a;
     memcpy(p->authPolicy.buffer, policy_a, sizeof policy_a);
     if (alg == LT_ALG_RSA) {
-        p->parameters.rsaDetail = (TPMS_RSA_PARMS){
-            .symmetric = aes, .scheme.scheme = TPM2_ALG_NULL, .keyBits = 2048};
+        p->parameters.rsaDetail =
+            (TPMS_RSA_PARMS){.symmetric = aes, .scheme.scheme = TPM2_ALG_NULL, .keyBits = 2048};
         p->unique.rsa.size = 256;
     } else {
         p->parameters.eccDetail = (TPMS_ECC_PARMS){.symmetric = aes,
@@ -60,12 +60,14 @@ static int to_public(struct lt_dev *d, const TPM2B_PUBLIC *in, struct lt_public 
     return rc ? rc : lt_public_parse(raw, n, out, e);
 }
 
-static int read_public(struct lt_dev *d, ESYS_TR key, struct lt_public *out, TPM2B_NAME *qualified, struct lt_err *e)
+static int read_public(struct lt_dev *d, ESYS_TR key, struct lt_public *out, TPM2B_NAME *qualified,
+                       struct lt_err *e)
 {
     AUTOESYS TPM2B_PUBLIC *pub = NULL;
     AUTOESYS TPM2B_NAME *name = NULL, *qn = NULL;
-    int rc = lt_dev_rc(d, Esys_ReadPublic(d->esys, key, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &pub, &name, &qn),
-                       "TPM2_ReadPublic", e);
+    int rc = lt_dev_rc(
+        d, Esys_ReadPublic(d->esys, key, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &pub, &name, &qn),
+        "TPM2_ReadPublic", e);
     if (!rc && qualified)
         *qualified = *qn;
     return rc ? rc : to_public(d, pub, out, e);
@@ -81,8 +83,9 @@ static int create_primary(struct lt_dev *d, uint16_t alg, ESYS_TR *out, struct l
     ek_template(alg, &template);
     *out = ESYS_TR_NONE;
     return lt_dev_rc(d,
-                     Esys_CreatePrimary(d->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
-                                        &sensitive, &template, &outside, &none, out, NULL, NULL, NULL, NULL),
+                     Esys_CreatePrimary(d->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                        ESYS_TR_NONE, &sensitive, &template, &outside, &none, out, NULL, NULL,
+                                        NULL, NULL),
                      "TPM2_CreatePrimary(EK)", e);
 }
 
@@ -119,7 +122,8 @@ int lt_ek_load(struct lt_dev *d, const struct lt_ek *ek, ESYS_TR *out, struct lt
     if (ek->at_handle) {
         struct lt_public now;
         rc = lt_dev_find(d, EK_HANDLE, out, e);
-        if (rc || (*out != ESYS_TR_NONE && !read_public(d, *out, &now, NULL, NULL) && same_public(&now, &ek->pub)))
+        if (rc ||
+            (*out != ESYS_TR_NONE && !read_public(d, *out, &now, NULL, NULL) && same_public(&now, &ek->pub)))
             return rc;
         lt_dev_flush(d, out);
     }
@@ -160,8 +164,8 @@ int lt_ek_certificate(struct lt_dev *d, const struct lt_ek *ek, char **pem, stru
     if (!rc && x && EVP_PKEY_eq(X509_get0_pubkey(x), ours) == 1)
         rc = to_pem(x, pem, e);
     else if (!rc)
-        lt_log(LT_LOG_WARNING, "ek-certificate", "the certificate in NV index 0x%x is not this EK's: left out",
-               (unsigned)index);
+        lt_log(LT_LOG_WARNING, "ek-certificate",
+               "the certificate in NV index 0x%x is not this EK's: left out", (unsigned)index);
     EVP_PKEY_free(ours);
     X509_free(x);
     return rc;
@@ -173,14 +177,15 @@ static int ek_session(struct lt_dev *d, ESYS_TR *out, struct lt_err *e)
     TPMT_SYM_DEF plain = {.algorithm = TPM2_ALG_NULL};
 
     *out = ESYS_TR_NONE;
-    int rc = lt_dev_rc(d,
-                       Esys_StartAuthSession(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
-                                             ESYS_TR_NONE, NULL, TPM2_SE_POLICY, &plain, TPM2_ALG_SHA256, out),
-                       "TPM2_StartAuthSession", e);
+    int rc =
+        lt_dev_rc(d,
+                  Esys_StartAuthSession(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+                                        ESYS_TR_NONE, NULL, TPM2_SE_POLICY, &plain, TPM2_ALG_SHA256, out),
+                  "TPM2_StartAuthSession", e);
     if (!rc)
         rc = lt_dev_rc(d,
-                       Esys_PolicySecret(d->esys, ESYS_TR_RH_ENDORSEMENT, *out, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                         ESYS_TR_NONE, NULL, NULL, NULL, 0, NULL, NULL),
+                       Esys_PolicySecret(d->esys, ESYS_TR_RH_ENDORSEMENT, *out, ESYS_TR_PASSWORD,
+                                         ESYS_TR_NONE, ESYS_TR_NONE, NULL, NULL, NULL, 0, NULL, NULL),
                        "TPM2_PolicySecret", e);
     if (rc)
         lt_dev_flush(d, out);
@@ -196,19 +201,20 @@ static void ak_template(const struct lt_ak_spec *spec, TPM2B_PUBLIC *t)
     p->nameAlg = TPM2_ALG_SHA256;
     p->objectAttributes = spec->attributes;
     if (spec->alg == LT_ALG_RSA)
-        p->parameters.rsaDetail = (TPMS_RSA_PARMS){
-            .symmetric.algorithm = TPM2_ALG_NULL,
-            .scheme = {.scheme = TPM2_ALG_RSASSA, .details.rsassa.hashAlg = TPM2_ALG_SHA256},
-            .keyBits = 2048};
+        p->parameters.rsaDetail =
+            (TPMS_RSA_PARMS){.symmetric.algorithm = TPM2_ALG_NULL,
+                             .scheme = {.scheme = TPM2_ALG_RSASSA, .details.rsassa.hashAlg = TPM2_ALG_SHA256},
+                             .keyBits = 2048};
     else
-        p->parameters.eccDetail = (TPMS_ECC_PARMS){
-            .symmetric.algorithm = TPM2_ALG_NULL,
-            .scheme = {.scheme = TPM2_ALG_ECDSA, .details.ecdsa.hashAlg = TPM2_ALG_SHA256},
-            .curveID = TPM2_ECC_NIST_P256,
-            .kdf.scheme = TPM2_ALG_NULL};
+        p->parameters.eccDetail =
+            (TPMS_ECC_PARMS){.symmetric.algorithm = TPM2_ALG_NULL,
+                             .scheme = {.scheme = TPM2_ALG_ECDSA, .details.ecdsa.hashAlg = TPM2_ALG_SHA256},
+                             .curveID = TPM2_ECC_NIST_P256,
+                             .kdf.scheme = TPM2_ALG_NULL};
 }
 
-int lt_ak_create(struct lt_dev *d, ESYS_TR ek, const struct lt_ak_spec *spec, struct lt_buf *blob, struct lt_err *e)
+int lt_ak_create(struct lt_dev *d, ESYS_TR ek, const struct lt_ak_spec *spec, struct lt_buf *blob,
+                 struct lt_err *e)
 {
     AUTOESYS TPM2B_PRIVATE *private = NULL;
     AUTOESYS TPM2B_PUBLIC *public = NULL;
@@ -229,8 +235,8 @@ int lt_ak_create(struct lt_dev *d, ESYS_TR ek, const struct lt_ak_spec *spec, st
     int rc = ek_session(d, &session, e);
     if (!rc)
         rc = lt_dev_rc(d,
-                       Esys_Create(d->esys, ek, session, ESYS_TR_NONE, ESYS_TR_NONE, &sensitive, &template, &outside,
-                                   &none, &private, &public, NULL, NULL, NULL),
+                       Esys_Create(d->esys, ek, session, ESYS_TR_NONE, ESYS_TR_NONE, &sensitive, &template,
+                                   &outside, &none, &private, &public, NULL, NULL, NULL),
                        "TPM2_Create(AK)", e);
     lt_wipe(&sensitive, sizeof sensitive);
     lt_dev_flush(d, &session);
@@ -272,8 +278,8 @@ int lt_ak_load(struct lt_dev *d, ESYS_TR ek, const void *blob, size_t n, struct 
     size_t at = 0;
 
     *out = ESYS_TR_NONE;
-    if (Tss2_MU_TPM2B_PUBLIC_Unmarshal(blob, n, &at, &public) || Tss2_MU_TPM2B_PRIVATE_Unmarshal(blob, n, &at, &private) ||
-        at != n)
+    if (Tss2_MU_TPM2B_PUBLIC_Unmarshal(blob, n, &at, &public) ||
+        Tss2_MU_TPM2B_PRIVATE_Unmarshal(blob, n, &at, &private) || at != n)
         return lt_fail(e, LT_E_REFUSED, "AK blob of %zu bytes: not TPM2B_PUBLIC and TPM2B_PRIVATE", n);
     int rc = ek_session(d, &session, e);
     if (rc)
@@ -296,16 +302,16 @@ int lt_ak_persist(struct lt_dev *d, ESYS_TR key, TPM2_HANDLE handle, struct lt_e
 
     if (!rc && old != ESYS_TR_NONE)
         rc = lt_dev_rc(d,
-                       Esys_EvictControl(d->esys, ESYS_TR_RH_OWNER, old, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
-                                         handle, &new),
+                       Esys_EvictControl(d->esys, ESYS_TR_RH_OWNER, old, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                         ESYS_TR_NONE, handle, &new),
                        "TPM2_EvictControl(remove)", e);
     /* The ESAPI would remember its Name and stumble over the next key at the handle. */
     if (old != ESYS_TR_NONE)
         Esys_TR_Close(d->esys, &old);
     if (!rc)
         rc = lt_dev_rc(d,
-                       Esys_EvictControl(d->esys, ESYS_TR_RH_OWNER, key, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
-                                         handle, &new),
+                       Esys_EvictControl(d->esys, ESYS_TR_RH_OWNER, key, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                         ESYS_TR_NONE, handle, &new),
                        "TPM2_EvictControl", e);
     if (!rc)
         lt_dev_flush(d, &new);
@@ -352,14 +358,17 @@ int lt_ak_activate(struct lt_dev *d, ESYS_TR ak, const struct lt_ek *ek, struct 
     if (!rc)
         rc = ek_session(d, &session, e);
     if (!rc) {
-        tss = Esys_ActivateCredential(d->esys, ak, ek_tr, ESYS_TR_PASSWORD, session, ESYS_TR_NONE, &id, &seed, &got);
+        tss = Esys_ActivateCredential(d->esys, ak, ek_tr, ESYS_TR_PASSWORD, session, ESYS_TR_NONE, &id, &seed,
+                                      &got);
         rc = lt_dev_rc(d, tss, "TPM2_ActivateCredential", e);
     }
     lt_dev_flush(d, &session);
     lt_dev_flush(d, &ek_tr);
     if (rc)
-        return refused(tss) && !d->lost ? lt_fail(e, LT_E_REFUSED, "the TPM refused the credential (0x%x): made for "
-                                                  "another EK or AK", (unsigned)tss)
+        return refused(tss) && !d->lost ? lt_fail(e, LT_E_REFUSED,
+                                                  "the TPM refused the credential (0x%x): made for "
+                                                  "another EK or AK",
+                                                  (unsigned)tss)
                                         : rc;
     *secret_n = got->size;
     memcpy(secret, got->buffer, got->size);

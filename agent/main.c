@@ -54,7 +54,8 @@ static void print_text(const json_t *j)
     const char *key;
     json_t *value;
 
-    json_object_foreach((json_t *)j, key, value) {
+    json_object_foreach((json_t *)j, key, value)
+    {
         LT_AUTOFREE char *text = json_is_string(value) ? NULL : lt_json_pretty(value);
         printf("%-10s %s%s", key, text ? text : json_string_value(value), text ? "" : "\n");
     }

@@ -77,16 +77,19 @@ static int discover(struct lt_registration *r, int *minor, struct lt_err *e)
     if (rc)
         return rc;
     LT_AUTOFREE char *body = (char *)reply.body;
-    if (results_of(&reply, &doc, &results, &why) || lt_json_array(results, "supported_versions", 64, &list, &why))
+    if (results_of(&reply, &doc, &results, &why) ||
+        lt_json_array(results, "supported_versions", 64, &list, &why))
         return 0;
-    json_array_foreach(list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         const char *v = json_string_value(item);
         if (v && v[0] == '2' && v[1] == '.' && v[2] >= '0' + MINOR_MIN && v[2] <= '0' + MINOR_MAX && !v[3] &&
             v[2] - '0' > *minor)
             *minor = v[2] - '0';
     }
-    return *minor ? 0 : lt_fail(e, LT_E_UNSUPPORTED, "registrar: speaks no API version from 2.%d to 2.%d", MINOR_MIN,
-                                MINOR_MAX);
+    return *minor ? 0
+                  : lt_fail(e, LT_E_UNSUPPORTED, "registrar: speaks no API version from 2.%d to 2.%d",
+                            MINOR_MIN, MINOR_MAX);
 }
 
 static json_t *registration_body(const struct lt_registration *r, struct lt_err *e)
@@ -96,8 +99,9 @@ static json_t *registration_body(const struct lt_registration *r, struct lt_err 
 
     if (lt_contact_parse(r->conf.contact, &contact, e) || lt_contact_resolve(&contact, r->conf.registrar, e))
         return NULL;
-    json_t *j = json_pack("{s:o, s:o, s:s, s:s, s:s, s:i}", "ek_tpm", lt_json_new_base64(a->ek.pub.raw, a->ek.pub.raw_n),
-                          "aik_tpm", lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ekcert", a->ek_pem ? a->ek_pem : "",
+    json_t *j = json_pack("{s:o, s:o, s:s, s:s, s:s, s:i}", "ek_tpm",
+                          lt_json_new_base64(a->ek.pub.raw, a->ek.pub.raw_n), "aik_tpm",
+                          lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ekcert", a->ek_pem ? a->ek_pem : "",
                           "mtls_cert", r->conf.mtls_cert, "ip", contact.address, "port", (int)contact.port);
     if (!j)
         lt_fail(e, LT_E_NO_MEMORY, "registration: no memory");
@@ -125,10 +129,11 @@ static int judge(const struct lt_http_reply *reply, const char *id, struct lt_er
     int rc = results_of(reply, &doc, &results, e);
 
     if (reply->status == 403)
-        return lt_fail(e, LT_E_FORBIDDEN,
-                       "the registrar knows agent %s with another EK or AK and refuses this one. If this machine's TPM "
-                       "or state directory was replaced on purpose, remove the old registration there first",
-                       id);
+        return lt_fail(
+            e, LT_E_FORBIDDEN,
+            "the registrar knows agent %s with another EK or AK and refuses this one. If this machine's TPM "
+            "or state directory was replaced on purpose, remove the old registration there first",
+            id);
     return rc;
 }
 
@@ -219,7 +224,8 @@ static void *registration_thread(void *arg)
         struct lt_err e = {0};
         int rc = attempt(r, &e);
         if (!rc) {
-            lt_log(LT_LOG_INFO, "registered", "agent %s is registered and activated at %s", r->conf.id, r->conf.registrar);
+            lt_log(LT_LOG_INFO, "registered", "agent %s is registered and activated at %s", r->conf.id,
+                   r->conf.registrar);
             break;
         }
         if (rc == LT_E_FORBIDDEN) {
@@ -234,7 +240,8 @@ static void *registration_thread(void *arg)
     return NULL;
 }
 
-int lt_registration_start(const struct lt_registration_conf *conf, struct lt_registration **out, struct lt_err *e)
+int lt_registration_start(const struct lt_registration_conf *conf, struct lt_registration **out,
+                          struct lt_err *e)
 {
     const struct lt_http_client_conf http = {.allow_plain = true};
     struct lt_registration *r = calloc(1, sizeof *r);

@@ -1,5 +1,5 @@
-/* A guest agent's conversation with its registrar (keylime-api 2): register, activate, at every start and until it
- * works. A thread of its own. */
+/* A guest agent's conversation with its registrar (keylime-api 2): register, activate, at every start and
+ * until it works. A thread of its own. */
 #ifndef LT_AGENT_REGISTRATION_H
 #define LT_AGENT_REGISTRATION_H
 

@@ -34,7 +34,8 @@ int lt_sequence_open(const char *file, uint32_t reset_count, struct lt_sequence 
     if (rc)
         return rc;
     if (sscanf((char *)text, "%79s %" SCNu64 "\n%n", boot, &last, &end) != 2 || end != (int)n)
-        return lt_fail(e, LT_E_CONFIG, "%s: not \"BOOT NUMBER\"; remove it after a reboot of this host", file);
+        return lt_fail(e, LT_E_CONFIG, "%s: not \"BOOT NUMBER\"; remove it after a reboot of this host",
+                       file);
     if (!strcmp(boot, out->boot))
         out->last = out->written = last;
     return 0;
@@ -53,7 +54,7 @@ int lt_sequence_claim(struct lt_sequence *s, uint64_t seq, struct lt_err *e)
     if (seq <= s->last)
         return lt_fail(e, LT_E_CONFLICT, "batch_seq %" PRIu64 ": the last one was %" PRIu64, seq, s->last);
     if (seq > s->written) {
-        uint64_t ceiling = seq > UINT64_MAX - AHEAD ? UINT64_MAX : seq + AHEAD;
+        uint64_t ceiling = seq > INT64_MAX - AHEAD ? seq : seq + AHEAD; /* told in JSON: signed */
         int n = snprintf(line, sizeof line, "%s %" PRIu64 "\n", s->boot, ceiling);
         int rc = lt_file_write(s->file, line, (size_t)n, 0600, e);
         if (rc)

@@ -1,4 +1,5 @@
-/* batch_seq (protocol.md section 3): rises with each host quote of one boot, also over a restart of the agent. */
+/* batch_seq (protocol.md section 3): rises with each host quote of one boot, also over a restart of the
+ * agent. */
 #ifndef LT_AGENT_SEQUENCE_H
 #define LT_AGENT_SEQUENCE_H
 
@@ -15,7 +16,8 @@ struct lt_sequence {
 };
 
 /* Continues above what the file says if it is of this boot. Not thread safe. */
-int lt_sequence_open(const char *file, uint32_t reset_count, struct lt_sequence *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_sequence_open(const char *file, uint32_t reset_count, struct lt_sequence *out,
+                     struct lt_err *e) LT_MUST_CHECK;
 void lt_sequence_close(struct lt_sequence *s);
 /* Before the quote is made. LT_E_CONFLICT unless seq is above the last. */
 int lt_sequence_claim(struct lt_sequence *s, uint64_t seq, struct lt_err *e) LT_MUST_CHECK;

@@ -63,7 +63,7 @@ static int open_dev(struct lt_tpm *t, struct lt_err *e)
     if (rc && t->sweep)
         rc = open_once(t, e);
     if (rc) {
-        t->backoff_ms = !t->backoff_ms                         ? BACKOFF_MIN_MS
+        t->backoff_ms = !t->backoff_ms                       ? BACKOFF_MIN_MS
                         : t->backoff_ms < BACKOFF_MAX_MS / 2 ? t->backoff_ms * 2
                                                              : BACKOFF_MAX_MS;
         t->not_before_ms = now + t->backoff_ms;

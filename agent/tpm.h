@@ -1,5 +1,5 @@
-/* The thread that owns the TPM: jobs are queued to it and answered by a callback. It opens the TPM again by itself
- * when the connection is lost (a killed swtpm), with backoff, on the next job. */
+/* The thread that owns the TPM: jobs are queued to it and answered by a callback. It opens the TPM again by
+ * itself when the connection is lost (a killed swtpm), with backoff, on the next job. */
 #ifndef LT_AGENT_TPM_H
 #define LT_AGENT_TPM_H
 
@@ -12,11 +12,12 @@ struct lt_tpm;
 typedef int (*lt_tpm_fn)(struct lt_dev *d, void *arg, struct lt_err *e);
 typedef void (*lt_tpm_done)(void *arg, int rc, const struct lt_err *e);
 
-/* Opens the TPM before it returns. on_open is called after every open, on the thread that has the TPM: it finds the keys.
- * Its failure is a failure to open. */
-int lt_tpm_start(const char *tcti, lt_tpm_fn on_open, void *arg, struct lt_tpm **out, struct lt_err *e) LT_MUST_CHECK;
-/* done is called exactly once, from the TPM's thread, or from here if the queue is full. quote: before every job
- * that is not (protocol.md section 7: activations queue behind quotes). */
+/* Opens the TPM before it returns. on_open is called after every open, on the thread that has the TPM: it
+ * finds the keys. Its failure is a failure to open. */
+int lt_tpm_start(const char *tcti, lt_tpm_fn on_open, void *arg, struct lt_tpm **out,
+                 struct lt_err *e) LT_MUST_CHECK;
+/* done is called exactly once, from the TPM's thread, or from here if the queue is full. quote: before every
+ * job that is not (protocol.md section 7: activations queue behind quotes). */
 void lt_tpm_post(struct lt_tpm *t, bool quote, lt_tpm_fn fn, lt_tpm_done done, void *arg);
 /* Waits. Not from an HTTP handler. */
 int lt_tpm_call(struct lt_tpm *t, lt_tpm_fn fn, void *arg, struct lt_err *e) LT_MUST_CHECK;

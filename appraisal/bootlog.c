@@ -70,7 +70,8 @@ static int locality(struct lt_slice data, const bool *extended, struct lt_boot_r
         return 0;
     uint8_t from = data.p[sizeof startup_locality];
     if (*extended || from > 4)
-        return lt_fail(e, LT_E_MALFORMED, "StartupLocality %u%s", from, *extended ? " after PCR 0 was extended" : "");
+        return lt_fail(e, LT_E_MALFORMED, "StartupLocality %u%s", from,
+                       *extended ? " after PCR 0 was extended" : "");
     for (unsigned b = 0; b < out->bank_count; b++)
         out->bank[b].value[0][lt_hash_size(out->bank[b].alg) - 1] = from;
     return 0;
@@ -83,10 +84,12 @@ static int event(struct lt_reader *r, const struct format *f, bool *extended, st
     uint32_t pcr, type, count, size;
     int rc;
 
-    if ((rc = lt_read_u32le(r, &pcr, e)) || (rc = lt_read_u32le(r, &type, e)) || (rc = lt_read_u32le(r, &count, e)))
+    if ((rc = lt_read_u32le(r, &pcr, e)) || (rc = lt_read_u32le(r, &type, e)) ||
+        (rc = lt_read_u32le(r, &count, e)))
         return rc;
     if (count != f->count)
-        return lt_fail(e, LT_E_MALFORMED, "%u digests at byte %zu, the log announced %u", count, r->at, f->count);
+        return lt_fail(e, LT_E_MALFORMED, "%u digests at byte %zu, the log announced %u", count, r->at,
+                       f->count);
     for (unsigned i = 0; i < count; i++) {
         uint16_t alg;
         unsigned k = 0;
@@ -161,8 +164,8 @@ int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcrs *q
             continue;
         lt_hex(r->bank[b].value[i], n, is);
         lt_hex(quoted->value[i], n, quote);
-        return lt_fail(e, LT_E_REFUSED, "boot log: %u events replay PCR %u to %s, quoted is %s", r->events, i, is,
-                       quote);
+        return lt_fail(e, LT_E_REFUSED, "boot log: %u events replay PCR %u to %s, quoted is %s", r->events, i,
+                       is, quote);
     }
     return 0;
 }

@@ -7,10 +7,12 @@
 
 #define LT_BOOT_PCRS 10 /* PCR 0-9 are compared; later ones belong to the operating system */
 
-/* What a log replays to: made once per log, then used read-only by any number of rounds. No pointers: copy freely. */
+/* What a log replays to: made once per log, then used read-only by any number of rounds. No pointers: copy
+ * freely. */
 struct lt_boot_replay {
-    struct lt_err fault; /* code not 0: the log is malformed or absent, message with event number and byte offset */
-    bool present;        /* false: there is no log (fault is then 0) */
+    struct lt_err
+        fault;    /* code not 0: the log is malformed or absent, message with event number and byte offset */
+    bool present; /* false: there is no log (fault is then 0) */
     unsigned events;
     unsigned bank_count;
     struct {
@@ -21,8 +23,9 @@ struct lt_boot_replay {
 
 /* log.p NULL: no log. Total: whatever the bytes, *out is filled. */
 void lt_boot_replay(struct lt_slice log, struct lt_boot_replay *out);
-/* Every PCR of 0-9 that is quoted has the replayed value: 0, else LT_E_MALFORMED or LT_E_REFUSED. The log must be
- * present. */
-int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcrs *quoted, struct lt_err *e) LT_MUST_CHECK;
+/* Every PCR of 0-9 that is quoted has the replayed value: 0, else LT_E_MALFORMED or LT_E_REFUSED. The log
+ * must be present. */
+int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcrs *quoted,
+                         struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -1,4 +1,5 @@
-/* The eleven checks of docs/protocol.md section 5 on one round. Pure: no I/O, no clock; everything is in the inputs.
+/* The eleven checks of docs/protocol.md section 5 on one round. Pure: no I/O, no clock; everything is in the
+ * inputs.
  *
  *   lt_verdict_init(&v)
  *   lt_appraise_guest(&guest, &facts, &v)      checks 1-3; facts.commitment is what goes to the provider
@@ -25,14 +26,15 @@ struct lt_guest_round {
     uint8_t tenant_id[16], guest_uuid[16];
     const struct lt_guest_identity *identity;
     char nonce[LT_NONCE + 1];
-    /* Exactly these PCRs must be quoted: the policy's, those asked for besides, and 16. 0: not known (absent). */
+    /* Exactly these PCRs must be quoted: the policy's, those asked for besides, and 16. 0: not known
+     * (absent). */
     uint32_t required_pcrs;
     struct lt_slice attest, signature; /* as received */
     const struct lt_pcrs *pcrs;
-    const char *pubkey;                      /* PEM text as received, or the one kept from before; NULL: absent */
-    const struct lt_boot_replay *boot_log;   /* NULL: no log; only that part is not made */
-    const struct lt_guest_policy *policy;    /* NULL: absent */
-    const struct lt_guest_history *history;  /* as it was at t1; NULL: absent */
+    const char *pubkey; /* PEM text as received, or the one kept from before; NULL: absent */
+    const struct lt_boot_replay *boot_log;  /* NULL: no log; only that part is not made */
+    const struct lt_guest_policy *policy;   /* NULL: absent */
+    const struct lt_guest_history *history; /* as it was at t1; NULL: absent */
 };
 
 struct lt_host_round {
@@ -44,9 +46,9 @@ struct lt_host_round {
     const struct lt_boot_replay *boot_log;   /* NULL: no log; only that part is not made */
     bool timed;                              /* false (offline): 10 and 11 are not made */
     uint64_t t1_ms, t5_ms, window_ms;
-    bool nonce_used;                         /* in a round before this one */
-    const struct lt_host_history *history;   /* of this AK_h, NULL: absent. Asked as of t1 */
-    struct lt_quote_cache *cache;            /* NULL: none */
+    bool nonce_used;                       /* in a round before this one */
+    const struct lt_host_history *history; /* of this AK_h, NULL: absent. Asked as of t1 */
+    struct lt_quote_cache *cache;          /* NULL: none */
 };
 
 /* Checks 1-3. *f is zeroed first; evidence and commitment are always computed. */

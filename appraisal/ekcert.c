@@ -27,7 +27,7 @@ static void cleanup_x509(X509 **x)
     X509_free(*x);
 }
 
-static void cleanup_stack(STACK_OF(X509) **s)
+static void cleanup_stack(STACK_OF(X509) * *s)
 {
     sk_X509_pop_free(*s, X509_free);
 }
@@ -90,7 +90,8 @@ static int read_pem(const char *pem, unsigned at, X509 **out, struct lt_err *e)
 
     *out = NULL;
     if (n > 2 * LT_MAX_CERTIFICATE)
-        return lt_fail(e, LT_E_TOO_LARGE, "EK certificate %u: %zu characters > %d", at, n, 2 * LT_MAX_CERTIFICATE);
+        return lt_fail(e, LT_E_TOO_LARGE, "EK certificate %u: %zu characters > %d", at, n,
+                       2 * LT_MAX_CERTIFICATE);
     __attribute__((cleanup(cleanup_bio))) BIO *b = BIO_new_mem_buf(pem, (int)n);
     if (b)
         *out = PEM_read_bio_X509(b, NULL, NULL, NULL);
@@ -113,7 +114,8 @@ static int check_usage(X509 *leaf, struct lt_err *e)
     }
     EXTENDED_KEY_USAGE_free(usage);
     if (!found)
-        return lt_fail(e, LT_E_REFUSED, "EK certificate 0: extended key usage %s is missing", OID_EK_CERTIFICATE);
+        return lt_fail(e, LT_E_REFUSED, "EK certificate 0: extended key usage %s is missing",
+                       OID_EK_CERTIFICATE);
     if (X509_check_ca(leaf))
         return lt_fail(e, LT_E_REFUSED, "EK certificate 0: it is a certificate authority's");
     return 0;
@@ -133,7 +135,8 @@ static int check_key(X509 *leaf, const struct lt_public *ek, struct lt_err *e)
     return same ? 0 : lt_fail(e, LT_E_REFUSED, "EK certificate 0: its key is not the EK");
 }
 
-static int check_path(const struct lt_ek_roots *r, X509 *leaf, STACK_OF(X509) *others, int64_t now, struct lt_err *e)
+static int check_path(const struct lt_ek_roots *r, X509 *leaf, STACK_OF(X509) * others, int64_t now,
+                      struct lt_err *e)
 {
     __attribute__((cleanup(cleanup_store_ctx))) X509_STORE_CTX *c = X509_STORE_CTX_new();
 

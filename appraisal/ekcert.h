@@ -8,13 +8,15 @@
 struct lt_ek_roots;
 int lt_ek_roots_new(struct lt_ek_roots **out, struct lt_err *e) LT_MUST_CHECK;
 void lt_ek_roots_free(struct lt_ek_roots *r);
-/* One PEM file's bytes, with one certificate or several; name is for messages. A file without any is refused. */
-int lt_ek_roots_add(struct lt_ek_roots *r, const void *pem, size_t n, const char *name, struct lt_err *e) LT_MUST_CHECK;
+/* One PEM file's bytes, with one certificate or several; name is for messages. A file without any is refused.
+ */
+int lt_ek_roots_add(struct lt_ek_roots *r, const void *pem, size_t n, const char *name,
+                    struct lt_err *e) LT_MUST_CHECK;
 unsigned lt_ek_roots_count(const struct lt_ek_roots *r);
 
-/* pem[0] is the leaf, then intermediates in any order. Checked at wall time now (seconds since 1970): path to a
- * root, validity, basic constraints, tcg-kp-EKCertificate (2.23.133.8.1) in the leaf, a TCG subjectAltName also when
- * critical, SubjectPublicKeyInfo equal to the EK's. LT_E_MALFORMED or LT_E_REFUSED. Thread safe. */
+/* pem[0] is the leaf, then intermediates in any order. Checked at wall time now (seconds since 1970): path to
+ * a root, validity, basic constraints, tcg-kp-EKCertificate (2.23.133.8.1) in the leaf, a TCG subjectAltName
+ * also when critical, SubjectPublicKeyInfo equal to the EK's. LT_E_MALFORMED or LT_E_REFUSED. Thread safe. */
 int lt_ek_certificates_check(const struct lt_ek_roots *r, char *const *pem, unsigned count,
                              const struct lt_public *ek, int64_t now, struct lt_err *e) LT_MUST_CHECK;
 

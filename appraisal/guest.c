@@ -10,13 +10,14 @@ static void check_selection(const struct lt_guest_round *in, const struct lt_att
     const struct lt_pcrs *p = in->pcrs;
 
     if (a->bank_count != 1 || a->banks[0].alg != LT_HASH_SHA256 || p->alg != LT_HASH_SHA256) {
-        lt_check_fault(v, LT_GUEST_QUOTE, "signed selection: %u banks, the first 0x%04x; must be sha256 alone",
-                       a->bank_count, a->bank_count ? a->banks[0].alg : 0);
+        lt_check_fault(v, LT_GUEST_QUOTE,
+                       "signed selection: %u banks, the first 0x%04x; must be sha256 alone", a->bank_count,
+                       a->bank_count ? a->banks[0].alg : 0);
         return;
     }
     if (a->banks[0].mask != p->mask)
-        lt_check_fault(v, LT_GUEST_QUOTE, "PCR values of mask 0x%06x, the signed selection is 0x%06x", p->mask,
-                       a->banks[0].mask);
+        lt_check_fault(v, LT_GUEST_QUOTE, "PCR values of mask 0x%06x, the signed selection is 0x%06x",
+                       p->mask, a->banks[0].mask);
     if (!in->required_pcrs)
         lt_check_lack(v, LT_GUEST_QUOTE, "required-pcrs", "which PCRs had to be quoted is not known");
     else if (a->banks[0].mask != in->required_pcrs)
@@ -62,7 +63,8 @@ static void check_quote(const struct lt_guest_round *in, struct lt_round_facts *
     }
     /* Signature before structure: what is not signed is not worth parsing. */
     if (in->attest.n > LT_MAX_ATTEST || in->signature.n > LT_MAX_SIGNATURE) {
-        lt_check_fault(v, LT_GUEST_QUOTE, "attest of %zu bytes, signature of %zu", in->attest.n, in->signature.n);
+        lt_check_fault(v, LT_GUEST_QUOTE, "attest of %zu bytes, signature of %zu", in->attest.n,
+                       in->signature.n);
         return;
     }
     if (lt_signature_check(id->key, in->signature, in->attest, &e) ||
@@ -100,10 +102,11 @@ static void check_clock(const struct lt_guest_round *in, const struct lt_round_f
     else if (lt_clock_compare(now, last) <= 0)
         lt_check_fault(v, LT_GUEST_CLOCK,
                        "reset %u, restart %u, clock %llu ms is not above %u, %u, %llu ms of an earlier round",
-                       now->reset_count, now->restart_count, (unsigned long long)now->clock_ms, last->reset_count,
-                       last->restart_count, (unsigned long long)last->clock_ms);
+                       now->reset_count, now->restart_count, (unsigned long long)now->clock_ms,
+                       last->reset_count, last->restart_count, (unsigned long long)last->clock_ms);
     if (!now->safe)
-        lt_check_note(v, LT_GUEST_CLOCK, "safe", "the vTPM says that its clock may have gone back at a hard stop");
+        lt_check_note(v, LT_GUEST_CLOCK, "safe",
+                      "the vTPM says that its clock may have gone back at a hard stop");
     lt_check_close(v, LT_GUEST_CLOCK);
 }
 
@@ -134,8 +137,8 @@ void lt_appraise_guest(const struct lt_guest_round *in, struct lt_round_facts *f
     memset(f, 0, sizeof *f);
     if (in->attest.n <= LT_MAX_ATTEST && in->signature.n <= LT_MAX_SIGNATURE) {
         lt_evidence_digest(in->attest, in->signature, f->evidence);
-        lt_commitment(in->tenant_id, in->guest_uuid, in->identity->ek_digest, in->identity->ak_name, in->nonce,
-                      f->evidence, f->commitment);
+        lt_commitment(in->tenant_id, in->guest_uuid, in->identity->ek_digest, in->identity->ak_name,
+                      in->nonce, f->evidence, f->commitment);
     }
     check_quote(in, f, v);
     check_clock(in, f, v);

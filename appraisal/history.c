@@ -24,9 +24,9 @@ void lt_guest_history_learn(struct lt_guest_history *h, const struct lt_round_fa
     }
 }
 
-/* A full table gives up its oldest time, not its clock: the second entry takes over the first one's time, so that
- * a question about a t1 in between is answered with the higher clock. That can only refuse, and only rounds that
- * were under way while that many newer quotes of one host came in. */
+/* A full table gives up its oldest time, not its clock: the second entry takes over the first one's time, so
+ * that a question about a t1 in between is answered with the higher clock. That can only refuse, and only
+ * rounds that were under way while that many newer quotes of one host came in. */
 static void forget_oldest(struct lt_host_history *h)
 {
     h->entry[1].received_ms = h->entry[0].received_ms;

@@ -1,5 +1,5 @@
-/* What a tenant remembers between rounds. The tenant stores these structs and hands out the state as it was at t1;
- * it never decides: the only ways to change them are the two _learn functions. */
+/* What a tenant remembers between rounds. The tenant stores these structs and hands out the state as it was
+ * at t1; it never decides: the only ways to change them are the two _learn functions. */
 #ifndef LT_APPRAISAL_HISTORY_H
 #define LT_APPRAISAL_HISTORY_H
 
@@ -9,25 +9,26 @@
 /* Why a residency was not there to be judged (section 5). */
 enum lt_absence { LT_PRESENT, LT_ABSENT_NULL, LT_ABSENT_PAUSED, LT_ABSENT_LEAVING };
 
-/* Of one guest (per EK_g): zeroed at first. Copy it at t1 and give the copy to the round: so rounds that overlap do
- * not see one another. Plain data, may be stored as columns. */
+/* Of one guest (per EK_g): zeroed at first. Copy it at t1 and give the copy to the round: so rounds that
+ * overlap do not see one another. Plain data, may be stored as columns. */
 struct lt_guest_history {
     bool has_clock;
-    struct lt_clock_info clock; /* the highest of a genuine guest quote */
-    bool has_accepted;          /* the last round that passed 4-9 */
+    struct lt_clock_info clock;          /* the highest of a genuine guest quote */
+    bool has_accepted;                   /* the last round that passed 4-9 */
     struct lt_clock_info accepted_clock; /* of its guest quote */
     uint8_t accepted_ak_name[LT_NAME];   /* AK_h */
     uint8_t accepted_incarnation[LT_INCARNATION];
     bool absent_before; /* the last residency asked for was null or paused */
 };
 
-/* Of one AK_h. "Received before this t1" is asked after the fact (which host answers is not known at t1), so the
- * latest quotes are kept with their times. Zeroed at first; after a reboot of the tenant load one entry at time 0. */
+/* Of one AK_h. "Received before this t1" is asked after the fact (which host answers is not known at t1), so
+ * the latest quotes are kept with their times. Zeroed at first; after a reboot of the tenant load one entry
+ * at time 0. */
 #define LT_HOST_QUOTES_KEPT 256
 struct lt_host_history {
     unsigned count; /* entries, oldest first; clocks and times never fall */
     struct {
-        uint64_t received_ms; /* CLOCK_BOOTTIME, t5 */
+        uint64_t received_ms;       /* CLOCK_BOOTTIME, t5 */
         struct lt_clock_info clock; /* the highest so far */
     } entry[LT_HOST_QUOTES_KEPT];
 };

@@ -100,6 +100,7 @@ static void fact(struct chain *c, enum lt_fact f, const char *part, const char *
 static void check_identity(struct chain *c)
 {
     const struct lt_host_identity *id = c->in->identity;
+    const char *text = id->certificate_text;
     struct lt_verdict *v = c->v;
 
     if (!lt_check_open(v, LT_HOST_IDENTITY))
@@ -114,9 +115,10 @@ static void check_identity(struct chain *c)
         lt_check_fault(v, LT_HOST_IDENTITY, "host_id in the header is not that of this EK");
     fact(c, id->activated, "activation", "AK: activation with the EK failed",
          "AK: not activated with the EK by this verifier");
-    fact(c, id->certificate, "certificate", id->certificate_text,
-         *id->certificate_text ? id->certificate_text : "EK certificate: chain not checked");
-    fact(c, id->in_registry, "registry", "EK is not in the pinned registry", "no registry to look the EK up in");
+    fact(c, id->certificate, "certificate", *text ? text : "EK certificate: chain refused",
+         *text ? text : "EK certificate: chain not checked");
+    fact(c, id->in_registry, "registry", "EK is not in the pinned registry",
+         "no registry to look the EK up in");
     c->f->host_genuine = lt_check_close(v, LT_HOST_IDENTITY);
 }
 
@@ -160,7 +162,8 @@ static void check_policy(struct chain *c)
         lt_check_omit(v, LT_HOST_POLICY, "boot-log", "no boot log");
     else if (lt_boot_replay_match(c->in->boot_log, pcrs, &e))
         lt_check_fault(v, LT_HOST_POLICY, "%s", e.msg);
-    lt_check_omit(v, LT_HOST_POLICY, "ima", "the host's IMA list is not appraised in this version: boot-only");
+    lt_check_omit(v, LT_HOST_POLICY, "ima",
+                  "the host's IMA list is not appraised in this version: boot-only");
     if (lt_check_close(v, LT_HOST_POLICY))
         v->level = LT_LEVEL_BOOT_ONLY;
 }
@@ -224,9 +227,11 @@ static void check_host_change(struct chain *c)
     if (!h->has_accepted || !memcmp(h->accepted_ak_name, c->f->host_ak_name, LT_NAME) ||
         c->f->guest_clock.reset_count > h->accepted_clock.reset_count)
         return;
-    if (!(c->record.flags & LT_MOVED_IN) || memcmp(c->record.previous_host_ak_name, h->accepted_ak_name, LT_NAME))
-        lt_check_fault(c->v, LT_RESIDENCY,
-                       "on another host than before, not handed over by it, and the guest has not been reset");
+    if (!(c->record.flags & LT_MOVED_IN) ||
+        memcmp(c->record.previous_host_ak_name, h->accepted_ak_name, LT_NAME))
+        lt_check_fault(
+            c->v, LT_RESIDENCY,
+            "on another host than before, not handed over by it, and the guest has not been reset");
 }
 
 static void check_record(struct chain *c)
@@ -271,13 +276,15 @@ static void check_residency(struct chain *c)
         check_record(c);
     else
         absent(c, LT_ABSENT_NULL,
-               c->header.flags & LT_EK_COLLISION ? "not among the host's residents, where one EK is there twice"
-                                                 : "not among the host's residents");
+               c->header.flags & LT_EK_COLLISION
+                   ? "not among the host's residents, where one EK is there twice"
+                   : "not among the host's residents");
     if (!lt_check_close(v, LT_RESIDENCY))
         return;
     c->f->resident = true;
     memcpy(c->f->incarnation, c->record.incarnation, LT_INCARNATION);
-    v->link = (c->record.flags & LT_BORN) && (c->record.flags & LT_SEALED) ? LT_LINK_RESIDENT : LT_LINK_COPYABLE;
+    v->link =
+        (c->record.flags & LT_BORN) && (c->record.flags & LT_SEALED) ? LT_LINK_RESIDENT : LT_LINK_COPYABLE;
 }
 
 /* ---- 9, 10, 11 ---- */
@@ -291,10 +298,11 @@ static void check_clock(struct chain *c)
     if (!lt_check_open(c->v, LT_HOST_CLOCK))
         return;
     if (now->reset_count != r->start_reset || now->restart_count != r->start_restart)
-        lt_check_fault(c->v, LT_HOST_CLOCK, "record of reset %u, restart %u; the host is at %u, %u", r->start_reset,
-                       r->start_restart, now->reset_count, now->restart_count);
+        lt_check_fault(c->v, LT_HOST_CLOCK, "record of reset %u, restart %u; the host is at %u, %u",
+                       r->start_reset, r->start_restart, now->reset_count, now->restart_count);
     if (r->start_clock_ms > now->clock_ms)
-        lt_check_fault(c->v, LT_HOST_CLOCK, "record starts at clock %" PRIu64 " ms, the quote is of %" PRIu64 " ms",
+        lt_check_fault(c->v, LT_HOST_CLOCK,
+                       "record starts at clock %" PRIu64 " ms, the quote is of %" PRIu64 " ms",
                        r->start_clock_ms, now->clock_ms);
     if (!c->in->history)
         lt_check_lack(c->v, LT_HOST_CLOCK, "history", "no history of this host's quotes");
@@ -302,8 +310,8 @@ static void check_clock(struct chain *c)
         lt_check_fault(c->v, LT_HOST_CLOCK,
                        "reset %u, restart %u, clock %" PRIu64 " ms is below %u, %u, %" PRIu64
                        " ms of a quote received before this round",
-                       now->reset_count, now->restart_count, now->clock_ms, last.reset_count, last.restart_count,
-                       last.clock_ms);
+                       now->reset_count, now->restart_count, now->clock_ms, last.reset_count,
+                       last.restart_count, last.clock_ms);
     lt_check_close(c->v, LT_HOST_CLOCK);
 }
 
@@ -321,8 +329,8 @@ static void check_window(struct chain *c)
     lt_check_close(c->v, LT_WINDOW);
 }
 
-/* Resident before the guest evidence was made: seen by an earlier round, or since long enough before this one. A
- * TPM's clock may be off by a third or so either way; twice the round and two seconds cover that. */
+/* Resident before the guest evidence was made: seen by an earlier round, or since long enough before this
+ * one. A TPM's clock may be off by a third or so either way; twice the round and two seconds cover that. */
 static void check_sandwich(struct chain *c)
 {
     const struct lt_host_round *in = c->in;
@@ -337,7 +345,8 @@ static void check_sandwich(struct chain *c)
     bool long_enough = in->t5_ms >= in->t1_ms && round_ms < UINT64_MAX / 4 && here_ms >= 2 * round_ms + 2000;
     if (!seen && !long_enough)
         lt_check_fault(c->v, LT_SANDWICH,
-                       "this incarnation is %" PRIu64 " ms old, the round took %" PRIu64 " ms, and no earlier round saw it",
+                       "this incarnation is %" PRIu64 " ms old, the round took %" PRIu64
+                       " ms, and no earlier round saw it",
                        here_ms, round_ms);
     lt_check_close(c->v, LT_SANDWICH);
 }

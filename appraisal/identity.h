@@ -1,5 +1,5 @@
-/* Who signed: the prepared identity of a guest and of a host. Made once per key pair, used in every round. Making one
- * never fails on hostile bytes: the fault is kept and judged by its check (1; 5 and 6). */
+/* Who signed: the prepared identity of a guest and of a host. Made once per key pair, used in every round.
+ * Making one never fails on hostile bytes: the fault is kept and judged by its check (1; 5 and 6). */
 #ifndef LT_APPRAISAL_IDENTITY_H
 #define LT_APPRAISAL_IDENTITY_H
 

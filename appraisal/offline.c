@@ -57,8 +57,9 @@ static void certificate(const struct lt_bundle *b, const struct lt_offline *o, s
     }
 }
 
-static int host_half(const struct lt_bundle *b, const struct lt_offline *o, const struct lt_guest_round *guest,
-                     struct lt_round_facts *f, struct lt_verdict *v, struct lt_err *e)
+static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
+                     const struct lt_guest_round *guest, struct lt_round_facts *f, struct lt_verdict *v,
+                     struct lt_err *e)
 {
     __attribute__((cleanup(cleanup_host))) struct lt_host_identity *id =
         lt_host_identity_new(slice(&b->host.ek), slice(&b->host.ak));
@@ -82,7 +83,8 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o, cons
     return 0;
 }
 
-int lt_appraise_bundle(const struct lt_bundle *b, const struct lt_offline *o, struct lt_verdict *v, struct lt_err *e)
+int lt_appraise_bundle(const struct lt_bundle *b, const struct lt_offline *o, struct lt_verdict *v,
+                       struct lt_err *e)
 {
     __attribute__((cleanup(cleanup_guest))) struct lt_guest_identity *id =
         lt_guest_identity_new(slice(&b->guest.ek), slice(&b->guest.ak));

@@ -1,5 +1,6 @@
-/* A bundle's checks, done again by anybody: 1 and 4-9 without activation and history. What is left out is named in
- * not_made (docs/protocol.md section 5, "Offline"). The result is consistent or inconsistent, never trusted. */
+/* A bundle's checks, done again by anybody: 1 and 4-9 without activation and history. What is left out is
+ * named in not_made (docs/protocol.md section 5, "Offline"). The result is consistent or inconsistent, never
+ * trusted. */
 #ifndef LT_APPRAISAL_OFFLINE_H
 #define LT_APPRAISAL_OFFLINE_H
 
@@ -9,13 +10,13 @@
 #include "residency/bundle.h"
 
 struct lt_offline {
-    const struct lt_ek_roots *roots;       /* NULL: EK chains are not checked */
-    int64_t now;                           /* wall time for certificates, seconds since 1970 */
-    const struct lt_guest_policy *policy;  /* NULL: no accepted sets, no check 3, no expected digests */
+    const struct lt_ek_roots *roots;      /* NULL: EK chains are not checked */
+    int64_t now;                          /* wall time for certificates, seconds since 1970 */
+    const struct lt_guest_policy *policy; /* NULL: no accepted sets, no check 3, no expected digests */
 };
 
 /* Total but for memory: LT_E_NO_MEMORY. */
-int lt_appraise_bundle(const struct lt_bundle *b, const struct lt_offline *o, struct lt_verdict *v, struct lt_err *e)
-    LT_MUST_CHECK;
+int lt_appraise_bundle(const struct lt_bundle *b, const struct lt_offline *o, struct lt_verdict *v,
+                       struct lt_err *e) LT_MUST_CHECK;
 
 #endif

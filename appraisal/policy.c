@@ -125,7 +125,9 @@ static int accept(const json_t *j, struct lt_guest_policy *p, struct lt_err *e)
     const struct {
         const char *name;
         bool *flag;
-    } names[] = {{"copyable", &p->accept_copyable}, {"boot-only", &p->accept_boot_only}, {"tainted", &p->accept_tainted}};
+    } names[] = {{"copyable", &p->accept_copyable},
+                 {"boot-only", &p->accept_boot_only},
+                 {"tainted", &p->accept_tainted}};
     json_t *list, *v;
     size_t i, k;
 
@@ -141,7 +143,8 @@ static int accept(const json_t *j, struct lt_guest_policy *p, struct lt_err *e)
             ;
         if (k == sizeof names / sizeof *names)
             return lt_fail(e, LT_E_MALFORMED,
-                           "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted", i, s);
+                           "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted",
+                           i, s);
         *names[k].flag = true;
     }
     return 0;
@@ -153,7 +156,8 @@ static int guest_policy(const json_t *j, struct lt_guest_policy *p, struct lt_er
 
     p->judges_firmware = json_object_get(j, "firmware");
     p->judges_domain = json_object_get(j, "domain");
-    if ((rc = rules(j, &p->pcrs, e)) || (p->judges_firmware && (rc = digests(j, "firmware", &p->firmware, e))) ||
+    if ((rc = rules(j, &p->pcrs, e)) ||
+        (p->judges_firmware && (rc = digests(j, "firmware", &p->firmware, e))) ||
         (p->judges_domain && (rc = digests(j, "domain", &p->domain, e))) ||
         (json_object_get(j, "host_policies") && (rc = digests(j, "host_policies", &p->host_policies, e))))
         return rc;
@@ -189,14 +193,15 @@ bool lt_digests_have(const struct lt_digests *l, const uint8_t d[LT_SHA256])
     return false;
 }
 
-int lt_pcr_rules_judge(const struct lt_pcr_rules *r, const struct lt_pcrs *quoted, const uint8_t policy[LT_SHA256],
-                       struct lt_err *e)
+int lt_pcr_rules_judge(const struct lt_pcr_rules *r, const struct lt_pcrs *quoted,
+                       const uint8_t policy[LT_SHA256], struct lt_err *e)
 {
     char name[2 * LT_SHA256 + 1], value[2 * LT_SHA256 + 1];
 
     lt_hex(policy, LT_SHA256, name);
     if (r->mask && quoted->alg != LT_HASH_SHA256)
-        return lt_fail(e, LT_E_REFUSED, "PCR values of bank 0x%04x, policy %s judges sha256", quoted->alg, name);
+        return lt_fail(e, LT_E_REFUSED, "PCR values of bank 0x%04x, policy %s judges sha256", quoted->alg,
+                       name);
     for (unsigned i = 0; i < LT_MAX_PCRS; i++) {
         if (!(r->mask >> i & 1))
             continue;
@@ -205,8 +210,8 @@ int lt_pcr_rules_judge(const struct lt_pcr_rules *r, const struct lt_pcrs *quote
         if (lt_digests_have(&r->accepted[i], quoted->value[i]))
             continue;
         lt_hex(quoted->value[i], LT_SHA256, value);
-        return lt_fail(e, LT_E_REFUSED, "PCR %u: %s is not among the %zu accepted values of policy %s", i, value,
-                       r->accepted[i].count, name);
+        return lt_fail(e, LT_E_REFUSED, "PCR %u: %s is not among the %zu accepted values of policy %s", i,
+                       value, r->accepted[i].count, name);
     }
     return 0;
 }

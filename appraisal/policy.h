@@ -1,4 +1,5 @@
-/* Policy documents (docs/api.md), parsed once and then shared read-only. Named by the SHA-256 of their bytes. */
+/* Policy documents (docs/api.md), parsed once and then shared read-only. Named by the SHA-256 of their bytes.
+ */
 #ifndef LT_APPRAISAL_POLICY_H
 #define LT_APPRAISAL_POLICY_H
 
@@ -31,16 +32,19 @@ struct lt_guest_policy {
     bool accept_copyable, accept_boot_only, accept_tainted;
 };
 
-/* Unknown keys, values that are not lower-case hex SHA-256, indices beyond 23, more than LT_MAX_POLICY bytes are
- * refused. Free with the matching function (NULL is fine). */
-int lt_host_policy_parse(const void *p, size_t n, struct lt_host_policy **out, struct lt_err *e) LT_MUST_CHECK;
+/* Unknown keys, values that are not lower-case hex SHA-256, indices beyond 23, more than LT_MAX_POLICY bytes
+ * are refused. Free with the matching function (NULL is fine). */
+int lt_host_policy_parse(const void *p, size_t n, struct lt_host_policy **out,
+                         struct lt_err *e) LT_MUST_CHECK;
 void lt_host_policy_free(struct lt_host_policy *p);
-int lt_guest_policy_parse(const void *p, size_t n, struct lt_guest_policy **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_guest_policy_parse(const void *p, size_t n, struct lt_guest_policy **out,
+                          struct lt_err *e) LT_MUST_CHECK;
 void lt_guest_policy_free(struct lt_guest_policy *p);
 
 bool lt_digests_have(const struct lt_digests *l, const uint8_t d[LT_SHA256]);
-/* 0, or LT_E_REFUSED naming PCR, value and policy digest. A PCR that is named but not in the quote is refused. */
-int lt_pcr_rules_judge(const struct lt_pcr_rules *r, const struct lt_pcrs *quoted, const uint8_t policy[LT_SHA256],
-                       struct lt_err *e) LT_MUST_CHECK;
+/* 0, or LT_E_REFUSED naming PCR, value and policy digest. A PCR that is named but not in the quote is
+ * refused. */
+int lt_pcr_rules_judge(const struct lt_pcr_rules *r, const struct lt_pcrs *quoted,
+                       const uint8_t policy[LT_SHA256], struct lt_err *e) LT_MUST_CHECK;
 
 #endif

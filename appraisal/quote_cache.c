@@ -49,7 +49,8 @@ void lt_quote_cache_key(const struct lt_host_quote *q, const uint8_t ak_name[LT_
         }
     }
     const struct lt_slice items[5] = {
-        {q->header, LT_HEADER}, {q->attest, q->attest_n}, {q->signature, q->signature_n}, {pcrs, n}, {ak_name, LT_NAME},
+        {q->header, LT_HEADER}, {q->attest, q->attest_n}, {q->signature, q->signature_n}, {pcrs, n},
+        {ak_name, LT_NAME},
     };
     struct lt_slice parts[10];
     for (unsigned i = 0; i < 5; i++) {
@@ -66,7 +67,8 @@ static unsigned set_of(const uint8_t key[LT_SHA256])
 }
 
 /* The slot that holds the key; else the one to give up. */
-static unsigned way_of(const struct lt_quote_cache *c, unsigned set, const uint8_t key[LT_SHA256], bool *found)
+static unsigned way_of(const struct lt_quote_cache *c, unsigned set, const uint8_t key[LT_SHA256],
+                       bool *found)
 {
     unsigned oldest = 0;
 

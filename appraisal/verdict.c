@@ -6,7 +6,8 @@
 
 #define ON(c) (1u << (c))
 #define ON_4_TO_8                                                                                            \
-    (ON(LT_BATCH_INCLUSION) | ON(LT_HOST_QUOTE) | ON(LT_HOST_IDENTITY) | ON(LT_HOST_POLICY) | ON(LT_RESIDENCY))
+    (ON(LT_BATCH_INCLUSION) | ON(LT_HOST_QUOTE) | ON(LT_HOST_IDENTITY) | ON(LT_HOST_POLICY) |                \
+     ON(LT_RESIDENCY))
 
 /* docs/protocol.md section 5: the checks, what they rest on, and what their failure means. */
 static const struct {
@@ -31,8 +32,9 @@ static const struct {
 };
 
 static const char *const results[] = {
-    [LT_TRUSTED] = "trusted",         [LT_FAILED] = "failed",         [LT_UNCHECKED] = "unchecked",
-    [LT_STALE] = "stale",             [LT_UNREACHABLE] = "unreachable", [LT_CONSISTENT] = "consistent",
+    [LT_TRUSTED] = "trusted",           [LT_FAILED] = "failed",
+    [LT_UNCHECKED] = "unchecked",       [LT_STALE] = "stale",
+    [LT_UNREACHABLE] = "unreachable",   [LT_CONSISTENT] = "consistent",
     [LT_INCONSISTENT] = "inconsistent",
 };
 static const char *const links[] = {NULL, "copyable", "resident"};
@@ -118,7 +120,8 @@ void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
 }
 
 /* A line that finds no room is not lost silently: the check it belongs to is not made. */
-static void add_part(struct lt_verdict *v, enum lt_check c, bool note, const char *part, const char *fmt, va_list ap)
+static void add_part(struct lt_verdict *v, enum lt_check c, bool note, const char *part, const char *fmt,
+                     va_list ap)
 {
     if (v->part_count == LT_VERDICT_PARTS) {
         v->check[c].lacking = true;
@@ -188,7 +191,8 @@ bool lt_check_close(struct lt_verdict *v, enum lt_check c)
 
 bool lt_verdict_stopped(const struct lt_verdict *v)
 {
-    return v->check[LT_GUEST_QUOTE].state == LT_NOT_PASSED || v->check[LT_GUEST_CLOCK].state == LT_NOT_PASSED ||
+    return v->check[LT_GUEST_QUOTE].state == LT_NOT_PASSED ||
+           v->check[LT_GUEST_CLOCK].state == LT_NOT_PASSED ||
            v->check[LT_GUEST_POLICY].state == LT_NOT_PASSED;
 }
 
@@ -238,7 +242,8 @@ void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept
         passed += lt_verdict_passed(v, c);
     if (w < LT_WEIGHT_NONE)
         conclude(v, by_weight[w], slug);
-    else if (passed != LT_CHECKS) /* cannot be: a check hangs on one that decides; but never trust by default */
+    else if (passed !=
+             LT_CHECKS) /* cannot be: a check hangs on one that decides; but never trust by default */
         conclude(v, LT_UNCHECKED, "internal");
     else if ((v->link != LT_LINK_RESIDENT && !(accept_copyable && v->link == LT_LINK_COPYABLE)) ||
              (v->level != LT_LEVEL_APPRAISED && !(accept_boot_only && v->level == LT_LEVEL_BOOT_ONLY)))
@@ -291,13 +296,13 @@ json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times)
     for (unsigned i = 0; i < v->part_count; i++)
         json_array_append_new(v->parts[i].note ? notes : not_made,
                               line(v->parts[i].check, v->parts[i].part, v->parts[i].message));
-    return json_pack("{s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "result", results[v->result],
-                     "reason", slug_or_null(v->reason), "link", slug_or_null(links[v->link]), "host_level",
-                     slug_or_null(levels[v->level]), "tainted", (int)v->tainted, "host",
-                     v->has_host ? lt_json_new_hex(v->host_id, sizeof v->host_id) : json_null(), "passed", passed,
-                     "failed", failed, "not_made", not_made, "notes", notes, "batch",
-                     v->has_batch ? json_pack("{s:I, s:I}", "n", (json_int_t)v->batch_n, "seq",
-                                              (json_int_t)v->batch_seq)
-                                  : json_null(),
-                     "times", times ? times : json_null());
+    return json_pack(
+        "{s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "result", results[v->result],
+        "reason", slug_or_null(v->reason), "link", slug_or_null(links[v->link]), "host_level",
+        slug_or_null(levels[v->level]), "tainted", (int)v->tainted, "host",
+        v->has_host ? lt_json_new_hex(v->host_id, sizeof v->host_id) : json_null(), "passed", passed,
+        "failed", failed, "not_made", not_made, "notes", notes, "batch",
+        v->has_batch ? json_pack("{s:I, s:I}", "n", (json_int_t)v->batch_n, "seq", (json_int_t)v->batch_seq)
+                     : json_null(),
+        "times", times ? times : json_null());
 }

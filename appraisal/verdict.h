@@ -1,5 +1,5 @@
-/* A verdict of docs/protocol.md section 5: never a bare bool. Every check is in exactly one of passed, failed and
- * not_made; a part that was left out of a check that stands is an extra not_made line with its name. */
+/* A verdict of docs/protocol.md section 5: never a bare bool. Every check is in exactly one of passed, failed
+ * and not_made; a part that was left out of a check that stands is an extra not_made line with its name. */
 #ifndef LT_APPRAISAL_VERDICT_H
 #define LT_APPRAISAL_VERDICT_H
 
@@ -36,13 +36,13 @@ enum lt_level { LT_LEVEL_NONE, LT_LEVEL_BOOT_ONLY, LT_LEVEL_APPRAISED };
 
 enum lt_state { LT_NOT_MADE, LT_PASSED, LT_NOT_PASSED };
 
-/* Why a check is where it is, as far as the result depends on it. The enumerators are in the order of the table
- * "What a failure means": a smaller one decides. */
+/* Why a check is where it is, as far as the result depends on it. The enumerators are in the order of the
+ * table "What a failure means": a smaller one decides. */
 enum lt_weight {
     LT_WEIGHT_FAILED,    /* revoke */
     LT_WEIGHT_UNCHECKED, /* a new round */
     LT_WEIGHT_STALE,
-    LT_WEIGHT_NONE       /* passed; or not made because of another check, which decides */
+    LT_WEIGHT_NONE /* passed; or not made because of another check, which decides */
 };
 
 #define LT_VERDICT_PARTS 24 /* omitted parts and notes of one verdict, count */
@@ -89,9 +89,10 @@ void lt_verdict_init_offline(struct lt_verdict *v);
 /* ---- the checks' side: open, then any of fault, lack, omit, note, then close ---- */
 /* False, and not made, if what the check rests on did not pass. */
 bool lt_check_open(struct lt_verdict *v, enum lt_check c);
-/* The check fails, with the weight the protocol gives it (1-8 failed, 9 and 11 unchecked, 10 stale). The first
- * message is kept. */
-void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The check fails, with the weight the protocol gives it (1-8 failed, 9 and 11 unchecked, 10 stale). The
+ * first message is kept. */
+void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Something the check needs is absent: live, the check is not made; offline, the part is named as omitted. */
 void lt_check_lack(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -112,8 +113,8 @@ bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c);
 bool lt_verdict_stopped(const struct lt_verdict *v);
 /* Result and reason from the checks, by the table; accept_*: what the tenant's policy accepts by name. */
 void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept_boot_only);
-/* A round that got no usable answer (result LT_UNREACHABLE or LT_STALE): checks already made stay, the others are
- * not made with e's message; a check that failed before decides all the same. */
+/* A round that got no usable answer (result LT_UNREACHABLE or LT_STALE): checks already made stay, the others
+ * are not made with e's message; a check that failed before decides all the same. */
 void lt_verdict_no_answer(struct lt_verdict *v, enum lt_result result, const struct lt_err *e);
 
 /* VERDICT of docs/api.md; times is taken over (NULL: null). NULL without memory. */

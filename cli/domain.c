@@ -12,8 +12,10 @@
 
 static const char usage[] =
     "usage: limetree domain digest FILE [--lines] [--json]\n\n"
-    "FILE is the live XML of a running domain (`virsh dumpxml NAME`; '-' is standard input). Prints its domain\n"
-    "digest as a host's record of residency carries it, and as a guest policy's \"domain\" lists it. Kernel and\n"
+    "FILE is the live XML of a running domain (`virsh dumpxml NAME`; '-' is standard input). Prints its "
+    "domain\n"
+    "digest as a host's record of residency carries it, and as a guest policy's \"domain\" lists it. Kernel "
+    "and\n"
     "initrd that the XML names are read, so run it on the host or where the same files lie.\n\n"
     "  --lines  print the lines that are hashed, too\n"
     "  --json   {\"uuid\",\"name\",\"digest\",\"lines\"}\n";
@@ -37,8 +39,8 @@ static int print(const struct lt_domain *d, bool json, bool show_lines, struct l
     lt_hex(digest, 32, hex);
     if (json) {
         LT_AUTOJSON json_t *o =
-            json_pack("{s:o, s:o, s:s, s:o}", "uuid", lt_json_new_uuid(d->uuid), "name", lt_json_new_text(d->name),
-                      "digest", hex, "lines", lt_json_new_text(lines));
+            json_pack("{s:o, s:o, s:s, s:o}", "uuid", lt_json_new_uuid(d->uuid), "name",
+                      lt_json_new_text(d->name), "digest", hex, "lines", lt_json_new_text(lines));
         LT_AUTOFREE char *text = o ? lt_json_pretty(o) : NULL;
         if (!text)
             return lt_fail(e, LT_E_NO_MEMORY, "no memory");

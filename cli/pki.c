@@ -124,12 +124,12 @@ static int parse_option(int opt, struct options *o, struct lt_err *e)
 }
 
 static const struct option long_options[] = {
-    {"ca", required_argument, NULL, 'c'},     {"out", required_argument, NULL, 'o'},
-    {"role", required_argument, NULL, 'r'},   {"tenant", required_argument, NULL, 't'},
-    {"host", required_argument, NULL, 'h'},   {"name", required_argument, NULL, 'n'},
-    {"days", required_argument, NULL, 'd'},   {"server", no_argument, NULL, 's'},
-    {"client", no_argument, NULL, 'l'},       {"json", no_argument, NULL, 'j'},
-    {"help", no_argument, NULL, 'H'},         {0},
+    {"ca", required_argument, NULL, 'c'},   {"out", required_argument, NULL, 'o'},
+    {"role", required_argument, NULL, 'r'}, {"tenant", required_argument, NULL, 't'},
+    {"host", required_argument, NULL, 'h'}, {"name", required_argument, NULL, 'n'},
+    {"days", required_argument, NULL, 'd'}, {"server", no_argument, NULL, 's'},
+    {"client", no_argument, NULL, 'l'},     {"json", no_argument, NULL, 'j'},
+    {"help", no_argument, NULL, 'H'},       {0},
 };
 
 /* ---- init ---- */
@@ -183,10 +183,13 @@ static int check_empty(const char *dir, struct lt_err *e)
     struct stat st;
     for (size_t i = 0; i < CAS + LEAVES; i++)
         for (int k = 0; k < 2; k++) {
-            LT_AUTOFREE char *path = file_of(dir, i < CAS ? cas[i].file : leaves[i - CAS].file, k ? "key" : "crt");
+            LT_AUTOFREE char *path =
+                file_of(dir, i < CAS ? cas[i].file : leaves[i - CAS].file, k ? "key" : "crt");
             if (!lstat(path, &st))
-                return lt_fail(e, LT_E_CONFLICT, "%s: exists already and nothing is overwritten; name another "
-                               "directory, or add single certificates with 'limetree pki issue'", path);
+                return lt_fail(e, LT_E_CONFLICT,
+                               "%s: exists already and nothing is overwritten; name another "
+                               "directory, or add single certificates with 'limetree pki issue'",
+                               path);
         }
     return 0;
 }
@@ -247,10 +250,11 @@ static int describe(X509 *x, json_t **out, struct lt_err *e)
     wall(X509_get0_notBefore(x), from);
     wall(X509_get0_notAfter(x), to);
     X509_NAME_oneline(X509_get_subject_name(x), subject, sizeof subject);
-    *out = json_pack("{so sb ss* so* so* so ss ss sb sb}", "subject", lt_json_new_text(subject), "ca", ca, "role",
-                     lt_role_name(p.roles), "tenant", p.has_tenant ? lt_json_new_uuid(p.tenant_id) : NULL, "host",
-                     p.has_host ? lt_json_new_hex(p.host_id, 16) : NULL, "fingerprint", lt_json_new_hex(print, 32),
-                     "not_before", from, "not_after", to, "server", p.may_serve, "client", p.may_call);
+    *out = json_pack(
+        "{so sb ss* so* so* so ss ss sb sb}", "subject", lt_json_new_text(subject), "ca", ca, "role",
+        lt_role_name(p.roles), "tenant", p.has_tenant ? lt_json_new_uuid(p.tenant_id) : NULL, "host",
+        p.has_host ? lt_json_new_hex(p.host_id, 16) : NULL, "fingerprint", lt_json_new_hex(print, 32),
+        "not_before", from, "not_after", to, "server", p.may_serve, "client", p.may_call);
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "no memory");
 }
 
@@ -276,8 +280,10 @@ static int show_file(const char *path, bool as_json, struct lt_err *e)
     }
     const char *key;
     json_t *v;
-    json_object_foreach(j, key, v)
-        printf("%-12s %s\n", key, json_is_string(v) ? json_string_value(v) : json_is_true(v) ? "yes" : "no");
+    json_object_foreach(j, key, v) printf("%-12s %s\n", key,
+                                          json_is_string(v) ? json_string_value(v)
+                                          : json_is_true(v) ? "yes"
+                                                            : "no");
     return 0;
 }
 
@@ -326,7 +332,7 @@ int lt_cmd_pki(int argc, char **argv)
     int opt, rc = 0;
 
     while (!rc && (opt = getopt_long(argc, argv, "", long_options, NULL)) != -1)
-        rc = parse_option(opt, &o, &e);
+        rc = parse_option(opt, &o, &e) ? LT_E_USAGE : 0; /* a malformed argument is the caller's slip */
     if (!rc && o.help) {
         fputs(usage_text, stdout);
         return 0;

@@ -1,5 +1,5 @@
-/* limetree verify: the checks of a bundle, done again by anybody. Exit codes: 0 consistent, 1 inconsistent or a
- * malformed bundle, 2 usage or an unreadable file, 5 internal; of several bundles the worst. */
+/* limetree verify: the checks of a bundle, done again by anybody. Exit codes: 0 consistent, 1 inconsistent or
+ * a malformed bundle, 2 usage or an unreadable file, 5 internal; of several bundles the worst. */
 #include "appraisal/offline.h"
 #include "cli/cli.h"
 #include "common/clock.h"
@@ -14,7 +14,8 @@
 static const char usage[] =
     "usage: limetree verify BUNDLE... [--roots DIR] [--policy FILE] [--json]\n"
     "\n"
-    "Redoes the checks of evidence bundles offline and says 'consistent' or 'inconsistent' (never 'trusted':\n"
+    "Redoes the checks of evidence bundles offline and says 'consistent' or 'inconsistent' (never "
+    "'trusted':\n"
     "activation, history and the registry are not in a bundle). What was left out is listed as not made.\n"
     "\n"
     "  --roots DIR    PEM files of TPM makers' roots: check the host's EK certificate chain\n"
@@ -61,28 +62,37 @@ static int load_policy(const char *path, struct lt_guest_policy **out, struct lt
     return lt_guest_policy_parse(p, n, out, e) ? lt_fail_in(e, "%s", path) : 0;
 }
 
-/* Bundles come from strangers: nothing of theirs may steer a terminal. */
-static void print_text(const char *s)
+/* Bundles come from strangers: nothing of theirs may steer a terminal. JSON output keeps every character. */
+static void print_text(FILE *to, const char *s)
 {
     for (; *s; s++)
-        putchar((unsigned char)*s < ' ' || *s == 0x7f ? '?' : *s);
+        putc(*s < ' ' || *s > '~' ? '?' : *s, to);
+}
+
+static void complain(const struct lt_err *e)
+{
+    fputs("limetree verify: ", stderr);
+    print_text(stderr, e->msg);
+    putc('\n', stderr);
 }
 
 static void print_line(const char *state, const char *check, const char *part, const char *message)
 {
     printf("  %-8s %s%s%s%s", state, check, part ? "/" : "", part ? part : "", *message ? ": " : "");
-    print_text(message);
+    print_text(stdout, message);
     putchar('\n');
 }
 
 static void print_verdict(const char *path, const struct lt_verdict *v)
 {
-    static const char *const states[] = {[LT_NOT_MADE] = "not made", [LT_PASSED] = "passed", [LT_NOT_PASSED] = "FAILED"};
+    static const char *const states[] = {
+        [LT_NOT_MADE] = "not made", [LT_PASSED] = "passed", [LT_NOT_PASSED] = "FAILED"};
 
-    print_text(path);
+    print_text(stdout, path);
     printf(": %s%s%s", lt_result_slug(v->result), *v->reason ? " " : "", v->reason);
     if (lt_link_slug(v->link))
-        printf(" (link %s, host %s%s)", lt_link_slug(v->link), lt_level_slug(v->level), v->tainted ? ", tainted" : "");
+        printf(" (link %s, host %s%s)", lt_link_slug(v->link), lt_level_slug(v->level),
+               v->tainted ? ", tainted" : "");
     putchar('\n');
     for (int c = 0; c < LT_CHECKS; c++)
         print_line(states[v->check[c].state], lt_check_slug(c), NULL, v->check[c].message);
@@ -115,9 +125,9 @@ static int one(struct verify *self, const char *path)
     if (rc) {
         if (self->out)
             json_array_append_new(self->out,
-                                  json_pack("{s:o, s:{s:s, s:o}}", "file", lt_json_new_text(path), "error", "slug",
-                                            lt_err_slug(rc), "message", lt_json_new_text(e.msg)));
-        fprintf(stderr, "limetree verify: %s\n", e.msg);
+                                  json_pack("{s:o, s:{s:s, s:o}}", "file", lt_json_new_text(path), "error",
+                                            "slug", lt_err_slug(rc), "message", lt_json_new_text(e.msg)));
+        complain(&e);
         return lt_err_exit(rc);
     }
     if (self->out)
@@ -180,8 +190,9 @@ int lt_cmd_verify(int argc, char **argv)
         return 2;
     }
     int code = 2;
-    if ((roots_dir && load_roots(roots_dir, &roots, &e)) || (policy_file && load_policy(policy_file, &policy, &e))) {
-        fprintf(stderr, "limetree verify: %s\n", e.msg);
+    if ((roots_dir && load_roots(roots_dir, &roots, &e)) ||
+        (policy_file && load_policy(policy_file, &policy, &e))) {
+        complain(&e);
     } else {
         self.options.roots = roots;
         self.options.policy = policy;

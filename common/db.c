@@ -55,11 +55,12 @@ int lt_db_fail(sqlite3 *sql, struct lt_err *e, const char *what)
     return lt_fail(e, code, "%s: %s", what, sql ? sqlite3_errmsg(sql) : "no memory");
 }
 
-static int bind(sqlite3 *sql, sqlite3_stmt *st, struct lt_err *e, const char *text, const char *fmt, va_list ap)
+static int bind(sqlite3 *sql, sqlite3_stmt *st, struct lt_err *e, const char *text, const char *fmt,
+                va_list ap)
 {
     if (sqlite3_bind_parameter_count(st) != (int)strlen(fmt))
-        return lt_fail(e, LT_E_INTERNAL, "%s: %d parameters, %zu given", text, sqlite3_bind_parameter_count(st),
-                       strlen(fmt));
+        return lt_fail(e, LT_E_INTERNAL, "%s: %d parameters, %zu given", text,
+                       sqlite3_bind_parameter_count(st), strlen(fmt));
     for (int i = 1; fmt[i - 1]; i++) {
         int rc = SQLITE_MISUSE;
         if (fmt[i - 1] == 'i') {
@@ -77,7 +78,8 @@ static int bind(sqlite3 *sql, sqlite3_stmt *st, struct lt_err *e, const char *te
     return 0;
 }
 
-static int prepare(sqlite3 *sql, const char *text, sqlite3_stmt **out, struct lt_err *e, const char *fmt, va_list ap)
+static int prepare(sqlite3 *sql, const char *text, sqlite3_stmt **out, struct lt_err *e, const char *fmt,
+                   va_list ap)
 {
     *out = NULL;
     if (sqlite3_prepare_v2(sql, text, -1, out, NULL) != SQLITE_OK)
@@ -169,8 +171,10 @@ static int open_connection(const char *path, bool writer, sqlite3 **out, struct 
             rc = lt_db_fail(*out, e, path);
     }
     if (!rc)
-        rc = run_sql(*out, writer ? "PRAGMA foreign_keys=ON; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"
-                                  : "PRAGMA foreign_keys=ON; PRAGMA query_only=ON", e);
+        rc = run_sql(*out,
+                     writer ? "PRAGMA foreign_keys=ON; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"
+                            : "PRAGMA foreign_keys=ON; PRAGMA query_only=ON",
+                     e);
     if (rc) {
         sqlite3_close(*out);
         *out = NULL;
@@ -198,8 +202,8 @@ static int migrate(sqlite3 *sql, const char *path, const char *const *migrations
     if (!rc)
         rc = schema_version(sql, &version, e);
     if (!rc && (version < 0 || version > count))
-        rc = lt_fail(e, LT_E_CONFIG, "%s: schema version %d, this program knows %d: made by a newer one", path,
-                     version, count);
+        rc = lt_fail(e, LT_E_CONFIG, "%s: schema version %d, this program knows %d: made by a newer one",
+                     path, version, count);
     for (; !rc && version < count; version++)
         if ((rc = run_sql(sql, migrations[version], e)))
             rc = lt_fail_in(e, "%s: migration to version %d", path, version + 1);
@@ -283,7 +287,8 @@ static void *writer(void *arg)
     }
 }
 
-void lt_db_post(struct lt_db *db, lt_db_fn fn, void *arg, void (*done)(void *arg, int rc, const struct lt_err *e))
+void lt_db_post(struct lt_db *db, lt_db_fn fn, void *arg,
+                void (*done)(void *arg, int rc, const struct lt_err *e))
 {
     struct job *j = calloc(1, sizeof *j);
     if (!j)
@@ -418,7 +423,8 @@ static int make_file(const char *path, struct lt_err *e)
     return 0;
 }
 
-int lt_db_open(const char *path, const char *const *migrations, int count, struct lt_db **out, struct lt_err *e)
+int lt_db_open(const char *path, const char *const *migrations, int count, struct lt_db **out,
+               struct lt_err *e)
 {
     *out = NULL;
     int rc = make_file(path, e);
@@ -433,7 +439,8 @@ int lt_db_open(const char *path, const char *const *migrations, int count, struc
     pthread_mutex_init(&db->lock, NULL);
     pthread_cond_init(&db->work, NULL);
     bool key = !pthread_key_create(&db->key, reader_gone);
-    rc = key ? open_connection(path, true, &db->sql, e) : lt_fail(e, LT_E_NO_MEMORY, "%s: no thread key", path);
+    rc = key ? open_connection(path, true, &db->sql, e)
+             : lt_fail(e, LT_E_NO_MEMORY, "%s: no thread key", path);
     if (!rc)
         rc = migrate(db->sql, path, migrations, count, e);
     if (!rc && pthread_create(&db->thread, NULL, writer, db))

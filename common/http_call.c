@@ -9,9 +9,10 @@
 static const struct {
     int status, code;
 } codes[] = {
-    {400, LT_E_MALFORMED}, {401, LT_E_UNAUTHENTICATED}, {403, LT_E_FORBIDDEN}, {404, LT_E_NOT_FOUND},
-    {405, LT_E_METHOD},    {409, LT_E_CONFLICT},        {413, LT_E_TOO_LARGE}, {422, LT_E_REFUSED},
-    {429, LT_E_TOO_MANY},  {503, LT_E_BUSY},            {504, LT_E_TIMEOUT},
+    {400, LT_E_MALFORMED}, {401, LT_E_UNAUTHENTICATED}, {403, LT_E_FORBIDDEN},
+    {404, LT_E_NOT_FOUND}, {405, LT_E_METHOD},          {409, LT_E_CONFLICT},
+    {413, LT_E_TOO_LARGE}, {422, LT_E_REFUSED},         {429, LT_E_TOO_MANY},
+    {503, LT_E_BUSY},      {504, LT_E_TIMEOUT},
 };
 
 static int code_of_status(int status)
@@ -88,7 +89,8 @@ static void on_call_done(void *arg, const struct lt_http_reply *r, const struct 
     pthread_mutex_unlock(&call->lock);
 }
 
-int lt_http_call(struct lt_http_client *c, const struct lt_http_request *r, struct lt_http_reply *reply, struct lt_err *e)
+int lt_http_call(struct lt_http_client *c, const struct lt_http_request *r, struct lt_http_reply *reply,
+                 struct lt_err *e)
 {
     struct call call = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, reply, {0}};
 

@@ -18,9 +18,9 @@
 #define TIMEOUT_MS 30000
 #define CONNECT_MS 10000
 #define PER_HOST 8
-#define KEPT 4096           /* connections, idle ones too */
-#define KEPT_S 25           /* idle ones; less than the 30 s after which our servers hang up */
-#define MAX_HEADERS 65536   /* of one reply, bytes */
+#define KEPT 4096         /* connections, idle ones too */
+#define KEPT_S 25         /* idle ones; less than the 30 s after which our servers hang up */
+#define MAX_HEADERS 65536 /* of one reply, bytes */
 
 struct transfer {
     struct lt_http_client *c;
@@ -36,7 +36,7 @@ struct transfer {
     size_t max_reply, header_n;
     struct lt_buf reply_body;
     struct lt_http_reply reply;
-    struct lt_err e;      /* the first fault found in a callback */
+    struct lt_err e; /* the first fault found in a callback */
     char told[CURL_ERROR_SIZE];
     lt_http_done done;
     void *arg;
@@ -48,7 +48,7 @@ struct lt_http_client {
     CURLM *multi;
     pthread_t thread;
     int epoll, wake;
-    uint64_t timer_ms;    /* when curl wants to be called; UINT64_MAX: not */
+    uint64_t timer_ms; /* when curl wants to be called; UINT64_MAX: not */
     struct transfer *running;
     pthread_mutex_t lock; /* guards pending, stopping */
     struct transfer *pending, **pending_end;
@@ -106,8 +106,6 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
         (void)lt_fail(&t->e, LT_E_TOO_LARGE, "reply: more than %d bytes of headers", MAX_HEADERS);
         return 0;
     }
-    if (!check_connection(t))
-        return 0;
     LT_AUTOFREE char *line = strndup(p, n);
     if (!line)
         return 0;
@@ -141,8 +139,9 @@ static size_t on_body(char *p, size_t size, size_t count, void *arg)
     return t->reply_body.failed ? 0 : n;
 }
 
-/* Called before each attempt. curl repeats a request on a new connection when a kept one proves dead; what
- * changes something at the server must not be sent twice. */
+/* Called before each attempt, on a new connection or a kept one, when nothing of the request is sent yet: a
+ * connection of another pin must not get to see it. And curl repeats a request when a kept connection proves
+ * dead; what changes something at the server must not be sent twice. */
 static int on_attempt(void *arg, char *a, char *b, int c, int d)
 {
     struct transfer *t = arg;
@@ -151,7 +150,8 @@ static int on_attempt(void *arg, char *a, char *b, int c, int d)
         (void)lt_fail(&t->e, LT_E_UNREACHABLE, "the kept connection was lost before a reply came");
         return CURL_PREREQFUNC_ABORT;
     }
-    return CURL_PREREQFUNC_OK;
+    t->checked = false;
+    return !t->tls || check_connection(t) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static void transfer_free(struct transfer *t)
@@ -195,7 +195,8 @@ static int set_method(struct transfer *t)
         return curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
     if (get && !t->body)
         return curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-    return curl_easy_setopt(h, CURLOPT_POST, 1L) || curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE, (long)t->body_n) ||
+    return curl_easy_setopt(h, CURLOPT_POST, 1L) ||
+           curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE, (long)t->body_n) ||
            curl_easy_setopt(h, CURLOPT_POSTFIELDS, t->body ? t->body : "") ||
            curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, t->method);
 }
@@ -209,7 +210,8 @@ static int set_trust(struct transfer *t)
     blob.data = t->pin_pem ? t->pin_pem : t->c->trust.ca_pem;
     blob.len = blob.data ? strlen(blob.data) : 0;
     return (blob.data && curl_easy_setopt(t->easy, CURLOPT_CAINFO_BLOB, &blob)) ||
-           curl_easy_setopt(t->easy, CURLOPT_CAPATH, NULL) || curl_easy_setopt(t->easy, CURLOPT_SSL_VERIFYPEER, 1L) ||
+           curl_easy_setopt(t->easy, CURLOPT_CAPATH, NULL) ||
+           curl_easy_setopt(t->easy, CURLOPT_SSL_VERIFYPEER, 1L) ||
            curl_easy_setopt(t->easy, CURLOPT_SSL_VERIFYHOST, 0L) ||
            curl_easy_setopt(t->easy, CURLOPT_SSL_SESSIONID_CACHE, 0L) ||
            curl_easy_setopt(t->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) ||
@@ -236,10 +238,12 @@ static int prepare(struct transfer *t)
         curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, t->timeout_ms) ||
         curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, connect_ms) ||
         curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) ||
-        curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header) || curl_easy_setopt(h, CURLOPT_HEADERDATA, t) ||
-        curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body) || curl_easy_setopt(h, CURLOPT_WRITEDATA, t) ||
-        curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_attempt) || curl_easy_setopt(h, CURLOPT_PREREQDATA, t) ||
-        curl_easy_setopt(h, CURLOPT_ERRORBUFFER, t->told) || curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) || curl_easy_setopt(h, CURLOPT_PROXY, "") ||
+        curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header) ||
+        curl_easy_setopt(h, CURLOPT_HEADERDATA, t) || curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body) ||
+        curl_easy_setopt(h, CURLOPT_WRITEDATA, t) ||
+        curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_attempt) ||
+        curl_easy_setopt(h, CURLOPT_PREREQDATA, t) || curl_easy_setopt(h, CURLOPT_ERRORBUFFER, t->told) ||
+        curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) || curl_easy_setopt(h, CURLOPT_PROXY, "") ||
         curl_easy_setopt(h, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) ||
         curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L) || curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L) ||
         curl_easy_setopt(h, CURLOPT_MAXAGE_CONN, (long)KEPT_S))
@@ -368,8 +372,8 @@ static void *run(void *arg)
     pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     while (take_pending(c)) {
         uint64_t now = lt_now_ms();
-        int wait = c->timer_ms == UINT64_MAX ? -1
-                   : c->timer_ms <= now      ? 0
+        int wait = c->timer_ms == UINT64_MAX   ? -1
+                   : c->timer_ms <= now        ? 0
                    : c->timer_ms - now > 60000 ? 60000
                                                : (int)(c->timer_ms - now);
         int n = epoll_wait(c->epoll, ev, 64, wait);
@@ -380,7 +384,8 @@ static void *run(void *arg)
                     continue; /* nothing to take: somebody was faster */
                 continue;
             }
-            int what = (ev[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) | (ev[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+            int what = (ev[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
+                       (ev[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                        (ev[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
             curl_multi_socket_action(c->multi, ev[i].data.fd, what, &running);
         }
@@ -414,6 +419,14 @@ static char *dup_or_null(const char *s)
     return s ? strdup(s) : NULL;
 }
 
+static bool add_header(struct transfer *t, const char *line)
+{
+    struct curl_slist *l = curl_slist_append(t->headers, line);
+    if (l)
+        t->headers = l;
+    return l;
+}
+
 void lt_http_send(struct lt_http_client *c, const struct lt_http_request *r, lt_http_done done, void *arg)
 {
     struct transfer *t = calloc(1, sizeof *t);
@@ -433,16 +446,16 @@ void lt_http_send(struct lt_http_client *c, const struct lt_http_request *r, lt_
     bool ok = t->method && t->url && (!r->pin || t->pin_pem) && (!r->body || t->body);
     if (t->body)
         memcpy(t->body, r->body, t->body_n);
-    struct curl_slist *l = curl_slist_append(NULL, "Expect:");
-    ok = ok && l;
+    ok = ok && add_header(t, "Expect:");
+    bool typed = !r->body;
     for (const char *const *h = r->headers; ok && h && *h; h++) {
-        t->headers = l;
-        l = curl_slist_append(l, *h);
-        ok = l;
+        typed = typed || !strncasecmp(*h, "Content-Type:", 13);
+        ok = add_header(t, *h);
     }
+    if (!typed)
+        ok = ok && add_header(t, "Content-Type: application/json"); /* curl would say it is a form */
     if (!ok)
         abort();
-    t->headers = l;
     pthread_mutex_lock(&c->lock);
     *c->pending_end = t;
     c->pending_end = &t->next;

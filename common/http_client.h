@@ -21,7 +21,7 @@ struct lt_http_request {
     const char *method, *url;
     const char *body;           /* NULL: none. Copied */
     size_t body_n;
-    const char *const *headers; /* "Name: value", NULL-ended; may be NULL */
+    const char *const *headers; /* "Name: value", NULL-ended; may be NULL. Content-Type is JSON unless told here */
     const char *pin;            /* PEM of the one certificate the server must show; NULL: by CA and role */
     long timeout_ms;            /* in all; 0: 30000 */
     size_t max_reply;           /* 0: LT_MAX_REPLY */
@@ -38,7 +38,8 @@ struct lt_http_reply {
 };
 
 /* Runs on the client's thread: must not block. e->code is 0 when an HTTP reply of whatever status came in;
- * LT_E_UNREACHABLE, LT_E_TIMEOUT, LT_E_TOO_LARGE, LT_E_UNAUTHENTICATED (the server's certificate) otherwise. */
+ * LT_E_UNREACHABLE, LT_E_TIMEOUT, LT_E_TOO_LARGE, LT_E_UNAUTHENTICATED (the server's certificate) otherwise. A
+ * GET that finds its kept connection dead is sent once more; nothing else is ever sent twice. */
 typedef void (*lt_http_done)(void *arg, const struct lt_http_reply *r, const struct lt_err *e);
 
 int lt_http_client_new(const struct lt_http_client_conf *c, struct lt_http_client **out, struct lt_err *e) LT_MUST_CHECK;

@@ -79,7 +79,8 @@ void lt_http_on_connection(void *cls, struct MHD_Connection *m, void **context,
     if (session && s->ask) {
         /* HTTPS_MEM_TRUST alone only asks: the handler would still run for anybody. */
         gnutls_session_set_ptr(session, c);
-        gnutls_certificate_server_set_request(session, s->require ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_REQUEST);
+        gnutls_certificate_server_set_request(session,
+                                              s->require ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_REQUEST);
         gnutls_session_set_verify_function(session, verify_peer);
     }
 }

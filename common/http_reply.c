@@ -201,7 +201,8 @@ static struct MHD_Response *make_error(const struct lt_req *r, const struct lt_e
         msg = slug; /* our paths and settings are nobody's business */
     }
     if (r->federation) {
-        body = json_pack("{s{si ss so}}", "error", "code", status, "slug", slug, "message", lt_json_new_text(msg));
+        body = json_pack("{s{si ss so}}", "error", "code", status, "slug", slug, "message",
+                         lt_json_new_text(msg));
         if (body && retry_after_s)
             json_object_set_new(json_object_get(body, "error"), "retry_after", json_integer(retry_after_s));
     } else {
@@ -266,8 +267,9 @@ void lt_reply_json(struct lt_req *r, int status, json_t *body)
 
 void lt_reply_keylime(struct lt_req *r, int status, json_t *results)
 {
-    lt_reply_json(r, status, json_pack("{si ss so}", "code", status, "status", "Success", "results",
-                                       results ? results : json_object()));
+    lt_reply_json(r, status,
+                  json_pack("{si ss so}", "code", status, "status", "Success", "results",
+                            results ? results : json_object()));
 }
 
 void lt_reply_error(struct lt_req *r, const struct lt_err *why, unsigned retry_after_s)

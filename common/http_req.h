@@ -1,5 +1,5 @@
-/* The request as http_server.c (libmicrohttpd's side), http_peer.c, http_route.c and http_reply.c (the handlers'
- * side) share it. Private to them.
+/* The request as http_server.c (libmicrohttpd's side), http_peer.c, http_route.c and http_reply.c (the
+ * handlers' side) share it. Private to them.
  *
  * A request has two owners: its connection, until NOTIFY_COMPLETED, and whoever will reply. *lock guards
  * done, suspended and conn; the rest is written before the handler runs, and by the replier afterwards. */
@@ -40,17 +40,19 @@ struct lt_req {
 
     const struct lt_route *route;
     char id[17], source[48];
-    char *uri;                     /* as received, cut into pieces */
-    bool federation;               /* the form of errors */
+    char *uri;       /* as received, cut into pieces */
+    bool federation; /* the form of errors */
     const char *args[LT_REQ_ARGS];
-    char *query, *headers;         /* "key\0value\0…", an empty key ends */
+    char *query, *headers; /* "key\0value\0…", an empty key ends */
     struct lt_buf body;
-    size_t received;               /* of the body, kept or not */
+    size_t received; /* of the body, kept or not */
     struct lt_peer peer;
     bool has_peer;
     uint64_t started_ms;
 
-    struct { char *name, *value; } extra[LT_REQ_EXTRA];
+    struct {
+        char *name, *value;
+    } extra[LT_REQ_EXTRA];
     unsigned extras;
     struct MHD_Response *response;
     unsigned status;
@@ -63,8 +65,8 @@ void lt_req_abort(struct lt_req *r);
 /* NOTIFY_CONNECTION: asks for the client's certificate, and lets verification refuse the handshake. */
 void lt_http_on_connection(void *cls, struct MHD_Connection *m, void **context,
                            enum MHD_ConnectionNotificationCode code);
-/* Sets r->peer: the certificate this connection shows now is the one its handshake verified, and has not run out
- * since. */
+/* Sets r->peer: the certificate this connection shows now is the one its handshake verified, and has not run
+ * out since. */
 int lt_req_identify(struct lt_req *r, struct lt_err *e) LT_MUST_CHECK;
 /* Sets r->route and r->args; r->uri is cut into segments. */
 int lt_req_route(struct lt_req *r, const char *method, struct lt_err *e) LT_MUST_CHECK;

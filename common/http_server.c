@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 #define IDLE_S 30
-#define BODY_S 60              /* a body must be in after this long, however busy its sender looks */
-#define DRAIN_MS 3000          /* how long stop waits for replies to be read */
-#define OVERFLOW (256u << 10)  /* of a chunked body: skipped so that its sender can read the 413 */
+#define BODY_S 60             /* a body must be in after this long, however busy its sender looks */
+#define DRAIN_MS 3000         /* how long stop waits for replies to be read */
+#define OVERFLOW (256u << 10) /* of a chunked body: skipped so that its sender can read the 413 */
 #define CONNECTION_MEMORY (16u << 10)
 /* TLS 1.2 with ephemeral keys only, or 1.3; no tickets: a resumed session would not verify anybody again. */
 #define PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:%NO_TICKETS"
@@ -203,7 +203,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *m)
     return r;
 }
 
-static void on_completed(void *cls, struct MHD_Connection *m, void **context, enum MHD_RequestTerminationCode code)
+static void on_completed(void *cls, struct MHD_Connection *m, void **context,
+                         enum MHD_RequestTerminationCode code)
 {
     struct lt_http_server *s = cls;
     struct lt_req *r = *context;
@@ -259,8 +260,8 @@ static int split_address(const char *listen_on, char host[64], const char **port
         n -= 2;
     }
     /* getaddrinfo takes 70000 for 4464. */
-    if (!n || n >= 64 || !colon[1] || strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-        atoi(colon + 1) > 65535)
+    if (!n || n >= 64 || !colon[1] || strlen(colon + 1) > 5 ||
+        strspn(colon + 1, "0123456789") != strlen(colon + 1) || atoi(colon + 1) > 65535)
         return lt_fail(e, LT_E_CONFIG, "listen = %s: not ADDRESS:PORT", listen_on ? listen_on : "");
     memcpy(host, from, n);
     host[n] = 0;
@@ -270,7 +271,8 @@ static int split_address(const char *listen_on, char host[64], const char **port
 
 static int open_socket(const char *listen_on, char address[64], int *out, struct lt_err *e)
 {
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+                             .ai_socktype = SOCK_STREAM};
     struct addrinfo *ai = NULL;
     char host[64], name[64], serv[16];
     const char *port = NULL;
@@ -321,7 +323,8 @@ static int read_tls(const struct lt_http_server_conf *c, struct tls_files *f, st
     size_t n;
 
     if (!c->cert != !c->key || (c->client_ca && !c->cert))
-        return lt_fail(e, LT_E_CONFIG, "listen = %s: certificate and key go together, a client CA needs both", c->listen);
+        return lt_fail(e, LT_E_CONFIG, "listen = %s: certificate and key go together, a client CA needs both",
+                       c->listen);
     int rc = c->cert ? lt_file_read(c->cert, 1 << 20, &f->cert, &n, e) : 0;
     if (!rc && c->key)
         rc = lt_file_read_secret(c->key, 1 << 16, &f->key, &f->key_n, e);
@@ -364,13 +367,17 @@ static int start_daemon(struct lt_http_server *s, int fd, const struct tls_files
     }
     options[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     s->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_TIMEOUT, s->conf.idle_timeout_s ? s->conf.idle_timeout_s : IDLE_S,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, lt_http_on_connection, s,
-        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
-    return s->daemon ? 0 : lt_fail(e, LT_E_CONFIG, "listen = %s: the server does not start (certificate, key or "
-                                   "client CA unusable?)", s->conf.listen);
+        flags, 0, NULL, NULL, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_TIMEOUT,
+        s->conf.idle_timeout_s ? s->conf.idle_timeout_s : IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, lt_http_on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK,
+        no_unescape, NULL, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    return s->daemon ? 0
+                     : lt_fail(e, LT_E_CONFIG,
+                               "listen = %s: the server does not start (certificate, key or "
+                               "client CA unusable?)",
+                               s->conf.listen);
 }
 
 int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_server **out, struct lt_err *e)

@@ -50,8 +50,9 @@ static int check_chain(const struct lt_http_trust *t, X509_STORE_CTX *theirs, st
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     int rc = 0;
 
-    if (!ctx || !X509_STORE_CTX_init(ctx, t->store, X509_STORE_CTX_get0_cert(theirs),
-                                     X509_STORE_CTX_get0_untrusted(theirs)) ||
+    if (!ctx ||
+        !X509_STORE_CTX_init(ctx, t->store, X509_STORE_CTX_get0_cert(theirs),
+                             X509_STORE_CTX_get0_untrusted(theirs)) ||
         !X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_SERVER))
         rc = lt_fail(e, LT_E_NO_MEMORY, "server certificate: no memory");
     else if (X509_verify_cert(ctx) != 1)
@@ -68,7 +69,8 @@ static int check_role(const struct lt_peer *p, unsigned role, struct lt_err *e)
         return lt_fail(e, LT_E_UNAUTHENTICATED, "server certificate: no extended key usage serverAuth");
     if (role && !(p->roles & role))
         return lt_fail(e, LT_E_UNAUTHENTICATED, "server certificate: role %s, %s expected",
-                       p->roles ? lt_role_name(p->roles) : "none", lt_role_name(role) ? lt_role_name(role) : "another");
+                       p->roles ? lt_role_name(p->roles) : "none",
+                       lt_role_name(role) ? lt_role_name(role) : "another");
     return 0;
 }
 
@@ -78,7 +80,8 @@ static int check_by_ca(const struct expected *x, X509_STORE_CTX *theirs, struct 
     uint8_t *der = NULL;
 
     if (!t->store)
-        return lt_fail(x->why, LT_E_UNAUTHENTICATED, "server certificate: no CA is configured and none is pinned");
+        return lt_fail(x->why, LT_E_UNAUTHENTICATED,
+                       "server certificate: no CA is configured and none is pinned");
     LT_TRY(check_chain(t, theirs, x->why));
     int n = i2d_X509(X509_STORE_CTX_get0_cert(theirs), &der);
     int rc = n > 0 ? lt_peer_from_der(der, (size_t)n, &f->peer, x->why)
@@ -158,7 +161,8 @@ int lt_http_trust_pin(const char *pem, uint8_t pin[32], struct lt_err *e)
 {
     BIO *b = BIO_new_mem_buf(pem, -1);
     X509 *x = b ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
-    int rc = fingerprint(x, pin) ? lt_fail(e, LT_E_UNAUTHENTICATED, "the pinned certificate cannot be read") : 0;
+    int rc =
+        fingerprint(x, pin) ? lt_fail(e, LT_E_UNAUTHENTICATED, "the pinned certificate cannot be read") : 0;
 
     X509_free(x);
     BIO_free(b);

@@ -198,7 +198,8 @@ static int save(const struct pair *p, const char *cert_path, const char *key_pat
     return rc;
 }
 
-int lt_pki_make_ca(const char *cert_path, const char *key_path, const char *common_name, int days, struct lt_err *e)
+int lt_pki_make_ca(const char *cert_path, const char *key_path, const char *common_name, int days,
+                   struct lt_err *e)
 {
     AUTO_PAIR struct pair p = {0};
     X509V3_CTX ctx;
@@ -234,7 +235,8 @@ static int load_ca(const char *cert_path, const char *key_path, struct pair *out
     out->key = kb ? PEM_read_bio_PrivateKey(kb, NULL, NULL, (void *)"") : NULL;
     lt_wipe(key, key_n);
     lt_cleanup_free(&key);
-    if (out->cert && out->key && X509_check_private_key(out->cert, out->key) == 1 && X509_check_ca(out->cert) == 1)
+    if (out->cert && out->key && X509_check_private_key(out->cert, out->key) == 1 &&
+        X509_check_ca(out->cert) == 1)
         return 0;
     ERR_clear_error();
     return lt_fail(e, LT_E_CONFIG, "%s, %s: not a CA certificate and its key", cert_path, key_path);
@@ -256,12 +258,14 @@ static int check_leaf(X509 *x, struct lt_err *e)
     return rc;
 }
 
-int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s, const char *cert_path,
-                 const char *key_path, struct lt_err *e)
+int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s,
+                 const char *cert_path, const char *key_path, struct lt_err *e)
 {
     AUTO_PAIR struct pair p = {0};
     AUTO_PAIR struct pair ca = {0};
-    const char *usage = s->server && s->client ? "serverAuth,clientAuth" : s->server ? "serverAuth" : "clientAuth";
+    const char *usage = s->server && s->client ? "serverAuth,clientAuth"
+                        : s->server            ? "serverAuth"
+                                               : "clientAuth";
     X509V3_CTX ctx;
 
     int rc = ca_cert ? load_ca(ca_cert, ca_key, &ca, e) : 0;

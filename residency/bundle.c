@@ -17,8 +17,8 @@ void lt_bundle_free(struct lt_bundle *b)
 {
     struct lt_guest_evidence *g = &b->guest;
     struct lt_host_evidence *h = &b->host;
-    uint8_t *blobs[] = {g->attest.p, g->signature.p, g->ak.p,       g->ek.p, g->boot_log.p, g->ima.p,
-                        h->ak.p,     h->ek.p,        h->boot_log.p, h->ima.p};
+    uint8_t *blobs[] = {g->attest.p, g->signature.p, g->ak.p, g->ek.p,       g->boot_log.p,
+                        g->ima.p,    h->ak.p,        h->ek.p, h->boot_log.p, h->ima.p};
 
     for (size_t i = 0; i < sizeof blobs / sizeof *blobs; i++)
         free(blobs[i]);
@@ -51,7 +51,8 @@ static int text(const json_t *v, const char *key, size_t max, char **out, struct
     if (!s || strlen(s) != json_string_length(v))
         return lt_fail(e, LT_E_MALFORMED, "JSON \"%s\": not a string without NULs", key);
     if (json_string_length(v) > max)
-        return lt_fail(e, LT_E_TOO_LARGE, "JSON \"%s\": %zu characters > %zu", key, json_string_length(v), max);
+        return lt_fail(e, LT_E_TOO_LARGE, "JSON \"%s\": %zu characters > %zu", key, json_string_length(v),
+                       max);
     return (*out = strdup(s)) ? 0 : lt_fail(e, LT_E_NO_MEMORY, "JSON \"%s\": no memory", key);
 }
 
@@ -103,7 +104,8 @@ static int guest(const json_t *o, struct lt_guest_evidence *g, struct lt_err *e)
         (rc = blob(o, "ak", LT_MAX_PUBLIC, &g->ak, e)) || (rc = blob(o, "ek", LT_MAX_PUBLIC, &g->ek, e)) ||
         (rc = certificates(o, &g->ek_certificates, e)))
         return rc;
-    if (lt_json_has(o, "pubkey") && (rc = text(json_object_get(o, "pubkey"), "pubkey", LT_MAX_PUBKEY, &g->pubkey, e)))
+    if (lt_json_has(o, "pubkey") &&
+        (rc = text(json_object_get(o, "pubkey"), "pubkey", LT_MAX_PUBKEY, &g->pubkey, e)))
         return rc;
     if ((rc = optional_blob(o, "boot_log", LT_MAX_BOOT_LOG, &g->boot_log, e)))
         return rc;
@@ -142,7 +144,8 @@ static int host_half(const json_t *j, struct lt_bundle *b, struct lt_err *e)
         return rc;
     if (host(o, &b->host, e))
         return lt_fail_in(e, "host");
-    if ((rc = lt_proof_from_json(j, &b->proof, e)) || (rc = lt_json_only(json_object_get(j, "batch"), batch_keys, e)))
+    if ((rc = lt_proof_from_json(j, &b->proof, e)) ||
+        (rc = lt_json_only(json_object_get(j, "batch"), batch_keys, e)))
         return rc;
     return b->proof.resident ? lt_json_only(json_object_get(j, "residency"), residency_keys, e) : 0;
 }
@@ -280,8 +283,9 @@ static json_t *policies_json(const struct lt_bundle *b)
 
 json_t *lt_bundle_to_json(const struct lt_bundle *b)
 {
-    json_t *o = json_pack("{s:s, s:o, s:o, s:o}", "format", FORMAT, "tenant_id", lt_json_new_uuid(b->tenant_id),
-                          "guest", guest_json(&b->guest), "commitment", lt_json_new_hex(b->commitment, 32));
+    json_t *o =
+        json_pack("{s:s, s:o, s:o, s:o}", "format", FORMAT, "tenant_id", lt_json_new_uuid(b->tenant_id),
+                  "guest", guest_json(&b->guest), "commitment", lt_json_new_hex(b->commitment, 32));
 
     if (b->has_host) {
         LT_AUTOJSON json_t *proof = lt_proof_to_json(&b->proof);

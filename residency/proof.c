@@ -119,7 +119,8 @@ json_t *lt_proof_to_json(const struct lt_proof *p)
 /* "0" to "23", no signs, no leading zeros; -1: not an index. */
 static int pcr_index(const char *s)
 {
-    if (s[0] < '0' || s[0] > '9' || (s[0] == '0' && s[1]) || strlen(s) > 2 || (s[1] && (s[1] < '0' || s[1] > '9')))
+    if (s[0] < '0' || s[0] > '9' || (s[0] == '0' && s[1]) || strlen(s) > 2 ||
+        (s[1] && (s[1] < '0' || s[1] > '9')))
         return -1;
     int i = s[1] ? (s[0] - '0') * 10 + (s[1] - '0') : s[0] - '0';
     return i < LT_MAX_PCRS ? i : -1;
@@ -138,8 +139,8 @@ int lt_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcrs *out, struct
         int i = pcr_index(key);
         if (i < 0 || lt_unhex(json_string_value(value), out->value[i < 0 ? 0 : i], lt_hash_size(alg), e)) {
             memset(out, 0, sizeof *out);
-            return lt_fail(e, LT_E_MALFORMED, "PCR values: \"%.20s\" is no PCR, or its value no digest of %s", key,
-                           lt_hash_name(alg));
+            return lt_fail(e, LT_E_MALFORMED, "PCR values: \"%.20s\" is no PCR, or its value no digest of %s",
+                           key, lt_hash_name(alg));
         }
         out->mask |= 1u << i;
     }

@@ -76,8 +76,8 @@ static int tag_and_version(struct lt_reader *r, const char tag[TAG], struct lt_e
     if (rc || (rc = lt_read_u16(r, &version, e)))
         return rc;
     if (version != VERSION)
-        return lt_fail(e, LT_E_UNSUPPORTED, "%s at byte %d: version %u, only %d is known", r->what, TAG, version,
-                       VERSION);
+        return lt_fail(e, LT_E_UNSUPPORTED, "%s at byte %d: version %u, only %d is known", r->what, TAG,
+                       version, VERSION);
     return 0;
 }
 
@@ -143,8 +143,8 @@ int lt_header_parse(const void *p, size_t n, struct lt_header *out, struct lt_er
     if (rc || (rc = lt_read_u16(&r, &alg, e)))
         return rc;
     if (alg != LT_HASH_SHA256)
-        return lt_fail(e, LT_E_UNSUPPORTED, "host-quote header at byte %d: hash algorithm 0x%04x, only 0x000b",
-                       TAG + 2, alg);
+        return lt_fail(e, LT_E_UNSUPPORTED,
+                       "host-quote header at byte %d: hash algorithm 0x%04x, only 0x000b", TAG + 2, alg);
     if ((rc = lt_read_copy(&r, v.host_id, LT_HOST_ID, e)) || (rc = lt_read_u64(&r, &v.batch_seq, e)) ||
         (rc = lt_read_u32(&r, &v.n, e)) || (rc = lt_read_copy(&r, v.batch_root, 32, e)) ||
         (rc = lt_read_u64(&r, &v.inventory_seq, e)) || (rc = lt_read_u32(&r, &v.m, e)) ||
@@ -160,7 +160,8 @@ int lt_header_parse(const void *p, size_t n, struct lt_header *out, struct lt_er
     return 0;
 }
 
-int lt_inventory_tree(const struct lt_record *records, uint32_t count, struct lt_merkle **out, struct lt_err *e)
+int lt_inventory_tree(const struct lt_record *records, uint32_t count, struct lt_merkle **out,
+                      struct lt_err *e)
 {
     *out = NULL;
     if (count > LT_MAX_INVENTORY)
@@ -171,7 +172,8 @@ int lt_inventory_tree(const struct lt_record *records, uint32_t count, struct lt
     for (uint32_t i = 0; i < count; i++) {
         uint8_t bytes[LT_RECORD];
         if (i && memcmp(records[i - 1].ek_digest, records[i].ek_digest, 32) >= 0)
-            return lt_fail(e, LT_E_REFUSED, "inventory: record %u is not above record %u by ek_digest", i, i - 1);
+            return lt_fail(e, LT_E_REFUSED, "inventory: record %u is not above record %u by ek_digest", i,
+                           i - 1);
         lt_record_write(&records[i], bytes);
         lt_merkle_leaf(bytes, sizeof bytes, leaves[i]);
     }
@@ -202,8 +204,8 @@ int lt_host_id(const struct lt_public *ek, uint8_t out[LT_HOST_ID], struct lt_er
     return rc;
 }
 
-void lt_activation_proof(const uint8_t secret[32], const uint8_t host_id[LT_HOST_ID], const uint8_t ak_name[LT_NAME],
-                         const uint8_t challenge[32], uint8_t out[32])
+void lt_activation_proof(const uint8_t secret[32], const uint8_t host_id[LT_HOST_ID],
+                         const uint8_t ak_name[LT_NAME], const uint8_t challenge[32], uint8_t out[32])
 {
     uint8_t message[TAG + LT_HOST_ID + LT_NAME + 32], *p = message;
 

@@ -1,9 +1,8 @@
+#include "tenant/api.h"
+
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/limits.h"
-#include "common/log.h"
-#include "tenant/learn.h"
-#include "tenant/tenant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,335 +10,17 @@
 
 #define MAX_ASKED 65536 /* guests in one POST rounds, count */
 
-static void fail(struct lt_req *req, const struct lt_err *e)
+void lt_tenant_api_fail(struct lt_req *req, const struct lt_err *e)
 {
     lt_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 2 : 0);
 }
 
-static int arg_uuid(const struct lt_req *req, uint8_t uuid[LT_UUID], struct lt_err *e)
+int lt_tenant_api_uuid(const struct lt_req *req, uint8_t uuid[LT_UUID], struct lt_err *e)
 {
     if (lt_uuid_parse(lt_req_arg(req, 0), uuid, e))
         return lt_fail(e, LT_E_NOT_FOUND, "guest %s: not a UUID", lt_req_arg(req, 0));
     return 0;
 }
-
-/* ---- GUEST ---- */
-
-static json_t *address_of(const struct lt_guest *g, const struct lt_agent *a)
-{
-    if (g && g->address[0])
-        return json_string(g->address);
-    if (!a->ip || !a->port)
-        return json_null();
-    return strchr(a->ip, ':') ? json_sprintf("[%s]:%d", a->ip, a->port) : json_sprintf("%s:%d", a->ip, a->port);
-}
-
-/* g NULL: registered, not added yet. */
-static int describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_guest *g, json_t **out,
-                    struct lt_err *e)
-{
-    LT_AUTOAGENT struct lt_agent a = {0};
-    struct lt_deadlines d = lt_rounds_deadlines(t->rounds);
-    struct lt_status st;
-    json_t *verdict = NULL;
-    char text[LT_UUID_TEXT];
-
-    lt_uuid_format(uuid, text);
-    int rc = lt_store_agent_get(t->store, text, &a, e);
-    bool registered = !rc;
-    if (rc && rc != LT_E_NOT_FOUND)
-        return rc;
-    rc = lt_store_status(t->store, uuid, &d, lt_now_ms(), &st, &verdict, e);
-    if (rc)
-        return rc;
-    *out = json_pack("{s:s, s:o, s:b, s:b, s:o, s:o}", "uuid", text, "address", address_of(g, &a), "added", g != NULL,
-                     "registered", registered, "policy",
-                     g && g->has_policy ? lt_json_new_hex(g->policy, sizeof g->policy) : json_null(), "verdict", verdict);
-    return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
-}
-
-static void reply_guest(struct lt_req *req, struct lt_tenant *t, const uint8_t uuid[LT_UUID])
-{
-    struct lt_guest g;
-    struct lt_err e = {0};
-    json_t *j = NULL;
-    int rc = lt_store_guest_get(t->store, uuid, &g, &e);
-
-    if (!rc)
-        rc = describe(t, uuid, &g, &j, &e);
-    if (rc)
-        fail(req, &e);
-    else
-        lt_reply_json(req, 200, j);
-}
-
-struct listing {
-    struct lt_tenant *t;
-    json_t *guests, *seen;
-    struct lt_err e;
-};
-
-static int list_added(void *arg, const struct lt_guest *g)
-{
-    struct listing *l = arg;
-    json_t *j = NULL;
-    int rc = describe(l->t, g->uuid, g, &j, &l->e);
-
-    if (rc)
-        return rc;
-    json_object_set_new(l->seen, json_string_value(json_object_get(j, "uuid")), json_true());
-    json_array_append_new(l->guests, j);
-    return 0;
-}
-
-/* Agents that have registered under a UUID and were not added. */
-static int list_registered(struct listing *l, struct lt_err *e)
-{
-    LT_AUTOJSON json_t *ids = NULL;
-    int rc = lt_store_agent_ids(l->t->store, &ids, e);
-
-    for (size_t i = 0; !rc && i < json_array_size(ids); i++) {
-        const char *id = json_string_value(json_array_get(ids, i));
-        uint8_t uuid[LT_UUID];
-        json_t *j = NULL;
-        if (json_object_get(l->seen, id) || lt_uuid_parse(id, uuid, NULL))
-            continue;
-        rc = describe(l->t, uuid, NULL, &j, e);
-        if (!rc)
-            json_array_append_new(l->guests, j);
-    }
-    return rc;
-}
-
-static void get_guests(struct lt_req *req, void *app)
-{
-    struct listing l = {.t = app, .guests = json_array(), .seen = json_object()};
-    struct lt_err e = {0};
-    int rc = lt_store_guests(l.t->store, list_added, &l, &e);
-
-    if (rc && l.e.code)
-        e = l.e;
-    if (!rc)
-        rc = list_registered(&l, &e);
-    json_decref(l.seen);
-    if (rc) {
-        json_decref(l.guests);
-        fail(req, &e);
-    } else {
-        lt_reply_json(req, 200, json_pack("{s:o}", "guests", l.guests));
-    }
-}
-
-static void get_guest(struct lt_req *req, void *app)
-{
-    uint8_t uuid[LT_UUID];
-    struct lt_err e = {0};
-
-    if (arg_uuid(req, uuid, &e))
-        fail(req, &e);
-    else
-        reply_guest(req, app, uuid);
-}
-
-/* ---- changing guests ---- */
-
-/* HOST:PORT or [V6]:PORT; it becomes part of a URL. */
-static int check_address(const char *s, struct lt_err *e)
-{
-    const char *colon = strrchr(s, ':');
-    size_t host = colon ? (size_t)(colon - s) : 0, ok;
-    char *end = "x";
-    long port = colon ? strtol(colon + 1, &end, 10) : 0;
-
-    if (s[0] == '[')
-        ok = host > 2 && s[host - 1] == ']' ? 1 + strspn(s + 1, "0123456789abcdefABCDEF:.") + 1 : 0;
-    else
-        ok = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-");
-    if (!host || ok != host || *end || colon[1] < '0' || colon[1] > '9' || port < 1 || port > 65535 || strlen(s) > 260)
-        return lt_fail(e, LT_E_MALFORMED, "address \"%.80s\": not HOST:PORT", s);
-    return 0;
-}
-
-static int store_policy(struct lt_tenant *t, const json_t *policy, struct lt_guest *g, struct lt_err *e)
-{
-    char *text = lt_json_dump(policy);
-    struct lt_ref *parsed;
-    int rc = text ? lt_policy_new((uint8_t *)text, strlen(text), &parsed, e) : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
-
-    if (rc)
-        return lt_fail_in(e, "policy");
-    const struct lt_policy *p = lt_ref_value(parsed);
-    rc = lt_store_policy_put(t->store, p->bytes, p->n, g->policy, e);
-    g->has_policy = !rc;
-    lt_ref_put(parsed);
-    return rc;
-}
-
-static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const json_t *body, struct lt_err *e)
-{
-    static const char *const keys[] = {"address", "policy", NULL};
-    struct lt_guest g = {0};
-    const char *address;
-    json_t *policy;
-    int rc = lt_store_guest_get(t->store, uuid, &g, e);
-
-    if (rc && rc != LT_E_NOT_FOUND)
-        return rc;
-    memcpy(g.uuid, uuid, sizeof g.uuid);
-    g.address[0] = 0;
-    rc = lt_json_only(body, keys, e);
-    if (!rc && lt_json_has(body, "address")) {
-        rc = lt_json_string(body, "address", &address, e);
-        if (!rc)
-            rc = check_address(address, e);
-        if (!rc)
-            snprintf(g.address, sizeof g.address, "%s", address);
-    }
-    if (!rc && lt_json_has(body, "policy")) {
-        rc = lt_json_object(body, "policy", &policy, e);
-        if (!rc)
-            rc = store_policy(t, policy, &g, e);
-    }
-    if (!rc)
-        rc = lt_store_guest_put(t->store, &g, e);
-    if (!rc)
-        lt_rounds_add(t->rounds, uuid);
-    return rc;
-}
-
-static void put_guest(struct lt_req *req, void *app)
-{
-    uint8_t uuid[LT_UUID];
-    struct lt_err e = {0};
-    LT_AUTOJSON json_t *body = NULL;
-    int rc = arg_uuid(req, uuid, &e);
-
-    if (!rc && !(body = lt_req_json(req, &e)))
-        rc = e.code;
-    if (!rc)
-        rc = change_guest(app, uuid, body, &e);
-    if (rc)
-        fail(req, &e);
-    else
-        reply_guest(req, app, uuid);
-}
-
-static void delete_guest(struct lt_req *req, void *app)
-{
-    struct lt_tenant *t = app;
-    uint8_t uuid[LT_UUID];
-    struct lt_err e = {0};
-    int rc = arg_uuid(req, uuid, &e);
-
-    if (!rc)
-        rc = lt_store_guest_delete(t->store, uuid, &e);
-    if (rc) {
-        fail(req, &e);
-        return;
-    }
-    lt_rounds_remove(t->rounds, uuid);
-    lt_reply_json(req, 200, json_object());
-}
-
-static int read_accept(const json_t *body, struct lt_accept *out, struct lt_err *e)
-{
-    static const char *const keys[] = {"accept", NULL};
-    json_t *list;
-    int rc = lt_json_only(body, keys, e);
-
-    memset(out, 0, sizeof *out);
-    if (rc || !lt_json_has(body, "accept"))
-        return rc;
-    rc = lt_json_array(body, "accept", 3, &list, e);
-    for (size_t i = 0; !rc && i < json_array_size(list); i++) {
-        const char *s = json_string_value(json_array_get(list, i));
-        if (s && !strcmp(s, "copyable"))
-            out->copyable = true;
-        else if (s && !strcmp(s, "boot-only"))
-            out->boot_only = true;
-        else if (s && !strcmp(s, "tainted"))
-            out->tainted = true;
-        else
-            rc = lt_fail(e, LT_E_MALFORMED, "accept: only copyable, boot-only and tainted can be accepted");
-    }
-    return rc;
-}
-
-static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_accept *accept, json_t **reply,
-                 struct lt_err *e)
-{
-    struct lt_ref *last = lt_rounds_last(t->rounds, uuid), *policy = NULL;
-    struct lt_guest g;
-    char open[160];
-    int rc = lt_store_guest_get(t->store, uuid, &g, e);
-
-    if (!rc && !last)
-        rc = lt_fail(e, LT_E_CONFLICT, "no round of this guest has brought a host quote yet; see why with limetree guest"
-                                       " show, and try one with limetree guest round");
-    if (!rc)
-        rc = lt_learn(lt_ref_value(last), accept, (uint64_t)t->conf->window_ms, &policy, open, e);
-    lt_ref_put(last);
-    if (rc)
-        return rc;
-    const struct lt_policy *p = lt_ref_value(policy);
-    rc = lt_store_policy_put(t->store, p->bytes, p->n, g.policy, e);
-    g.has_policy = true;
-    if (!rc)
-        rc = lt_store_guest_put(t->store, &g, e);
-    json_t *doc = rc ? NULL : lt_json_parse(p->bytes, p->n, LT_MAX_POLICY, e);
-    lt_ref_put(policy);
-    if (rc)
-        return rc;
-    *reply = json_pack("{s:o, s:o, s:o}", "digest", lt_json_new_hex(g.policy, sizeof g.policy), "policy", doc, "message",
-                       json_sprintf("the guest's and its host's present state is trusted from now on%s%s",
-                                    open[0] ? "; left open: " : "", open));
-    lt_rounds_add(t->rounds, uuid);
-    return *reply ? 0 : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
-}
-
-static void post_learn(struct lt_req *req, void *app)
-{
-    uint8_t uuid[LT_UUID];
-    struct lt_accept accept;
-    struct lt_err e = {0};
-    LT_AUTOJSON json_t *body = NULL;
-    json_t *reply = NULL;
-    int rc = arg_uuid(req, uuid, &e);
-
-    if (!rc && !(body = lt_req_json(req, &e)))
-        rc = e.code;
-    if (!rc)
-        rc = read_accept(body, &accept, &e);
-    if (!rc)
-        rc = learn(app, uuid, &accept, &reply, &e);
-    if (rc)
-        fail(req, &e);
-    else
-        lt_reply_json(req, 201, reply);
-}
-
-static void post_clear(struct lt_req *req, void *app)
-{
-    struct lt_tenant *t = app;
-    uint8_t uuid[LT_UUID];
-    struct lt_guest g;
-    struct lt_err e = {0};
-    int rc = arg_uuid(req, uuid, &e);
-
-    if (!rc)
-        rc = lt_store_guest_get(t->store, uuid, &g, &e);
-    if (!rc)
-        rc = lt_store_clear(t->store, uuid, &e);
-    if (rc) {
-        fail(req, &e);
-        return;
-    }
-    lt_log(LT_LOG_WARNING, "cleared", "guest %s: its failed verdict was cleared", lt_req_arg(req, 0));
-    lt_rounds_add(t->rounds, uuid);
-    lt_reply_json(req, 200, json_object());
-}
-
-/* ---- rounds, bundles, hosts, status ---- */
 
 static int read_asked(const json_t *list, uint8_t (*out)[LT_UUID], struct lt_err *e)
 {
@@ -372,7 +53,7 @@ static void post_rounds(struct lt_req *req, void *app)
     if (!rc && !lt_rounds_ask(t->rounds, (const uint8_t(*)[LT_UUID])uuids, json_array_size(list)))
         rc = lt_fail(&e, LT_E_NOT_FOUND, "a guest that was asked for is not added (limetree guest add UUID)");
     if (rc)
-        fail(req, &e);
+        lt_tenant_api_fail(req, &e);
     else
         lt_reply_json(req, 202, json_object());
 }
@@ -386,7 +67,7 @@ static void get_bundle(struct lt_req *req, void *app)
     struct lt_guest g;
     struct lt_err e = {0};
     size_t n = 0;
-    int rc = arg_uuid(req, uuid, &e);
+    int rc = lt_tenant_api_uuid(req, uuid, &e);
 
     if (!rc)
         rc = lt_store_guest_get(t->store, uuid, &g, &e);
@@ -398,7 +79,7 @@ static void get_bundle(struct lt_req *req, void *app)
             rc = lt_fail(&e, LT_E_NOT_FOUND, "guest %s: no such bundle yet", lt_req_arg(req, 0));
     }
     if (rc)
-        fail(req, &e);
+        lt_tenant_api_fail(req, &e);
     else
         lt_reply_bytes(req, 200, "application/json", text, n);
 }
@@ -441,7 +122,7 @@ static void get_status(struct lt_req *req, void *app)
     if (rc) {
         if (!e.code)
             (void)lt_fail(&e, rc, "status: the store could not be read");
-        fail(req, &e);
+        lt_tenant_api_fail(req, &e);
         return;
     }
     lt_rounds_count(y.t->rounds, &c);
@@ -461,26 +142,27 @@ static void get_status(struct lt_req *req, void *app)
     {                                                                                                        \
         lt_pool_serve(((struct lt_tenant *)app)->io, req, name, app);                                        \
     }
-SERVED(get_guests)
-SERVED(get_guest)
-SERVED(put_guest)
-SERVED(delete_guest)
-SERVED(post_learn)
-SERVED(post_clear)
+SERVED(lt_tenant_api_get_guests)
+SERVED(lt_tenant_api_get_guest)
+SERVED(lt_tenant_api_put_guest)
+SERVED(lt_tenant_api_delete_guest)
+SERVED(lt_tenant_api_post_learn)
+SERVED(lt_tenant_api_post_clear)
 SERVED(post_rounds)
 SERVED(get_bundle)
 SERVED(get_hosts)
 SERVED(get_status)
 
-#define ROUTE(method, path, body, fn) LT_ROUTE(method, "/federation/v1/" path, LT_ROLE_OPERATOR, body, fn##_served)
+#define ROUTE(method, path, body, fn)                                                                        \
+    LT_ROUTE(method, "/federation/v1/" path, LT_ROLE_OPERATOR, body, fn##_served)
 
 const struct lt_route lt_tenant_routes[] = {
-    ROUTE("GET", "guests", 0, get_guests),
-    ROUTE("GET", "guests/{}", 0, get_guest),
-    ROUTE("PUT", "guests/{}", LT_MAX_POLICY, put_guest),
-    ROUTE("DELETE", "guests/{}", LT_MAX_BODY_SMALL, delete_guest),
-    ROUTE("POST", "guests/{}/learn", LT_MAX_BODY_SMALL, post_learn),
-    ROUTE("POST", "guests/{}/clear", LT_MAX_BODY_SMALL, post_clear),
+    ROUTE("GET", "guests", 0, lt_tenant_api_get_guests),
+    ROUTE("GET", "guests/{}", 0, lt_tenant_api_get_guest),
+    ROUTE("PUT", "guests/{}", LT_MAX_POLICY, lt_tenant_api_put_guest),
+    ROUTE("DELETE", "guests/{}", LT_MAX_BODY_SMALL, lt_tenant_api_delete_guest),
+    ROUTE("POST", "guests/{}/learn", LT_MAX_BODY_SMALL, lt_tenant_api_post_learn),
+    ROUTE("POST", "guests/{}/clear", LT_MAX_BODY_SMALL, lt_tenant_api_post_clear),
     ROUTE("GET", "guests/{}/bundle", 0, get_bundle),
     ROUTE("POST", "rounds", 4u << 20, post_rounds),
     ROUTE("GET", "hosts", 0, get_hosts),

@@ -35,19 +35,23 @@ static void tell(const struct lt_round *round, enum kept kept)
 {
     const struct lt_verdict *v = &round->verdict;
 
-    lt_log(v->result == LT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict", "guest %s: %s%s%s%s", round->uuid_text,
-           lt_result_slug(v->result), v->reason[0] ? ", " : "", v->reason, kept == STANDS ? " (an earlier failed verdict stands)" : "");
+    lt_log(v->result == LT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict", "guest %s: %s%s%s%s",
+           round->uuid_text, lt_result_slug(v->result), v->reason[0] ? ", " : "", v->reason,
+           kept == STANDS ? " (an earlier failed verdict stands)" : "");
     if (v->result == LT_FAILED && kept != STANDS)
         lt_log(LT_LOG_ERROR, "revocation", "guest %s: failed, %s", round->uuid_text, v->reason);
 }
 
-/* History first, then the verdict, in one transaction; a verdict that cannot be stored lets the old one age. */
+/* History first, then the verdict, in one transaction; a verdict that cannot be stored lets the old one age.
+ */
 static enum kept store(struct lt_rounds *r, struct lt_flight *f)
 {
     struct lt_round *round = f->round;
     const struct lt_guest_identity *id = lt_ref_value(round->identity);
     struct lt_store_round s = {
-        .verdict = &round->verdict, .t1_ms = round->t1_ms, .started = round->started,
+        .verdict = &round->verdict,
+        .t1_ms = round->t1_ms,
+        .started = round->started,
         .end_ms = round->t5_ms ? round->t5_ms : lt_now_ms(),
         .received = round->t5_ms ? round->received : lt_wall_s(),
     };

@@ -8,21 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int call(const struct lt_host_source *p, const char *method, const char *path, const char *body, size_t max,
-                struct lt_http_reply *reply, struct lt_err *e)
+static int call(const struct lt_host_source *p, const char *method, const char *path, const char *body,
+                size_t max, struct lt_http_reply *reply, struct lt_err *e)
 {
     char url[LT_MAX_URL];
     int n = snprintf(url, sizeof url, "%s/federation/v1/%s", p->url, path);
-    struct lt_http_request q = {.method = method, .url = url, .body = body, .body_n = body ? strlen(body) : 0,
-                                .timeout_ms = p->timeout_ms, .max_reply = max};
+    struct lt_http_request q = {.method = method,
+                                .url = url,
+                                .body = body,
+                                .body_n = body ? strlen(body) : 0,
+                                .timeout_ms = p->timeout_ms,
+                                .max_reply = max};
 
     if (n < 0 || (size_t)n >= sizeof url)
         return lt_fail(e, LT_E_TOO_LARGE, "%s: URL too long", path);
     return lt_http_call(p->client, &q, reply, e) ? lt_fail_in(e, "provider, %s", path) : 0;
 }
 
-static json_t *call_json(const struct lt_host_source *p, const char *method, const char *path, const char *body,
-                         struct lt_err *e)
+static json_t *call_json(const struct lt_host_source *p, const char *method, const char *path,
+                         const char *body, struct lt_err *e)
 {
     struct lt_http_reply reply = {0};
     json_t *j = NULL;
@@ -58,7 +62,8 @@ static int read_certificates(const json_t *j, struct lt_certificates *out, struc
     for (size_t i = 0; !rc && i < json_array_size(list); i++) {
         const char *s = json_string_value(json_array_get(list, i));
         if (!s || strlen(s) > 2 * LT_MAX_CERTIFICATE)
-            rc = lt_fail(e, LT_E_MALFORMED, "ek_certificates[%zu]: no PEM text of at most %d bytes", i, 2 * LT_MAX_CERTIFICATE);
+            rc = lt_fail(e, LT_E_MALFORMED, "ek_certificates[%zu]: no PEM text of at most %d bytes", i,
+                         2 * LT_MAX_CERTIFICATE);
         else if (!(out->pem[out->count] = strdup(s)))
             rc = lt_fail(e, LT_E_NO_MEMORY, "ek_certificates: no memory");
         else
@@ -76,12 +81,14 @@ static int read_keys(const json_t *j, struct lt_host_keys *k, struct lt_err *e)
     if (!rc)
         rc = read_certificates(j, &k->certificates, e);
     if (!rc)
-        k->id = lt_host_identity_new((struct lt_slice){k->ek.p, k->ek.n}, (struct lt_slice){k->ak.p, k->ak.n});
+        k->id =
+            lt_host_identity_new((struct lt_slice){k->ek.p, k->ek.n}, (struct lt_slice){k->ak.p, k->ak.n});
     return rc || k->id ? rc : lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
 }
 
 /* protocol.md section 4, "Host identity". */
-static int activate(const struct lt_host_source *p, const char *host, struct lt_host_identity *id, struct lt_err *e)
+static int activate(const struct lt_host_source *p, const char *host, struct lt_host_identity *id,
+                    struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL);
     uint8_t secret[32], challenge[32], want[32], got[32];
@@ -102,8 +109,9 @@ static int activate(const struct lt_host_source *p, const char *host, struct lt_
     LT_AUTOJSON json_t *ask = json_pack("{s:s, s:s}", "credential", b64 ? b64 : "", "challenge", hex);
     LT_AUTOFREE char *body = ask ? lt_json_dump(ask) : NULL;
     LT_AUTOJSON json_t *reply = body ? call_json(p, "POST", path, body, e) : NULL;
-    rc = reply ? lt_json_hex(reply, "proof", got, sizeof got, e)
-               : body ? e->code : lt_fail(e, LT_E_NO_MEMORY, "activation: no memory");
+    rc = reply  ? lt_json_hex(reply, "proof", got, sizeof got, e)
+         : body ? e->code
+                : lt_fail(e, LT_E_NO_MEMORY, "activation: no memory");
     if (!rc)
         id->activated = lt_equal_ct(want, got, sizeof want) ? LT_FACT_YES : LT_FACT_NO;
     lt_wipe(want, sizeof want);
@@ -144,7 +152,8 @@ static void document_free(void *p)
     free(d);
 }
 
-static int fetch(const struct lt_host_source *p, const char *path, size_t max, struct lt_blob *out, struct lt_err *e)
+static int fetch(const struct lt_host_source *p, const char *path, size_t max, struct lt_blob *out,
+                 struct lt_err *e)
 {
     struct lt_http_reply reply = {0};
     int rc = call(p, "GET", path, NULL, max, &reply, e);
@@ -197,8 +206,8 @@ static void log_free(void *p)
     free(l);
 }
 
-int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t reset_count, struct lt_ref **out,
-                      struct lt_err *e)
+int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t reset_count,
+                      struct lt_ref **out, struct lt_err *e)
 {
     char path[64];
     struct lt_blob b = {0};

@@ -130,11 +130,12 @@ static struct host *find(struct lt_hosts *h, const char *name)
 static bool signed_by(const struct lt_ref *keys, const struct lt_attest *a)
 {
     const struct lt_host_keys *k = lt_ref_value(keys);
-    return k && a->qualified_signer.n == LT_NAME && !memcmp(a->qualified_signer.p, k->id->qualified_signer, LT_NAME);
+    return k && a->qualified_signer.n == LT_NAME &&
+           !memcmp(a->qualified_signer.p, k->id->qualified_signer, LT_NAME);
 }
 
-/* Keys are fetched when there are none, when the tenant has not activated them, and when the quote names another signer:
- * then the host may have a new AK. Under x->busy. */
+/* Keys are fetched when there are none, when the tenant has not activated them, and when the quote names
+ * another signer: then the host may have a new AK. Under x->busy. */
 static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a, struct lt_err *e)
 {
     const struct lt_host_keys *k = lt_ref_value(x->view.keys);
@@ -156,7 +157,8 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
         bool good = !x->why.code && k->id->activated == LT_FACT_YES && signed_by(x->view.keys, a);
         x->retry_ms = good ? 0 : lt_now_ms() + LT_HOST_RETRY_MS;
     }
-    /* Old keys under a quote of another signer would fail check 5 for want of an answer: transport is no verdict. */
+    /* Old keys under a quote of another signer would fail check 5 for want of an answer: transport is no
+     * verdict. */
     if (x->why.code && (!k || !signed_by(x->view.keys, a))) {
         *e = x->why;
         return e->code;
@@ -192,8 +194,8 @@ static void need_log(struct lt_hosts *h, struct host *x, uint32_t reset_count)
     x->view.log = fresh;
 }
 
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, struct lt_host_view *out,
-                  struct lt_err *e)
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q,
+                  struct lt_host_view *out, struct lt_err *e)
 {
     uint8_t id[LT_HOST_ID];
     char name[2 * LT_HOST_ID + 1];
@@ -217,7 +219,8 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quo
         need_log(h, x, attest.clock.reset_count);
     }
     if (!rc)
-        *out = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy), lt_ref_get(x->view.log)};
+        *out = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy),
+                                     lt_ref_get(x->view.log)};
     pthread_mutex_unlock(&x->busy);
     return rc;
 }
@@ -232,7 +235,8 @@ static struct chronicle *chronicle(struct lt_hosts *h, const uint8_t ak_name[LT_
     return x;
 }
 
-int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct lt_host_history *out, struct lt_err *e)
+int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct lt_host_history *out,
+                     struct lt_err *e)
 {
     struct chronicle *x;
     bool has;
@@ -251,7 +255,8 @@ int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct 
     return rc;
 }
 
-bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t t5_ms, struct lt_clock_info *clock)
+bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t t5_ms,
+                    struct lt_clock_info *clock)
 {
     struct lt_host_history before;
     struct lt_err e = {0};

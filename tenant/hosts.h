@@ -1,6 +1,6 @@
-/* The hosts a tenant has met, by what it found out itself: identity (activated with its own credential, EK certificate
- * against its own roots, EK in the registry it pinned), policy documents, boot logs. Fetched through the provider,
- * which is not believed. Blocks: for workers. */
+/* The hosts a tenant has met, by what it found out itself: identity (activated with its own credential, EK
+ * certificate against its own roots, EK in the registry it pinned), policy documents, boot logs. Fetched
+ * through the provider, which is not believed. Blocks: for workers. */
 #ifndef LT_TENANT_HOSTS_H
 #define LT_TENANT_HOSTS_H
 
@@ -14,8 +14,8 @@
 #include "tenant/ref.h"
 #include "verifier/store.h"
 
-#define LT_MAX_HOSTS 4096        /* remembered, count */
-#define LT_HOST_RETRY_MS 15000   /* after a fetch that brought no good, before the next of that host */
+#define LT_MAX_HOSTS 4096             /* remembered, count */
+#define LT_HOST_RETRY_MS 15000        /* after a fetch that brought no good, before the next of that host */
 #define LT_MAX_HOST_POLICY (4u << 20) /* bytes of one document */
 
 struct lt_hosts;
@@ -59,15 +59,17 @@ struct lt_host_view {
 };
 void lt_host_view_free(struct lt_host_view *v);
 
-/* host: 32 hex digits, as the provider names it; q: its quote, not checked yet. LT_E_…: the identity could not be
- * had, which is transport trouble. */
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, struct lt_host_view *out,
-                  struct lt_err *e) LT_MUST_CHECK;
+/* host: 32 hex digits, as the provider names it; q: its quote, not checked yet. LT_E_…: the identity could
+ * not be had, which is transport trouble. */
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q,
+                  struct lt_host_view *out, struct lt_err *e) LT_MUST_CHECK;
 
 /* History of an AK_h: all quotes so far, and one more. */
-int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct lt_host_history *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct lt_host_history *out,
+                     struct lt_err *e) LT_MUST_CHECK;
 /* After a round with a host quote. True: it was genuine, and *clock is the highest of its AK_h so far. */
-bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t t5_ms, struct lt_clock_info *clock);
+bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t t5_ms,
+                    struct lt_clock_info *clock);
 /* What the round said of the host, for lt_hosts_list. */
 void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_HOST_ID], enum lt_level level);
 

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* PCR 10 grows with every file that is measured, PCR 16 names the transport key: neither is a reference value. */
+/* PCR 10 grows with every file that is measured, PCR 16 names the transport key: neither is a reference
+ * value. */
 #define NOT_LEARNT (1u << 10 | 1u << LT_TRANSPORT_PCR)
 
 static json_t *one_hex(const uint8_t d[LT_SHA256])
@@ -66,8 +67,8 @@ static int judge(const struct lt_verdict *v, char open[160], struct lt_err *e)
     return 0;
 }
 
-int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint64_t window_ms, struct lt_ref **policy,
-             char open[160], struct lt_err *e)
+int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint64_t window_ms,
+             struct lt_ref **policy, char open[160], struct lt_err *e)
 {
     struct lt_header header;
     struct lt_record record;
@@ -76,7 +77,8 @@ int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint6
 
     *policy = NULL;
     if (!round->has_proof || !round->host.keys || !round->proof.resident)
-        return lt_fail(e, LT_E_CONFLICT, "nothing to learn from: the last round brought no host quote with a residency");
+        return lt_fail(e, LT_E_CONFLICT,
+                       "nothing to learn from: the last round brought no host quote with a residency");
     const struct lt_host_quote *q = lt_ref_value(round->host_quote);
     int rc = lt_header_parse(q->header, sizeof q->header, &header, e);
     if (!rc)

@@ -1,4 +1,5 @@
-/* A guest policy from the present: what the last round showed becomes what is expected, if that round stands under it. */
+/* A guest policy from the present: what the last round showed becomes what is expected, if that round stands
+ * under it. */
 #ifndef LT_TENANT_LEARN_H
 #define LT_TENANT_LEARN_H
 
@@ -8,10 +9,11 @@ struct lt_accept {
     bool copyable, boot_only, tainted;
 };
 
-/* *policy: the candidate; *open: what the evidence left open though every check that speaks of the present passed ("":
- * nothing). Refuses a round without a host quote and residency, and one in which any check but host-clock and sandwich
- * did not pass under the candidate: those need an earlier round, and say nothing about what is learnt. */
-int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint64_t window_ms, struct lt_ref **policy,
-             char open[160], struct lt_err *e) LT_MUST_CHECK;
+/* *policy: the candidate; *open: what the evidence left open though every check that speaks of the present
+ * passed ("": nothing). Refuses a round without a host quote and residency, and one in which any check but
+ * host-clock and sandwich did not pass under the candidate: those need an earlier round, and say nothing
+ * about what is learnt. */
+int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint64_t window_ms,
+             struct lt_ref **policy, char open[160], struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -7,9 +7,9 @@ static int start(void *c, json_t **ready, struct lt_err *e)
 {
     int rc = lt_tenant_start(c, &tenant, e);
     if (!rc)
-        *ready = json_pack("{s:s, s:s, s:s}", "listen", lt_http_server_address(tenant->server), "registrar_listen",
-                           lt_registrar_address(tenant->registrar), "registrar_tls_listen",
-                           lt_registrar_tls_address(tenant->registrar));
+        *ready = json_pack("{s:s, s:s, s:s}", "listen", lt_http_server_address(tenant->server),
+                           "registrar_listen", lt_registrar_address(tenant->registrar),
+                           "registrar_tls_listen", lt_registrar_tls_address(tenant->registrar));
     return rc;
 }
 
@@ -29,7 +29,8 @@ int main(int argc, char **argv)
 {
     const struct lt_daemon d = {
         .program = "limetree-tenant",
-        .summary = "the tenant verifier: registers a tenant's guests and proves where they run, round by round",
+        .summary =
+            "the tenant verifier: registers a tenant's guests and proves where they run, round by round",
         .config = "/etc/limetree/tenant.conf",
         .keys = lt_tenant_keys,
         .key_count = lt_tenant_key_count,

@@ -54,7 +54,8 @@ static void group_stage(void *arg)
             lt_flight_unreachable(f, &e);
             continue;
         }
-        f->round->host = (struct lt_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy), lt_ref_get(view.log)};
+        f->round->host =
+            (struct lt_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy), lt_ref_get(view.log)};
         lt_pool_post(g->r->conf.pool, host_stage, f);
     }
     lt_host_view_free(&view);
@@ -172,7 +173,7 @@ static void proofs_stage(void *arg)
         deal(a, proofs, groups, n);
         for (size_t i = 0; i < n; i++)
             if (groups[i])
-                lt_pool_post(a->r->conf.pool, group_stage, groups[i]);
+                lt_pool_post(a->r->conf.fetch, group_stage, groups[i]);
     }
     free((char *)a->reply.body);
     free(a);
@@ -202,15 +203,20 @@ static void send_ask(struct ask *a)
     char url[LT_MAX_URL];
 
     for (size_t i = 0; i < a->n; i++)
-        json_array_append_new(guests, json_pack("{s:s, s:o}", "uuid", a->items[i]->round->uuid_text, "commitment",
-                                                lt_json_new_hex(a->items[i]->round->facts.commitment, 32)));
+        json_array_append_new(guests,
+                              json_pack("{s:s, s:o}", "uuid", a->items[i]->round->uuid_text, "commitment",
+                                        lt_json_new_hex(a->items[i]->round->facts.commitment, 32)));
     LT_AUTOJSON json_t *j = json_pack("{s:o}", "guests", guests);
     LT_AUTOFREE char *body = j ? lt_json_dump(j) : NULL;
     if (!body)
         abort();
     snprintf(url, sizeof url, "%s/federation/v1/proofs", c->provider);
-    struct lt_http_request q = {.method = "POST", .url = url, .body = body, .body_n = strlen(body),
-                                .timeout_ms = (long)c->window_ms, .max_reply = LT_MAX_REPLY};
+    struct lt_http_request q = {.method = "POST",
+                                .url = url,
+                                .body = body,
+                                .body_n = strlen(body),
+                                .timeout_ms = (long)c->window_ms,
+                                .max_reply = LT_MAX_REPLY};
     lt_http_send(c->to_provider, &q, proofs_done, a);
 }
 

@@ -1,4 +1,5 @@
-/* A counted reference: what is prepared once (keys, policies, a host quote) and shared by rounds on several threads. */
+/* A counted reference: what is prepared once (keys, policies, a host quote) and shared by rounds on several
+ * threads. */
 #ifndef LT_TENANT_REF_H
 #define LT_TENANT_REF_H
 
@@ -8,6 +9,6 @@ struct lt_ref;
 struct lt_ref *lt_ref_new(void *p, void (*free)(void *p));
 struct lt_ref *lt_ref_get(struct lt_ref *r); /* NULL stays NULL */
 void lt_ref_put(struct lt_ref *r);
-void *lt_ref_value(const struct lt_ref *r);  /* NULL of NULL */
+void *lt_ref_value(const struct lt_ref *r); /* NULL of NULL */
 
 #endif

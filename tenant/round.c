@@ -16,7 +16,8 @@ static void policy_free(void *p)
 int lt_policy_new(uint8_t *bytes, size_t n, struct lt_ref **out, struct lt_err *e)
 {
     struct lt_policy *p = calloc(1, sizeof *p);
-    int rc = p ? lt_guest_policy_parse(bytes, n, &p->parsed, e) : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    int rc =
+        p ? lt_guest_policy_parse(bytes, n, &p->parsed, e) : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
 
     *out = NULL;
     if (rc) {
@@ -65,7 +66,8 @@ static int read_logs(struct lt_round *r, const json_t *results, struct lt_err *e
     int rc = 0;
 
     if (lt_json_has(results, "mb_measurement_list"))
-        rc = lt_json_base64(results, "mb_measurement_list", LT_MAX_BOOT_LOG, &r->boot_log.p, &r->boot_log.n, e);
+        rc = lt_json_base64(results, "mb_measurement_list", LT_MAX_BOOT_LOG, &r->boot_log.p, &r->boot_log.n,
+                            e);
     if (rc || !lt_json_has(results, "ima_measurement_list"))
         return rc;
     rc = lt_json_string(results, "ima_measurement_list", &ima, e);
@@ -154,8 +156,8 @@ static struct lt_guest_round guest_round(const struct lt_round *r, const struct 
     return g;
 }
 
-void lt_round_appraise_guest(const struct lt_round *r, const struct lt_guest_policy *policy, struct lt_round_facts *f,
-                             struct lt_verdict *v)
+void lt_round_appraise_guest(const struct lt_round *r, const struct lt_guest_policy *policy,
+                             struct lt_round_facts *f, struct lt_verdict *v)
 {
     struct lt_guest_round g = guest_round(r, policy);
 
@@ -168,8 +170,9 @@ void lt_round_conclude(const struct lt_guest_policy *policy, struct lt_verdict *
     lt_verdict_conclude(v, policy && policy->accept_copyable, policy && policy->accept_boot_only);
 }
 
-void lt_round_appraise_host(const struct lt_round *r, const struct lt_guest_policy *policy, uint64_t window_ms,
-                            struct lt_quote_cache *cache, struct lt_round_facts *f, struct lt_verdict *v)
+void lt_round_appraise_host(const struct lt_round *r, const struct lt_guest_policy *policy,
+                            uint64_t window_ms, struct lt_quote_cache *cache, struct lt_round_facts *f,
+                            struct lt_verdict *v)
 {
     struct lt_guest_round g = guest_round(r, policy);
     const struct lt_host_keys *keys = lt_ref_value(r->host.keys);

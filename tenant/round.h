@@ -1,5 +1,5 @@
-/* One round of one guest: all that its checks are made on, so that they can be made again (learn) and written down
- * (bundle). No I/O and no decision here: appraisal/ decides. */
+/* One round of one guest: all that its checks are made on, so that they can be made again (learn) and written
+ * down (bundle). No I/O and no decision here: appraisal/ decides. */
 #ifndef LT_TENANT_ROUND_H
 #define LT_TENANT_ROUND_H
 
@@ -33,7 +33,7 @@ struct lt_round {
     /* from the provider */
     bool has_proof;
     uint64_t t5_ms;
-    int64_t received; /* wall */
+    int64_t received;          /* wall */
     struct lt_ref *host_quote; /* struct lt_host_quote, shared by its batch */
     struct lt_proof proof;
     struct lt_host_view host;
@@ -58,16 +58,18 @@ void lt_round_free(struct lt_round *r);
 
 /* The agent's answer to quotes/integrity, Keylime's envelope. An error is transport trouble: unreachable. */
 int lt_round_read_quote(struct lt_round *r, const char *body, size_t n, struct lt_err *e) LT_MUST_CHECK;
-/* One item of the provider's `proofs`; quotes: the parsed `quotes` of that reply, NULL where malformed. The same. */
+/* One item of the provider's `proofs`; quotes: the parsed `quotes` of that reply, NULL where malformed. The
+ * same. */
 int lt_round_read_proof(struct lt_round *r, const json_t *item, struct lt_ref *const *quotes, size_t count,
                         struct lt_err *e) LT_MUST_CHECK;
 
-/* Checks 1-3, and 4-11, of what was read, under this policy (NULL: none). lt_round_appraise_host concludes; after
- * lt_round_appraise_guest that is the caller's, if the round ends there. */
-void lt_round_appraise_guest(const struct lt_round *r, const struct lt_guest_policy *policy, struct lt_round_facts *f,
-                             struct lt_verdict *v);
-void lt_round_appraise_host(const struct lt_round *r, const struct lt_guest_policy *policy, uint64_t window_ms,
-                            struct lt_quote_cache *cache, struct lt_round_facts *f, struct lt_verdict *v);
+/* Checks 1-3, and 4-11, of what was read, under this policy (NULL: none). lt_round_appraise_host concludes;
+ * after lt_round_appraise_guest that is the caller's, if the round ends there. */
+void lt_round_appraise_guest(const struct lt_round *r, const struct lt_guest_policy *policy,
+                             struct lt_round_facts *f, struct lt_verdict *v);
+void lt_round_appraise_host(const struct lt_round *r, const struct lt_guest_policy *policy,
+                            uint64_t window_ms, struct lt_quote_cache *cache, struct lt_round_facts *f,
+                            struct lt_verdict *v);
 void lt_round_conclude(const struct lt_guest_policy *policy, struct lt_verdict *v);
 
 /* The bundle of a round that has a quote, as text; caller frees. NULL without memory. */

@@ -37,30 +37,37 @@ static void told_unproven(struct lt_watched *g)
 
 /* ---- the scheduler's thread ---- */
 
-/* Does a guest of that request still fly for another reason? Then the others wait for it. */
-static bool incomplete(const struct lt_rounds *r, uint64_t ask)
+/* Whether the guests of a request wait for one of theirs that still flies for another reason. The last answer
+ * is kept: neighbours mostly belong to the same request. */
+struct hold {
+    uint64_t ask;
+    bool held;
+};
+
+static bool held(const struct lt_rounds *r, const struct lt_watched *g, struct hold *h)
 {
-    for (const struct lt_watched *g = r->guests; g; g = g->next)
-        if (g->ask == ask && g->flying)
-            return true;
-    return false;
+    if (!g->ask)
+        return false;
+    if (g->ask != h->ask) {
+        *h = (struct hold){.ask = g->ask};
+        for (const struct lt_watched *other = r->guests; other && !h->held; other = other->next)
+            h->held = other->ask == g->ask && other->flying;
+    }
+    return h->held;
 }
 
-static bool is_due(const struct lt_watched *g, uint64_t until_ms, uint64_t held)
+/* When it may fly; LT_NEVER while something else must happen first. */
+static uint64_t due(const struct lt_rounds *r, const struct lt_watched *g, struct hold *h)
 {
-    return !g->flying && !g->removed && g->due_ms != LT_NEVER && g->due_ms <= until_ms && (!g->ask || g->ask != held);
+    return g->flying || g->removed || held(r, g, h) ? LT_NEVER : g->due_ms;
 }
 
-/* The request whose guests are to wait, if there is one: the last, since a later one takes guests over. */
-static uint64_t held_request(const struct lt_rounds *r)
-{
-    return r->asks && incomplete(r, r->asks) ? r->asks : 0;
-}
-
-/* Guests whose verdict went stale for good are told of; those that were removed and have landed go. Under the lock. */
+/* Guests whose verdict went stale for good are told of; those that were removed and have landed go. Under the
+ * lock. */
 static uint64_t look_after(struct lt_rounds *r, uint64_t now_ms)
 {
-    uint64_t next = now_ms + IDLE_MS, held = held_request(r);
+    uint64_t next = now_ms + IDLE_MS;
+    struct hold h = {0};
 
     for (struct lt_watched **at = &r->guests, *g; (g = *at);) {
         if (g->removed && !g->flying) {
@@ -72,8 +79,8 @@ static uint64_t look_after(struct lt_rounds *r, uint64_t now_ms)
             told_unproven(g);
         if (g->proven_until_ms && g->proven_until_ms < next)
             next = g->proven_until_ms + 1;
-        if (!g->flying && g->due_ms < next && (!g->ask || g->ask != held))
-            next = g->due_ms;
+        if (due(r, g, &h) < next)
+            next = due(r, g, &h);
         at = &g->next;
     }
     return next;
@@ -83,14 +90,14 @@ static uint64_t look_after(struct lt_rounds *r, uint64_t now_ms)
 static struct lt_flight *take_due(struct lt_rounds *r, uint64_t now_ms)
 {
     uint64_t slack = r->conf.period_ms / 10 < 3000 ? r->conf.period_ms / 10 : 3000;
-    uint64_t held = held_request(r);
     struct lt_flight *list = NULL;
+    struct hold h = {0};
     bool any = false;
 
-    for (struct lt_watched *g = r->guests; g; g = g->next)
-        any |= is_due(g, now_ms, held);
+    for (const struct lt_watched *g = r->guests; g; g = g->next)
+        any |= due(r, g, &h) <= now_ms;
     for (struct lt_watched *g = r->guests; any && g; g = g->next) {
-        if (!is_due(g, now_ms + slack, held))
+        if (due(r, g, &h) > now_ms + slack)
             continue;
         struct lt_flight *f = calloc(1, sizeof *f);
         if (!f)
@@ -106,7 +113,8 @@ static struct lt_flight *take_due(struct lt_rounds *r, uint64_t now_ms)
     return list;
 }
 
-/* Sweeps whose slow guests hold the others no longer. Under the lock; one at a time, since asking is done without. */
+/* Sweeps whose slow guests hold the others no longer. Under the lock; one at a time, since asking is done
+ * without. */
 static struct lt_flight *take_late(struct lt_rounds *r, uint64_t now_ms, uint64_t *next)
 {
     for (struct lt_sweep *s = r->sweeps; s; s = s->next) {

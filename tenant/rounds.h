@@ -1,8 +1,9 @@
-/* The rounds of all guests. One thread schedules: guests that are due together make a sweep, whose commitments go to
- * the provider in one request, so that one host quote carries them all. Everything that computes or waits runs on a
- * pool; never are there two rounds of one guest at once.
+/* The rounds of all guests. One thread schedules: guests that are due together make a sweep, whose
+ * commitments go to the provider in one request, so that one host quote carries them all. Everything that
+ * computes or waits runs on a pool; never are there two rounds of one guest at once.
  *
- *   due -> GET quotes/integrity (t1) -> checks 1-3 -> POST proofs (t5) -> host's identity -> checks 4-11 -> store
+ *   due -> GET quotes/integrity (t1) -> checks 1-3 -> POST proofs (t5) -> host's identity -> checks 4-11 ->
+ * store
  */
 #ifndef LT_TENANT_ROUNDS_H
 #define LT_TENANT_ROUNDS_H
@@ -15,30 +16,32 @@ struct lt_rounds;
 
 struct lt_rounds_conf {
     uint8_t tenant_id[16];
-    const char *provider;  /* https://HOST:PORT */
-    const char *bundles;   /* directory */
+    const char *provider; /* https://HOST:PORT */
+    const char *bundles;  /* directory */
     uint64_t period_ms, max_stale_ms, window_ms, gather_ms;
-    struct lt_store *store;                  /* borrowed, as all below */
+    struct lt_store *store; /* borrowed, as all below */
     struct lt_hosts *hosts;
     struct lt_pool *pool;
+    struct lt_pool *fetch; /* for what waits for the provider: a host that hangs keeps no appraisal waiting */
     struct lt_http_client *to_provider;
     struct lt_http_client *to_guests; /* taken over */
 };
 
 /* Loads the guests from the store; all are due at once. */
 int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_rounds **out, struct lt_err *e) LT_MUST_CHECK;
-/* No new rounds; guests that have not answered are given up, and those whose proof is asked for are waited for. */
+/* No new rounds; guests that have not answered are given up, and those whose proof is asked for are waited
+ * for. */
 void lt_rounds_stop(struct lt_rounds *r);
 
-/* A round was asked for: these guests (NULL: all) are due at once and fly together, when the rounds they are in have
- * ended. False, and nothing is done: one of them is not among the guests. */
+/* A round was asked for: these guests (NULL: all) are due at once and fly together, when the rounds they are
+ * in have ended. False, and nothing is done: one of them is not among the guests. */
 bool lt_rounds_ask(struct lt_rounds *r, const uint8_t (*uuids)[LT_UUID], size_t count);
 /* The guest was added or changed in the store, or cleared. */
 void lt_rounds_add(struct lt_rounds *r, const uint8_t uuid[LT_UUID]);
 void lt_rounds_remove(struct lt_rounds *r, const uint8_t uuid[LT_UUID]);
 
-/* The last round that reached a host quote; NULL: none since the start. A reference to a struct lt_round that nobody
- * changes any more. */
+/* The last round that reached a host quote; NULL: none since the start. A reference to a struct lt_round that
+ * nobody changes any more. */
 struct lt_ref *lt_rounds_last(struct lt_rounds *r, const uint8_t uuid[LT_UUID]);
 
 struct lt_deadlines lt_rounds_deadlines(const struct lt_rounds *r);

@@ -1,5 +1,5 @@
-/* Inside tenant/rounds.c (who is due), sweep.c (asks guests), proofs.c (asks the provider) and finish.c (what came
- * out) only. */
+/* Inside tenant/rounds.c (who is due), sweep.c (asks guests), proofs.c (asks the provider) and finish.c (what
+ * came out) only. */
 #ifndef LT_TENANT_ROUNDS_IMPL_H
 #define LT_TENANT_ROUNDS_IMPL_H
 
@@ -8,18 +8,19 @@
 
 #include <pthread.h>
 
-/* One guest that is attested. Guarded by lt_rounds.lock, but what is marked (f) belongs to its flight while it flies. */
+/* One guest that is attested. Guarded by lt_rounds.lock, but what is marked (f) belongs to its flight while
+ * it flies. */
 struct lt_watched {
     struct lt_watched *next;
     uint8_t uuid[LT_UUID];
     uint64_t due_ms;
     bool flying;
-    uint64_t ask; /* number of the request for a round that it waits to fly for; 0: none */
-    bool removed; /* goes when its flight has ended */
-    struct lt_schedule schedule; /* (f) */
-    unsigned version;            /* (f) of the agent's API: index in lt_agent_versions */
-    struct lt_ref *identity;     /* (f) of the keys it registered with, as long as they stay */
-    struct lt_ref *policy;       /* (f) */
+    uint64_t ask;                    /* number of the request for a round that it waits to fly for; 0: none */
+    bool removed;                    /* goes when its flight has ended */
+    struct lt_schedule schedule;     /* (f) */
+    unsigned version;                /* (f) of the agent's API: index in lt_agent_versions */
+    struct lt_ref *identity;         /* (f) of the keys it registered with, as long as they stay */
+    struct lt_ref *policy;           /* (f) */
     struct lt_guest_history history; /* (f) of identity's EK */
     struct lt_ref *last;
     uint64_t proven_until_ms; /* no trusted verdict after that: unproven. 0: never trusted, or told already */

@@ -24,7 +24,8 @@ static bool same_key(const struct lt_public *p, const uint8_t *raw, size_t n)
     return p->raw_n == n && !memcmp(p->raw, raw, n);
 }
 
-/* Keys are prepared once and used as long as the registration has them; with them goes the history of their EK. */
+/* Keys are prepared once and used as long as the registration has them; with them goes the history of their
+ * EK. */
 static int need_identity(struct lt_flight *f, struct lt_err *e)
 {
     struct lt_watched *g = f->guest;
@@ -63,7 +64,8 @@ static int need_policy(struct lt_flight *f, const struct lt_guest *guest, struct
     return rc ? rc : lt_policy_new(bytes, n, &g->policy, e);
 }
 
-static int need_address(const struct lt_guest *guest, const struct lt_agent *a, char *out, size_t size, struct lt_err *e)
+static int need_address(const struct lt_guest *guest, const struct lt_agent *a, char *out, size_t size,
+                        struct lt_err *e)
 {
     bool v6 = a->ip && strchr(a->ip, ':');
 
@@ -74,7 +76,8 @@ static int need_address(const struct lt_guest *guest, const struct lt_agent *a, 
     else if (a->ip && a->port)
         snprintf(out, size, v6 ? "[%s]:%d" : "%s:%d", a->ip, a->port);
     else
-        return lt_fail(e, LT_E_UNREACHABLE, "its agent registered no address; limetree guest add --address HOST:PORT");
+        return lt_fail(e, LT_E_UNREACHABLE,
+                       "its agent registered no address; limetree guest add --address HOST:PORT");
     return 0;
 }
 
@@ -133,8 +136,11 @@ static void ask_guest(struct lt_flight *f, const char *address)
 
     snprintf(url, sizeof url, "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0", address,
              agent_versions[f->guest->version], f->round->nonce, f->round->mask);
-    struct lt_http_request q = {.method = "GET", .url = url, .pin = f->round->agent.mtls_cert,
-                                .timeout_ms = (long)r->conf.window_ms, .max_reply = LT_MAX_GUEST_REPLY};
+    struct lt_http_request q = {.method = "GET",
+                                .url = url,
+                                .pin = f->round->agent.mtls_cert,
+                                .timeout_ms = (long)r->conf.window_ms,
+                                .max_reply = LT_MAX_GUEST_REPLY};
     lt_http_send(r->conf.to_guests, &q, guest_done, f);
 }
 
@@ -164,8 +170,8 @@ static int claim_nonces(struct lt_rounds *r, struct lt_flight *const *list, size
         return lt_fail(e, LT_E_NO_MEMORY, "nonces: no memory");
     for (size_t i = 0; i < n; i++)
         memcpy(nonces[i], list[i]->round->nonce, sizeof nonces[i]);
-    int rc = lt_store_nonces(r->conf.store, (const char(*)[LT_NONCE + 1])nonces, n, lt_now_ms(), 2 * r->conf.window_ms,
-                             used, e);
+    int rc = lt_store_nonces(r->conf.store, (const char(*)[LT_NONCE + 1]) nonces, n, lt_now_ms(),
+                             2 * r->conf.window_ms, used, e);
     for (size_t i = 0; !rc && i < n; i++)
         list[i]->round->nonce_used = used[i];
     return rc;
@@ -253,10 +259,12 @@ static void leave_sweep(struct lt_flight *f, bool ready)
 
 static bool older_version(struct lt_flight *f)
 {
-    return f->status == 400 && strstr(f->body, "API version not supported") && f->guest->version + 1 < VERSIONS;
+    return f->status == 400 && strstr(f->body, "API version not supported") &&
+           f->guest->version + 1 < VERSIONS;
 }
 
-/* Not while stopping: the client may be gone. It posts and never calls back from within, so the lock may be held. */
+/* Not while stopping: the client may be gone. It posts and never calls back from within, so the lock may be
+ * held. */
 static bool ask_again(struct lt_flight *f, const char *address)
 {
     struct lt_rounds *r = f->owner;
@@ -294,7 +302,8 @@ static void guest_stage(void *arg)
     char address[300];
     struct lt_guest guest;
 
-    if (!f->e.code && older_version(f) && !lt_store_guest_get(f->owner->conf.store, round->uuid, &guest, &e) &&
+    if (!f->e.code && older_version(f) &&
+        !lt_store_guest_get(f->owner->conf.store, round->uuid, &guest, &e) &&
         !need_address(&guest, &round->agent, address, sizeof address, &e) && ask_again(f, address))
         return;
     int rc = read_answer(f, &e);

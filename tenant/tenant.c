@@ -6,8 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT(k, fallback, help) {#k, LT_CONF_TEXT, offsetof(struct lt_tenant_conf, k), fallback, 0, 0, help}
-#define INT(k, fallback, min, max, help) {#k, LT_CONF_INT, offsetof(struct lt_tenant_conf, k), fallback, min, max, help}
+#define FETCHERS 4 /* hosts that are asked about at once */
+
+#define TEXT(k, fallback, help)                                                                              \
+    {                                                                                                        \
+#k, LT_CONF_TEXT, offsetof(struct lt_tenant_conf, k), fallback, 0, 0, help                           \
+    }
+#define INT(k, fallback, min, max, help)                                                                     \
+    {                                                                                                        \
+#k, LT_CONF_INT, offsetof(struct lt_tenant_conf, k), fallback, min, max, help                        \
+    }
 
 const struct lt_conf_key lt_tenant_keys[] = {
     TEXT(listen, "127.0.0.1:8881", "address of the operators' API, HOST:PORT"),
@@ -19,18 +27,22 @@ const struct lt_conf_key lt_tenant_keys[] = {
     TEXT(agent_cert, NULL, "certificate shown to guests' agents, PEM, under the tenant's CA"),
     TEXT(agent_key, NULL, "its key, PEM, mode 0600"),
     TEXT(provider, NULL, "the provider verifier, https://HOST:PORT"),
-    TEXT(federation_cert, NULL, "certificate shown to the provider, PEM, role tenant, under the federation's CA"),
+    TEXT(federation_cert, NULL,
+         "certificate shown to the provider, PEM, role tenant, under the federation's CA"),
     TEXT(federation_key, NULL, "its key, PEM, mode 0600"),
     TEXT(federation_ca, NULL, "the federation's CA, PEM: the provider must show role provider under it"),
-    TEXT(registry, "", "file with the provider's hosts that are accepted (limetree host registry --json); empty: none"
-                       " is pinned, and no guest becomes trusted"),
-    TEXT(roots, "", "directory with the TPM makers' root certificates, *.pem and *.crt; empty: hosts' EK certificates"
-                    " are not checked, and no guest becomes trusted"),
+    TEXT(registry, "",
+         "file with the provider's hosts that are accepted (limetree host registry --json); empty: none"
+         " is pinned, and no guest becomes trusted"),
+    TEXT(roots, "",
+         "directory with the TPM makers' root certificates, *.pem and *.crt; empty: hosts' EK certificates"
+         " are not checked, and no guest becomes trusted"),
     TEXT(tenant_id, NULL, "the tenant's UUID, as in federation_cert"),
     TEXT(state_dir, "/var/lib/limetree/tenant", "directory for the database and the bundles, mode 0700"),
     INT(period_s, "60", 1, 86400, "seconds from one round of a guest to the next"),
-    INT(max_stale_s, "0", 0, 604800, "seconds without a trusted verdict after which a guest is unproven; 0: three"
-                                     " periods, at least 180"),
+    INT(max_stale_s, "0", 0, 604800,
+        "seconds without a trusted verdict after which a guest is unproven; 0: three"
+        " periods, at least 180"),
     INT(window_ms, "30000", 100, 600000, "milliseconds a round may take from its nonce to the host quote"),
     INT(gather_ms, "3000", 1, 60000, "milliseconds the guests of a sweep wait for a slow one"),
     LT_DAEMON_LOG_KEYS(struct lt_tenant_conf),
@@ -57,16 +69,22 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
 {
     const struct lt_tenant_conf *c = t->conf;
     struct lt_http_client *to_guests;
-    struct lt_http_client_conf provider = {.cert = c->federation_cert, .key = c->federation_key, .ca = c->federation_ca,
-                                           .server_role = LT_ROLE_PROVIDER, .max_per_host = 64};
+    struct lt_http_client_conf provider = {.cert = c->federation_cert,
+                                           .key = c->federation_key,
+                                           .ca = c->federation_ca,
+                                           .server_role = LT_ROLE_PROVIDER,
+                                           .max_per_host = 64};
     struct lt_http_client_conf guests = {.cert = c->agent_cert, .key = c->agent_key, .max_per_host = 2};
     int64_t stale_s = c->max_stale_s ? c->max_stale_s : 3 * c->period_s > 180 ? 3 * c->period_s : 180;
 
     int rc = lt_http_client_new(&provider, &t->to_provider, e);
     if (rc)
         return rc;
-    struct lt_hosts_conf hosts = {.client = t->to_provider, .store = t->store, .provider = c->provider,
-                                  .registry = or_null(c->registry), .roots = or_null(c->roots),
+    struct lt_hosts_conf hosts = {.client = t->to_provider,
+                                  .store = t->store,
+                                  .provider = c->provider,
+                                  .registry = or_null(c->registry),
+                                  .roots = or_null(c->roots),
                                   .timeout_ms = LT_HOST_QUOTE_TIMEOUT_MS + 2000};
     rc = lt_hosts_new(&hosts, &t->hosts, e);
     if (!rc)
@@ -74,10 +92,18 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
     if (rc)
         return rc;
     struct lt_rounds_conf rounds = {
-        .provider = c->provider, .bundles = t->bundles, .period_ms = (uint64_t)c->period_s * 1000,
-        .max_stale_ms = (uint64_t)stale_s * 1000, .window_ms = (uint64_t)c->window_ms,
-        .gather_ms = (uint64_t)c->gather_ms, .store = t->store, .hosts = t->hosts, .pool = t->work,
-        .to_provider = t->to_provider, .to_guests = to_guests,
+        .provider = c->provider,
+        .bundles = t->bundles,
+        .period_ms = (uint64_t)c->period_s * 1000,
+        .max_stale_ms = (uint64_t)stale_s * 1000,
+        .window_ms = (uint64_t)c->window_ms,
+        .gather_ms = (uint64_t)c->gather_ms,
+        .store = t->store,
+        .hosts = t->hosts,
+        .pool = t->work,
+        .fetch = t->fetch,
+        .to_provider = t->to_provider,
+        .to_guests = to_guests,
     };
     memcpy(rounds.tenant_id, t->id, sizeof rounds.tenant_id);
     rc = lt_rounds_start(&rounds, &t->rounds, e);
@@ -99,12 +125,23 @@ static void activated(void *app, const char *id)
 static int start_servers(struct lt_tenant *t, struct lt_err *e)
 {
     const struct lt_tenant_conf *c = t->conf;
-    struct lt_registrar_conf registrar = {
-        .store = t->store, .pool = t->io, .listen = c->registrar_listen, .tls_listen = c->registrar_tls_listen,
-        .cert = c->cert, .key = c->key, .ca = c->ca, .activated = activated, .app = t};
-    struct lt_http_server_conf api = {
-        .listen = c->listen, .cert = c->cert, .key = c->key, .client_ca = c->ca, .routes = lt_tenant_routes,
-        .route_count = lt_tenant_route_count, .app = t, .threads = 1};
+    struct lt_registrar_conf registrar = {.store = t->store,
+                                          .pool = t->io,
+                                          .listen = c->registrar_listen,
+                                          .tls_listen = c->registrar_tls_listen,
+                                          .cert = c->cert,
+                                          .key = c->key,
+                                          .ca = c->ca,
+                                          .activated = activated,
+                                          .app = t};
+    struct lt_http_server_conf api = {.listen = c->listen,
+                                      .cert = c->cert,
+                                      .key = c->key,
+                                      .client_ca = c->ca,
+                                      .routes = lt_tenant_routes,
+                                      .route_count = lt_tenant_route_count,
+                                      .app = t,
+                                      .threads = 1};
 
     int rc = lt_registrar_start(&registrar, &t->registrar, e);
     return rc ? rc : lt_http_server_start(&api, &t->server, e);
@@ -125,6 +162,8 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
         rc = open_state(t, e);
     if (!rc)
         rc = lt_pool_start(0, &t->work, e);
+    if (!rc)
+        rc = lt_pool_start(FETCHERS, &t->fetch, e);
     if (!rc)
         rc = lt_pool_start(2, &t->io, e);
     if (!rc)
@@ -154,6 +193,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_registrar_stop(t->registrar);
     lt_pool_stop(t->io);
     lt_rounds_stop(t->rounds);
+    lt_pool_stop(t->fetch);
     lt_pool_stop(t->work);
     lt_hosts_free(t->hosts);
     if (t->to_provider)

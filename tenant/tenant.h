@@ -1,5 +1,5 @@
-/* limetree-tenant: registrar and continuous verifier of a tenant's guests. Everything the program holds, and its start
- * and stop; main() only hands this to lt_daemon_main. */
+/* limetree-tenant: registrar and continuous verifier of a tenant's guests. Everything the program holds, and
+ * its start and stop; main() only hands this to lt_daemon_main. */
 #ifndef LT_TENANT_TENANT_H
 #define LT_TENANT_TENANT_H
 
@@ -25,8 +25,9 @@ struct lt_tenant {
     uint8_t id[LT_UUID];
     char *bundles;
     struct lt_store *store;
-    struct lt_pool *work; /* rounds */
-    struct lt_pool *io;   /* requests: a provider that hangs may keep `work` busy, never these */
+    struct lt_pool *work;  /* appraisal */
+    struct lt_pool *fetch; /* waits for the provider */
+    struct lt_pool *io;    /* serves requests */
     struct lt_http_client *to_provider;
     struct lt_hosts *hosts;
     struct lt_rounds *rounds;

@@ -127,7 +127,8 @@ int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out
     return rc;
 }
 
-void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chain, struct lt_host_identity *id)
+void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chain,
+                    struct lt_host_identity *id)
 {
     struct lt_err e = {0};
 
@@ -138,7 +139,8 @@ void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chai
                 id->in_registry = LT_FACT_YES;
     }
     if (!t->roots) {
-        snprintf(id->certificate_text, sizeof id->certificate_text, "not checked: no roots of TPM makers are configured");
+        snprintf(id->certificate_text, sizeof id->certificate_text,
+                 "not checked: no roots of TPM makers are configured");
     } else if (!chain->count) {
         id->certificate = LT_FACT_NO;
         snprintf(id->certificate_text, sizeof id->certificate_text, "the provider shows no EK certificate");
@@ -147,7 +149,8 @@ void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chai
         snprintf(id->certificate_text, sizeof id->certificate_text, "the EK is unusable");
     } else if (lt_ek_certificates_check(t->roots, chain->pem, chain->count, &id->ek, lt_wall_s(), &e)) {
         id->certificate = LT_FACT_NO;
-        snprintf(id->certificate_text, sizeof id->certificate_text, "%.*s", (int)sizeof id->certificate_text - 1, e.msg);
+        snprintf(id->certificate_text, sizeof id->certificate_text, "%.*s",
+                 (int)sizeof id->certificate_text - 1, e.msg);
     } else {
         id->certificate = LT_FACT_YES;
         snprintf(id->certificate_text, sizeof id->certificate_text, "certified by a TPM maker's root");

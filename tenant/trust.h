@@ -1,4 +1,5 @@
-/* What the tenant pins about hosts: the registry it was given and the TPM makers' roots. Immutable once loaded. */
+/* What the tenant pins about hosts: the registry it was given and the TPM makers' roots. Immutable once
+ * loaded. */
 #ifndef LT_TENANT_TRUST_H
 #define LT_TENANT_TRUST_H
 
@@ -7,11 +8,13 @@
 
 struct lt_trust;
 
-/* registry: file, limetree-registry/1; roots: directory of *.pem and *.crt; NULL: not pinned, and the facts that rest
- * on it stay unknown. */
-int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out, struct lt_err *e) LT_MUST_CHECK;
+/* registry: file, limetree-registry/1; roots: directory of *.pem and *.crt; NULL: not pinned, and the facts
+ * that rest on it stay unknown. */
+int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out,
+                  struct lt_err *e) LT_MUST_CHECK;
 void lt_trust_free(struct lt_trust *t);
 /* Sets in_registry, certificate and certificate_text of id. */
-void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chain, struct lt_host_identity *id);
+void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chain,
+                    struct lt_host_identity *id);
 
 #endif

@@ -120,7 +120,8 @@ static int read_ekcert(const char *text, const struct lt_public *ek, char **out,
     rc = lt_public_pkey(ek, &key, e);
     if (rc)
         return rc;
-    /* A key type OpenSSL does not load (RSAES-OAEP) is refused too: the certificate is not shown to be this EK's. */
+    /* A key type OpenSSL does not load (RSAES-OAEP) is refused too: the certificate is not shown to be this
+     * EK's. */
     EVP_PKEY *certified = X509_get0_pubkey(leaf);
     if (!certified || EVP_PKEY_eq(certified, key) != 1)
         return lt_fail(e, LT_E_REFUSED, "ekcert: certifies another key than ek_tpm");
@@ -152,7 +153,8 @@ static int check_ek(const struct lt_public *ek, struct lt_err *e)
     const uint32_t may_not = LT_OBJ_SIGN | LT_OBJ_ENCRYPTED_DUPLICATION;
 
     if ((ek->attributes & must) != must || (ek->attributes & may_not))
-        return lt_fail(e, LT_E_REFUSED, "ek_tpm: attributes 0x%08x are not those of an endorsement key", ek->attributes);
+        return lt_fail(e, LT_E_REFUSED, "ek_tpm: attributes 0x%08x are not those of an endorsement key",
+                       ek->attributes);
     return 0;
 }
 
@@ -161,7 +163,8 @@ static bool address_ok(const char *s)
 {
     size_t n = strlen(s);
     return n && n <= 253 &&
-           strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:_") == n && s[0] != '-';
+           strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:_") == n &&
+           s[0] != '-';
 }
 
 /* *out stays NULL for an absent key, null and "". */
@@ -269,13 +272,14 @@ int lt_agent_check_identity(const struct lt_agent *stored, const struct lt_agent
         differs = "ek_tpm";
     else if (stored->ak_n != offered->ak_n || memcmp(stored->ak, offered->ak, stored->ak_n))
         differs = "aik_tpm";
-    else if (stored->ekcert && (!offered->ekcert || lt_pem_leaf(stored->ekcert, &was, &was_n, NULL) ||
-                                lt_pem_leaf(offered->ekcert, &is, &is_n, NULL) || was_n != is_n ||
-                                memcmp(was, is, is_n)))
+    else if (stored->ekcert &&
+             (!offered->ekcert || lt_pem_leaf(stored->ekcert, &was, &was_n, NULL) ||
+              lt_pem_leaf(offered->ekcert, &is, &is_n, NULL) || was_n != is_n || memcmp(was, is, is_n)))
         differs = "ekcert";
     if (differs)
-        return lt_fail(e, LT_E_FORBIDDEN,
-                       "agent %s: %s differs from the active registration's; an administrator must delete that first",
-                       stored->id, differs);
+        return lt_fail(
+            e, LT_E_FORBIDDEN,
+            "agent %s: %s differs from the active registration's; an administrator must delete that first",
+            stored->id, differs);
     return 0;
 }

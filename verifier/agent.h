@@ -23,16 +23,18 @@ void lt_agent_free(struct lt_agent *a);
 void lt_cleanup_agent(struct lt_agent *a);
 #define LT_AUTOAGENT __attribute__((cleanup(lt_cleanup_agent)))
 
-/* A registration body; unknown keys are ignored, "" is as good as null. Refuses: keys that do not parse, an AK without
- * the attributes of lt_public_check_ak, an EK that is no restricted decryption key of its TPM, a certificate that
- * certifies another key, an address that is none. */
-int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out, struct lt_err *e) LT_MUST_CHECK;
+/* A registration body; unknown keys are ignored, "" is as good as null. Refuses: keys that do not parse, an
+ * AK without the attributes of lt_public_check_ak, an EK that is no restricted decryption key of its TPM, a
+ * certificate that certifies another key, an address that is none. */
+int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out,
+                       struct lt_err *e) LT_MUST_CHECK;
 /* `results` of GET agents/{id}. */
 json_t *lt_agent_to_json(const struct lt_agent *a);
 
-/* keylime-api 2.5: EK, AK and EK certificate of an active record never change (LT_E_FORBIDDEN), but a certificate may
- * be added. */
-int lt_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered, struct lt_err *e) LT_MUST_CHECK;
+/* keylime-api 2.5: EK, AK and EK certificate of an active record never change (LT_E_FORBIDDEN), but a
+ * certificate may be added. */
+int lt_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered,
+                            struct lt_err *e) LT_MUST_CHECK;
 
 /* The first certificate of a PEM chain as DER; caller frees. */
 int lt_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e) LT_MUST_CHECK;

@@ -16,7 +16,8 @@ struct challenge {
     struct lt_agent agent;
 };
 
-/* A token bucket in thousandths of a registration. Sources whose keyed hashes meet share one: that can only slow. */
+/* A token bucket in thousandths of a registration. Sources whose keyed hashes meet share one: that can only
+ * slow. */
 struct bucket {
     uint64_t tokens, at_ms;
 };
@@ -81,7 +82,9 @@ int lt_challenges_admit(struct lt_challenges *c, const char *source, uint64_t no
     if (ok)
         b->tokens -= 1000;
     pthread_mutex_unlock(&c->lock);
-    return ok ? 0 : lt_fail(e, LT_E_TOO_MANY, "more than %d registrations a second from %s", LT_REGISTRATIONS_RATE, source);
+    return ok ? 0
+              : lt_fail(e, LT_E_TOO_MANY, "more than %d registrations a second from %s",
+                        LT_REGISTRATIONS_RATE, source);
 }
 
 /* Index of (id, source), or count. Drops what has expired on the way. Under the lock. */
@@ -131,8 +134,9 @@ int lt_challenges_put(struct lt_challenges *c, const char *source, struct lt_age
     return 0;
 }
 
-int lt_challenges_answer(struct lt_challenges *c, const char *source, const char *id, const uint8_t tag[LT_AUTH_TAG],
-                         uint64_t now_ms, struct lt_agent *out, struct lt_err *e)
+int lt_challenges_answer(struct lt_challenges *c, const char *source, const char *id,
+                         const uint8_t tag[LT_AUTH_TAG], uint64_t now_ms, struct lt_agent *out,
+                         struct lt_err *e)
 {
     uint8_t want[LT_AUTH_TAG];
     int rc;
@@ -141,7 +145,8 @@ int lt_challenges_answer(struct lt_challenges *c, const char *source, const char
     pthread_mutex_lock(&c->lock);
     size_t i = find(c, source, id, now_ms);
     if (i == c->count) {
-        rc = lt_fail(e, LT_E_NOT_FOUND, "agent %s: no challenge is waiting for an answer; register again", id);
+        rc =
+            lt_fail(e, LT_E_NOT_FOUND, "agent %s: no challenge is waiting for an answer; register again", id);
     } else {
         lt_auth_tag(c->list[i]->secret, id, want);
         if (lt_equal_ct(want, tag, sizeof want)) {

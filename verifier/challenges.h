@@ -1,15 +1,16 @@
-/* The challenges a registrar has issued and not yet seen answered; in memory only, because a restart costs an agent one
- * more registration and a secret on disk costs more. Thread safe. Times are the caller's CLOCK_BOOTTIME in ms. */
+/* The challenges a registrar has issued and not yet seen answered; in memory only, because a restart costs an
+ * agent one more registration and a secret on disk costs more. Thread safe. Times are the caller's
+ * CLOCK_BOOTTIME in ms. */
 #ifndef LT_VERIFIER_CHALLENGES_H
 #define LT_VERIFIER_CHALLENGES_H
 
 #include "verifier/agent.h"
 
-#define LT_CHALLENGE 32            /* characters */
-#define LT_CHALLENGES_MAX 4096     /* count; the oldest gives way */
-#define LT_CHALLENGE_MS 60000      /* its life */
-#define LT_REGISTRATIONS_BURST 64  /* of one source at once */
-#define LT_REGISTRATIONS_RATE 8    /* and then a second */
+#define LT_CHALLENGE 32           /* characters */
+#define LT_CHALLENGES_MAX 4096    /* count; the oldest gives way */
+#define LT_CHALLENGE_MS 60000     /* its life */
+#define LT_REGISTRATIONS_BURST 64 /* of one source at once */
+#define LT_REGISTRATIONS_RATE 8   /* and then a second */
 #define LT_AUTH_TAG 48
 
 struct lt_challenges;
@@ -18,14 +19,17 @@ struct lt_challenges *lt_challenges_new(void); /* NULL without memory */
 void lt_challenges_free(struct lt_challenges *c);
 
 /* One more registration from source: LT_E_TOO_MANY when it had its share. */
-int lt_challenges_admit(struct lt_challenges *c, const char *source, uint64_t now_ms, struct lt_err *e) LT_MUST_CHECK;
-/* Keeps the challenge of (a->id, source), in the place of an earlier one. Takes *a over and leaves it empty. */
+int lt_challenges_admit(struct lt_challenges *c, const char *source, uint64_t now_ms,
+                        struct lt_err *e) LT_MUST_CHECK;
+/* Keeps the challenge of (a->id, source), in the place of an earlier one. Takes *a over and leaves it empty.
+ */
 int lt_challenges_put(struct lt_challenges *c, const char *source, struct lt_agent *a,
                       const char secret[LT_CHALLENGE], uint64_t now_ms, struct lt_err *e) LT_MUST_CHECK;
-/* The answer to the challenge of (id, source). Right or wrong, the challenge is gone. LT_E_NOT_FOUND: there is none;
- * LT_E_REFUSED: wrong. */
-int lt_challenges_answer(struct lt_challenges *c, const char *source, const char *id, const uint8_t tag[LT_AUTH_TAG],
-                         uint64_t now_ms, struct lt_agent *out, struct lt_err *e) LT_MUST_CHECK;
+/* The answer to the challenge of (id, source). Right or wrong, the challenge is gone. LT_E_NOT_FOUND: there
+ * is none; LT_E_REFUSED: wrong. */
+int lt_challenges_answer(struct lt_challenges *c, const char *source, const char *id,
+                         const uint8_t tag[LT_AUTH_TAG], uint64_t now_ms, struct lt_agent *out,
+                         struct lt_err *e) LT_MUST_CHECK;
 
 /* HMAC-SHA384(key = the text of base64(secret), message = id): keylime-api 2.4. */
 void lt_auth_tag(const char secret[LT_CHALLENGE], const char *id, uint8_t out[LT_AUTH_TAG]);

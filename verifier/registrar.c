@@ -53,7 +53,8 @@ static void get_version(struct lt_req *req, void *app)
 }
 
 /* A fresh secret that only the TPM with this EK and this AK can read (keylime-api 2.3). */
-static int make_challenge(const struct lt_agent *a, char secret[LT_CHALLENGE], struct lt_buf *blob, struct lt_err *e)
+static int make_challenge(const struct lt_agent *a, char secret[LT_CHALLENGE], struct lt_buf *blob,
+                          struct lt_err *e)
 {
     struct lt_public ek, ak;
     uint8_t name[LT_NAME];
@@ -73,8 +74,8 @@ static int make_challenge(const struct lt_agent *a, char secret[LT_CHALLENGE], s
     return rc ? rc : lt_buf_ok(blob, e);
 }
 
-static int enrol(struct lt_registrar *r, struct lt_req *req, const json_t *body, const char *id, json_t **blob,
-                 struct lt_err *e)
+static int enrol(struct lt_registrar *r, struct lt_req *req, const json_t *body, const char *id,
+                 json_t **blob, struct lt_err *e)
 {
     LT_AUTOAGENT struct lt_agent offered = {0};
     LT_AUTOAGENT struct lt_agent stored = {0};
@@ -118,7 +119,8 @@ static void register_agent(struct lt_req *req, struct lt_registrar *r, bool id_i
     if (!rc)
         rc = enrol(r, req, body, id, &blob, &e);
     if (rc) {
-        lt_log(LT_LOG_WARNING, "registration-refused", "%s from %s: %s", id ? id : "an agent", lt_req_source(req), e.msg);
+        lt_log(LT_LOG_WARNING, "registration-refused", "%s from %s: %s", id ? id : "an agent",
+               lt_req_source(req), e.msg);
         fail(req, &e);
         return;
     }
@@ -249,11 +251,19 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
         return lt_fail(e, LT_E_NO_MEMORY, "registrar: no memory");
     }
     r->conf = *c;
-    struct lt_http_server_conf plain = {
-        .listen = c->listen, .routes = plain_routes, .route_count = COUNT(plain_routes), .app = r, .threads = 1};
-    struct lt_http_server_conf tls = {
-        .listen = c->tls_listen, .cert = c->cert, .key = c->key, .client_ca = c->ca,
-        .routes = tls_routes, .route_count = COUNT(tls_routes), .app = r, .threads = 1};
+    struct lt_http_server_conf plain = {.listen = c->listen,
+                                        .routes = plain_routes,
+                                        .route_count = COUNT(plain_routes),
+                                        .app = r,
+                                        .threads = 1};
+    struct lt_http_server_conf tls = {.listen = c->tls_listen,
+                                      .cert = c->cert,
+                                      .key = c->key,
+                                      .client_ca = c->ca,
+                                      .routes = tls_routes,
+                                      .route_count = COUNT(tls_routes),
+                                      .app = r,
+                                      .threads = 1};
     int rc = lt_http_server_start(&plain, &r->plain, e);
     if (rc)
         lt_fail_in(e, "registrar_listen");

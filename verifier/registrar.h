@@ -1,12 +1,12 @@
-/* The registrar: Keylime's wire, versions 2.0 to 2.6. Registration and activation on plain HTTP (an agent has no
- * certificate yet); everything else on mutual TLS under the tenant's CA.
+/* The registrar: Keylime's wire, versions 2.0 to 2.6. Registration and activation on plain HTTP (an agent has
+ * no certificate yet); everything else on mutual TLS under the tenant's CA.
  *
  * Rules beyond Keylime's, because registration is unauthenticated:
  *   nothing is stored before an activation succeeds, contact address and certificate included;
  *   the AK's attributes are checked before a challenge is issued;
- *   a challenge is bound to (agent id, source address), tried once and short-lived, and a failed activation discards
- *   that challenge only, never the record;
- *   pending challenges are capped in all, registrations are rate-limited per source. */
+ *   a challenge is bound to (agent id, source address), tried once and short-lived, and a failed activation
+ * discards that challenge only, never the record; pending challenges are capped in all, registrations are
+ * rate-limited per source. */
 #ifndef LT_VERIFIER_REGISTRAR_H
 #define LT_VERIFIER_REGISTRAR_H
 
@@ -25,7 +25,8 @@ struct lt_registrar_conf {
     void *app;
 };
 
-int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **out,
+                       struct lt_err *e) LT_MUST_CHECK;
 const char *lt_registrar_address(const struct lt_registrar *r);
 const char *lt_registrar_tls_address(const struct lt_registrar *r); /* NULL: none */
 void lt_registrar_stop(struct lt_registrar *r);

@@ -9,17 +9,21 @@
 #include <string.h>
 
 static const char *const migrations[] = {
-    "CREATE TABLE agents(id TEXT PRIMARY KEY, ek BLOB NOT NULL, ak BLOB NOT NULL, ekcert TEXT, mtls_cert TEXT,"
+    "CREATE TABLE agents(id TEXT PRIMARY KEY, ek BLOB NOT NULL, ak BLOB NOT NULL, ekcert TEXT, mtls_cert "
+    "TEXT,"
     " ip TEXT, port INTEGER NOT NULL, regcount INTEGER NOT NULL, activated INTEGER NOT NULL);"
     "CREATE TABLE guests(uuid BLOB PRIMARY KEY, address TEXT NOT NULL, policy BLOB);"
     "CREATE TABLE policies(digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);"
-    "CREATE TABLE guest_history(ek_digest BLOB PRIMARY KEY, clock_reset INTEGER, clock_restart INTEGER, clock INTEGER,"
-    " accepted_reset INTEGER, accepted_restart INTEGER, accepted_clock INTEGER, ak_name BLOB, incarnation BLOB,"
+    "CREATE TABLE guest_history(ek_digest BLOB PRIMARY KEY, clock_reset INTEGER, clock_restart INTEGER, "
+    "clock INTEGER,"
+    " accepted_reset INTEGER, accepted_restart INTEGER, accepted_clock INTEGER, ak_name BLOB, incarnation "
+    "BLOB,"
     " absent INTEGER NOT NULL);"
     "CREATE TABLE host_clocks(ak_name BLOB PRIMARY KEY, reset INTEGER NOT NULL, restart INTEGER NOT NULL,"
     " clock INTEGER NOT NULL);"
     "CREATE TABLE nonces(nonce TEXT PRIMARY KEY, boot TEXT NOT NULL, at INTEGER NOT NULL);"
-    "CREATE TABLE verdicts(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, result INTEGER NOT NULL,"
+    "CREATE TABLE verdicts(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, result INTEGER "
+    "NOT NULL,"
     " doc TEXT NOT NULL, boot TEXT NOT NULL, at INTEGER NOT NULL, received INTEGER NOT NULL,"
     " trusted_boot TEXT, trusted_at INTEGER);",
 };
@@ -98,8 +102,9 @@ static int get_agent(sqlite3 *sql, void *arg, struct lt_err *e)
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
     struct lt_agent *a = j->out;
 
-    int rc = lt_db_prepare(sql, "SELECT ek, ak, ekcert, mtls_cert, ip, port, regcount FROM agents WHERE id = ?", &st, e,
-                           "t", j->id);
+    int rc =
+        lt_db_prepare(sql, "SELECT ek, ak, ekcert, mtls_cert, ip, port, regcount FROM agents WHERE id = ?",
+                      &st, e, "t", j->id);
     if (!rc)
         rc = lt_db_step(st, e);
     if (!rc)
@@ -158,7 +163,8 @@ static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
     } else if (rc == LT_E_NOT_FOUND) {
         rc = count_agents(sql, &count, e);
         if (!rc && count >= LT_STORE_AGENTS)
-            rc = lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id, LT_STORE_AGENTS);
+            rc = lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id,
+                         LT_STORE_AGENTS);
     }
     if (rc)
         return rc;
@@ -213,10 +219,11 @@ int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e)
 static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     const struct lt_guest *g = arg;
-    return lt_db_exec(sql, NULL, e,
-                      "INSERT INTO guests VALUES(?,?,?) ON CONFLICT(uuid) DO UPDATE SET address = excluded.address,"
-                      " policy = excluded.policy", "btb", g->uuid, sizeof g->uuid, g->address,
-                      g->has_policy ? g->policy : NULL, sizeof g->policy);
+    return lt_db_exec(
+        sql, NULL, e,
+        "INSERT INTO guests VALUES(?,?,?) ON CONFLICT(uuid) DO UPDATE SET address = excluded.address,"
+        " policy = excluded.policy",
+        "btb", g->uuid, sizeof g->uuid, g->address, g->has_policy ? g->policy : NULL, sizeof g->policy);
 }
 
 int lt_store_guest_put(struct lt_store *s, const struct lt_guest *g, struct lt_err *e)
@@ -255,8 +262,8 @@ static int get_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct guest_job *j = arg;
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
-    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests WHERE uuid = ?", &st, e, "b", j->uuid,
-                           (size_t)LT_UUID);
+    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests WHERE uuid = ?", &st, e, "b",
+                           j->uuid, (size_t)LT_UUID);
 
     if (!rc)
         rc = lt_db_step(st, e);
@@ -265,14 +272,16 @@ static int get_guest(sqlite3 *sql, void *arg, struct lt_err *e)
     return rc < 0 ? rc : read_guest(st, j->out, e);
 }
 
-int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_guest *out, struct lt_err *e)
+int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_guest *out,
+                       struct lt_err *e)
 {
     return lt_db_read(s->db, get_guest, &(struct guest_job){.uuid = uuid, .out = out}, e);
 }
 
 static int delete_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM guests WHERE uuid = ?", "b", arg, (size_t)LT_UUID);
+    int changes,
+        rc = lt_db_exec(sql, &changes, e, "DELETE FROM guests WHERE uuid = ?", "b", arg, (size_t)LT_UUID);
     return rc || changes ? rc : no_guest(arg, e);
 }
 
@@ -298,7 +307,8 @@ static int each_guest(sqlite3 *sql, void *arg, struct lt_err *e)
     return rc;
 }
 
-int lt_store_guests(struct lt_store *s, int (*each)(void *arg, const struct lt_guest *g), void *arg, struct lt_err *e)
+int lt_store_guests(struct lt_store *s, int (*each)(void *arg, const struct lt_guest *g), void *arg,
+                    struct lt_err *e)
 {
     return lt_db_read(s->db, each_guest, &(struct guest_job){.each = each, .arg = arg}, e);
 }
@@ -315,8 +325,8 @@ struct policy_job {
 static int put_policy(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct policy_job *j = arg;
-    return lt_db_exec(sql, NULL, e, "INSERT INTO policies VALUES(?,?) ON CONFLICT DO NOTHING", "bb", j->digest,
-                      (size_t)LT_SHA256, j->in, j->n);
+    return lt_db_exec(sql, NULL, e, "INSERT INTO policies VALUES(?,?) ON CONFLICT DO NOTHING", "bb",
+                      j->digest, (size_t)LT_SHA256, j->in, j->n);
 }
 
 int lt_store_policy_put(struct lt_store *s, const void *p, size_t n, uint8_t digest[32], struct lt_err *e)
@@ -330,7 +340,8 @@ static int get_policy(sqlite3 *sql, void *arg, struct lt_err *e)
     struct policy_job *j = arg;
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
     uint8_t is[LT_SHA256];
-    int rc = lt_db_prepare(sql, "SELECT bytes FROM policies WHERE digest = ?", &st, e, "b", j->digest, (size_t)LT_SHA256);
+    int rc = lt_db_prepare(sql, "SELECT bytes FROM policies WHERE digest = ?", &st, e, "b", j->digest,
+                           (size_t)LT_SHA256);
 
     if (!rc)
         rc = lt_db_step(st, e);
@@ -351,7 +362,8 @@ static int get_policy(sqlite3 *sql, void *arg, struct lt_err *e)
     return 0;
 }
 
-int lt_store_policy_get(struct lt_store *s, const uint8_t digest[32], uint8_t **p, size_t *n, struct lt_err *e)
+int lt_store_policy_get(struct lt_store *s, const uint8_t digest[32], uint8_t **p, size_t *n,
+                        struct lt_err *e)
 {
     struct policy_job j = {.digest = digest};
     int rc = lt_db_read(s->db, get_policy, &j, e);

@@ -1,8 +1,9 @@
-/* What a verifier keeps: agents, guests, policies, history and verdicts, in SQLite (common/db.h). Functions that write
- * wait for the commit: call them from workers, never from an HTTP handler. Reads are short.
+/* What a verifier keeps: agents, guests, policies, history and verdicts, in SQLite (common/db.h). Functions
+ * that write wait for the commit: call them from workers, never from an HTTP handler. Reads are short.
  *
- * Deadlines live here, and a status is computed when it is read: a process that died leaves nothing green. Times are
- * CLOCK_BOOTTIME of the boot they were written in; those of another boot are past every deadline. */
+ * Deadlines live here, and a status is computed when it is read: a process that died leaves nothing green.
+ * Times are CLOCK_BOOTTIME of the boot they were written in; those of another boot are past every deadline.
+ */
 #ifndef LT_VERIFIER_STORE_H
 #define LT_VERIFIER_STORE_H
 
@@ -10,18 +11,22 @@
 #include "appraisal/verdict.h"
 #include "verifier/agent.h"
 
-#define LT_STORE_AGENTS 65536 /* active agents, count: registration is open to anybody with a TPM, or software */
+#define LT_STORE_AGENTS                                                                                      \
+    65536 /* active agents, count: registration is open to anybody with a TPM, or software */
 
 struct lt_store;
 
 /* boot_id NULL: this boot's, from the kernel (tests give their own). */
-int lt_store_open(const char *path, const char *boot_id, struct lt_store **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_open(const char *path, const char *boot_id, struct lt_store **out,
+                  struct lt_err *e) LT_MUST_CHECK;
 void lt_store_close(struct lt_store *s);
 
 /* ---- agents: active registrations only ---- */
 /* LT_E_NOT_FOUND; free *out with lt_agent_free. */
-int lt_store_agent_get(struct lt_store *s, const char *id, struct lt_agent *out, struct lt_err *e) LT_MUST_CHECK;
-/* Stores what was activated; LT_E_FORBIDDEN when an active record has another identity (lt_agent_check_identity). */
+int lt_store_agent_get(struct lt_store *s, const char *id, struct lt_agent *out,
+                       struct lt_err *e) LT_MUST_CHECK;
+/* Stores what was activated; LT_E_FORBIDDEN when an active record has another identity
+ * (lt_agent_check_identity). */
 int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, struct lt_err *e) LT_MUST_CHECK;
 int lt_store_agent_delete(struct lt_store *s, const char *id, struct lt_err *e) LT_MUST_CHECK;
 /* A new array of ids. */
@@ -36,20 +41,26 @@ struct lt_guest {
 };
 
 int lt_store_guest_put(struct lt_store *s, const struct lt_guest *g, struct lt_err *e) LT_MUST_CHECK;
-int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_guest *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_guest *out,
+                       struct lt_err *e) LT_MUST_CHECK;
 /* The guest and its verdict; its history stays, so that adding it again forgets nothing. */
 int lt_store_guest_delete(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e) LT_MUST_CHECK;
 /* Calls each in order of uuid until it returns non-zero. */
-int lt_store_guests(struct lt_store *s, int (*each)(void *arg, const struct lt_guest *g), void *arg, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_guests(struct lt_store *s, int (*each)(void *arg, const struct lt_guest *g), void *arg,
+                    struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- policy documents, by the SHA-256 of their bytes ---- */
-int lt_store_policy_put(struct lt_store *s, const void *p, size_t n, uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+int lt_store_policy_put(struct lt_store *s, const void *p, size_t n, uint8_t digest[32],
+                        struct lt_err *e) LT_MUST_CHECK;
 /* Caller frees *p. The digest is verified. */
-int lt_store_policy_get(struct lt_store *s, const uint8_t digest[32], uint8_t **p, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_policy_get(struct lt_store *s, const uint8_t digest[32], uint8_t **p, size_t *n,
+                        struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- history ---- zeroed when there is none */
-int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], struct lt_guest_history *out, struct lt_err *e) LT_MUST_CHECK;
-int lt_store_host_clock(struct lt_store *s, const uint8_t ak_name[LT_NAME], bool *has, struct lt_clock_info *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], struct lt_guest_history *out,
+                           struct lt_err *e) LT_MUST_CHECK;
+int lt_store_host_clock(struct lt_store *s, const uint8_t ak_name[LT_NAME], bool *has,
+                        struct lt_clock_info *out, struct lt_err *e) LT_MUST_CHECK;
 /* Marks nonces as used and forgets those older than keep_ms. used[i]: it was used before. */
 int lt_store_nonces(struct lt_store *s, const char (*nonces)[LT_NONCE + 1], size_t count, uint64_t now_ms,
                     uint64_t keep_ms, bool *used, struct lt_err *e) LT_MUST_CHECK;
@@ -58,17 +69,18 @@ int lt_store_nonces(struct lt_store *s, const char (*nonces)[LT_NONCE + 1], size
 struct lt_store_round {
     uint8_t uuid[LT_UUID];
     const struct lt_verdict *verdict;
-    uint64_t t1_ms, end_ms; /* CLOCK_BOOTTIME; end: the last byte, or when it was given up */
-    int64_t started, received; /* wall, for people */
+    uint64_t t1_ms, end_ms;                 /* CLOCK_BOOTTIME; end: the last byte, or when it was given up */
+    int64_t started, received;              /* wall, for people */
     const uint8_t *ek_digest;               /* NULL: no history to keep */
     const struct lt_guest_history *history; /* of that EK, after the round */
     const uint8_t *host_ak_name;            /* NULL: no host quote */
     struct lt_clock_info host_clock;        /* the highest of that AK_h */
 };
 
-/* History always; the verdict, unless a failed one stands (only lt_store_clear ends that) or the guest was removed
- * meanwhile. *kept: it was written. */
-int lt_store_round(struct lt_store *s, const struct lt_store_round *r, bool *kept, struct lt_err *e) LT_MUST_CHECK;
+/* History always; the verdict, unless a failed one stands (only lt_store_clear ends that) or the guest was
+ * removed meanwhile. *kept: it was written. */
+int lt_store_round(struct lt_store *s, const struct lt_store_round *r, bool *kept,
+                   struct lt_err *e) LT_MUST_CHECK;
 /* Removes a failed verdict. LT_E_CONFLICT: it is not failed. */
 int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e) LT_MUST_CHECK;
 
@@ -84,7 +96,7 @@ struct lt_status {
 };
 
 /* The status now. json (may be NULL): a new VERDICT of docs/api.md, or JSON null. */
-int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_deadlines *d, uint64_t now_ms,
-                    struct lt_status *out, json_t **json, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_deadlines *d,
+                    uint64_t now_ms, struct lt_status *out, json_t **json, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -26,10 +26,11 @@ static int get_guest_history(sqlite3 *sql, void *arg, struct lt_err *e)
     struct history_job *j = arg;
     struct lt_guest_history *h = j->guest;
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
-    int rc = lt_db_prepare(sql,
-                           "SELECT clock_reset, clock_restart, clock, accepted_reset, accepted_restart, accepted_clock,"
-                           " ak_name, incarnation, absent FROM guest_history WHERE ek_digest = ?",
-                           &st, e, "b", j->key, (size_t)32);
+    int rc = lt_db_prepare(
+        sql,
+        "SELECT clock_reset, clock_restart, clock, accepted_reset, accepted_restart, accepted_clock,"
+        " ak_name, incarnation, absent FROM guest_history WHERE ek_digest = ?",
+        &st, e, "b", j->key, (size_t)32);
 
     if (!rc)
         rc = lt_db_step(st, e);
@@ -47,7 +48,8 @@ static int get_guest_history(sqlite3 *sql, void *arg, struct lt_err *e)
     return rc ? rc : lt_db_blob(st, 7, h->accepted_incarnation, sizeof h->accepted_incarnation, e);
 }
 
-int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], struct lt_guest_history *out, struct lt_err *e)
+int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], struct lt_guest_history *out,
+                           struct lt_err *e)
 {
     memset(out, 0, sizeof *out);
     return lt_db_read(s->db, get_guest_history, &(struct history_job){.key = ek_digest, .guest = out}, e);
@@ -57,8 +59,8 @@ static int get_host_clock(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct history_job *j = arg;
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
-    int rc = lt_db_prepare(sql, "SELECT reset, restart, clock FROM host_clocks WHERE ak_name = ?", &st, e, "b", j->key,
-                           (size_t)LT_NAME);
+    int rc = lt_db_prepare(sql, "SELECT reset, restart, clock FROM host_clocks WHERE ak_name = ?", &st, e,
+                           "b", j->key, (size_t)LT_NAME);
 
     if (!rc)
         rc = lt_db_step(st, e);
@@ -69,42 +71,51 @@ static int get_host_clock(sqlite3 *sql, void *arg, struct lt_err *e)
     return 0;
 }
 
-int lt_store_host_clock(struct lt_store *s, const uint8_t ak_name[LT_NAME], bool *has, struct lt_clock_info *out,
-                        struct lt_err *e)
+int lt_store_host_clock(struct lt_store *s, const uint8_t ak_name[LT_NAME], bool *has,
+                        struct lt_clock_info *out, struct lt_err *e)
 {
     memset(out, 0, sizeof *out);
     *has = false;
-    return lt_db_read(s->db, get_host_clock, &(struct history_job){.key = ak_name, .clock = out, .has = has}, e);
+    return lt_db_read(s->db, get_host_clock, &(struct history_job){.key = ak_name, .clock = out, .has = has},
+                      e);
 }
 
-static int put_guest_history(sqlite3 *sql, const uint8_t *ek_digest, const struct lt_guest_history *h, struct lt_err *e)
+static int put_guest_history(sqlite3 *sql, const uint8_t *ek_digest, const struct lt_guest_history *h,
+                             struct lt_err *e)
 {
-    int rc = lt_db_exec(sql, NULL, e,
-                        "INSERT INTO guest_history(ek_digest, absent) VALUES(?,?) ON CONFLICT DO UPDATE SET absent ="
-                        " excluded.absent", "bi", ek_digest, (size_t)32, (int64_t)h->absent_before);
+    int rc = lt_db_exec(
+        sql, NULL, e,
+        "INSERT INTO guest_history(ek_digest, absent) VALUES(?,?) ON CONFLICT DO UPDATE SET absent ="
+        " excluded.absent",
+        "bi", ek_digest, (size_t)32, (int64_t)h->absent_before);
     if (!rc && h->has_clock)
-        rc = lt_db_exec(sql, NULL, e,
-                        "UPDATE guest_history SET clock_reset = ?, clock_restart = ?, clock = ? WHERE ek_digest = ?",
-                        "iiib", (int64_t)h->clock.reset_count, (int64_t)h->clock.restart_count,
-                        (int64_t)h->clock.clock_ms, ek_digest, (size_t)32);
+        rc = lt_db_exec(
+            sql, NULL, e,
+            "UPDATE guest_history SET clock_reset = ?, clock_restart = ?, clock = ? WHERE ek_digest = ?",
+            "iiib", (int64_t)h->clock.reset_count, (int64_t)h->clock.restart_count,
+            (int64_t)h->clock.clock_ms, ek_digest, (size_t)32);
     if (!rc && h->has_accepted)
-        rc = lt_db_exec(sql, NULL, e,
-                        "UPDATE guest_history SET accepted_reset = ?, accepted_restart = ?, accepted_clock = ?,"
-                        " ak_name = ?, incarnation = ? WHERE ek_digest = ?", "iiibbb",
-                        (int64_t)h->accepted_clock.reset_count, (int64_t)h->accepted_clock.restart_count,
-                        (int64_t)h->accepted_clock.clock_ms, h->accepted_ak_name, sizeof h->accepted_ak_name,
-                        h->accepted_incarnation, sizeof h->accepted_incarnation, ek_digest, (size_t)32);
+        rc = lt_db_exec(
+            sql, NULL, e,
+            "UPDATE guest_history SET accepted_reset = ?, accepted_restart = ?, accepted_clock = ?,"
+            " ak_name = ?, incarnation = ? WHERE ek_digest = ?",
+            "iiibbb", (int64_t)h->accepted_clock.reset_count, (int64_t)h->accepted_clock.restart_count,
+            (int64_t)h->accepted_clock.clock_ms, h->accepted_ak_name, sizeof h->accepted_ak_name,
+            h->accepted_incarnation, sizeof h->accepted_incarnation, ek_digest, (size_t)32);
     return rc;
 }
 
 /* Guests of one host finish in any order: a clock that is behind the stored one changes nothing. */
-static int put_host_clock(sqlite3 *sql, const uint8_t *ak_name, const struct lt_clock_info *c, struct lt_err *e)
+static int put_host_clock(sqlite3 *sql, const uint8_t *ak_name, const struct lt_clock_info *c,
+                          struct lt_err *e)
 {
-    return lt_db_exec(sql, NULL, e,
-                      "INSERT INTO host_clocks VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET reset = excluded.reset,"
-                      " restart = excluded.restart, clock = excluded.clock WHERE (excluded.reset, excluded.restart,"
-                      " excluded.clock) > (reset, restart, clock)", "biii", ak_name, (size_t)LT_NAME,
-                      (int64_t)c->reset_count, (int64_t)c->restart_count, (int64_t)c->clock_ms);
+    return lt_db_exec(
+        sql, NULL, e,
+        "INSERT INTO host_clocks VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET reset = excluded.reset,"
+        " restart = excluded.restart, clock = excluded.clock WHERE (excluded.reset, excluded.restart,"
+        " excluded.clock) > (reset, restart, clock)",
+        "biii", ak_name, (size_t)LT_NAME, (int64_t)c->reset_count, (int64_t)c->restart_count,
+        (int64_t)c->clock_ms);
 }
 
 /* ---- nonces ---- */
@@ -121,11 +132,12 @@ static int claim_nonces(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct nonces_job *j = arg;
     int64_t limit = j->now_ms > j->keep_ms ? (int64_t)(j->now_ms - j->keep_ms) : 0;
-    int changes, rc = lt_db_exec(sql, NULL, e, "DELETE FROM nonces WHERE boot <> ? OR at < ?", "ti", j->s->boot, limit);
+    int changes, rc = lt_db_exec(sql, NULL, e, "DELETE FROM nonces WHERE boot <> ? OR at < ?", "ti",
+                                 j->s->boot, limit);
 
     for (size_t i = 0; !rc && i < j->count; i++) {
-        rc = lt_db_exec(sql, &changes, e, "INSERT INTO nonces VALUES(?,?,?) ON CONFLICT DO NOTHING", "tti", j->nonces[i],
-                        j->s->boot, (int64_t)j->now_ms);
+        rc = lt_db_exec(sql, &changes, e, "INSERT INTO nonces VALUES(?,?,?) ON CONFLICT DO NOTHING", "tti",
+                        j->nonces[i], j->s->boot, (int64_t)j->now_ms);
         j->used[i] = !changes;
     }
     return rc;
@@ -151,17 +163,19 @@ static int put_verdict(sqlite3 *sql, struct round_job *j, struct lt_err *e)
 {
     const struct lt_store_round *r = j->r;
     bool trusted = r->verdict->result == LT_TRUSTED;
-    int changes, rc = lt_db_exec(sql, &changes, e,
-                                 "INSERT INTO verdicts SELECT uuid, ?2, ?3, ?4, ?5, ?6, NULL, NULL FROM guests WHERE"
-                                 " uuid = ?1 ON CONFLICT DO UPDATE SET result = excluded.result, doc = excluded.doc,"
-                                 " boot = excluded.boot, at = excluded.at, received = excluded.received WHERE"
-                                 " result <> ?7", "bittiii", r->uuid, sizeof r->uuid, (int64_t)r->verdict->result,
-                                 j->doc, j->s->boot, (int64_t)r->end_ms, r->received, (int64_t)LT_FAILED);
+    int changes,
+        rc = lt_db_exec(sql, &changes, e,
+                        "INSERT INTO verdicts SELECT uuid, ?2, ?3, ?4, ?5, ?6, NULL, NULL FROM guests WHERE"
+                        " uuid = ?1 ON CONFLICT DO UPDATE SET result = excluded.result, doc = excluded.doc,"
+                        " boot = excluded.boot, at = excluded.at, received = excluded.received WHERE"
+                        " result <> ?7",
+                        "bittiii", r->uuid, sizeof r->uuid, (int64_t)r->verdict->result, j->doc, j->s->boot,
+                        (int64_t)r->end_ms, r->received, (int64_t)LT_FAILED);
     j->kept = !rc && changes;
     /* Freshness counts from t1: that is what the evidence is at least as new as. */
     if (j->kept && trusted)
-        rc = lt_db_exec(sql, NULL, e, "UPDATE verdicts SET trusted_boot = ?, trusted_at = ? WHERE uuid = ?", "tib",
-                        j->s->boot, (int64_t)r->t1_ms, r->uuid, sizeof r->uuid);
+        rc = lt_db_exec(sql, NULL, e, "UPDATE verdicts SET trusted_boot = ?, trusted_at = ? WHERE uuid = ?",
+                        "tib", j->s->boot, (int64_t)r->t1_ms, r->uuid, sizeof r->uuid);
     return rc;
 }
 
@@ -180,7 +194,8 @@ static int put_round(sqlite3 *sql, void *arg, struct lt_err *e)
 
 int lt_store_round(struct lt_store *s, const struct lt_store_round *r, bool *kept, struct lt_err *e)
 {
-    json_t *times = json_pack("{s:I, s:I}", "started", (json_int_t)r->started, "received", (json_int_t)r->received);
+    json_t *times =
+        json_pack("{s:I, s:I}", "started", (json_int_t)r->started, "received", (json_int_t)r->received);
     LT_AUTOJSON json_t *doc = lt_verdict_to_json(r->verdict, times);
     LT_AUTOFREE char *text = doc ? lt_json_dump(doc) : NULL;
     struct round_job j = {.s = s, .r = r, .doc = text};
@@ -195,9 +210,11 @@ int lt_store_round(struct lt_store *s, const struct lt_store_round *r, bool *kep
 
 static int clear_verdict(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM verdicts WHERE uuid = ? AND result = ?", "bi", arg,
-                                 (size_t)LT_UUID, (int64_t)LT_FAILED);
-    return rc || changes ? rc : lt_fail(e, LT_E_CONFLICT, "guest: its verdict is not failed, there is nothing to clear");
+    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM verdicts WHERE uuid = ? AND result = ?", "bi",
+                                 arg, (size_t)LT_UUID, (int64_t)LT_FAILED);
+    return rc || changes
+               ? rc
+               : lt_fail(e, LT_E_CONFLICT, "guest: its verdict is not failed, there is nothing to clear");
 }
 
 int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e)
@@ -248,9 +265,11 @@ static int get_status(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct status_job *j = arg;
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
-    int rc = lt_db_prepare(sql,
-                           "SELECT result, doc, boot, at, received, trusted_boot, trusted_at FROM verdicts WHERE"
-                           " uuid = ?", &st, e, "b", j->uuid, (size_t)LT_UUID);
+    int rc =
+        lt_db_prepare(sql,
+                      "SELECT result, doc, boot, at, received, trusted_boot, trusted_at FROM verdicts WHERE"
+                      " uuid = ?",
+                      &st, e, "b", j->uuid, (size_t)LT_UUID);
 
     if (!rc)
         rc = lt_db_step(st, e);
@@ -269,8 +288,8 @@ static int get_status(sqlite3 *sql, void *arg, struct lt_err *e)
     return j->json ? tell(j, st, aged, e) : 0;
 }
 
-int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_deadlines *d, uint64_t now_ms,
-                    struct lt_status *out, json_t **json, struct lt_err *e)
+int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_deadlines *d,
+                    uint64_t now_ms, struct lt_status *out, json_t **json, struct lt_err *e)
 {
     struct status_job j = {s, uuid, d, now_ms, out, json};
 

@@ -23,8 +23,8 @@ static void file_name(const uint8_t digest[32], char out[FILE_NAME])
     strcpy(out + 64, ".json");
 }
 
-int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char *name, const void *spki, size_t n,
-                   struct lt_err *e)
+int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char *name, const void *spki,
+                   size_t n, struct lt_err *e)
 {
     uint8_t digest[32];
     char id[LT_UUID_TEXT], file[FILE_NAME], now[32];
@@ -38,8 +38,8 @@ int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char 
     LT_AUTOFREE char *path = lt_path(dir, file);
     LT_AUTOJSON json_t *o =
         json_pack("{s:s, s:o, s:o, s:o, s:o, s:s}", "format", FORMAT, "uuid", lt_json_new_uuid(uuid), "name",
-                  lt_json_new_text(name), "ek_digest", lt_json_new_hex(digest, 32), "ek", lt_json_new_base64(spki, n),
-                  "time", now);
+                  lt_json_new_text(name), "ek_digest", lt_json_new_hex(digest, 32), "ek",
+                  lt_json_new_base64(spki, n), "time", now);
     LT_AUTOFREE char *text = o ? lt_json_pretty(o) : NULL;
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "birth record: no memory");
@@ -49,8 +49,8 @@ int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char 
 }
 
 /* The record in that file agrees with its directory and its name. */
-static int read_record(const char *dir, const char *file, const uint8_t uuid[LT_UUID], uid_t owner, uint8_t digest[32],
-                       struct lt_err *e)
+static int read_record(const char *dir, const char *file, const uint8_t uuid[LT_UUID], uid_t owner,
+                       uint8_t digest[32], struct lt_err *e)
 {
     LT_AUTOFREE char *path = lt_path(dir, file);
     LT_AUTOFREE uint8_t *text = NULL, *spki = NULL;
@@ -80,7 +80,8 @@ static int read_record(const char *dir, const char *file, const uint8_t uuid[LT_
         return lt_fail(e, LT_E_REFUSED, "birth record %s: malformed", path);
     lt_sha256(spki, spki_n, digest);
     file_name(digest, wanted);
-    if (strcmp(format, FORMAT) || memcmp(id, uuid, LT_UUID) || memcmp(said, digest, 32) || strcmp(wanted, file))
+    if (strcmp(format, FORMAT) || memcmp(id, uuid, LT_UUID) || memcmp(said, digest, 32) ||
+        strcmp(wanted, file))
         return lt_fail(e, LT_E_REFUSED, "birth record %s: does not agree with its own name", path);
     return 0;
 }

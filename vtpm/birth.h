@@ -2,7 +2,8 @@
  *
  *   {"format":"limetree-birth/1","uuid","name","ek_digest":hex,"ek":base64 SubjectPublicKeyInfo,"time"}
  *
- * They say which domain a vTPM was made for; the inventory compares (docs/protocol.md section 3, ek_digest). */
+ * They say which domain a vTPM was made for; the inventory compares (docs/protocol.md section 3, ek_digest).
+ */
 #ifndef LT_VTPM_BIRTH_H
 #define LT_VTPM_BIRTH_H
 
@@ -10,15 +11,17 @@
 
 #include <sys/types.h>
 
-#define LT_MAX_BIRTH 8192        /* bytes of a record */
-#define LT_MAX_BIRTHS 4096u      /* records of one domain */
-#define LT_MAX_SPKI 1024         /* bytes */
+#define LT_MAX_BIRTH 8192   /* bytes of a record */
+#define LT_MAX_BIRTHS 4096u /* records of one domain */
+#define LT_MAX_SPKI 1024    /* bytes */
 
-/* records must be there; RECORDS/UUID is made 0700, the file 0600, whole or not at all. name: the domain's. */
-int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char *name, const void *spki, size_t n,
-                   struct lt_err *e) LT_MUST_CHECK;
-/* *born: there is a record of this domain and this EK. LT_E_REFUSED: the domain's records name other EKs only, another
- * domain's record names this EK, a record is not owner's or does not agree with its own name. */
+/* records must be there; RECORDS/UUID is made 0700, the file 0600, whole or not at all. name: the domain's.
+ */
+int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char *name, const void *spki,
+                   size_t n, struct lt_err *e) LT_MUST_CHECK;
+/* *born: there is a record of this domain and this EK. LT_E_REFUSED: the domain's records name other EKs
+ * only, another domain's record names this EK, a record is not owner's or does not agree with its own name.
+ */
 int lt_birth_check(const char *records, const uint8_t uuid[LT_UUID], const uint8_t ek_digest[32], uid_t owner,
                    bool *born, struct lt_err *e) LT_MUST_CHECK;
 

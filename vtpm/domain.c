@@ -19,10 +19,11 @@ static int attribute(const struct lt_xml *x, const char *name, char **out, struc
         return rc;
     for (const char *c = *out; *c; c++)
         if (*c < 0x21 || *c > 0x7e)
-            return lt_fail(e, LT_E_MALFORMED, "<%.*s %s=…>: byte 0x%02x", (int)x->name.n, (const char *)x->name.p, name,
-                           (unsigned char)*c);
+            return lt_fail(e, LT_E_MALFORMED, "<%.*s %s=…>: byte 0x%02x", (int)x->name.n,
+                           (const char *)x->name.p, name, (unsigned char)*c);
     if (!**out || !strcmp(*out, "-"))
-        return lt_fail(e, LT_E_MALFORMED, "<%.*s %s='%s'>", (int)x->name.n, (const char *)x->name.p, name, *out);
+        return lt_fail(e, LT_E_MALFORMED, "<%.*s %s='%s'>", (int)x->name.n, (const char *)x->name.p, name,
+                       *out);
     return 0;
 }
 
@@ -30,8 +31,8 @@ static int path_text(const struct lt_xml *x, char **out, struct lt_err *e)
 {
     int rc = lt_xml_text(x, PATH_MAX - 1, out, e);
     if (!rc && *out && **out != '/')
-        return lt_fail(e, LT_E_MALFORMED, "<%.*s>%.200s: not an absolute path", (int)x->name.n, (const char *)x->name.p,
-                       *out);
+        return lt_fail(e, LT_E_MALFORMED, "<%.*s>%.200s: not an absolute path", (int)x->name.n,
+                       (const char *)x->name.p, *out);
     return rc;
 }
 
@@ -52,8 +53,10 @@ static int tpm(const struct lt_xml *devices, struct lt_domain *d, struct lt_err 
     }
     if (!found)
         return 0;
-    if ((rc = attribute(found, "model", &d->tpm_model, e)) || (rc = lt_xml_child(found, "backend", &backend, e)) ||
-        (rc = attribute(backend, "version", &d->tpm_version, e)) || (rc = attribute(backend, "type", &kind, e))) {
+    if ((rc = attribute(found, "model", &d->tpm_model, e)) ||
+        (rc = lt_xml_child(found, "backend", &backend, e)) ||
+        (rc = attribute(backend, "version", &d->tpm_version, e)) ||
+        (rc = attribute(backend, "type", &kind, e))) {
         free(kind);
         return rc;
     }
@@ -89,10 +92,12 @@ static int fill(const struct lt_xml *root, struct lt_domain *d, struct lt_err *e
         return rc;
     if ((rc = lt_xml_child(os, "kernel", &node, e)) || (rc = path_text(node, &d->kernel, e)) ||
         (rc = lt_xml_child(os, "initrd", &node, e)) || (rc = path_text(node, &d->initrd, e)) ||
-        (rc = lt_xml_child(os, "cmdline", &node, e)) || (rc = lt_xml_text(node, LT_MAX_DOMAIN_XML, &d->cmdline, e)))
+        (rc = lt_xml_child(os, "cmdline", &node, e)) ||
+        (rc = lt_xml_text(node, LT_MAX_DOMAIN_XML, &d->cmdline, e)))
         return rc;
-    if ((rc = lt_xml_child(root, "features", &features, e)) || (rc = lt_xml_child(features, "smm", &node, e)) ||
-        (rc = attribute(node, "state", &d->smm, e)) || (rc = lt_xml_child(root, "devices", &devices, e)) ||
+    if ((rc = lt_xml_child(root, "features", &features, e)) ||
+        (rc = lt_xml_child(features, "smm", &node, e)) || (rc = attribute(node, "state", &d->smm, e)) ||
+        (rc = lt_xml_child(root, "devices", &devices, e)) ||
         (rc = lt_xml_child(devices, "emulator", &node, e)) || (rc = path_text(node, &d->emulator, e)))
         return rc;
     return tpm(devices, d, e);
@@ -114,9 +119,9 @@ int lt_domain_parse(const void *xml, size_t n, struct lt_domain *out, struct lt_
 
 void lt_domain_free(struct lt_domain *d)
 {
-    char **texts[] = {&d->name, &d->emulator, &d->type, &d->arch, &d->machine, &d->loader, &d->loader_type,
-                      &d->loader_secure, &d->smm, &d->kernel, &d->initrd, &d->cmdline, &d->tpm_model,
-                      &d->tpm_version};
+    char **texts[] = {&d->name,   &d->emulator,    &d->type,          &d->arch,       &d->machine,
+                      &d->loader, &d->loader_type, &d->loader_secure, &d->smm,        &d->kernel,
+                      &d->initrd, &d->cmdline,     &d->tpm_model,     &d->tpm_version};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         free(*texts[i]);
         *texts[i] = NULL;
@@ -150,7 +155,8 @@ static int file_line(struct lt_buf *b, const char *key, const char *path, lt_dom
     return 0;
 }
 
-int lt_domain_lines(const struct lt_domain *d, lt_domain_hash_fn hash, void *ctx, char **out, struct lt_err *e)
+int lt_domain_lines(const struct lt_domain *d, lt_domain_hash_fn hash, void *ctx, char **out,
+                    struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(8192);
     uint8_t digest[32];

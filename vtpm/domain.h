@@ -26,8 +26,8 @@ struct lt_domain {
     bool qemu_namespace; /* has elements of the qemu: namespace */
 };
 
-/* Refuses a DTD, a NUL, more than LT_MAX_DOMAIN_XML, an element twice where libvirt writes it once, and values that
- * could be mistaken for another line of the digest. lt_domain_free afterwards also on failure. */
+/* Refuses a DTD, a NUL, more than LT_MAX_DOMAIN_XML, an element twice where libvirt writes it once, and
+ * values that could be mistaken for another line of the digest. lt_domain_free afterwards also on failure. */
 int lt_domain_parse(const void *xml, size_t n, struct lt_domain *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_domain_free(struct lt_domain *d);
 
@@ -35,7 +35,8 @@ void lt_domain_free(struct lt_domain *d);
 typedef int (*lt_domain_hash_fn)(void *ctx, const char *path, uint8_t out[32], struct lt_err *e);
 
 /* The lines that are hashed, owned by the caller; and their SHA-256. */
-int lt_domain_lines(const struct lt_domain *d, lt_domain_hash_fn hash, void *ctx, char **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_domain_lines(const struct lt_domain *d, lt_domain_hash_fn hash, void *ctx, char **out,
+                    struct lt_err *e) LT_MUST_CHECK;
 int lt_domain_digest(const struct lt_domain *d, lt_domain_hash_fn hash, void *ctx, uint8_t out[32],
                      struct lt_err *e) LT_MUST_CHECK;
 

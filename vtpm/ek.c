@@ -52,7 +52,8 @@ static int receive(int fd, uint8_t *p, size_t n, uint64_t deadline, struct lt_er
         if (got < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (got <= 0)
-            return lt_fail(e, LT_E_TPM, "swtpm on the copy: %s", got ? strerror(errno) : "ended (cannot load the state?)");
+            return lt_fail(e, LT_E_TPM, "swtpm on the copy: %s",
+                           got ? strerror(errno) : "ended (cannot load the state?)");
         p += got;
         n -= (size_t)got;
     }
@@ -60,8 +61,9 @@ static int receive(int fd, uint8_t *p, size_t n, uint64_t deadline, struct lt_er
 }
 
 /* Sends handle, an empty password session and parameters; *r is left at the response's parameters. */
-static int transact(int fd, uint32_t command, uint32_t handle, const struct lt_buf *parameters, bool returns_handle,
-                    uint8_t response[MAX_RESPONSE], struct lt_reader *r, uint64_t deadline, struct lt_err *e)
+static int transact(int fd, uint32_t command, uint32_t handle, const struct lt_buf *parameters,
+                    bool returns_handle, uint8_t response[MAX_RESPONSE], struct lt_reader *r,
+                    uint64_t deadline, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(1024);
     uint32_t size, code, ignored;
@@ -193,11 +195,13 @@ static int state_dir(const struct lt_words *w, char out[PATH_MAX], struct lt_err
         memmove(out, out + 6, strlen(out + 6) + 1);
         return 0;
     }
-    return lt_fail(e, LT_E_REFUSED, "swtpm's state is not in a directory: --tpmstate %.100s", option ? option : "(none)");
+    return lt_fail(e, LT_E_REFUSED, "swtpm's state is not in a directory: --tpmstate %.100s",
+                   option ? option : "(none)");
 }
 
 /* The file's bytes. swtpm must hold the directory's lock, or the directory is not what it works on. */
-static int read_state(const struct lt_proc *swtpm, const char *dir, uint8_t **out, size_t *n, struct lt_err *e)
+static int read_state(const struct lt_proc *swtpm, const char *dir, uint8_t **out, size_t *n,
+                      struct lt_err *e)
 {
     struct stat st, lock;
     char self[64];
@@ -205,7 +209,8 @@ static int read_state(const struct lt_proc *swtpm, const char *dir, uint8_t **ou
     int at = lt_proc_open_file(swtpm, dir, O_PATH | O_DIRECTORY, e);
     if (at < 0)
         return at;
-    bool locked = !fstatat(at, ".lock", &lock, AT_SYMLINK_NOFOLLOW) && lt_proc_holds(swtpm, lock.st_dev, lock.st_ino);
+    bool locked =
+        !fstatat(at, ".lock", &lock, AT_SYMLINK_NOFOLLOW) && lt_proc_holds(swtpm, lock.st_dev, lock.st_ino);
     int fd = openat(at, STATE_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     int saved = errno;
     close(at);
@@ -223,7 +228,8 @@ static int read_state(const struct lt_proc *swtpm, const char *dir, uint8_t **ou
     return rc;
 }
 
-static int make_copy(const char *scratch, const uint8_t *state, size_t n, uid_t uid, char dir[PATH_MAX], struct lt_err *e)
+static int make_copy(const char *scratch, const uint8_t *state, size_t n, uid_t uid, char dir[PATH_MAX],
+                     struct lt_err *e)
 {
     char file[PATH_MAX + 32];
     bool drop = geteuid() == 0 && uid != 0;
@@ -241,7 +247,8 @@ static int make_copy(const char *scratch, const uint8_t *state, size_t n, uid_t 
 
 /* ---- the private swtpm ---- */
 
-static int spawn(const char *program, const char *dir, const char *key, uid_t uid, int *fd, pid_t *pid, struct lt_err *e)
+static int spawn(const char *program, const char *dir, const char *key, uid_t uid, int *fd, pid_t *pid,
+                 struct lt_err *e)
 {
     char state[PATH_MAX + 8], user[16];
     char *empty[] = {NULL};
@@ -255,8 +262,9 @@ static int spawn(const char *program, const char *dir, const char *key, uid_t ui
         return lt_fail(e, LT_E_IO, "socketpair: %s", strerror(errno));
     snprintf(state, sizeof state, "dir=%s", dir);
     snprintf(user, sizeof user, "%u", (unsigned)uid);
-    const char *fixed[] = {program, "socket", "--tpm2", "--fd", "3", "--flags", "not-need-init,startup-clear",
-                           "--tpmstate", state};
+    const char *fixed[] = {
+        program,      "socket", "--tpm2", "--fd", "3", "--flags", "not-need-init,startup-clear",
+        "--tpmstate", state};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         argv[n++] = fixed[i];
     if (key) {

@@ -36,7 +36,8 @@ static int from_params(const char *type, OSSL_PARAM *params, EVP_PKEY **out, str
 {
     AUTO(EVP_PKEY_CTX *, ctx) ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
 
-    if (!ctx || EVP_PKEY_fromdata_init(ctx) != 1 || EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) != 1)
+    if (!ctx || EVP_PKEY_fromdata_init(ctx) != 1 ||
+        EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) != 1)
         return lt_fail(e, LT_E_MALFORMED, "EK: not a public key of type %s", type);
     AUTO(EVP_PKEY_CTX *, ctx) check = EVP_PKEY_CTX_new_from_pkey(NULL, *out, NULL);
     if (!check || EVP_PKEY_public_check(check) != 1) {
@@ -53,7 +54,8 @@ static int rsa_key(const char *hex, EVP_PKEY **out, struct lt_err *e)
     size_t n = strlen(hex) / 2;
 
     if (n < 256 || n > sizeof modulus || lt_unhex(hex, modulus, n, e))
-        return lt_fail(e, LT_E_MALFORMED, "EK: %zu characters are no RSA modulus of 2048 to 4096 bits", strlen(hex));
+        return lt_fail(e, LT_E_MALFORMED, "EK: %zu characters are no RSA modulus of 2048 to 4096 bits",
+                       strlen(hex));
     AUTO(BIGNUM *, bn) m = BN_bin2bn(modulus, (int)n, NULL);
     AUTO(BIGNUM *, bn) exponent = BN_new();
     AUTO(OSSL_PARAM_BLD *, bld) bld = OSSL_PARAM_BLD_new();
@@ -99,7 +101,8 @@ static int ec_key(const char *s, EVP_PKEY **out, struct lt_err *e)
         return LT_E_MALFORMED;
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)(uintptr_t)c->group, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * half), OSSL_PARAM_construct_end()};
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * half),
+        OSSL_PARAM_construct_end()};
     return from_params("EC", params, out, e);
 }
 
@@ -112,7 +115,8 @@ int lt_ekcert_key(const char *s, EVP_PKEY **out, struct lt_err *e)
 static bool put(X509_NAME *name, const char *oid, const char *value)
 {
     ASN1_OBJECT *o = OBJ_txt2obj(oid, 1);
-    bool ok = o && X509_NAME_add_entry_by_OBJ(name, o, MBSTRING_UTF8, (const unsigned char *)value, -1, -1, 0) == 1;
+    bool ok =
+        o && X509_NAME_add_entry_by_OBJ(name, o, MBSTRING_UTF8, (const unsigned char *)value, -1, -1, 0) == 1;
     ASN1_OBJECT_free(o);
     return ok;
 }
@@ -139,7 +143,9 @@ static int add_identity(X509 *x, const struct lt_ekcert *c, struct lt_err *e)
         if (!put(name, list[i][0], list[i][1]))
             return lt_fail(e, LT_E_CONFIG, "certificate: identity \"%s\" cannot be encoded", list[i][1]);
     GENERAL_NAME_set0_value(one, GEN_DIRNAME, lt_take(&name));
-    return X509_add1_ext_i2d(x, NID_subject_alt_name, names, 1, 0) == 1 ? 0 : crypto(e, "subject alternative name");
+    return X509_add1_ext_i2d(x, NID_subject_alt_name, names, 1, 0) == 1
+               ? 0
+               : crypto(e, "subject alternative name");
 }
 
 static int add_text(X509 *x, X509 *ca, int nid, const char *value, struct lt_err *e)
@@ -161,16 +167,18 @@ static int add_extensions(X509 *x, const struct lt_ekcert *c, EVP_PKEY *key, X50
 
     snprintf(usage, sizeof usage, "critical%s%s%s", c->allow_signing ? ",digitalSignature" : "",
              c->allow_signing && !c->decryption ? "" : ",", c->allow_signing && !c->decryption ? "" : wrap);
-    if ((rc = add_text(x, ca, NID_basic_constraints, "critical,CA:FALSE", e)) || (rc = add_identity(x, c, e)) ||
+    if ((rc = add_text(x, ca, NID_basic_constraints, "critical,CA:FALSE", e)) ||
+        (rc = add_identity(x, c, e)) ||
         (rc = add_text(x, ca, NID_ext_key_usage, c->platform ? "2.23.133.8.2" : "2.23.133.8.1", e)) ||
         (rc = add_text(x, ca, NID_key_usage, usage, e)))
         return rc;
     /* Absent where the CA's certificate has no subject key identifier. */
-    return X509_get0_subject_key_id(ca) ? add_text(x, ca, NID_authority_key_identifier, "keyid:always", e) : 0;
+    return X509_get0_subject_key_id(ca) ? add_text(x, ca, NID_authority_key_identifier, "keyid:always", e)
+                                        : 0;
 }
 
-int lt_ekcert_issue(const struct lt_ekcert *c, EVP_PKEY *subject_key, X509 *ca, EVP_PKEY *ca_key, struct lt_buf *der,
-                    struct lt_err *e)
+int lt_ekcert_issue(const struct lt_ekcert *c, EVP_PKEY *subject_key, X509 *ca, EVP_PKEY *ca_key,
+                    struct lt_buf *der, struct lt_err *e)
 {
     AUTO(X509 *, x509) x = X509_new();
     AUTO(X509_NAME *, name) subject = X509_NAME_new();
@@ -185,7 +193,8 @@ int lt_ekcert_issue(const struct lt_ekcert *c, EVP_PKEY *subject_key, X509 *ca, 
     random[0] = (random[0] & 0x7f) | 0x40; /* positive, and never short */
     serial = BN_bin2bn(random, sizeof random, NULL);
     if (!x || !subject || !serial || X509_set_version(x, X509_VERSION_3) != 1 ||
-        !BN_to_ASN1_INTEGER(serial, X509_get_serialNumber(x)) || !X509_gmtime_adj(X509_getm_notBefore(x), 0) ||
+        !BN_to_ASN1_INTEGER(serial, X509_get_serialNumber(x)) ||
+        !X509_gmtime_adj(X509_getm_notBefore(x), 0) ||
         ASN1_TIME_set_string_X509(X509_getm_notAfter(x), "99991231235959Z") != 1 ||
         X509_set_issuer_name(x, X509_get_subject_name(ca)) != 1 || X509_set_pubkey(x, subject_key) != 1)
         return crypto(e, "filling it");

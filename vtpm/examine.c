@@ -36,8 +36,8 @@ static int find_pair(struct work *w, struct lt_err *e)
     return rc;
 }
 
-/* While a swtpm lives its EK is the one first found: another one in its state means that somebody put another state
- * into its place, and it is not listed. */
+/* While a swtpm lives its EK is the one first found: another one in its state means that somebody put another
+ * state into its place, and it is not listed. */
 static int find_ek(struct work *w, struct lt_err *e)
 {
     struct lt_public ek;
@@ -62,8 +62,9 @@ static int agree(struct work *w, struct lt_err *e)
 {
     const char *records = w->inv->conf.records;
 
-    if (!w->new.agreed && *records) {
-        int rc = lt_birth_check(records, w->old->uuid, w->new.record.ek_digest, w->new.pair.swtpm.uid, &w->new.born, e);
+    if (!w->new.agreed &&*records) {
+        int rc = lt_birth_check(records, w->old->uuid, w->new.record.ek_digest, w->new.pair.swtpm.uid,
+                                &w->new.born, e);
         if (rc)
             return rc;
     }
@@ -147,7 +148,7 @@ static int work(struct work *w, struct lt_err *e)
 /* Lock held: the new state takes the old one's place, but for marks that events set meanwhile. */
 static void store(struct work *w, struct lt_resident *r)
 {
-    bool news = r->why.code != w->new.why.code || (w->new.why.code && strcmp(r->why.msg, w->new.why.msg));
+    bool news = r->why.code != w->new.why.code || (w->new.why.code &&strcmp(r->why.msg, w->new.why.msg));
     char id[LT_UUID_TEXT];
 
     if (w->domain.name) {
@@ -175,13 +176,15 @@ static void store(struct work *w, struct lt_resident *r)
     }
     lt_uuid_format(r->uuid, id);
     if (news && r->why.code)
-        lt_log(LT_LOG_WARNING, "vtpm-not-listed", "domain %s (%s): %s", id, r->name ? r->name : "?", r->why.msg);
+        lt_log(LT_LOG_WARNING, "vtpm-not-listed", "domain %s (%s): %s", id, r->name ? r->name : "?",
+               r->why.msg);
     else if (news || w->new_pair)
         lt_log(LT_LOG_INFO, "vtpm-listed", "domain %s (%s): QEMU %d, swtpm %d", id, r->name ? r->name : "?",
                (int)r->pair.qemu.pid, (int)r->pair.swtpm.pid);
 }
 
-void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt_facts *facts, struct lt_marks marks)
+void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt_facts *facts,
+                struct lt_marks marks)
 {
     struct work w = {.inv = inv, .old = r, .facts = facts, .marks = marks};
 

@@ -48,9 +48,9 @@ static int look(int fd, const char *path, struct statx *st, struct lt_err *e)
 
 static bool same(const struct statx *a, const struct statx *b)
 {
-    return a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor && a->stx_ino == b->stx_ino &&
-           a->stx_size == b->stx_size && a->stx_ctime.tv_sec == b->stx_ctime.tv_sec &&
-           a->stx_ctime.tv_nsec == b->stx_ctime.tv_nsec;
+    return a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor &&
+           a->stx_ino == b->stx_ino && a->stx_size == b->stx_size &&
+           a->stx_ctime.tv_sec == b->stx_ctime.tv_sec && a->stx_ctime.tv_nsec == b->stx_ctime.tv_nsec;
 }
 
 static int64_t ns(const struct statx_timestamp *t)
@@ -91,14 +91,15 @@ static int digest_fd(struct lt_files *f, int fd, const struct lt_proc *p, const 
 
     if (rc)
         return rc;
-    /* Not ctime: libvirt changes owner and labels of kernel and initrd at each start of a domain. A file put in the
-     * place of another has a birth time of its own. */
+    /* Not ctime: libvirt changes owner and labels of kernel and initrd at each start of a domain. A file put
+     * in the place of another has a birth time of its own. */
     if (ns(&st.stx_mtime) > start || ((st.stx_mask & STATX_BTIME) && ns(&st.stx_btime) > start))
         return lt_fail(e, LT_E_REFUSED, "%s: written after process %d started", path, (int)p->pid);
     return hash(f, fd, path, &st, out, e);
 }
 
-int lt_files_digest(struct lt_files *f, const struct lt_proc *p, const char *path, uint8_t out[32], struct lt_err *e)
+int lt_files_digest(struct lt_files *f, const struct lt_proc *p, const char *path, uint8_t out[32],
+                    struct lt_err *e)
 {
     int fd = lt_proc_open_file(p, path, O_RDONLY | O_NONBLOCK, e);
 
@@ -119,7 +120,8 @@ static int search(struct lt_files *f, const struct lt_proc *qemu, const struct l
     for (const char *word = lt_words_next(w, NULL); word; word = lt_words_next(w, word)) {
         const char *given = strcmp(word, "-L") ? NULL : lt_words_next(w, word);
         if (given)
-            return lt_fail(e, LT_E_REFUSED, "QEMU searches its firmware in %.200s (-L): name it as <loader>", given);
+            return lt_fail(e, LT_E_REFUSED, "QEMU searches its firmware in %.200s (-L): name it as <loader>",
+                           given);
     }
     for (; *dir; dir++) {
         snprintf(path, sizeof path, "%s/%s", *dir, name);
@@ -138,8 +140,8 @@ static bool begins(const char *s, const char *with)
     return s && !strncmp(s, with, strlen(with));
 }
 
-int lt_files_firmware(struct lt_files *f, const struct lt_proc *qemu, const struct lt_domain *d, uint8_t out[32],
-                      struct lt_err *e)
+int lt_files_firmware(struct lt_files *f, const struct lt_proc *qemu, const struct lt_domain *d,
+                      uint8_t out[32], struct lt_err *e)
 {
     struct lt_words w = {0};
     int rc = lt_proc_words(qemu, &w, e);
@@ -155,8 +157,8 @@ int lt_files_firmware(struct lt_files *f, const struct lt_proc *qemu, const stru
              (begins(d->machine, "pc-q35-") || begins(d->machine, "pc-i440fx-")))
         rc = search(f, qemu, &w, "bios-256k.bin", out, e);
     else if (!rc)
-        rc = lt_fail(e, LT_E_REFUSED, "no known firmware image for arch %s, machine %s", d->arch ? d->arch : "-",
-                     d->machine ? d->machine : "-");
+        rc = lt_fail(e, LT_E_REFUSED, "no known firmware image for arch %s, machine %s",
+                     d->arch ? d->arch : "-", d->machine ? d->machine : "-");
     lt_words_free(&w);
     return rc;
 }

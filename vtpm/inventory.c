@@ -79,7 +79,8 @@ void lt_table_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t re
         return;
     for (size_t i = 0; i < inv->count; i++) {
         struct lt_resident *r = inv->list[i];
-        if (r->have_incarnation && (r->record.start_reset != reset_count || r->record.start_restart != restart_count))
+        if (r->have_incarnation &&
+            (r->record.start_reset != reset_count || r->record.start_restart != restart_count))
             r->marks.dirty = r->marks.redraw = true;
     }
     inv->ready = false;
@@ -99,8 +100,8 @@ static int by_ek(const void *a, const void *b)
     return memcmp(x->r->record.ek_digest, y->r->record.ek_digest, 32);
 }
 
-/* Lock held. Every resident with what speaks against it, sorted by EK. An EK that two living pairs have is nobody's,
- * listed or not (docs/protocol.md section 3). */
+/* Lock held. Every resident with what speaks against it, sorted by EK. An EK that two living pairs have is
+ * nobody's, listed or not (docs/protocol.md section 3). */
 static int confirm(struct lt_inventory *inv, struct entry **out, bool *collision, struct lt_err *e)
 {
     struct lt_sockets sockets;
@@ -158,7 +159,8 @@ static int new_snapshot(struct lt_inventory *inv, struct lt_record *records, uin
 {
     struct snapshot *s = calloc(1, sizeof *s);
     struct lt_merkle *tree = NULL;
-    int rc = s ? lt_inventory_tree(records, count, &tree, e) : lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
+    int rc =
+        s ? lt_inventory_tree(records, count, &tree, e) : lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
 
     if (rc) {
         free(records);
@@ -186,7 +188,8 @@ static bool same_record(const struct lt_record *a, const struct lt_record *b)
     return !memcmp(x, y, LT_RECORD);
 }
 
-static bool unchanged(const struct snapshot *s, const struct lt_record *records, uint32_t count, uint32_t flags)
+static bool unchanged(const struct snapshot *s, const struct lt_record *records, uint32_t count,
+                      uint32_t flags)
 {
     bool same = s && s->public.count == count && s->public.header_flags == flags;
     for (uint32_t i = 0; same && i < count; i++)
@@ -252,14 +255,15 @@ static json_t *report_one(const struct entry *x)
     const struct lt_resident *r = x->r;
     const struct lt_record *rec = &r->record;
 
-    return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:o, s:o}", "uuid", lt_json_new_uuid(r->uuid),
-                     "name", r->name ? lt_json_new_text(r->name) : json_null(), "listed", !x->why.code, "reason",
+    return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:o, s:o}", "uuid",
+                     lt_json_new_uuid(r->uuid), "name", r->name ? lt_json_new_text(r->name) : json_null(),
+                     "listed", !x->why.code, "reason",
                      x->why.code ? lt_json_new_text(x->why.msg) : json_null(), "ek_digest",
                      hex_or_null(r->have_ek, rec->ek_digest, 32), "incarnation",
-                     hex_or_null(r->have_incarnation, rec->incarnation, LT_INCARNATION), "flags", (int)rec->flags,
-                     "firmware", hex_or_null(r->have_files, rec->firmware_digest, 32), "domain",
-                     hex_or_null(r->have_files, rec->domain_digest, 32), "born", r->born, "qemu_pid",
-                     r->pair.qemu.pid ? json_integer(r->pair.qemu.pid) : json_null(), "swtpm_pid",
+                     hex_or_null(r->have_incarnation, rec->incarnation, LT_INCARNATION), "flags",
+                     (int)rec->flags, "firmware", hex_or_null(r->have_files, rec->firmware_digest, 32),
+                     "domain", hex_or_null(r->have_files, rec->domain_digest, 32), "born", r->born,
+                     "qemu_pid", r->pair.qemu.pid ? json_integer(r->pair.qemu.pid) : json_null(), "swtpm_pid",
                      r->pair.swtpm.pid ? json_integer(r->pair.swtpm.pid) : json_null());
 }
 
@@ -275,8 +279,8 @@ json_t *lt_inventory_report(struct lt_inventory *inv)
     for (size_t i = 0; !failed && i < inv->count; i++)
         failed = json_array_append_new(domains, report_one(&list[i])) != 0;
     json_t *o = failed ? NULL
-                       : json_pack("{s:b, s:b, s:b, s:O}", "ready", inv->ready, "connected", inv->connected, "collision",
-                                   collision, "domains", domains);
+                       : json_pack("{s:b, s:b, s:b, s:O}", "ready", inv->ready, "connected", inv->connected,
+                                   "collision", collision, "domains", domains);
     pthread_mutex_unlock(&inv->lock);
     json_decref(domains);
     return o;
@@ -356,7 +360,8 @@ int lt_inventory_start(const struct lt_inventory_conf *conf, struct lt_inventory
     if (!inv)
         return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
     int rc = setup(inv, conf, e);
-    if (!rc && (rc = lt_events_start(inv, e)) == 0 && (errno = pthread_create(&inv->worker, NULL, lt_worker_thread, inv))) {
+    if (!rc && (rc = lt_events_start(inv, e)) == 0 &&
+        (errno = pthread_create(&inv->worker, NULL, lt_worker_thread, inv))) {
         rc = lt_fail(e, LT_E_NO_MEMORY, "inventory: thread: %s", strerror(errno));
         lt_events_stop(inv);
     }

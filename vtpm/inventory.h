@@ -1,5 +1,5 @@
-/* The inventory of resident vTPMs (docs/protocol.md section 3): which vTPM is attached to which running domain
- * of this host, followed through libvirt's events and confirmed by the kernel at each snapshot.
+/* The inventory of resident vTPMs (docs/protocol.md section 3): which vTPM is attached to which running
+ * domain of this host, followed through libvirt's events and confirmed by the kernel at each snapshot.
  *
  * Threads of its own; every function may be called from any thread. libvirt is loaded with dlopen at
  * lt_inventory_start, so a program that never starts an inventory does not need it. */
@@ -19,7 +19,8 @@ struct lt_inventory_conf {
     const char *uri;     /* of libvirt; NULL or "": qemu:///system as root, else qemu:///session */
     const char *records; /* birth records of limetree-localca; NULL or "": there are none */
     const char *swtpm;   /* the program; NULL or "": swtpm, from PATH */
-    const char *scratch; /* where copies of vTPM states are read, 0700 below it and wiped; NULL or "": /dev/shm */
+    const char
+        *scratch; /* where copies of vTPM states are read, 0700 below it and wiped; NULL or "": /dev/shm */
     /* Reads the host TPM's clock, now. Called from a thread of the inventory, no lock held; may block for
      * seconds. A failure is retried; until it succeeds the new domain is not listed. */
     int (*read_clock)(void *ctx, struct lt_host_clock *out, struct lt_err *e);
@@ -28,7 +29,7 @@ struct lt_inventory_conf {
 
 /* What was true at one moment. Immutable; an unchanged inventory returns the same object again. */
 struct lt_snapshot {
-    uint64_t seq;                    /* rises with each change */
+    uint64_t seq; /* rises with each change */
     uint32_t count;
     const struct lt_record *records; /* strictly ascending by ek_digest */
     const struct lt_merkle *tree;    /* over them */
@@ -39,14 +40,16 @@ struct lt_inventory;
 
 /* Starts following. Fails only if libvirt or swtpm is not installed, or for lack of memory; a libvirtd that
  * does not answer yet is waited for. conf's texts are copied. */
-int lt_inventory_start(const struct lt_inventory_conf *conf, struct lt_inventory **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_inventory_start(const struct lt_inventory_conf *conf, struct lt_inventory **out,
+                       struct lt_err *e) LT_MUST_CHECK;
 void lt_inventory_stop(struct lt_inventory *inv); /* NULL is fine; snapshots taken stay valid */
 
-/* t3: takes the list and confirms each record, now, by the kernel's word: both processes alive, both sockets of
- * swtpm ending in that domain's QEMU. Costs about 10 ms with a hundred domains, no libvirt call, no hash if
- * nothing changed. LT_E_BUSY until every running vTPM domain has been listed or refused for cause.
- * The caller gives *out back with lt_snapshot_put. */
-int lt_inventory_snapshot(struct lt_inventory *inv, const struct lt_snapshot **out, struct lt_err *e) LT_MUST_CHECK;
+/* t3: takes the list and confirms each record, now, by the kernel's word: both processes alive, both sockets
+ * of swtpm ending in that domain's QEMU. Costs about 10 ms with a hundred domains, no libvirt call, no hash
+ * if nothing changed. LT_E_BUSY until every running vTPM domain has been listed or refused for cause. The
+ * caller gives *out back with lt_snapshot_put. */
+int lt_inventory_snapshot(struct lt_inventory *inv, const struct lt_snapshot **out,
+                          struct lt_err *e) LT_MUST_CHECK;
 void lt_snapshot_put(const struct lt_snapshot *s); /* NULL is fine */
 
 /* Tell the counts that a quote or TPM2_ReadClock showed. Others than those known: every record gets a new
@@ -55,9 +58,9 @@ void lt_inventory_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_
 
 /* For people, confirmed as a snapshot is:
  * {"ready":bool,"connected":bool,"collision":bool,"domains":[{"uuid","name","listed":bool,
- *  "reason":text|null (why it is not listed, or null), "ek_digest":hex|null, "incarnation":hex|null, "flags":int,
- *  "firmware":hex|null, "domain":hex|null, "born":bool (a birth record agrees), "qemu_pid":int|null,
- *  "swtpm_pid":int|null}]}. New reference. */
+ *  "reason":text|null (why it is not listed, or null), "ek_digest":hex|null, "incarnation":hex|null,
+ * "flags":int, "firmware":hex|null, "domain":hex|null, "born":bool (a birth record agrees),
+ * "qemu_pid":int|null, "swtpm_pid":int|null}]}. New reference. */
 json_t *lt_inventory_report(struct lt_inventory *inv);
 
 #endif

@@ -1,6 +1,6 @@
-/* limetree-localca: the create_certs_tool of swtpm_setup. Issues a vTPM's EK and platform certificates under the
- * provider's vTPM CA and writes the birth record of each EK. Runs as swtpm's user with nothing in its environment, three
- * times per vTPM: EK RSA, platform, EK ECC. */
+/* limetree-localca: the create_certs_tool of swtpm_setup. Issues a vTPM's EK and platform certificates under
+ * the provider's vTPM CA and writes the birth record of each EK. Runs as swtpm's user with nothing in its
+ * environment, three times per vTPM: EK RSA, platform, EK ECC. */
 #include "common/conf.h"
 #include "common/file.h"
 #include "common/limits.h"
@@ -19,7 +19,10 @@ struct conf {
     char *platform_manufacturer, *platform_model, *platform_version;
 };
 
-#define KEY(name, fallback, help) {#name, LT_CONF_TEXT, offsetof(struct conf, name), fallback, 0, 0, help}
+#define KEY(name, fallback, help)                                                                            \
+    {                                                                                                        \
+#name, LT_CONF_TEXT, offsetof(struct conf, name), fallback, 0, 0, help                               \
+    }
 static const struct lt_conf_key keys[] = {
     KEY(ca_cert, NULL, "certificate of the vTPM CA, PEM"),
     KEY(ca_key, NULL, "its private key, PEM, mode 0600, readable by swtpm's user"),
@@ -30,7 +33,21 @@ static const struct lt_conf_key keys[] = {
 };
 #define KEYS (sizeof keys / sizeof *keys)
 
-enum arg { TYPE, EK, DIR, VMID, CONFIG, MANUFACTURER, MODEL, VERSION, IGNORED, SIGNING, DECRYPTION, HELP, ARGS };
+enum arg {
+    TYPE,
+    EK,
+    DIR,
+    VMID,
+    CONFIG,
+    MANUFACTURER,
+    MODEL,
+    VERSION,
+    IGNORED,
+    SIGNING,
+    DECRYPTION,
+    HELP,
+    ARGS
+};
 
 static const struct option options[] = {
     {"type", required_argument, NULL, TYPE},
@@ -41,8 +58,9 @@ static const struct option options[] = {
     {"tpm-manufacturer", required_argument, NULL, MANUFACTURER},
     {"tpm-model", required_argument, NULL, MODEL},
     {"tpm-version", required_argument, NULL, VERSION},
-    {"optsfile", required_argument, NULL, IGNORED}, /* swtpm_localca's; what it says stands in our configuration */
-    {"logfile", required_argument, NULL, IGNORED},  /* standard error goes to swtpm_setup's log */
+    {"optsfile", required_argument, NULL,
+     IGNORED}, /* swtpm_localca's; what it says stands in our configuration */
+    {"logfile", required_argument, NULL, IGNORED}, /* standard error goes to swtpm_setup's log */
     {"tpm-spec-family", required_argument, NULL, IGNORED},
     {"tpm-spec-level", required_argument, NULL, IGNORED},
     {"tpm-spec-revision", required_argument, NULL, IGNORED},
@@ -56,9 +74,12 @@ static const struct option options[] = {
 static void help(FILE *out)
 {
     fprintf(out,
-            "usage: limetree-localca --type ek|platform --ek KEY --dir DIR --vmid NAME:UUID --configfile FILE [...]\n\n"
-            "Called by swtpm_setup (create_certs_tool in swtpm_setup.conf, its file by create_certs_tool_config).\n"
-            "KEY is an RSA modulus in hex or x=HEX,y=HEX,id=CURVE. Writes DIR/ek.cert or DIR/platform.cert, DER, and\n"
+            "usage: limetree-localca --type ek|platform --ek KEY --dir DIR --vmid NAME:UUID --configfile "
+            "FILE [...]\n\n"
+            "Called by swtpm_setup (create_certs_tool in swtpm_setup.conf, its file by "
+            "create_certs_tool_config).\n"
+            "KEY is an RSA modulus in hex or x=HEX,y=HEX,id=CURVE. Writes DIR/ek.cert or DIR/platform.cert, "
+            "DER, and\n"
             "for an EK the birth record RECORDS/UUID/EKDIGEST.json. FILE has lines \"key = value\":\n\n");
     lt_conf_help(keys, KEYS, out);
 }

@@ -31,12 +31,13 @@ static int joined(const struct lt_proc *swtpm, const char *control, const uint32
     unsigned controls = 0, datas = 0;
 
     if (lt_proc_sockets(swtpm, &mine, &n, NULL))
-        return lt_fail(e, LT_E_REFUSED, "swtpm %d is gone, or its descriptors are not ours to see", (int)swtpm->pid);
+        return lt_fail(e, LT_E_REFUSED, "swtpm %d is gone, or its descriptors are not ours to see",
+                       (int)swtpm->pid);
     for (size_t i = 0; i < n; i++) {
         const struct lt_socket *s = lt_sockets_find(sockets, mine[i]);
         if (!s)
-            return lt_fail(e, LT_E_REFUSED, "swtpm %d: socket %u is no unix socket of this machine", (int)swtpm->pid,
-                           mine[i]);
+            return lt_fail(e, LT_E_REFUSED, "swtpm %d: socket %u is no unix socket of this machine",
+                           (int)swtpm->pid, mine[i]);
         if (s->state == TCP_LISTEN || !s->peer)
             continue;
         if (!holds(qemu, qemu_n, s->peer))
@@ -47,11 +48,12 @@ static int joined(const struct lt_proc *swtpm, const char *control, const uint32
         else if (!strcmp(s->name, control))
             controls++;
         else
-            return lt_fail(e, LT_E_REFUSED, "swtpm %d: socket %u is neither control nor data", (int)swtpm->pid,
-                           mine[i]);
+            return lt_fail(e, LT_E_REFUSED, "swtpm %d: socket %u is neither control nor data",
+                           (int)swtpm->pid, mine[i]);
     }
     if (controls != 1 || datas != 1)
-        return lt_fail(e, LT_E_REFUSED, "swtpm %d: %u control and %u data connections to the domain's QEMU, not 1 and 1",
+        return lt_fail(e, LT_E_REFUSED,
+                       "swtpm %d: %u control and %u data connections to the domain's QEMU, not 1 and 1",
                        (int)swtpm->pid, controls, datas);
     return 0;
 }
@@ -70,8 +72,8 @@ static int found_qemu(void *ctx, struct lt_proc *p, const struct lt_words *w, st
 
     (void)w;
     if (s->pair->qemu.pid)
-        return lt_fail(e, LT_E_REFUSED, "processes %d and %d both name this domain's uuid", (int)s->pair->qemu.pid,
-                       (int)p->pid);
+        return lt_fail(e, LT_E_REFUSED, "processes %d and %d both name this domain's uuid",
+                       (int)s->pair->qemu.pid, (int)p->pid);
     s->pair->qemu = *p;
     *p = LT_PROC_NONE;
     return 0;
@@ -131,7 +133,8 @@ int lt_pair_confirm(const struct lt_pair *p, const struct lt_sockets *sockets, s
     size_t n;
 
     if (lt_proc_sockets(&p->qemu, &qemu, &n, NULL))
-        return lt_fail(e, LT_E_REFUSED, "QEMU %d is gone, or its descriptors are not ours to see", (int)p->qemu.pid);
+        return lt_fail(e, LT_E_REFUSED, "QEMU %d is gone, or its descriptors are not ours to see",
+                       (int)p->qemu.pid);
     int rc = joined(&p->swtpm, p->control, qemu, n, sockets, e);
     if (rc)
         return rc;

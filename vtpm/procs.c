@@ -22,8 +22,8 @@ static int read_at(int dir, const char *name, size_t max, char **out, size_t *n,
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0)
-        return lt_fail(e, errno == ESRCH || errno == ENOENT ? LT_E_NOT_FOUND : LT_E_IO, "/proc/PID/%s: %s", name,
-                       strerror(errno));
+        return lt_fail(e, errno == ESRCH || errno == ENOENT ? LT_E_NOT_FOUND : LT_E_IO, "/proc/PID/%s: %s",
+                       name, strerror(errno));
     while (got > 0 && at <= max) {
         if (cap - at < 2) {
             cap = cap ? cap * 2 : 4096;
@@ -40,7 +40,8 @@ static int read_at(int dir, const char *name, size_t max, char **out, size_t *n,
     int saved = errno;
     close(fd);
     if (got < 0)
-        return lt_fail(e, saved == ESRCH ? LT_E_NOT_FOUND : LT_E_IO, "/proc/PID/%s: %s", name, strerror(saved));
+        return lt_fail(e, saved == ESRCH ? LT_E_NOT_FOUND : LT_E_IO, "/proc/PID/%s: %s", name,
+                       strerror(saved));
     if (at > max)
         return lt_fail(e, LT_E_TOO_LARGE, "/proc/PID/%s: more than %zu bytes", name, max);
     p[at] = 0;
@@ -176,7 +177,8 @@ static bool has_words(const struct lt_words *w, const char *option, const char *
     return false;
 }
 
-static int look_at(pid_t pid, const char *option, const char *value, lt_proc_fn fn, void *ctx, struct lt_err *e)
+static int look_at(pid_t pid, const char *option, const char *value, lt_proc_fn fn, void *ctx,
+                   struct lt_err *e)
 {
     struct lt_proc p;
     struct lt_words w = {0};

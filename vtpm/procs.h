@@ -1,5 +1,5 @@
-/* Processes, held so that a number used again is never mistaken for the old process: a pidfd, and a descriptor of
- * /proc/PID, which answers ESRCH for ever once that process has ended. */
+/* Processes, held so that a number used again is never mistaken for the old process: a pidfd, and a
+ * descriptor of /proc/PID, which answers ESRCH for ever once that process has ended. */
 #ifndef LT_VTPM_PROCS_H
 #define LT_VTPM_PROCS_H
 
@@ -37,13 +37,16 @@ void lt_words_free(struct lt_words *w);
 const char *lt_words_next(const struct lt_words *w, const char *word);
 /* The word behind the last one that equals option; NULL if there is none. */
 const char *lt_words_option(const struct lt_words *w, const char *option);
-/* The value of key in "a=b,key=value,…", copied to out (size bytes); false if it is absent or does not fit. */
+/* The value of key in "a=b,key=value,…", copied to out (size bytes); false if it is absent or does not fit.
+ */
 bool lt_option_value(const char *option, const char *key, char *out, size_t size);
 
-/* Every process whose command line has two neighbouring words `option value` (value NULL: any). Called until it
- * returns nonzero, which is passed on. *p is closed behind the call unless taken with *p = LT_PROC_NONE. */
+/* Every process whose command line has two neighbouring words `option value` (value NULL: any). Called until
+ * it returns nonzero, which is passed on. *p is closed behind the call unless taken with *p = LT_PROC_NONE.
+ */
 typedef int (*lt_proc_fn)(void *ctx, struct lt_proc *p, const struct lt_words *w, struct lt_err *e);
-int lt_proc_each(const char *option, const char *value, lt_proc_fn fn, void *ctx, struct lt_err *e) LT_MUST_CHECK;
+int lt_proc_each(const char *option, const char *value, lt_proc_fn fn, void *ctx,
+                 struct lt_err *e) LT_MUST_CHECK;
 
 /* Inodes of the sockets it holds, ascending; caller frees. */
 int lt_proc_sockets(const struct lt_proc *p, uint32_t **out, size_t *count, struct lt_err *e) LT_MUST_CHECK;

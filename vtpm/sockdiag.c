@@ -43,7 +43,8 @@ static int attributes(struct lt_socket *one, const uint8_t *p, size_t n, struct 
         struct rtattr a;
         memcpy(&a, p + at, sizeof a);
         if (a.rta_len < sizeof a || a.rta_len > n - at)
-            return lt_fail(e, LT_E_MALFORMED, WHAT ": attribute of %u bytes, %zu are left", a.rta_len, n - at);
+            return lt_fail(e, LT_E_MALFORMED, WHAT ": attribute of %u bytes, %zu are left", a.rta_len,
+                           n - at);
         const uint8_t *data = p + at + sizeof a;
         size_t size = a.rta_len - sizeof a;
         if (a.rta_type == UNIX_DIAG_PEER) {
@@ -88,7 +89,8 @@ int lt_sockets_parse(const void *p, size_t n, struct lt_sockets *out, bool *done
             return lt_fail(e, LT_E_MALFORMED, WHAT ": %zu trailing bytes", n - at);
         memcpy(&h, b + at, sizeof h);
         if (h.nlmsg_len < sizeof h || h.nlmsg_len > n - at)
-            return lt_fail(e, LT_E_MALFORMED, WHAT ": message of %u bytes, %zu are left", h.nlmsg_len, n - at);
+            return lt_fail(e, LT_E_MALFORMED, WHAT ": message of %u bytes, %zu are left", h.nlmsg_len,
+                           n - at);
         if (h.nlmsg_flags & NLM_F_DUMP_INTR)
             return lt_fail(e, LT_E_BUSY, WHAT ": the list changed while it was read");
         if (h.nlmsg_type == NLMSG_DONE) {
@@ -127,12 +129,11 @@ static int dump(int fd, struct lt_sockets *out, struct lt_err *e)
     struct {
         struct nlmsghdr h;
         struct unix_diag_req r;
-    } ask = {.h = {.nlmsg_len = sizeof ask,
-                   .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-             .r = {.sdiag_family = AF_UNIX,
-                   .udiag_states = ~0u,
-                   .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER}};
+    } ask = {
+        .h = {.nlmsg_len = sizeof ask,
+              .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+              .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+        .r = {.sdiag_family = AF_UNIX, .udiag_states = ~0u, .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER}};
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
     uint8_t block[32768];
     bool done = false;

@@ -25,9 +25,10 @@ void lt_sockets_free(struct lt_sockets *s);
 /* NULL: no unix socket of this namespace has that inode. */
 const struct lt_socket *lt_sockets_find(const struct lt_sockets *s, uint32_t inode);
 
-/* One datagram of the answer, appended to *out; *done when it held the end. Exposed for tests; lt_sockets_sort
- * before lt_sockets_find. */
-int lt_sockets_parse(const void *p, size_t n, struct lt_sockets *out, bool *done, struct lt_err *e) LT_MUST_CHECK;
+/* One datagram of the answer, appended to *out; *done when it held the end. Exposed for tests;
+ * lt_sockets_sort before lt_sockets_find. */
+int lt_sockets_parse(const void *p, size_t n, struct lt_sockets *out, bool *done,
+                     struct lt_err *e) LT_MUST_CHECK;
 void lt_sockets_sort(struct lt_sockets *s);
 
 #endif

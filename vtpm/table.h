@@ -1,5 +1,6 @@
-/* Inside the inventory. Who writes what: libvirt's event thread sets the marks and adds residents; the worker alone
- * writes everything else and removes; both under the lock. So the worker reads a resident without it. */
+/* Inside the inventory. Who writes what: libvirt's event thread sets the marks and adds residents; the worker
+ * alone writes everything else and removes; both under the lock. So the worker reads a resident without it.
+ */
 #ifndef LT_VTPM_TABLE_H
 #define LT_VTPM_TABLE_H
 
@@ -23,13 +24,13 @@ struct lt_marks {
 struct lt_resident {
     uint8_t uuid[LT_UUID];
     struct lt_marks marks;
-    uint64_t retry_ms;  /* lt_now_ms() when it is examined again without a mark; 0: only at a refresh */
-    bool waits;         /* not examined yet, or the host's clock could not be read: snapshots are busy */
-    char *name;         /* NULL: not known */
-    struct lt_err why;  /* code 0: listed; else why not */
+    uint64_t retry_ms; /* lt_now_ms() when it is examined again without a mark; 0: only at a refresh */
+    bool waits;        /* not examined yet, or the host's clock could not be read: snapshots are busy */
+    char *name;        /* NULL: not known */
+    struct lt_err why; /* code 0: listed; else why not */
     struct lt_pair pair;
     bool have_ek, have_files, have_incarnation; /* what is valid in record */
-    bool agreed, born; /* no birth record speaks against the EK; one speaks for it */
+    bool agreed, born;                          /* no birth record speaks against the EK; one speaks for it */
     struct lt_record record;
 };
 
@@ -40,7 +41,7 @@ struct lt_inventory {
     pthread_t events, worker;
 
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* CLOCK_MONOTONIC; the worker waits */
+    pthread_cond_t wake;                             /* CLOCK_MONOTONIC; the worker waits */
     bool stop, events_stop, connected, lost, listed; /* listed: all running domains are residents */
     bool ready;
     struct lt_resident **list;
@@ -67,7 +68,8 @@ struct lt_facts {
 };
 
 /* The worker, no lock held: finds, reads, compares, and stores what it found in r. */
-void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt_facts *facts, struct lt_marks marks);
+void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt_facts *facts,
+                struct lt_marks marks);
 
 /* libvirt's event loop. */
 int lt_events_start(struct lt_inventory *inv, struct lt_err *e) LT_MUST_CHECK;

@@ -1,4 +1,5 @@
-/* libvirt through a table of its functions, found with dlopen: limetree-agent also runs where there is no libvirt. */
+/* libvirt through a table of its functions, found with dlopen: limetree-agent also runs where there is no
+ * libvirt. */
 #ifndef LT_VTPM_VIRT_H
 #define LT_VTPM_VIRT_H
 

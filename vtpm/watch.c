@@ -1,5 +1,5 @@
-/* Following libvirt: its event loop in one thread, and a worker that connects, lists and examines. Callbacks only set
- * marks; every question to libvirt is the worker's, with no lock held. */
+/* Following libvirt: its event loop in one thread, and a worker that connects, lists and examines. Callbacks
+ * only set marks; every question to libvirt is the worker's, with no lock held. */
 #include "common/clock.h"
 #include "common/log.h"
 #include "vtpm/table.h"
@@ -27,14 +27,15 @@ static void mark(struct lt_inventory *inv, virDomainPtr dom, bool redraw)
         r->marks.redraw |= redraw;
         r->marks.reread |= redraw;
     } else {
-        lt_log(LT_LOG_ERROR, "vtpm-inventory-full", "a domain is not followed: more than %u", LT_MAX_INVENTORY);
+        lt_log(LT_LOG_ERROR, "vtpm-inventory-full", "a domain is not followed: more than %u",
+               LT_MAX_INVENTORY);
     }
     pthread_cond_signal(&inv->wake);
     pthread_mutex_unlock(&inv->lock);
 }
 
-/* The lifecycle events behind which swtpm has other state than before (docs/protocol.md section 3, incarnation). A plain
- * boot is a new pair of processes, and that is seen by itself. */
+/* The lifecycle events behind which swtpm has other state than before (docs/protocol.md section 3,
+ * incarnation). A plain boot is a new pair of processes, and that is seen by itself. */
 static bool loads_state(int event, int detail)
 {
     static const struct {
@@ -175,15 +176,17 @@ static int connect_events(struct lt_inventory *inv, struct link *l)
         return LT_E_UNREACHABLE;
     (void)v->virConnectSetKeepAlive(l->conn, KEEPALIVE_S, KEEPALIVE_COUNT); /* not every driver has it */
     for (size_t i = 0; i < 3; i++) {
-        l->callbacks[i] = v->virConnectDomainEventRegisterAny(l->conn, NULL, events[i], callbacks[i], inv, NULL);
+        l->callbacks[i] =
+            v->virConnectDomainEventRegisterAny(l->conn, NULL, events[i], callbacks[i], inv, NULL);
         if (l->callbacks[i] < 0)
             return LT_E_UNREACHABLE;
     }
     return 0;
 }
 
-/* Every running domain becomes a resident to be examined, and so does every one known from before. A reset while libvirt
- * was away is not told any more, so their EKs are read again; the incarnations of living pairs stay. */
+/* Every running domain becomes a resident to be examined, and so does every one known from before. A reset
+ * while libvirt was away is not told any more, so their EKs are read again; the incarnations of living pairs
+ * stay. */
 static int list_all(struct lt_inventory *inv, struct link *l)
 {
     const struct lt_virt *v = inv->virt;
@@ -243,7 +246,8 @@ static int ask(struct lt_inventory *inv, struct link *l, const uint8_t uuid[LT_U
             free(taints[i]);
         free(taints);
         rc = 0;
-    } else if (v->virGetLastErrorCode() == VIR_ERR_NO_DOMAIN || v->virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID) {
+    } else if (v->virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ||
+               v->virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID) {
         rc = 0; /* it ended between two questions */
     }
     v->virDomainFree(dom);

@@ -43,8 +43,8 @@ static bool skip_space(struct parser *s)
 
 static bool is_name(char c, bool first)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == ':' || (unsigned char)c >= 0x80 ||
-           (!first && ((c >= '0' && c <= '9') || c == '-' || c == '.'));
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == ':' ||
+           (unsigned char)c >= 0x80 || (!first && ((c >= '0' && c <= '9') || c == '-' || c == '.'));
 }
 
 static struct lt_slice name(struct parser *s)
@@ -153,8 +153,8 @@ static int element(struct parser *s, struct lt_xml **out, struct lt_err *e)
         return bad(s, e, "no element");
     s->p++;
     if (++s->elements > LT_MAX_XML_ELEMENTS || s->depth >= LT_MAX_XML_DEPTH)
-        return lt_fail(e, LT_E_TOO_LARGE, "XML: more than %u elements, or deeper than %d", LT_MAX_XML_ELEMENTS,
-                       LT_MAX_XML_DEPTH);
+        return lt_fail(e, LT_E_TOO_LARGE, "XML: more than %u elements, or deeper than %d",
+                       LT_MAX_XML_ELEMENTS, LT_MAX_XML_DEPTH);
     struct lt_xml *x = *out = calloc(1, sizeof *x);
     if (!x)
         return lt_fail(e, LT_E_NO_MEMORY, "XML: no memory");
@@ -243,9 +243,9 @@ static uint32_t reference(const char *p, size_t n)
     uint32_t c = 0;
 
     for (size_t i = base == 16; i < n; i++) {
-        int d = p[i] >= '0' && p[i] <= '9' ? p[i] - '0' : base == 16 && (p[i] | 32) >= 'a' && (p[i] | 32) <= 'f'
-                                                                ? (p[i] | 32) - 'a' + 10
-                                                                : -1;
+        int d = p[i] >= '0' && p[i] <= '9'                               ? p[i] - '0'
+                : base == 16 && (p[i] | 32) >= 'a' && (p[i] | 32) <= 'f' ? (p[i] | 32) - 'a' + 10
+                                                                         : -1;
         if (d < 0 || c > 0x10ffff)
             return 0;
         c = c * base + (uint32_t)d;
@@ -337,7 +337,9 @@ int lt_xml_attribute(const struct lt_xml *x, const char *wanted, size_t max, cha
     *out = NULL;
     if (!x || !find(x, wanted, &value))
         return 0;
-    return decode(value, max, out, e) ? lt_fail_in(e, "<%.*s %s=…>", (int)x->name.n, (const char *)x->name.p, wanted) : 0;
+    return decode(value, max, out, e)
+               ? lt_fail_in(e, "<%.*s %s=…>", (int)x->name.n, (const char *)x->name.p, wanted)
+               : 0;
 }
 
 int lt_xml_text(const struct lt_xml *x, size_t max, char **out, struct lt_err *e)
@@ -345,13 +347,15 @@ int lt_xml_text(const struct lt_xml *x, size_t max, char **out, struct lt_err *e
     *out = NULL;
     if (!x)
         return 0;
-    return decode(x->inner, max, out, e) ? lt_fail_in(e, "<%.*s>", (int)x->name.n, (const char *)x->name.p) : 0;
+    return decode(x->inner, max, out, e) ? lt_fail_in(e, "<%.*s>", (int)x->name.n, (const char *)x->name.p)
+                                         : 0;
 }
 
 bool lt_xml_declares(const struct lt_xml *x, const char *namespace)
 {
     for (; x; x = x->next) {
-        struct parser s = {.p = (const char *)x->attributes.p, .end = (const char *)x->attributes.p + x->attributes.n};
+        struct parser s = {.p = (const char *)x->attributes.p,
+                           .end = (const char *)x->attributes.p + x->attributes.n};
         struct lt_slice key, value;
         while (s.p && skip_space(&s) && s.p < s.end && !attribute(&s, &key, &value, NULL))
             if (key.n >= 5 && !memcmp(key.p, "xmlns", 5) && equals(value, namespace))

@@ -15,7 +15,10 @@
 
 #define MAX_SAMPLES (1u << 22)
 #define MAX_PHASES 16
-#define START_S 120 /* for the first answer of every tenant, handshakes included */
+#define MAX_WAITING 8000
+#define START_S 120    /* for the first answer of every tenant, handshakes included */
+#define PER_CLIENT 250 /* connections: curl looks for a free one by walking them all */
+#define HANDSHAKES 64  /* at once, while the load builds up */
 
 struct options {
     unsigned seconds, warm_up, delay_ms, waiting[MAX_PHASES], phases;
@@ -37,6 +40,7 @@ struct load;
 
 struct loop {
     struct load *load;
+    struct lt_http_client *client;
     char *body;
     size_t body_n;
     uint64_t sent_ns;
@@ -44,7 +48,6 @@ struct loop {
 };
 
 struct load {
-    struct lt_http_client *client;
     char url[128];
     struct loop *loops;
     uint32_t items; /* a request */
@@ -100,6 +103,15 @@ static void pause_ms(unsigned ms)
         ;
 }
 
+static void await_started(const struct load *l, uint32_t count)
+{
+    for (uint64_t until = lt_now_ms() + START_S * 1000; atomic_load(&l->started) < count;) {
+        if (lt_now_ms() > until)
+            fail_msg("%u of %u tenants have an answer after %d s", atomic_load(&l->started), count, START_S);
+        pause_ms(1);
+    }
+}
+
 static double provider_cpu(const struct bench *b)
 {
     clockid_t id;
@@ -128,6 +140,7 @@ static json_t *agent_json(struct bench *b, const char *method, const char *name,
     return j;
 }
 
+/* Tells how many quotes there were, for a real agent too. */
 static int64_t last_batch_seq(struct bench *b)
 {
     int64_t seq;
@@ -152,17 +165,20 @@ static json_t *run(struct bench *b, uint32_t waiting, uint32_t items, uint32_t g
 
     fprintf(stderr, "bench_federation: %u waiting, %u guests a request, T = %u ms\n", waiting, items,
             delay_ms);
-    atomic_store(&b->rig.agent[0].delay_ms, delay_ms);
+    atomic_store(&b->rig.agent[0].delay_ms, 0); /* until all are connected */
     snprintf(load.url, sizeof load.url, "https://%s/federation/v1/proofs", b->rig.address);
+    for (uint32_t i = 0; i < client_count; i++)
+        clients[i] = rig_client(&b->rig, "tenant-a", PER_CLIENT);
     atomic_store(&load.running, waiting);
     for (uint32_t i = 0; i < waiting; i++) {
         LT_AUTOJSON json_t *ask = rig_ask(i * items % (guests - items + 1), items, i);
-        load.loops[i] = (struct loop){.load = &load, .body = lt_json_dump(ask)};
+        load.loops[i] = (struct loop){.load = &load, .client = clients[i / PER_CLIENT], .body = lt_json_dump(ask)};
         load.loops[i].body_n = strlen(load.loops[i].body);
+        await_started(&load, i < HANDSHAKES ? 0 : i - HANDSHAKES);
         loop_send(&load.loops[i]);
     }
-    for (unsigned i = 0; atomic_load(&load.started) < waiting && i < START_S * 10; i++)
-        pause_ms(100);
+    await_started(&load, waiting);
+    atomic_store(&b->rig.agent[0].delay_ms, delay_ms);
     pause_ms(b->o.warm_up * 1000);
     int64_t seq = last_batch_seq(b);
     double cpu = provider_cpu(b);
@@ -176,7 +192,8 @@ static json_t *run(struct bench *b, uint32_t waiting, uint32_t items, uint32_t g
     atomic_store(&load.stop, true);
     while (atomic_load(&load.running))
         pause_ms(10);
-    lt_http_client_free(load.client);
+    for (uint32_t i = 0; i < client_count; i++)
+        lt_http_client_free(clients[i]);
 
     unsigned n = atomic_load(&load.samples) < MAX_SAMPLES ? atomic_load(&load.samples) : MAX_SAMPLES;
     double proofs = (double)atomic_load(&load.replies) * items;
@@ -310,7 +327,7 @@ static bool parse(int argc, char **argv, struct options *o)
             return false;
     }
     for (unsigned i = 0; i < o->phases; i++)
-        if (!o->waiting[i] || o->waiting[i] > 8000)
+        if (!o->waiting[i] || o->waiting[i] > MAX_WAITING)
             return false;
     return o->seconds && o->phases && !o->agent == !o->pki && optind == argc;
 }

@@ -273,7 +273,7 @@ def test_configuration_that_cannot_work(lab, agent, tpm):  # noqa: F811
                          ({"uuid": "../x"}, "uuid"), ({"client_ca": ""}, "client_ca"), ({"tcti": "nothing"}, "TPM"),
                          ({"role": "host", "state_dir": ""}, "state_dir"), ({"role": "host"}, "cert")):
         done = lab.run([agent, *options(**good | change)], check=False)
-        assert done.returncode in (2, 4) and word in done.stderr, (change, done)
+        assert done.returncode in (2, 4) and word in done.stderr, f"{change} {done.returncode}\n{done.stderr}"
 
 
 def test_term_while_quotes_are_under_way(guest):

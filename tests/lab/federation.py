@@ -152,6 +152,7 @@ class Federation:
         ready = self.tenant.ready()
         self.tenant_url = f"https://{ready['listen']}"
         self.registrar_url = f"http://{ready['registrar_listen']}"
+        self.registrar_tls_url = f"https://{ready['registrar_tls_listen']}"
 
     # -- guests
 

@@ -50,13 +50,14 @@ static void sleep_ms(unsigned ms)
 static void answer(struct mock_agent *a, struct lt_req *req)
 {
     int status = 400;
-    json_t *ask = lt_req_json(req, &err), *reply;
+    struct lt_err e;
+    json_t *ask = lt_req_json(req, &e), *reply;
     int64_t n = 0;
 
     pthread_mutex_lock(&a->lock);
     reply = ask ? mock_host_answer(&a->host, ask, &status) : json_object();
     pthread_mutex_unlock(&a->lock);
-    if (status == 200 && !lt_json_int(ask, "n", 1, LT_MAX_BATCH, &n, &err)) {
+    if (status == 200 && !lt_json_int(ask, "n", 1, LT_MAX_BATCH, &n, &e)) {
         atomic_fetch_add(&a->quotes, 1);
         atomic_fetch_add(&a->leaves, (unsigned long)n);
     }
@@ -116,13 +117,14 @@ static void post_quote(struct lt_req *req, void *app)
 static void post_activation(struct lt_req *req, void *app)
 {
     struct mock_agent *a = app;
-    LT_AUTOJSON json_t *j = lt_req_json(req, &err);
+    struct lt_err e;
+    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
     LT_AUTOFREE uint8_t *credential = NULL;
     uint8_t challenge[32], proof[32];
     size_t n;
 
-    if (!j || lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &credential, &n, &err) ||
-        lt_json_hex(j, "challenge", challenge, 32, &err) ||
+    if (!j || lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &credential, &n, &e) ||
+        lt_json_hex(j, "challenge", challenge, 32, &e) ||
         !mock_host_activate(&a->host, (struct lt_slice){credential, n}, challenge, proof))
         lt_reply_error(req, &(struct lt_err){LT_E_REFUSED, "credential"}, 0);
     else

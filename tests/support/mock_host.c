@@ -4,6 +4,9 @@
 #include "tpm/attest.h"
 #include "tpm/credential.h"
 
+/* What runs on the threads of several agents has an error of its own. */
+#define MUST(call) assert_int_equal((call), 0)
+
 static const struct soft_shape ak_shape = {LT_HASH_SHA256, LT_AK_HOST_ATTRIBUTES, 0, LT_ALG_ECDSA, LT_HASH_SHA256};
 
 void mock_host_init(struct mock_host *h)
@@ -87,14 +90,15 @@ json_t *mock_host_describe(const struct mock_host *h)
 
 void mock_host_header(const struct mock_host *h, const json_t *ask, struct lt_header *out)
 {
+    struct lt_err e;
     int64_t n, seq;
 
     *out = (struct lt_header){.inventory_seq = h->inventory_seq, .m = h->count};
     memcpy(out->host_id, h->host_id, 16);
-    OK(lt_json_int(ask, "n", 1, LT_MAX_BATCH, &n, &err));
-    OK(lt_json_int(ask, "batch_seq", 1, INT64_MAX, &seq, &err));
-    OK(lt_json_hex(ask, "batch_root", out->batch_root, 32, &err));
-    OK(lt_json_hex(ask, "policy_digest", out->policy_digest, 32, &err));
+    MUST(lt_json_int(ask, "n", 1, LT_MAX_BATCH, &n, &e));
+    MUST(lt_json_int(ask, "batch_seq", 1, INT64_MAX, &seq, &e));
+    MUST(lt_json_hex(ask, "batch_root", out->batch_root, 32, &e));
+    MUST(lt_json_hex(ask, "policy_digest", out->policy_digest, 32, &e));
     out->n = (uint32_t)n;
     out->batch_seq = (uint64_t)seq;
     memcpy(out->inventory_root, lt_merkle_root(h->tree), 32);
@@ -102,9 +106,10 @@ void mock_host_header(const struct mock_host *h, const json_t *ask, struct lt_he
 
 static void write_attest(const struct mock_host *h, const uint8_t *header, struct lt_buf *b)
 {
+    struct lt_err e;
     uint8_t name[LT_NAME], digest[32];
 
-    OK(lt_qualified_name(&h->ek, &h->ak, name, &err));
+    MUST(lt_qualified_name(&h->ek, &h->ak, name, &e));
     lt_buf_u32(b, LT_TPM_GENERATED);
     lt_buf_u16(b, LT_TPM_ST_ATTEST_QUOTE);
     lt_buf_put16(b, name, sizeof name);
@@ -138,6 +143,7 @@ json_t *mock_host_quote(struct mock_host *h, const struct lt_header *header)
 
 json_t *mock_host_answer(struct mock_host *h, const json_t *ask, int *status)
 {
+    struct lt_err e;
     struct lt_header header;
     uint8_t known[32];
 
@@ -150,7 +156,7 @@ json_t *mock_host_answer(struct mock_host *h, const json_t *ask, int *status)
     *status = 200;
     h->last_batch_seq = header.batch_seq;
     json_t *j = mock_host_quote(h, &header);
-    if (!lt_json_has(ask, "inventory_root") || lt_json_hex(ask, "inventory_root", known, 32, &err) ||
+    if (!lt_json_has(ask, "inventory_root") || lt_json_hex(ask, "inventory_root", known, 32, &e) ||
         memcmp(known, header.inventory_root, 32))
         json_object_set_new(j, "inventory", mock_host_inventory(h));
     return j;
@@ -180,14 +186,15 @@ static bool ecdh(const struct mock_host *h, struct lt_slice x, struct lt_slice y
 
 static bool open_identity(const struct mock_host *h, struct lt_slice id, struct lt_slice point, uint8_t secret[32])
 {
+    struct lt_err e;
     struct lt_reader r = lt_reader(id.p, id.n, "id"), pr = lt_reader(point.p, point.n, "point");
     struct lt_slice mac, x, y, sealed = {0};
     uint8_t z[32], seed[32], key[16], iv[16] = {0}, plain[34], name[LT_NAME];
     int n = 0;
 
-    if (lt_read_slice16(&r, 32, &mac, &err) || lt_read_slice(&r, 34, &sealed, &err) || lt_reader_end(&r, &err) ||
-        lt_read_slice16(&pr, 32, &x, &err) || lt_read_slice16(&pr, 32, &y, &err) || !ecdh(h, x, y, z) ||
-        lt_public_name(&h->ak, name, &err))
+    if (lt_read_slice16(&r, 32, &mac, &e) || lt_read_slice(&r, 34, &sealed, &e) || lt_reader_end(&r, &e) ||
+        lt_read_slice16(&pr, 32, &x, &e) || lt_read_slice16(&pr, 32, &y, &e) || !ecdh(h, x, y, z) ||
+        lt_public_name(&h->ak, name, &e))
         return false;
     lt_kdfe(LT_HASH_SHA256, (struct lt_slice){z, 32}, "IDENTITY", x, h->ek.x, 256, seed);
     lt_kdfa(LT_HASH_SHA256, (struct lt_slice){seed, 32}, "STORAGE", (struct lt_slice){name, sizeof name},
@@ -203,12 +210,13 @@ static bool open_identity(const struct mock_host *h, struct lt_slice id, struct 
 bool mock_host_activate(const struct mock_host *h, struct lt_slice credential, const uint8_t challenge[32],
                         uint8_t proof[32])
 {
+    struct lt_err e;
     struct lt_slice id, point;
     uint8_t secret[32], name[LT_NAME];
 
-    if (lt_credential_parse(credential.p, credential.n, &id, &point, &err) || !open_identity(h, id, point, secret))
+    if (lt_credential_parse(credential.p, credential.n, &id, &point, &e) || !open_identity(h, id, point, secret))
         return false;
-    OK(lt_public_name(&h->ak, name, &err));
+    MUST(lt_public_name(&h->ak, name, &e));
     lt_activation_proof(secret, h->host_id, name, challenge, proof);
     return true;
 }

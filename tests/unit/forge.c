@@ -20,8 +20,9 @@ static void le32(struct lt_buf *b, uint32_t v)
 
 void forge_log_begin(struct lt_buf *b)
 {
-    static const uint8_t body[] = {'S', 'p', 'e', 'c', ' ', 'I', 'D', ' ', 'E', 'v', 'e', 'n', 't', '0', '3', 0,
-                                   0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0};
+    static const uint8_t body[] = {'S', 'p', 'e', 'c', ' ', 'I', 'D',  ' ', 'E', 'v', 'e',
+                                   'n', 't', '0', '3', 0,   0,   0,    0,   0,   0,   2,
+                                   0,   2,   1,   0,   0,   0,   0x0b, 0,   32,  0,   0};
     static const uint8_t zeros[20];
 
     le32(b, 0);
@@ -31,8 +32,8 @@ void forge_log_begin(struct lt_buf *b)
     lt_buf_put(b, body, sizeof body);
 }
 
-void forge_log_event(struct lt_buf *b, uint32_t pcr, uint32_t type, const uint8_t digest[32], const void *data,
-                     uint32_t n)
+void forge_log_event(struct lt_buf *b, uint32_t pcr, uint32_t type, const uint8_t digest[32],
+                     const void *data, uint32_t n)
 {
     static const uint8_t alg[2] = {0x0b, 0};
 
@@ -73,6 +74,7 @@ void forge_init(struct forge *f)
     f->host_ak_shape = soft_ak_ecc;
     f->host_ak_shape.attributes = LT_AK_HOST_ATTRIBUTES;
     f->guest_type = f->host_type = LT_TPM_ST_ATTEST_QUOTE;
+    f->guest_bank = LT_HASH_SHA256;
     f->guest_mask = 0x0103ff & ~0x0200u; /* PCR 0-8 and 16 */
     memcpy(f->host_selection, selection, sizeof selection);
     memset(f->tenant_id, 0x11, sizeof f->tenant_id);
@@ -136,7 +138,7 @@ static void policies(struct forge *f)
 
 /* TPMS_ATTEST */
 static void attest(struct lt_buf *b, uint16_t type, const uint8_t signer[LT_NAME], struct lt_slice extra,
-                   const struct lt_clock_info *clock, const uint8_t selection[10], const struct lt_pcrs *pcrs)
+                   const struct lt_clock_info *clock, struct lt_slice selection, const struct lt_pcrs *pcrs)
 {
     uint8_t digest[32];
 
@@ -150,7 +152,7 @@ static void attest(struct lt_buf *b, uint16_t type, const uint8_t signer[LT_NAME
     lt_buf_u32(b, clock->restart_count);
     lt_buf_u8(b, clock->safe);
     lt_buf_u64(b, 0x2020000000000001);
-    lt_buf_put(b, selection, 10);
+    lt_buf_put(b, selection.p, selection.n);
     lt_pcrs_digest(pcrs, LT_HASH_SHA256, digest);
     lt_buf_put16(b, digest, sizeof digest);
 }
@@ -174,7 +176,7 @@ static void signer(const struct lt_public *ek, const struct lt_public *ak, bool 
 
 static void guest_quote(struct forge *f)
 {
-    uint8_t selection[10] = {0, 0, 0, 1, 0, 0x0b, 3}, name[LT_NAME], event[32];
+    uint8_t selection[16] = {0, 0, 0, 1, 0, 0, 3}, name[LT_NAME], event[32];
     struct lt_public ak, ek;
 
     soft_parse(f->guest_ak, &f->guest_ak_shape, &ak);
@@ -185,9 +187,14 @@ static void guest_quote(struct forge *f)
     f->guest_pcrs.mask = f->guest_mask;
     for (int i = 0; i < 3; i++)
         selection[7 + i] = (uint8_t)(f->guest_mask >> 8 * i);
+    lt_put_u16(selection + 4, f->guest_bank);
+    if (f->guest_two_banks) {
+        selection[3] = 2;
+        memcpy(selection + 10, "\0\4\3\0\0\0", 6);
+    }
     signer(&ek, &ak, f->guest_ak_in_owner, name);
-    attest(&f->attest_g, f->guest_type, name, (struct lt_slice){(uint8_t *)f->nonce, LT_NONCE}, &f->guest_clock,
-           selection, &f->guest_pcrs);
+    attest(&f->attest_g, f->guest_type, name, (struct lt_slice){(uint8_t *)f->nonce, LT_NONCE},
+           &f->guest_clock, (struct lt_slice){selection, f->guest_two_banks ? 16 : 10}, &f->guest_pcrs);
     f->sig_g = LT_BUF(LT_MAX_SIGNATURE);
     soft_sign(f->guest_ak, f->attest_g.p, f->attest_g.n, &f->sig_g);
 }
@@ -204,8 +211,8 @@ static void batch(struct forge *f, struct lt_header *h)
 
     lt_random(leaves, sizeof leaves);
     lt_evidence_digest(of(&f->attest_g), of(&f->sig_g), evidence);
-    lt_commitment(f->committed_tenant, f->uuid, f->guest_id->ek_digest, f->guest_id->ak_name, f->nonce, evidence,
-                  commitment);
+    lt_commitment(f->committed_tenant, f->uuid, f->guest_id->ek_digest, f->guest_id->ak_name, f->nonce,
+                  evidence, commitment);
     lt_merkle_leaf(commitment, 32, leaves[f->batch_index]);
     OK(lt_merkle_new((const uint8_t(*)[LT_NODE])leaves, FORGE_BATCH, &tree, &err));
     h->n = FORGE_BATCH;
@@ -253,14 +260,15 @@ static void host_quote(struct forge *f)
     soft_parse(f->host_ak, &f->host_ak_shape, &ak);
     soft_parse(f->host_ek, &soft_ek, &ek);
     memcpy(h.host_id, f->host_id->host_id, LT_HOST_ID);
+    h.host_id[0] ^= f->foreign_host_id;
     memcpy(h.policy_digest, f->host_policy->digest, 32);
     batch(f, &h);
     inventory(f, &h);
     lt_header_write(&h, f->quote.header);
     lt_sha256(f->quote.header, LT_HEADER, digest);
     signer(&ek, &ak, f->host_ak_in_owner, name);
-    attest(&f->attest_h, f->host_type, name, (struct lt_slice){digest, 32}, &f->host_clock, f->host_selection,
-           &f->host_pcrs);
+    attest(&f->attest_h, f->host_type, name, (struct lt_slice){digest, 32}, &f->host_clock,
+           (struct lt_slice){f->host_selection, 10}, &f->host_pcrs);
     f->sig_h = LT_BUF(LT_MAX_SIGNATURE);
     soft_sign(f->host_ak, f->attest_h.p, f->attest_h.n, &f->sig_h);
     f->quote.attest = f->attest_h.p;
@@ -327,7 +335,7 @@ void forge_build(struct forge *f)
 
 void forge_free(struct forge *f)
 {
-    struct lt_buf *bufs[] = {&f->ak_g,  &f->ek_g,  &f->ak_h,  &f->ek_h,  &f->attest_g, &f->sig_g,
+    struct lt_buf *bufs[] = {&f->ak_g,     &f->ek_g,  &f->ak_h,  &f->ek_h,  &f->attest_g, &f->sig_g,
                              &f->attest_h, &f->sig_h, &f->log_g, &f->log_h, &f->policy_g, &f->policy_h};
 
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
@@ -398,7 +406,8 @@ void forge_states(const struct lt_verdict *v, char out[LT_CHECKS + 1])
     out[LT_CHECKS] = 0;
 }
 
-void forge_expect(struct forge *f, const char *what, enum lt_result result, const char *reason, const char *states)
+void forge_expect(struct forge *f, const char *what, enum lt_result result, const char *reason,
+                  const char *states)
 {
     char is[LT_CHECKS + 1];
     struct lt_verdict v;

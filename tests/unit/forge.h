@@ -1,5 +1,6 @@
-/* A whole round forged with software keys: a guest with its vTPM, a host, a batch of 12 and an inventory of 5. Healthy
- * as it comes out of forge_init and forge_build; a test changes what it attacks before building (the "plan") or after. */
+/* A whole round forged with software keys: a guest with its vTPM, a host, a batch of 12 and an inventory
+ * of 5. Healthy as it comes out of forge_init and forge_build; a test changes what it attacks before building
+ * (the "plan") or after. */
 #ifndef LT_TESTS_UNIT_FORGE_H
 #define LT_TESTS_UNIT_FORGE_H
 
@@ -18,17 +19,19 @@ struct forge {
     bool guest_ak_in_owner, host_ak_in_owner; /* qualifiedSigner of a key under the owner hierarchy */
     uint16_t guest_type, host_type;           /* of the attest */
     uint32_t guest_mask;                      /* signed; the values below follow it */
+    uint16_t guest_bank;                      /* of the signed selection */
+    bool guest_two_banks;
     uint8_t host_selection[10];
     uint8_t tenant_id[16], committed_tenant[16], uuid[16];
     char nonce[LT_NONCE + 1];
     struct lt_clock_info guest_clock, host_clock;
     struct lt_pcrs guest_pcrs, host_pcrs; /* PCR 13 and 16 are set by forge_build unless kept */
-    bool keep_pcr13;
+    bool keep_pcr13, foreign_host_id;
     uint8_t pcr13[32];
     bool listed; /* false: the guest is not among the residents */
     struct lt_record record;
     uint32_t header_flags;
-    const char *accept;        /* JSON array of the guest's policy */
+    const char *accept;         /* JSON array of the guest's policy */
     bool pin_digests, pin_host; /* firmware and domain, host policy in the guest's policy */
     uint32_t batch_index;
 
@@ -61,11 +64,12 @@ void forge_bundle(struct forge *f, struct lt_bundle *b);
 /* States of the eleven checks as text: P passed, F failed, - not made. */
 void forge_states(const struct lt_verdict *v, char out[LT_CHECKS + 1]);
 /* Judges and compares; what names the case. */
-void forge_expect(struct forge *f, const char *what, enum lt_result result, const char *reason, const char *states);
+void forge_expect(struct forge *f, const char *what, enum lt_result result, const char *reason,
+                  const char *states);
 
 /* A crypto-agile log with a SHA-256 bank. */
 void forge_log_begin(struct lt_buf *b);
-void forge_log_event(struct lt_buf *b, uint32_t pcr, uint32_t type, const uint8_t digest[32], const void *data,
-                     uint32_t n);
+void forge_log_event(struct lt_buf *b, uint32_t pcr, uint32_t type, const uint8_t digest[32],
+                     const void *data, uint32_t n);
 
 #endif

@@ -27,8 +27,9 @@ static void contact(void **state)
     } good[] = {{"10.0.0.1:9002", "10.0.0.1", 9002},
                 {"[::1]:1", "::1", 1},
                 {"vm.example:65535", "vm.example", 65535}};
-    static const char *const bad[] = {"",      ":",     "host",   "host:",   ":9002",    "host:0", "host:65536",
-                                      "h:-1",  "h: 1",  "h:+1",   "h:9002x", "h:99999999999999999999"};
+    static const char *const bad[] = {
+        "",           ":",    "host", "host:", ":9002",   "host:0",
+        "host:65536", "h:-1", "h: 1", "h:+1",  "h:9002x", "h:99999999999999999999"};
     struct lt_contact c;
     char name[400];
 
@@ -70,9 +71,9 @@ static void ima_entries(void **state)
         uint64_t ask, first;
         const char *rest;
     } cases[] = {
-        {three, 0, 0, three}, {three, 1, 1, "b\nc\n"},       {three, 3, 3, ""},   {three, 4, 0, three},
-        {"", 0, 0, ""},       {"", 1, 0, ""},                {"a\nb", 1, 1, "b"}, {"a\nb", 2, 0, "a\nb"},
-        {three, UINT64_MAX, 0, three},
+        {three, 0, 0, three}, {three, 1, 1, "b\nc\n"}, {three, 3, 3, ""},
+        {three, 4, 0, three}, {"", 0, 0, ""},          {"", 1, 0, ""},
+        {"a\nb", 1, 1, "b"},  {"a\nb", 2, 0, "a\nb"},  {three, UINT64_MAX, 0, three},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -128,8 +129,13 @@ static int with(const char *const *overrides, struct lt_agent_options *o)
 static void configuration(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"role=both",         "role=",          "ek_alg=dsa",        "ak_alg=sm2",
-                                      "ak_handle=1",       "ak_handle=0x81800000", "ak_handle=0x8101003g",
+    static const char *const bad[] = {"role=both",
+                                      "role=",
+                                      "ek_alg=dsa",
+                                      "ak_alg=sm2",
+                                      "ak_handle=1",
+                                      "ak_handle=0x81800000",
+                                      "ak_handle=0x8101003g",
                                       "ak_handle=0x181010030"};
     struct lt_agent_options o;
 
@@ -142,7 +148,8 @@ static void configuration(void **state)
     assert_true(o.host);
     assert_int_equal(o.ak_alg, LT_ALG_ECC);
     assert_int_equal(o.ak_handle, 0x81010030);
-    OK(with((const char *const[]){"role=host", "ak_alg=rsa", "ek_alg=ecc", "ak_handle=0x8101ABCD", NULL}, &o));
+    OK(with((const char *const[]){"role=host", "ak_alg=rsa", "ek_alg=ecc", "ak_handle=0x8101ABCD", NULL},
+            &o));
     assert_int_equal(o.ak_alg, LT_ALG_RSA);
     assert_int_equal(o.ek_alg, LT_ALG_ECC);
     assert_int_equal(o.ak_handle, 0x8101abcd);
@@ -156,8 +163,8 @@ static void configuration(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(auth_tag), cmocka_unit_test(contact), cmocka_unit_test(contact_of_a_wildcard),      cmocka_unit_test(ima_entries),
-        cmocka_unit_test(logs),     cmocka_unit_test(configuration),
+        cmocka_unit_test(auth_tag),    cmocka_unit_test(contact), cmocka_unit_test(contact_of_a_wildcard),
+        cmocka_unit_test(ima_entries), cmocka_unit_test(logs),    cmocka_unit_test(configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Who may call the agent: each route as nobody and in every wrong role; none without a rule for trusted peers. */
+/* Who may call the agent: each route as nobody and in every wrong role; none without a rule for trusted
+ * peers. */
 #include "agent/guest_api.h"
 #include "agent/host_api.h"
 #include "http_check.h"

@@ -112,8 +112,11 @@ static void sequence_rises(void **state)
     assert_true(t.last >= 5000);
     FAILS(LT_E_CONFLICT, lt_sequence_claim(&t, 5000, &err));
     OK(lt_sequence_claim(&t, t.last + 1, &err));
-    OK(lt_sequence_claim(&t, UINT64_MAX, &err));
-    FAILS(LT_E_CONFLICT, lt_sequence_claim(&t, UINT64_MAX, &err));
+    OK(lt_sequence_claim(&t, INT64_MAX, &err));
+    FAILS(LT_E_CONFLICT, lt_sequence_claim(&t, INT64_MAX, &err));
+    lt_sequence_close(&t);
+    OK(lt_sequence_open(file, 7, &t, &err));
+    assert_true(t.last == INT64_MAX);
     lt_sequence_close(&t);
     lt_sequence_close(&s);
     /* Another boot begins anew. */

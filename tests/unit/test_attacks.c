@@ -99,6 +99,33 @@ static void blob_adds_pcr(struct forge *f)
     f->guest_pcrs.mask |= 1u << 9;
 }
 
+/* The values keep their order, so the digest still fits: only the numbers lie. */
+static void blob_renumbers(struct forge *f)
+{
+    f->guest_pcrs.mask ^= 1u << 8 | 1u << 9;
+    memcpy(f->guest_pcrs.value[9], f->guest_pcrs.value[8], 32);
+}
+
+static void another_bank(struct forge *f)
+{
+    f->guest_bank = LT_HASH_SHA1;
+}
+
+static void two_banks(struct forge *f)
+{
+    f->guest_two_banks = true;
+}
+
+static void no_pcr16(struct forge *f)
+{
+    f->guest_mask &= ~(1u << LT_TRANSPORT_PCR);
+}
+
+static void foreign_host_id(struct forge *f)
+{
+    f->foreign_host_id = true;
+}
+
 static void blob_value(struct forge *f)
 {
     f->guest_pcrs.value[4][0] ^= 1;
@@ -325,6 +352,11 @@ static const struct row {
     {"PCR 13 foreign", pcr13_foreign, NULL, LT_FAILED, "host-identity", HOST_IDENTITY},
     {"blob's selection smaller", NULL, blob_drops_pcr, LT_FAILED, "guest-quote", GUEST_QUOTE},
     {"blob's selection larger", NULL, blob_adds_pcr, LT_FAILED, "guest-quote", GUEST_QUOTE},
+    {"blob's PCRs renumbered", NULL, blob_renumbers, LT_FAILED, "guest-quote", GUEST_QUOTE},
+    {"guest quote of another bank", another_bank, NULL, LT_FAILED, "guest-quote", GUEST_QUOTE},
+    {"guest quote of two banks", two_banks, NULL, LT_FAILED, "guest-quote", GUEST_QUOTE},
+    {"guest quote without PCR 16", no_pcr16, NULL, LT_FAILED, "guest-quote", GUEST_QUOTE},
+    {"host_id of another host", foreign_host_id, NULL, LT_FAILED, "host-identity", HOST_IDENTITY},
     {"blob's value changed", NULL, blob_value, LT_FAILED, "guest-quote", GUEST_QUOTE},
     {"fewer PCRs than required", NULL, quotes_less, LT_FAILED, "guest-quote", GUEST_QUOTE},
     {"another transport key", NULL, other_transport_key, LT_FAILED, "guest-quote", GUEST_QUOTE},
@@ -354,7 +386,8 @@ static const struct row {
     {"incarnation changed, young", young, incarnation_changed, LT_UNCHECKED, "sandwich", "PPPPPPPPPPF"},
     {"incarnation changed, old", NULL, incarnation_changed, LT_TRUSTED, "", HEALTHY},
     {"elsewhere without hand-over", NULL, moved_here, LT_FAILED, "residency", RESIDENCY},
-    {"elsewhere, handed over by another", handed_over_by_another, moved_here, LT_FAILED, "residency", RESIDENCY},
+    {"elsewhere, handed over by another", handed_over_by_another, moved_here, LT_FAILED, "residency",
+     RESIDENCY},
     {"elsewhere, named but no flag", name_without_flag, moved_here, LT_FAILED, "residency", RESIDENCY},
     {"handed over", handed_over, moved_here, LT_TRUSTED, "", HEALTHY},
     {"elsewhere, but reset since", NULL, moved_and_reset, LT_TRUSTED, "", HEALTHY},
@@ -406,8 +439,8 @@ static void another_healthy_host(void **state)
     /* the quote of B under the name of A, and the AK of B under the EK of A */
     b.host.identity = a.host_id;
     forge_expect(&b, "quote under another AK", LT_FAILED, "host-quote", HOST_QUOTE);
-    struct lt_host_identity *mixed = lt_host_identity_new((struct lt_slice){a.ek_h.p, a.ek_h.n},
-                                                          (struct lt_slice){b.ak_h.p, b.ak_h.n});
+    struct lt_host_identity *mixed =
+        lt_host_identity_new((struct lt_slice){a.ek_h.p, a.ek_h.n}, (struct lt_slice){b.ak_h.p, b.ak_h.n});
     mixed->activated = mixed->in_registry = mixed->certificate = LT_FACT_YES;
     b.host.identity = mixed;
     forge_expect(&b, "AK of one host, EK of another", LT_FAILED, "host-identity", HOST_IDENTITY);
@@ -505,8 +538,9 @@ static void cached_quote(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(attacks),           cmocka_unit_test(another_healthy_host), cmocka_unit_test(replayed_proof),
-        cmocka_unit_test(overlapping_rounds), cmocka_unit_test(cached_quote),
+        cmocka_unit_test(attacks),        cmocka_unit_test(another_healthy_host),
+        cmocka_unit_test(replayed_proof), cmocka_unit_test(overlapping_rounds),
+        cmocka_unit_test(cached_quote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,8 +125,8 @@ static void not_extended(void **state)
     (void)state;
     LT_AUTOBUF struct lt_buf log = LT_BUF(4096);
     forge_log_begin(&log);
-    forge_log_event(&log, 4, 3, digest, "x", 1);           /* no action */
-    forge_log_event(&log, 10, 8, digest, "x", 1);          /* the operating system's */
+    forge_log_event(&log, 4, 3, digest, "x", 1);  /* no action */
+    forge_log_event(&log, 10, 8, digest, "x", 1); /* the operating system's */
     forge_log_event(&log, 0xffffffff, 3, digest, "x", 1);
     replay(&log, &r);
     assert_int_equal(r.fault.code, 0);
@@ -159,10 +159,17 @@ static void lies(void **state)
         uint8_t value;
         const char *what;
     } cases[] = {
-        {0, 1, "first event of PCR 1"},  {4, 4, "first event of another type"},
-        {28, 255, "length of the first event"}, {56, 0, "no algorithm"}, {56, 17, "too many algorithms"},
-        {60, 4, "SHA-1 of 32 bytes"},    {62, 20, "SHA-256 of 20 bytes"}, {64, 200, "vendor info beyond"},
-        {65 + 8, 2, "two digests"},      {65 + 8, 0, "no digest"},       {65 + 12, 4, "digest not announced"},
+        {0, 1, "first event of PCR 1"},
+        {4, 4, "first event of another type"},
+        {28, 255, "length of the first event"},
+        {56, 0, "no algorithm"},
+        {56, 17, "too many algorithms"},
+        {60, 4, "SHA-1 of 32 bytes"},
+        {62, 20, "SHA-256 of 20 bytes"},
+        {64, 200, "vendor info beyond"},
+        {65 + 8, 2, "two digests"},
+        {65 + 8, 0, "no digest"},
+        {65 + 12, 4, "digest not announced"},
         {65 + 46, 255, "event data beyond"},
     };
     uint8_t digest[32] = {1};

@@ -90,13 +90,34 @@ static int changed(const json_t *good, const char *path, json_t *value)
 static void refused(void **state)
 {
     static const char *const needed[] = {
-        "format", "tenant_id", "guest", "commitment", "batch", "residency", "policies", "guest.uuid", "guest.nonce",
-        "guest.attest", "guest.signature", "guest.pcrs", "guest.ak", "guest.ek", "host.header", "host.attest",
-        "host.signature", "host.pcrs", "host.ak", "host.ek", "batch.index", "batch.path", "residency.record",
+        "format",
+        "tenant_id",
+        "guest",
+        "commitment",
+        "batch",
+        "residency",
+        "policies",
+        "guest.uuid",
+        "guest.nonce",
+        "guest.attest",
+        "guest.signature",
+        "guest.pcrs",
+        "guest.ak",
+        "guest.ek",
+        "host.header",
+        "host.attest",
+        "host.signature",
+        "host.pcrs",
+        "host.ak",
+        "host.ek",
+        "batch.index",
+        "batch.path",
+        "residency.record",
     };
     static const char *const objects[] = {"x", "guest.x", "host.x", "batch.x", "residency.x"};
-    static const char *const optional[] = {"guest.pubkey", "guest.boot_log", "guest.ima", "host.boot_log",
-                                           "guest.ek_certificates", "times", "verdict"};
+    static const char *const optional[] = {"guest.pubkey",  "guest.boot_log",        "guest.ima",
+                                           "host.boot_log", "guest.ek_certificates", "times",
+                                           "verdict"};
     struct lt_bundle a;
 
     (void)state;
@@ -118,8 +139,8 @@ static void refused(void **state)
     FAILS(LT_E_MALFORMED, changed(j, "guest.nonce", json_string("abcdefghijklmnopqrstuvwxyz01234_")));
     FAILS(LT_E_MALFORMED, changed(j, "policies", json_pack("{s:s}", "00", "AAAA")));
     FAILS(LT_E_MALFORMED, changed(j, "guest.ek_certificates", json_pack("[i]", 1)));
-    FAILS(LT_E_TOO_LARGE, changed(j, "guest.ek_certificates",
-                                  json_pack("[sssssssss]", "", "", "", "", "", "", "", "", "")));
+    FAILS(LT_E_TOO_LARGE,
+          changed(j, "guest.ek_certificates", json_pack("[sssssssss]", "", "", "", "", "", "", "", "", "")));
     json_t *policies = json_deep_copy(json_object_get(j, "policies"));
     json_object_set_new(policies, json_object_iter_key(json_object_iter(policies)), json_string("e30="));
     FAILS(LT_E_MALFORMED, changed(j, "policies", policies)); /* another document under its name */

@@ -1,5 +1,5 @@
-/* Each of the eleven checks as the only cause: its slug, what rests on it not made, every other passed. And what a
- * failure means (docs/protocol.md section 5). */
+/* Each of the eleven checks as the only cause: its slug, what rests on it not made, every other passed. And
+ * what a failure means (docs/protocol.md section 5). */
 #include "tests/unit/forge.h"
 
 #define HEALTHY "PPPPPPPPPPP"
@@ -332,8 +332,9 @@ static void link_level_and_parts(void **state)
     assert_true(v.tainted && v.has_host && v.has_batch);
     assert_int_equal(v.batch_n, FORGE_BATCH);
     assert_int_equal(v.batch_seq, 42);
-    const char *wanted[][2] = {{"guest-policy", "boot-log"}, {"guest-policy", "ima"}, {"host-policy", "ima"},
-                               {"residency", "firmware"},    {"residency", "domain"}, {"residency", "tainted"},
+    const char *wanted[][2] = {{"guest-policy", "boot-log"}, {"guest-policy", "ima"},
+                               {"host-policy", "ima"},       {"residency", "firmware"},
+                               {"residency", "domain"},      {"residency", "tainted"},
                                {"guest-clock", "first"}};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         bool found = false;

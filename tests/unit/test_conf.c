@@ -20,7 +20,7 @@ static const struct lt_conf_key keys[] = {
 };
 #define KEYS (sizeof keys / sizeof *keys)
 
-static char path[] = "/tmp/limetree-test-conf-XXXXXX";
+static char path[] = P_tmpdir "/limetree-test-conf-XXXXXX";
 
 static int load(struct settings *s, const char *text, size_t n, const char *const *overrides)
 {

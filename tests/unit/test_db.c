@@ -20,7 +20,8 @@
 
 static const char *const schema[] = {
     "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, digest BLOB) STRICT",
-    "CREATE TABLE part(item INTEGER NOT NULL REFERENCES item(id)) STRICT; ALTER TABLE item ADD COLUMN more TEXT",
+    "CREATE TABLE part(item INTEGER NOT NULL REFERENCES item(id)) STRICT; ALTER TABLE item ADD COLUMN more "
+    "TEXT",
 };
 
 static char dir[64], path[96];
@@ -61,8 +62,8 @@ static int add(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     int changes = 0;
     uint8_t digest[4] = {1, 2, 3, 4};
-    LT_TRY(lt_db_exec(sql, &changes, e, "INSERT INTO item(name, digest) VALUES(?, ?)", "tb", (const char *)arg, digest,
-                      sizeof digest));
+    LT_TRY(lt_db_exec(sql, &changes, e, "INSERT INTO item(name, digest) VALUES(?, ?)", "tb",
+                      (const char *)arg, digest, sizeof digest));
     return changes == 1 ? 0 : lt_fail(e, LT_E_INTERNAL, "%d changes", changes);
 }
 
@@ -111,7 +112,8 @@ static void test_file(void **state)
 
 static void test_migrations(void **state)
 {
-    const char *const with_broken[] = {schema[0], schema[1], "CREATE TABLE fine(x INTEGER) STRICT; CREATE TABLE"};
+    const char *const with_broken[] = {schema[0], schema[1],
+                                       "CREATE TABLE fine(x INTEGER) STRICT; CREATE TABLE"};
     struct lt_err e = {0};
     (void)state;
     struct lt_db *db = open_db(1);
@@ -179,7 +181,7 @@ static void test_neighbours(void **state)
     assert_string_equal(e.msg, "changed my mind about a");
     assert_int_equal(items(db), 0);
     assert_int_equal(lt_db_write(db, add, "a", &e), 0);
-    assert_int_equal(lt_db_write(db, add, "a", &e), LT_E_CONFLICT); /* UNIQUE */
+    assert_int_equal(lt_db_write(db, add, "a", &e), LT_E_CONFLICT);         /* UNIQUE */
     assert_int_equal(lt_db_write(db, add_orphan, NULL, &e), LT_E_CONFLICT); /* foreign_keys=ON */
     sem_init(&s.sem, 0, 0);
     for (int i = 0; i < 60; i++)
@@ -196,7 +198,7 @@ static void test_close_drains(void **state)
 {
     struct lt_db *db = open_db(1);
     struct seen s = {0};
-    static char names[50][8];
+    static char names[50][16];
     (void)state;
     sem_init(&s.sem, 0, 0);
     for (int i = 0; i < 50; i++) {
@@ -223,7 +225,9 @@ static int read_twice(sqlite3 *sql, void *arg, struct lt_err *e)
     LT_TRY(lt_db_write(db, add, "meanwhile", e)); /* another connection's */
     LT_TRY(count(sql, &after, e));
     LT_TRY(lt_db_read(db, count, &nested, e));
-    return before == after && nested == before ? 0 : lt_fail(e, LT_E_INTERNAL, "%d, %d, %d", before, after, nested);
+    return before == after && nested == before
+               ? 0
+               : lt_fail(e, LT_E_INTERNAL, "%d, %d, %d", before, after, nested);
 }
 
 static int write_from_writer(sqlite3 *sql, void *arg, struct lt_err *e)
@@ -252,9 +256,10 @@ static int helpers(sqlite3 *sql, void *arg, struct lt_err *e)
     sqlite3_stmt *st = NULL;
     uint8_t out[4], wrong[5];
     (void)arg;
-    LT_TRY(lt_db_exec(sql, NULL, e, "INSERT INTO item(id, name, digest) VALUES(?, ?, ?)", "itb", (int64_t)1 << 40,
-                      "x'; DROP TABLE item; --", "\0\1\2\3", (size_t)4));
-    LT_TRY(lt_db_prepare(sql, "SELECT digest, name, id, more FROM item WHERE id = ?", &st, e, "i", (int64_t)1 << 40));
+    LT_TRY(lt_db_exec(sql, NULL, e, "INSERT INTO item(id, name, digest) VALUES(?, ?, ?)", "itb",
+                      (int64_t)1 << 40, "x'; DROP TABLE item; --", "\0\1\2\3", (size_t)4));
+    LT_TRY(lt_db_prepare(sql, "SELECT digest, name, id, more FROM item WHERE id = ?", &st, e, "i",
+                         (int64_t)1 << 40));
     assert_int_equal(lt_db_step(st, e), 1);
     assert_int_equal(lt_db_blob(st, 0, out, 4, e), 0);
     assert_memory_equal(out, "\0\1\2\3", 4);
@@ -350,8 +355,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_killed), T(test_file), T(test_migrations), T(test_neighbours), T(test_close_drains),
-        T(test_readers), T(test_helpers), T(test_threads),
+        T(test_killed),       T(test_file),    T(test_migrations), T(test_neighbours),
+        T(test_close_drains), T(test_readers), T(test_helpers),    T(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* EK certificates from a CA made here: maker's root, intermediate, leaf in the shape of the EK Credential Profile. */
+/* EK certificates from a CA made here: maker's root, intermediate, leaf in the shape of the EK Credential
+ * Profile. */
 #include "appraisal/ekcert.h"
 #include "tests/unit/softkey.h"
 
@@ -51,7 +52,8 @@ static X509 *certificate(const char *name, const struct leaf *l)
     X509_time_adj_ex(X509_getm_notAfter(x), 0, l->to, &(time_t){NOW});
     X509_set_pubkey(x, l->key);
     if (name)
-        X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const uint8_t *)name, -1, -1, 0);
+        X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const uint8_t *)name, -1,
+                                   -1, 0);
     X509_set_issuer_name(x, X509_get_subject_name(issuer));
     if (l->constraints)
         extension(x, issuer, NID_basic_constraints, l->constraints);
@@ -94,8 +96,8 @@ static int setup(void **state)
     soft_parse(ek_key, &soft_ek, &ek);
     root = certificate("maker root", &(struct leaf){root_key, root_key, NULL, -DAY, 9 * 365 * DAY, NULL, NULL,
                                                     "critical,CA:TRUE"});
-    middle = certificate("maker middle", &(struct leaf){middle_key, root_key, root, -DAY, 9 * 365 * DAY, NULL, NULL,
-                                                        "critical,CA:TRUE,pathlen:0"});
+    middle = certificate("maker middle", &(struct leaf){middle_key, root_key, root, -DAY, 9 * 365 * DAY, NULL,
+                                                        NULL, "critical,CA:TRUE,pathlen:0"});
     return 0;
 }
 

@@ -13,7 +13,7 @@ static int setup(void **state)
 {
     (void)state;
     const char *tmp = getenv("TMPDIR");
-    return chdir(tmp ? tmp : "/tmp") || !mkdtemp(dir) || chdir(dir);
+    return chdir(tmp ? tmp : P_tmpdir) || !mkdtemp(dir) || chdir(dir);
 }
 
 static int teardown(void **state)

@@ -5,7 +5,8 @@
 
 static struct lt_round_facts facts(uint64_t clock, enum lt_absence absence, bool accepted)
 {
-    struct lt_round_facts f = {.guest_genuine = true, .absence = absence, .resident = accepted, .accepted = accepted};
+    struct lt_round_facts f = {
+        .guest_genuine = true, .absence = absence, .resident = accepted, .accepted = accepted};
     f.guest_clock.clock_ms = clock;
     f.incarnation[0] = (uint8_t)clock;
     return f;
@@ -40,9 +41,12 @@ static void row_of_absences(void **state)
         enum lt_absence absence;
         bool accepted, genuine, before;
     } steps[] = {
-        {LT_ABSENT_LEAVING, false, true, false}, {LT_ABSENT_NULL, false, true, true},
-        {LT_ABSENT_LEAVING, false, true, true},  {LT_PRESENT, false, true, true}, /* not asked: says nothing */
-        {LT_PRESENT, true, false, true},         {LT_PRESENT, true, true, false},
+        {LT_ABSENT_LEAVING, false, true, false},
+        {LT_ABSENT_NULL, false, true, true},
+        {LT_ABSENT_LEAVING, false, true, true},
+        {LT_PRESENT, false, true, true}, /* not asked: says nothing */
+        {LT_PRESENT, true, false, true},
+        {LT_PRESENT, true, true, false},
         {LT_ABSENT_PAUSED, false, true, true},
     };
     struct lt_guest_history h = {0};
@@ -89,7 +93,8 @@ static void host(void **state)
     assert_int_equal(c.clock_ms, 40);
 }
 
-/* Against the plain definition: the highest clock received before t1. A full table may answer higher, never lower. */
+/* Against the plain definition: the highest clock received before t1. A full table may answer higher, never
+ * lower. */
 static void host_against_definition(void **state)
 {
     static struct {
@@ -174,8 +179,9 @@ static void cache_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(guest), cmocka_unit_test(row_of_absences), cmocka_unit_test(host),
-        cmocka_unit_test(host_against_definition), cmocka_unit_test(cache), cmocka_unit_test(cache_key),
+        cmocka_unit_test(guest), cmocka_unit_test(row_of_absences),
+        cmocka_unit_test(host),  cmocka_unit_test(host_against_definition),
+        cmocka_unit_test(cache), cmocka_unit_test(cache_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

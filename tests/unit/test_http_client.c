@@ -7,8 +7,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 
-#include <cmocka.h>
 #include <arpa/inet.h>
+#include <cmocka.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -46,9 +46,14 @@ static const struct lt_route routes[] = {
 
 static struct lt_http_server *serve(const char *listen, const char *name, struct lt_req **held)
 {
-    struct lt_http_server_conf conf = {.listen = listen, .cert = check_path(&pki, name, "crt"),
-                                       .key = check_path(&pki, name, "key"), .client_ca = pki.ca, .routes = routes,
-                                       .route_count = 3, .app = held, .threads = 1};
+    struct lt_http_server_conf conf = {.listen = listen,
+                                       .cert = check_path(&pki, name, "crt"),
+                                       .key = check_path(&pki, name, "key"),
+                                       .client_ca = pki.ca,
+                                       .routes = routes,
+                                       .route_count = 3,
+                                       .app = held,
+                                       .threads = 1};
     struct lt_http_server *s = NULL;
     struct lt_err e = {0};
     if (lt_http_server_start(&conf, &s, &e))
@@ -214,7 +219,8 @@ static void again(void *arg, const struct lt_http_reply *r, const struct lt_err 
 {
     struct tally *t = arg;
     if (atomic_load(&t->done) < 9)
-        lt_http_send(t->c, &(struct lt_http_request){.method = "GET", .url = "https://127.0.0.1:1/"}, again, t);
+        lt_http_send(t->c, &(struct lt_http_request){.method = "GET", .url = "https://127.0.0.1:1/"}, again,
+                     t);
     count(arg, r, e);
 }
 
@@ -231,8 +237,8 @@ static void test_send_from_callback(void **state)
 }
 
 /* ---- servers played by hand, without TLS ----
- * Each connection is given the next lines of the script: "" reads one request; anything else is sent. NULL hangs
- * up and goes to the next connection; a second NULL ends. */
+ * Each connection is given the next lines of the script: "" reads one request; anything else is sent. NULL
+ * hangs up and goes to the next connection; a second NULL ends. */
 
 struct stage {
     int fd;
@@ -317,8 +323,12 @@ static int plain(struct lt_http_client *c, const struct stage *s, const char *me
 {
     char url[256];
     snprintf(url, sizeof url, "http://%s/x", s->address);
-    struct lt_http_request q = {.method = method, .url = url, .body = body, .body_n = body ? strlen(body) : 0,
-                                .timeout_ms = 5000, .max_reply = 1000};
+    struct lt_http_request q = {.method = method,
+                                .url = url,
+                                .body = body,
+                                .body_n = body ? strlen(body) : 0,
+                                .timeout_ms = 5000,
+                                .max_reply = 1000};
     return lt_http_call(c, &q, r, e);
 }
 
@@ -357,7 +367,8 @@ static void test_retry(void **state)
 static void test_retry_ends(void **state)
 {
     static const char *const twice[] = {"", OK_KEPT, "", NULL, "", NULL, "", OK_KEPT, NULL, NULL};
-    static const char *const begun[] = {"", OK_KEPT, "", "HTTP/1.1 200 OK\r\n", NULL, "", OK_KEPT, NULL, NULL};
+    static const char *const begun[] = {"",      OK_KEPT, "",  "HTTP/1.1 200 OK\r\n", NULL, "",
+                                        OK_KEPT, NULL,    NULL};
     static const char *const *const scripts[] = {twice, begun};
     static const int requests[] = {3, 2};
     (void)state;
@@ -379,7 +390,8 @@ static void test_retry_ends(void **state)
 
 static void test_hostile_replies(void **state)
 {
-#define HUNDRED "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define HUNDRED                                                                                              \
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define THOUSAND HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED
     static const struct {
         const char *script[5];
@@ -388,17 +400,32 @@ static void test_hostile_replies(void **state)
     } cases[] = {
         {{"", "HTTP/1.1 200 OK\r\n\r\n" THOUSAND, NULL, NULL}, 0, THOUSAND},
         {{"", "HTTP/1.1 200 OK\r\n\r\n" THOUSAND "a", NULL, NULL}, LT_E_TOO_LARGE, NULL},
-        {{"", "HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" THOUSAND "a", NULL, NULL}, LT_E_TOO_LARGE, NULL},
-        {{"", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" THOUSAND "a\r\n0\r\n\r\n", NULL, NULL}, LT_E_TOO_LARGE, NULL},
+        {{"", "HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" THOUSAND "a", NULL, NULL},
+         LT_E_TOO_LARGE,
+         NULL},
+        {{"", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" THOUSAND "a\r\n0\r\n\r\n", NULL,
+          NULL},
+         LT_E_TOO_LARGE,
+         NULL},
         {{"", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", NULL, NULL}, LT_E_UNREACHABLE, NULL},
-        {{"", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", NULL, NULL}, LT_E_UNREACHABLE, NULL},
-        {{"", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n", NULL, NULL}, LT_E_UNREACHABLE, NULL},
+        {{"", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", NULL, NULL},
+         LT_E_UNREACHABLE,
+         NULL},
+        {{"", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n", NULL, NULL},
+         LT_E_UNREACHABLE,
+         NULL},
         {{"", "SSH-2.0-OpenSSH_9.2\r\n", NULL, NULL}, LT_E_UNREACHABLE, NULL},
         {{"", "just text", NULL, NULL}, LT_E_UNREACHABLE, NULL},
         {{"", NULL, NULL}, LT_E_UNREACHABLE, NULL},
         {{"", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", NULL, NULL}, 0, ""},
-        {{"", "HTTP/1.1 503 No\r\nretry-AFTER: 7\r\nLocation:  /here \r\nContent-Length: 1\r\n\r\nx", NULL, NULL}, 0, "x"},
-        {{"", "HTTP/1.1 503 No\r\nRetry-After: 99999999999999999999\r\nContent-Length: 1\r\n\r\ny", NULL, NULL}, 0, "y"},
+        {{"", "HTTP/1.1 503 No\r\nretry-AFTER: 7\r\nLocation:  /here \r\nContent-Length: 1\r\n\r\nx", NULL,
+          NULL},
+         0,
+         "x"},
+        {{"", "HTTP/1.1 503 No\r\nRetry-After: 99999999999999999999\r\nContent-Length: 1\r\n\r\ny", NULL,
+          NULL},
+         0,
+         "y"},
         {{"", "HTTP/1.1 503 No\r\nRetry-After: -5\r\nContent-Length: 1\r\n\r\nz", NULL, NULL}, 0, "z"},
     };
     struct lt_http_client *c = plain_client();
@@ -467,8 +494,8 @@ static void test_timeout(void **state)
 
 static void test_refusals(void **state)
 {
-    static const char *const bad[] = {"http://127.0.0.1:1/", "ftp://127.0.0.1:1/", "file:///etc/passwd", "",
-                                      "127.0.0.1:1", "https://", "https://127.0.0.1:1/"};
+    static const char *const bad[] = {"http://127.0.0.1:1/", "ftp://127.0.0.1:1/", "file:///etc/passwd",  "",
+                                      "127.0.0.1:1",         "https://",           "https://127.0.0.1:1/"};
     struct lt_http_client *c = check_client(&pki, NULL);
     struct lt_http_client_conf conf = {.ca = check_path(&pki, "server", "key")};
     struct lt_http_reply r = {0};
@@ -500,9 +527,11 @@ static void test_json(void **state)
         {200, "[]", LT_E_MALFORMED, "object"},
         {200, "", LT_E_MALFORMED, ""},
         {200, "{\"a\":1,\"a\":1}", LT_E_MALFORMED, ""},
-        {503, "{\"error\":{\"code\":503,\"slug\":\"host-unreachable\",\"message\":\"gone\"}}", LT_E_HOST_UNREACHABLE, "gone"},
+        {503, "{\"error\":{\"code\":503,\"slug\":\"host-unreachable\",\"message\":\"gone\"}}",
+         LT_E_HOST_UNREACHABLE, "gone"},
         {404, "{\"error\":{\"code\":404,\"slug\":\"of-the-future\",\"message\":\"m\"}}", LT_E_NOT_FOUND, "m"},
-        {500, "{\"error\":{\"code\":500,\"slug\":\"internal\",\"message\":\"internal\"}}", LT_E_INTERNAL, "internal"},
+        {500, "{\"error\":{\"code\":500,\"slug\":\"internal\",\"message\":\"internal\"}}", LT_E_INTERNAL,
+         "internal"},
         {409, "{\"code\":409,\"status\":\"Conflict here\",\"results\":{}}", LT_E_CONFLICT, "Conflict here"},
         {418, "{\"code\":418,\"status\":\"teapot\",\"results\":{}}", LT_E_REFUSED, "teapot"},
         {502, "<html>", LT_E_UNREACHABLE, "502"},
@@ -512,7 +541,8 @@ static void test_json(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct lt_http_reply r = {.status = cases[i].status, .body = cases[i].body, .n = strlen(cases[i].body)};
+        struct lt_http_reply r = {
+            .status = cases[i].status, .body = cases[i].body, .n = strlen(cases[i].body)};
         struct lt_err e = {0};
         LT_AUTOJSON json_t *j = lt_http_json(&r, 200, &e);
         assert_int_equal(e.code, cases[i].code);
@@ -525,19 +555,27 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pins),           cmocka_unit_test(test_role),
-        cmocka_unit_test(test_no_redirects),   cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_free_under_way), cmocka_unit_test(test_send_from_callback),
-        cmocka_unit_test(test_retry),          cmocka_unit_test(test_retry_ends),
-        cmocka_unit_test(test_hostile_replies), cmocka_unit_test(test_endless_headers),
-        cmocka_unit_test(test_timeout),        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_role),
+        cmocka_unit_test(test_no_redirects),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_free_under_way),
+        cmocka_unit_test(test_send_from_callback),
+        cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_retry_ends),
+        cmocka_unit_test(test_hostile_replies),
+        cmocka_unit_test(test_endless_headers),
+        cmocka_unit_test(test_timeout),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_json),
     };
     struct lt_pki_subject self = {.common_name = "agent", .days = 1};
     struct lt_err e = {0};
     check_pki_make(&pki);
-    if (lt_pki_issue(NULL, NULL, &self, check_path(&pki, "self", "crt"), check_path(&pki, "self", "key"), &e) ||
-        lt_pki_issue(NULL, NULL, &self, check_path(&pki, "self2", "crt"), check_path(&pki, "self2", "key"), &e))
+    if (lt_pki_issue(NULL, NULL, &self, check_path(&pki, "self", "crt"), check_path(&pki, "self", "key"),
+                     &e) ||
+        lt_pki_issue(NULL, NULL, &self, check_path(&pki, "self2", "crt"), check_path(&pki, "self2", "key"),
+                     &e))
         return 1;
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     check_pki_remove(&pki);

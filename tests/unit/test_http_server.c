@@ -7,8 +7,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 
-#include <cmocka.h>
 #include <arpa/inet.h>
+#include <cmocka.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -52,9 +52,11 @@ static void tell(struct lt_req *r, void *arg)
     const char *q = lt_req_query(r, "q"), *flag = lt_req_query(r, "flag");
     (void)arg;
     atomic_fetch_add(&app.calls, 1);
-    lt_reply_json(r, 200, json_pack("{ss* ss* ss* ss* si ss sb}", "a", lt_req_arg(r, 0), "b", lt_req_arg(r, 1), "q", q,
-                                    "flag", flag, "roles", p ? (int)p->roles : -1, "source", lt_req_source(r),
-                                    "tenant", p && p->has_tenant && !memcmp(p->tenant_id, pki.tenant_id, 16)));
+    lt_reply_json(r, 200,
+                  json_pack("{ss* ss* ss* ss* si ss ss* sb}", "a", lt_req_arg(r, 0), "b", lt_req_arg(r, 1),
+                            "q", q, "flag", flag, "roles", p ? (int)p->roles : -1, "source", lt_req_source(r),
+                            "type", lt_req_header(r, "content-type"), "tenant",
+                            p && p->has_tenant && !memcmp(p->tenant_id, pki.tenant_id, 16)));
 }
 
 static void json_sum(struct lt_req *r, void *arg)
@@ -131,6 +133,7 @@ static const struct lt_route routes[] = {
     LT_ROUTE("POST", "/federation/v1/echo", LT_ROLE_TENANT, 1000, echo),
     LT_ROUTE("POST", "/federation/v1/sum", LT_ROLE_TENANT | LT_ROLE_OPERATOR, 1000, json_sum),
     LT_ROUTE("GET", "/federation/v1/tell/{}/of/{}", LT_MAY_TRUSTED, 0, tell),
+    LT_ROUTE("POST", "/federation/v1/tell", LT_MAY_TRUSTED, 10, tell),
     LT_ROUTE("GET", "/federation/v1/wait", LT_ROLE_TENANT, 0, wait_for_test),
     LT_ROUTE("POST", "/federation/v1/wait", LT_ROLE_TENANT, 1000, wait_for_test),
     LT_ROUTE("GET", "/federation/v1/race", LT_ROLE_TENANT, 0, race),
@@ -153,7 +156,6 @@ static struct lt_http_server *serve(const char *listen, unsigned threads)
         .routes = routes,
         .route_count = ROUTES,
         .threads = threads,
-        .idle_timeout_s = 5,
     };
     if (lt_http_server_start(&conf, &s, &e))
         fail_msg("server: %s", e.msg);
@@ -231,6 +233,9 @@ static void test_arguments(void **state)
     assert_string_equal(text(j, "source"), "127.0.0.1");
     assert_int_equal(json_integer_value(json_object_get(j, "roles")), LT_ROLE_TENANT);
     assert_true(json_is_true(json_object_get(j, "tenant")));
+    assert_null(text(j, "type"));
+    LT_AUTOFREE char *posted = check_status(w->tenant, "POST", w->at, "/federation/v1/tell", "{}", 200);
+    assert_non_null(strstr(posted, "\"type\":\"application/json\""));
     LT_AUTOJSON json_t *slash = ask(w, "/federation/v1/tell/1/of/2/?q=");
     assert_string_equal(text(slash, "b"), "2");
     assert_string_equal(text(slash, "q"), "");
@@ -243,13 +248,13 @@ static void test_bad_paths(void **state)
         const char *path;
         int status;
     } bad[] = {
-        {"/federation/v1/tell/%00/of/2", 400},   {"/federation/v1/tell/a%2fb/of/2", 400},
-        {"/federation/v1/tell/%zz/of/2", 400},   {"/federation/v1/tell/%4", 400},
-        {"/federation/v1/tell/1/of/2?q=%", 400}, {"/federation/v1/tell/1/of/2?q=%00", 400},
-        {"/federation/v1/tell//of/2", 404},      {"/federation/v1/tell/%2e%2e/of/2", 404},
-        {"/federation/v1/tell/1/of", 404},       {"/federation/v1/tell/1/of/2/3", 404},
-        {"/federation/v1/tell/1/of/2//", 404},   {"/federation/v1/tel", 404},
-        {"/federation/v1/tellx/1/of/2", 404},    {"/", 404},
+        {"/federation/v1/tell/%00/of/2", 400},       {"/federation/v1/tell/a%2fb/of/2", 400},
+        {"/federation/v1/tell/%zz/of/2", 400},       {"/federation/v1/tell/%4", 400},
+        {"/federation/v1/tell/1/of/2?q=%", 400},     {"/federation/v1/tell/1/of/2?q=%00", 400},
+        {"/federation/v1/tell//of/2", 404},          {"/federation/v1/tell/%2e%2e/of/2", 404},
+        {"/federation/v1/tell/1/of", 404},           {"/federation/v1/tell/1/of/2/3", 404},
+        {"/federation/v1/tell/1/of/2//", 404},       {"/federation/v1/tel", 404},
+        {"/federation/v1/tellx/1/of/2", 404},        {"/", 404},
         {"/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q", 404},
     };
     struct world *w = *state;
@@ -292,9 +297,17 @@ static void test_json_body(void **state)
         const char *body;
         int status;
     } bodies[] = {
-        {"{\"a\":7}", 201}, {"{\"a\":101}", 400}, {"{\"a\":\"7\"}", 400}, {"{\"a\":7,\"a\":8}", 400},
-        {"{}", 400},        {"[7]", 400},         {"7", 400},             {"", 400},
-        {"{\"a\":7", 400},  {"{\"a\":7}x", 400},  {"\xff", 400},
+        {"{\"a\":7}", 201},
+        {"{\"a\":101}", 400},
+        {"{\"a\":\"7\"}", 400},
+        {"{\"a\":7,\"a\":8}", 400},
+        {"{}", 400},
+        {"[7]", 400},
+        {"7", 400},
+        {"", 400},
+        {"{\"a\":7", 400},
+        {"{\"a\":7}x", 400},
+        {"\xff", 400},
     };
     struct world *w = *state;
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
@@ -323,7 +336,8 @@ static void test_body_cap(void **state)
     char url[256];
     snprintf(url, sizeof url, "https://%s/federation/v1/echo", w->at);
     for (size_t n = 1000; n <= 2000; n += 1000) {
-        struct lt_http_request r = {.method = "POST", .url = url, .body = body, .body_n = n, .headers = chunked};
+        struct lt_http_request r = {
+            .method = "POST", .url = url, .body = body, .body_n = n, .headers = chunked};
         struct lt_http_reply reply = {0};
         struct lt_err e = {0};
         body[1001] = 'x';
@@ -355,7 +369,8 @@ static void test_errors(void **state)
 {
     struct world *w = *state;
     LT_AUTOFREE char *a = check_status(w->tenant, "GET", w->at, "/federation/v1/fault/conflict", NULL, 409);
-    assert_string_equal(a, "{\"error\":{\"code\":409,\"slug\":\"conflict\",\"message\":\"the secret file has a fault\"}}");
+    assert_string_equal(
+        a, "{\"error\":{\"code\":409,\"slug\":\"conflict\",\"message\":\"the secret file has a fault\"}}");
     LT_AUTOFREE char *b = check_status(w->tenant, "GET", w->at, "/v2.1/fault/conflict", NULL, 409);
     assert_string_equal(b, "{\"code\":409,\"status\":\"the secret file has a fault\",\"results\":{}}");
     LT_AUTOFREE char *c = check_status(w->tenant, "GET", w->at, "/federation/v1/fault/io", NULL, 500);
@@ -382,10 +397,13 @@ struct tally {
 static void on_done(void *arg, const struct lt_http_reply *r, const struct lt_err *e)
 {
     struct tally *t = arg;
-    atomic_fetch_add(e->code          ? &t->lost
+    if (e->code)
+        print_message("%s\n", e->msg);
+    atomic_fetch_add(e->code            ? &t->lost
                      : r->status == 200 ? &t->ok
                      : r->status == 503 ? &t->busy
-                                        : &t->other, 1);
+                                        : &t->other,
+                     1);
     sem_post(&t->done);
 }
 
@@ -393,7 +411,8 @@ static void post(struct world *w, const char *path, struct tally *t, long timeou
 {
     char url[256];
     snprintf(url, sizeof url, "https://%s%s", w->at, path);
-    lt_http_send(w->tenant, &(struct lt_http_request){.method = "GET", .url = url, .timeout_ms = timeout_ms}, on_done, t);
+    lt_http_send(w->tenant, &(struct lt_http_request){.method = "GET", .url = url, .timeout_ms = timeout_ms},
+                 on_done, t);
 }
 
 static void wait_for(struct tally *t, int n)
@@ -422,7 +441,9 @@ static void test_held_body(void **state)
     char url[256];
     sem_init(&t.done, 0, 0);
     snprintf(url, sizeof url, "https://%s/federation/v1/wait", w->at);
-    lt_http_send(w->tenant, &(struct lt_http_request){.method = "POST", .url = url, .body = "abc", .body_n = 3}, on_done, &t);
+    lt_http_send(w->tenant,
+                 &(struct lt_http_request){.method = "POST", .url = url, .body = "abc", .body_n = 3}, on_done,
+                 &t);
     struct lt_req *r = take_held();
     struct lt_slice b = lt_req_body(r); /* stays until the reply */
     assert_int_equal(b.n, 3);
@@ -554,7 +575,7 @@ static struct lt_http_server *serve_plain(bool tls)
         .routes = plain_routes,
         .route_count = 3,
         .threads = 1,
-        .idle_timeout_s = 1,
+        .idle_timeout_s = tls ? 0 : 1,
     };
     if (lt_http_server_start(&conf, &s, &e))
         fail_msg("server: %s", e.msg);
@@ -602,7 +623,8 @@ static void test_plain(void **state)
     assert_non_null(strstr(reply, "200 OK"));
     assert_non_null(strstr(reply, "X-Request-ID: "));
     fd = dial(lt_http_server_address(s));
-    say(fd, "GET /closed HTTP/1.1\r\nHost: x\r\n\r\nGET /trusted HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    say(fd, "GET /closed HTTP/1.1\r\nHost: x\r\n\r\nGET /trusted HTTP/1.1\r\nHost: x\r\nConnection: "
+            "close\r\n\r\n");
     hear(fd, reply, sizeof reply);
     char *first = strstr(reply, "401 ");
     assert_non_null(first);
@@ -686,7 +708,9 @@ static void test_mixed(void **state)
 
 static void test_addresses(void **state)
 {
-    static const char *const bad[] = {"", "127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:http", "127.0.0.1:70000", "example.org:1", "[::1:0", NULL};
+    static const char *const bad[] = {
+        "",       "127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:http", "127.0.0.1:70000", "example.org:1",
+        "[::1:0", NULL};
     struct lt_http_server_conf conf = {.routes = plain_routes, .route_count = 3};
     struct lt_http_server *s, *other;
     struct lt_err e = {0};

@@ -176,6 +176,7 @@ static void test_tampering(void **state)
             q = p;
             q.count++;
             FAILS(LT_E_REFUSED, lt_merkle_verify(leaf, &q, n, root, &err));
+            assert_non_null(strstr(err.msg, "nodes, must be"));
             memcpy(q.nodes[p.count], root, LT_NODE);
             FAILS(LT_E_REFUSED, lt_merkle_verify(leaf, &q, n, root, &err));
             if (p.count) {

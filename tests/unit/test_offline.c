@@ -100,8 +100,10 @@ static void consistent_and_what_is_left_out(void **state)
     assert_string_equal(v.reason, "");
     assert_true(not_made(&v, LT_GUEST_QUOTE, "activation") && not_made(&v, LT_GUEST_QUOTE, "required-pcrs"));
     assert_false(not_made(&v, LT_GUEST_QUOTE, "transport-key"));
-    assert_true(not_made(&v, LT_HOST_IDENTITY, "activation") && not_made(&v, LT_HOST_IDENTITY, "certificate"));
-    assert_true(not_made(&v, LT_HOST_IDENTITY, "registry") && not_made(&v, LT_HOST_POLICY, "accepted-policies"));
+    assert_true(not_made(&v, LT_HOST_IDENTITY, "activation") &&
+                not_made(&v, LT_HOST_IDENTITY, "certificate"));
+    assert_true(not_made(&v, LT_HOST_IDENTITY, "registry") &&
+                not_made(&v, LT_HOST_POLICY, "accepted-policies"));
     assert_true(not_made(&v, LT_RESIDENCY, "history") && not_made(&v, LT_RESIDENCY, "expected"));
     assert_true(not_made(&v, LT_HOST_CLOCK, "history"));
     free(b.guest.pubkey);

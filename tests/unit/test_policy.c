@@ -17,8 +17,9 @@ static int host(const char *text, struct lt_host_policy **p)
 
 static void whole(void **state)
 {
-    static const char text[] = "{\"pcrs\":{\"0\":[\"" A "\",\"" B "\"],\"23\":[]},\"firmware\":[\"" A
-                               "\"],\"domain\":[],\"host_policies\":[\"" B "\"],\"accept\":[\"tainted\",\"copyable\"]}";
+    static const char text[] =
+        "{\"pcrs\":{\"0\":[\"" A "\",\"" B "\"],\"23\":[]},\"firmware\":[\"" A
+        "\"],\"domain\":[],\"host_policies\":[\"" B "\"],\"accept\":[\"tainted\",\"copyable\"]}";
     uint8_t digest[32], a[32], b[32];
     struct lt_guest_policy *p;
 
@@ -46,15 +47,34 @@ static void whole(void **state)
 static void refused(void **state)
 {
     static const char *const both[] = {
-        "", "[]", "null", "1", "{\"pcrs\":[]}", "{\"pcrs\":null}", "{\"pcrs\":{\"24\":[]}}", "{\"pcrs\":{\"-1\":[]}}",
-        "{\"pcrs\":{\"01\":[]}}", "{\"pcrs\":{\"\":[]}}", "{\"pcrs\":{\"0\":\"" A "\"}}", "{\"pcrs\":{\"0\":[1]}}",
-        "{\"pcrs\":{\"0\":[\"aa\"]}}", "{\"pcrs\":{\"0\":[\"" A "a\"]}}", "{\"pcrs\":{\"0\":[\"" A "\"],\"0\":[]}}",
-        "{\"pcr\":{}}", "{} x",
+        "",
+        "[]",
+        "null",
+        "1",
+        "{\"pcrs\":[]}",
+        "{\"pcrs\":null}",
+        "{\"pcrs\":{\"24\":[]}}",
+        "{\"pcrs\":{\"-1\":[]}}",
+        "{\"pcrs\":{\"01\":[]}}",
+        "{\"pcrs\":{\"\":[]}}",
+        "{\"pcrs\":{\"0\":\"" A "\"}}",
+        "{\"pcrs\":{\"0\":[1]}}",
+        "{\"pcrs\":{\"0\":[\"aa\"]}}",
+        "{\"pcrs\":{\"0\":[\"" A "a\"]}}",
+        "{\"pcrs\":{\"0\":[\"" A "\"],\"0\":[]}}",
+        "{\"pcr\":{}}",
+        "{} x",
     };
     static const char *const only_guest[] = {
-        "{\"accept\":\"copyable\"}", "{\"accept\":[\"all\"]}", "{\"accept\":[1]}", "{\"accept\":[\"\"]}",
-        "{\"accept\":[\"copyable\",\"copyable\",\"copyable\",\"copyable\"]}", "{\"firmware\":null}",
-        "{\"domain\":\"" A "\"}", "{\"host_policies\":{}}", "{\"host_policies\":[\"x\"]}",
+        "{\"accept\":\"copyable\"}",
+        "{\"accept\":[\"all\"]}",
+        "{\"accept\":[1]}",
+        "{\"accept\":[\"\"]}",
+        "{\"accept\":[\"copyable\",\"copyable\",\"copyable\",\"copyable\"]}",
+        "{\"firmware\":null}",
+        "{\"domain\":\"" A "\"}",
+        "{\"host_policies\":{}}",
+        "{\"host_policies\":[\"x\"]}",
     };
     struct lt_guest_policy *g;
     struct lt_host_policy *h;

@@ -31,10 +31,20 @@ static void paths(void **state)
 static void bad_paths(void **state)
 {
     static const char *const texts[] = {
-        "{}", "[]", "null", "{\"index\":0}", "{\"path\":[]}", "{\"index\":-1,\"path\":[]}",
-        "{\"index\":4294967296,\"path\":[]}", "{\"index\":1.5,\"path\":[]}", "{\"index\":\"1\",\"path\":[]}",
-        "{\"index\":0,\"path\":{}}", "{\"index\":0,\"path\":[1]}", "{\"index\":0,\"path\":[\"\"]}",
-        "{\"index\":0,\"path\":[\"00\"]}", "{\"index\":0,\"path\":[null]}",
+        "{}",
+        "[]",
+        "null",
+        "{\"index\":0}",
+        "{\"path\":[]}",
+        "{\"index\":-1,\"path\":[]}",
+        "{\"index\":4294967296,\"path\":[]}",
+        "{\"index\":1.5,\"path\":[]}",
+        "{\"index\":\"1\",\"path\":[]}",
+        "{\"index\":0,\"path\":{}}",
+        "{\"index\":0,\"path\":[1]}",
+        "{\"index\":0,\"path\":[\"\"]}",
+        "{\"index\":0,\"path\":[\"00\"]}",
+        "{\"index\":0,\"path\":[null]}",
     };
     struct lt_path p;
 
@@ -50,7 +60,8 @@ static void bad_paths(void **state)
 
 static void proofs(void **state)
 {
-    struct lt_proof p = {.batch = {.index = 1, .count = 1}, .resident = true, .residency = {.index = 2, .count = 2}};
+    struct lt_proof p = {
+        .batch = {.index = 1, .count = 1}, .resident = true, .residency = {.index = 2, .count = 2}};
     struct lt_proof back;
 
     (void)state;
@@ -58,9 +69,11 @@ static void proofs(void **state)
     LT_AUTOJSON json_t *j = lt_proof_to_json(&p);
     OK(lt_proof_from_json(j, &back, &err));
     assert_memory_equal(&p, &back, sizeof p);
-    json_object_set_new(json_object_get(j, "residency"), "record", lt_json_new_base64(p.record, LT_RECORD - 1));
+    json_object_set_new(json_object_get(j, "residency"), "record",
+                        lt_json_new_base64(p.record, LT_RECORD - 1));
     FAILS(LT_E_MALFORMED, lt_proof_from_json(j, &back, &err));
-    json_object_set_new(json_object_get(j, "residency"), "record", lt_json_new_base64(p.batch.nodes, LT_RECORD + 1));
+    json_object_set_new(json_object_get(j, "residency"), "record",
+                        lt_json_new_base64(p.batch.nodes, LT_RECORD + 1));
     FAILS(LT_E_TOO_LARGE, lt_proof_from_json(j, &back, &err));
     json_object_set_new(j, "residency", json_true());
     FAILS(LT_E_MALFORMED, lt_proof_from_json(j, &back, &err));
@@ -76,7 +89,8 @@ static void proofs(void **state)
 static void host_quotes(void **state)
 {
     uint8_t attest[100], signature[70];
-    struct lt_host_quote q = {.attest = attest, .attest_n = 100, .signature = signature, .signature_n = 70}, back;
+    struct lt_host_quote q = {.attest = attest, .attest_n = 100, .signature = signature, .signature_n = 70},
+                         back;
 
     (void)state;
     lt_random(q.header, LT_HEADER);
@@ -90,7 +104,8 @@ static void host_quotes(void **state)
     OK(lt_host_quote_from_json(j, &back, &err));
     assert_memory_equal(back.header, q.header, LT_HEADER);
     assert_true(lt_slice_eq((struct lt_slice){back.attest, back.attest_n}, (struct lt_slice){attest, 100}));
-    assert_true(lt_slice_eq((struct lt_slice){back.signature, back.signature_n}, (struct lt_slice){signature, 70}));
+    assert_true(
+        lt_slice_eq((struct lt_slice){back.signature, back.signature_n}, (struct lt_slice){signature, 70}));
     assert_memory_equal(&back.pcrs, &q.pcrs, sizeof q.pcrs);
     lt_host_quote_free(&back);
 
@@ -116,9 +131,9 @@ static void pcr_names(void **state)
     static const struct {
         const char *name;
         bool ok;
-    } names[] = {{"0", true},   {"9", true},  {"10", true},  {"23", true},  {"24", false}, {"00", false}, {"01", false},
-                 {"-1", false}, {"", false},  {" 1", false}, {"1 ", false}, {"1x", false}, {"x", false},  {"100", false},
-                 {"99", false}, {"+1", false}};
+    } names[] = {{"0", true},   {"9", true},    {"10", true},  {"23", true},  {"24", false}, {"00", false},
+                 {"01", false}, {"-1", false},  {"", false},   {" 1", false}, {"1 ", false}, {"1x", false},
+                 {"x", false},  {"100", false}, {"99", false}, {"+1", false}};
     uint8_t zeros[32] = {0};
     struct lt_pcrs p;
 

@@ -97,8 +97,12 @@ static void header_sizes(void **state)
     static const struct {
         uint32_t n, m;
         bool ok;
-    } cases[] = {{1, 0, true},  {LT_MAX_BATCH, LT_MAX_INVENTORY, true}, {0, 1, false},
-                 {LT_MAX_BATCH + 1, 1, false}, {1, LT_MAX_INVENTORY + 1, false}, {UINT32_MAX, UINT32_MAX, false}};
+    } cases[] = {{1, 0, true},
+                 {LT_MAX_BATCH, LT_MAX_INVENTORY, true},
+                 {0, 1, false},
+                 {LT_MAX_BATCH + 1, 1, false},
+                 {1, LT_MAX_INVENTORY + 1, false},
+                 {UINT32_MAX, UINT32_MAX, false}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -119,8 +123,8 @@ static void evidence_and_commitment(void **state)
     static const uint8_t evidence_pre[] = "LT1:EVIDENCE\0\0\0\0\0\3abc\0\2de";
 
     (void)state;
-    lt_evidence_digest((struct lt_slice){(const uint8_t *)"abc", 3}, (struct lt_slice){(const uint8_t *)"de", 2},
-                       evidence);
+    lt_evidence_digest((struct lt_slice){(const uint8_t *)"abc", 3},
+                       (struct lt_slice){(const uint8_t *)"de", 2}, evidence);
     lt_sha256(evidence_pre, sizeof evidence_pre - 1, want);
     assert_memory_equal(evidence, want, 32);
     memset(tenant, 1, 16);

@@ -33,14 +33,17 @@ enum issuer { BY_CA, BY_OTHER_CA, BY_SAME_NAME_CA, BY_LEAF, BY_ITSELF };
 struct bad {
     const char *what;
     const char *uris[4];
-    const char *eku;       /* NULL: no such extension */
-    long from, to;         /* days from now; both 0: good */
+    const char *eku; /* NULL: no such extension */
+    long from, to;   /* days from now; both 0: good */
     enum issuer issuer;
     bool ca, nul, critical;
     bool as_server, as_client; /* must be accepted as such */
 };
 
-#define GOOD_URIS {"urn:limetree:role:tenant", TENANT}
+#define GOOD_URIS                                                                                            \
+    {                                                                                                        \
+        "urn:limetree:role:tenant", TENANT                                                                   \
+    }
 
 static const struct bad matrix[] = {
     {"good", .uris = GOOD_URIS, .eku = BOTH, .as_server = true, .as_client = true},
@@ -60,13 +63,16 @@ static const struct bad matrix[] = {
     {"no names", .uris = {NULL}, .eku = BOTH},
     {"another role", .uris = {"urn:limetree:role:provider"}, .eku = BOTH},
     {"two roles", .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:role:operator"}, .eku = BOTH},
-    {"the same role twice", .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:role:tenant"}, .eku = BOTH},
+    {"the same role twice", .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:role:tenant"},
+     .eku = BOTH},
     {"unknown role", .uris = {"urn:limetree:role:root", TENANT}, .eku = BOTH},
     {"unknown name", .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:admin:yes"}, .eku = BOTH},
     {"bare name", .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:"}, .eku = BOTH},
     {"upper case", .uris = {"URN:LIMETREE:ROLE:TENANT", TENANT}, .eku = BOTH},
     {"missing scope", .uris = {"urn:limetree:role:tenant"}, .eku = BOTH},
-    {"two tenants", .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:tenant:33333333-3333-3333-3333-333333333333"}, .eku = BOTH},
+    {"two tenants",
+     .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:tenant:33333333-3333-3333-3333-333333333333"},
+     .eku = BOTH},
     {"malformed tenant", .uris = {"urn:limetree:role:tenant", "urn:limetree:tenant:1111"}, .eku = BOTH},
     {"host without scope", .uris = {"urn:limetree:role:host"}, .eku = BOTH},
     {"two hosts", .uris = {"urn:limetree:role:tenant", TENANT, HOST, HOST}, .eku = BOTH},
@@ -135,7 +141,8 @@ static void forge(const struct bad *b, const char *cert_path, const char *key_pa
     ASN1_INTEGER_set(X509_get_serialNumber(x), 4711);
     X509_gmtime_adj(X509_getm_notBefore(x), b->to ? b->from * DAY : -DAY);
     X509_gmtime_adj(X509_getm_notAfter(x), b->to ? b->to * DAY : 10 * DAY);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"bad", -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"bad", -1,
+                               -1, 0);
     X509_set_issuer_name(x, X509_get_subject_name(b->issuer == BY_ITSELF ? x : issuer));
     X509_set_pubkey(x, key);
     add(x, NID_basic_constraints, b->ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
@@ -167,10 +174,17 @@ static void hello(struct lt_req *r, void *app)
     lt_reply_empty(r, 200);
 }
 
-static struct lt_http_server *serve(const char *cert, const char *key, const struct lt_route *route, int *calls)
+static struct lt_http_server *serve(const char *cert, const char *key, const struct lt_route *route,
+                                    int *calls)
 {
-    struct lt_http_server_conf conf = {.listen = "127.0.0.1:0", .cert = cert, .key = key, .client_ca = pki.ca,
-                                       .routes = route, .route_count = 1, .app = calls, .threads = 1};
+    struct lt_http_server_conf conf = {.listen = "127.0.0.1:0",
+                                       .cert = cert,
+                                       .key = key,
+                                       .client_ca = pki.ca,
+                                       .routes = route,
+                                       .route_count = 1,
+                                       .app = calls,
+                                       .threads = 1};
     struct lt_http_server *s = NULL;
     struct lt_err e = {0};
     if (lt_http_server_start(&conf, &s, &e))
@@ -208,7 +222,8 @@ static const struct lt_route for_anyone[] = {LT_ROUTE("GET", "/hello", LT_MAY_AN
 static void test_matrix_clients(void **state)
 {
     int calls = 0, expected = 0;
-    struct lt_http_server *s = serve(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), for_tenants, &calls);
+    struct lt_http_server *s =
+        serve(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), for_tenants, &calls);
     (void)state;
     for (size_t i = 0; i < CASES; i++) {
         const char *cert = check_path(&pki, "bad", "crt"), *key = check_path(&pki, "bad", "key");
@@ -230,12 +245,15 @@ static void test_matrix_clients(void **state)
 static void test_matrix_clients_elsewhere(void **state)
 {
     int calls = 0;
-    struct lt_http_server *trusted = serve(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), for_trusted, &calls);
-    struct lt_http_server *anyone = serve(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), for_anyone, &calls);
+    struct lt_http_server *trusted =
+        serve(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), for_trusted, &calls);
+    struct lt_http_server *anyone =
+        serve(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), for_anyone, &calls);
     (void)state;
     for (size_t i = 0; i < CASES; i++) {
         const struct bad *b = &matrix[i];
-        bool in = b->as_client || !strcmp(b->what, "no role") || !strcmp(b->what, "no names") || !strcmp(b->what, "another role");
+        bool in = b->as_client || !strcmp(b->what, "no role") || !strcmp(b->what, "no names") ||
+                  !strcmp(b->what, "another role");
         const char *cert = check_path(&pki, "bad", "crt"), *key = check_path(&pki, "bad", "key");
         forge(b, cert, key);
         struct lt_http_client *c = client(cert, key, LT_ROLE_PROVIDER);
@@ -254,7 +272,8 @@ static void test_matrix_clients_elsewhere(void **state)
 
 static void test_matrix_servers(void **state)
 {
-    struct lt_http_client *c = client(check_path(&pki, "tenant", "crt"), check_path(&pki, "tenant", "key"), LT_ROLE_TENANT);
+    struct lt_http_client *c =
+        client(check_path(&pki, "tenant", "crt"), check_path(&pki, "tenant", "key"), LT_ROLE_TENANT);
     (void)state;
     for (size_t i = 0; i < CASES; i++) {
         int calls = 0;
@@ -282,8 +301,10 @@ static void bare_client(const char *address, int version, const char *name, char
     SSL_CTX_set_min_proto_version(ctx, version);
     SSL_CTX_set_max_proto_version(ctx, version);
     if (name) {
-        assert_int_equal(SSL_CTX_use_certificate_file(ctx, check_path(&pki, name, "crt"), SSL_FILETYPE_PEM), 1);
-        assert_int_equal(SSL_CTX_use_PrivateKey_file(ctx, check_path(&pki, name, "key"), SSL_FILETYPE_PEM), 1);
+        assert_int_equal(SSL_CTX_use_certificate_file(ctx, check_path(&pki, name, "crt"), SSL_FILETYPE_PEM),
+                         1);
+        assert_int_equal(SSL_CTX_use_PrivateKey_file(ctx, check_path(&pki, name, "key"), SSL_FILETYPE_PEM),
+                         1);
     }
     BIO *b = BIO_new_ssl_connect(ctx);
     snprintf(text, sizeof text, "%s", address);
@@ -302,22 +323,29 @@ static void test_versions(void **state)
         int version;
         const char *name, *reply;
     } cases[] = {
-        {TLS1_3_VERSION, "tenant", "HTTP/1.1 200"}, {TLS1_2_VERSION, "tenant", "HTTP/1.1 200"},
-        {TLS1_1_VERSION, "tenant", ""},             {TLS1_VERSION, "tenant", ""},
-        {TLS1_3_VERSION, NULL, ""},                 {TLS1_2_VERSION, NULL, ""},
-        {TLS1_3_VERSION, "foreign", ""},            {TLS1_2_VERSION, "foreign", ""},
-        {TLS1_3_VERSION, "none", "HTTP/1.1 403"},   {TLS1_2_VERSION, "none", "HTTP/1.1 403"},
+        {TLS1_3_VERSION, "tenant", "HTTP/1.1 200"},
+        {TLS1_2_VERSION, "tenant", "HTTP/1.1 200"},
+        {TLS1_1_VERSION, "tenant", ""},
+        {TLS1_VERSION, "tenant", ""},
+        {TLS1_3_VERSION, NULL, ""},
+        {TLS1_2_VERSION, NULL, ""},
+        {TLS1_3_VERSION, "foreign", ""},
+        {TLS1_2_VERSION, "foreign", ""},
+        {TLS1_3_VERSION, "none", "HTTP/1.1 403"},
+        {TLS1_2_VERSION, "none", "HTTP/1.1 403"},
     };
     const struct bad foreign = {"foreign", .uris = GOOD_URIS, .eku = BOTH, .issuer = BY_OTHER_CA};
     int calls = 0;
-    struct lt_http_server *s = serve(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), for_tenants, &calls);
+    struct lt_http_server *s =
+        serve(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), for_tenants, &calls);
     (void)state;
     forge(&foreign, check_path(&pki, "foreign", "crt"), check_path(&pki, "foreign", "key"));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char reply[1024];
         bare_client(lt_http_server_address(s), cases[i].version, cases[i].name, reply, sizeof reply);
         if (strncmp(reply, cases[i].reply, strlen(cases[i].reply)) || !*cases[i].reply != !*reply)
-            fail_msg("version %x as %s: \"%s\"", (unsigned)cases[i].version, cases[i].name ? cases[i].name : "nobody", reply);
+            fail_msg("version %x as %s: \"%s\"", (unsigned)cases[i].version,
+                     cases[i].name ? cases[i].name : "nobody", reply);
     }
     assert_int_equal(calls, 2);
     lt_http_server_stop(s);
@@ -361,8 +389,8 @@ static void test_peer(void **state)
     assert_int_equal(lt_role_by_name("TENANT"), 0);
 }
 
-/* Every prefix is refused; with any bit turned there is either a refusal, or a value that is not more than what
- * the text says: one role with its scope. (Signatures are the stack's business.) */
+/* Every prefix is refused; with any bit turned there is either a refusal, or a value that is not more than
+ * what the text says: one role with its scope. (Signatures are the stack's business.) */
 static void test_peer_every_prefix_every_bit(void **state)
 {
     uint8_t *der;
@@ -395,7 +423,8 @@ static void test_peer_every_prefix_every_bit(void **state)
 
 static void test_pki_rules(void **state)
 {
-    const char *const bad_names[] = {"a,URI:urn:limetree:role:operator", NULL}, *const spaced[] = {"a b", NULL};
+    const char *const bad_names[] = {"a,URI:urn:limetree:role:operator", NULL}, *const spaced[] = {"a b",
+                                                                                                   NULL};
     const char *cert = check_path(&pki, "new", "crt"), *key = check_path(&pki, "new", "key");
     struct lt_pki_subject s = {.common_name = "x", .role = LT_ROLE_OPERATOR, .client = true, .days = 1};
     struct lt_err e = {0};
@@ -419,7 +448,9 @@ static void test_pki_rules(void **state)
     assert_int_equal(lt_pki_issue(pki.ca, pki.ca_key, &s, cert, key, &e), LT_E_USAGE);
     s.common_name = "x";
     /* A leaf is no CA; a key that others can read is not read. */
-    assert_int_equal(lt_pki_issue(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), &s, cert, key, &e), LT_E_CONFIG);
+    assert_int_equal(
+        lt_pki_issue(check_path(&pki, "server", "crt"), check_path(&pki, "server", "key"), &s, cert, key, &e),
+        LT_E_CONFIG);
     assert_int_equal(lt_pki_issue(pki.ca, check_path(&pki, "other", "key"), &s, cert, key, &e), LT_E_CONFIG);
     assert_int_equal(chmod(pki.ca_key, 0640), 0);
     assert_int_equal(lt_pki_issue(pki.ca, pki.ca_key, &s, cert, key, &e), LT_E_CONFIG);
@@ -452,7 +483,8 @@ static void test_pki_certificates(void **state)
     assert_int_equal(X509_get_key_usage(ca), KU_KEY_CERT_SIGN | KU_CRL_SIGN);
     assert_int_equal(X509_check_ca(leaf), 0);
     assert_int_equal(X509_check_issued(ca, leaf), X509_V_OK);
-    assert_int_equal(ASN1_OCTET_STRING_cmp(X509_get0_subject_key_id(ca), X509_get0_authority_key_id(leaf)), 0);
+    assert_int_equal(ASN1_OCTET_STRING_cmp(X509_get0_subject_key_id(ca), X509_get0_authority_key_id(leaf)),
+                     0);
     assert_int_equal(ASN1_STRING_length(X509_get0_serialNumber(leaf)), 16);
     assert_int_equal(X509_check_ip_asc(leaf, "127.0.0.1", 0), 1);
     time_t now = time(NULL), early = now - 200, late = now - 400;
@@ -465,19 +497,16 @@ static void test_pki_certificates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_peer),
-        cmocka_unit_test(test_peer_every_prefix_every_bit),
-        cmocka_unit_test(test_pki_rules),
-        cmocka_unit_test(test_pki_certificates),
-        cmocka_unit_test(test_matrix_clients),
-        cmocka_unit_test(test_matrix_clients_elsewhere),
-        cmocka_unit_test(test_matrix_servers),
-        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_peer),           cmocka_unit_test(test_peer_every_prefix_every_bit),
+        cmocka_unit_test(test_pki_rules),      cmocka_unit_test(test_pki_certificates),
+        cmocka_unit_test(test_matrix_clients), cmocka_unit_test(test_matrix_clients_elsewhere),
+        cmocka_unit_test(test_matrix_servers), cmocka_unit_test(test_versions),
     };
     struct lt_err e = {0};
     signal(SIGPIPE, SIG_IGN); /* the bare client's */
     check_pki_make(&pki);
-    if (lt_pki_make_ca(check_path(&pki, "other", "crt"), check_path(&pki, "other", "key"), "other CA", 30, &e) ||
+    if (lt_pki_make_ca(check_path(&pki, "other", "crt"), check_path(&pki, "other", "key"), "other CA", 30,
+                       &e) ||
         lt_pki_make_ca(check_path(&pki, "same", "crt"), check_path(&pki, "same", "key"), "test CA", 30, &e))
         return 1;
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

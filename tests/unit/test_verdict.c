@@ -22,9 +22,16 @@ static void table(void **state)
         const char *slug;
         unsigned rests_on; /* by number, as the protocol counts */
     } want[LT_CHECKS] = {
-        {"guest-quote", 0}, {"guest-clock", 1 << 1}, {"guest-policy", 1 << 1}, {"batch-inclusion", 1 << 1 | 1 << 5},
-        {"host-quote", 0}, {"host-identity", 1 << 5}, {"host-policy", 1 << 5 | 1 << 6},
-        {"residency", 1 << 5 | 1 << 6 | 1 << 7}, {"host-clock", 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8}, {"window", 0},
+        {"guest-quote", 0},
+        {"guest-clock", 1 << 1},
+        {"guest-policy", 1 << 1},
+        {"batch-inclusion", 1 << 1 | 1 << 5},
+        {"host-quote", 0},
+        {"host-identity", 1 << 5},
+        {"host-policy", 1 << 5 | 1 << 6},
+        {"residency", 1 << 5 | 1 << 6 | 1 << 7},
+        {"host-clock", 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8},
+        {"window", 0},
         {"sandwich", 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9},
     };
 
@@ -82,9 +89,13 @@ static void first_row_that_applies(void **state)
             if (failing >> c & 1)
                 lt_check_fault(&v, c, "planted");
         lt_verdict_conclude(&v, false, false);
-        enum lt_result want = failing & 0xff ? LT_FAILED : failing & (1 << 8 | 1 << 10) ? LT_UNCHECKED : LT_STALE;
+        enum lt_result want = failing & 0xff                 ? LT_FAILED
+                              : failing & (1 << 8 | 1 << 10) ? LT_UNCHECKED
+                                                             : LT_STALE;
         assert_int_equal(v.result, want);
-        unsigned deciding = want == LT_FAILED ? failing & 0xff : want == LT_UNCHECKED ? failing & 0x500 : failing;
+        unsigned deciding = want == LT_FAILED      ? failing & 0xff
+                            : want == LT_UNCHECKED ? failing & 0x500
+                                                   : failing;
         assert_string_equal(v.reason, lt_check_slug(__builtin_ctz(deciding)));
     }
 }
@@ -154,13 +165,14 @@ static void as_json(void **state)
     lt_verdict_conclude(&v, false, true);
     LT_AUTOJSON json_t *j = lt_verdict_to_json(&v, json_pack("{s:i}", "age_ms", 1));
     LT_AUTOJSON json_t *want = json_pack(
-        "{s:s,s:s,s:s,s:s,s:b,s:s,s:[ssssssssss],s:[{s:s,s:s}],s:[{s:s,s:s,s:s}],s:[{s:s,s:s,s:s}],s:{s:i,s:i},s:{s:i}}",
-        "result", "unchecked", "reason", "sandwich", "link", "resident", "host_level", "boot-only", "tainted", 1, "host",
-        "abababababababababababababababab", "passed", "guest-quote", "guest-clock", "guest-policy", "batch-inclusion",
-        "host-quote", "host-identity", "host-policy", "residency", "host-clock", "window", "failed", "check", "sandwich",
-        "message", "too young ?", "not_made", "check", "host-policy", "part", "ima", "message", "not in this version",
-        "notes", "check", "guest-clock", "part", "first", "message", "the first round", "batch", "n", 3, "seq", 42,
-        "times", "age_ms", 1);
+        "{s:s,s:s,s:s,s:s,s:b,s:s,s:[ssssssssss],s:[{s:s,s:s}],s:[{s:s,s:s,s:s}],s:[{s:s,s:s,s:s}],s:{s:i,s:"
+        "i},s:{s:i}}",
+        "result", "unchecked", "reason", "sandwich", "link", "resident", "host_level", "boot-only", "tainted",
+        1, "host", "abababababababababababababababab", "passed", "guest-quote", "guest-clock", "guest-policy",
+        "batch-inclusion", "host-quote", "host-identity", "host-policy", "residency", "host-clock", "window",
+        "failed", "check", "sandwich", "message", "too young ?", "not_made", "check", "host-policy", "part",
+        "ima", "message", "not in this version", "notes", "check", "guest-clock", "part", "first", "message",
+        "the first round", "batch", "n", 3, "seq", 42, "times", "age_ms", 1);
     assert_non_null(want);
     if (!json_equal(j, want)) {
         LT_AUTOFREE char *text = lt_json_pretty(j);
@@ -168,8 +180,10 @@ static void as_json(void **state)
     }
     lt_verdict_init(&v);
     LT_AUTOJSON json_t *empty = lt_verdict_to_json(&v, NULL);
-    assert_true(json_is_null(json_object_get(empty, "reason")) && json_is_null(json_object_get(empty, "link")));
-    assert_true(json_is_null(json_object_get(empty, "host")) && json_is_null(json_object_get(empty, "batch")));
+    assert_true(json_is_null(json_object_get(empty, "reason")) &&
+                json_is_null(json_object_get(empty, "link")));
+    assert_true(json_is_null(json_object_get(empty, "host")) &&
+                json_is_null(json_object_get(empty, "batch")));
     assert_int_equal(json_array_size(json_object_get(empty, "not_made")), LT_CHECKS);
 }
 

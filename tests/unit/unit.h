@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 /* Pass &err to the call under test. */
-static struct lt_err err;
+static _Thread_local struct lt_err err;
 
 #define OK(call)                                                                                             \
     do {                                                                                                     \

@@ -1,3 +1,12 @@
+lt_unit_test(test_vtpm_domain lt_vtpm_domain)
+lt_unit_test(test_vtpm_sockets lt_vtpm)
+lt_unit_test(test_vtpm_birth lt_vtpm lt_vtpm_ekcert lt_daemon)
+
 # Drives an inventory for tests/integration/test_vtpm_inventory.py.
 add_executable(inventory-shell ../support/vtpm/inventory-shell.c)
 target_link_libraries(inventory-shell PRIVATE lt_vtpm lt_daemon)
+if(LT_SANITIZE)
+    # The sanitizers' stand-ins for the XDR functions of libtirpc look for the real ones when the program starts, which
+    # is before libvirt is loaded.
+    target_link_libraries(inventory-shell PRIVATE -Wl,--no-as-needed PkgConfig::LIBVIRT)
+endif()

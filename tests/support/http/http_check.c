@@ -87,12 +87,13 @@ struct lt_http_client *check_client(const struct check_pki *p, const char *name)
     return c;
 }
 
-int check_call(struct lt_http_client *c, const char *method, const char *address, const char *path, const char *body,
-               struct lt_http_reply *reply, struct lt_err *e)
+int check_call(struct lt_http_client *c, const char *method, const char *address, const char *path,
+               const char *body, struct lt_http_reply *reply, struct lt_err *e)
 {
     char url[4096];
     snprintf(url, sizeof url, "https://%s%s", address, path);
-    struct lt_http_request r = {.method = method, .url = url, .body = body, .body_n = body ? strlen(body) : 0};
+    struct lt_http_request r = {
+        .method = method, .url = url, .body = body, .body_n = body ? strlen(body) : 0};
     return lt_http_call(c, &r, reply, e);
 }
 
@@ -123,8 +124,8 @@ static void fill(const char *pattern, char *out, size_t n)
     out[at] = 0;
 }
 
-static void refused(struct lt_http_client *c, const char *who, const char *address, const struct lt_route *route,
-                    int status)
+static void refused(struct lt_http_client *c, const char *who, const char *address,
+                    const struct lt_route *route, int status)
 {
     struct lt_http_reply reply = {0};
     struct lt_err e = {0};

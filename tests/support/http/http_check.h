@@ -1,5 +1,5 @@
-/* What every test of a server needs: a throw-away PKI, a client, and the walk over a route table that calls each
- * route as nobody and in every role. Faults fail the running cmocka test. */
+/* What every test of a server needs: a throw-away PKI, a client, and the walk over a route table that calls
+ * each route as nobody and in every role. Faults fail the running cmocka test. */
 #ifndef LT_TESTS_HTTP_CHECK_H
 #define LT_TESTS_HTTP_CHECK_H
 
@@ -8,8 +8,9 @@
 
 #define CHECK_DAYS 30
 
-/* A new private directory with a CA, and leaf certificates NAME.crt, NAME.key under it: "server" (role provider,
- * server and client), and one client for each role: "provider", "host", "tenant", "operator", and "none". */
+/* A new private directory with a CA, and leaf certificates NAME.crt, NAME.key under it: "server" (role
+ * provider, server and client), and one client for each role: "provider", "host", "tenant", "operator", and
+ * "none". */
 struct check_pki {
     char dir[64];
     uint8_t tenant_id[16], host_id[16];
@@ -24,14 +25,14 @@ const char *check_path(const struct check_pki *p, const char *name, const char *
 /* A client with the identity NAME (NULL: none) that trusts the CA, whatever the server's role. */
 struct lt_http_client *check_client(const struct check_pki *p, const char *name);
 /* Blocks; *e has the fault if that is what is returned. path with or without a body. */
-int check_call(struct lt_http_client *c, const char *method, const char *address, const char *path, const char *body,
-               struct lt_http_reply *reply, struct lt_err *e);
+int check_call(struct lt_http_client *c, const char *method, const char *address, const char *path,
+               const char *body, struct lt_http_reply *reply, struct lt_err *e);
 /* The same, demanding a status; returns the body, the caller's to free. */
 char *check_status(struct lt_http_client *c, const char *method, const char *address, const char *path,
                    const char *body, int status);
 
-/* Calls every route of the table at a running server ({} becomes a UUID): without a certificate it must end in
- * the handshake or with 401, and in every role that the access rule does not name with 403, before the
+/* Calls every route of the table at a running server ({} becomes a UUID): without a certificate it must end
+ * in the handshake or with 401, and in every role that the access rule does not name with 403, before the
  * handler runs. Routes for anyone are left out. */
 void check_routes_are_closed(const struct check_pki *p, const char *address, const struct lt_route *routes,
                              size_t count);

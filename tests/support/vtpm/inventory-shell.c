@@ -1,9 +1,11 @@
-/* Drives an inventory from a test. Standard input is a socket: one command a line, one JSON object a line in answer.
+/* Drives an inventory from a test. Standard input is a socket: one command a line, one JSON object a line in
+ * answer.
  *
  *   snapshot            {"seq","count","flags","root","records":[…]} or {"error":slug,"message"}
  *   report              lt_inventory_report
  *   counts RESET RESTART
- *   clock RESET RESTART MS     what the host TPM's clock reads from now on; "clock away": it cannot be read */
+ *   clock RESET RESTART MS     what the host TPM's clock reads from now on; "clock away": it cannot be read
+ */
 #include "common/log.h"
 #include "vtpm/inventory.h"
 
@@ -29,10 +31,11 @@ static int read_clock(void *ctx, struct lt_host_clock *out, struct lt_err *e)
 
 static json_t *record(const struct lt_record *r)
 {
-    return json_pack("{s:o, s:o, s:o, s:i, s:i, s:I, s:o, s:o, s:i}", "uuid", lt_json_new_uuid(r->guest_uuid), "ek_digest",
-                     lt_json_new_hex(r->ek_digest, 32), "incarnation", lt_json_new_hex(r->incarnation, LT_INCARNATION),
-                     "start_reset", (int)r->start_reset, "start_restart", (int)r->start_restart, "start_clock",
-                     (json_int_t)r->start_clock_ms, "firmware", lt_json_new_hex(r->firmware_digest, 32), "domain",
+    return json_pack("{s:o, s:o, s:o, s:i, s:i, s:I, s:o, s:o, s:i}", "uuid", lt_json_new_uuid(r->guest_uuid),
+                     "ek_digest", lt_json_new_hex(r->ek_digest, 32), "incarnation",
+                     lt_json_new_hex(r->incarnation, LT_INCARNATION), "start_reset", (int)r->start_reset,
+                     "start_restart", (int)r->start_restart, "start_clock", (json_int_t)r->start_clock_ms,
+                     "firmware", lt_json_new_hex(r->firmware_digest, 32), "domain",
                      lt_json_new_hex(r->domain_digest, 32), "flags", (int)r->flags);
 }
 
@@ -51,8 +54,9 @@ static json_t *snapshot(struct lt_inventory *inv)
     json_t *records = json_array();
     for (uint32_t i = 0; i < s->count; i++)
         json_array_append_new(records, record(&s->records[i]));
-    json_t *o = json_pack("{s:I, s:i, s:i, s:o, s:o}", "seq", (json_int_t)s->seq, "count", (int)s->count, "flags",
-                          (int)s->header_flags, "root", lt_json_new_hex(lt_merkle_root(s->tree), 32), "records", records);
+    json_t *o = json_pack("{s:I, s:i, s:i, s:o, s:o}", "seq", (json_int_t)s->seq, "count", (int)s->count,
+                          "flags", (int)s->header_flags, "root", lt_json_new_hex(lt_merkle_root(s->tree), 32),
+                          "records", records);
     lt_snapshot_put(s);
     return o;
 }

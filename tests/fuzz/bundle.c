@@ -1,10 +1,7 @@
 /* Bundles: what is accepted can be written and read again, and is judged without trust. */
 #include "appraisal/offline.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+#include "tests/fuzz/fuzz.h"
 
 static void there_and_back(const struct lt_bundle *b)
 {
@@ -12,8 +9,7 @@ static void there_and_back(const struct lt_bundle *b)
     LT_AUTOJSON json_t *j = lt_bundle_to_json(b);
     LT_AUTOFREE char *text = lt_json_dump(j);
 
-    if (!text || lt_bundle_parse(text, strlen(text), &again, NULL))
-        abort();
+    FUZZ_REQUIRE(text && !lt_bundle_parse(text, strlen(text), &again, NULL));
     lt_bundle_free(&again);
 }
 
@@ -27,8 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         return 0;
     there_and_back(&b);
     if (!lt_appraise_bundle(&b, &none, &v, NULL)) {
-        if (v.result != LT_CONSISTENT && v.result != LT_INCONSISTENT)
-            abort();
+        FUZZ_REQUIRE(v.result == LT_CONSISTENT || v.result == LT_INCONSISTENT);
         json_decref(lt_verdict_to_json(&v, NULL));
     }
     lt_bundle_free(&b);

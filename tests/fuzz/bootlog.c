@@ -1,9 +1,7 @@
 /* Boot logs: bounded, and what is refused says why. */
 #include "appraisal/bootlog.h"
 
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -11,9 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     struct lt_boot_replay r;
 
     lt_boot_replay((struct lt_slice){p, n}, &r);
-    if ((r.fault.code != 0) != (r.fault.msg[0] != 0) || r.bank_count > sizeof r.bank / sizeof *r.bank)
-        abort();
-    if (r.fault.code && !lt_boot_replay_match(&r, &quoted, NULL))
-        abort();
+    FUZZ_REQUIRE((r.fault.code != 0) == (r.fault.msg[0] != 0) &&
+                 r.bank_count <= sizeof r.bank / sizeof *r.bank);
+    FUZZ_REQUIRE(!r.fault.code || lt_boot_replay_match(&r, &quoted, NULL));
     return 0;
 }

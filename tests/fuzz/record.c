@@ -1,10 +1,7 @@
 /* Residency records and host-quote headers: what is accepted says the same bytes again. */
 #include "residency/residency.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -14,13 +11,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
     if (!lt_record_parse(p, n, &r, NULL)) {
         lt_record_write(&r, record);
-        if (memcmp(record, p, n))
-            abort();
+        FUZZ_REQUIRE(!memcmp(record, p, n));
     }
     if (!lt_header_parse(p, n, &h, NULL)) {
         lt_header_write(&h, header);
-        if (memcmp(header, p, n) || !h.n || h.n > LT_MAX_BATCH || h.m > LT_MAX_INVENTORY)
-            abort();
+        FUZZ_REQUIRE(!memcmp(header, p, n) && h.n && h.n <= LT_MAX_BATCH && h.m <= LT_MAX_INVENTORY);
     }
     return 0;
 }

@@ -1,0 +1,3 @@
+foreach(target bundle bootlog policy)
+    lt_fuzz_target(${target} lt_appraisal)
+endforeach()

@@ -1,0 +1,1 @@
+lt_fuzz_target(record lt_residency)

@@ -1,0 +1,583 @@
+#include "tests/unit/tenant_rig.h"
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "tpm/attest.h"
+
+#include <ftw.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define WAIT_MS 20000
+
+/* ---- a TPM maker ---- */
+
+static X509 *certificate(EVP_PKEY *key, EVP_PKEY *by, X509 *issuer, bool ca)
+{
+    X509 *x = X509_new();
+    X509V3_CTX ctx;
+
+    X509_set_version(x, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(x), ca ? 1 : 2);
+    X509_gmtime_adj(X509_getm_notBefore(x), -60);
+    X509_gmtime_adj(X509_getm_notAfter(x), 86400);
+    X509_set_pubkey(x, key);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
+                               (const unsigned char *)(ca ? "maker" : "chip"), -1, -1, 0);
+    X509_set_issuer_name(x, X509_get_subject_name(issuer ? issuer : x));
+    X509V3_set_ctx(&ctx, issuer ? issuer : x, x, NULL, NULL, 0);
+    const char *ext[][2] = {
+        {"basicConstraints", ca ? "critical,CA:TRUE" : "critical,CA:FALSE"},
+        {ca ? "keyUsage" : "extendedKeyUsage", ca ? "critical,keyCertSign" : "2.23.133.8.1"}};
+    for (int i = 0; i < 2; i++) {
+        X509_EXTENSION *e = X509V3_EXT_conf(NULL, &ctx, ext[i][0], ext[i][1]);
+        assert_non_null(e);
+        X509_add_ext(x, e, -1);
+        X509_EXTENSION_free(e);
+    }
+    assert_true(X509_sign(x, by, EVP_sha256()) > 0);
+    return x;
+}
+
+static char *pem_of(X509 *x)
+{
+    BIO *b = BIO_new(BIO_s_mem());
+    char *p;
+
+    PEM_write_bio_X509(b, x);
+    long n = BIO_get_mem_data(b, &p);
+    char *s = strndup(p, (size_t)n);
+    BIO_free(b);
+    return s;
+}
+
+static void write_text(const char *path, const char *text)
+{
+    OK(lt_file_write(path, text, strlen(text), 0600, &err));
+}
+
+void rig_registry(struct rig *r, const char *text)
+{
+    write_text(r->registry, text);
+}
+
+static void make_maker(struct rig *r)
+{
+    char path[160], ek[65], registry[256];
+    EVP_PKEY *ca_key = soft_ecc("P-256");
+    X509 *ca = certificate(ca_key, ca_key, NULL, true),
+         *chip = certificate(r->host.ek_key, ca_key, ca, false);
+    char *root = pem_of(ca);
+
+    r->ek_pem = pem_of(chip);
+    snprintf(path, sizeof path, "%s/maker.pem", r->roots);
+    write_text(path, root);
+    lt_hex(r->host.ek_digest, 32, ek);
+    snprintf(registry, sizeof registry,
+             "{\"format\":\"limetree-registry/1\",\"hosts\":[{\"host\":\"%.32s\",\"ek_digest\":\"%s\"}]}", ek,
+             ek);
+    write_text(r->registry, registry);
+    X509_free(ca);
+    X509_free(chip);
+    EVP_PKEY_free(ca_key);
+    free(root);
+}
+
+/* ---- guests ---- */
+
+static const char guest_pubkey[] = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+
+static char *guest_quote(struct rig_guest *g, const char *nonce)
+{
+    struct lt_buf attest = LT_BUF(LT_MAX_ATTEST), sig = LT_BUF(LT_MAX_SIGNATURE);
+    struct lt_quote q = {.pcrs = {.alg = LT_HASH_SHA256, .mask = 0x1ffff}};
+    uint8_t name[LT_NAME], digest[32];
+    char *text;
+
+    lt_sha256(guest_pubkey, strlen(guest_pubkey), digest);
+    lt_pcr_extend(LT_HASH_SHA256, q.pcrs.value[16], digest);
+    lt_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
+    OK(lt_qualified_name(&g->ek, &g->ak, name, &err));
+    lt_buf_u32(&attest, LT_TPM_GENERATED);
+    lt_buf_u16(&attest, LT_TPM_ST_ATTEST_QUOTE);
+    lt_buf_put16(&attest, name, sizeof name);
+    lt_buf_put16(&attest, nonce, strlen(nonce));
+    lt_buf_u64(&attest, ++g->clock_ms);
+    lt_buf_u32(&attest, 1);
+    lt_buf_u32(&attest, 0);
+    lt_buf_u8(&attest, 1);
+    lt_buf_u64(&attest, 1);
+    lt_buf_put(&attest, "\0\0\0\1\0\x0b\3\xff\xff\1", 10);
+    lt_buf_put16(&attest, digest, sizeof digest);
+    soft_sign(g->ak_key, attest.p, attest.n, &sig);
+    if (g->mode == GUEST_FORGES)
+        sig.p[sig.n - 1] ^= 1;
+    q.attest = attest.p, q.attest_n = attest.n;
+    q.signature = sig.p, q.signature_n = sig.n;
+    OK(lt_quote_write(&q, &text, &err));
+    lt_buf_free(&attest);
+    lt_buf_free(&sig);
+    return text;
+}
+
+static void news(struct rig *r)
+{
+    pthread_mutex_lock(&r->lock);
+    pthread_cond_broadcast(&r->news);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void answer(struct rig_guest *g, struct lt_req *req)
+{
+    LT_AUTOFREE char *quote = guest_quote(g, lt_req_query(req, "nonce"));
+
+    assert_string_equal(lt_req_query(req, "mask"), "0xffff");
+    g->flying--;
+    lt_reply_keylime(req, 200,
+                     json_pack("{s:s, s:s, s:s, s:s, s:s}", "quote", quote, "hash_alg", "sha256", "enc_alg",
+                               "ecc256", "sign_alg", "ecdsa", "pubkey", guest_pubkey));
+}
+
+static void get_quote(struct lt_req *req, void *app)
+{
+    struct rig_guest *g = app;
+    struct lt_err e = {LT_E_MALFORMED, "API version not supported"}, broken = {LT_E_TPM, "the TPM is away"};
+
+    if (g->flying++)
+        g->overlapped++;
+    g->asked++;
+    if (g->mode == GUEST_HOLDS) {
+        pthread_mutex_lock(&g->rig->lock);
+        lt_req_hold(req);
+        g->held = req;
+        pthread_mutex_unlock(&g->rig->lock);
+    } else if (g->mode == GUEST_FAILS || (g->mode == GUEST_IS_OLD && strcmp(lt_req_arg(req, 0), "v2.3"))) {
+        g->flying--;
+        lt_reply_error(req, g->mode == GUEST_FAILS ? &broken : &e, 0);
+    } else if (g->mode == GUEST_BABBLES) {
+        g->flying--;
+        lt_reply_bytes(req, 200, "application/json", strdup("{\"results\":{\"quote\":\"r\"}"), 24);
+    } else {
+        answer(g, req);
+    }
+    news(g->rig);
+}
+
+static const struct lt_route guest_routes[] = {
+    LT_ROUTE("GET", "/{}/quotes/integrity", LT_MAY_TRUSTED, 0, get_quote),
+};
+
+void rig_release(struct rig_guest *g)
+{
+    pthread_mutex_lock(&g->rig->lock);
+    struct lt_req *req = lt_take(&g->held);
+    pthread_mutex_unlock(&g->rig->lock);
+    g->mode = GUEST_ANSWERS;
+    if (req)
+        answer(g, req);
+}
+
+static struct timespec deadline(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec += WAIT_MS / 1000;
+    return t;
+}
+
+void rig_wait_asked(struct rig_guest *g, unsigned times)
+{
+    struct timespec until = deadline();
+
+    pthread_mutex_lock(&g->rig->lock);
+    while (g->asked < times)
+        if (pthread_cond_timedwait(&g->rig->news, &g->rig->lock, &until))
+            fail_msg("guest was asked %u times, not %u", g->asked, times);
+    pthread_mutex_unlock(&g->rig->lock);
+}
+
+static void make_guest(struct rig *r, unsigned i)
+{
+    struct rig_guest *g = &r->guest[i];
+    char name[16];
+
+    g->rig = r;
+    g->clock_ms = 1000;
+    mock_uuid(i + 1, g->uuid);
+    lt_uuid_format(g->uuid, g->text);
+    g->ek_key = soft_ecc("P-256");
+    g->ak_key = soft_ecc("P-256");
+    soft_parse(g->ek_key, &soft_ek, &g->ek);
+    soft_parse(g->ak_key, &soft_ak_ecc, &g->ak);
+    snprintf(name, sizeof name, "guest%u", i);
+    const struct lt_pki_subject s = {.common_name = g->text, .server = true, .days = 1};
+    OK(lt_pki_issue(NULL, NULL, &s, check_path(&r->pki, name, "crt"), check_path(&r->pki, name, "key"),
+                    &err));
+    const struct lt_http_server_conf c = {.listen = "127.0.0.1:0",
+                                          .cert = check_path(&r->pki, name, "crt"),
+                                          .key = check_path(&r->pki, name, "key"),
+                                          .client_ca = r->pki.ca,
+                                          .routes = guest_routes,
+                                          .route_count = 1,
+                                          .app = g,
+                                          .threads = 1};
+    OK(lt_http_server_start(&c, &g->server, &err));
+}
+
+void rig_register(struct rig *r, struct rig_guest *g)
+{
+    LT_AUTOAGENT struct lt_agent a = {.ip = strdup("127.0.0.1"), .port = 0};
+    char name[16];
+    uint8_t *pem;
+    size_t n;
+
+    snprintf(name, sizeof name, "guest%u", (unsigned)(g - r->guest));
+    OK(lt_file_read(check_path(&r->pki, name, "crt"), 65536, &pem, &n, &err));
+    a.mtls_cert = (char *)pem;
+    a.port = atoi(strrchr(lt_http_server_address(g->server), ':') + 1);
+    strcpy(a.id, g->text);
+    memcpy(a.ek, g->ek.raw, a.ek_n = g->ek.raw_n);
+    memcpy(a.ak, g->ak.raw, a.ak_n = g->ak.raw_n);
+    OK(lt_store_agent_activate(r->tenant->store, &a, &err));
+}
+
+/* ---- the provider ---- */
+
+static int by_ek(const void *a, const void *b)
+{
+    return memcmp(((const struct lt_record *)a)->ek_digest, ((const struct lt_record *)b)->ek_digest, 32);
+}
+
+void rig_inventory(struct rig *r, uint32_t flags, uint64_t start_clock_ms)
+{
+    pthread_mutex_lock(&r->lock);
+    mock_host_populate(&r->host, 1, RIG_GUESTS);
+    for (unsigned i = 0; i < RIG_GUESTS; i++) {
+        struct lt_record *x = &r->host.records[i];
+        *x = (struct lt_record){
+            .start_reset = r->host.reset_count, .start_clock_ms = start_clock_ms, .flags = flags};
+        memcpy(x->guest_uuid, r->guest[i].uuid, 16);
+        OK(lt_public_ek_digest(&r->guest[i].ek, x->ek_digest, &err));
+        memcpy(x->incarnation, x->ek_digest, sizeof x->incarnation);
+        memset(x->firmware_digest, 0xf1, 32);
+        memset(x->domain_digest, 0xd0, 32);
+    }
+    qsort(r->host.records, RIG_GUESTS, sizeof *r->host.records, by_ek);
+    lt_merkle_free(r->host.tree);
+    OK(lt_inventory_tree(r->host.records, RIG_GUESTS, &r->host.tree, &err));
+    pthread_mutex_unlock(&r->lock);
+}
+
+static json_t *residency(struct rig *r, const uint8_t uuid[16])
+{
+    struct lt_path path;
+    uint8_t raw[LT_RECORD];
+
+    for (uint32_t j = 0; r->mode != PROVIDER_OMITS && j < r->host.count; j++)
+        if (!memcmp(r->host.records[j].guest_uuid, uuid, 16)) {
+            OK(lt_merkle_path(r->host.tree, j, &path, &err));
+            json_t *o = lt_path_to_json(&path);
+            lt_record_write(&r->host.records[j], raw);
+            json_object_set_new(o, "record", lt_json_new_base64(raw, sizeof raw));
+            return o;
+        }
+    return json_null();
+}
+
+static json_t *prove(struct rig *r, const json_t *guests)
+{
+    uint32_t n = (uint32_t)json_array_size(guests);
+    uint8_t(*leaves)[LT_NODE] = calloc(n, LT_NODE), c[32], uuid[16];
+    struct lt_merkle *tree;
+    struct lt_header header;
+    struct lt_path path;
+    json_t *proofs = json_array();
+
+    for (uint32_t i = 0; i < n; i++) {
+        OK(lt_json_hex(json_array_get(guests, i), "commitment", c, 32, &err));
+        lt_merkle_leaf(c, 32, leaves[i]);
+    }
+    OK(lt_merkle_new((const uint8_t(*)[LT_NODE])leaves, n, &tree, &err));
+    LT_AUTOJSON json_t *ask = json_pack("{s:I, s:I, s:o, s:o}", "n", (json_int_t)n, "batch_seq",
+                                        (json_int_t)++r->host.last_batch_seq, "batch_root",
+                                        lt_json_new_hex(lt_merkle_root(tree), 32), "policy_digest",
+                                        lt_json_new_hex(r->policy_digest, 32));
+    mock_host_header(&r->host, ask, &header);
+    json_t *quote = mock_host_quote(&r->host, &header);
+    json_object_set_new(quote, "host", lt_json_new_hex(r->host.host_id, 16));
+    for (uint32_t i = 0; i < n; i++) {
+        OK(lt_json_uuid(json_array_get(guests, i), "uuid", uuid, &err));
+        OK(lt_merkle_path(tree, i, &path, &err));
+        json_array_append_new(proofs, json_pack("{s:o, s:i, s:o, s:o, s:n}", "uuid", lt_json_new_uuid(uuid),
+                                                "quote", 0, "batch", lt_path_to_json(&path), "residency",
+                                                residency(r, uuid), "error"));
+    }
+    lt_merkle_free(tree);
+    free(leaves);
+    r->last_n = n;
+    return json_pack("{s:[o], s:o}", "quotes", quote, "proofs", proofs);
+}
+
+static void post_proofs(struct lt_req *req, void *app)
+{
+    struct rig *r = app;
+    struct lt_err e = {LT_E_BUSY, "too many are waiting"};
+    LT_AUTOJSON json_t *body = lt_req_json(req, &err);
+
+    r->posts++;
+    if (r->mode == PROVIDER_IS_BUSY) {
+        lt_reply_error(req, &e, 1);
+        news(r);
+        return;
+    }
+    pthread_mutex_lock(&r->lock);
+    json_t *reply = prove(r, json_object_get(body, "guests"));
+    if (r->mode == PROVIDER_REPLAYS && r->replay) {
+        json_decref(reply);
+        reply = json_deep_copy(r->replay);
+    } else {
+        json_decref(r->replay);
+        r->replay = json_deep_copy(reply);
+    }
+    pthread_cond_broadcast(&r->news);
+    pthread_mutex_unlock(&r->lock);
+    lt_reply_json(req, 200, reply);
+}
+
+static void get_host(struct lt_req *req, void *app)
+{
+    struct rig *r = app;
+    lt_reply_json(req, 200,
+                  json_pack("{s:s, s:o, s:o, s:[s], s:o}", "host", lt_req_arg(req, 0), "ak",
+                            lt_json_new_base64(r->host.ak.raw, r->host.ak.raw_n), "ek",
+                            lt_json_new_base64(r->host.ek.raw, r->host.ek.raw_n), "ek_certificates",
+                            r->ek_pem, "policy", lt_json_new_hex(r->policy_digest, 32)));
+}
+
+static void post_activation(struct lt_req *req, void *app)
+{
+    struct rig *r = app;
+    LT_AUTOJSON json_t *body = lt_req_json(req, &err);
+    LT_AUTOFREE uint8_t *p = NULL;
+    uint8_t challenge[32], proof[32];
+    size_t n;
+
+    r->activations++;
+    OK(lt_json_base64(body, "credential", LT_MAX_CREDENTIAL, &p, &n, &err));
+    OK(lt_json_hex(body, "challenge", challenge, 32, &err));
+    assert_true(mock_host_activate(&r->host, (struct lt_slice){p, n}, challenge, proof));
+    if (r->activation == 2) {
+        struct lt_err e = {LT_E_HOST_UNREACHABLE, "the host does not answer"};
+        lt_reply_error(req, &e, 1);
+        return;
+    }
+    proof[31] ^= (uint8_t)r->activation;
+    lt_reply_json(req, 200, json_pack("{s:o}", "proof", lt_json_new_hex(proof, 32)));
+}
+
+static void get_policy(struct lt_req *req, void *app)
+{
+    struct rig *r = app;
+    lt_reply_bytes(req, 200, "application/json", strdup(r->policy), strlen(r->policy));
+}
+
+static const struct lt_route provider_routes[] = {
+    LT_ROUTE("POST", "/federation/v1/proofs", LT_ROLE_TENANT, LT_MAX_BODY_PROOFS, post_proofs),
+    LT_ROUTE("GET", "/federation/v1/hosts/{}", LT_ROLE_TENANT, 0, get_host),
+    LT_ROUTE("POST", "/federation/v1/hosts/{}/activations", LT_ROLE_TENANT, LT_MAX_BODY_SMALL,
+             post_activation),
+    LT_ROUTE("GET", "/federation/v1/policies/{}", LT_ROLE_TENANT, 0, get_policy),
+};
+
+static void make_provider(struct rig *r)
+{
+    char hex[65];
+    const struct lt_http_server_conf c = {.listen = "127.0.0.1:0",
+                                          .cert = check_path(&r->pki, "server", "crt"),
+                                          .key = check_path(&r->pki, "server", "key"),
+                                          .client_ca = r->pki.ca,
+                                          .routes = provider_routes,
+                                          .route_count = 4,
+                                          .app = r,
+                                          .threads = 2};
+    mock_host_init(&r->host);
+    lt_hex(r->host.pcrs.value[4], 32, hex);
+    snprintf(r->policy, sizeof r->policy, "{\"pcrs\":{\"4\":[\"%s\"]}}", hex);
+    lt_sha256(r->policy, strlen(r->policy), r->policy_digest);
+    OK(lt_http_server_start(&c, &r->provider, &err));
+    snprintf(r->provider_url, sizeof r->provider_url, "https://%s", lt_http_server_address(r->provider));
+}
+
+/* ---- all of it ---- */
+
+void rig_make(struct rig *r)
+{
+    static const char *const overrides[] = {"cert=x",
+                                            "key=x",
+                                            "ca=x",
+                                            "agent_cert=x",
+                                            "agent_key=x",
+                                            "provider=x",
+                                            "federation_cert=x",
+                                            "federation_key=x",
+                                            "federation_ca=x",
+                                            "tenant_id=x",
+                                            NULL};
+    const char *tmp = getenv("TMPDIR");
+
+    memset(r, 0, sizeof *r);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->news, NULL);
+    check_pki_make(&r->pki);
+    snprintf(r->dir, sizeof r->dir, "%.30s/lt-tenant-XXXXXX", tmp ? tmp : "/tmp");
+    assert_non_null(mkdtemp(r->dir));
+    snprintf(r->roots, sizeof r->roots, "%s/roots", r->dir);
+    snprintf(r->registry, sizeof r->registry, "%s/registry.json", r->dir);
+    snprintf(r->state, sizeof r->state, "%s/state", r->dir);
+    assert_int_equal(mkdir(r->roots, 0700), 0);
+    make_provider(r);
+    make_maker(r);
+    for (unsigned i = 0; i < RIG_GUESTS; i++)
+        make_guest(r, i);
+    rig_inventory(r, LT_RUNNING, 0);
+    lt_uuid_format(r->pki.tenant_id, r->tenant_id);
+    OK(lt_conf_load(lt_tenant_keys, lt_tenant_key_count, &r->conf, NULL, overrides, &err));
+    const struct {
+        char **at;
+        const char *value;
+    } set[] = {
+        {&r->conf.listen, "127.0.0.1:0"},
+        {&r->conf.registrar_listen, "127.0.0.1:0"},
+        {&r->conf.registrar_tls_listen, "127.0.0.1:0"},
+        {&r->conf.cert, check_path(&r->pki, "server", "crt")},
+        {&r->conf.key, check_path(&r->pki, "server", "key")},
+        {&r->conf.ca, r->pki.ca},
+        {&r->conf.agent_cert, check_path(&r->pki, "none", "crt")},
+        {&r->conf.agent_key, check_path(&r->pki, "none", "key")},
+        {&r->conf.provider, r->provider_url},
+        {&r->conf.federation_cert, check_path(&r->pki, "tenant", "crt")},
+        {&r->conf.federation_key, check_path(&r->pki, "tenant", "key")},
+        {&r->conf.federation_ca, r->pki.ca},
+        {&r->conf.registry, r->registry},
+        {&r->conf.roots, r->roots},
+        {&r->conf.tenant_id, r->tenant_id},
+        {&r->conf.state_dir, r->state},
+    };
+    for (size_t i = 0; i < sizeof set / sizeof *set; i++) {
+        free(*set[i].at);
+        *set[i].at = strdup(set[i].value);
+    }
+    r->operator= check_client(&r->pki, "operator");
+}
+
+void rig_start(struct rig *r)
+{
+    OK(lt_tenant_start(&r->conf, &r->tenant, &err));
+    for (unsigned i = 0; i < RIG_GUESTS; i++)
+        rig_register(r, &r->guest[i]);
+}
+
+void rig_stop(struct rig *r)
+{
+    lt_tenant_stop(r->tenant);
+    r->tenant = NULL;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+void rig_free(struct rig *r)
+{
+    if (r->tenant)
+        rig_stop(r);
+    for (unsigned i = 0; i < RIG_GUESTS; i++) {
+        lt_http_server_stop(r->guest[i].server);
+        EVP_PKEY_free(r->guest[i].ek_key);
+        EVP_PKEY_free(r->guest[i].ak_key);
+    }
+    lt_http_server_stop(r->provider);
+    lt_http_client_free(r->operator);
+    lt_conf_free(lt_tenant_keys, lt_tenant_key_count, &r->conf);
+    mock_host_free(&r->host);
+    json_decref(r->replay);
+    free(r->ek_pem);
+    nftw(r->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    check_pki_remove(&r->pki);
+}
+
+json_t *rig_call(struct rig *r, const char *method, const char *path, json_t *body, int want)
+{
+    char full[256];
+    LT_AUTOFREE char *text = body ? lt_json_dump(body) : NULL;
+
+    json_decref(body);
+    snprintf(full, sizeof full, "/federation/v1/%s", path);
+    LT_AUTOFREE char *reply =
+        check_status(r->operator, method, lt_http_server_address(r->tenant->server), full, text, want);
+    json_t *j = lt_json_parse(reply, strlen(reply), LT_MAX_BUNDLE, &err);
+    assert_non_null(j);
+    return j;
+}
+
+void rig_drop(json_t *j)
+{
+    json_decref(j);
+}
+
+json_t *rig_show(struct rig *r, const struct rig_guest *g)
+{
+    char path[64];
+    snprintf(path, sizeof path, "guests/%s", g->text);
+    return rig_call(r, "GET", path, NULL, 200);
+}
+
+json_t *rig_wait(struct rig *r, const struct rig_guest *g, const char *result)
+{
+    static json_t *last;
+    uint64_t until = lt_now_ms() + WAIT_MS;
+
+    /* The API has no event for this; the lock's news wake us earlier. */
+    for (;;) {
+        json_decref(last);
+        last = rig_show(r, g);
+        json_t *v = json_object_get(last, "verdict");
+        const char *is = json_string_value(json_object_get(v, "result"));
+        if (is && !strcmp(is, result))
+            return v;
+        if (lt_now_ms() > until)
+            fail_msg("%s never came: %s", result, json_dumps(last, 0));
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        t.tv_nsec += 20000000;
+        if (t.tv_nsec >= 1000000000) {
+            t.tv_sec++;
+            t.tv_nsec -= 1000000000;
+        }
+        pthread_mutex_lock(&r->lock);
+        pthread_cond_timedwait(&r->news, &r->lock, &t);
+        pthread_mutex_unlock(&r->lock);
+    }
+}
+
+void rig_adopt(struct rig *r, struct rig_guest *g)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "guests/%s", g->text);
+    rig_drop(rig_call(r, "PUT", path, json_object(), 200));
+    json_t *v = rig_wait(r, g, "unchecked");
+    assert_string_equal(json_string_value(json_object_get(v, "reason")), "guest-policy");
+    strcat(path, "/learn");
+    rig_drop(rig_call(r, "POST", path, json_pack("{s:[s,s]}", "accept", "copyable", "boot-only"), 201));
+    rig_wait(r, g, "trusted");
+}
+
+void rig_ask(struct rig *r, const struct rig_guest *g)
+{
+    rig_drop(rig_call(r, "POST", "rounds", g ? json_pack("{s:[s]}", "guests", g->text) : json_object(), 202));
+}

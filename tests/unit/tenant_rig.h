@@ -1,0 +1,79 @@
+/* A whole limetree-tenant in this process, with guests and a provider made of software keys around it: real
+ * TLS, real SQLite, no TPM. What the tests turn: how a guest answers, how the provider does. */
+#ifndef LT_TESTS_UNIT_TENANT_RIG_H
+#define LT_TESTS_UNIT_TENANT_RIG_H
+
+#include "tenant/tenant.h"
+#include "tests/support/http/http_check.h"
+#include "tests/support/mock_host.h"
+#include "tests/unit/softkey.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define RIG_GUESTS 3
+
+enum guest_mode { GUEST_ANSWERS, GUEST_HOLDS, GUEST_FAILS, GUEST_BABBLES, GUEST_FORGES, GUEST_IS_OLD };
+enum provider_mode { PROVIDER_PROVES, PROVIDER_OMITS, PROVIDER_IS_BUSY, PROVIDER_REPLAYS };
+
+struct rig_guest {
+    struct rig *rig;
+    uint8_t uuid[16];
+    char text[LT_UUID_TEXT];
+    EVP_PKEY *ek_key, *ak_key;
+    struct lt_public ek, ak;
+    struct lt_http_server *server;
+    atomic_int mode;
+    atomic_uint asked, flying, overlapped;
+    uint64_t clock_ms;
+    struct lt_req *held;
+};
+
+struct rig {
+    struct check_pki pki;
+    char dir[64], roots[96], registry[96], state[96];
+    struct mock_host host;
+    char *ek_pem;
+    char policy[256]; /* the host's policy document */
+    uint8_t policy_digest[32];
+    struct lt_http_server *provider;
+    atomic_int mode;
+    atomic_int activation; /* 0: as it should be; 1: a wrong proof; 2: no answer */
+    atomic_uint posts, last_n, activations;
+    json_t *replay;
+    struct rig_guest guest[RIG_GUESTS];
+    struct lt_tenant_conf conf;
+    char provider_url[64], tenant_id[LT_UUID_TEXT], address[RIG_GUESTS][64];
+    struct lt_tenant *tenant;
+    struct lt_http_client *operator;
+    pthread_mutex_t lock;
+    pthread_cond_t news; /* a guest was asked, a proof was given */
+};
+
+void rig_make(struct rig *r);
+void rig_free(struct rig *r);
+void rig_start(struct rig *r); /* the tenant; guests are registered and keep */
+void rig_stop(struct rig *r);
+void rig_register(struct rig *r, struct rig_guest *g);
+
+/* Records of all guests with these flags and that start of the incarnation. */
+void rig_inventory(struct rig *r, uint32_t flags, uint64_t start_clock_ms);
+/* What the registry's file holds from now on. */
+void rig_registry(struct rig *r, const char *text);
+/* The guest that is held answers now. */
+void rig_release(struct rig_guest *g);
+/* Waits until the guest was asked that many times. */
+void rig_wait_asked(struct rig_guest *g, unsigned times);
+
+/* One call of the tenant's API; body taken; the status must be want. */
+json_t *rig_call(struct rig *r, const char *method, const char *path, json_t *body, int want);
+void rig_drop(json_t *j);
+json_t *rig_show(struct rig *r, const struct rig_guest *g);
+/* Waits for a verdict with that result, of a round begun after the call before it; borrowed until the next.
+ */
+json_t *rig_wait(struct rig *r, const struct rig_guest *g, const char *result);
+/* Adds the guest, waits for its first round, learns its policy, waits until it is trusted. */
+void rig_adopt(struct rig *r, struct rig_guest *g);
+void rig_ask(struct rig *r, const struct rig_guest *g);
+
+#endif

@@ -1,0 +1,393 @@
+/* limetree-tenant as a whole, guests and provider in software. */
+#include "tests/unit/tenant_rig.h"
+
+#include "appraisal/offline.h"
+#include "common/clock.h"
+
+static const char *text(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key));
+}
+
+static bool names(const json_t *verdict, const char *list, const char *check)
+{
+    json_t *v;
+    size_t i;
+
+    json_array_foreach(
+        json_object_get(verdict, list), i,
+        v) if (!strcmp(json_is_string(v) ? json_string_value(v) : text(v, "check"), check)) return true;
+    return false;
+}
+
+static json_t *round_of(struct rig *r, struct rig_guest *g, const char *result)
+{
+    unsigned before = g->asked;
+    rig_ask(r, g);
+    rig_wait_asked(g, before + 1);
+    return rig_wait(r, g, result);
+}
+
+/* A round begun after this call has ended: the guest is asked for the next but one. */
+static void settle(struct rig *r, struct rig_guest *g)
+{
+    for (int i = 0; i < 3; i++) {
+        unsigned before = g->asked;
+        rig_ask(r, g);
+        rig_wait_asked(g, before + 1);
+    }
+}
+
+static void consistent(struct rig *r, const struct rig_guest *g, bool trusted)
+{
+    char path[96];
+    struct lt_bundle b;
+    struct lt_verdict v;
+    struct lt_offline o = {.now = lt_wall_s()};
+
+    snprintf(path, sizeof path, "guests/%s/bundle%s", g->text, trusted ? "?trusted=1" : "");
+    LT_AUTOJSON json_t *j = rig_call(r, "GET", path, NULL, 200);
+    LT_AUTOFREE char *s = lt_json_dump(j);
+    OK(lt_bundle_parse(s, strlen(s), &b, &err));
+    assert_true(b.has_host);
+    OK(lt_appraise_bundle(&b, &o, &v, &err));
+    if (v.result != LT_CONSISTENT)
+        fail_msg("bundle of %s: %s", g->text, v.reason);
+    lt_bundle_free(&b);
+}
+
+static void test_adopt_and_share_a_quote(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    for (int i = 0; i < RIG_GUESTS; i++)
+        rig_adopt(&r, &r.guest[i]);
+    unsigned posts = r.posts;
+    int64_t seq = -1;
+    rig_ask(&r, NULL);
+    for (int i = 0; i < RIG_GUESTS; i++) {
+        json_t *v;
+        do /* the verdict of the round before is trusted too */
+            v = rig_wait(&r, &r.guest[i], "trusted");
+        while (json_integer_value(json_object_get(json_object_get(v, "batch"), "n")) != RIG_GUESTS);
+        int64_t s = json_integer_value(json_object_get(json_object_get(v, "batch"), "seq"));
+        assert_true(seq < 0 || s == seq);
+        seq = s;
+        assert_string_equal(text(v, "link"), "copyable");
+        assert_string_equal(text(v, "host_level"), "boot-only");
+        assert_int_equal(json_array_size(json_object_get(v, "passed")), LT_CHECKS);
+        consistent(&r, &r.guest[i], false);
+        consistent(&r, &r.guest[i], true);
+    }
+    assert_int_equal(r.posts, posts + 1);
+    assert_int_equal(r.activations, 1); /* once per host, not per round */
+    LT_AUTOJSON json_t *st = rig_call(&r, "GET", "status", NULL, 200);
+    assert_int_equal(json_integer_value(json_object_get(st, "trusted")), RIG_GUESTS);
+    assert_int_equal(json_integer_value(json_object_get(st, "last_batch")), RIG_GUESTS);
+    LT_AUTOJSON json_t *hosts = rig_call(&r, "GET", "hosts", NULL, 200);
+    json_t *h = json_array_get(json_object_get(hosts, "hosts"), 0);
+    assert_true(json_is_true(json_object_get(h, "activated")));
+    assert_true(json_is_true(json_object_get(h, "in_registry")));
+    assert_string_equal(text(h, "level"), "boot-only");
+    rig_free(&r);
+}
+
+static void test_transport_is_no_verdict(void **state)
+{
+    static const enum guest_mode modes[] = {GUEST_FAILS, GUEST_BABBLES};
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    for (size_t i = 0; i < 2; i++) {
+        g->mode = modes[i];
+        json_t *v = round_of(&r, g, "unreachable");
+        assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+        g->mode = GUEST_ANSWERS;
+        round_of(&r, g, "trusted");
+    }
+    r.mode = PROVIDER_IS_BUSY;
+    json_t *v = round_of(&r, g, "unreachable");
+    assert_true(names(v, "passed", "guest-quote") && names(v, "not_made", "host-quote"));
+    assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+    r.mode = PROVIDER_PROVES;
+    round_of(&r, g, "trusted");
+    g->mode = GUEST_IS_OLD; /* speaks 2.3 at most: found within the round */
+    unsigned before = g->asked;
+    round_of(&r, g, "trusted");
+    rig_wait_asked(g, before + 4);
+    rig_free(&r);
+}
+
+static void test_a_slow_guest_holds_nobody(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    r.conf.gather_ms = 300;
+    rig_start(&r);
+    for (int i = 0; i < RIG_GUESTS; i++)
+        rig_adopt(&r, &r.guest[i]);
+    struct rig_guest *slow = &r.guest[0];
+    unsigned asked = slow->asked, posts = r.posts;
+    slow->mode = GUEST_HOLDS;
+    rig_ask(&r, NULL);
+    rig_wait_asked(slow, asked + 1);
+    for (int i = 1; i < RIG_GUESTS; i++) {
+        json_t *v;
+        do
+            v = rig_wait(&r, &r.guest[i], "trusted");
+        while (json_integer_value(json_object_get(json_object_get(v, "batch"), "n")) != RIG_GUESTS - 1);
+    }
+    assert_int_equal(r.posts, posts + 1);
+    /* Asked for again and again, the one that is held is in one round all the time. */
+    for (int i = 0; i < 5; i++)
+        rig_ask(&r, slow);
+    assert_int_equal(slow->asked, asked + 1);
+    rig_release(slow);
+    rig_wait_asked(slow, asked + 2);
+    rig_wait(&r, slow, "trusted");
+    assert_int_equal(slow->overlapped, 0);
+    rig_free(&r);
+}
+
+static void test_absent_twice_fails_and_sticks(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    unsigned asked = g->asked;
+    r.mode = PROVIDER_OMITS;
+    json_t *v = round_of(&r, g, "failed");
+    assert_string_equal(text(v, "reason"), "residency");
+    assert_int_equal(g->asked, asked + 2); /* unchecked, a new round at once, failed, no further one */
+    r.mode = PROVIDER_PROVES;
+    unsigned posts = r.posts;
+    settle(&r, g); /* good rounds, asked for: they turn nothing green */
+    assert_true(r.posts > posts);
+    v = rig_wait(&r, g, "failed");
+    assert_string_equal(text(v, "reason"), "residency");
+    char path[96];
+    snprintf(path, sizeof path, "guests/%s/clear", g->text);
+    rig_drop(rig_call(&r, "POST", path, json_object(), 200));
+    rig_wait(&r, g, "trusted");
+    rig_drop(rig_call(&r, "POST", path, json_object(), 409));
+    rig_free(&r);
+}
+
+static void test_forged_quote_never_reaches_the_provider(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    unsigned posts = r.posts;
+    g->mode = GUEST_FORGES;
+    json_t *v = round_of(&r, g, "failed");
+    assert_string_equal(text(v, "reason"), "guest-quote");
+    assert_int_equal(json_array_size(json_object_get(v, "not_made")), LT_CHECKS - 1);
+    assert_int_equal(r.posts, posts);
+    rig_free(&r);
+}
+
+static void test_replayed_proof(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    r.mode = PROVIDER_REPLAYS;
+    json_t *v = round_of(&r, &r.guest[0], "failed");
+    assert_string_equal(text(v, "reason"), "batch-inclusion");
+    rig_free(&r);
+}
+
+static void test_sandwich_closes_with_the_next_round(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    unsigned asked = g->asked;
+    pthread_mutex_lock(&r.lock);
+    uint64_t young = 100000 + r.host.quotes; /* the host's clock: the new incarnation has just begun */
+    pthread_mutex_unlock(&r.lock);
+    rig_inventory(&r, LT_RUNNING, young);
+    for (uint32_t i = 0; i < r.host.count; i++)
+        r.host.records[i].incarnation[0] ^= 1;
+    lt_merkle_free(r.host.tree);
+    OK(lt_inventory_tree(r.host.records, r.host.count, &r.host.tree, &err));
+    rig_ask(&r, g);
+    rig_wait_asked(g, asked + 2); /* unchecked: a new round at once */
+    json_t *v = rig_wait(&r, g, "trusted");
+    assert_true(names(v, "passed", "sandwich"));
+    rig_free(&r);
+}
+
+static void test_a_restart_forgets_nothing(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0], *other = &r.guest[1];
+    rig_adopt(&r, g);
+    rig_adopt(&r, other);
+    g->mode = GUEST_FORGES;
+    round_of(&r, g, "failed");
+    rig_stop(&r);
+    g->mode = GUEST_ANSWERS;
+    other->clock_ms -= 5; /* an older copy of the vTPM */
+    unsigned asked = g->asked;
+    rig_start(&r);
+    json_t *v = rig_wait(&r, other, "failed");
+    assert_string_equal(text(v, "reason"), "guest-clock");
+    v = rig_wait(&r, g, "failed");
+    assert_string_equal(text(v, "reason"), "guest-quote");
+    assert_int_equal(g->asked, asked);
+    rig_free(&r);
+}
+
+static void test_unregistered_and_removed(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    LT_AUTOJSON json_t *all = rig_call(&r, "GET", "guests", NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(all, "guests")), RIG_GUESTS); /* registered, not added */
+    const char *stranger = "guests/6d2f1a52-7c3b-4a0e-9f7d-0123456789ab";
+    rig_drop(rig_call(&r, "GET", stranger, NULL, 404));
+    rig_drop(rig_call(&r, "PUT", stranger, json_pack("{s:s}", "address", "127.0.0.1:1"), 200));
+    rig_drop(rig_call(&r, "PUT", stranger, json_pack("{s:s}", "address", "127.0.0.1:1/x"), 400));
+    rig_drop(rig_call(&r, "PUT", stranger, json_pack("{s:s}", "unknown", "x"), 400));
+    rig_drop(rig_call(&r, "PUT", stranger, json_pack("{s:{s:i}}", "policy", "pcrs", 1), 400));
+    struct rig_guest g = {0};
+    strcpy(g.text, stranger + 7);
+    json_t *v = rig_wait(&r, &g, "unreachable");
+    assert_string_equal(text(v, "reason"), "not-found");
+    rig_drop(rig_call(&r, "DELETE", stranger, NULL, 200));
+    rig_drop(rig_call(&r, "GET", stranger, NULL, 404));
+    rig_drop(rig_call(&r, "POST", "rounds", json_pack("{s:[s]}", "guests", g.text), 404));
+    rig_free(&r);
+}
+
+static void test_learn_needs_an_attested_state(void **state)
+{
+    struct rig r;
+    char path[96];
+    (void)state;
+    rig_make(&r);
+    r.mode = PROVIDER_IS_BUSY;
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    snprintf(path, sizeof path, "guests/%s", g->text);
+    rig_drop(rig_call(&r, "PUT", path, json_object(), 200));
+    rig_wait(&r, g, "unreachable");
+    strcat(path, "/learn");
+    rig_drop(rig_call(&r, "POST", path, json_object(), 409)); /* no host quote yet */
+    r.mode = PROVIDER_OMITS;
+    settle(&r, g);
+    rig_drop(rig_call(&r, "POST", path, json_object(), 409)); /* not resident */
+    r.mode = PROVIDER_PROVES;
+    rig_inventory(&r, LT_RUNNING | LT_TAINTED, 0);
+    settle(&r, g);
+    rig_drop(rig_call(&r, "POST", path, json_pack("{s:[s]}", "accept", "copyable"),
+                      409)); /* tainted, not accepted */
+    rig_drop(rig_call(&r, "POST", path, json_pack("{s:[s]}", "accept", "anything"), 400));
+    rig_drop(rig_call(&r, "POST", path, json_pack("{s:[s,s]}", "accept", "copyable", "tainted"), 201));
+    json_t *v;
+    do /* copyable and tainted were named, boot-only was not */
+        v = rig_wait(&r, g, "unchecked");
+    while (strcmp(text(v, "reason"), "level"));
+    assert_true(json_is_true(json_object_get(v, "tainted")));
+    rig_free(&r);
+}
+
+/* Another TPM's AK behind this EK: the provider's word is not taken. */
+static void test_a_host_that_cannot_activate(void **state)
+{
+    struct rig r;
+    char path[96];
+    (void)state;
+    rig_make(&r);
+    r.activation = 2;
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    snprintf(path, sizeof path, "guests/%s", g->text);
+    rig_drop(rig_call(&r, "PUT", path, json_object(), 200));
+    settle(&r, g);
+    json_t *v = rig_wait(&r, g, "unchecked"); /* no answer is no verdict */
+    assert_true(names(v, "not_made", "host-identity"));
+    assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+    rig_free(&r);
+
+    rig_make(&r);
+    r.activation = 1;
+    rig_start(&r);
+    rig_drop(rig_call(&r, "PUT", path, json_object(), 200));
+    v = rig_wait(&r, &r.guest[0], "failed");
+    assert_string_equal(text(v, "reason"), "host-identity");
+    rig_free(&r);
+}
+
+static void test_a_host_that_leaves_the_registry(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    rig_registry(&r, "[");
+    lt_tenant_reload(r.tenant); /* malformed: the old one stays in force */
+    round_of(&r, g, "trusted");
+    rig_registry(&r, "{\"format\":\"limetree-registry/1\",\"hosts\":[]}");
+    lt_tenant_reload(r.tenant);
+    json_t *v = round_of(&r, g, "failed");
+    assert_string_equal(text(v, "reason"), "host-identity");
+    rig_free(&r);
+}
+
+static void test_routes_are_closed(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    check_routes_are_closed(&r.pki, lt_http_server_address(r.tenant->server), lt_tenant_routes,
+                            lt_tenant_route_count);
+    rig_free(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_adopt_and_share_a_quote),
+        cmocka_unit_test(test_transport_is_no_verdict),
+        cmocka_unit_test(test_a_slow_guest_holds_nobody),
+        cmocka_unit_test(test_absent_twice_fails_and_sticks),
+        cmocka_unit_test(test_forged_quote_never_reaches_the_provider),
+        cmocka_unit_test(test_replayed_proof),
+        cmocka_unit_test(test_sandwich_closes_with_the_next_round),
+        cmocka_unit_test(test_a_restart_forgets_nothing),
+        cmocka_unit_test(test_unregistered_and_removed),
+        cmocka_unit_test(test_learn_needs_an_attested_state),
+        cmocka_unit_test(test_a_host_that_cannot_activate),
+        cmocka_unit_test(test_a_host_that_leaves_the_registry),
+        cmocka_unit_test(test_routes_are_closed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
