@@ -256,6 +256,12 @@ static int read_accept(const json_t *body, struct lt_accept *out, struct lt_err 
     return rc;
 }
 
+/* What is learnt is to be the present state: no older than a trusted verdict may be. */
+static bool too_old(const struct lt_tenant *t, const struct lt_round *round)
+{
+    return lt_now_ms() - round->t5_ms > lt_rounds_deadlines(t->rounds).news_ms;
+}
+
 static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_accept *accept,
                  json_t **reply, struct lt_err *e)
 {
@@ -268,6 +274,10 @@ static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct 
         rc = lt_fail(e, LT_E_CONFLICT,
                      "no round of this guest has brought a host quote yet; see why with limetree guest"
                      " show, and try one with limetree guest round");
+    if (!rc && too_old(t, lt_ref_value(last)))
+        rc = lt_fail(e, LT_E_CONFLICT,
+                     "the last round with a host quote is not of the present any more; ask for one with"
+                     " limetree guest round");
     if (!rc)
         rc = lt_learn(lt_ref_value(last), accept, (uint64_t)t->conf->window_ms, &policy, open, e);
     lt_ref_put(last);

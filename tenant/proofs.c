@@ -16,13 +16,19 @@ struct ask {
     struct lt_http_reply reply; /* body is ours */
 };
 
-/* The guests of one host quote. */
+/* The guests of one host quote. Only as long as one of them flies is `r` sure to be there. */
 struct group {
     struct lt_rounds *r;
     struct lt_ref *quote;
     char host[2 * LT_HOST_ID + 1];
     struct lt_flight *flights;
 };
+
+static void group_free(struct group *g)
+{
+    lt_ref_put(g->quote);
+    free(g);
+}
 
 static void host_stage(void *arg)
 {
@@ -59,8 +65,7 @@ static void group_stage(void *arg)
         lt_pool_post(g->r->conf.pool, host_stage, f);
     }
     lt_host_view_free(&view);
-    lt_ref_put(g->quote);
-    free(g);
+    group_free(g);
 }
 
 static void quote_free(void *p)
@@ -171,9 +176,12 @@ static void proofs_stage(void *arg)
             groups[i] = read_quote(a->r, json_array_get(quotes, i));
         count_quotes(a->r, groups, n);
         deal(a, proofs, groups, n);
-        for (size_t i = 0; i < n; i++)
-            if (groups[i])
+        for (size_t i = 0; i < n; i++) {
+            if (groups[i] && groups[i]->flights)
                 lt_pool_post(a->r->conf.fetch, group_stage, groups[i]);
+            else if (groups[i])
+                group_free(groups[i]);
+        }
     }
     free((char *)a->reply.body);
     free(a);

@@ -90,7 +90,7 @@ static void loop_send(struct loop *l)
 {
     l->sent_ns = lt_now_ns();
     lt_http_send(
-        l->load->client,
+        l->client,
         &(struct lt_http_request){
             .method = "POST", .url = l->load->url, .body = l->body, .body_n = l->body_n, .timeout_ms = 60000},
         loop_done, l);
@@ -158,10 +158,11 @@ static int by_size(const void *a, const void *b)
 /* waiting loops of items guests each; guests are taken in turn. */
 static json_t *run(struct bench *b, uint32_t waiting, uint32_t items, uint32_t guests, unsigned delay_ms)
 {
-    struct load load = {.client = rig_client(&b->rig, "tenant-a", waiting),
-                        .items = items,
+    struct load load = {.items = items,
                         .loops = calloc(waiting, sizeof *load.loops),
                         .ms = malloc(MAX_SAMPLES * sizeof *load.ms)};
+    struct lt_http_client *clients[MAX_WAITING / PER_CLIENT + 1];
+    uint32_t client_count = (waiting + PER_CLIENT - 1) / PER_CLIENT;
 
     fprintf(stderr, "bench_federation: %u waiting, %u guests a request, T = %u ms\n", waiting, items,
             delay_ms);

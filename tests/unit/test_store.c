@@ -27,7 +27,9 @@ static int setup(void **state)
     struct at *a = calloc(1, sizeof *a);
     const struct lt_guest g = {.uuid = {1, 2, 3}, .address = "127.0.0.1:9002"};
 
-    strcpy(a->dir, "/tmp/lt-store-XXXXXX");
+    const char *tmp = getenv("TMPDIR");
+
+    snprintf(a->dir, sizeof a->dir, "%.40s/lt-store-XXXXXX", tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(a->dir));
     snprintf(a->path, sizeof a->path, "%s/t.db", a->dir);
     reopen(a, boot_a);
