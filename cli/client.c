@@ -46,7 +46,7 @@ static void help(const char *name, const struct lt_cli_verb *verbs, size_t count
     printf("usage: %s VERB [ARGUMENT]... [--json] [--config FILE] [-o key=value]...\n\n", name);
     for (size_t i = 0; i < count; i++) {
         int n = printf("  %s%s%s", verbs[i].name, *verbs[i].arguments ? " " : "", verbs[i].arguments);
-        printf("%*s%s\n", n < 40 ? 40 - n : 1, "", verbs[i].help);
+        printf("%*s%s\n", n < 54 ? 54 - n : 1, "", verbs[i].help);
         used |= verbs[i].options;
     }
     printf("\n");

@@ -46,6 +46,7 @@ enum arg {
     SIGNING,
     DECRYPTION,
     HELP,
+    PROGRAM_VERSION,
     ARGS
 };
 
@@ -68,6 +69,7 @@ static const struct option options[] = {
     {"allow-signing", no_argument, NULL, SIGNING},
     {"decryption", no_argument, NULL, DECRYPTION},
     {"help", no_argument, NULL, HELP},
+    {"version", no_argument, NULL, PROGRAM_VERSION},
     {0},
 };
 
@@ -187,6 +189,10 @@ int main(int argc, char **argv)
     }
     if (arg[HELP]) {
         help(stdout);
+        return 0;
+    }
+    if (arg[PROGRAM_VERSION]) {
+        printf("limetree-localca %s\n", LT_VERSION);
         return 0;
     }
     if (optind != argc || !arg[TYPE] || !arg[EK] || !arg[DIR] || !arg[VMID] || !arg[CONFIG]) {
