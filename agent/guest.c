@@ -108,6 +108,8 @@ static int start_server(struct lt_guest *g, const char *address, struct lt_err *
         .route_count = lt_guest_route_count,
         .app = &g->api,
         .threads = 1,
+        .max_connections = 64, /* a small guest has no memory for a flood */
+        .max_per_address = 32,
     };
     return rc ? rc : lt_http_server_start(&server, &g->server, e);
 }

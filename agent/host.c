@@ -153,6 +153,7 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
         .route_count = lt_host_route_count,
         .app = &h->api,
         .threads = 2,
+        .max_connections = 256,
     };
     return lt_http_server_start(&server, &h->server, e);
 }

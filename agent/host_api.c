@@ -101,12 +101,13 @@ static void task_run(void *arg, bool stopped)
     }
 }
 
-static void task_post(struct task *t)
+/* Quotes do not wait for logs. */
+static void task_post(struct task *t, bool quote)
 {
     struct lt_err e = {0};
 
     lt_req_hold(t->req);
-    if (lt_jobs_post(t->api->worker, false, task_run, t, &e))
+    if (lt_jobs_post(t->api->worker, quote, task_run, t, &e))
         task_end(t, NULL, &e);
 }
 
@@ -136,7 +137,7 @@ static void host(struct lt_req *req, void *app)
 {
     struct task *t = task_new(req, app, host_run);
     if (t)
-        task_post(t);
+        task_post(t, false);
 }
 
 /* ---- POST activations ---- */
@@ -305,7 +306,7 @@ static void host_quotes(struct lt_req *req, void *app)
     if (rc)
         task_end(t, NULL, &e);
     else
-        task_post(t);
+        task_post(t, true);
 }
 
 /* ---- logs ---- */
@@ -337,14 +338,14 @@ static void boot_log(struct lt_req *req, void *app)
 {
     struct task *t = task_new(req, app, boot_log_run);
     if (t)
-        task_post(t);
+        task_post(t, false);
 }
 
 static void ima(struct lt_req *req, void *app)
 {
     struct task *t = task_new(req, app, ima_run);
     if (t)
-        task_post(t);
+        task_post(t, false);
 }
 
 #define V1 "/federation/v1/"

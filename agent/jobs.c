@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Waiting jobs of both kinds. An HTTP client of ours that fills this gets 503. */
+/* Waiting jobs of each kind, so that a flood of the others keeps no urgent one out. Who fills it gets 503. */
 #define QUEUE_MAX 256
 
 struct job {
@@ -15,6 +15,7 @@ struct job {
 
 struct list {
     struct job *head, **tail;
+    unsigned waiting;
 };
 
 struct lt_jobs {
@@ -22,7 +23,6 @@ struct lt_jobs {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct list urgent, other;
-    unsigned waiting;
     bool stopping;
 };
 
@@ -34,6 +34,7 @@ static struct job *take(struct list *l)
         l->head = job->next;
         if (!l->head)
             l->tail = &l->head;
+        l->waiting--;
     }
     return job;
 }
@@ -45,11 +46,10 @@ static void *work(void *arg)
 
     pthread_mutex_lock(&j->lock);
     for (;;) {
-        while (!j->waiting && !j->stopping)
+        while (!j->urgent.head && !j->other.head && !j->stopping)
             pthread_cond_wait(&j->wake, &j->lock);
         if (!(job = take(&j->urgent)) && !(job = take(&j->other)))
             break;
-        j->waiting--;
         bool stopped = j->stopping;
         pthread_mutex_unlock(&j->lock);
         job->fn(job->arg, stopped);
@@ -83,6 +83,7 @@ int lt_jobs_start(const char *thread_name, struct lt_jobs **out, struct lt_err *
 
 int lt_jobs_post(struct lt_jobs *j, bool urgent, lt_job_fn fn, void *arg, struct lt_err *e)
 {
+    struct list *l = urgent ? &j->urgent : &j->other;
     struct job *job = malloc(sizeof *job);
     int rc = 0;
 
@@ -90,15 +91,14 @@ int lt_jobs_post(struct lt_jobs *j, bool urgent, lt_job_fn fn, void *arg, struct
         return lt_fail(e, LT_E_NO_MEMORY, "job: no memory");
     *job = (struct job){.fn = fn, .arg = arg};
     pthread_mutex_lock(&j->lock);
-    if (j->stopping || j->waiting == QUEUE_MAX) {
+    if (j->stopping || l->waiting == QUEUE_MAX) {
         rc = lt_fail(e, LT_E_BUSY, "%s, %u jobs wait",
-                     j->stopping ? "the agent is stopping" : "the queue is full", j->waiting);
+                     j->stopping ? "the agent is stopping" : "the queue is full", l->waiting);
         free(job);
     } else {
-        struct list *l = urgent ? &j->urgent : &j->other;
         *l->tail = job;
         l->tail = &job->next;
-        j->waiting++;
+        l->waiting++;
         pthread_cond_signal(&j->wake);
     }
     pthread_mutex_unlock(&j->lock);

@@ -12,8 +12,8 @@ struct lt_jobs;
 typedef void (*lt_job_fn)(void *arg, bool stopped);
 
 int lt_jobs_start(const char *thread_name, struct lt_jobs **out, struct lt_err *e) LT_MUST_CHECK;
-/* Urgent jobs run before the others, each kind in order of arrival. LT_E_BUSY when the queue is full: then fn
- * is never called. Any thread. */
+/* Urgent jobs run before the others, each kind in order of arrival. LT_E_BUSY when the queue of its kind is
+ * full: then fn is never called. Any thread. */
 int lt_jobs_post(struct lt_jobs *j, bool urgent, lt_job_fn fn, void *arg, struct lt_err *e) LT_MUST_CHECK;
 /* Lets the running job end, calls the waiting ones with stopped, joins. Later posts are refused. */
 void lt_jobs_stop(struct lt_jobs *j);

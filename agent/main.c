@@ -126,6 +126,7 @@ int main(int argc, char **argv)
         int status = lt_daemon_main(&daemon, argc, argv);
         return status ? status : conf.exit_code;
     }
+    lt_no_core_dumps();
     signal(SIGPIPE, SIG_IGN);
     int rc = one_shot(command, argc, argv, &conf, access(config, R_OK) ? NULL : config, &e);
     if (rc)

@@ -1,6 +1,7 @@
 #include "appraisal/chain.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* What the checks hand on to one another. */
@@ -145,6 +146,19 @@ static bool policy_accepted(struct chain *c)
     return c->v->offline;
 }
 
+/* Boot is measured into PCR 0-9: which of them the policy leaves open stands in the verdict. */
+static void tell_unnamed(struct chain *c, uint32_t named)
+{
+    char list[64] = "";
+    size_t n = 0;
+
+    for (int i = 0; i < LT_BOOT_PCRS; i++)
+        if (!(named >> i & 1))
+            n += (size_t)snprintf(list + n, sizeof list - n, "%s%d", n ? ", " : "", i);
+    if (n)
+        lt_check_omit(c->v, LT_HOST_POLICY, "pcrs", "the host policy does not name PCR %s", list);
+}
+
 static void check_policy(struct chain *c)
 {
     const struct lt_host_policy *policy = c->in->policy;
@@ -156,8 +170,13 @@ static void check_policy(struct chain *c)
         return;
     if (!policy || memcmp(policy->digest, c->header.policy_digest, LT_SHA256))
         lt_check_lack(v, LT_HOST_POLICY, "policy", "the host policy that the header names is not at hand");
+    else if (!policy->pcrs.mask)
+        lt_check_lack(v, LT_HOST_POLICY, "pcrs",
+                      "the host policy names no PCR: nothing of the host is judged");
     else if (lt_pcr_rules_judge(&policy->pcrs, pcrs, policy->digest, &e))
         lt_check_fault(v, LT_HOST_POLICY, "%s", e.msg);
+    else
+        tell_unnamed(c, policy->pcrs.mask);
     if (!c->in->boot_log || !c->in->boot_log->present)
         lt_check_omit(v, LT_HOST_POLICY, "boot-log", "no boot log");
     else if (lt_boot_replay_match(c->in->boot_log, pcrs, &e))

@@ -1,5 +1,7 @@
 #include "cli/cli.h"
 
+#include "common/daemon.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +27,7 @@ static void help(FILE *out)
 
 int main(int argc, char **argv)
 {
+    lt_no_core_dumps();
     if (argc < 2) {
         help(stderr);
         return 2;

@@ -69,7 +69,6 @@ static int run(const struct lt_daemon *d, int ready_fd, struct lt_err *e)
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 
     int rc = open_log(d, e);
     if (!rc)
@@ -91,6 +90,11 @@ static int run(const struct lt_daemon *d, int ready_fd, struct lt_err *e)
     return rc;
 }
 
+void lt_no_core_dumps(void)
+{
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+}
+
 int lt_daemon_main(const struct lt_daemon *d, int argc, char **argv)
 {
     enum { CONFIG = 256, CHECK, READY, VERSION, HELP };
@@ -104,6 +108,7 @@ int lt_daemon_main(const struct lt_daemon *d, int argc, char **argv)
     bool check = false;
     struct lt_err e = {0};
 
+    lt_no_core_dumps();
     while ((opt = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
         char *end = "";
         switch (opt) {

@@ -84,13 +84,21 @@ int lt_file_read_secret(const char *path, size_t max, uint8_t **out, size_t *n, 
     return read_it(path, true, max, out, n, e);
 }
 
-int lt_file_write(const char *path, const void *p, size_t n, mode_t mode, struct lt_err *e)
+/* A name beside path that nobody has. */
+static int beside(const char *path, char tmp[4096], struct lt_err *e)
 {
-    char suffix[13], tmp[4096];
+    char suffix[13];
 
     lt_random_alnum(suffix, 12);
-    if (snprintf(tmp, sizeof tmp, "%s.%s", path, suffix) >= (int)sizeof tmp)
-        return lt_fail(e, LT_E_IO, "%s: path too long", path);
+    return snprintf(tmp, 4096, "%s.%s", path, suffix) < 4096 ? 0
+                                                             : lt_fail(e, LT_E_IO, "%s: path too long", path);
+}
+
+static int write_it(const char *path, const void *p, size_t n, mode_t mode, bool sync, struct lt_err *e)
+{
+    char tmp[4096];
+
+    LT_TRY(beside(path, tmp, e));
     int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0)
         return os_fail(e, tmp, "create");
@@ -106,7 +114,7 @@ int lt_file_write(const char *path, const void *p, size_t n, mode_t mode, struct
         b += put;
         n -= (size_t)put;
     }
-    if (!rc && fsync(fd))
+    if (!rc && sync && fsync(fd))
         rc = os_fail(e, tmp, "fsync");
     if (close(fd) && !rc)
         rc = os_fail(e, tmp, "close");
@@ -114,6 +122,28 @@ int lt_file_write(const char *path, const void *p, size_t n, mode_t mode, struct
         rc = os_fail(e, path, "rename");
     if (rc)
         unlink(tmp);
+    return rc;
+}
+
+int lt_file_write(const char *path, const void *p, size_t n, mode_t mode, struct lt_err *e)
+{
+    return write_it(path, p, n, mode, true, e);
+}
+
+int lt_file_replace(const char *path, const void *p, size_t n, mode_t mode, struct lt_err *e)
+{
+    return write_it(path, p, n, mode, false, e);
+}
+
+int lt_file_link(const char *path, const char *as, struct lt_err *e)
+{
+    char tmp[4096];
+
+    LT_TRY(beside(as, tmp, e));
+    int rc = link(path, tmp) ? os_fail(e, path, "link") : 0;
+    if (!rc && rename(tmp, as))
+        rc = os_fail(e, as, "rename");
+    unlink(tmp); /* rename leaves it when both were the same file already */
     return rc;
 }
 

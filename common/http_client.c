@@ -33,7 +33,7 @@ struct transfer {
     bool pinned, tls, checked, idempotent, headers_end;
     unsigned attempts;
     long timeout_ms;
-    size_t max_reply, header_n;
+    size_t max_reply, header_n, large; /* large: its part of c->large */
     struct lt_buf reply_body;
     struct lt_http_reply reply;
     struct lt_err e; /* the first fault found in a callback */
@@ -50,6 +50,7 @@ struct lt_http_client {
     int epoll, wake;
     uint64_t timer_ms; /* when curl wants to be called; UINT64_MAX: not */
     struct transfer *running;
+    size_t large, max_large; /* bytes of running replies beyond LT_SMALL_REPLY each */
     pthread_mutex_t lock; /* guards pending, stopping */
     struct transfer *pending, **pending_end;
     bool stopping;
@@ -135,6 +136,13 @@ static size_t on_body(char *p, size_t size, size_t count, void *arg)
         (void)lt_fail(&t->e, LT_E_TOO_LARGE, "reply: more than %zu bytes", t->max_reply);
         return 0;
     }
+    size_t all = t->reply_body.n + n, large = all > LT_SMALL_REPLY ? all - LT_SMALL_REPLY : 0;
+    if (t->c->max_large && large - t->large > t->c->max_large - t->c->large) {
+        (void)lt_fail(&t->e, LT_E_BUSY, "reply: %zu bytes, and the others under way leave no room", all);
+        return 0;
+    }
+    t->c->large += large - t->large;
+    t->large = large;
     lt_buf_put(&t->reply_body, p, n);
     return t->reply_body.failed ? 0 : n;
 }
@@ -158,6 +166,7 @@ static void transfer_free(struct transfer *t)
 {
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
+    t->c->large -= t->large;
     lt_buf_free(&t->reply_body);
     free(t->method);
     free(t->url);
@@ -507,6 +516,7 @@ int lt_http_client_new(const struct lt_http_client_conf *f, struct lt_http_clien
     c->timer_ms = UINT64_MAX;
     c->pending_end = &c->pending;
     c->allow_plain = f->allow_plain;
+    c->max_large = f->max_large;
     int rc = lt_http_trust_load(&c->trust, f, e);
     if (!rc)
         rc = client_start(c, f->max_per_host, e);

@@ -14,6 +14,7 @@ struct lt_http_client_conf {
     const char *ca;          /* PEM file; NULL: only pinned or plain requests are possible */
     unsigned server_role;    /* the role a server under ca must have; 0: any certificate under ca */
     unsigned max_per_host;   /* connections to one address; 0: 8 */
+    size_t max_large;        /* what all replies under way may hold beyond LT_SMALL_REPLY each; 0: no limit */
     bool allow_plain;        /* http:// URLs too (Keylime's registration) */
 };
 

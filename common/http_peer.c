@@ -9,13 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One TLS connection: what its handshake proved. */
-struct conn {
-    struct lt_http_server *server;
-    bool verified;
-    struct lt_peer peer;
-};
-
 static int refuse_peer(const char *why)
 {
     lt_log(LT_LOG_DEBUG, "tls", "client certificate refused: %s", why);
@@ -24,7 +17,7 @@ static int refuse_peer(const char *why)
 
 static int verify_peer(gnutls_session_t session)
 {
-    struct conn *c = gnutls_session_get_ptr(session);
+    struct lt_conn *c = gnutls_session_get_ptr(session);
     gnutls_typed_vdata_st purpose = {GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT, 0};
     unsigned n = 0, status = 0;
     struct lt_err e = {0};
@@ -52,6 +45,7 @@ static int verify_peer(gnutls_session_t session)
         return refuse_peer("its extended key usage is not that of a client");
     c->peer = peer;
     c->verified = true;
+    lt_conn_proven(c);
     return 0;
 }
 
@@ -67,13 +61,12 @@ void lt_http_on_connection(void *cls, struct MHD_Connection *m, void **context,
     struct lt_http_server *s = cls;
 
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-        free(*context);
+        lt_conn_close(*context);
         *context = NULL;
         return;
     }
-    struct conn *c = calloc(1, sizeof *c);
-    if (c)
-        c->server = s;
+    const union MHD_ConnectionInfo *i = MHD_get_connection_info(m, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct lt_conn *c = i ? lt_conn_open(s, i->connect_fd) : NULL;
     *context = c;
     gnutls_session_t session = s->tls ? session_of(m) : NULL;
     if (session && s->ask) {
@@ -87,8 +80,7 @@ void lt_http_on_connection(void *cls, struct MHD_Connection *m, void **context,
 
 int lt_req_identify(struct lt_req *r, struct lt_err *e)
 {
-    const union MHD_ConnectionInfo *i = MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct conn *c = i ? i->socket_context : NULL;
+    const struct lt_conn *c = r->on;
     uint8_t now[32];
     unsigned n = 0;
 

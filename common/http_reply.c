@@ -168,13 +168,49 @@ void lt_req_add_header(struct lt_req *r, const char *name, const char *value)
     }
 }
 
-static struct MHD_Response *make(const struct lt_req *r, const char *type, void *p, size_t n)
+struct lt_shared {
+    atomic_uint refs;
+    void *p;
+    size_t n;
+};
+
+struct lt_shared *lt_shared_new(void *p, size_t n)
 {
-    struct MHD_Response *m = MHD_create_response_from_buffer(n, p, MHD_RESPMEM_MUST_FREE);
-    if (!m) {
+    struct lt_shared *s = malloc(sizeof *s);
+
+    if (!s) {
         free(p);
         return NULL;
     }
+    atomic_init(&s->refs, 1);
+    s->p = p;
+    s->n = n;
+    return s;
+}
+
+struct lt_shared *lt_shared_ref(struct lt_shared *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+    return s;
+}
+
+void lt_shared_unref(struct lt_shared *s)
+{
+    if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
+        return;
+    free(s->p);
+    free(s);
+}
+
+static void shared_sent(void *s)
+{
+    lt_shared_unref(s);
+}
+
+static struct MHD_Response *with_headers(const struct lt_req *r, const char *type, struct MHD_Response *m)
+{
+    if (!m)
+        return NULL;
     if (type)
         MHD_add_response_header(m, MHD_HTTP_HEADER_CONTENT_TYPE, type);
     MHD_add_response_header(m, "X-Request-ID", r->id);
@@ -182,11 +218,20 @@ static struct MHD_Response *make(const struct lt_req *r, const char *type, void 
     return m;
 }
 
-static struct MHD_Response *make_json(const struct lt_req *r, json_t *body)
+static struct MHD_Response *make(const struct lt_req *r, const char *type, void *p, size_t n)
+{
+    struct MHD_Response *m = MHD_create_response_from_buffer(n, p, MHD_RESPMEM_MUST_FREE);
+    if (!m)
+        free(p);
+    return with_headers(r, type, m);
+}
+
+static struct MHD_Response *make_json(const struct lt_req *r, json_t *body, size_t *n)
 {
     char *s = body ? lt_json_dump(body) : NULL;
     json_decref(body);
-    return s ? make(r, "application/json", s, strlen(s)) : NULL;
+    *n = s ? strlen(s) : 0;
+    return s ? make(r, "application/json", s, *n) : NULL;
 }
 
 static struct MHD_Response *make_error(const struct lt_req *r, const struct lt_err *e, unsigned retry_after_s)
@@ -195,6 +240,7 @@ static struct MHD_Response *make_error(const struct lt_req *r, const struct lt_e
     int status = lt_err_http(e->code);
     const char *slug = lt_err_slug(e->code), *msg = e->msg;
     json_t *body;
+    size_t n;
 
     if (class == LT_CLASS_BUG || class == LT_CLASS_LOCAL) {
         lt_log(LT_LOG_ERROR, "request", "%s: %s: %s", r->id, slug, e->msg);
@@ -208,7 +254,7 @@ static struct MHD_Response *make_error(const struct lt_req *r, const struct lt_e
     } else {
         body = json_pack("{si so s{}}", "code", status, "status", lt_json_new_text(msg), "results");
     }
-    struct MHD_Response *m = make_json(r, body);
+    struct MHD_Response *m = make_json(r, body, &n);
     if (m && retry_after_s) {
         char text[16];
         snprintf(text, sizeof text, "%u", retry_after_s);
@@ -218,14 +264,17 @@ static struct MHD_Response *make_error(const struct lt_req *r, const struct lt_e
 }
 
 /* The first reply counts: after lt_http_server_stop has answered for its owner, the owner's is dropped, and
- * *r->server may be gone. m NULL (no memory): the connection is closed. */
-static void finish(struct lt_req *r, int status, struct MHD_Response *m)
+ * *r->server may be gone. m NULL (no memory): the connection is closed. n: bytes that are this reply's alone,
+ * or (shared) that it sends. */
+static void finish(struct lt_req *r, int status, struct MHD_Response *m, size_t n, bool shared)
 {
     pthread_mutex_lock(&r->lock);
     bool late = r->done;
     if (!late) {
         r->response = m;
         r->status = (unsigned)status;
+        r->reply_n = n;
+        r->reply_shared = shared;
         r->done = true;
         if (r->suspended)
             MHD_resume_connection(r->conn);
@@ -236,33 +285,54 @@ static void finish(struct lt_req *r, int status, struct MHD_Response *m)
         MHD_destroy_response(m);
 }
 
-static void reply(struct lt_req *r, int status, struct MHD_Response *m)
+static void reply(struct lt_req *r, int status, struct MHD_Response *m, size_t n, bool shared)
 {
     for (unsigned i = 0; m && i < r->extras; i++)
         MHD_add_response_header(m, r->extra[i].name, r->extra[i].value);
-    finish(r, status, m);
+    finish(r, status, m, n, shared);
     lt_req_unref(r);
 }
 
 void lt_req_abort(struct lt_req *r)
 {
     static const struct lt_err stopping = {LT_E_BUSY, "the server is stopping"};
-    finish(r, lt_err_http(LT_E_BUSY), make_error(r, &stopping, 1));
+    finish(r, lt_err_http(LT_E_BUSY), make_error(r, &stopping, 1), 0, false);
+}
+
+void lt_req_no_room(struct lt_req *r)
+{
+    static const struct lt_err busy = {LT_E_BUSY, "too many bodies and replies are on their way"};
+    MHD_destroy_response(r->response);
+    r->response = make_error(r, &busy, 1);
+    r->status = (unsigned)lt_err_http(LT_E_BUSY);
+    r->reply_n = 0;
 }
 
 void lt_reply_bytes(struct lt_req *r, int status, const char *type, void *p, size_t n)
 {
-    reply(r, status, make(r, type, p, n));
+    reply(r, status, make(r, type, p, n), n, false);
+}
+
+void lt_reply_shared(struct lt_req *r, int status, const char *type, struct lt_shared *s)
+{
+    struct MHD_Response *m =
+        MHD_create_response_from_buffer_with_free_callback_cls(s->n, s->p, shared_sent, lt_shared_ref(s));
+    size_t n = s->n;
+    if (!m)
+        lt_shared_unref(s);
+    reply(r, status, with_headers(r, type, m), n, true);
 }
 
 void lt_reply_empty(struct lt_req *r, int status)
 {
-    reply(r, status, make(r, NULL, NULL, 0));
+    reply(r, status, make(r, NULL, NULL, 0), 0, false);
 }
 
 void lt_reply_json(struct lt_req *r, int status, json_t *body)
 {
-    reply(r, status, make_json(r, body));
+    size_t n;
+    struct MHD_Response *m = make_json(r, body, &n);
+    reply(r, status, m, n, false);
 }
 
 void lt_reply_keylime(struct lt_req *r, int status, json_t *results)
@@ -276,5 +346,5 @@ void lt_reply_error(struct lt_req *r, const struct lt_err *why, unsigned retry_a
 {
     static const struct lt_err none = {LT_E_INTERNAL, "no error was told"};
     const struct lt_err *e = why && why->code ? why : &none;
-    reply(r, lt_err_http(e->code), make_error(r, e, retry_after_s));
+    reply(r, lt_err_http(e->code), make_error(r, e, retry_after_s), 0, false);
 }

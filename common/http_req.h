@@ -15,6 +15,32 @@
 #define LT_REQ_ARGS 4
 #define LT_REQ_EXTRA 4
 
+/* One connection. Its list and its deadline are under the lock of struct lt_conns. */
+struct lt_conn {
+    struct lt_http_server *server;
+    struct lt_conn_list *list;
+    struct lt_conn *prev, *next;
+    int fd;
+    uint64_t deadline_ms;
+    bool verified; /* what its handshake proved */
+    struct lt_peer peer;
+};
+
+struct lt_conn_list {
+    struct lt_conn *first, *last;
+    unsigned count;
+};
+
+struct lt_conns {
+    uint64_t request_ms;
+    unsigned max_strangers;
+    pthread_mutex_t lock; /* innermost */
+    pthread_cond_t wake;
+    pthread_t thread;
+    bool watched, stopping;
+    struct lt_conn_list strangers, others; /* strangers: still owe a certificate */
+};
+
 struct lt_http_server {
     struct lt_http_server_conf conf;
     struct MHD_Daemon *daemon;
@@ -27,11 +53,14 @@ struct lt_http_server {
     struct lt_req *suspended;
     unsigned active;
     bool stopping;
+    atomic_size_t bytes;
+    struct lt_conns conns;
 };
 
 struct lt_req {
     struct lt_http_server *server; /* for libmicrohttpd's threads only: a late replier may outlive it */
     struct MHD_Connection *conn;   /* NULL once completed */
+    struct lt_conn *on;            /* for libmicrohttpd's threads only; NULL: no memory for it */
     struct lt_req *prev, *next;    /* of the server's suspended requests; under the server's lock */
     pthread_mutex_t lock;
     atomic_int refs;
@@ -55,6 +84,8 @@ struct lt_req {
     } extra[LT_REQ_EXTRA];
     unsigned extras;
     struct MHD_Response *response;
+    size_t reply_n, charged; /* charged: of the server's bytes; for libmicrohttpd's threads only */
+    bool reply_shared;
     unsigned status;
 };
 
@@ -62,6 +93,15 @@ struct lt_req *lt_req_ref(struct lt_req *r);
 void lt_req_unref(struct lt_req *r);
 /* Answers 503 in the owner's stead, who still has to reply and will not notice. Any thread. */
 void lt_req_abort(struct lt_req *r);
+/* Puts a 503 into the place of a reply for which the server has no room. Under r's lock. */
+void lt_req_no_room(struct lt_req *r);
+
+int lt_conns_start(struct lt_conns *l, struct lt_err *e) LT_MUST_CHECK;
+void lt_conns_stop(struct lt_conns *l); /* after a failed start too; when all are closed */
+struct lt_conn *lt_conn_open(struct lt_http_server *s, int fd);
+void lt_conn_proven(struct lt_conn *c);
+void lt_conn_allow(struct lt_conn *c, uint64_t ms); /* from now on; UINT64_MAX: for ever. NULL is fine */
+void lt_conn_close(struct lt_conn *c);
 /* NOTIFY_CONNECTION: asks for the client's certificate, and lets verification refuse the handshake. */
 void lt_http_on_connection(void *cls, struct MHD_Connection *m, void **context,
                            enum MHD_ConnectionNotificationCode code);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define IDLE_S 30
-#define BODY_S 60             /* a body must be in after this long, however busy its sender looks */
+#define REQUEST_S 60
 #define DRAIN_MS 3000         /* how long stop waits for replies to be read */
 #define OVERFLOW (256u << 10) /* of a chunked body: skipped so that its sender can read the 413 */
 #define CONNECTION_MEMORY (16u << 10)
@@ -60,6 +60,9 @@ static int begin(struct lt_req *r, const char *method, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(4 * CONNECTION_MEMORY);
 
+    const union MHD_ConnectionInfo *i = MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    r->on = i ? i->socket_context : NULL;
+    lt_conn_allow(r->on, r->server->conns.request_ms); /* for the body */
     take_source(r);
     MHD_get_connection_values(r->conn, MHD_HEADER_KIND, add_header, &b);
     lt_buf_put(&b, "", 1);
@@ -80,18 +83,32 @@ static int begin(struct lt_req *r, const char *method, struct lt_err *e)
     return rc ? rc : check_length(r, e);
 }
 
+/* False: the server holds as much as it may. */
+static bool charge(struct lt_req *r, size_t n)
+{
+    struct lt_http_server *s = r->server;
+
+    if (atomic_fetch_add(&s->bytes, n) + n > s->conf.max_bytes) {
+        atomic_fetch_sub(&s->bytes, n);
+        return false;
+    }
+    r->charged += n;
+    return true;
+}
+
 /* libmicrohttpd takes a reply before the body or after it, never in its midst. False: hang up. */
 static bool take_body(struct lt_req *r, const char *p, size_t n)
 {
     r->received += n;
-    if (lt_now_ms() - r->started_ms > BODY_S * 1000)
-        return false;
     if (r->done)
         return r->received <= r->body.max + OVERFLOW;
     if (r->received > r->body.max) {
         struct lt_err e;
         (void)lt_fail(&e, LT_E_TOO_LARGE, "body: more than %zu bytes", r->body.max);
         lt_reply_error(lt_req_ref(r), &e, 0);
+    } else if (!charge(r, n)) {
+        static const struct lt_err busy = {LT_E_BUSY, "too many bodies and replies are on their way"};
+        lt_reply_error(lt_req_ref(r), &busy, 1);
     }
     lt_buf_put(&r->body, p, n);
     return true;
@@ -100,6 +117,12 @@ static bool take_body(struct lt_req *r, const char *p, size_t n)
 /* Under r's lock, unless nobody else can know r. */
 static enum MHD_Result send_reply(struct lt_req *r)
 {
+    if (!r->response)
+        return MHD_NO;
+    if (!r->reply_shared && !charge(r, r->reply_n))
+        lt_req_no_room(r);
+    uint64_t ms = r->server->conns.request_ms;
+    lt_conn_allow(r->on, ms + ms * r->reply_n / (16u << 20));
     return r->response ? MHD_queue_response(r->conn, r->status, r->response) : MHD_NO;
 }
 
@@ -165,6 +188,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *m, const char
     }
     if (!r->called && !r->done) {
         r->called = true;
+        lt_conn_allow(r->on, UINT64_MAX); /* from here on we are the slow ones */
         if (r->body.failed) {
             static const struct lt_err memory = {LT_E_NO_MEMORY, "body: no memory"};
             lt_reply_error(lt_req_ref(r), &memory, 1);
@@ -213,6 +237,8 @@ static void on_completed(void *cls, struct MHD_Connection *m, void **context,
     if (!r)
         return;
     *context = NULL;
+    lt_conn_allow(r->on, s->conns.request_ms); /* for the next one's headers */
+    atomic_fetch_sub(&s->bytes, r->charged);
     lt_log(LT_LOG_DEBUG, "request", "%s: %s %u, %llu ms%s", r->id, r->route ? r->route->path : "-", r->status,
            (unsigned long long)(lt_now_ms() - r->started_ms),
            code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : ", connection lost");
@@ -357,6 +383,9 @@ static int start_daemon(struct lt_http_server *s, int fd, const struct tls_files
     if (threads > 1)
         options[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL};
     options[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_LIMIT, (intptr_t)most, NULL};
+    unsigned each = s->conf.max_per_address ? s->conf.max_per_address : (most + 3) / 4;
+    options[n++] = (struct MHD_OptionItem){MHD_OPTION_PER_IP_CONNECTION_LIMIT, (intptr_t)each, NULL};
+    s->conns.max_strangers = (most + 3) / 4;
     if (s->tls) {
         flags |= MHD_USE_TLS;
         options[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, f->cert};
@@ -392,6 +421,8 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
         return rc ? rc : lt_fail(e, LT_E_NO_MEMORY, "server: no memory");
     s->conf = *c;
     s->tls = c->cert;
+    s->conf.max_bytes = c->max_bytes ? c->max_bytes : LT_MAX_HTTP_BYTES;
+    s->conns.request_ms = (c->request_timeout_s ? c->request_timeout_s : REQUEST_S) * 1000;
     s->ask = s->require = c->client_ca;
     for (size_t i = 0; i < c->route_count; i++)
         if (c->routes[i].access & LT_MAY_ANYONE)
@@ -403,10 +434,13 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&s->idle, &attr);
     pthread_condattr_destroy(&attr);
-    rc = open_socket(c->listen, s->address, &fd, e);
+    rc = lt_conns_start(&s->conns, e);
+    if (!rc)
+        rc = open_socket(c->listen, s->address, &fd, e);
     if (!rc)
         rc = start_daemon(s, fd, &f, e); /* closes fd itself on some of its faults, so we never do */
     if (rc) {
+        lt_conns_stop(&s->conns);
         pthread_cond_destroy(&s->idle);
         pthread_mutex_destroy(&s->lock);
         free(s);
@@ -441,6 +475,7 @@ void lt_http_server_stop(struct lt_http_server *s)
         ;
     pthread_mutex_unlock(&s->lock);
     MHD_stop_daemon(s->daemon);
+    lt_conns_stop(&s->conns);
     if (fd >= 0)
         close(fd);
     pthread_cond_destroy(&s->idle);

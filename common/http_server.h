@@ -36,7 +36,11 @@ struct lt_http_server_conf {
     void *app;
     unsigned threads;         /* 0: one a core */
     unsigned max_connections; /* 0: LT_MAX_CONNECTIONS */
+    unsigned max_per_address; /* of them; 0: a quarter */
+    size_t max_bytes;         /* bodies and replies on their way, of all connections; 0: LT_MAX_HTTP_BYTES */
     unsigned idle_timeout_s;  /* 0: 30 */
+    unsigned request_timeout_s; /* for handshake and headers, for a body, for a reply (once more for each 16 MiB of
+                                 * it), however busy the peer looks; 0: 60 */
 };
 
 /* A client certificate is required in the handshake unless some route is LT_MAY_ANYONE; it is checked again
@@ -67,6 +71,12 @@ void lt_reply_json(struct lt_req *r, int status, json_t *body); /* takes the ref
 /* Takes p (malloc'd). type: "application/json", "text/plain", … */
 void lt_reply_bytes(struct lt_req *r, int status, const char *type, void *p, size_t n);
 void lt_reply_empty(struct lt_req *r, int status);
+/* Bytes that any number of replies send, one copy in memory however slowly they are read. */
+struct lt_shared;
+struct lt_shared *lt_shared_new(void *p, size_t n); /* takes p (malloc'd), also on failure (NULL) */
+struct lt_shared *lt_shared_ref(struct lt_shared *s);
+void lt_shared_unref(struct lt_shared *s); /* NULL is fine */
+void lt_reply_shared(struct lt_req *r, int status, const char *type, struct lt_shared *s); /* holds one of its own */
 /* Below /federation/ {"error":{"code","slug","message","retry_after"}}; elsewhere Keylime's envelope
  * {"code","status","results":{}}. retry_after_s 0: no such header. Messages of class bug and local are logged
  * in full and told as their slug only. */

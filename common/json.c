@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* jansson recurses as deep as its own limit of 2048; we refuse what is deeper than LT_MAX_JSON_DEPTH
- * before it starts. Brackets inside strings do not count. */
-static int check_depth(const char *s, size_t n, struct lt_err *e)
+/* jansson recurses as deep as its own limit of 2048, and a small text can become a tree of gigabytes: we refuse
+ * what is too deep or has too many values before it starts. What stands inside strings does not count. */
+static int check_shape(const char *s, size_t n, struct lt_err *e)
 {
+    size_t containers = 0, values = 0;
     int depth = 0;
     bool in_string = false;
 
@@ -26,6 +27,13 @@ static int check_depth(const char *s, size_t n, struct lt_err *e)
             if (++depth > LT_MAX_JSON_DEPTH)
                 return lt_fail(e, LT_E_MALFORMED, "JSON at byte %zu: nested deeper than %d", i,
                                LT_MAX_JSON_DEPTH);
+            if (++containers > LT_MAX_JSON_CONTAINERS)
+                return lt_fail(e, LT_E_TOO_LARGE, "JSON at byte %zu: more than %u objects and arrays", i,
+                               LT_MAX_JSON_CONTAINERS);
+        } else if (c == ',') {
+            if (++values > LT_MAX_JSON_VALUES)
+                return lt_fail(e, LT_E_TOO_LARGE, "JSON at byte %zu: more than %u values", i,
+                               LT_MAX_JSON_VALUES);
         } else if (c == '}' || c == ']') {
             depth--;
         }
@@ -45,7 +53,7 @@ json_t *lt_json_parse(const void *p, size_t n, size_t max, struct lt_err *e)
         (void)lt_fail(e, LT_E_MALFORMED, "JSON: holds a NUL");
         return NULL;
     }
-    if (check_depth(p, n, e))
+    if (check_shape(p, n, e))
         return NULL;
     json_t *j = json_loadb(p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
     if (!j)

@@ -27,16 +27,21 @@
 #define LT_MAX_BUNDLE (256u << 20)
 #define LT_MAX_PUBKEY 16384         /* PEM text of a transport key */
 #define LT_MAX_JSON_DEPTH 32
+#define LT_MAX_JSON_CONTAINERS (1u << 18) /* objects and arrays of one text, count: "{}," takes 75 times its size */
+#define LT_MAX_JSON_VALUES (1u << 21)     /* of one text, count */
 
 /* HTTP */
 #define LT_MAX_BODY_SMALL (64u << 10)   /* requests of a few fields */
 #define LT_MAX_REGISTRATION (256u << 10) /* an agent's registration: keys and certificate chains */
 #define LT_MAX_GUEST_REPLY (32u << 20)  /* one quote of a guest with its logs */
+#define LT_SMALL_REPLY (1u << 20)       /* up to here a guest's reply is taken whatever the others' hold */
+#define LT_MAX_LARGE_REPLIES (256u << 20) /* all of them together beyond that */
 #define LT_MAX_BODY_PROOFS (1u << 20)   /* POST proofs */
 #define LT_MAX_PROOF_ITEMS 1024         /* guests in one POST proofs, count */
 #define LT_MAX_REPLY (160u << 20)       /* what a client of ours will read */
 #define LT_MAX_URL 2048
 #define LT_MAX_CONNECTIONS 8192         /* of one server, count */
+#define LT_MAX_HTTP_BYTES (512u << 20)  /* of one server: bodies and replies on their way, shared ones apart */
 
 /* Waiting */
 #define LT_HOST_QUOTE_TIMEOUT_MS 10000  /* a host that hangs fails its own items after this */

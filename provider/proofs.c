@@ -27,7 +27,7 @@ struct job {
     struct lt_req *req;     /* NULL: a ticket */
     struct job *newer;      /* finished tickets, by age */
     uint64_t done_ms;       /* 0: not yet finished */
-    unsigned readers;       /* replies being rendered from it */
+    struct lt_shared *text; /* of a finished ticket: however often it is asked for */
     atomic_uint open;       /* items without an answer, and one for the dispatcher */
     uint32_t count;
     struct slot slots[];
@@ -136,23 +136,30 @@ uint32_t lt_proofs_waiting(struct lt_proofs *p)
 
 static void job_free(struct job *j)
 {
+    lt_shared_unref(j->text);
     for (uint32_t i = 0; i < j->count; i++)
         lt_batch_unref(j->slots[i].answer.batch);
     free(j);
 }
 
-static void reply(struct job *j, struct lt_req *req)
+static int render(const struct job *j, char **text, size_t *n, struct lt_err *e)
 {
     LT_AUTOFREE const struct lt_answer **answers = calloc(j->count + 1, sizeof *answers);
-    struct lt_err e = {0};
-    char *text = NULL;
-    size_t n = 0;
 
-    for (uint32_t i = 0; answers && i < j->count; i++)
-        answers[i] = &j->slots[i].answer;
     if (!answers)
-        (void)lt_fail(&e, LT_E_NO_MEMORY, "proofs: no memory");
-    if (!answers || lt_render_proofs(answers, j->count, &text, &n, &e))
+        return lt_fail(e, LT_E_NO_MEMORY, "proofs: no memory");
+    for (uint32_t i = 0; i < j->count; i++)
+        answers[i] = &j->slots[i].answer;
+    return lt_render_proofs(answers, j->count, text, n, e);
+}
+
+static void reply(const struct job *j, struct lt_req *req)
+{
+    struct lt_err e = {0};
+    char *text;
+    size_t n;
+
+    if (render(j, &text, &n, &e))
         lt_reply_error(req, &e, RETRY_S);
     else
         lt_reply_bytes(req, 200, "application/json", text, n);
@@ -163,8 +170,13 @@ static void finish(struct job *j)
     struct lt_proofs *p = j->owner;
     struct lt_req *req = j->req;
 
+    char *text;
+    size_t n;
+
     if (req)
         reply(j, req);
+    else if (!render(j, &text, &n, NULL))
+        j->text = lt_shared_new(text, n);
     pthread_mutex_lock(&p->lock);
     if (req) {
         discharge(p, j->tenant, j->count);
@@ -427,12 +439,11 @@ void lt_proofs_collect(struct lt_proofs *p, struct lt_req *req, const char *tick
     } else if (!j->done_ms) {
         lt_req_add_header(req, "Retry-After", "1");
         lt_reply_json(req, 202, json_object());
+    } else if (j->text) {
+        lt_reply_shared(req, 200, "application/json", j->text);
     } else {
-        j->readers++;
-        pthread_mutex_unlock(&p->lock);
-        reply(j, req);
-        pthread_mutex_lock(&p->lock);
-        j->readers--;
+        (void)lt_fail(&e, LT_E_NO_MEMORY, "proofs: no memory");
+        lt_reply_error(req, &e, RETRY_S);
     }
     pthread_mutex_unlock(&p->lock);
 }
@@ -440,7 +451,7 @@ void lt_proofs_collect(struct lt_proofs *p, struct lt_req *req, const char *tick
 void lt_proofs_sweep(struct lt_proofs *p, uint64_t now_ms)
 {
     pthread_mutex_lock(&p->lock);
-    while (p->oldest && !p->oldest->readers && now_ms - p->oldest->done_ms >= LT_TICKET_MS) {
+    while (p->oldest && now_ms - p->oldest->done_ms >= LT_TICKET_MS) {
         struct job *j = p->oldest;
         p->oldest = j->newer;
         if (!p->oldest)

@@ -22,6 +22,8 @@ const struct lt_conf_key lt_provider_keys[] = {
     {"max_waiting_per_tenant", LT_CONF_INT, KEY(max_waiting_per_tenant), "8192", 1, 1 << 20, "the same of one tenant"},
     {"host_timeout_ms", LT_CONF_INT, KEY(host_timeout_ms), "10000", 100, 60000,
      "milliseconds after which a host that does not answer fails its guests' requests"},
+    {"max_connections_per_address", LT_CONF_INT, KEY(max_per_address), "2048", 1, LT_MAX_CONNECTIONS,
+     "connections from one address"},
     LT_DAEMON_LOG_KEYS(struct lt_provider_conf),
 };
 const size_t lt_provider_key_count = sizeof lt_provider_keys / sizeof *lt_provider_keys;
@@ -63,7 +65,8 @@ static void *keep(void *arg)
 
 static int serve(struct lt_provider *p, const struct lt_provider_conf *c, struct lt_err *e)
 {
-    struct lt_http_server_conf s = {.listen = c->listen, .cert = c->cert, .key = c->key, .client_ca = c->ca, .app = p};
+    struct lt_http_server_conf s = {.listen = c->listen, .cert = c->cert, .key = c->key, .client_ca = c->ca, .app = p,
+                                    .max_per_address = (unsigned)c->max_per_address};
 
     s.routes = lt_provider_routes(&s.route_count);
     int rc = lt_http_server_start(&s, &p->server, e);

@@ -16,8 +16,7 @@ struct cached_log {
     bool asked;
     unsigned waiting;
     struct waiter *waiters;
-    char *bytes; /* NULL: none kept */
-    size_t n;
+    struct lt_shared *bytes; /* NULL: none kept */
     uint64_t at_ms;
     uint32_t reset_count;
 };
@@ -59,8 +58,8 @@ void lt_relay_free(struct lt_relay *r)
 {
     if (!r)
         return;
-    free(r->logs[LT_BOOT_LOG].bytes);
-    free(r->logs[LT_IMA].bytes);
+    lt_shared_unref(r->logs[LT_BOOT_LOG].bytes);
+    lt_shared_unref(r->logs[LT_IMA].bytes);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -74,16 +73,9 @@ static void reply_error(struct lt_req *req, int code, const char *text, unsigned
 
 /* ---- logs ---- */
 
-static void reply_copy(struct lt_req *req, const char *bytes, size_t n)
+static void reply_log(struct lt_req *req, struct lt_shared *bytes)
 {
-    char *copy = malloc(n + 1);
-
-    if (!copy) {
-        reply_error(req, LT_E_NO_MEMORY, "log: no memory", 2);
-        return;
-    }
-    memcpy(copy, bytes, n);
-    lt_reply_bytes(req, 200, "application/octet-stream", copy, n);
+    lt_reply_shared(req, 200, "application/octet-stream", bytes);
 }
 
 static bool fresh(const struct lt_host *h, enum lt_log_kind kind, const struct cached_log *l)
@@ -97,8 +89,7 @@ struct fetch {
     struct lt_host *host;
     enum lt_log_kind kind;
     struct lt_err e; /* code 0: bytes */
-    char *bytes;
-    size_t n;
+    struct lt_shared *bytes;
     uint32_t reset_count;
 };
 
@@ -119,20 +110,18 @@ static void hand_out(struct lt_task *t)
         if (f->e.code)
             lt_reply_error(w->req, &f->e, lt_err_class(f->e.code) == LT_CLASS_RETRY ? 2 : 0);
         else
-            reply_copy(w->req, f->bytes, f->n);
+            reply_log(w->req, f->bytes);
         free(w);
     }
     if (!f->e.code) {
         pthread_mutex_lock(&r->lock);
-        free(l->bytes);
+        lt_shared_unref(l->bytes);
         l->bytes = lt_take(&f->bytes);
-        l->n = f->n;
         l->at_ms = lt_now_ms();
         l->reset_count = f->reset_count;
         pthread_mutex_unlock(&r->lock);
     }
     lt_host_unref(f->host);
-    free(f->bytes);
     free(f);
 }
 
@@ -147,10 +136,12 @@ static void log_done(void *arg, const struct lt_http_reply *reply, const struct 
         (void)lt_fail(&f->e, LT_E_HOST_UNREACHABLE, "the host did not answer");
     } else if (reply->status == 404) {
         (void)lt_fail(&f->e, LT_E_NOT_FOUND, "the host has no such log");
-    } else if (!(f->bytes = malloc(reply->n + 1))) {
-        (void)lt_fail(&f->e, LT_E_NO_MEMORY, "log: no memory");
     } else {
-        memcpy(f->bytes, reply->body, f->n = reply->n);
+        char *copy = malloc(reply->n + 1);
+        if (copy)
+            f->bytes = lt_shared_new(memcpy(copy, reply->body, reply->n), reply->n);
+        if (!f->bytes)
+            (void)lt_fail(&f->e, LT_E_NO_MEMORY, "log: no memory");
     }
     lt_work_post(f->host->shared->work, &f->task);
 }
@@ -167,7 +158,7 @@ void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req)
     bool cached = fresh(h, kind, l);
     full = !w || !f || l->waiting >= LT_MAX_LOG_WAITERS;
     if (cached) {
-        reply_copy(req, l->bytes, l->n);
+        reply_log(req, l->bytes);
     } else if (!full) {
         lt_req_hold(req);
         w->req = req;
@@ -200,7 +191,7 @@ void lt_relay_sweep(struct lt_host *h)
         struct cached_log *l = &h->relay->logs[k];
         pthread_mutex_lock(&h->relay->lock);
         if (!fresh(h, k, l))
-            free(lt_take(&l->bytes));
+            lt_shared_unref(lt_take(&l->bytes));
         pthread_mutex_unlock(&h->relay->lock);
     }
 }

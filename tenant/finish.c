@@ -12,19 +12,22 @@ static void round_free(void *p)
     lt_round_free(p);
 }
 
-/* UUID.json is the last round's evidence, UUID.trusted.json the last trusted one's. */
+/* UUID.json is the last round's evidence, UUID.trusted.json the last trusted one's. Nothing is decided by
+ * them, and a round must not cost an fsync. */
 static void write_bundles(struct lt_rounds *r, const struct lt_round *round)
 {
     char name[LT_UUID_TEXT + 16];
     struct lt_err e = {0};
     LT_AUTOFREE char *text = lt_round_bundle(round);
-    int rc = text ? 0 : lt_fail(&e, LT_E_NO_MEMORY, "no memory");
 
-    for (int trusted = 0; !rc && trusted <= (round->verdict.result == LT_TRUSTED); trusted++) {
-        snprintf(name, sizeof name, "%s%s.json", round->uuid_text, trusted ? ".trusted" : "");
-        LT_AUTOFREE char *path = lt_path(r->conf.bundles, name);
-        rc = lt_file_write(path, text, strlen(text), 0600, &e);
-    }
+    snprintf(name, sizeof name, "%s.json", round->uuid_text);
+    LT_AUTOFREE char *last = lt_path(r->conf.bundles, name);
+    snprintf(name, sizeof name, "%s.trusted.json", round->uuid_text);
+    LT_AUTOFREE char *trusted = lt_path(r->conf.bundles, name);
+    int rc =
+        text ? lt_file_replace(last, text, strlen(text), 0600, &e) : lt_fail(&e, LT_E_NO_MEMORY, "no memory");
+    if (!rc && round->verdict.result == LT_TRUSTED)
+        rc = lt_file_link(last, trusted, &e);
     if (rc)
         lt_log(LT_LOG_ERROR, "bundle", "guest %s: %s", round->uuid_text, e.msg);
 }
@@ -122,6 +125,7 @@ void lt_flight_finish(struct lt_flight *f)
     }
     g->flying = false;
     r->flying--;
+    r->large -= f->large;
     pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
     free(f);

@@ -9,13 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOOK_S 1 /* how long a look at a host waits for it to be there */
+
 struct host {
     struct host *next;
     char name[2 * LT_HOST_ID + 1];
     pthread_mutex_t busy; /* held while it is fetched: one worker asks, the others wait for its answer */
     struct lt_host_view view;
-    uint64_t retry_ms; /* not before; 0: at once */
-    struct lt_err why; /* of the last fetch of keys; code 0: it brought some */
+    uint64_t retry_ms;     /* of the keys: not before; 0: at once */
+    uint64_t log_retry_ms; /* of a boot log that was not there or not of this boot */
+    struct lt_err why;     /* of the last fetch of keys; code 0: it brought some */
     enum lt_level level;
 };
 
@@ -103,7 +106,7 @@ int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
     for (struct host *x = first; x; x = x->next) {
         pthread_mutex_lock(&x->busy);
         lt_host_view_free(&x->view);
-        x->retry_ms = 0;
+        x->retry_ms = x->log_retry_ms = 0;
         pthread_mutex_unlock(&x->busy);
     }
     return 0;
@@ -180,18 +183,42 @@ static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest
     x->view.policy = fresh;
 }
 
-static void need_log(struct lt_hosts *h, struct host *x, uint32_t reset_count)
+/* A log of another boot, or none, may be the provider's cache: it says nothing of the host, is not used, and
+ * is asked for again. One that is withheld for good is reported as not made. */
+static void need_log(struct lt_hosts *h, struct host *x, const struct lt_host_quote *q, uint32_t reset_count)
 {
     const struct lt_host_log *l = lt_ref_value(x->view.log);
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
-    if (l && l->reset_count == reset_count)
+    if (l && l->reset_count == reset_count && !lt_boot_replay_match(&l->replay, &q->pcrs, NULL))
         return;
-    if (lt_host_fetch_log(&h->provider, x->name, reset_count, &fresh, &e))
+    lt_ref_put(lt_take(&x->view.log));
+    if (lt_now_ms() < x->log_retry_ms)
+        return;
+    if (!lt_host_fetch_log(&h->provider, x->name, reset_count, &fresh, &e)) {
+        l = lt_ref_value(fresh);
+        if (!l->replay.present)
+            (void)!lt_fail(&e, LT_E_NOT_FOUND, "the provider has none");
+        else
+            (void)!lt_boot_replay_match(&l->replay, &q->pcrs, &e);
+        if (e.code)
+            lt_ref_put(fresh);
+        else
+            x->view.log = fresh;
+    }
+    x->log_retry_ms = e.code ? lt_now_ms() + LT_HOST_RETRY_MS : 0;
+    if (e.code)
         lt_log(LT_LOG_WARNING, "host-boot-log-missing", "host %s: %s", x->name, e.msg);
-    lt_ref_put(x->view.log);
-    x->view.log = fresh;
+}
+
+/* Documents are fetched, and kept, only of a host that is one: a provider may name thousands that are none,
+ * and their check 6 fails whatever they say. */
+static bool credible(const struct host *x, const struct lt_attest *a)
+{
+    const struct lt_host_keys *k = lt_ref_value(x->view.keys);
+    return signed_by(x->view.keys, a) && k->id->activated == LT_FACT_YES &&
+           k->id->in_registry != LT_FACT_NO && k->id->certificate != LT_FACT_NO;
 }
 
 int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q,
@@ -206,22 +233,26 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quo
     if (lt_unhex(host, id, sizeof id, e))
         return lt_fail_in(e, "host");
     lt_hex(id, sizeof id, name);
+    struct host once = {.busy = PTHREAD_MUTEX_INITIALIZER}; /* the table is full: asked, and forgotten */
     struct host *x = find(h, name);
-    if (!x)
-        return lt_fail(e, LT_E_BUSY, "host %s: %d hosts are known, which is the limit", name, LT_MAX_HOSTS);
+    if (!x) {
+        x = &once;
+        strcpy(x->name, name);
+    }
     /* Bytes that do not parse are judged by check 5, not here. */
     bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, NULL) &&
                   !lt_header_parse(q->header, sizeof q->header, &header, NULL);
     pthread_mutex_lock(&x->busy);
     int rc = need_keys(h, x, &attest, e);
-    if (!rc && parsed) {
+    if (!rc && parsed && credible(x, &attest)) {
         need_policy(h, x, header.policy_digest);
-        need_log(h, x, attest.clock.reset_count);
+        need_log(h, x, q, attest.clock.reset_count);
     }
     if (!rc)
         *out = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy),
                                      lt_ref_get(x->view.log)};
     pthread_mutex_unlock(&x->busy);
+    lt_host_view_free(&once.view);
     return rc;
 }
 
@@ -299,11 +330,24 @@ void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_HOST_ID], enum l
     pthread_mutex_unlock(&h->lock);
 }
 
+/* A provider that hangs holds x->busy as long as it likes; it shall not hold those who look. */
 static json_t *describe(struct host *x, enum lt_level shown)
 {
-    pthread_mutex_lock(&x->busy);
-    const struct lt_host_keys *k = lt_ref_value(x->view.keys);
-    const struct lt_host_document *d = lt_ref_value(x->view.policy);
+    struct timespec soon;
+    struct lt_host_view v = {0};
+    const char *none = "the provider is being asked";
+    struct lt_err why;
+
+    clock_gettime(CLOCK_MONOTONIC, &soon);
+    soon.tv_sec += LOOK_S;
+    if (!pthread_mutex_clocklock(&x->busy, CLOCK_MONOTONIC, &soon)) {
+        v = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy), NULL};
+        why = x->why;
+        none = why.msg;
+        pthread_mutex_unlock(&x->busy);
+    }
+    const struct lt_host_keys *k = lt_ref_value(v.keys);
+    const struct lt_host_document *d = lt_ref_value(v.policy);
     const char *level = lt_level_slug(shown);
     json_t *o = json_object();
 
@@ -313,8 +357,8 @@ static json_t *describe(struct host *x, enum lt_level shown)
     json_object_set_new(o, "ak_name", k ? lt_json_new_hex(k->id->ak_name, LT_NAME) : json_null());
     json_object_set_new(o, "activated", json_boolean(k && k->id->activated == LT_FACT_YES));
     json_object_set_new(o, "in_registry", json_boolean(k && k->id->in_registry == LT_FACT_YES));
-    json_object_set_new(o, "certificate", lt_json_new_text(k ? k->id->certificate_text : x->why.msg));
-    pthread_mutex_unlock(&x->busy);
+    json_object_set_new(o, "certificate", lt_json_new_text(k ? k->id->certificate_text : none));
+    lt_host_view_free(&v);
     return o;
 }
 

@@ -73,7 +73,7 @@ bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t
 /* What the round said of the host, for lt_hosts_list. */
 void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_HOST_ID], enum lt_level level);
 
-/* {"hosts":[…]} of docs/api.md. Waits for hosts that are being asked. */
+/* {"hosts":[…]} of docs/api.md. Of a host that is being asked for long it says so. */
 json_t *lt_hosts_list(struct lt_hosts *h);
 
 #endif

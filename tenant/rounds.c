@@ -206,8 +206,8 @@ static int load(void *arg, const struct lt_guest *guest)
         g->due_ms = LT_NEVER;
     else if (st.unproven)
         told_unproven(g);
-    else if (st.known && st.result == LT_TRUSTED)
-        g->proven_until_ms = lt_now_ms() + r->conf.max_stale_ms;
+    else if (st.proven_ms)
+        g->proven_until_ms = lt_now_ms() + st.proven_ms;
     return 0;
 }
 

@@ -37,6 +37,7 @@ struct lt_flight {
     int status;
     char *body;
     size_t body_n;
+    size_t large; /* its part of lt_rounds.large, until it has ended */
 };
 
 /* Guests that were due together. Guarded by lt_rounds.lock. */
@@ -58,6 +59,7 @@ struct lt_rounds {
     struct lt_watched *guests;
     struct lt_sweep *sweeps;
     size_t flying;
+    size_t large;  /* bytes of guests' answers beyond LT_SMALL_REPLY each: read, waiting, or in a round */
     uint64_t asks; /* requests so far */
     struct lt_rounds_count count;
 };

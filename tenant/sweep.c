@@ -111,12 +111,30 @@ static int prepare(struct lt_flight *f, char *address, size_t size, struct lt_er
 
 static void guest_stage(void *arg);
 
+/* Thousands of guests may be hostile at once: what they send must find room beside what the others have sent.
+ */
+static bool room_for(struct lt_flight *f, size_t n)
+{
+    struct lt_rounds *r = f->owner;
+    size_t large = n > LT_SMALL_REPLY ? n - LT_SMALL_REPLY : 0;
+
+    pthread_mutex_lock(&r->lock);
+    r->large -= f->large; /* of an answer in another version */
+    bool fits = large <= LT_MAX_LARGE_REPLIES - r->large;
+    f->large = fits ? large : 0;
+    r->large += f->large;
+    pthread_mutex_unlock(&r->lock);
+    return fits;
+}
+
 static void guest_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
 {
     struct lt_flight *f = arg;
 
     f->e = *e;
-    if (!e->code) {
+    if (!e->code && !room_for(f, reply->n))
+        (void)lt_fail(&f->e, LT_E_BUSY, "guest's answer: %zu bytes, and the others' leave no room", reply->n);
+    if (!f->e.code) {
         f->status = reply->status;
         f->round->retry_after_s = reply->retry_after_s;
         f->body_n = reply->n;
@@ -177,13 +195,20 @@ static int claim_nonces(struct lt_rounds *r, struct lt_flight *const *list, size
     return rc;
 }
 
+/* Ending waits for the store's commit: not the scheduler's business. */
+static void unprepared(void *arg)
+{
+    struct lt_flight *f = arg;
+    lt_flight_unreachable(f, &f->e);
+}
+
 void lt_sweep_start(struct lt_rounds *r, struct lt_flight *flights)
 {
     struct lt_sweep *s = calloc(1, sizeof *s);
     size_t all = 0, n = 0;
     struct lt_err e = {0};
 
-    for (struct lt_flight *f = flights; f; f = f->next)
+    for (const struct lt_flight *f = flights; f; f = f->next)
         all++;
     LT_AUTOFREE struct lt_flight **list = calloc(all, sizeof *list);
     LT_AUTOFREE char(*addresses)[300] = calloc(all, sizeof *addresses);
@@ -193,15 +218,17 @@ void lt_sweep_start(struct lt_rounds *r, struct lt_flight *flights)
         next = f->next;
         f->next = NULL;
         begin_round(r, f);
-        if (prepare(f, addresses[n], sizeof *addresses, &e))
-            lt_flight_unreachable(f, &e);
+        if (prepare(f, addresses[n], sizeof *addresses, &f->e))
+            lt_pool_post(r->conf.pool, unprepared, f);
         else
             list[n++] = f;
     }
     if (n && claim_nonces(r, list, n, &e)) {
         lt_log(LT_LOG_ERROR, "store", "%s", e.msg);
-        while (n)
-            lt_flight_unreachable(list[--n], &e);
+        while (n) {
+            list[--n]->e = e;
+            lt_pool_post(r->conf.pool, unprepared, list[n]);
+        }
     }
     if (!n) {
         free(s);
@@ -259,8 +286,12 @@ static void leave_sweep(struct lt_flight *f, bool ready)
 
 static bool older_version(struct lt_flight *f)
 {
-    return f->status == 400 && strstr(f->body, "API version not supported") &&
-           f->guest->version + 1 < VERSIONS;
+    if (f->status != 400 || !strstr(f->body, "API version not supported"))
+        return false;
+    if (f->guest->version + 1 < VERSIONS)
+        return true;
+    f->guest->version = 0; /* none of ours; the next round begins anew, as after an upgrade of the agent */
+    return false;
 }
 
 /* Not while stopping: the client may be gone. It posts and never calls back from within, so the lock may be

@@ -74,7 +74,10 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                            .ca = c->federation_ca,
                                            .server_role = LT_ROLE_PROVIDER,
                                            .max_per_host = 64};
-    struct lt_http_client_conf guests = {.cert = c->agent_cert, .key = c->agent_key, .max_per_host = 2};
+    struct lt_http_client_conf guests = {.cert = c->agent_cert,
+                                         .key = c->agent_key,
+                                         .max_per_host = 2,
+                                         .max_large = LT_MAX_LARGE_REPLIES};
     int64_t stale_s = c->max_stale_s ? c->max_stale_s : 3 * c->period_s > 180 ? 3 * c->period_s : 180;
 
     int rc = lt_http_client_new(&provider, &t->to_provider, e);

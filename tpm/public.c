@@ -265,6 +265,8 @@ int lt_public_check_ak(const struct lt_public *p, struct lt_err *e)
         if (!(p->attributes & rules[i].bit) == rules[i].want)
             return lt_fail(e, LT_E_REFUSED, "AK: attribute %s is %s", rules[i].name,
                            rules[i].want ? "clear" : "set");
+    if (p->type == LT_ALG_RSA && p->rsa_bits < 2048)
+        return lt_fail(e, LT_E_REFUSED, "AK: RSA with %u bits < 2048", p->rsa_bits);
     if (p->scheme != (p->type == LT_ALG_RSA ? LT_ALG_RSASSA : LT_ALG_ECDSA) ||
         p->scheme_hash != LT_HASH_SHA256)
         return lt_fail(e, LT_E_REFUSED,

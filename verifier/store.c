@@ -26,6 +26,7 @@ static const char *const migrations[] = {
     "NOT NULL,"
     " doc TEXT NOT NULL, boot TEXT NOT NULL, at INTEGER NOT NULL, received INTEGER NOT NULL,"
     " trusted_boot TEXT, trusted_at INTEGER);",
+    "CREATE INDEX agents_ek ON agents(ek);",
 };
 
 static int read_boot_id(char out[LT_UUID_TEXT], struct lt_err *e)
@@ -148,12 +149,49 @@ static int count_agents(sqlite3 *sql, int64_t *count, struct lt_err *e)
     return rc < 0 ? rc : 0;
 }
 
+/* A vTPM vouches for one machine: its clocks are compared with those of one history (protocol.md, check 2).
+ */
+static int check_ek_free(sqlite3 *sql, const struct lt_agent *a, struct lt_err *e)
+{
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql, "SELECT id FROM agents WHERE ek = ? AND id <> ?", &st, e, "bt", a->ek,
+                           a->ek_n, a->id);
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (rc != 1)
+        return rc;
+    return lt_fail(e, LT_E_FORBIDDEN,
+                   "agent %s: its EK is registered as agent %s; an administrator must delete that first",
+                   a->id, (const char *)sqlite3_column_text(st, 0));
+}
+
+/* A place for a new one; those that are attested have one whatever strangers register. */
+static int check_room(sqlite3 *sql, const struct lt_agent *a, struct lt_err *e)
+{
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    uint8_t uuid[LT_UUID];
+    int64_t count;
+    int rc = count_agents(sql, &count, e);
+
+    if (rc || count < LT_STORE_AGENTS)
+        return rc;
+    if (!lt_uuid_parse(a->id, uuid, NULL)) {
+        rc = lt_db_prepare(sql, "SELECT 1 FROM guests WHERE uuid = ?", &st, e, "b", uuid, sizeof uuid);
+        if (!rc)
+            rc = lt_db_step(st, e);
+        if (rc)
+            return rc < 0 ? rc : 0;
+    }
+    return lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id,
+                   LT_STORE_AGENTS);
+}
+
 static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct agent_job *j = arg;
     const struct lt_agent *a = j->in;
     LT_AUTOAGENT struct lt_agent old = {0};
-    int64_t regcount = 1, count;
+    int64_t regcount = 1;
 
     memcpy(old.id, a->id, sizeof old.id);
     int rc = get_agent(sql, &(struct agent_job){.id = a->id, .out = &old}, e);
@@ -161,10 +199,9 @@ static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
         rc = lt_agent_check_identity(&old, a, e);
         regcount = old.regcount + (!old.ekcert && a->ekcert);
     } else if (rc == LT_E_NOT_FOUND) {
-        rc = count_agents(sql, &count, e);
-        if (!rc && count >= LT_STORE_AGENTS)
-            rc = lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id,
-                         LT_STORE_AGENTS);
+        rc = check_room(sql, a, e);
+        if (!rc)
+            rc = check_ek_free(sql, a, e);
     }
     if (rc)
         return rc;

@@ -26,7 +26,7 @@ void lt_store_close(struct lt_store *s);
 int lt_store_agent_get(struct lt_store *s, const char *id, struct lt_agent *out,
                        struct lt_err *e) LT_MUST_CHECK;
 /* Stores what was activated; LT_E_FORBIDDEN when an active record has another identity
- * (lt_agent_check_identity). */
+ * (lt_agent_check_identity), or another id has this EK. */
 int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, struct lt_err *e) LT_MUST_CHECK;
 int lt_store_agent_delete(struct lt_store *s, const char *id, struct lt_err *e) LT_MUST_CHECK;
 /* A new array of ids. */
@@ -93,6 +93,7 @@ struct lt_status {
     bool known;            /* false: no verdict yet */
     enum lt_result result; /* as of now */
     bool unproven;
+    uint64_t proven_ms; /* from now until it is unproven; 0: it is, or was never trusted, or failed */
 };
 
 /* The status now. json (may be NULL): a new VERDICT of docs/api.md, or JSON null. */

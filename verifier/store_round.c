@@ -283,6 +283,8 @@ static int get_status(sqlite3 *sql, void *arg, struct lt_err *e)
     o->known = true;
     o->result = (enum lt_result)sqlite3_column_int(st, 0);
     o->unproven = o->result != LT_FAILED && since > j->d->max_stale_ms;
+    if (was_trusted && o->result != LT_FAILED && !o->unproven)
+        o->proven_ms = j->d->max_stale_ms - since + 1;
     if (o->result == LT_TRUSTED && (o->unproven || aged > j->d->news_ms))
         o->result = LT_STALE;
     return j->json ? tell(j, st, aged, e) : 0;

@@ -3,7 +3,9 @@
 #include "common/hash.h"
 #include "vtpm/xml.h"
 
+#include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +68,30 @@ static int tpm(const struct lt_xml *devices, struct lt_domain *d, struct lt_err 
     return 0;
 }
 
+/* <seclabel model='dac'><label>+UID:+GID</label>. Another form (a name) tells nothing. */
+static int user(const struct lt_xml *root, struct lt_domain *d, struct lt_err *e)
+{
+    struct lt_xml *label;
+
+    for (const struct lt_xml *n = root->first; n; n = n->next) {
+        LT_AUTOFREE char *model = NULL;
+        LT_AUTOFREE char *text = NULL;
+        unsigned gid;
+        int end = 0, rc;
+        if (!lt_xml_is(n, "seclabel"))
+            continue;
+        if ((rc = lt_xml_attribute(n, "model", LT_MAX_DOMAIN_VALUE, &model, e)))
+            return rc;
+        if (!model || strcmp(model, "dac"))
+            continue;
+        if ((rc = lt_xml_child(n, "label", &label, e)) ||
+            (rc = lt_xml_text(label, LT_MAX_DOMAIN_VALUE, &text, e)))
+            return rc;
+        d->has_uid = text && sscanf(text, "+%10" SCNu32 ":+%10u%n", &d->uid, &gid, &end) == 2 && !text[end];
+    }
+    return 0;
+}
+
 static int fill(const struct lt_xml *root, struct lt_domain *d, struct lt_err *e)
 {
     struct lt_xml *os, *kind, *loader, *node, *features, *devices;
@@ -100,7 +126,7 @@ static int fill(const struct lt_xml *root, struct lt_domain *d, struct lt_err *e
         (rc = lt_xml_child(root, "devices", &devices, e)) ||
         (rc = lt_xml_child(devices, "emulator", &node, e)) || (rc = path_text(node, &d->emulator, e)))
         return rc;
-    return tpm(devices, d, e);
+    return (rc = user(root, d, e)) ? rc : tpm(devices, d, e);
 }
 
 int lt_domain_parse(const void *xml, size_t n, struct lt_domain *out, struct lt_err *e)

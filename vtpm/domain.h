@@ -23,6 +23,8 @@ struct lt_domain {
     char *kernel, *initrd, *cmdline;
     char *tpm_model, *tpm_version;
     enum lt_domain_tpm tpm;
+    bool has_uid; /* libvirt told QEMU's user (system libvirt) */
+    uint32_t uid;
     bool qemu_namespace; /* has elements of the qemu: namespace */
 };
 

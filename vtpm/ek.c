@@ -156,32 +156,36 @@ static int create(int fd, uint64_t deadline, struct lt_public *out, struct lt_er
 
 /* ---- the copy ---- */
 
-/* Overwritten and removed with all that is in it. */
-static void wipe_dir(const char *dir)
+/* Overwritten and removed with all that is in it; fd, the directory itself, is closed. Its path is no more
+ * than where it was: swtpm's user, who owns it by now, may have put a link into its place, or links into it.
+ */
+static void wipe_dir(const char *dir, int fd)
 {
     static const uint8_t zeros[65536];
-    DIR *d = opendir(dir);
+    DIR *d = fdopendir(fd);
 
     for (struct dirent *x; d && (x = readdir(d));) {
         if (x->d_name[0] == '.' && (!x->d_name[1] || !strcmp(x->d_name, "..")))
             continue;
         struct stat st;
-        int fd = openat(dirfd(d), x->d_name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
+        int file = openat(dirfd(d), x->d_name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (file >= 0 && !fstat(file, &st) && S_ISREG(st.st_mode) && st.st_nlink == 1)
             for (off_t at = 0; at < st.st_size;) {
                 size_t n = st.st_size - at < (off_t)sizeof zeros ? (size_t)(st.st_size - at) : sizeof zeros;
-                ssize_t put = write(fd, zeros, n);
+                ssize_t put = write(file, zeros, n);
                 if (put <= 0)
                     break;
                 at += put;
             }
-        if (fd >= 0)
-            close(fd);
+        if (file >= 0)
+            close(file);
         unlinkat(dirfd(d), x->d_name, 0);
     }
     if (d)
         closedir(d);
-    rmdir(dir);
+    else
+        close(fd);
+    rmdir(dir); /* of a link: nothing */
 }
 
 /* Where the state is: what --tpmstate says, `dir=DIR` or `backend-uri=dir://DIR`. */
@@ -229,19 +233,24 @@ static int read_state(const struct lt_proc *swtpm, const char *dir, uint8_t **ou
 }
 
 static int make_copy(const char *scratch, const uint8_t *state, size_t n, uid_t uid, char dir[PATH_MAX],
-                     struct lt_err *e)
+                     int *fd, struct lt_err *e)
 {
     char file[PATH_MAX + 32];
     bool drop = geteuid() == 0 && uid != 0;
 
     if (snprintf(dir, PATH_MAX, "%s/limetree-XXXXXX", scratch) >= PATH_MAX || !mkdtemp(dir))
         return lt_fail(e, LT_E_IO, "%s: cannot make a directory: %s", scratch, strerror(errno));
+    *fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*fd < 0) {
+        rmdir(dir);
+        return lt_fail(e, LT_E_IO, "%s: %s", dir, strerror(errno));
+    }
     snprintf(file, sizeof file, "%s/" STATE_FILE, dir);
     int rc = lt_file_write(file, state, n, 0600, e);
     if (!rc && drop && (chown(file, uid, (gid_t)-1) || chown(dir, uid, (gid_t)-1)))
         rc = lt_fail(e, LT_E_IO, "%s: chown: %s", dir, strerror(errno));
     if (rc)
-        wipe_dir(dir);
+        wipe_dir(dir, *fd);
     return rc;
 }
 
@@ -314,7 +323,7 @@ int lt_ek_read(const struct lt_proc *swtpm, const char *program, const char *scr
     struct lt_words w = {0};
     size_t n = 0;
     pid_t pid;
-    int fd, rc = lt_proc_words(swtpm, &w, e);
+    int fd, copy, rc = lt_proc_words(swtpm, &w, e);
 
     const char *key = rc ? NULL : lt_words_option(&w, "--key");
     if (!rc && ((key && strstr(key, "fd=")) || lt_words_option(&w, "--pwd")))
@@ -323,7 +332,7 @@ int lt_ek_read(const struct lt_proc *swtpm, const char *program, const char *scr
         rc = state_dir(&w, dir, e);
     if (!rc)
         rc = read_state(swtpm, dir, &state, &n, e);
-    if (!rc && !(rc = make_copy(scratch, state, n, swtpm->uid, dir, e))) {
+    if (!rc && !(rc = make_copy(scratch, state, n, swtpm->uid, dir, &copy, e))) {
         uint64_t deadline = lt_now_ms() + LT_EK_TIMEOUT_MS;
         rc = spawn(program, dir, key, swtpm->uid, &fd, &pid, e);
         if (!rc) {
@@ -332,7 +341,7 @@ int lt_ek_read(const struct lt_proc *swtpm, const char *program, const char *scr
                 rc = create(fd, deadline, out, e);
             end(pid, fd);
         }
-        wipe_dir(dir);
+        wipe_dir(dir, copy);
     }
     if (state)
         lt_wipe(state, n);

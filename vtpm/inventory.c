@@ -1,5 +1,6 @@
 #include "vtpm/inventory.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "vtpm/table.h"
 
@@ -66,6 +67,28 @@ void lt_table_remove(struct lt_inventory *inv, struct lt_resident *r)
     free_resident(r);
 }
 
+/* Each in its turn: a guest that resets itself without end is due without end, and keeps nobody waiting. */
+struct lt_resident *lt_table_due(struct lt_inventory *inv, struct lt_marks *marks, uint64_t *until)
+{
+    uint64_t now = lt_now_ms();
+
+    for (size_t n = 0; n < inv->count; n++) {
+        inv->turn = inv->turn < inv->count ? inv->turn : 0;
+        struct lt_resident *r = inv->list[inv->turn++];
+        if (!r->marks.dirty && (!r->retry_ms || r->retry_ms > now)) {
+            if (r->retry_ms && r->retry_ms < *until)
+                *until = r->retry_ms;
+            continue;
+        }
+        *marks = r->marks;
+        if (r->marks.redraw && !r->why.code)
+            (void)lt_fail(&r->why, LT_E_BUSY, "its incarnation has ended; being examined");
+        r->marks = (struct lt_marks){0};
+        return r;
+    }
+    return NULL;
+}
+
 void lt_table_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t restart_count)
 {
     bool known = inv->have_counts;
@@ -81,7 +104,7 @@ void lt_table_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t re
         struct lt_resident *r = inv->list[i];
         if (r->have_incarnation &&
             (r->record.start_reset != reset_count || r->record.start_restart != restart_count))
-            r->marks.dirty = r->marks.redraw = true;
+            r->marks.dirty = r->marks.redraw = r->waits = true;
     }
     inv->ready = false;
     pthread_cond_signal(&inv->wake);

@@ -2,6 +2,7 @@
  * the provider's vTPM CA and writes the birth record of each EK. Runs as swtpm's user with nothing in its
  * environment, three times per vTPM: EK RSA, platform, EK ECC. */
 #include "common/conf.h"
+#include "common/daemon.h"
 #include "common/file.h"
 #include "common/limits.h"
 #include "vtpm/birth.h"
@@ -181,6 +182,7 @@ int main(int argc, char **argv)
     struct conf conf = {0};
     struct lt_err e = {0};
 
+    lt_no_core_dumps();
     umask(077);
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == '?')

@@ -3,6 +3,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool holds(const uint32_t *list, size_t n, uint32_t inode)
 {
@@ -106,18 +107,19 @@ static int found_swtpm(void *ctx, struct lt_proc *p, const struct lt_words *w, s
     return 0;
 }
 
-int lt_pair_find(const char *uuid, const struct lt_sockets *sockets, struct lt_pair *out, struct lt_err *e)
+int lt_pair_find(const char *uuid, uid_t uid, const struct lt_sockets *sockets, struct lt_pair *out,
+                 struct lt_err *e)
 {
     struct search s = {.sockets = sockets, .pair = out};
 
     *out = LT_PAIR_NONE;
-    int rc = lt_proc_each("-uuid", uuid, found_qemu, &s, e);
+    int rc = lt_proc_each(uid, "-uuid", uuid, found_qemu, &s, e);
     if (!rc && !out->qemu.pid)
         rc = lt_fail(e, LT_E_REFUSED, "no QEMU process for this domain that we may look at");
     if (!rc)
         rc = lt_proc_sockets(&out->qemu, &s.qemu, &s.qemu_n, e);
     if (!rc)
-        rc = lt_proc_each("--tpmstate", NULL, found_swtpm, &s, e);
+        rc = lt_proc_each(geteuid() ? geteuid() : LT_ANY_UID, "--tpmstate", NULL, found_swtpm, &s, e);
     if (!rc && !out->swtpm.pid)
         rc = s.why.code ? lt_fail(e, s.why.code, "%s", s.why.msg)
                         : lt_fail(e, LT_E_REFUSED, "no swtpm is joined to QEMU %d", (int)out->qemu.pid);

@@ -13,9 +13,10 @@ struct lt_pair {
 
 #define LT_PAIR_NONE ((struct lt_pair){.qemu = LT_PROC_NONE, .swtpm = LT_PROC_NONE})
 
-/* The one process with `-uuid UUID` among its words, and the one with --tpmstate whose sockets are joined to
- * it. None, or more than one: LT_E_REFUSED with the reason. */
-int lt_pair_find(const char *uuid, const struct lt_sockets *sockets, struct lt_pair *out,
+/* The one process of that user (of QEMU; LT_ANY_UID: not known) with `-uuid UUID` among its words, and the
+ * one with --tpmstate whose sockets are joined to it. None, or more than one: LT_E_REFUSED with the reason.
+ */
+int lt_pair_find(const char *uuid, uid_t uid, const struct lt_sockets *sockets, struct lt_pair *out,
                  struct lt_err *e) LT_MUST_CHECK;
 /* Both alive; of swtpm's connected sockets one is the control connection, one the nameless data socket pair,
  * and there is no other; both end in that QEMU. */

@@ -177,7 +177,7 @@ static bool has_words(const struct lt_words *w, const char *option, const char *
     return false;
 }
 
-static int look_at(pid_t pid, const char *option, const char *value, lt_proc_fn fn, void *ctx,
+static int look_at(pid_t pid, uid_t uid, const char *option, const char *value, lt_proc_fn fn, void *ctx,
                    struct lt_err *e)
 {
     struct lt_proc p;
@@ -187,14 +187,14 @@ static int look_at(pid_t pid, const char *option, const char *value, lt_proc_fn 
     /* A process that ends while we look, or that we may not look at, is not the one. */
     if (lt_proc_open(pid, &p, NULL))
         return 0;
-    if (!lt_proc_words(&p, &w, NULL) && has_words(&w, option, value))
+    if ((uid == LT_ANY_UID || p.uid == uid) && !lt_proc_words(&p, &w, NULL) && has_words(&w, option, value))
         rc = fn(ctx, &p, &w, e);
     lt_words_free(&w);
     lt_proc_close(&p);
     return rc;
 }
 
-int lt_proc_each(const char *option, const char *value, lt_proc_fn fn, void *ctx, struct lt_err *e)
+int lt_proc_each(uid_t uid, const char *option, const char *value, lt_proc_fn fn, void *ctx, struct lt_err *e)
 {
     DIR *proc = opendir("/proc");
     int rc = 0;
@@ -205,7 +205,7 @@ int lt_proc_each(const char *option, const char *value, lt_proc_fn fn, void *ctx
         char *end;
         long pid = strtol(d->d_name, &end, 10);
         if (!*end && pid > 0)
-            rc = look_at((pid_t)pid, option, value, fn, ctx, e);
+            rc = look_at((pid_t)pid, uid, option, value, fn, ctx, e);
     }
     closedir(proc);
     return rc;

@@ -41,11 +41,14 @@ const char *lt_words_option(const struct lt_words *w, const char *option);
  */
 bool lt_option_value(const char *option, const char *key, char *out, size_t size);
 
-/* Every process whose command line has two neighbouring words `option value` (value NULL: any). Called until
- * it returns nonzero, which is passed on. *p is closed behind the call unless taken with *p = LT_PROC_NONE.
+#define LT_ANY_UID ((uid_t)-1)
+
+/* Every process of that user whose command line has two neighbouring words `option value` (value NULL: any);
+ * of nobody else's is the command line even read, for its owner can make that last for ever. Called until it
+ * returns nonzero, which is passed on. *p is closed behind the call unless taken with *p = LT_PROC_NONE.
  */
 typedef int (*lt_proc_fn)(void *ctx, struct lt_proc *p, const struct lt_words *w, struct lt_err *e);
-int lt_proc_each(const char *option, const char *value, lt_proc_fn fn, void *ctx,
+int lt_proc_each(uid_t uid, const char *option, const char *value, lt_proc_fn fn, void *ctx,
                  struct lt_err *e) LT_MUST_CHECK;
 
 /* Inodes of the sockets it holds, ascending; caller frees. */

@@ -25,7 +25,8 @@ struct lt_resident {
     uint8_t uuid[LT_UUID];
     struct lt_marks marks;
     uint64_t retry_ms; /* lt_now_ms() when it is examined again without a mark; 0: only at a refresh */
-    bool waits;        /* not examined yet, or the host's clock could not be read: snapshots are busy */
+    bool waits;        /* not examined yet or not since the host's TPM was reset, or its clock could not be
+                        * read: snapshots are busy */
     char *name;        /* NULL: not known */
     struct lt_err why; /* code 0: listed; else why not */
     struct lt_pair pair;
@@ -45,7 +46,7 @@ struct lt_inventory {
     bool stop, events_stop, connected, lost, listed; /* listed: all running domains are residents */
     bool ready;
     struct lt_resident **list;
-    size_t count, cap;
+    size_t count, cap, turn; /* turn: who is looked at next */
     bool have_counts;
     uint32_t reset_count, restart_count;
     struct snapshot *current;
@@ -59,6 +60,8 @@ struct lt_resident *lt_table_find(struct lt_inventory *inv, const uint8_t uuid[L
 /* Found, or added waiting and dirty; NULL when full. */
 struct lt_resident *lt_table_add(struct lt_inventory *inv, const uint8_t uuid[LT_UUID]);
 void lt_table_remove(struct lt_inventory *inv, struct lt_resident *r);
+/* The next resident that is due, its marks taken; NULL: none. *until is lowered to when one will be. */
+struct lt_resident *lt_table_due(struct lt_inventory *inv, struct lt_marks *marks, uint64_t *until);
 void lt_table_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t restart_count);
 
 /* What libvirt says of a running domain. */

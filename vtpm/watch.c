@@ -228,51 +228,31 @@ static int ask(struct lt_inventory *inv, struct link *l, const uint8_t uuid[LT_U
 {
     const struct lt_virt *v = inv->virt;
     char **taints = NULL;
-    int state, reason, rc = LT_E_UNREACHABLE;
+    int state, reason;
+    bool known = false;
 
     *f = (struct lt_facts){0};
     virDomainPtr dom = v->virDomainLookupByUUID(l->conn, uuid);
     if (!dom)
         return v->virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : LT_E_UNREACHABLE;
     int active = v->virDomainIsActive(dom);
-    if (active == 0) {
-        rc = 0;
-    } else if (active == 1 && !v->virDomainGetState(dom, &state, &reason, 0) &&
-               (f->xml = v->virDomainGetXMLDesc(dom, 0))) {
+    if (active == 1 && !v->virDomainGetState(dom, &state, &reason, 0) &&
+        (f->xml = v->virDomainGetXMLDesc(dom, 0))) {
         int n = v->virDomainGetMessages(dom, &taints, VIR_DOMAIN_MESSAGE_TAINTING);
-        /* Not to know is not to be clean. */
+        /* A driver that cannot say does not call it clean; a libvirtd that has just gone says nothing at all.
+         */
         f->flags = state_flag(state) | (n == 0 ? 0u : LT_TAINTED);
         for (int i = 0; i < n; i++)
             free(taints[i]);
         free(taints);
-        rc = 0;
-    } else if (v->virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ||
-               v->virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID) {
-        rc = 0; /* it ended between two questions */
+        known = n >= 0 || v->virGetLastErrorCode() == VIR_ERR_NO_SUPPORT;
     }
+    bool ended = active == 0 || (!known && (v->virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ||
+                                            v->virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID));
+    if (!known)
+        free(lt_take(&f->xml));
     v->virDomainFree(dom);
-    return rc;
-}
-
-/* Lock held. The next resident that is due, its marks taken; NULL: none. *until: when one will be. */
-static struct lt_resident *next_due(struct lt_inventory *inv, struct lt_marks *marks, uint64_t *until)
-{
-    uint64_t now = lt_now_ms();
-
-    for (size_t i = 0; i < inv->count; i++) {
-        struct lt_resident *r = inv->list[i];
-        if (!r->marks.dirty && (!r->retry_ms || r->retry_ms > now)) {
-            if (r->retry_ms && r->retry_ms < *until)
-                *until = r->retry_ms;
-            continue;
-        }
-        *marks = r->marks;
-        if (r->marks.redraw && !r->why.code)
-            (void)lt_fail(&r->why, LT_E_BUSY, "its incarnation has ended; being examined");
-        r->marks = (struct lt_marks){0};
-        return r;
-    }
-    return NULL;
+    return known || ended ? 0 : LT_E_UNREACHABLE;
 }
 
 /* Lock held. */
@@ -325,21 +305,21 @@ static void serve(struct lt_inventory *inv, struct link *l)
     while (!inv->stop && !inv->lost) {
         struct lt_marks marks;
         uint64_t until = refresh;
-        struct lt_resident *r = next_due(inv, &marks, &until);
+        /* In time even when somebody is always due: nothing else finds a taint by monitor commands. */
+        if (lt_now_ms() >= refresh) {
+            for (size_t i = 0; i < inv->count; i++)
+                inv->list[i]->marks.dirty |= !inv->list[i]->why.code;
+            until = refresh = lt_now_ms() + LT_REFRESH_MS;
+        }
+        inv->ready = inv->ready || none_waits(inv); /* not "none is due": somebody may always be */
+        struct lt_resident *r = lt_table_due(inv, &marks, &until);
         if (r) {
             pthread_mutex_unlock(&inv->lock);
             examine(inv, l, r, marks);
             pthread_mutex_lock(&inv->lock);
             continue;
         }
-        inv->ready = inv->ready || none_waits(inv);
-        if (lt_now_ms() < refresh) {
-            wait_until(inv, until);
-            continue;
-        }
-        for (size_t i = 0; i < inv->count; i++)
-            inv->list[i]->marks.dirty |= !inv->list[i]->why.code;
-        refresh = lt_now_ms() + LT_REFRESH_MS;
+        wait_until(inv, until);
     }
     pthread_mutex_unlock(&inv->lock);
 }

@@ -269,7 +269,7 @@ static void seed(struct bench *b, const uint8_t host[16], uint32_t guests)
 
 static void prepare(struct bench *b, uint32_t guests)
 {
-    static const char *const wide[] = {"max_waiting=1000000", "max_waiting_per_tenant=1000000",
+    static const char *const wide[] = {"max_waiting=1000000", "max_waiting_per_tenant=1000000", "max_connections_per_address=8192",
                                        "log_level=warning", NULL};
     uint8_t host[16];
 

@@ -1,5 +1,6 @@
 """End to end: real libvirt, real QEMU guests, real vTPMs, a real TPM command stream behind AK_h."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ sys.path.insert(0, str(TOP))
 
 from tests.lab import Lab  # noqa: E402
 from tests.lab.federation import Federation  # noqa: E402
+from tests.lab.middle import Middle  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -37,12 +39,14 @@ def lab():
 
 @pytest.fixture(scope="module")
 def fed(lab, build, cache):
-    """A federation with two guests, trusted."""
-    federation = Federation(lab, build, cache, quote_delay_ms=165, progress=print).up()
-    guests = federation.boot(2)
-    federation.registered(guests)
-    federation.adopt(guests)
-    for guest in guests:
-        federation.cli("guest", "round", guest.uuid)
-        federation.wait_result(guest, "trusted")
-    return federation
+    """A federation with two guests, trusted; fed.middle stands between tenant and provider."""
+    federation = Federation(lab, build, cache, quote_delay_ms=165, progress=print).up(tenant=False)
+    with contextlib.closing(Middle(federation.provider_url, federation.pki)) as federation.middle:
+        federation.start_tenant(federation.middle.url)
+        guests = federation.boot(2)
+        federation.registered(guests)
+        federation.adopt(guests)
+        since = federation.ask()
+        for guest in guests:
+            federation.wait_result(guest, "trusted", since=since)
+        yield federation

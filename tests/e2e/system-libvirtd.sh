@@ -8,6 +8,14 @@ for pair in etc:/etc/libvirt var:/var/lib/libvirt run:/run/libvirt cache:/var/ca
     mkdir -p "${pair#*:}"
     mount --bind "$root/${pair%%:*}" "${pair#*:}"
 done
+# Debian's libvirtd looks its default user up before it reads its configuration; libvirt-daemon-system would make it.
+cp /etc/passwd /etc/group "$root"
+grep -q ^libvirt-qemu: "$root/passwd" || echo "libvirt-qemu:x:65534:65534::/nonexistent:/usr/sbin/nologin" >>"$root/passwd"
+for name in libvirt-qemu kvm; do
+    grep -q "^$name:" "$root/group" || echo "$name:x:65534:" >>"$root/group"
+done
+mount --bind "$root/passwd" /etc/passwd
+mount --bind "$root/group" /etc/group
 # A1: swtpm must not run as a user that can open /dev/tpm*; on Debian tss can.
 cat >"$root/etc/qemu.conf" <<'C'
 stdio_handler = "file"
@@ -27,12 +35,11 @@ printf 'create_certs_tool = %s\ncreate_certs_tool_config = %s/localca.conf\nacti
     "$localca" "$root" >"$root/swtpm_setup.conf"
 : >"$root/options"
 printf 'create_certs_tool_options = %s/options\n' "$root" >>"$root/swtpm_setup.conf"
-[ -e /etc/swtpm_setup.conf ] || : >/etc/swtpm_setup.conf
 mount --bind "$root/swtpm_setup.conf" /etc/swtpm_setup.conf
 
 /usr/sbin/libvirtd >"$root/libvirtd.log" 2>&1 &
-for _ in $(seq 300); do
-    virsh -q -c qemu:///system version >/dev/null 2>&1 && break
+until virsh -q -c qemu:///system version >/dev/null 2>&1; do
+    kill -0 $! 2>/dev/null && [ $SECONDS -lt 60 ] || { cat "$root/libvirtd.log" >&2; exit 1; }
     read -rt 0.1 <> <(:) || :
 done
 cat >"$root/domain.xml" <<X

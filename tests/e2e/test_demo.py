@@ -1,40 +1,47 @@
 """The demo is a promise: it is run here as a newcomer would run it."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import pytest
 
 TOP = Path(__file__).resolve().parents[2]
 
 
-def processes():
-    found = set()
+def processes(base):
+    """Whoever has that directory in his arguments or environment."""
+    found = []
     for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                name = Path(f"/proc/{entry}/comm").read_text().strip()
-            except OSError:
-                continue
-            if name.startswith(("qemu-system", "swtpm", "libvirtd", "limetree", "tpm-relay")):
-                found.add((entry, name))
+        with contextlib.suppress(OSError):
+            if entry.isdigit() and any(base.encode() in Path(f"/proc/{entry}/{f}").read_bytes()
+                                       for f in ("cmdline", "environ")):
+                found.append((entry, Path(f"/proc/{entry}/comm").read_text().strip()))
     return found
 
 
-def labs():
-    base = os.environ.get("TMPDIR", "/tmp")
-    return {p for p in os.listdir(base) if p.startswith("lt")}
+@pytest.fixture
+def demo_env():
+    """The demo's environment, with a TMPDIR of its own: afterwards it is empty, and nobody is left who knows it."""
+    base = tempfile.mkdtemp(prefix="lt")
+    os.chmod(base, 0o711)
+    yield os.environ | {"TMPDIR": base}
+    assert processes(base) == []
+    os.rmdir(base)
 
 
-def test_demo(tmp_path, build):
+def test_demo(tmp_path, build, demo_env):
     out = tmp_path / "out"
-    before = processes(), labs()
-    done = subprocess.run([TOP / "scripts/demo", "--guests", "3", "--out", out], capture_output=True, text=True,
-                          timeout=900, check=False)
+    done = subprocess.run([TOP / "scripts/demo", "--guests", "3", "--out", out, "--json"], capture_output=True, text=True,
+                          timeout=900, check=False, env=demo_env)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((out / "report.json").read_text())
+    assert json.loads(done.stdout) == report
     assert [g["result"] for g in report["guests"]] == ["trusted"] * 3
     assert {(g["link"], g["host_level"], g["tainted"]) for g in report["guests"]} == {("copyable", "boot-only", True)}
     assert [q["n"] for q in report["host_quotes"]] == [3]
@@ -50,13 +57,11 @@ def test_demo(tmp_path, build):
                              capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "batch-inclusion" in refused.stdout
-    assert (processes(), labs()) == before
 
 
-def test_demo_interrupted_leaves_nothing(tmp_path):
-    before = processes(), labs()
+def test_demo_interrupted_leaves_nothing(tmp_path, demo_env):
     demo = subprocess.Popen([TOP / "scripts/demo", "--out", tmp_path / "out"], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+                            stderr=subprocess.STDOUT, text=True, start_new_session=True, env=demo_env)
     seen = []
     for line in demo.stdout:
         seen.append(line)
@@ -67,7 +72,6 @@ def test_demo_interrupted_leaves_nothing(tmp_path):
     os.killpg(demo.pid, signal.SIGINT)
     demo.stdout.read()
     assert demo.wait(60) == 130
-    assert (processes(), labs()) == before
 
 
 def test_usage(tmp_path):

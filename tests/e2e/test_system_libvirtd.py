@@ -13,6 +13,8 @@ from tests.lab import HwTpm
 
 HERE = Path(__file__).resolve().parent
 CAP_SYS_ADMIN = 21
+# Mount points; those that are not there are made on the machine itself, and taken away again.
+DIRECTORIES = ["/etc/libvirt", "/var/lib/libvirt", "/run/libvirt", "/var/cache/libvirt", "/var/log/libvirt"]
 
 
 def capable():
@@ -23,7 +25,7 @@ def capable():
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not capable(), reason="needs root with CAP_SYS_ADMIN: mount namespaces")
-def test_inventory_of_a_system_libvirtd(lab, build, tmp_path_factory):
+def test_inventory_of_a_system_libvirtd(lab, build):
     limetree = build / "bin/limetree"
     root = Path(lab.path("sys"))
     root.mkdir(0o711)
@@ -35,10 +37,15 @@ def test_inventory_of_a_system_libvirtd(lab, build, tmp_path_factory):
     for name in ("limetree-agent", "limetree-localca"):
         shutil.copy(build / "bin" / name, programs / name)
     guest = str(uuid.uuid4())
-    done = subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
-         "bash", HERE / "system-libvirtd.sh", root, programs / "limetree-agent", programs / "limetree-localca", guest, pki,
-         hw.tcti], capture_output=True, text=True, timeout=180, check=False)
+    ours = [d for d in DIRECTORIES if not os.path.exists(d)]
+    try:
+        done = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
+             "bash", HERE / "system-libvirtd.sh", root, programs / "limetree-agent", programs / "limetree-localca", guest, pki,
+             hw.tcti], capture_output=True, text=True, timeout=180, check=False)
+    finally:
+        for directory in ours:
+            os.rmdir(directory)
     assert done.returncode == 0, done.stdout + done.stderr
     (domain,) = json.loads(done.stdout)["domains"]
     assert domain["uuid"] == guest and domain["listed"], domain

@@ -9,7 +9,11 @@
 Programs are started as docs/operations.md tells an operator to start them.
 """
 
+import base64
+import http.client
 import json
+import ssl
+import time
 import uuid as uuidlib
 from pathlib import Path
 
@@ -53,7 +57,9 @@ class Federation:
 
     def cli_raw(self, *args, check=True, timeout=60):
         conf = "".join(f"{k} = {v}\n" for k, v in self.cli_options().items() if v)
-        path = self.lab.write("cli.conf", conf)
+        path = self.lab.path("cli.conf")
+        if not path.exists() or path.read_text() != conf:      # several may run at once
+            self.lab.write("cli.conf", conf)
         return self.lab.run([self.program["limetree"], *args], check=check, timeout=timeout,
                             env={"LIMETREE_CONFIG": str(path)})
 
@@ -64,9 +70,23 @@ class Federation:
         except ValueError:
             raise LabError(f"limetree {' '.join(map(str, args))}: not JSON:\n{out}") from None
 
+    def https(self, url, identity, ca, method, path, body=None):
+        """(status, body) of one request with pki/IDENTITY's certificate; pki/CA is trusted."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations(f"{self.pki}/{ca}.crt")
+        context.load_cert_chain(f"{self.pki}/{identity}.crt", f"{self.pki}/{identity}.key")
+        connection = http.client.HTTPSConnection(url.removeprefix("https://"), context=context, timeout=30)
+        try:
+            connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+        finally:
+            connection.close()
+
     # -- coming up, in the order an operator would
 
-    def up(self):
+    def up(self, tenant=True):
         """Everything but guests."""
         self.make_pki()
         self.start_hardware()
@@ -74,7 +94,8 @@ class Federation:
         self.start_provider()
         self.start_agent()
         self.enrol()
-        self.start_tenant()
+        if tenant:
+            self.start_tenant()
         return self
 
     def make_pki(self):
@@ -104,11 +125,11 @@ class Federation:
         self.virt = Libvirtd(self.lab, certs_tool=self.program["limetree-localca"], certs_config=config)
         self.virt.start()
 
-    def start_provider(self):
+    def start_provider(self, listen="127.0.0.1:0"):
         self.progress("starting limetree-provider")
         p = self.pki
         self.provider = self.lab.spawn("provider", [
-            self.program["limetree-provider"], "-o", "listen=127.0.0.1:0", "-o", f"cert={p}/provider.crt",
+            self.program["limetree-provider"], "-o", f"listen={listen}", "-o", f"cert={p}/provider.crt",
             "-o", f"key={p}/provider.key", "-o", f"ca={p}/federation-ca.crt",
             "-o", f"state_dir={self.lab.path('provider', directory=True)}"], ready_fd=True)
         self.provider_url = f"https://{self.provider.ready()['listen']}"
@@ -189,13 +210,29 @@ class Federation:
         self.poll(probe, timeout, lambda: "registration of " + ", ".join(
             f"{g.name}:\n{self.serial_tail(g)}" for g in guests))
 
+    def back(self, guest, registers=True):
+        """After guest.start() or reset(): waits until its agent, which has new keys, has registered; a new start of
+        QEMU forwards another port."""
+        guest.wait_serial("LT-GUEST: agent started")
+        guest.forgive()
+        if registers:
+            guest.wait_serial('"event":"registered"')
+        self.cli("guest", "add", guest.uuid, "--address", f"127.0.0.1:{guest.host_port()}")
+
+    def residents(self):
+        """{guest uuid: record of docs/protocol.md section 3}, as the host agent lists them now."""
+        status, body = self.https(self.agent_address, "provider", "federation-ca", "GET", "/federation/v1/host")
+        if status != 200:
+            return {}
+        records = [base64.b64decode(r) for r in json.loads(body)["inventory"]["records"]]
+        return {str(uuidlib.UUID(bytes=r[18:34])): r for r in records}
+
     @staticmethod
     def serial_tail(guest):
         return "\n".join(guest.serial.read_text(errors="replace").splitlines()[-15:])
 
     def poll(self, probe, timeout, what, interval=0.25):
         """The daemons have no event for this: ask until it is so."""
-        import time
         deadline = Deadline(timeout)
         while True:
             found = probe()
@@ -220,19 +257,27 @@ class Federation:
     def show(self, guest):
         return self.cli("guest", "show", guest.uuid)
 
-    def wait_verdict(self, guest, good, what, timeout=120):
-        """Waits until the guest's verdict satisfies good(VERDICT); returns it."""
+    def ask(self, *guests):
+        """A round of these (all) in one sweep, now. The result is wait_verdict's since."""
+        since = time.monotonic()
+        self.cli("guest", "round", *([g.uuid for g in guests] or ["--all"]))
+        return since
+
+    def wait_verdict(self, guest, good, what, timeout=120, since=None):
+        """Waits until the guest's verdict satisfies good(VERDICT); returns it. since: of a round begun after that."""
         last = [None]
 
         def probe():
-            last[0] = self.show(guest)["verdict"]
-            return last[0] if last[0] and good(last[0]) else None
+            now = time.monotonic()
+            v = last[0] = self.show(guest)["verdict"]
+            fresh = v and (since is None or v["times"]["age_ms"] <= (now - since) * 1000)
+            return v if fresh and good(v) else None
         return self.poll(probe, timeout, lambda: f"{what}; last verdict {json.dumps(last[0], indent=1)}")
 
-    def wait_result(self, guest, result, reason=None, timeout=120):
+    def wait_result(self, guest, result, reason=None, timeout=120, since=None):
         return self.wait_verdict(
             guest, lambda v: v["result"] == result and (reason is None or v["reason"] == reason),
-            f"{guest.name}: {result} {reason or ''}", timeout)
+            f"{guest.name}: {result} {reason or ''}", timeout, since)
 
     def bundle(self, guest, trusted=False):
         args = ["guest", "bundle", guest.uuid] + (["--trusted"] if trusted else [])

@@ -306,6 +306,12 @@ class Guest:
         """Pulls the plug."""
         self.virt.virsh("destroy", self.name)
 
+    def off(self):
+        """destroy(), also when QEMU has ended by itself, as it may once its vTPM is gone."""
+        self.virt.virsh("destroy", self.name, check=False)
+        if self.state() != "shut off":
+            raise LabError(f"{self.name}: {self.state()}, not shut off")
+
     def undefine(self, keep_tpm=False):
         extra = ["--nvram"] if self.firmware == "ovmf" else []
         self.virt.virsh("undefine", self.name, "--keep-tpm" if keep_tpm else "--tpm", *extra)
@@ -387,6 +393,11 @@ class Guest:
         if check and status:
             raise LabError(f"{self.name}: {command!r}: status {status}\n{out.decode(errors='replace')}")
         return status, out
+
+    def forgive(self):
+        """As its owner: forgets the hard stops. A vTPM counts each as a wrong guess at its keys (an AK on Keylime's
+        wire may not have noDA), and after three it activates nothing for 1000 s."""
+        self.tpm.command("DictionaryAttackLockReset", 0x139, b"", struct.pack(">I", 0x4000000A), auth=True)
 
     def boot_log(self):
         """The guest's own boot event log, bytes."""

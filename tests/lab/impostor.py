@@ -37,9 +37,6 @@ class Impostor:
     def give_back(self):
         """The real guest runs again. Its vTPM is reset twice: the impostor's reset count was one ahead, and the
         tenant rightly refuses a vTPM whose counters do not rise."""
-        guest = self.guest
-        guest.start()
-        guest.wait_serial("LT-GUEST: agent started")
-        guest.reset()
-        guest.wait_serial("LT-GUEST: agent started")
-        self.fed.cli("guest", "add", guest.uuid, "--address", f"127.0.0.1:{guest.host_port()}")
+        self.guest.start().wait_boot()
+        self.guest.reset()
+        self.fed.back(self.guest)

@@ -3,6 +3,7 @@
 It holds a real provider certificate, so that what refuses its answers is not the TLS layer.
 """
 
+import contextlib
 import http.client
 import http.server
 import json
@@ -12,11 +13,12 @@ import threading
 
 class Middle:
     """url is where a tenant is told to find its provider. tamper(path, reply) may change each reply to
-    POST proofs (a dict) before it is sent; None: nothing is changed."""
+    POST proofs (a dict) before it is sent; around() is a context in which such a request is passed on. None: nothing
+    is changed. A provider that is gone looks so from here, too."""
 
     def __init__(self, upstream, pki):
         self.upstream = upstream.removeprefix("https://")
-        self.tamper = None
+        self.tamper = self.around = None
         self.replies = []           # every genuine reply to POST proofs, oldest first
         self._lock = threading.Lock()
         self._client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -64,19 +66,21 @@ class Middle:
     def relay(self, handler):
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length) if length else None
-        upstream = http.client.HTTPSConnection(self.upstream, context=self._client, timeout=60)
         keep = {k: v for k, v in handler.headers.items()
                 if k.lower() in ("content-type", "prefer", "accept")}
+        proofs = handler.command == "POST" and handler.path.endswith("/proofs")
+        upstream = http.client.HTTPSConnection(self.upstream, context=self._client, timeout=60)
         try:
-            upstream.request(handler.command, handler.path, body, keep)
-            reply = upstream.getresponse()
-            data = reply.read()
-        except OSError:
-            handler.send_error(502)
+            with self.around() if proofs and self.around else contextlib.nullcontext():
+                upstream.request(handler.command, handler.path, body, keep)
+                reply = upstream.getresponse()
+                data = reply.read()
+        except (OSError, http.client.HTTPException):
+            handler.close_connection = True
             return
         finally:
             upstream.close()
-        if handler.command == "POST" and handler.path.endswith("/proofs") and reply.status == 200:
+        if proofs and reply.status == 200:
             data = self.proofs(handler.path, data)
         handler.send_response(reply.status)
         for name in ("Content-Type", "Location", "Retry-After"):

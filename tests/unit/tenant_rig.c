@@ -383,29 +383,62 @@ static void get_policy(struct lt_req *req, void *app)
     lt_reply_bytes(req, 200, "application/json", strdup(r->policy), strlen(r->policy));
 }
 
+static void get_log(struct lt_req *req, void *app)
+{
+    static const uint8_t spec_id[65] = "\0\0\0\0\3\0\0\0"
+                                       "\0\0\0\0\0\0\0\0\0\0"
+                                       "\0\0\0\0\0\0\0\0\0\0"
+                                       "\x21\0\0\0"
+                                       "Spec ID Event03\0"
+                                       "\0\0\0\0\0\2\0\2"
+                                       "\1\0\0\0\x0b\0\x20\0",        /* and no vendor's bytes */
+        event[50] = {5, 0, 0, 0, 1, 0, 0, 0x80, 1, 0, 0, 0, 0x0b, 0}; /* digest of zeros, no data */
+    struct rig *r = app;
+    struct lt_err e = {LT_E_NOT_FOUND, "no boot log"};
+    uint8_t *log = malloc(sizeof spec_id + sizeof event);
+
+    r->logs++;
+    memcpy(log, r->log == 1 ? event : spec_id, r->log == 1 ? sizeof event : sizeof spec_id);
+    memcpy(log + sizeof spec_id, event, sizeof event);
+    if (r->log) {
+        lt_reply_bytes(req, 200, "application/octet-stream", log,
+                       sizeof spec_id + (r->log == 3 ? sizeof event : 0));
+        return;
+    }
+    free(log);
+    lt_reply_error(req, &e, 0);
+}
+
 static const struct lt_route provider_routes[] = {
     LT_ROUTE("POST", "/federation/v1/proofs", LT_ROLE_TENANT, LT_MAX_BODY_PROOFS, post_proofs),
     LT_ROUTE("GET", "/federation/v1/hosts/{}", LT_ROLE_TENANT, 0, get_host),
     LT_ROUTE("POST", "/federation/v1/hosts/{}/activations", LT_ROLE_TENANT, LT_MAX_BODY_SMALL,
              post_activation),
     LT_ROUTE("GET", "/federation/v1/policies/{}", LT_ROLE_TENANT, 0, get_policy),
+    LT_ROUTE("GET", "/federation/v1/hosts/{}/boot-log", LT_ROLE_TENANT, 0, get_log),
 };
+
+void rig_policy(struct rig *r)
+{
+    char hex[65];
+
+    lt_hex(r->host.pcrs.value[4], 32, hex);
+    snprintf(r->policy, sizeof r->policy, "{\"pcrs\":{\"4\":[\"%s\"]}}", hex);
+    lt_sha256(r->policy, strlen(r->policy), r->policy_digest);
+}
 
 static void make_provider(struct rig *r)
 {
-    char hex[65];
     const struct lt_http_server_conf c = {.listen = "127.0.0.1:0",
                                           .cert = check_path(&r->pki, "server", "crt"),
                                           .key = check_path(&r->pki, "server", "key"),
                                           .client_ca = r->pki.ca,
                                           .routes = provider_routes,
-                                          .route_count = 4,
+                                          .route_count = sizeof provider_routes / sizeof *provider_routes,
                                           .app = r,
                                           .threads = 2};
     mock_host_init(&r->host);
-    lt_hex(r->host.pcrs.value[4], 32, hex);
-    snprintf(r->policy, sizeof r->policy, "{\"pcrs\":{\"4\":[\"%s\"]}}", hex);
-    lt_sha256(r->policy, strlen(r->policy), r->policy_digest);
+    rig_policy(r);
     OK(lt_http_server_start(&c, &r->provider, &err));
     snprintf(r->provider_url, sizeof r->provider_url, "https://%s", lt_http_server_address(r->provider));
 }
@@ -566,11 +599,14 @@ json_t *rig_wait(struct rig *r, const struct rig_guest *g, const char *result)
 
 void rig_adopt(struct rig *r, struct rig_guest *g)
 {
+    unsigned before = g->asked;
     char path[64];
 
     snprintf(path, sizeof path, "guests/%s", g->text);
     rig_drop(rig_call(r, "PUT", path, json_object(), 200));
     json_t *v = rig_wait(r, g, "unchecked");
+    /* One of the rounds at once could find the policy before the round that learning asks for. */
+    rig_wait_asked(g, before + 1 + LT_ROUNDS_AT_ONCE);
     assert_string_equal(json_string_value(json_object_get(v, "reason")), "guest-policy");
     strcat(path, "/learn");
     rig_drop(rig_call(r, "POST", path, json_pack("{s:[s,s]}", "accept", "copyable", "boot-only"), 201));

@@ -39,6 +39,8 @@ struct rig {
     struct lt_http_server *provider;
     atomic_int mode;
     atomic_int activation; /* 0: as it should be; 1: a wrong proof; 2: no answer */
+    atomic_int log; /* what GET boot-log brings. 0: 404; 1: no log; 2: without events; 3: with one in PCR 5 */
+    atomic_uint logs; /* that it was asked for */
     atomic_uint posts, last_n, activations;
     json_t *replay;
     struct rig_guest guest[RIG_GUESTS];
@@ -58,6 +60,8 @@ void rig_register(struct rig *r, struct rig_guest *g);
 
 /* Records of all guests with these flags and that start of the incarnation. */
 void rig_inventory(struct rig *r, uint32_t flags, uint64_t start_clock_ms);
+/* The host's policy is its PCR 4 as it is. */
+void rig_policy(struct rig *r);
 /* What the registry's file holds from now on. */
 void rig_registry(struct rig *r, const char *text);
 /* The guest that is held answers now. */

@@ -64,6 +64,11 @@ static void host_pcr_off_policy(struct forge *f)
     f->host_policy->pcrs.accepted[7].d[0][0] ^= 1;
 }
 
+static void host_policy_empty(struct forge *f)
+{
+    f->host_policy->pcrs.mask = 0;
+}
+
 static void other_guest(struct forge *f)
 {
     f->record.guest_uuid[0] ^= 1;
@@ -95,6 +100,7 @@ static void each_check_alone(void **state)
         {"5", NULL, header_changed, LT_FAILED, "host-quote", "PPP-F----P-"},
         {"6", NULL, not_in_registry, LT_FAILED, "host-identity", "PPPPPF---P-"},
         {"7", NULL, host_pcr_off_policy, LT_FAILED, "host-policy", "PPPPPPF--P-"},
+        {"7 of nothing", NULL, host_policy_empty, LT_UNCHECKED, "host-policy", "PPPPPP---P-"},
         {"8", other_guest, NULL, LT_FAILED, "residency", "PPPPPPPF-P-"},
         {"9", start_after_clock, NULL, LT_UNCHECKED, "host-clock", "PPPPPPPPFP-"},
         {"10", NULL, too_late, LT_STALE, "window", "PPPPPPPPPFP"},
@@ -333,7 +339,8 @@ static void link_level_and_parts(void **state)
     assert_int_equal(v.batch_n, FORGE_BATCH);
     assert_int_equal(v.batch_seq, 42);
     const char *wanted[][2] = {{"guest-policy", "boot-log"}, {"guest-policy", "ima"},
-                               {"host-policy", "ima"},       {"residency", "firmware"},
+                               {"host-policy", "ima"},       {"host-policy", "pcrs"},
+                               {"residency", "firmware"},
                                {"residency", "domain"},      {"residency", "tainted"},
                                {"guest-clock", "first"}};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

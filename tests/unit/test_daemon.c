@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +39,9 @@ static void tell(char c)
 static int on_start(void *conf, json_t **ready, struct lt_err *e)
 {
     struct conf *c = conf;
+    struct rlimit core;
+    if (getrlimit(RLIMIT_CORE, &core) || core.rlim_cur || core.rlim_max)
+        return lt_fail(e, LT_E_INTERNAL, "core dumps are possible");
     if (!strcmp(c->name, "broken"))
         return lt_fail(e, LT_E_CONFIG, "broken on purpose");
     *ready = json_pack("{ss sI}", "listen", c->listen, "count", (json_int_t)c->count);

@@ -114,7 +114,7 @@ static void test_write_replaces(void **state)
 
     OK(lt_file_write("a", "old", 3, 0600, &err));
     assert_int_equal(link("a", "b"), 0);
-    OK(lt_file_write("a", "new", 3, 0600, &err));
+    OK(lt_file_replace("a", "new", 3, 0600, &err));
     OK(lt_file_read("b", 10, &p, &n, &err));
     assert_memory_equal(p, "old", 3);
     assert_int_equal(mkdir("d", 0700), 0);
@@ -125,6 +125,28 @@ static void test_write_replaces(void **state)
     closedir(here);
     assert_int_equal(files, 2 + 3);
     assert_int_equal(unlink("a") | unlink("b") | rmdir("d"), 0);
+}
+
+static void test_link(void **state)
+{
+    (void)state;
+    LT_AUTOFREE uint8_t *p = NULL;
+    size_t n, files = 0;
+
+    OK(lt_file_replace("a", "one", 3, 0600, &err));
+    OK(lt_file_write("b", "", 0, 0600, &err));
+    for (int i = 0; i < 2; i++) /* the second time both are one file already */
+        OK(lt_file_link("a", "b", &err));
+    OK(lt_file_replace("a", "two", 3, 0600, &err));
+    OK(lt_file_read("b", 10, &p, &n, &err));
+    assert_memory_equal(p, "one", 4);
+    FAILS(LT_E_IO, lt_file_link("none", "b", &err));
+    DIR *here = opendir(".");
+    while (readdir(here))
+        files++;
+    closedir(here);
+    assert_int_equal(files, 4); /* with . and .. */
+    assert_int_equal(unlink("a") | unlink("b"), 0);
 }
 
 static void test_dir_private(void **state)
@@ -168,13 +190,10 @@ static void test_sha256(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_and_read),
-        cmocka_unit_test(test_ceiling),
-        cmocka_unit_test(test_errors_name_the_file),
-        cmocka_unit_test(test_secret),
-        cmocka_unit_test(test_write_replaces),
-        cmocka_unit_test(test_dir_private),
-        cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_write_and_read),       cmocka_unit_test(test_ceiling),
+        cmocka_unit_test(test_errors_name_the_file), cmocka_unit_test(test_secret),
+        cmocka_unit_test(test_write_replaces),       cmocka_unit_test(test_link),
+        cmocka_unit_test(test_dir_private),          cmocka_unit_test(test_sha256),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/limits.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -473,6 +474,40 @@ static void test_endless_headers(void **state)
     lt_http_client_free(c);
 }
 
+/* What all large replies under way hold together is bounded, and given back. */
+static void test_large_replies(void **state)
+{
+    const size_t over = 100, n = LT_SMALL_REPLY + over;
+    LT_AUTOFREE char *reply = malloc(n + 100);
+    const char *const script[] = {"", reply, "", reply, "", reply, NULL, NULL};
+    (void)state;
+    int head = sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
+    memset(reply + head, 'x', n);
+    reply[(size_t)head + n] = 0;
+    for (size_t room = over - 1; room <= over; room++) {
+        struct lt_http_client *c = NULL;
+        struct lt_err e = {0};
+        struct stage s;
+        char url[256];
+        assert_int_equal(
+            lt_http_client_new(&(struct lt_http_client_conf){.allow_plain = true, .max_large = room}, &c, &e),
+            0);
+        open_stage(&s, script);
+        snprintf(url, sizeof url, "http://%s/x", s.address);
+        for (int i = 0; i < 3; i++) {
+            struct lt_http_reply r = {0};
+            int rc = lt_http_call(c, &(struct lt_http_request){.method = "GET", .url = url}, &r, &e);
+            assert_int_equal(rc, room < over ? LT_E_BUSY : 0);
+            if (rc)
+                break;
+            assert_int_equal(r.n, n);
+            free((char *)r.body);
+        }
+        lt_http_client_free(c);
+        close_stage(&s);
+    }
+}
+
 static void test_timeout(void **state)
 {
     static const char *const script[] = {"", "", NULL, NULL}; /* hears and says nothing */
@@ -565,6 +600,7 @@ int main(void)
         cmocka_unit_test(test_retry_ends),
         cmocka_unit_test(test_hostile_replies),
         cmocka_unit_test(test_endless_headers),
+        cmocka_unit_test(test_large_replies),
         cmocka_unit_test(test_timeout),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_json),

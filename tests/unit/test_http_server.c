@@ -557,29 +557,45 @@ static void test_thousands(void **state)
 
 /* ---- without TLS, and by hand ---- */
 
+static struct lt_shared *log_bytes;
+
+static void share(struct lt_req *r, void *arg)
+{
+    (void)arg;
+    lt_reply_shared(r, 200, "application/octet-stream", log_bytes);
+}
+
 static const struct lt_route plain_routes[] = {
     LT_ROUTE("POST", "/echo", LT_MAY_ANYONE, 1000, echo),
+    LT_ROUTE("GET", "/share", LT_MAY_ANYONE, 0, share),
     LT_ROUTE("GET", "/closed", LT_ROLE_TENANT, 0, echo),
     LT_ROUTE("GET", "/trusted", LT_MAY_TRUSTED, 0, echo),
 };
 
-static struct lt_http_server *serve_plain(bool tls)
+static struct lt_http_server *serve_conf(struct lt_http_server_conf conf)
 {
     struct lt_http_server *s = NULL;
     struct lt_err e = {0};
-    struct lt_http_server_conf conf = {
-        .listen = "127.0.0.1:0",
-        .cert = tls ? check_path(&pki, "server", "crt") : NULL,
-        .key = tls ? check_path(&pki, "server", "key") : NULL,
-        .client_ca = tls ? pki.ca : NULL,
-        .routes = plain_routes,
-        .route_count = 3,
-        .threads = 1,
-        .idle_timeout_s = tls ? 0 : 1,
-    };
+
+    conf.listen = "127.0.0.1:0";
+    conf.threads = 1;
+    if (!conf.routes) {
+        conf.routes = plain_routes;
+        conf.route_count = sizeof plain_routes / sizeof *plain_routes;
+    }
     if (lt_http_server_start(&conf, &s, &e))
         fail_msg("server: %s", e.msg);
     return s;
+}
+
+static struct lt_http_server *serve_plain(bool tls)
+{
+    return serve_conf((struct lt_http_server_conf){
+        .cert = tls ? check_path(&pki, "server", "crt") : NULL,
+        .key = tls ? check_path(&pki, "server", "key") : NULL,
+        .client_ca = tls ? pki.ca : NULL,
+        .idle_timeout_s = tls ? 0 : 1,
+    });
 }
 
 static int dial(const char *address)
@@ -667,6 +683,174 @@ static void test_slow_and_mad_clients(void **state)
         assert_null(strstr(reply, "200 OK"));
     }
     assert_int_equal(atomic_load(&app.calls), calls + 1);
+    lt_http_server_stop(s);
+}
+
+/* Sends p one byte at a time, never idle for long. True: the server hung up before n were sent. */
+static bool drip(int fd, const char *p, size_t n)
+{
+    struct pollfd gone = {.fd = fd, .events = POLLIN | POLLRDHUP};
+    for (size_t i = 0; i < n; i++) {
+        if (send(fd, p + i, 1, MSG_NOSIGNAL) != 1 || poll(&gone, 1, 100) == 1)
+            return true;
+    }
+    return false;
+}
+
+/* A peer that is never idle and never done does not keep its connection. */
+static void test_dripping_clients(void **state)
+{
+    static const char headers[] =
+        "GET /trusted HTTP/1.1\r\nX-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    static const char body[] =
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    static const char hello[60] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    struct lt_http_server *s = serve_conf((struct lt_http_server_conf){.request_timeout_s = 1});
+    (void)state;
+
+    int fd = dial(lt_http_server_address(s));
+    assert_true(drip(fd, headers, sizeof headers - 1));
+    close(fd);
+    fd = dial(lt_http_server_address(s));
+    say(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n");
+    assert_true(drip(fd, body, sizeof body - 1));
+    close(fd);
+    lt_http_server_stop(s);
+    s = serve_conf((struct lt_http_server_conf){.cert = check_path(&pki, "server", "crt"),
+                                                .key = check_path(&pki, "server", "key"),
+                                                .client_ca = pki.ca,
+                                                .request_timeout_s = 1});
+    fd = dial(lt_http_server_address(s));
+    assert_true(drip(fd, hello, sizeof hello));
+    close(fd);
+    lt_http_server_stop(s);
+}
+
+/* Nor does one that will not read its reply; and the bytes are shared, freed with the last that sends them.
+ */
+static void test_shared_and_slow_reader(void **state)
+{
+    static const size_t n = 9 << 20;
+    struct lt_http_server *s = serve_conf(
+        (struct lt_http_server_conf){.request_timeout_s = 1, .max_connections = 1, .max_bytes = 4096});
+    int small = 4096;
+    (void)state;
+
+    log_bytes = lt_shared_new(calloc(1, 200 << 10), 200 << 10);
+    int fd = dial(lt_http_server_address(s));
+    say(fd, "GET /share HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    char *all = malloc(n);
+    size_t got = 0;
+    for (ssize_t k; (k = read(fd, all + got, n - got)) > 0;)
+        got += (size_t)k;
+    assert_true(got > 200 << 10);
+    close(fd);
+    lt_shared_unref(log_bytes);
+
+    log_bytes = lt_shared_new(calloc(1, 8 << 20), 8 << 20);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    a.sin_port = htons((uint16_t)atoi(strrchr(lt_http_server_address(s), ':') + 1));
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    say(fd, "GET /share HTTP/1.1\r\nHost: x\r\n\r\n");
+    struct pollfd begun = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&begun, 1, 10000), 1);
+    lt_shared_unref(log_bytes); /* the reply has its own */
+    /* There is one connection: a second client is served when the first is gone. */
+    char reply[4096];
+    int next = dial(lt_http_server_address(s));
+    say(next, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+    hear(next, reply, sizeof reply);
+    assert_non_null(strstr(reply, "200 OK"));
+    for (got = 0;;) {
+        ssize_t k = read(fd, all, n);
+        if (k <= 0)
+            break;
+        got += (size_t)k;
+    }
+    assert_true(got < 8 << 20);
+    close(fd);
+    free(all);
+    lt_http_server_stop(s);
+}
+
+static bool hung_up(int fd, int wait_ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDHUP};
+    return poll(&p, 1, wait_ms) == 1;
+}
+
+/* Who has not shown a certificate yet holds a quarter of the places at most, the newest of them. */
+static void test_strangers(void **state)
+{
+    struct lt_http_server *s =
+        serve_conf((struct lt_http_server_conf){.cert = check_path(&pki, "server", "crt"),
+                                                .key = check_path(&pki, "server", "key"),
+                                                .client_ca = pki.ca,
+                                                .routes = routes,
+                                                .route_count = ROUTES,
+                                                .max_connections = 8,
+                                                .max_per_address = 8});
+    struct lt_http_client *tenant = check_client(&pki, "tenant");
+    int fd[20];
+    (void)state;
+
+    for (int i = 0; i < 20; i++) {
+        fd[i] = dial(lt_http_server_address(s));
+        if (i > 1)
+            assert_true(hung_up(fd[i - 2], 10000));
+    }
+    free(check_status(tenant, "GET", lt_http_server_address(s), "/federation/v1/tell/1/of/2", NULL, 200));
+    free(check_status(tenant, "GET", lt_http_server_address(s), "/federation/v1/tell/1/of/2", NULL, 200));
+    assert_true(hung_up(fd[18], 10000)); /* it had to give way */
+    for (int i = 0; i < 20; i++)
+        close(fd[i]);
+    lt_http_client_free(tenant);
+    lt_http_server_stop(s);
+}
+
+static void test_one_address(void **state)
+{
+    struct lt_http_server *s = serve_conf((struct lt_http_server_conf){.max_per_address = 2});
+    int fd[3];
+    (void)state;
+
+    for (int i = 0; i < 3; i++)
+        fd[i] = dial(lt_http_server_address(s));
+    assert_true(hung_up(fd[2], 10000));
+    assert_false(hung_up(fd[0], 0));
+    assert_false(hung_up(fd[1], 0));
+    for (int i = 0; i < 3; i++)
+        close(fd[i]);
+    lt_http_server_stop(s);
+}
+
+/* Bodies and replies of all connections together have a ceiling; what is over it is told to come back. */
+static void test_bytes(void **state)
+{
+    static const char small[] =
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+    struct lt_http_server *s = serve_conf((struct lt_http_server_conf){.max_bytes = 100});
+    char reply[4096], big[400];
+    (void)state;
+
+    for (int i = 0; i < 3; i++) {
+        for (int n = 60; n <= 120; n += 60) { /* the reply's bytes are too many, then the body's alone */
+            snprintf(big, sizeof big,
+                     "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%0*d",
+                     n, n, 0);
+            int fd = dial(lt_http_server_address(s));
+            say(fd, big);
+            hear(fd, reply, sizeof reply);
+            assert_non_null(strstr(reply, "503 "));
+            assert_non_null(strstr(reply, "Retry-After: 1"));
+        }
+        int fd = dial(lt_http_server_address(s));
+        say(fd, small);
+        hear(fd, reply, sizeof reply);
+        assert_non_null(strstr(reply, "200 OK"));
+    }
     lt_http_server_stop(s);
 }
 
@@ -761,6 +945,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_thousands, setup, teardown),
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_slow_and_mad_clients),
+        cmocka_unit_test(test_dripping_clients),
+        cmocka_unit_test(test_shared_and_slow_reader),
+        cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_one_address),
+        cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_stop_with_half_request),
         cmocka_unit_test(test_mixed),
         cmocka_unit_test(test_addresses),

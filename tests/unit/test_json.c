@@ -62,6 +62,28 @@ static void test_depth(void **state)
     assert_non_null(text);
 }
 
+/* What is small as text and large as a tree is refused before it is one. */
+static void test_growth(void **state)
+{
+    static const struct {
+        const char *unit;
+        size_t count;
+    } rows[] = {
+        {"{},", LT_MAX_JSON_CONTAINERS}, {"[],", LT_MAX_JSON_CONTAINERS}, {"1,", LT_MAX_JSON_VALUES + 1}};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t unit = strlen(rows[i].unit), n = unit * rows[i].count;
+        LT_AUTOFREE char *s = malloc(n + 4);
+        s[0] = '[';
+        for (size_t k = 0; k < rows[i].count; k++)
+            memcpy(s + 1 + k * unit, rows[i].unit, unit);
+        memcpy(s + 1 + n, "1]", 3);
+        assert_null(lt_json_parse(s, n + 3, n + 3, &err));
+        assert_int_equal(err.code, LT_E_TOO_LARGE);
+    }
+}
+
 static void test_getters(void **state)
 {
     (void)state;
@@ -171,9 +193,10 @@ static void test_new_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),   cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_getters), cmocka_unit_test(test_getter_refusals),
-        cmocka_unit_test(test_only),    cmocka_unit_test(test_new_values),
+        cmocka_unit_test(test_parse),           cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_growth),          cmocka_unit_test(test_getters),
+        cmocka_unit_test(test_getter_refusals), cmocka_unit_test(test_only),
+        cmocka_unit_test(test_new_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

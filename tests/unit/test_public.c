@@ -235,6 +235,8 @@ static void test_check_ak(void **state)
     soft_parse(rsa, &soft_ak_rsa, &p);
     OK(lt_public_check_ak(&p, &err));
     FAILS(LT_E_REFUSED, lt_public_check_ak_host(&p, &err));
+    p.rsa_bits = 1024; /* a TPM makes such keys on demand, and others factor them */
+    FAILS(LT_E_REFUSED, lt_public_check_ak(&p, &err));
     soft_parse(ecc, &soft_ak_ecc, &p);
     OK(lt_public_check_ak(&p, &err));
     static const uint32_t judged[] = {

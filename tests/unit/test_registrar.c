@@ -243,6 +243,27 @@ static void test_identity_never_changes(void **state)
     drop_keys(&thief);
 }
 
+/* One vTPM must not vouch for two machines; its clock is compared within one history. */
+static void test_one_ek_one_agent(void **state)
+{
+    static const char second[] = "/v2.6/agents/d432fbb3-d2f1-4a97-9ef7-75bd81c00001";
+    struct at *a = *state;
+    struct keys k;
+    char tag[2 * LT_AUTH_TAG + 1];
+
+    make_keys(&k);
+    enrol(a, &k, "v2.6", registration(&k));
+    for (int want = 403; want >= 200; want -= 203) {
+        LT_AUTOJSON json_t *challenge = call(a, "POST", second, registration(&k), 200);
+        open_challenge(&k, challenge, strrchr(second, '/') + 1, tag);
+        json_decref(call(a, "PUT", second, json_pack("{s:s}", "auth_tag", tag), want));
+        json_decref(admin(a, "GET", second, want == 403 ? 404 : 200));
+        if (want == 403)
+            json_decref(admin(a, "DELETE", "/v2.6/agents/" ID, 200));
+    }
+    drop_keys(&k);
+}
+
 /* Anybody can speak to this listener: knowing an id must not be enough to evict it or to change where it
  * answers. */
 static void test_eviction_attack(void **state)
@@ -410,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_rate_of_a_source),
         cmocka_unit_test_setup_teardown(test_register_activate_and_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_identity_never_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_ek_one_agent, setup, teardown),
         cmocka_unit_test_setup_teardown(test_eviction_attack, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_registrations, setup, teardown),
         cmocka_unit_test_setup_teardown(test_admin_needs_a_certificate, setup, teardown),

@@ -76,6 +76,7 @@ static void expect(struct at *a, uint64_t now, enum lt_result result, bool unpro
     assert_true(st.known);
     assert_int_equal(st.result, result);
     assert_int_equal(st.unproven, unproven);
+    assert_true(!unproven || !st.proven_ms);
     assert_string_equal(json_string_value(json_object_get(j, "result")), lt_result_slug(result));
     if (unproven)
         assert_string_equal(json_string_value(json_object_get(j, "reason")), "unproven");
@@ -112,6 +113,30 @@ static void test_withholding_is_unproven(void **state)
     expect(a, 190001, LT_UNREACHABLE, true);
     assert_true(put(a, LT_TRUSTED, 200000, 200500)); /* ends it */
     expect(a, 200500, LT_TRUSTED, false);
+}
+
+/* What a restart goes on with: the time left, whatever the last verdict was. */
+static void test_time_left_until_unproven(void **state)
+{
+    static const enum lt_result later[] = {LT_TRUSTED, LT_UNREACHABLE, LT_UNCHECKED, LT_STALE};
+    struct at *a = *state;
+    struct lt_status st;
+
+    assert_true(put(a, LT_UNREACHABLE, 1, 2));
+    OK(lt_store_status(a->s, uuid, &deadlines, 3, &st, NULL, &err));
+    assert_int_equal(st.proven_ms, 0);
+    assert_true(put(a, LT_TRUSTED, 10000, 10500));
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        if (i)
+            assert_true(put(a, later[i], 150000, 150001));
+        reopen(a, boot_a);
+        OK(lt_store_status(a->s, uuid, &deadlines, 150001, &st, NULL, &err));
+        assert_int_equal(st.proven_ms, 10000 + deadlines.max_stale_ms + 1 - 150001);
+        expect(a, 150001 + st.proven_ms, i ? later[i] : LT_STALE, true);
+    }
+    assert_true(put(a, LT_FAILED, 150002, 150003));
+    OK(lt_store_status(a->s, uuid, &deadlines, 150003, &st, NULL, &err));
+    assert_int_equal(st.proven_ms, 0);
 }
 
 static void test_another_boot_leaves_nothing_green(void **state)
@@ -235,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_trusted_decays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_withholding_is_unproven, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_time_left_until_unproven, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_boot_leaves_nothing_green, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_stands, setup, teardown),
         cmocka_unit_test_setup_teardown(test_removed_guest, setup, teardown),

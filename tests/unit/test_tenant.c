@@ -361,6 +361,66 @@ static void test_a_host_that_leaves_the_registry(void **state)
     rig_free(&r);
 }
 
+static bool lacks_log(const json_t *verdict)
+{
+    json_t *v;
+    size_t i;
+
+    json_array_foreach(json_object_get(verdict, "not_made"), i, v)
+    {
+        if (!strcmp(text(v, "check"), "host-policy") && text(v, "part") &&
+            !strcmp(text(v, "part"), "boot-log"))
+            return true;
+    }
+    return false;
+}
+
+/* The host's log comes by way of the provider, and from its cache: one that is not this boot's says nothing
+ * of the host. Of a host that is none, nothing is fetched. */
+static void test_what_the_provider_tells_of_hosts(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    r.log = 1;
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    json_t *v = round_of(&r, &r.guest[0], "trusted");
+    assert_true(lacks_log(v));
+    assert_int_equal(r.logs, 1); /* not every round */
+    rig_free(&r);
+
+    rig_make(&r);
+    memset(r.host.pcrs.value, 0, 10 * sizeof *r.host.pcrs.value);
+    rig_policy(&r);
+    r.log = 2;
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    assert_false(lacks_log(round_of(&r, &r.guest[0], "trusted")));
+    assert_int_equal(r.logs, 1);
+    for (r.log = 3; r.log <= 4; r.log++) { /* booted anew: the new log, then only the old one */
+        uint8_t digest[32] = {0};
+        pthread_mutex_lock(&r.lock);
+        lt_pcr_extend(LT_HASH_SHA256, r.host.pcrs.value[5], digest);
+        pthread_mutex_unlock(&r.lock);
+        settle(&r, &r.guest[0]);
+        assert_int_equal(lacks_log(rig_wait(&r, &r.guest[0], "trusted")), r.log == 4);
+    }
+    assert_int_equal(r.logs, 3);
+    rig_free(&r);
+
+    rig_make(&r);
+    rig_registry(&r, "{\"format\":\"limetree-registry/1\",\"hosts\":[]}");
+    rig_start(&r);
+    char path[96];
+    snprintf(path, sizeof path, "guests/%s", r.guest[0].text);
+    rig_drop(rig_call(&r, "PUT", path, json_object(), 200));
+    v = rig_wait(&r, &r.guest[0], "failed");
+    assert_string_equal(text(v, "reason"), "host-identity");
+    assert_int_equal(r.logs, 0);
+    rig_free(&r);
+}
+
 static void test_routes_are_closed(void **state)
 {
     struct rig r;
@@ -387,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_learn_needs_an_attested_state),
         cmocka_unit_test(test_a_host_that_cannot_activate),
         cmocka_unit_test(test_a_host_that_leaves_the_registry),
+        cmocka_unit_test(test_what_the_provider_tells_of_hosts),
         cmocka_unit_test(test_routes_are_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

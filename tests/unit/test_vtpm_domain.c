@@ -75,6 +75,37 @@ static void test_fields(void **state)
     lt_domain_free(&d);
 }
 
+static void test_user(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *label;
+        bool known;
+        uint32_t uid;
+    } cases[] = {
+        {"<seclabel type='dynamic' model='dac' relabel='yes'><label>+64055:+64055</label></seclabel>", true,
+         64055},
+        {"<seclabel type='dynamic' model='apparmor'><label>libvirt-1</label></seclabel>"
+         "<seclabel model='dac'><label>+0:+0</label><imagelabel>+0:+0</imagelabel></seclabel>",
+         true, 0},
+        {"<seclabel model='apparmor'><label>+1:+1</label></seclabel>", false, 0},
+        {"<seclabel model='dac'><label>qemu:qemu</label></seclabel>", false, 0},
+        {"<seclabel model='dac'><label>+1:+1 </label></seclabel>", false, 0},
+        {"<seclabel type='none' model='dac'/>", false, 0},
+        {"", false, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char xml[1024];
+        struct lt_domain d;
+        snprintf(xml, sizeof xml, HEAD OS "<devices>" TPM "</devices>%s</domain>", cases[i].label);
+        OK(parse(xml, &d));
+        assert_int_equal(d.has_uid, cases[i].known);
+        if (d.has_uid)
+            assert_int_equal(d.uid, cases[i].uid);
+        lt_domain_free(&d);
+    }
+}
+
 static void test_digest_vectors(void **state)
 {
     (void)state;
@@ -260,6 +291,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_user),
         cmocka_unit_test(test_digest_vectors),
         cmocka_unit_test(test_digest_tells_apart),
         cmocka_unit_test(test_missing_file_is_no_digest),

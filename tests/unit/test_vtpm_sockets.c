@@ -311,6 +311,45 @@ static void test_pair(void **state)
     assert_int_equal(rmdir(p.dir), 0);
 }
 
+static int count(void *ctx, struct lt_proc *p, const struct lt_words *w, struct lt_err *e)
+{
+    (void)p, (void)w, (void)e;
+    ++*(unsigned *)ctx;
+    return 0;
+}
+
+/* A process with QEMU's words, but of another user than QEMU's, is nobody. */
+static void test_impostor(void **state)
+{
+    (void)state;
+    char uuid[32], ready;
+    unsigned mine = 0, others = 0, any = 0;
+    int in[2], out[2];
+
+    snprintf(uuid, sizeof uuid, "test-%d", (int)getpid());
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (!pid) {
+        dup2(in[0], 0);
+        dup2(out[1], 1);
+        execl("/bin/sh", "sh", "-c", "echo; read x", "qemu", "-uuid", uuid, (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    assert_int_equal(read(out[0], &ready, 1), 1);
+    OK(lt_proc_each(geteuid(), "-uuid", uuid, count, &mine, &err));
+    OK(lt_proc_each(geteuid() + 1, "-uuid", uuid, count, &others, &err));
+    OK(lt_proc_each(LT_ANY_UID, "-uuid", uuid, count, &any, &err));
+    close(in[1]);
+    close(out[0]);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(mine, 1);
+    assert_int_equal(others, 0);
+    assert_int_equal(any, 1);
+}
+
 static void test_words_and_options(void **state)
 {
     (void)state;
@@ -339,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_faults),      cmocka_unit_test(test_kernel_s_word),
         cmocka_unit_test(test_own_process), cmocka_unit_test(test_dead_process),
         cmocka_unit_test(test_pair),        cmocka_unit_test(test_words_and_options),
+        cmocka_unit_test(test_impostor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
