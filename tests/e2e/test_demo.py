@@ -37,8 +37,8 @@ def demo_env():
 
 def test_demo(tmp_path, build, demo_env):
     out = tmp_path / "out"
-    done = subprocess.run([TOP / "scripts/demo", "--guests", "3", "--out", out, "--json"], capture_output=True, text=True,
-                          timeout=900, check=False, env=demo_env)
+    done = subprocess.run([TOP / "scripts/demo", "--guests", "3", "--out", out, "--json"], capture_output=True,
+                          text=True, timeout=900, check=False, env=demo_env)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((out / "report.json").read_text())
     assert json.loads(done.stdout) == report

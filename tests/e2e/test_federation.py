@@ -14,15 +14,6 @@ CHECKS = ["guest-quote", "guest-clock", "guest-policy", "batch-inclusion", "host
           "host-policy", "residency", "host-clock", "window", "sandwich"]
 
 
-def again(fed, *guests):
-    """A new round of these, trusted. Only the tenant clears a failed verdict."""
-    for guest in guests:
-        if (fed.show(guest)["verdict"] or {}).get("result") == "failed":
-            fed.cli("guest", "clear", guest.uuid)
-    since = fed.ask(*guests)
-    return [fed.wait_result(guest, "trusted", since=since) for guest in guests]
-
-
 def failing(verdict):
     return [f["check"] for f in verdict["failed"]]
 
@@ -101,7 +92,7 @@ def test_owner_replaces_the_persistent_ek_handle(fed):
     guest = fed.guests[0]
     tpm = guest.tpm
     tpm.command("EvictControl", 0x120, struct.pack(">I", 0x81010001), struct.pack(">II", 0x40000001, 0x81010001), True)
-    again(fed, guest)
+    fed.trust(guest)
 
 
 def test_guest_on_other_pcrs_fails_alone(fed):
@@ -120,7 +111,7 @@ def test_guest_on_other_pcrs_fails_alone(fed):
     fed.ask(guest)
     fed.tenant.wait_log(rf"guest {guest.uuid}: trusted \(an earlier failed verdict stands\)")
     assert fed.show(guest)["verdict"]["result"] == "failed"
-    again(fed, guest)
+    fed.trust(guest)
 
 
 def test_reset_changes_the_incarnation_and_the_link_holds(fed):
@@ -128,7 +119,7 @@ def test_reset_changes_the_incarnation_and_the_link_holds(fed):
     before = fed.bundle(guest, trusted=True)["residency"]["record"]
     guest.reset()
     fed.back(guest)
-    again(fed, guest)
+    fed.trust(guest)
     assert fed.bundle(guest, trusted=True)["residency"]["record"] != before
 
 
@@ -142,7 +133,7 @@ def test_paused_guest_does_not_answer(fed):
         fed.wait_result(innocent, "trusted", since=since)
     finally:
         guest.resume()
-    again(fed, guest)
+    fed.trust(guest)
 
 
 def test_guest_paused_while_its_proof_is_made(fed):
@@ -168,7 +159,7 @@ def test_guest_paused_while_its_proof_is_made(fed):
         fed.middle.around = None
     assert failing(verdict) == ["residency"] and "paused" in verdict["failed"][0]["message"]
     fed.tenant.wait_log(rf"guest {guest.uuid}: unchecked, residency")
-    again(fed, guest)
+    fed.trust(guest)
 
 
 def test_state_swapped_and_vm_reset(fed):
@@ -180,7 +171,8 @@ def test_state_swapped_and_vm_reset(fed):
     state = guest.vtpm_state / "tpm2-00.permall"
 
     def delete():
-        status, _ = fed.https(fed.registrar_tls_url, "tenant-client", "tenant-ca", "DELETE", f"/v2.6/agents/{guest.uuid}")
+        status, _ = fed.https(fed.registrar_tls_url, "tenant-client", "tenant-ca", "DELETE",
+                              f"/v2.6/agents/{guest.uuid}")
         assert status == 200
     guest.suspend()
     own = state.read_bytes()
@@ -205,11 +197,11 @@ def test_state_swapped_and_vm_reset(fed):
     delete()
     guest.start()
     fed.back(guest)
-    again(fed, guest)
+    fed.trust(guest)
 
 
 def test_vtpm_killed_alone(fed):
-    """swtpm dies: gone from the inventory and the next quote, whatever QEMU makes of it; the neighbour stays trusted."""
+    """swtpm dies: gone from inventory and next quote, whatever QEMU makes of it; the neighbour stays trusted."""
     guest, innocent = fed.guests
     fed.lab.run(["kill", "-KILL", str(guest.swtpm_pid)])
     report = json.loads(fed.lab.run(
@@ -225,7 +217,7 @@ def test_vtpm_killed_alone(fed):
     guest.off()
     guest.start()
     fed.back(guest)
-    again(fed, guest)
+    fed.trust(guest)
 
 
 def test_duplicate_ek_beside_an_innocent_guest(fed):
@@ -246,7 +238,7 @@ def test_duplicate_ek_beside_an_innocent_guest(fed):
     finally:
         clone.off()
         clone.undefine()
-    again(fed, victim)
+    fed.trust(victim)
 
 
 def test_provider_killed_outright_loses_nothing(fed):
@@ -256,7 +248,7 @@ def test_provider_killed_outright_loses_nothing(fed):
         verdict = fed.wait_result(guest, "unreachable", since=since)
         assert verdict["failed"] == [] and verdict["passed"] == CHECKS[:3]
     fed.start_provider(fed.provider_url.removeprefix("https://"))
-    again(fed, *fed.guests)
+    fed.trust(*fed.guests)
 
 
 def test_host_agent_gone_and_back(fed):
@@ -265,7 +257,7 @@ def test_host_agent_gone_and_back(fed):
     for guest in fed.guests:
         fed.wait_result(guest, "unreachable", since=since)
     fed.start_agent(fed.agent_address)
-    again(fed, *fed.guests)
+    fed.trust(*fed.guests)
 
 
 def test_host_rebooted_under_its_guests(fed):
@@ -281,7 +273,7 @@ def test_host_rebooted_under_its_guests(fed):
         guest.start()
     for guest in fed.guests:
         fed.back(guest)
-    again(fed, *fed.guests)
+    fed.trust(*fed.guests)
     after = fed.residents()
     for guest in fed.guests:
         assert after[guest.uuid][66:82] != before[guest.uuid][66:82]

@@ -41,8 +41,8 @@ def test_inventory_of_a_system_libvirtd(lab, build):
     try:
         done = subprocess.run(
             ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
-             "bash", HERE / "system-libvirtd.sh", root, programs / "limetree-agent", programs / "limetree-localca", guest, pki,
-             hw.tcti], capture_output=True, text=True, timeout=180, check=False)
+             "bash", HERE / "system-libvirtd.sh", root, programs / "limetree-agent", programs / "limetree-localca",
+             guest, pki, hw.tcti], capture_output=True, text=True, timeout=180, check=False)
     finally:
         for directory in ours:
             os.rmdir(directory)

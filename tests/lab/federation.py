@@ -279,6 +279,19 @@ class Federation:
             guest, lambda v: v["result"] == result and (reason is None or v["reason"] == reason),
             f"{guest.name}: {result} {reason or ''}", timeout, since)
 
+    def trust(self, *guests, timeout=120):
+        """Clears failed verdicts, and attests until all are trusted: where it is too early to tell (`unchecked`) asks
+        again at once instead of waiting a period."""
+        for guest in guests:
+            if (self.show(guest)["verdict"] or {}).get("result") == "failed":
+                self.cli("guest", "clear", guest.uuid)
+        deadline, pending = Deadline(timeout), list(guests)
+        while pending:
+            since = self.ask(*pending)
+            wanted = ("trusted",) if deadline.expired() else ("trusted", "unchecked")
+            pending = [g for g in pending if self.wait_verdict(
+                g, lambda v: v["result"] in wanted, f"{g.name}: trusted", since=since)["result"] != "trusted"]
+
     def bundle(self, guest, trusted=False):
         args = ["guest", "bundle", guest.uuid] + (["--trusted"] if trusted else [])
         return self.cli(*args)
