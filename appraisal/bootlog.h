@@ -21,6 +21,33 @@ struct lt_boot_replay {
     } bank[4];
 };
 
+/* ---- the log as typed events, for policies ---- parsed once, then read-only. */
+struct lt_boot_digest {
+    uint16_t alg;
+    struct lt_slice value;
+};
+
+struct lt_boot_event {
+    uint32_t number; /* 0-based */
+    size_t offset;   /* bytes from the log's start */
+    uint32_t pcr, type;
+    unsigned digest_count;
+    struct lt_boot_digest digest[4];
+    struct lt_slice data;
+};
+
+struct lt_boot_log {
+    struct lt_boot_replay replay;
+    uint8_t *bytes; /* owned copy; slices point into it */
+    size_t n;
+    bool sha1_only; /* TCG 1.2 form */
+    struct lt_boot_event *event;
+    unsigned count;
+};
+/* Total: a malformed log has its fault in replay and the events before it. NULL only without memory. */
+struct lt_boot_log *lt_boot_log_new(struct lt_slice log);
+void lt_boot_log_free(struct lt_boot_log *l);
+
 /* log.p NULL: no log. Total: whatever the bytes, *out is filled. */
 void lt_boot_replay(struct lt_slice log, struct lt_boot_replay *out);
 /* Every PCR of 0-9 that is quoted has the replayed value: 0, else LT_E_MALFORMED or LT_E_REFUSED. The log
