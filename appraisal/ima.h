@@ -8,11 +8,13 @@
 #include "common/limits.h"
 
 #define LT_IMA_PCR 10
+#define LT_IMA_AGGREGATES 8
 #define LT_IMA_FAULTS 16 /* that are kept with their text; all are counted */
 
 struct lt_ima_keys; /* verification keys: appraisal/imakeys.h */
 
-/* Where a replay stands; plain data but for learnt keys. Zeroed: from the beginning. */
+/* Where a replay stands; plain data but for learnt keys. Zeroed: from the beginning, as after a reboot (lower counts in
+ * the quote) and when the policy changed. */
 struct lt_ima_progress {
     uint64_t next;            /* entries replayed so far = number of the next one */
     uint16_t bank;            /* of run; 0: nothing replayed yet */
@@ -25,7 +27,11 @@ struct lt_ima_input {
     uint64_t first;            /* must equal progress->next, or 0: a full list, the replay starts anew */
     uint16_t bank;             /* of the quote */
     const uint8_t *pcr;        /* the quoted PCR 10, as long as the bank says */
-    const struct lt_ima_layers *layers;
+    const struct lt_ima_layers *layers; /* NULL: the chain alone is checked, no content (learning) */
+    /* boot_aggregate values that PCRs or a boot log matched to them give: an entry boot_aggregate with one of
+     * these digests is good, whatever the layers say; with another one the layers are asked. */
+    unsigned aggregate_count;
+    struct lt_slice aggregate[LT_IMA_AGGREGATES];
     int64_t now;
 };
 
@@ -40,12 +46,14 @@ struct lt_ima_result {
 /* 0: every entry is good and PCR 10 was met. LT_E_REFUSED: *out tells. LT_E_MALFORMED: a line that is none, with entry
  * number and byte offset. *progress advances to the match only on success; entries past the match are judged too, but not
  * counted as replayed. */
+/* Also LT_E_REFUSED: the list begins elsewhere or in another bank than the replay stands. What the layers answer with
+ * goes up. progress NULL: the list must be whole. */
 int lt_ima_appraise(const struct lt_ima_input *in, struct lt_ima_progress *progress, struct lt_ima_result *out,
                     struct lt_err *e) LT_MUST_CHECK;
 void lt_ima_progress_free(struct lt_ima_progress *p);
 
 /* One entry, for learning and for coverage ("which programs are in the list"): calls back for each file entry. */
-struct lt_ima_file {
+struct lt_ima_file { /* neither buffers nor violations; the chain is not looked at */
     uint64_t entry;
     struct lt_slice path;
     uint16_t alg;

@@ -33,6 +33,7 @@ int lt_ima_table_ask(const struct lt_ima_table *t, enum lt_ima_section s, struct
                      enum lt_ima_answer *out, struct lt_err *e) LT_MUST_CHECK;
 bool lt_ima_table_ignores_keyring(const struct lt_ima_table *t, struct lt_slice name);
 uint16_t lt_ima_table_log_hash(const struct lt_ima_table *t); /* of the list's template-hash column */
+unsigned lt_ima_table_count(const struct lt_ima_table *t, enum lt_ima_section s); /* names in it */
 /* JSON text of the document's verification-keys ("" if none). */
 struct lt_slice lt_ima_table_keys(const struct lt_ima_table *t);
 
@@ -50,10 +51,13 @@ struct lt_ima_layers {
     struct lt_ima_layer layer[LT_MAX_LAYERS];
     bool accept_violations; /* ToMToU and open-writers do not fail */
     bool learn_keys;        /* keys in ima-buf entries that the keyrings section allows join the verification keys */
+    uint16_t log_hash;      /* of the list's template-hash column; 0: as the first layer's document says */
 };
 /* A layer outside its window at now is passed over. *which: the layer that decided, or -1. */
 int lt_ima_layers_ask(const struct lt_ima_layers *l, int64_t now, enum lt_ima_section s, struct lt_slice name,
                       struct lt_slice digest, enum lt_ima_answer *out, int *which, struct lt_err *e) LT_MUST_CHECK;
+/* Of the list's template-hash column: what the policy says, else the first layer's document. */
+uint16_t lt_ima_layers_log_hash(const struct lt_ima_layers *l);
 /* "base@9f37fd92, web@11aa22bb": for messages. */
 void lt_ima_layers_names(const struct lt_ima_layers *l, char *out, size_t n);
 
