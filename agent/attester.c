@@ -189,7 +189,7 @@ int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e)
         return memcmp(name, a->ak_name, sizeof name)
                    ? lt_fail(e, LT_E_TPM, "the AK is not the one of the start; restart the agent")
                    : 0;
-    rc = lt_ek_certificate(d, &ek, &a->ek_pem, e);
+    rc = lt_ek_certificates(d, &ek, a->home == LT_AK_HOST, &a->ek_certificates, e);
     if (rc)
         return rc;
     a->ek.alg = ek.alg;
@@ -203,6 +203,6 @@ int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e)
 
 void lt_attester_free(struct lt_attester *a)
 {
-    free(a->ek_pem);
+    lt_ek_certificates_free(&a->ek_certificates);
     *a = (struct lt_attester){0};
 }

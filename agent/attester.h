@@ -2,7 +2,7 @@
 #ifndef LT_AGENT_ATTESTER_H
 #define LT_AGENT_ATTESTER_H
 
-#include "agent/keys.h"
+#include "agent/certificates.h"
 
 enum lt_ak_home {
     LT_AK_WRAPPED, /* a guest's: the wrapped blob in file */
@@ -21,7 +21,7 @@ struct lt_attester {
     struct lt_ek ek;
     struct lt_public ak;
     uint8_t ak_name[LT_NAME];
-    char *ek_pem; /* NULL: no certificate */
+    struct lt_certificates ek_certificates; /* leaf first; none: the TPM has none of this EK */
     /* Of the TPM's thread: valid until the device is closed. */
     ESYS_TR key;
 };

@@ -123,6 +123,19 @@ int lt_dev_find(struct lt_dev *d, TPM2_HANDLE handle, ESYS_TR *out, struct lt_er
                      "TPM2_ReadPublic", e);
 }
 
+int lt_dev_nv_list(struct lt_dev *d, TPM2_HANDLE first, TPM2_HANDLE last, TPM2_HANDLE *out, unsigned max,
+                   unsigned *count, struct lt_err *e)
+{
+    AUTOESYS TPMS_CAPABILITY_DATA *cap = NULL;
+    int rc = handles(d, first, &cap, e);
+
+    *count = 0;
+    for (UINT32 i = 0; !rc && i < cap->data.handles.count && *count < max; i++)
+        if (cap->data.handles.handle[i] >= first && cap->data.handles.handle[i] <= last)
+            out[(*count)++] = cap->data.handles.handle[i];
+    return rc;
+}
+
 static void select_pcrs(TPML_PCR_SELECTION *s, uint32_t mask)
 {
     *s = (TPML_PCR_SELECTION){.count = 1};

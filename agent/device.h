@@ -38,6 +38,10 @@ int lt_dev_clock(struct lt_dev *d, struct lt_clock_info *out, struct lt_err *e) 
 int lt_dev_nv_read(struct lt_dev *d, TPM2_HANDLE index, size_t max, uint8_t **out, size_t *n,
                    struct lt_err *e) LT_MUST_CHECK;
 
+/* Defined NV indices of first to last, ascending, at most max (64). */
+int lt_dev_nv_list(struct lt_dev *d, TPM2_HANDLE first, TPM2_HANDLE last, TPM2_HANDLE *out, unsigned max,
+                   unsigned *count, struct lt_err *e) LT_MUST_CHECK;
+
 /* TPM2_Quote of the sha256 bank under a loaded key, with the PCR values whose digest the attest holds: read
  * again, up to five times, when PCRs moved in between (keylime-api 3.4). Caller: lt_quote_free. */
 int lt_dev_quote(struct lt_dev *d, ESYS_TR key, const void *extra, size_t extra_n, uint32_t mask,

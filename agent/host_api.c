@@ -3,6 +3,7 @@
 #include "agent/measurements.h"
 #include "residency/proof.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,8 +123,8 @@ static void host_run(struct task *t)
         return;
     }
     json_t *certificates = json_array();
-    if (a->ek_pem)
-        json_array_append_new(certificates, json_string(a->ek_pem));
+    for (unsigned i = 0; i < a->ek_certificates.count; i++)
+        json_array_append_new(certificates, json_string(a->ek_certificates.pem[i]));
     task_end(t,
              json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "host", lt_json_new_hex(t->api->host_id, LT_HOST_ID),
                        "ak", lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ek",
@@ -310,6 +311,13 @@ static void host_quotes(struct lt_req *req, void *app)
 }
 
 /* ---- logs ---- */
+/* "first" of GET ima: 0 where it is none. */
+static uint64_t first_asked(const struct lt_req *req)
+{
+    const char *s = lt_req_query(req, "first");
+    return s && *s && strlen(s) < 20 && strspn(s, "0123456789") == strlen(s) ? strtoull(s, NULL, 10) : 0;
+}
+
 static void reply_log(struct task *t, const char *path, size_t max)
 {
     struct lt_err e = {0};
@@ -329,9 +337,26 @@ static void boot_log_run(struct task *t)
     reply_log(t, t->api->boot_log, LT_MAX_BOOT_LOG);
 }
 
+/* From that line on; a list that is shorter comes whole, and the header says so. */
 static void ima_run(struct task *t)
 {
-    reply_log(t, t->api->ima, LT_MAX_IMA_LOG);
+    struct lt_err e = {0};
+    char header[24];
+    uint64_t first;
+    uint8_t *p;
+    size_t n;
+
+    if (lt_measurements_read(t->api->ima, LT_MAX_IMA_LOG, &p, &n, &e)) {
+        task_end(t, NULL, &e);
+        return;
+    }
+    const char *from = lt_ima_from((const char *)p, first_asked(t->req), &first);
+    size_t skipped = (size_t)(from - (const char *)p);
+    memmove(p, from, n - skipped);
+    snprintf(header, sizeof header, "%llu", (unsigned long long)first);
+    lt_req_add_header(t->req, "X-Ima-First", header);
+    lt_reply_bytes(t->req, 200, "application/octet-stream", p, n - skipped);
+    task_free(t);
 }
 
 static void boot_log(struct lt_req *req, void *app)

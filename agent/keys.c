@@ -1,18 +1,12 @@
 #include "agent/keys.h"
 
-#include "common/log.h"
 #include "tpm/credential.h"
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 #include <tss2/tss2_mu.h>
 
 #define EK_HANDLE 0x81010001
-#define NV_RSA_CERTIFICATE 0x01c00002
-#define NV_ECC_CERTIFICATE 0x01c0000a
 #define EK_ATTRIBUTES                                                                                        \
     (LT_OBJ_FIXED_TPM | LT_OBJ_FIXED_PARENT | LT_OBJ_SENSITIVE_DATA_ORIGIN | LT_OBJ_ADMIN_WITH_POLICY |      \
      LT_OBJ_RESTRICTED | LT_OBJ_DECRYPT)
@@ -128,47 +122,6 @@ int lt_ek_load(struct lt_dev *d, const struct lt_ek *ek, ESYS_TR *out, struct lt
         lt_dev_flush(d, out);
     }
     return create_primary(d, ek->alg, out, e);
-}
-
-static int to_pem(X509 *x, char **pem, struct lt_err *e)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *p;
-    long n = bio && PEM_write_bio_X509(bio, x) == 1 ? BIO_get_mem_data(bio, &p) : 0;
-
-    *pem = n > 0 ? strndup(p, (size_t)n) : NULL;
-    BIO_free(bio);
-    return *pem ? 0 : lt_fail(e, LT_E_NO_MEMORY, "EK certificate: no PEM");
-}
-
-int lt_ek_certificate(struct lt_dev *d, const struct lt_ek *ek, char **pem, struct lt_err *e)
-{
-    TPM2_HANDLE index = ek->alg == LT_ALG_RSA ? NV_RSA_CERTIFICATE : NV_ECC_CERTIFICATE;
-    LT_AUTOFREE uint8_t *der = NULL;
-    EVP_PKEY *ours = NULL;
-    struct lt_err why = {0};
-    size_t n;
-
-    *pem = NULL;
-    int rc = lt_dev_nv_read(d, index, LT_MAX_CERTIFICATE, &der, &n, &why);
-    if (rc) {
-        if (d->lost)
-            return lt_fail(e, rc, "%s", why.msg);
-        lt_log(LT_LOG_WARNING, "ek-certificate", "no EK certificate: %s", why.msg);
-        return 0;
-    }
-    /* Makers pad the index, so the DER may be shorter. */
-    const unsigned char *at = der;
-    X509 *x = d2i_X509(NULL, &at, (long)n);
-    rc = lt_public_pkey(&ek->pub, &ours, e);
-    if (!rc && x && EVP_PKEY_eq(X509_get0_pubkey(x), ours) == 1)
-        rc = to_pem(x, pem, e);
-    else if (!rc)
-        lt_log(LT_LOG_WARNING, "ek-certificate",
-               "the certificate in NV index 0x%x is not this EK's: left out", (unsigned)index);
-    EVP_PKEY_free(ours);
-    X509_free(x);
-    return rc;
 }
 
 /* A policy session that may use the EK once. */

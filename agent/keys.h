@@ -16,8 +16,6 @@ struct lt_ek {
 int lt_ek_find(struct lt_dev *d, uint16_t alg, struct lt_ek *out, struct lt_err *e) LT_MUST_CHECK;
 /* Loaded, until lt_dev_flush. */
 int lt_ek_load(struct lt_dev *d, const struct lt_ek *ek, ESYS_TR *out, struct lt_err *e) LT_MUST_CHECK;
-/* The certificate in NV that belongs to this EK, as PEM (caller frees); NULL if there is none. */
-int lt_ek_certificate(struct lt_dev *d, const struct lt_ek *ek, char **pem, struct lt_err *e) LT_MUST_CHECK;
 
 struct lt_ak_spec {
     uint16_t alg;        /* RSA-2048 RSASSA or P-256 ECDSA, both SHA-256 */

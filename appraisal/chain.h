@@ -11,15 +11,27 @@
 #ifndef LT_APPRAISAL_CHAIN_H
 #define LT_APPRAISAL_CHAIN_H
 
-#include "appraisal/bootlog.h"
 #include "appraisal/history.h"
 #include "appraisal/identity.h"
-#include "appraisal/policy.h"
+#include "appraisal/measured.h"
 #include "appraisal/quote_cache.h"
 #include "appraisal/verdict.h"
 #include "residency/proof.h"
 
 #define LT_TRANSPORT_PCR 16 /* names the guest's transport key; in every Keylime quote */
+
+/* What a machine wrote down of itself, and the documents it is judged by. */
+struct lt_logs {
+    const struct lt_boot_log *boot_log; /* NULL: no log; only that part is not made */
+    bool has_ima;                       /* false: no list, which fails a policy with layers */
+    struct lt_slice ima;                /* from entry number ima_first on */
+    uint64_t ima_first;
+    const char *boot_log_trouble, *ima_trouble; /* as in struct lt_measured */
+    const struct lt_measured_documents *documents; /* NULL: none */
+    /* Digests of both logs, for the cache of results; not believed where the logs are not the caller's own copy. */
+    const uint8_t *boot_log_digest, *ima_digest;
+    int64_t now; /* wall time for the layers' windows */
+};
 
 /* All pointers are borrowed. NULL where said: absent, and the check that needs it is not made. */
 struct lt_guest_round {
@@ -32,9 +44,10 @@ struct lt_guest_round {
     struct lt_slice attest, signature; /* as received */
     const struct lt_pcrs *pcrs;
     const char *pubkey; /* PEM text as received, or the one kept from before; NULL: absent */
-    const struct lt_boot_replay *boot_log;  /* NULL: no log; only that part is not made */
+    struct lt_logs logs;
     const struct lt_guest_policy *policy;   /* NULL: absent */
     const struct lt_guest_history *history; /* as it was at t1; NULL: absent */
+    struct lt_ima_progress *progress;       /* of the IMA list; NULL: the list is whole */
 };
 
 struct lt_host_round {
@@ -43,7 +56,8 @@ struct lt_host_round {
     const struct lt_proof *proof;
     const struct lt_host_identity *identity; /* of the host the quote names */
     const struct lt_host_policy *policy;     /* the document HDR.policy_digest names; NULL: absent */
-    const struct lt_boot_replay *boot_log;   /* NULL: no log; only that part is not made */
+    struct lt_logs logs;
+    struct lt_measured_cache *measured_cache; /* NULL: none */
     bool timed;                              /* false (offline): 10 and 11 are not made */
     uint64_t t1_ms, t5_ms, window_ms;
     bool nonce_used;                       /* in a round before this one */

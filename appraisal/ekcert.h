@@ -15,8 +15,10 @@ int lt_ek_roots_add(struct lt_ek_roots *r, const void *pem, size_t n, const char
 unsigned lt_ek_roots_count(const struct lt_ek_roots *r);
 
 /* pem[0] is the leaf, then intermediates in any order. Checked at wall time now (seconds since 1970): path to
- * a root, validity, basic constraints, tcg-kp-EKCertificate (2.23.133.8.1) in the leaf, a TCG subjectAltName
- * also when critical, SubjectPublicKeyInfo equal to the EK's. LT_E_MALFORMED or LT_E_REFUSED. Thread safe. */
+ * a root, validity, basic constraints, 112 bits of security in every key and signature above the leaf's,
+ * tcg-kp-EKCertificate (2.23.133.8.1) and TCG subjectAltName in the leaf, also when critical, and its key is
+ * the EK (tpm/certkey.h: RSA also as id-RSAES-OAEP). What is not DER is refused and named so. Revocation is
+ * *not* checked: no I/O here. LT_E_MALFORMED or LT_E_REFUSED. Thread safe. */
 int lt_ek_certificates_check(const struct lt_ek_roots *r, char *const *pem, unsigned count,
                              const struct lt_public *ek, int64_t now, struct lt_err *e) LT_MUST_CHECK;
 

@@ -112,23 +112,29 @@ static void check_clock(const struct lt_guest_round *in, const struct lt_round_f
 
 static void check_policy(const struct lt_guest_round *in, struct lt_verdict *v)
 {
-    struct lt_err e = {0};
+    const struct lt_logs *l = &in->logs;
+    const struct lt_guest_policy *p = in->policy;
+    struct lt_measured_result r;
 
     if (!lt_check_open(v, LT_GUEST_POLICY))
         return;
-    if (!in->policy) {
+    if (!p) {
         lt_check_skip(v, LT_GUEST_POLICY, "no guest policy");
         return;
     }
-    if (!in->policy->pcrs.mask)
-        lt_check_omit(v, LT_GUEST_POLICY, "pcrs", "the policy names no PCR");
-    else if (lt_pcr_rules_judge(&in->policy->pcrs, in->pcrs, in->policy->digest, &e))
-        lt_check_fault(v, LT_GUEST_POLICY, "%s", e.msg);
-    if (!in->boot_log || !in->boot_log->present)
-        lt_check_omit(v, LT_GUEST_POLICY, "boot-log", "no boot log");
-    else if (lt_boot_replay_match(in->boot_log, in->pcrs, &e))
-        lt_check_fault(v, LT_GUEST_POLICY, "%s", e.msg);
-    lt_check_omit(v, LT_GUEST_POLICY, "ima", "the IMA list is not appraised in this version");
+    const struct lt_measured m = {
+        .pcrs = in->pcrs,
+        .boot_log = l->boot_log,
+        .has_ima = l->has_ima,
+        .ima = l->ima,
+        .ima_first = l->ima_first,
+        .progress = in->progress,
+        .boot_log_trouble = l->boot_log_trouble,
+        .ima_trouble = l->ima_trouble,
+        .now = l->now,
+    };
+    lt_measured_appraise(&m, &p->pcrs, &p->measured, l->documents, p->digest, false, &r);
+    lt_measured_tell(&r, LT_GUEST_POLICY, v);
     lt_check_close(v, LT_GUEST_POLICY);
 }
 

@@ -159,32 +159,91 @@ static void tell_unnamed(struct chain *c, uint32_t named)
         lt_check_omit(c->v, LT_HOST_POLICY, "pcrs", "the host policy does not name PCR %s", list);
 }
 
+/* Which of the programs that a host's word rests on the list does not show (section 5, level `appraised`). */
+static void say_missing(struct lt_verdict *v, unsigned programs)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[] = {{LT_PROGRAM_AGENT, "limetree-agent"},
+                 {LT_PROGRAM_LIBVIRT, "libvirtd or virtqemud"},
+                 {LT_PROGRAM_QEMU, "qemu-system-*"},
+                 {LT_PROGRAM_SWTPM, "swtpm"},
+                 {LT_PROGRAM_LIBRARIES, "their libraries (lib*.so*)"}};
+    char missing[160] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!(programs & names[i].bit))
+            n += (size_t)snprintf(missing + n, sizeof missing - n, "%s%s", n ? ", " : "", names[i].name);
+    lt_check_omit(v, LT_HOST_POLICY, "programs", "the host's IMA list does not show, as allowed by a layer: %s; boot-only",
+                  missing);
+}
+
+/* One host, one policy and the same logs: judged once for all guests. A result with something lacking is not kept. */
+static void appraise(struct chain *c, const struct lt_host_policy *p, struct lt_measured_result *r)
+{
+    static const struct lt_measured_documents none;
+    const struct lt_logs *l = &c->in->logs;
+    const struct lt_measured_documents *d = l->documents ? l->documents : &none;
+    const struct lt_pcrs *pcrs = &c->in->quote->pcrs;
+    struct lt_measured_cache *cache = c->in->measured_cache;
+    uint8_t key[LT_SHA256];
+    const struct lt_measured m = {
+        .pcrs = pcrs,
+        .boot_log = l->boot_log,
+        .has_ima = l->has_ima,
+        .ima = l->ima,
+        .ima_first = l->ima_first,
+        .boot_log_trouble = l->boot_log_trouble,
+        .ima_trouble = l->ima_trouble,
+        .now = l->now,
+    };
+    /* Only logs with a digest can be told apart. */
+    if ((l->boot_log && !l->boot_log_digest) || (l->has_ima && !l->ima_digest) || l->ima_first)
+        cache = NULL;
+    if (cache) {
+        lt_measured_key(c->in->identity->ak_name, pcrs, p->digest, &p->measured, d,
+                        l->boot_log ? l->boot_log_digest : NULL, l->has_ima ? l->ima_digest : NULL, l->now, key);
+        if (lt_measured_cache_get(cache, key, r))
+            return;
+    }
+    lt_measured_appraise(&m, &p->pcrs, &p->measured, d, p->digest, true, r);
+    for (int i = 0; i < LT_MEASURED_PARTS; i++)
+        if (r->part[i].state == LT_PART_LACKING)
+            cache = NULL;
+    if (cache)
+        lt_measured_cache_put(cache, key, r);
+}
+
 static void check_policy(struct chain *c)
 {
+    static const struct lt_host_policy nothing;
     const struct lt_host_policy *policy = c->in->policy;
-    const struct lt_pcrs *pcrs = &c->in->quote->pcrs;
     struct lt_verdict *v = c->v;
-    struct lt_err e = {0};
+    struct lt_measured_result r;
 
     if (!lt_check_open(v, LT_HOST_POLICY) || !policy_accepted(c))
         return;
-    if (!policy || memcmp(policy->digest, c->header.policy_digest, LT_SHA256))
+    bool at_hand = policy && !memcmp(policy->digest, c->header.policy_digest, LT_SHA256);
+    appraise(c, at_hand ? policy : &nothing, &r);
+    if (!at_hand) { /* the boot log must match all the same */
         lt_check_lack(v, LT_HOST_POLICY, "policy", "the host policy that the header names is not at hand");
-    else if (!policy->pcrs.mask)
-        lt_check_lack(v, LT_HOST_POLICY, "pcrs",
-                      "the host policy names no PCR: nothing of the host is judged");
-    else if (lt_pcr_rules_judge(&policy->pcrs, pcrs, policy->digest, &e))
-        lt_check_fault(v, LT_HOST_POLICY, "%s", e.msg);
-    else
+        for (int i = 0; i < LT_MEASURED_PARTS; i++)
+            if (i != LT_PART_BOOT_LOG)
+                r.part[i].state = LT_PART_GOOD;
+    } else if (!policy->pcrs.mask) {
+        lt_check_lack(v, LT_HOST_POLICY, "pcrs", "the host policy names no PCR: nothing of the host's boot is judged");
+        r.part[LT_PART_PCRS].state = LT_PART_GOOD; /* told */
+    } else {
         tell_unnamed(c, policy->pcrs.mask);
-    if (!c->in->boot_log || !c->in->boot_log->present)
-        lt_check_omit(v, LT_HOST_POLICY, "boot-log", "no boot log");
-    else if (lt_boot_replay_match(c->in->boot_log, pcrs, &e))
-        lt_check_fault(v, LT_HOST_POLICY, "%s", e.msg);
-    lt_check_omit(v, LT_HOST_POLICY, "ima",
-                  "the host's IMA list is not appraised in this version: boot-only");
+    }
+    lt_measured_tell(&r, LT_HOST_POLICY, v);
+    if (at_hand && policy->measured.layer_count && r.part[LT_PART_IMA].state == LT_PART_GOOD &&
+        r.programs != LT_PROGRAMS)
+        say_missing(v, r.programs);
     if (lt_check_close(v, LT_HOST_POLICY))
-        v->level = LT_LEVEL_BOOT_ONLY;
+        v->level = r.programs == LT_PROGRAMS ? LT_LEVEL_APPRAISED : LT_LEVEL_BOOT_ONLY;
 }
 
 /* ---- 8 ---- */

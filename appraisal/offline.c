@@ -3,7 +3,13 @@
 #include "appraisal/chain.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+static struct lt_slice slice(const struct lt_blob *b)
+{
+    return (struct lt_slice){b->p, b->n};
+}
 
 static void cleanup_guest(struct lt_guest_identity **id)
 {
@@ -20,9 +26,67 @@ static void cleanup_policy(struct lt_host_policy **p)
     lt_host_policy_free(*p);
 }
 
-static struct lt_slice slice(const struct lt_blob *b)
+static void cleanup_log(struct lt_boot_log **l)
 {
-    return (struct lt_slice){b->p, b->n};
+    lt_boot_log_free(*l);
+}
+
+/* ---- documents ---- */
+
+struct documents {
+    struct lt_measured_documents view;
+    struct lt_boot_policy *boot;
+    struct {
+        struct lt_buf bytes;
+        struct lt_ima_table *table;
+    } layer[LT_MAX_LAYERS];
+};
+
+static void documents_free(struct documents *d)
+{
+    lt_boot_policy_free(d->boot);
+    for (unsigned i = 0; i < LT_MAX_LAYERS; i++) {
+        lt_ima_table_close(d->layer[i].table);
+        lt_buf_free(&d->layer[i].bytes);
+    }
+}
+
+static const struct lt_blob *document(const struct lt_bundle *b, const uint8_t digest[LT_SHA256])
+{
+    for (size_t i = 0; i < b->policy_count; i++)
+        if (!memcmp(b->policies[i].digest, digest, LT_SHA256))
+            return &b->policies[i].bytes;
+    return NULL;
+}
+
+/* A document that is none of its kind is as good as not there. */
+static void open_documents(const struct lt_bundle *b, const struct lt_offline *o, const struct lt_measured_policy *p,
+                           struct documents *d)
+{
+    const struct lt_blob *doc;
+    struct lt_err e = {0};
+
+    if (p->has_boot && (doc = document(b, p->boot)) && !lt_boot_policy_parse(doc->p, doc->n, &d->boot, &e)) {
+        d->view.boot = d->boot;
+        memcpy(d->view.boot_digest, p->boot, LT_SHA256);
+    }
+    for (unsigned i = 0; i < p->layer_count; i++) {
+        struct lt_buf *bytes = &d->layer[i].bytes;
+        doc = document(b, p->layer[i].policy);
+        if (doc && !lt_ima_table_compile(doc->p, doc->n, o->policy_key, bytes, &e) &&
+            !lt_ima_table_open(bytes->p, bytes->n, &d->layer[i].table, &e))
+            d->view.layer[i] = d->layer[i].table;
+    }
+}
+
+static void set_logs(struct lt_logs *l, const struct lt_blob *ima, const struct lt_boot_log *log,
+                     const struct documents *d, int64_t now)
+{
+    l->boot_log = log;
+    l->has_ima = ima->p;
+    l->ima = slice(ima);
+    l->documents = &d->view;
+    l->now = now;
 }
 
 /* The document that the header names, if the bundle carries it. */
@@ -64,21 +128,23 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
     __attribute__((cleanup(cleanup_host))) struct lt_host_identity *id =
         lt_host_identity_new(slice(&b->host.ek), slice(&b->host.ak));
     __attribute__((cleanup(cleanup_policy))) struct lt_host_policy *policy = NULL;
-    struct lt_boot_replay log;
+    __attribute__((cleanup(cleanup_log))) struct lt_boot_log *log = lt_boot_log_new(slice(&b->host.boot_log));
+    __attribute__((cleanup(documents_free))) struct documents documents = {0};
 
-    if (!id)
+    if (!id || !log)
         return lt_fail(e, LT_E_NO_MEMORY, "host identity: no memory");
     LT_TRY(host_policy(b, &policy, e));
     certificate(b, o, id);
-    lt_boot_replay(slice(&b->host.boot_log), &log);
+    if (policy)
+        open_documents(b, o, &policy->measured, &documents);
     struct lt_host_round round = {
         .guest = guest,
         .quote = &b->host.quote,
         .proof = &b->proof,
         .identity = id,
         .policy = policy,
-        .boot_log = &log,
     };
+    set_logs(&round.logs, &b->host.ima, log, &documents, o->now);
     lt_appraise_host(&round, f, v);
     return 0;
 }
@@ -88,22 +154,24 @@ int lt_appraise_bundle(const struct lt_bundle *b, const struct lt_offline *o, st
 {
     __attribute__((cleanup(cleanup_guest))) struct lt_guest_identity *id =
         lt_guest_identity_new(slice(&b->guest.ek), slice(&b->guest.ak));
-    struct lt_boot_replay log;
+    __attribute__((cleanup(cleanup_log))) struct lt_boot_log *log = lt_boot_log_new(slice(&b->guest.boot_log));
+    __attribute__((cleanup(documents_free))) struct documents documents = {0};
     struct lt_round_facts f;
 
     lt_verdict_init_offline(v);
-    if (!id)
+    if (!id || !log)
         return lt_fail(e, LT_E_NO_MEMORY, "guest identity: no memory");
-    lt_boot_replay(slice(&b->guest.boot_log), &log);
+    if (o->policy)
+        open_documents(b, o, &o->policy->measured, &documents);
     struct lt_guest_round round = {
         .identity = id,
         .attest = slice(&b->guest.attest),
         .signature = slice(&b->guest.signature),
         .pcrs = &b->guest.pcrs,
         .pubkey = b->guest.pubkey,
-        .boot_log = &log,
         .policy = o->policy,
     };
+    set_logs(&round.logs, &b->guest.ima, log, &documents, o->now);
     memcpy(round.tenant_id, b->tenant_id, sizeof round.tenant_id);
     memcpy(round.guest_uuid, b->guest.uuid, sizeof round.guest_uuid);
     memcpy(round.nonce, b->guest.nonce, sizeof round.nonce);

@@ -100,7 +100,7 @@ static int document(const void *p, size_t n, const char *const *keys, json_t **o
 
 int lt_host_policy_parse(const void *p, size_t n, struct lt_host_policy **out, struct lt_err *e)
 {
-    static const char *const keys[] = {"pcrs", NULL};
+    static const char *const keys[] = {"pcrs", "layers", "boot", "ima", NULL};
     LT_AUTOJSON json_t *j = NULL;
 
     *out = NULL;
@@ -110,7 +110,7 @@ int lt_host_policy_parse(const void *p, size_t n, struct lt_host_policy **out, s
     struct lt_host_policy *policy = calloc(1, sizeof *policy);
     if (!policy)
         return lt_fail(e, LT_E_NO_MEMORY, "host policy: no memory");
-    if ((rc = rules(j, &policy->pcrs, e))) {
+    if ((rc = rules(j, &policy->pcrs, e)) || (rc = lt_measured_policy_parse(j, &policy->measured, e))) {
         lt_host_policy_free(policy);
         return rc;
     }
@@ -156,7 +156,7 @@ static int guest_policy(const json_t *j, struct lt_guest_policy *p, struct lt_er
 
     p->judges_firmware = json_object_get(j, "firmware");
     p->judges_domain = json_object_get(j, "domain");
-    if ((rc = rules(j, &p->pcrs, e)) ||
+    if ((rc = rules(j, &p->pcrs, e)) || (rc = lt_measured_policy_parse(j, &p->measured, e)) ||
         (p->judges_firmware && (rc = digests(j, "firmware", &p->firmware, e))) ||
         (p->judges_domain && (rc = digests(j, "domain", &p->domain, e))) ||
         (json_object_get(j, "host_policies") && (rc = digests(j, "host_policies", &p->host_policies, e))))
@@ -166,7 +166,8 @@ static int guest_policy(const json_t *j, struct lt_guest_policy *p, struct lt_er
 
 int lt_guest_policy_parse(const void *p, size_t n, struct lt_guest_policy **out, struct lt_err *e)
 {
-    static const char *const keys[] = {"pcrs", "firmware", "domain", "host_policies", "accept", NULL};
+    static const char *const keys[] = {"pcrs", "firmware", "domain", "host_policies", "accept",
+                                       "layers", "boot", "ima", NULL};
     LT_AUTOJSON json_t *j = NULL;
 
     *out = NULL;

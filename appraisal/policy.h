@@ -3,6 +3,7 @@
 #ifndef LT_APPRAISAL_POLICY_H
 #define LT_APPRAISAL_POLICY_H
 
+#include "appraisal/imatable.h"
 #include "tpm/pcr.h"
 
 #define LT_MAX_POLICY_VALUES 65536 /* digests in one list, count */
@@ -18,14 +19,33 @@ struct lt_pcr_rules {
     struct lt_digests accepted[LT_MAX_PCRS];
 };
 
+/* What the machine's logs must show besides: keys "layers", "boot", "ima" of guest and host policies alike.
+ * Documents are named by digest; who judges brings them along (appraisal/measured.h). */
+struct lt_layer_rule {
+    char name[64];
+    uint8_t policy[LT_SHA256];     /* a runtime policy document */
+    int64_t not_before, not_after; /* seconds since 1970; 0: open */
+};
+
+struct lt_measured_policy {
+    unsigned layer_count;
+    struct lt_layer_rule layer[LT_MAX_LAYERS];
+    bool has_boot;
+    uint8_t boot[LT_SHA256]; /* a boot policy document */
+    bool accept_violations, learn_keys;
+    uint16_t log_hash; /* of the list's template-hash column; 0: as the layers' documents say */
+};
+
 struct lt_host_policy {
     uint8_t digest[LT_SHA256];
     struct lt_pcr_rules pcrs;
+    struct lt_measured_policy measured;
 };
 
 struct lt_guest_policy {
     uint8_t digest[LT_SHA256];
     struct lt_pcr_rules pcrs;
+    struct lt_measured_policy measured;
     bool judges_firmware, judges_domain; /* false: the key is absent, that digest is not judged */
     struct lt_digests firmware, domain;
     struct lt_digests host_policies; /* accepted documents; none: none */
@@ -40,6 +60,9 @@ void lt_host_policy_free(struct lt_host_policy *p);
 int lt_guest_policy_parse(const void *p, size_t n, struct lt_guest_policy **out,
                           struct lt_err *e) LT_MUST_CHECK;
 void lt_guest_policy_free(struct lt_guest_policy *p);
+
+/* Keys "layers", "boot" and "ima" of a document that is parsed already. */
+int lt_measured_policy_parse(const json_t *j, struct lt_measured_policy *p, struct lt_err *e) LT_MUST_CHECK;
 
 bool lt_digests_have(const struct lt_digests *l, const uint8_t d[LT_SHA256]);
 /* 0, or LT_E_REFUSED naming PCR, value and policy digest. A PCR that is named but not in the quote is

@@ -1,6 +1,7 @@
 #include "appraisal/verdict.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -67,10 +68,13 @@ unsigned lt_check_rests_on(enum lt_check c)
 
 static void init(struct lt_verdict *v, const char *message)
 {
-    memset(v, 0, sizeof *v);
+    size_t n = strlen(message) + 1;
+
+    memset(v, 0, offsetof(struct lt_verdict, parts)); /* parts are many, and filled one by one */
+    v->part_count = 0;
     for (int c = 0; c < LT_CHECKS; c++) {
         v->check[c].weight = LT_WEIGHT_UNCHECKED;
-        snprintf(v->check[c].message, sizeof v->check[c].message, "%s", message);
+        memcpy(v->check[c].message, message, n);
     }
     v->result = LT_UNCHECKED;
 }
@@ -120,8 +124,8 @@ void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
 }
 
 /* A line that finds no room is not lost silently: the check it belongs to is not made. */
-static void add_part(struct lt_verdict *v, enum lt_check c, bool note, const char *part, const char *fmt,
-                     va_list ap)
+__attribute__((format(printf, 5, 0))) static void add_part(struct lt_verdict *v, enum lt_check c, bool note,
+                                                           const char *part, const char *fmt, va_list ap)
 {
     if (v->part_count == LT_VERDICT_PARTS) {
         v->check[c].lacking = true;

@@ -45,7 +45,7 @@ enum lt_weight {
     LT_WEIGHT_NONE /* passed; or not made because of another check, which decides */
 };
 
-#define LT_VERDICT_PARTS 24 /* omitted parts and notes of one verdict, count */
+#define LT_VERDICT_PARTS 64 /* omitted parts and notes of one verdict, count */
 
 struct lt_part {
     enum lt_check check;

@@ -21,8 +21,8 @@ struct lt_cli {
     const char *name; /* "limetree guest" */
     struct lt_cli_conf conf;
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
-    bool json, all, trusted;
-    const char *address, *policy, *accept, *ek_digest;
+    bool json, all, trusted, ima;
+    const char *address, *policy, *accept, *ek_digest, *intermediates;
     const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
     int count;
 };
@@ -35,6 +35,8 @@ enum {
     LT_CLI_POLICY = 8,
     LT_CLI_ACCEPT = 16,
     LT_CLI_EK_DIGEST = 32,
+    LT_CLI_IMA = 64,
+    LT_CLI_INTERMEDIATES = 4096,
 };
 
 struct lt_cli_verb {

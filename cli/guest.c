@@ -163,7 +163,7 @@ static int learn(struct lt_cli *c, struct lt_err *e)
 
     for (char *w = words ? strtok_r(words, ",", &save) : NULL; w; w = strtok_r(NULL, ",", &save))
         json_array_append_new(accept, lt_json_new_text(w));
-    json_t *body = json_pack("{s:o}", "accept", accept);
+    json_t *body = json_pack("{s:o, s:b}", "accept", accept, "ima", (int)c->ima);
     if (lt_cli_uuid(c, 0, uuid, e)) {
         json_decref(body);
         return e->code;
@@ -177,6 +177,22 @@ static int learn(struct lt_cli *c, struct lt_err *e)
            "trusted as they are, after every other check passed. Read it before you rely on it:\n",
            lt_cli_text(j, "digest"), uuid);
     lt_cli_json(member(j, "policy"));
+    return 0;
+}
+
+static int document(struct lt_cli *c, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    size_t n;
+
+    LT_TRY(lt_file_read(c->argument[0], LT_MAX_POLICY, &bytes, &n, e));
+    LT_AUTOJSON json_t *j = lt_cli_send(c, LT_CLI_TENANT, "POST", 201, bytes, n, e, "policies");
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    else
+        printf("%s\n", lt_cli_text(j, "digest"));
     return 0;
 }
 
@@ -237,7 +253,9 @@ static const struct lt_cli_verb verbs[] = {
     {"show", "UUID", "one guest: every check passed, failed, not made, and why", 1, 1, 0, show},
     {"add", "UUID [--address HOST:PORT] [--policy FILE]", "attest it from now on", 1, 1, LT_CLI_ADDRESS | LT_CLI_POLICY, add},
     {"remove", "UUID", "attest it no longer", 1, 1, 0, removal},
-    {"learn", "UUID [--accept WORDS]", "make its policy from its present, attested state", 1, 1, LT_CLI_ACCEPT, learn},
+    {"learn", "UUID [--accept WORDS] [--ima]", "make its policy from its present, attested state", 1, 1,
+     LT_CLI_ACCEPT | LT_CLI_IMA, learn},
+    {"document", "FILE", "bring a document that policies name: a layer, a boot policy", 1, 1, 0, document},
     {"round", "UUID... | --all", "attest now, all of these in one request", 0, LT_CLI_ARGUMENTS, LT_CLI_ALL, run_round},
     {"clear", "UUID", "clear a failed verdict: nothing else does", 1, 1, 0, clear},
     {"bundle", "UUID [--trusted]", "the evidence of its last round (JSON)", 1, 1, LT_CLI_TRUSTED, bundle},

@@ -1,6 +1,7 @@
 /* limetree host: hosts of a provider (operator of the federation), and as a tenant sees them. */
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "common/file.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -43,11 +44,38 @@ static int show(struct lt_cli *c, struct lt_err *e)
     return 0;
 }
 
+/* The certificates of a PEM file, one text each; the provider judges them. */
+static int read_intermediates(const char *path, json_t **out, struct lt_err *e)
+{
+    static const char end[] = "-----END CERTIFICATE-----";
+    LT_AUTOFREE uint8_t *p = NULL;
+    size_t n;
+
+    *out = NULL;
+    if (!path)
+        return 0;
+    LT_TRY(lt_file_read(path, LT_MAX_BODY_SMALL, &p, &n, e));
+    json_t *list = json_array();
+    for (const char *at = (const char *)p, *stop; (stop = strstr(at, end)); at = stop) {
+        stop += strlen(end);
+        json_array_append_new(list, json_pack("s%", at, (size_t)(stop - at)));
+    }
+    if (!json_array_size(list)) {
+        json_decref(list);
+        return lt_fail(e, LT_E_USAGE, "%s: no PEM certificate in it", path);
+    }
+    *out = list;
+    return 0;
+}
+
 static int add(struct lt_cli *c, struct lt_err *e)
 {
+    json_t *intermediates;
+
+    LT_TRY(read_intermediates(c->intermediates, &intermediates, e));
     LT_AUTOJSON json_t *j = lt_cli_call(
         c, LT_CLI_PROVIDER, "POST", 201,
-        json_pack("{s:s, s:s?}", "address", c->argument[0], "ek_digest", c->ek_digest), e, "hosts");
+        json_pack("{s:s, s:s?, s:o?}", "address", c->argument[0], "ek_digest", c->ek_digest, "intermediates", intermediates), e, "hosts");
     if (!j)
         return e->code;
     if (c->json)
@@ -73,12 +101,30 @@ static int learn(struct lt_cli *c, struct lt_err *e)
 {
     char id[33];
     LT_TRY(lt_cli_host(c, 0, id, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201, json_object(), e, "hosts/%s/learn", id);
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201, json_pack("{s:b}", "ima", (int)c->ima), e,
+                                        "hosts/%s/learn", id);
     if (!j)
         return e->code;
     if (c->json)
         return lt_cli_json(j), 0;
-    printf("policy %s published for host %s: its present PCR 0-9 were trusted as they are\n", lt_cli_text(j, "digest"), id);
+    printf("policy %s published for host %s: its present PCR 0-9%s were trusted as they are\n",
+           lt_cli_text(j, "digest"), id, c->ima ? " and the files it has measured" : "");
+    return 0;
+}
+
+static int document(struct lt_cli *c, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    size_t n;
+
+    LT_TRY(lt_file_read(c->argument[0], LT_MAX_POLICY, &bytes, &n, e));
+    LT_AUTOJSON json_t *j = lt_cli_send(c, LT_CLI_PROVIDER, "POST", 201, bytes, n, e, "policies");
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    else
+        printf("%s\n", lt_cli_text(j, "digest"));
     return 0;
 }
 
@@ -126,9 +172,11 @@ static int known(struct lt_cli *c, struct lt_err *e)
 static const struct lt_cli_verb verbs[] = {
     {"list", "", "the hosts of the provider", 0, 0, 0, list},
     {"show", "HOST", "one host: keys, certificates, policy", 1, 1, 0, show},
-    {"add", "HOST:PORT [--ek-digest HEX]", "enrol the host agent that answers there", 1, 1, LT_CLI_EK_DIGEST, add},
+    {"add", "HOST:PORT [--ek-digest HEX] [--intermediates FILE]", "enrol the host agent that answers there", 1, 1,
+     LT_CLI_EK_DIGEST | LT_CLI_INTERMEDIATES, add},
     {"remove", "HOST", "forget a host", 1, 1, 0, removal},
-    {"learn", "HOST", "publish its present PCRs as its policy", 1, 1, 0, learn},
+    {"learn", "HOST [--ima]", "publish its present PCRs (and measured files) as its policy", 1, 1, LT_CLI_IMA, learn},
+    {"document", "FILE", "bring a document that host policies name: a layer, a boot policy", 1, 1, 0, document},
     {"policy", "HOST FILE", "publish a policy document for it", 2, 2, 0, policy},
     {"registry", "", "the list of EKs that tenants pin (JSON)", 0, 0, 0, registry},
     {"known", "", "the hosts as the tenant has judged them (JSON)", 0, 0, 0, known},

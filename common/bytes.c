@@ -324,15 +324,16 @@ char *lt_base64_dup(const void *p, size_t n)
     return s;
 }
 
+/* Values of the alphabet's characters plus one; 0: not in it. */
+static const uint8_t sextets[256] = {
+    ['A'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26,
+    ['a'] = 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52,
+    ['0'] = 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, ['+'] = 63, ['/'] = 64,
+};
+
 static int sextet(char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    return sextets[(uint8_t)c] - 1;
 }
 
 int lt_unbase64(const char *s, size_t len, size_t max, uint8_t **out, size_t *n, struct lt_err *e)
@@ -349,7 +350,17 @@ int lt_unbase64(const char *s, size_t len, size_t max, uint8_t **out, size_t *n,
     if (!b)
         return lt_fail(e, LT_E_NO_MEMORY, "base64: no memory for %zu bytes", size);
     uint8_t *to = b;
-    for (size_t i = 0; i < len; i += 4) {
+    size_t i = 0;
+    for (; i + 4 < len; i += 4) { /* all but the last four, which may be padded */
+        int w = sextet(s[i]), x = sextet(s[i + 1]), y = sextet(s[i + 2]), z = sextet(s[i + 3]);
+        if ((w | x | y | z) < 0)
+            break; /* told below */
+        uint32_t v = (uint32_t)w << 18 | (uint32_t)x << 12 | (uint32_t)y << 6 | (uint32_t)z;
+        *to++ = (uint8_t)(v >> 16);
+        *to++ = (uint8_t)(v >> 8);
+        *to++ = (uint8_t)v;
+    }
+    for (; i < len; i += 4) {
         uint32_t v = 0;
         for (size_t k = 0; k < 4; k++) {
             int x = i + k >= len - pad ? 0 : sextet(s[i + k]);

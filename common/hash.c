@@ -25,7 +25,7 @@ static const struct alg {
 static EVP_MD *mds[ALGS];
 static EVP_MAC *hmac;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static pthread_key_t context_key;
+static pthread_key_t contexts_key;
 
 static void die(const char *what)
 {
@@ -33,9 +33,19 @@ static void die(const char *what)
     abort();
 }
 
-static void free_context(void *c)
+/* One context an algorithm and thread, reused: a fetched digest on a reused context costs a third of a
+ * one-shot call, and one that changes its algorithm is made anew by OpenSSL each time. */
+struct contexts {
+    EVP_MD_CTX *of[ALGS];
+};
+static _Thread_local struct contexts *contexts;
+
+static void free_contexts(void *p)
 {
-    EVP_MD_CTX_free(c);
+    struct contexts *c = p;
+    for (size_t i = 0; i < ALGS; i++)
+        EVP_MD_CTX_free(c->of[i]);
+    free(c);
 }
 
 static void fetch_all(void)
@@ -43,21 +53,21 @@ static void fetch_all(void)
     for (size_t i = 0; i < ALGS; i++)
         if (!(mds[i] = EVP_MD_fetch(NULL, algs[i].fetch, NULL)))
             die(algs[i].fetch);
-    if (!(hmac = EVP_MAC_fetch(NULL, "HMAC", NULL)) || pthread_key_create(&context_key, free_context))
+    if (!(hmac = EVP_MAC_fetch(NULL, "HMAC", NULL)) || pthread_key_create(&contexts_key, free_contexts))
         die("HMAC");
 }
 
-/* One context a thread, reused: a fetched digest on a reused context costs a third of a one-shot call. */
-static _Thread_local EVP_MD_CTX *context;
-
-static EVP_MD_CTX *thread_context(void)
+static EVP_MD_CTX *thread_context(size_t alg)
 {
-    if (!context) {
+    if (!contexts) {
         pthread_once(&once, fetch_all);
-        if (!(context = EVP_MD_CTX_new()) || pthread_setspecific(context_key, context))
-            die("EVP_MD_CTX_new");
+        if (!(contexts = calloc(1, sizeof *contexts)) || pthread_setspecific(contexts_key, contexts))
+            die("calloc");
     }
-    return context;
+    EVP_MD_CTX **c = &contexts->of[alg];
+    if (!*c && !(*c = EVP_MD_CTX_new()))
+        die("EVP_MD_CTX_new");
+    return *c;
 }
 
 static size_t at(uint16_t alg)
@@ -88,11 +98,9 @@ uint16_t lt_hash_by_name(const char *s)
     return 0;
 }
 
-static void begin(EVP_MD_CTX *c, uint16_t alg)
+static void begin(EVP_MD_CTX *c, size_t alg)
 {
-    size_t i = at(alg);
-    pthread_once(&once, fetch_all);
-    if (i == ALGS || EVP_DigestInit_ex2(c, mds[i], NULL) != 1)
+    if (EVP_DigestInit_ex2(c, mds[alg], NULL) != 1)
         die("digest");
 }
 
@@ -110,8 +118,11 @@ static void end(EVP_MD_CTX *c, uint8_t *out)
 
 void lt_hash(uint16_t alg, const struct lt_slice *parts, size_t count, uint8_t *out)
 {
-    EVP_MD_CTX *c = thread_context();
-    begin(c, alg);
+    size_t n = at(alg);
+    if (n == ALGS)
+        die("digest");
+    EVP_MD_CTX *c = thread_context(n);
+    begin(c, n);
     for (size_t i = 0; i < count; i++)
         add(c, parts[i].p, parts[i].n);
     end(c, out);
@@ -130,9 +141,11 @@ void lt_sha256_2(const void *a, size_t an, const void *b, size_t bn, uint8_t out
 struct lt_hasher *lt_hasher_new(uint16_t alg)
 {
     EVP_MD_CTX *c = EVP_MD_CTX_new();
-    if (!c)
+    size_t i = at(alg);
+    if (!c || i == ALGS)
         die("EVP_MD_CTX_new");
-    begin(c, alg);
+    pthread_once(&once, fetch_all);
+    begin(c, i);
     return (struct lt_hasher *)c;
 }
 

@@ -97,7 +97,7 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
     static const struct {
         const char *name;
         size_t n;
-    } after = {"retry-after:", 12}, location = {"location:", 9};
+    } after = {"retry-after:", 12}, location = {"location:", 9}, first = {"x-ima-first:", 12};
     struct transfer *t = arg;
     size_t n = size * count;
 
@@ -122,6 +122,8 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
         value[strcspn(value, "\r\n")] = 0;
         if (strlen(value) < sizeof t->reply.location)
             strcpy(t->reply.location, value);
+    } else if (!strncasecmp(line, first.name, first.n)) {
+        t->reply.ima_first = strtoull(line + first.n, NULL, 10);
     }
     return n;
 }

@@ -34,6 +34,7 @@ struct lt_http_reply {
     size_t n;
     unsigned retry_after_s;
     char location[512];    /* "" if none */
+    uint64_t ima_first;    /* X-Ima-First (docs/api.md); 0 if none */
     uint64_t last_byte_ms; /* CLOCK_BOOTTIME when the last byte came in: t5 */
     struct lt_peer server; /* zero when pinned or plain */
 };

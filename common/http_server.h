@@ -76,7 +76,9 @@ struct lt_shared;
 struct lt_shared *lt_shared_new(void *p, size_t n); /* takes p (malloc'd), also on failure (NULL) */
 struct lt_shared *lt_shared_ref(struct lt_shared *s);
 void lt_shared_unref(struct lt_shared *s); /* NULL is fine */
-void lt_reply_shared(struct lt_req *r, int status, const char *type, struct lt_shared *s); /* holds one of its own */
+struct lt_slice lt_shared_bytes(const struct lt_shared *s);
+/* Its bytes from offset `from` on (at most n); holds a reference of its own. */
+void lt_reply_shared(struct lt_req *r, int status, const char *type, struct lt_shared *s, size_t from);
 /* Below /federation/ {"error":{"code","slug","message","retry_after"}}; elsewhere Keylime's envelope
  * {"code","status","results":{}}. retry_after_s 0: no such header. Messages of class bug and local are logged
  * in full and told as their slug only. */

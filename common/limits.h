@@ -22,8 +22,24 @@
 /* Logs and documents */
 #define LT_MAX_BOOT_LOG (64u << 20)
 #define LT_MAX_BOOT_EVENTS 65536u   /* count */
+#define LT_MAX_BOOT_POLICY (4u << 20) /* a boot policy or reference state */
+#define LT_MAX_BOOT_VALUES 65536     /* keys in one of its lists, count */
+#define LT_MAX_BOOT_DIGESTS 4096     /* digests in one of its lists, count */
+#define LT_MAX_BOOT_CMDLINES 64      /* command lines, kernels and initrds that one boot measures, count */
+#define LT_MAX_BOOT_CHOICES 256      /* its kernels, firmwares, patterns, configurations, each, count */
 #define LT_MAX_IMA_LOG (64u << 20)
+#define LT_MAX_IMA_LINE 65536u      /* one line of it: paths, and buffers and keys in hex */
+#define LT_MAX_IMA_KEYS 1024u       /* verification keys of one keyring, count */
+#define LT_MAX_IMA_SIGNATURES 65536u /* that one appraisal of a list checks, count */
 #define LT_MAX_POLICY (100u << 20)
+#define LT_MAX_PATTERN (64u << 10)  /* one regular expression */
+#define LT_MAX_SUBJECT 8192u        /* what one is matched against: a path, a command line */
+#define LT_MAX_IMA_TABLE (512u << 20) /* a runtime policy compiled; 100 MiB of it never make more */
+#define LT_MAX_IMA_NAME 4096u       /* a path, keyring or buffer that a policy names */
+#define LT_MAX_NAME_DIGESTS 4096u   /* that a policy accepts for one name, count */
+#define LT_MAX_EXCLUDES 4096u       /* of one policy, count; joined they are one pattern */
+#define LT_MAX_KEYRING_TEXT (1u << 20) /* verification-keys of one policy */
+#define LT_MAX_DSSE_SIGNATURES 16u  /* of one envelope, count */
 #define LT_MAX_BUNDLE (256u << 20)
 #define LT_MAX_PUBKEY 16384         /* PEM text of a transport key */
 #define LT_MAX_JSON_DEPTH 32

@@ -126,7 +126,7 @@ static const struct lt_route routes[] = {
     LT_ROUTE("GET", BASE "hosts", OPERATOR, 0, lt_api_host_list),
     LT_ROUTE("DELETE", BASE "hosts/{}", OPERATOR, 0, host_drop),
     LT_ROUTE("GET", BASE "registry", OPERATOR, 0, lt_api_registry),
-    LT_ROUTE("POST", BASE "policies", OPERATOR, LT_MAX_HOST_POLICY, policy_add),
+    LT_ROUTE("POST", BASE "policies", OPERATOR, LT_MAX_POLICY, policy_add),
     LT_ROUTE("PUT", BASE "hosts/{}/policy", OPERATOR, LT_MAX_BODY_SMALL, host_set_policy),
     LT_ROUTE("POST", BASE "hosts/{}/learn", OPERATOR, LT_MAX_BODY_SMALL, host_learn),
     LT_ROUTE("GET", BASE "guests", OPERATOR, 0, lt_api_guest_list),

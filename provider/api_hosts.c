@@ -58,17 +58,20 @@ void lt_api_registry(struct lt_req *req, void *app)
 
 void lt_api_host_enrol(struct lt_req *req, struct lt_provider *p)
 {
-    static const char *const keys[] = {"address", "ek_digest", NULL};
+    static const char *const keys[] = {"address", "ek_digest", "intermediates", NULL};
     struct lt_err e = {0};
     struct lt_host *h = NULL;
     uint8_t digest[32];
     const char *address;
     LT_AUTOJSON json_t *j = lt_req_json(req, &e);
     bool given = lt_json_has(j, "ek_digest");
+    json_t *intermediates = NULL;
 
     if (!j || lt_json_only(j, keys, &e) || lt_json_string(j, "address", &address, &e) ||
         (given && lt_json_hex(j, "ek_digest", digest, sizeof digest, &e)) ||
-        lt_enrol(p->registry, &p->shared, address, given ? digest : NULL, &h, &e)) {
+        (lt_json_has(j, "intermediates") &&
+         lt_json_array(j, "intermediates", LT_MAX_CERTIFICATES - 1, &intermediates, &e)) ||
+        lt_enrol(p->registry, &p->shared, address, given ? digest : NULL, intermediates, &h, &e)) {
         lt_api_fail(req, &e);
         return;
     }
@@ -112,12 +115,18 @@ void lt_api_host_set_policy(struct lt_req *req, struct lt_provider *p)
 void lt_api_host_learn(struct lt_req *req, struct lt_provider *p)
 {
     struct lt_host *h = lt_api_host(p, req);
+    static const char *const keys[] = {"ima", NULL};
     struct lt_err e = {0};
     uint8_t digest[32];
 
     if (!h)
         return;
-    if (lt_learn(p->registry, h, digest, &e))
+    /* No body is as good as {}. */
+    LT_AUTOJSON json_t *j = lt_req_body(req).n ? lt_req_json(req, &e) : json_object();
+    const json_t *ima = json_object_get(j, "ima");
+    if (!j || lt_json_only(j, keys, &e) ||
+        (ima && !json_is_boolean(ima) && lt_fail(&e, LT_E_MALFORMED, "ima: true or false is needed")) ||
+        lt_learn(p->registry, h, json_is_true(ima), digest, &e))
         lt_api_fail(req, &e);
     else
         lt_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));

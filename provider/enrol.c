@@ -1,7 +1,9 @@
 #include "provider/enrol.h"
 
+#include "appraisal/imalearn.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "provider/certificates.h"
 #include "tpm/credential.h"
 
 #include <stdlib.h>
@@ -70,13 +72,15 @@ static int activate(const struct lt_host *h, struct lt_peer *peer, struct lt_err
 }
 
 int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const char *address,
-             const uint8_t *ek_digest, struct lt_host **out, struct lt_err *e)
+             const uint8_t *ek_digest, const json_t *intermediates, struct lt_host **out, struct lt_err *e)
 {
     struct lt_peer peer = {0};
     struct lt_public ek, ak;
     struct lt_host *h = NULL, *known = NULL;
     struct lt_residents *residents = NULL;
-    json_t *certificates = NULL;
+    LT_AUTOJSON json_t *certificates = NULL;
+    uint8_t id[LT_HOST_ID];
+    json_t *shown = NULL;
 
     *out = NULL;
     int rc = lt_net_check_address(address, e);
@@ -92,7 +96,13 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
     if (!rc)
         rc = read_public(j, "ak", &ak, e);
     if (!rc)
-        rc = read_certificates(j, &certificates, e);
+        rc = read_certificates(j, &shown, e);
+    if (!rc)
+        rc = lt_host_id(&ek, id, e);
+    if (!rc) {
+        known = lt_registry_host(r, id);
+        rc = lt_certificates_join(shown, intermediates, known ? known->certificates : NULL, &certificates, e);
+    }
     if (!rc)
         rc = lt_residents_from_json(json_object_get(j, "inventory"), &residents, e);
     if (!rc)
@@ -103,7 +113,7 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
         rc = lt_fail(e, LT_E_REFUSED, "its EK is not the one with the digest given");
     if (!rc)
         rc = activate(h, &peer, e);
-    if (!rc && (known = lt_registry_host(r, h->id)))
+    if (!rc && known)
         lt_host_policy(known, h->policy);
     if (!rc)
         rc = lt_registry_put_host(r, h, e);
@@ -158,7 +168,38 @@ static json_t *policy_of(const struct lt_pcrs *pcrs)
     return json_pack("{s:o}", "pcrs", values);
 }
 
-int lt_learn(struct lt_registry *r, struct lt_host *h, uint8_t digest[32], struct lt_err *e)
+static int put_json(struct lt_registry *r, const json_t *j, uint8_t digest[32], struct lt_err *e)
+{
+    LT_AUTOFREE char *text = j ? lt_json_dump(j) : NULL;
+
+    if (!text)
+        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    return lt_registry_put_policy(r, (struct lt_slice){(uint8_t *)text, strlen(text)}, digest, e);
+}
+
+/* One layer of what the host has measured so far. The list is asked for after the quote, and is longer, not shorter. */
+static int learn_ima(struct lt_registry *r, const struct lt_host *h, json_t *policy, struct lt_err *e)
+{
+    struct lt_peer peer = {.has_host = true};
+    LT_AUTOFREE uint8_t *list = NULL;
+    LT_AUTOJSON json_t *runtime = NULL;
+    uint8_t digest[32];
+    size_t n;
+
+    memcpy(peer.host_id, h->id, sizeof peer.host_id);
+    if (lt_net_get(h->shared->net,
+                   &(struct lt_net_request){.method = "GET", .address = h->address, .name = "ima",
+                                            .max_reply = LT_MAX_IMA_LOG},
+                   &peer, &list, &n, e))
+        return lt_fail_in(e, "IMA list");
+    LT_TRY(lt_ima_learn((struct lt_slice){list, n}, &runtime, e));
+    LT_TRY(put_json(r, runtime, digest, e));
+    json_object_set_new(policy, "layers",
+                        json_pack("[{s:s, s:o}]", "name", "learnt", "policy", lt_json_new_hex(digest, sizeof digest)));
+    return 0;
+}
+
+int lt_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[32], struct lt_err *e)
 {
     struct lesson l = {.item.done = learned, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
 
@@ -172,9 +213,8 @@ int lt_learn(struct lt_registry *r, struct lt_host *h, uint8_t digest[32], struc
         return lt_fail(e, l.why.code, "%s", l.why.message);
     LT_AUTOJSON json_t *j = policy_of(&l.batch->pcrs);
     lt_batch_unref(l.batch);
-    LT_AUTOFREE char *text = j ? lt_json_dump(j) : NULL;
-    if (!text)
-        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
-    int rc = lt_registry_put_policy(r, (struct lt_slice){(uint8_t *)text, strlen(text)}, digest, e);
-    return rc ? rc : lt_registry_set_policy(r, h->id, digest, e);
+    if (j && ima)
+        LT_TRY(learn_ima(r, h, j, e));
+    LT_TRY(put_json(r, j, digest, e));
+    return lt_registry_set_policy(r, h->id, digest, e);
 }

@@ -24,6 +24,10 @@ static void quoted(void *arg, const struct lt_batch *batch)
     struct lt_host *h = arg;
 
     atomic_store(&h->reset_count, batch->reset_count);
+    if (memcmp(h->ima_pcr, batch->pcrs.value[10], sizeof h->ima_pcr)) {
+        memcpy(h->ima_pcr, batch->pcrs.value[10], sizeof h->ima_pcr);
+        atomic_fetch_add(&h->ima_epoch, 1);
+    }
     lt_host_adopt(h, batch->residents);
 }
 

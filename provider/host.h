@@ -37,6 +37,8 @@ struct lt_host {
     struct lt_residents *residents; /* NULL: not yet known */
     _Atomic uint64_t heard_ms;      /* the last time it answered anything, 0: never */
     _Atomic uint32_t reset_count;   /* of its last quote */
+    _Atomic uint64_t ima_epoch;     /* counts the changes of PCR 10 from quote to quote */
+    uint8_t ima_pcr[32];            /* of its last quote; one quote at a time comes in */
     atomic_bool refreshing;
 };
 

@@ -5,7 +5,9 @@
 #include "common/limits.h"
 
 #define LT_MAX_HOST_REPLY (24u << 20)     /* host-quotes and GET host: a full inventory in base64 is 18 MB */
-#define LT_MAX_HOST_POLICY (1u << 20)     /* a host policy document; they are kept in memory */
+#define LT_MAX_HOST_POLICY (1u << 20)     /* a host policy document */
+#define LT_MAX_ENVELOPE (16u << 20)       /* a DSSE envelope */
+#define LT_MAX_POLICIES_KEPT (512u << 20) /* all documents together; they are kept in memory */
 #define LT_MAX_PROOFS_REPLY (32u << 20)   /* 1024 proofs with the longest paths, each of another host */
 #define LT_MAX_ADDRESS 255                /* "HOST:PORT", characters */
 #define LT_MAX_ACTIVATIONS 32             /* waiting at one host, count */

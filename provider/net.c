@@ -72,11 +72,26 @@ void lt_net_send(struct lt_net *n, const struct lt_net_request *r, lt_http_done 
 struct call {
     pthread_mutex_t lock;
     pthread_cond_t news;
-    bool done;
+    bool done, raw;
     json_t *json;
+    uint8_t *bytes;
+    size_t n;
     struct lt_peer peer;
     struct lt_err e;
 };
+
+static void take_raw(struct call *c, const struct lt_http_reply *r)
+{
+    LT_AUTOJSON json_t *none = NULL;
+
+    if (r->status != 200) {
+        none = lt_http_json(r, 200, &c->e);
+    } else if (!(c->bytes = malloc(r->n + 1))) {
+        (void)lt_fail(&c->e, LT_E_NO_MEMORY, "reply: no memory");
+    } else {
+        memcpy(c->bytes, r->body, c->n = r->n);
+    }
+}
 
 static void call_done(void *arg, const struct lt_http_reply *r, const struct lt_err *trouble)
 {
@@ -86,7 +101,10 @@ static void call_done(void *arg, const struct lt_http_reply *r, const struct lt_
     if (trouble && trouble->code) {
         c->e = *trouble;
     } else {
-        c->json = lt_http_json(r, 200, &c->e);
+        if (c->raw)
+            take_raw(c, r);
+        else
+            c->json = lt_http_json(r, 200, &c->e);
         c->peer = r->server;
     }
     c->done = true;
@@ -94,26 +112,42 @@ static void call_done(void *arg, const struct lt_http_reply *r, const struct lt_
     pthread_mutex_unlock(&c->lock);
 }
 
+static int call(struct lt_net *n, const struct lt_net_request *r, struct call *c, struct lt_peer *peer, struct lt_err *e)
+{
+    lt_net_send(n, r, call_done, c);
+    pthread_mutex_lock(&c->lock);
+    while (!c->done)
+        pthread_cond_wait(&c->news, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+    if (!c->json && !c->bytes)
+        return lt_fail(e, c->e.code, "%s", c->e.msg);
+    if (!c->peer.has_host || (peer->has_host && memcmp(peer->host_id, c->peer.host_id, sizeof peer->host_id)))
+        return lt_fail(e, LT_E_UNAUTHENTICATED, "%s: the server's certificate is not this host's", r->address);
+    *peer = c->peer;
+    return 0;
+}
+
 json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, struct lt_err *e)
 {
     struct call c = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
-
-    lt_net_send(n, r, call_done, &c);
-    pthread_mutex_lock(&c.lock);
-    while (!c.done)
-        pthread_cond_wait(&c.news, &c.lock);
-    pthread_mutex_unlock(&c.lock);
+    int rc = call(n, r, &c, peer, e);
     LT_AUTOJSON json_t *j = c.json;
-    if (!j) {
-        (void)lt_fail(e, c.e.code, "%s", c.e.msg);
-        return NULL;
-    }
-    if (!c.peer.has_host || (peer->has_host && memcmp(peer->host_id, c.peer.host_id, sizeof peer->host_id))) {
-        (void)lt_fail(e, LT_E_UNAUTHENTICATED, "%s: the server's certificate is not this host's", r->address);
-        return NULL;
-    }
-    *peer = c.peer;
-    return lt_take(&j);
+
+    return rc ? NULL : lt_take(&j);
+}
+
+int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes, size_t *size,
+               struct lt_err *e)
+{
+    struct call c = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER, .raw = true};
+    int rc = call(n, r, &c, peer, e);
+    LT_AUTOFREE uint8_t *p = c.bytes;
+
+    *bytes = NULL;
+    *size = c.n;
+    if (!rc)
+        *bytes = lt_take(&p);
+    return rc;
 }
 
 int lt_net_check_address(const char *s, struct lt_err *e)

@@ -29,6 +29,10 @@ void lt_net_send(struct lt_net *n, const struct lt_net_request *r, lt_http_done 
  * is peer (filled if peer has no host, else compared), or NULL and *e. */
 json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, struct lt_err *e) LT_MUST_CHECK;
 
+/* The same for a reply that is not JSON; the caller frees *bytes. */
+int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes, size_t *size,
+               struct lt_err *e) LT_MUST_CHECK;
+
 /* "HOST:PORT" and nothing that changes the meaning of a URL. */
 int lt_net_check_address(const char *address, struct lt_err *e) LT_MUST_CHECK;
 /* An answer counts only if it came and the server's certificate names this host; otherwise *e. */

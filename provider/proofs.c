@@ -440,7 +440,7 @@ void lt_proofs_collect(struct lt_proofs *p, struct lt_req *req, const char *tick
         lt_req_add_header(req, "Retry-After", "1");
         lt_reply_json(req, 202, json_object());
     } else if (j->text) {
-        lt_reply_shared(req, 200, "application/json", j->text);
+        lt_reply_shared(req, 200, "application/json", j->text, 0);
     } else {
         (void)lt_fail(&e, LT_E_NO_MEMORY, "proofs: no memory");
         lt_reply_error(req, &e, RETRY_S);

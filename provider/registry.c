@@ -1,5 +1,8 @@
 #include "provider/registry.h"
 
+#include "appraisal/bootpolicy.h"
+#include "appraisal/policy.h"
+
 #include "common/log.h"
 
 #include <search.h>
@@ -28,6 +31,7 @@ struct lt_registry {
     pthread_mutex_t writing;  /* one change of store and memory at a time, so that both see the same order */
     pthread_rwlock_t lock;    /* guards the trees; never held while waiting for anything */
     void *guests, *hosts, *policies;
+    size_t policy_bytes;
     size_t guest_count, host_count;
 };
 
@@ -149,8 +153,12 @@ static void moved(void *arg, struct lt_host *h, struct lt_residents *was, struct
 static int load_policy(void *arg, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e)
 {
     struct lt_registry *r = arg;
-    struct policy *p = bytes.n <= LT_MAX_HOST_POLICY ? malloc(sizeof *p + bytes.n) : NULL;
+    struct policy *p;
 
+    if (bytes.n > LT_MAX_POLICIES_KEPT - r->policy_bytes) /* written by one thread at a time */
+        return lt_fail(e, LT_E_TOO_LARGE, "policy of %zu bytes: all together are more than %u", bytes.n,
+                       LT_MAX_POLICIES_KEPT);
+    p = malloc(sizeof *p + bytes.n);
     if (!p)
         return lt_fail(e, LT_E_NO_MEMORY, "policy of %zu bytes: no memory", bytes.n);
     memcpy(p->digest, digest, 32);
@@ -160,6 +168,8 @@ static int load_policy(void *arg, const uint8_t digest[32], struct lt_slice byte
     pthread_rwlock_unlock(&r->lock);
     if (!node || *node != p)
         free(p);
+    else
+        r->policy_bytes += bytes.n;
     return node ? 0 : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
 }
 
@@ -360,52 +370,83 @@ int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt
     return rc;
 }
 
-int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e)
-{
-    struct lt_host *h;
-    int rc = 0;
+/* ---- policies ---- */
 
-    pthread_mutex_lock(&r->writing);
-    h = lt_registry_host(r, host);
-    pthread_rwlock_rdlock(&r->lock);
-    bool known = find(&r->policies, digest, compare32);
-    pthread_rwlock_unlock(&r->lock);
-    if (!h || !known)
-        rc = lt_fail(e, LT_E_NOT_FOUND, h ? "no such policy" : "no such host");
-    else
-        rc = lt_store_set_policy(r->db, host, digest, e);
-    if (!rc)
-        lt_host_set_policy(h, digest);
-    pthread_mutex_unlock(&r->writing);
-    lt_host_unref(h);
-    return rc;
+static void host_policy_free(struct lt_host_policy **p)
+{
+    lt_host_policy_free(*p);
 }
 
-/* ---- policies ---- */
+/* Of PCRs that a host quote has. */
+static int parse_host_policy(struct lt_slice bytes, struct lt_host_policy **out, struct lt_err *e)
+{
+    *out = NULL;
+    if (bytes.n > LT_MAX_HOST_POLICY)
+        return lt_fail(e, LT_E_TOO_LARGE, "host policy: %zu bytes > %u", bytes.n, LT_MAX_HOST_POLICY);
+    LT_TRY(lt_host_policy_parse(bytes.p, bytes.n, out, e));
+    const struct lt_host_policy *p = *out;
+    if (p->pcrs.mask & ~LT_HOST_PCR_MASK)
+        return lt_fail(e, LT_E_MALFORMED, "policy: PCRs 0x%06x, a host quotes 0 to 15", p->pcrs.mask);
+    for (int i = 0; i < LT_MAX_PCRS; i++)
+        if (p->pcrs.mask >> i & 1 && !p->pcrs.accepted[i].count)
+            return lt_fail(e, LT_E_MALFORMED, "policy: PCR %d has no accepted value", i);
+    return 0;
+}
+
+/* Documents of the other kinds; an envelope is opened by who holds the key it is pinned to. */
+static bool is_document(struct lt_slice bytes)
+{
+    LT_AUTOBUF struct lt_buf table = LT_BUF(LT_MAX_IMA_TABLE);
+    struct lt_boot_policy *boot = NULL;
+    struct lt_err e = {0};
+
+    if (bytes.n <= LT_MAX_HOST_POLICY && !lt_boot_policy_parse(bytes.p, bytes.n, &boot, &e)) {
+        lt_boot_policy_free(boot);
+        return true;
+    }
+    if (!lt_ima_table_compile(bytes.p, bytes.n, NULL, &table, &e))
+        return true;
+    LT_AUTOJSON json_t *j = bytes.n <= LT_MAX_ENVELOPE ? lt_json_parse(bytes.p, bytes.n, LT_MAX_ENVELOPE, &e) : NULL;
+    return lt_json_has(j, "payload") && lt_json_has(j, "payloadType") && lt_json_has(j, "signatures");
+}
 
 static int check_policy(struct lt_slice bytes, struct lt_err *e)
 {
-    static const char *const keys[] = {"pcrs", NULL};
-    LT_AUTOJSON json_t *j = lt_json_parse(bytes.p, bytes.n, LT_MAX_HOST_POLICY, e);
-    json_t *pcrs, *values, *value;
-    uint8_t digest[32];
-    const char *key;
-    size_t i;
-    int rc = !j || lt_json_object(j, "pcrs", &pcrs, e) || lt_json_only(j, keys, e) ? lt_fail_in(e, "policy") : 0;
+    __attribute__((cleanup(host_policy_free))) struct lt_host_policy *p = NULL;
 
-    if (rc)
-        return rc;
-    json_object_foreach(pcrs, key, values)
-    {
-        size_t n = strlen(key);
-        if (!n || n > 2 || key[strspn(key, "0123456789")] || atoi(key) > 15 || (n == 2 && *key == '0'))
-            return lt_fail(e, LT_E_MALFORMED, "policy: \"%.8s\" is not a PCR from 0 to 15", key);
-        if (!json_is_array(values) || !json_array_size(values))
-            return lt_fail(e, LT_E_MALFORMED, "policy: PCR %s is not an array of values", key);
-        json_array_foreach(values, i, value)
-            if (lt_unhex(json_string_value(value), digest, sizeof digest, e))
-                return lt_fail_in(e, "policy: PCR %s, value %zu", key, i);
-    }
+    /* {} would be a policy of both kinds, and judge nothing. */
+    LT_AUTOJSON json_t *j = bytes.n < 64 ? lt_json_parse(bytes.p, bytes.n, 64, e) : NULL;
+    if (bytes.n < 64 && !json_object_size(j))
+        return lt_fail(e, LT_E_MALFORMED, "policy: it says nothing");
+    if (!parse_host_policy(bytes, &p, e) || is_document(bytes))
+        return 0;
+    return lt_fail_in(e, "no runtime policy, no boot policy, and as a host policy");
+}
+
+static int check_known(struct lt_registry *r, const uint8_t digest[32], const char *what, struct lt_err *e)
+{
+    char hex[65];
+
+    pthread_rwlock_rdlock(&r->lock);
+    bool known = find(&r->policies, digest, compare32);
+    pthread_rwlock_unlock(&r->lock);
+    lt_hex(digest, 32, hex);
+    return known ? 0 : lt_fail(e, LT_E_CONFLICT, "%s: document %s is not here; POST policies brings it", what, hex);
+}
+
+/* Fetched by tenants and judged by them: a host policy whose documents are missing would make nobody trusted. */
+static int check_usable(struct lt_registry *r, const uint8_t digest[32], struct lt_err *e)
+{
+    __attribute__((cleanup(host_policy_free))) struct lt_host_policy *p = NULL;
+    LT_AUTOFREE char *bytes = NULL;
+    size_t n = 0;
+
+    LT_TRY(lt_registry_policy(r, digest, &bytes, &n, e));
+    LT_TRY(parse_host_policy((struct lt_slice){(const uint8_t *)bytes, n}, &p, e));
+    if (p->measured.has_boot)
+        LT_TRY(check_known(r, p->measured.boot, "boot", e));
+    for (unsigned i = 0; i < p->measured.layer_count; i++)
+        LT_TRY(check_known(r, p->measured.layer[i].policy, p->measured.layer[i].name, e));
     return 0;
 }
 
@@ -435,6 +476,23 @@ int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **o
     if (!p)
         return lt_fail(e, LT_E_NOT_FOUND, "no such policy");
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+}
+
+int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e)
+{
+    struct lt_host *h;
+    int rc;
+
+    pthread_mutex_lock(&r->writing);
+    h = lt_registry_host(r, host);
+    rc = h ? check_usable(r, digest, e) : lt_fail(e, LT_E_NOT_FOUND, "no such host");
+    if (!rc)
+        rc = lt_store_set_policy(r->db, host, digest, e);
+    if (!rc)
+        lt_host_set_policy(h, digest);
+    pthread_mutex_unlock(&r->writing);
+    lt_host_unref(h);
+    return rc;
 }
 
 /* ---- guests ---- */

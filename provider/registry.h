@@ -25,10 +25,12 @@ void lt_host_list_free(struct lt_host_list **l);
 /* These write, and block until the disk has it. */
 int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e) LT_MUST_CHECK;
 int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt_err *e) LT_MUST_CHECK;
+/* Refuses a document that is no host policy, or that names documents which are not here. */
 int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- policies ---- */
-/* Refuses what is not a host policy document of docs/api.md. */
+/* Host policies of docs/api.md, and the documents that they name: runtime policies, plain or in a DSSE envelope, and
+ * boot policies. Refuses anything else. */
 int lt_registry_put_policy(struct lt_registry *r, struct lt_slice bytes, uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
 /* A copy the caller frees; LT_E_NOT_FOUND. */
 int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **out, size_t *n, struct lt_err *e) LT_MUST_CHECK;

@@ -4,12 +4,14 @@
 #include "common/log.h"
 #include "provider/host.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct waiter {
     struct waiter *next;
     struct lt_req *req;
+    uint64_t epoch; /* the list must have been asked for in this one or later */
 };
 
 struct cached_log {
@@ -19,6 +21,7 @@ struct cached_log {
     struct lt_shared *bytes; /* NULL: none kept */
     uint64_t at_ms;
     uint32_t reset_count;
+    uint64_t epoch;
 };
 
 struct activation {
@@ -73,14 +76,46 @@ static void reply_error(struct lt_req *req, int code, const char *text, unsigned
 
 /* ---- logs ---- */
 
-static void reply_log(struct lt_req *req, struct lt_shared *bytes)
+/* Where line `first` begins; the list is told whole when it is not that long. */
+static const char *from_line(const char *p, size_t n, uint64_t *first)
 {
-    lt_reply_shared(req, 200, "application/octet-stream", bytes);
+    const char *at = p, *lf;
+
+    for (uint64_t i = 0; i < *first; i++) {
+        if (!(lf = memchr(at, '\n', n - (size_t)(at - p)))) {
+            *first = 0;
+            return p;
+        }
+        at = lf + 1;
+    }
+    return at;
 }
 
-static bool fresh(const struct lt_host *h, enum lt_log_kind kind, const struct cached_log *l)
+static uint64_t epoch_of(struct lt_host *h, enum lt_log_kind kind)
 {
-    return l->bytes && l->reset_count == atomic_load(&h->reset_count) &&
+    return kind == LT_IMA ? atomic_load(&h->ima_epoch) : 0;
+}
+
+/* A list from the line that was asked for. */
+static void reply_log(struct lt_req *req, enum lt_log_kind kind, struct lt_shared *log)
+{
+    const char *q = kind == LT_IMA ? lt_req_query(req, "first") : NULL;
+    uint64_t first = q && *q && strlen(q) < 20 && strspn(q, "0123456789") == strlen(q) ? strtoull(q, NULL, 10) : 0;
+    struct lt_slice whole = lt_shared_bytes(log);
+    const char *p = (const char *)whole.p, *from = p;
+    char header[24];
+
+    if (kind == LT_IMA) {
+        from = from_line(p, whole.n, &first);
+        snprintf(header, sizeof header, "%llu", (unsigned long long)first);
+        lt_req_add_header(req, "X-Ima-First", header);
+    }
+    lt_reply_shared(req, 200, "application/octet-stream", log, (size_t)(from - p));
+}
+
+static bool fresh(struct lt_host *h, enum lt_log_kind kind, const struct cached_log *l)
+{
+    return l->bytes && l->reset_count == atomic_load(&h->reset_count) && l->epoch == epoch_of(h, kind) &&
            lt_now_ms() - l->at_ms < kinds[kind].fresh_ms;
 }
 
@@ -91,7 +126,29 @@ struct fetch {
     struct lt_err e; /* code 0: bytes */
     struct lt_shared *bytes;
     uint32_t reset_count;
+    uint64_t epoch;
 };
+
+static void ask_host(struct fetch *f);
+
+/* Those whom this answer covers; the others wait for the next one. */
+static struct waiter *take_waiters(struct cached_log *l, const struct fetch *f)
+{
+    struct waiter *go = NULL, **at = &l->waiters;
+
+    while (*at) {
+        struct waiter *w = *at;
+        if (w->epoch > f->epoch) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        w->next = go;
+        go = w;
+        l->waiting--;
+    }
+    return go;
+}
 
 static void hand_out(struct lt_task *t)
 {
@@ -100,17 +157,15 @@ static void hand_out(struct lt_task *t)
     struct cached_log *l = &r->logs[f->kind];
 
     pthread_mutex_lock(&r->lock);
-    struct waiter *w = l->waiters;
-    l->waiters = NULL;
-    l->waiting = 0;
-    l->asked = false;
+    struct waiter *w = take_waiters(l, f);
+    bool again = l->asked = l->waiters;
     pthread_mutex_unlock(&r->lock);
     for (struct waiter *next; w; w = next) {
         next = w->next;
         if (f->e.code)
             lt_reply_error(w->req, &f->e, lt_err_class(f->e.code) == LT_CLASS_RETRY ? 2 : 0);
         else
-            reply_log(w->req, f->bytes);
+            reply_log(w->req, f->kind, f->bytes);
         free(w);
     }
     if (!f->e.code) {
@@ -119,7 +174,14 @@ static void hand_out(struct lt_task *t)
         l->bytes = lt_take(&f->bytes);
         l->at_ms = lt_now_ms();
         l->reset_count = f->reset_count;
+        l->epoch = f->epoch;
         pthread_mutex_unlock(&r->lock);
+    }
+    if (again) {
+        f->e = (struct lt_err){0};
+        lt_shared_unref(lt_take(&f->bytes));
+        ask_host(f);
+        return;
     }
     lt_host_unref(f->host);
     free(f);
@@ -146,6 +208,19 @@ static void log_done(void *arg, const struct lt_http_reply *reply, const struct 
     lt_work_post(f->host->shared->work, &f->task);
 }
 
+/* The epoch is read before the question leaves: what it covers was measured by then. */
+static void ask_host(struct fetch *f)
+{
+    struct lt_host *h = f->host;
+
+    f->reset_count = atomic_load(&h->reset_count);
+    f->epoch = epoch_of(h, f->kind);
+    lt_net_send(h->shared->net,
+                &(struct lt_net_request){.method = "GET", .address = h->address, .name = kinds[f->kind].name,
+                                         .max_reply = kinds[f->kind].max},
+                log_done, f);
+}
+
 void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req)
 {
     struct lt_relay *r = h->relay;
@@ -158,11 +233,10 @@ void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req)
     bool cached = fresh(h, kind, l);
     full = !w || !f || l->waiting >= LT_MAX_LOG_WAITERS;
     if (cached) {
-        reply_log(req, l->bytes);
+        reply_log(req, kind, l->bytes);
     } else if (!full) {
         lt_req_hold(req);
-        w->req = req;
-        w->next = l->waiters;
+        *w = (struct waiter){l->waiters, req, epoch_of(h, kind)};
         l->waiters = w;
         l->waiting++;
         ask = !l->asked;
@@ -177,12 +251,8 @@ void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req)
         reply_error(req, LT_E_BUSY, "too many wait for this log", 2);
     if (!ask)
         return;
-    *f = (struct fetch){.task.run = hand_out, .host = lt_host_ref(h), .kind = kind,
-                        .reset_count = atomic_load(&h->reset_count)};
-    lt_net_send(h->shared->net,
-                &(struct lt_net_request){.method = "GET", .address = h->address, .name = kinds[kind].name,
-                                         .max_reply = kinds[kind].max},
-                log_done, f);
+    *f = (struct fetch){.task.run = hand_out, .host = lt_host_ref(h), .kind = kind};
+    ask_host(f);
 }
 
 void lt_relay_sweep(struct lt_host *h)

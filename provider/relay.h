@@ -14,7 +14,9 @@ int lt_relay_new(struct lt_relay **out, struct lt_err *e) LT_MUST_CHECK;
 void lt_relay_free(struct lt_relay *r);
 
 /* Both take over req: it is answered now or later. A boot log is kept 60 s and while the host's reset count stays
- * the same, an IMA list 5 s; those who ask meanwhile share one question to the host. */
+ * the same, an IMA list 5 s and while PCR 10 stays the same in the host's quotes: whoever has a quote gets a list that
+ * covers it. Those who ask meanwhile share one question to the host. An IMA list is told from the line of the query
+ * "first" on. */
 void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req);
 /* One at a time for each host, in order; req's body is checked here. */
 void lt_relay_activate(struct lt_host *h, struct lt_req *req);

@@ -58,6 +58,32 @@ static void post_rounds(struct lt_req *req, void *app)
         lt_reply_json(req, 202, json_object());
 }
 
+static void post_policies(struct lt_req *req, void *app)
+{
+    struct lt_tenant *t = app;
+    struct lt_slice body = lt_req_body(req);
+    uint8_t digest[LT_SHA256];
+    struct lt_err e = {0};
+
+    if (lt_documents_put(t->documents, body.p, body.n, digest, &e))
+        lt_tenant_api_fail(req, &e);
+    else
+        lt_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));
+}
+
+static void get_policy(struct lt_req *req, void *app)
+{
+    struct lt_tenant *t = app;
+    uint8_t digest[LT_SHA256], *p;
+    struct lt_err e = {0};
+    size_t n;
+
+    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) || lt_store_policy_get(t->store, digest, &p, &n, &e))
+        lt_tenant_api_fail(req, &e);
+    else
+        lt_reply_bytes(req, 200, "application/json", p, n);
+}
+
 static void get_bundle(struct lt_req *req, void *app)
 {
     struct lt_tenant *t = app;
@@ -149,6 +175,8 @@ SERVED(lt_tenant_api_delete_guest)
 SERVED(lt_tenant_api_post_learn)
 SERVED(lt_tenant_api_post_clear)
 SERVED(post_rounds)
+SERVED(post_policies)
+SERVED(get_policy)
 SERVED(get_bundle)
 SERVED(get_hosts)
 SERVED(get_status)
@@ -165,6 +193,8 @@ const struct lt_route lt_tenant_routes[] = {
     ROUTE("POST", "guests/{}/clear", LT_MAX_BODY_SMALL, lt_tenant_api_post_clear),
     ROUTE("GET", "guests/{}/bundle", 0, get_bundle),
     ROUTE("POST", "rounds", 4u << 20, post_rounds),
+    ROUTE("POST", "policies", LT_MAX_POLICY, post_policies),
+    ROUTE("GET", "policies/{}", 0, get_policy),
     ROUTE("GET", "hosts", 0, get_hosts),
     ROUTE("GET", "status", 0, get_status),
 };

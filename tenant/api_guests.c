@@ -153,7 +153,7 @@ static int store_policy(struct lt_tenant *t, const json_t *policy, struct lt_gue
 {
     char *text = lt_json_dump(policy);
     struct lt_ref *parsed;
-    int rc = text ? lt_policy_new((uint8_t *)text, strlen(text), &parsed, e)
+    int rc = text ? lt_policy_new((uint8_t *)text, strlen(text), t->documents, true, &parsed, e)
                   : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
 
     if (rc)
@@ -234,11 +234,15 @@ void lt_tenant_api_delete_guest(struct lt_req *req, void *app)
 
 static int read_accept(const json_t *body, struct lt_accept *out, struct lt_err *e)
 {
-    static const char *const keys[] = {"accept", NULL};
+    static const char *const keys[] = {"accept", "ima", NULL};
     json_t *list;
     int rc = lt_json_only(body, keys, e);
 
     memset(out, 0, sizeof *out);
+    const json_t *ima = json_object_get(body, "ima");
+    if (!rc && ima && !json_is_boolean(ima))
+        rc = lt_fail(e, LT_E_MALFORMED, "ima: true or false is needed");
+    out->ima = json_is_true(ima);
     if (rc || !lt_json_has(body, "accept"))
         return rc;
     rc = lt_json_array(body, "accept", 3, &list, e);
@@ -279,7 +283,7 @@ static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct 
                      "the last round with a host quote is not of the present any more; ask for one with"
                      " limetree guest round");
     if (!rc)
-        rc = lt_learn(lt_ref_value(last), accept, (uint64_t)t->conf->window_ms, &policy, open, e);
+        rc = lt_learn(lt_ref_value(last), accept, (uint64_t)t->conf->window_ms, t->documents, &policy, open, e);
     lt_ref_put(last);
     if (rc)
         return rc;

@@ -18,7 +18,7 @@ static void write_bundles(struct lt_rounds *r, const struct lt_round *round)
 {
     char name[LT_UUID_TEXT + 16];
     struct lt_err e = {0};
-    LT_AUTOFREE char *text = lt_round_bundle(round);
+    LT_AUTOFREE char *text = lt_round_bundle(round, r->conf.documents);
 
     snprintf(name, sizeof name, "%s.json", round->uuid_text);
     LT_AUTOFREE char *last = lt_path(r->conf.bundles, name);
@@ -78,12 +78,10 @@ static enum kept store(struct lt_rounds *r, struct lt_flight *f)
     return kept ? KEPT : STANDS;
 }
 
-/* The evidence can be judged again (learn); the logs' bytes are in the bundle and not needed for that. */
+/* The evidence can be judged again (learn). */
 static struct lt_ref *keep(struct lt_round *round)
 {
-    free(lt_take(&round->boot_log.p));
-    free(lt_take(&round->ima.p));
-    round->boot_log.n = round->ima.n = 0;
+    round->list = NULL; /* the guest's, not the round's */
     if (round->has_proof && round->host.keys)
         return lt_ref_new(round, round_free);
     lt_round_free(round);

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int call(const struct lt_host_source *p, const char *method, const char *path, const char *body,
-                size_t max, struct lt_http_reply *reply, struct lt_err *e)
+int lt_host_call(const struct lt_host_source *p, const char *method, const char *path, const char *body,
+                 size_t max, struct lt_http_reply *reply, struct lt_err *e)
 {
     char url[LT_MAX_URL];
     int n = snprintf(url, sizeof url, "%s/federation/v1/%s", p->url, path);
@@ -31,7 +31,7 @@ static json_t *call_json(const struct lt_host_source *p, const char *method, con
     struct lt_http_reply reply = {0};
     json_t *j = NULL;
 
-    if (!call(p, method, path, body, LT_MAX_BODY_PROOFS, &reply, e)) {
+    if (!lt_host_call(p, method, path, body, LT_MAX_BODY_PROOFS, &reply, e)) {
         j = lt_http_json(&reply, 200, e);
         if (!j)
             lt_fail_in(e, "provider, %s", path);
@@ -139,92 +139,5 @@ int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const s
     if (!k->id->fault.code && activate(p, host, k->id, &why))
         lt_log(LT_LOG_WARNING, "host-not-activated", "host %s: %s", host, why.msg);
     *out = lt_ref_new(k, keys_free);
-    return 0;
-}
-
-/* ---- documents ---- */
-
-static void document_free(void *p)
-{
-    struct lt_host_document *d = p;
-    lt_host_policy_free(d->parsed);
-    free(d->bytes);
-    free(d);
-}
-
-static int fetch(const struct lt_host_source *p, const char *path, size_t max, struct lt_blob *out,
-                 struct lt_err *e)
-{
-    struct lt_http_reply reply = {0};
-    int rc = call(p, "GET", path, NULL, max, &reply, e);
-
-    if (rc)
-        return rc;
-    if (reply.status != 200) {
-        (void)!lt_http_json(&reply, 200, e);
-        free((char *)reply.body);
-        return e->code;
-    }
-    *out = (struct lt_blob){(uint8_t *)reply.body, reply.n};
-    return 0;
-}
-
-int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT_SHA256], struct lt_ref **out,
-                         struct lt_err *e)
-{
-    char path[96] = "policies/";
-    struct lt_blob b = {0};
-    struct lt_err why = {0};
-
-    *out = NULL;
-    lt_hex(digest, LT_SHA256, path + strlen(path));
-    int rc = fetch(p, path, LT_MAX_HOST_POLICY, &b, e);
-    if (rc)
-        return rc;
-    struct lt_host_document *d = calloc(1, sizeof *d);
-    if (!d) {
-        free(b.p);
-        return lt_fail(e, LT_E_NO_MEMORY, "host policy: no memory");
-    }
-    d->bytes = b.p;
-    d->n = b.n;
-    lt_sha256(b.p ? b.p : (const uint8_t *)"", b.n, d->digest);
-    if (memcmp(d->digest, digest, LT_SHA256)) {
-        document_free(d);
-        return lt_fail(e, LT_E_REFUSED, "provider, %s: the document has another digest", path);
-    }
-    if (lt_host_policy_parse(d->bytes, d->n, &d->parsed, &why))
-        lt_log(LT_LOG_WARNING, "host-policy-malformed", "%s: %s", path, why.msg);
-    *out = lt_ref_new(d, document_free);
-    return 0;
-}
-
-static void log_free(void *p)
-{
-    struct lt_host_log *l = p;
-    free(l->bytes.p);
-    free(l);
-}
-
-int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t reset_count,
-                      struct lt_ref **out, struct lt_err *e)
-{
-    char path[64];
-    struct lt_blob b = {0};
-
-    *out = NULL;
-    snprintf(path, sizeof path, "hosts/%s/boot-log", host);
-    int rc = fetch(p, path, LT_MAX_BOOT_LOG, &b, e);
-    if (rc && rc != LT_E_NOT_FOUND)
-        return rc;
-    struct lt_host_log *l = calloc(1, sizeof *l);
-    if (!l) {
-        free(b.p);
-        return lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
-    }
-    l->bytes = b;
-    l->reset_count = reset_count;
-    lt_boot_replay((struct lt_slice){b.p, b.n}, &l->replay);
-    *out = lt_ref_new(l, log_free);
     return 0;
 }

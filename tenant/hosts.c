@@ -18,6 +18,7 @@ struct host {
     struct lt_host_view view;
     uint64_t retry_ms;     /* of the keys: not before; 0: at once */
     uint64_t log_retry_ms; /* of a boot log that was not there or not of this boot */
+    uint64_t documents_ms; /* the same for documents that its policy names */
     struct lt_err why;     /* of the last fetch of keys; code 0: it brought some */
     enum lt_level level;
 };
@@ -49,6 +50,7 @@ void lt_host_view_free(struct lt_host_view *v)
     lt_ref_put(v->keys);
     lt_ref_put(v->policy);
     lt_ref_put(v->log);
+    lt_ref_put(v->ima);
     memset(v, 0, sizeof *v);
 }
 
@@ -175,9 +177,18 @@ static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
-    if (d && !memcmp(d->digest, digest, LT_SHA256))
+    if (d && !memcmp(d->digest, digest, LT_SHA256)) {
+        bool lacks = d->parsed && !d->documents.complete;
+        if (!lacks || lt_now_ms() < x->documents_ms)
+            return;
+        x->documents_ms = lt_now_ms() + LT_HOST_RETRY_MS;
+        if (lt_host_fetch_missing(&h->provider, d, h->conf.documents, &fresh)) {
+            lt_ref_put(x->view.policy);
+            x->view.policy = fresh;
+        }
         return;
-    if (lt_host_fetch_policy(&h->provider, digest, &fresh, &e))
+    }
+    if (lt_host_fetch_policy(&h->provider, digest, h->conf.documents, &fresh, &e))
         lt_log(LT_LOG_WARNING, "host-policy-missing", "host %s: %s", x->name, e.msg);
     lt_ref_put(x->view.policy);
     x->view.policy = fresh;
@@ -221,6 +232,25 @@ static bool credible(const struct host *x, const struct lt_attest *a)
            k->id->in_registry != LT_FACT_NO && k->id->certificate != LT_FACT_NO;
 }
 
+/* Only for a policy that judges it, and only when PCR 10 has changed since. An earlier list than this quote's would be
+ * a failure that is none: it is given up when a new one cannot be had. */
+static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcrs *pcrs)
+{
+    const struct lt_host_document *d = lt_ref_value(x->view.policy);
+    const struct lt_host_ima *i = lt_ref_value(x->view.ima);
+    const uint8_t *pcr = pcrs->value[LT_IMA_PCR];
+    struct lt_ref *fresh = NULL;
+    struct lt_err e = {0};
+
+    bool judged = d && d->parsed && d->parsed->measured.layer_count;
+    if (judged && i && i->present && i->reset_count == reset_count && !memcmp(i->pcr, pcr, LT_SHA256))
+        return;
+    if (judged && lt_host_fetch_ima(&h->provider, x->name, i, reset_count, pcr, &fresh, &e))
+        lt_log(LT_LOG_WARNING, "host-ima-missing", "host %s: %s", x->name, e.msg);
+    lt_ref_put(x->view.ima);
+    x->view.ima = fresh;
+}
+
 int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q,
                   struct lt_host_view *out, struct lt_err *e)
 {
@@ -247,10 +277,11 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quo
     if (!rc && parsed && credible(x, &attest)) {
         need_policy(h, x, header.policy_digest);
         need_log(h, x, q, attest.clock.reset_count);
+        need_ima(h, x, attest.clock.reset_count, &q->pcrs);
     }
     if (!rc)
         *out = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy),
-                                     lt_ref_get(x->view.log)};
+                                     lt_ref_get(x->view.log), lt_ref_get(x->view.ima)};
     pthread_mutex_unlock(&x->busy);
     lt_host_view_free(&once.view);
     return rc;

@@ -4,13 +4,14 @@
 #ifndef LT_TENANT_HOSTS_H
 #define LT_TENANT_HOSTS_H
 
-#include "appraisal/bootlog.h"
+#include "appraisal/measured.h"
 #include "appraisal/history.h"
 #include "appraisal/identity.h"
 #include "appraisal/policy.h"
 #include "appraisal/verdict.h"
 #include "common/http_client.h"
 #include "residency/bundle.h"
+#include "tenant/documents.h"
 #include "tenant/ref.h"
 #include "verifier/store.h"
 
@@ -23,6 +24,7 @@ struct lt_hosts;
 struct lt_hosts_conf {
     struct lt_http_client *client; /* borrowed: identity tenant, server role provider */
     struct lt_store *store;        /* borrowed: the last clock of each AK_h */
+    struct lt_documents *documents; /* borrowed: what host policies name is put there */
     const char *provider;          /* https://HOST:PORT */
     const char *registry;          /* file, limetree-registry/1; NULL: none pinned */
     const char *roots;             /* directory of PEM files; NULL: certificates are not checked */
@@ -41,14 +43,23 @@ struct lt_host_keys { /* immutable once shared */
 };
 struct lt_host_document { /* a host policy: bytes always, parsed if it could be */
     struct lt_host_policy *parsed;
+    struct lt_document_set documents;
     uint8_t digest[LT_SHA256];
     uint8_t *bytes;
     size_t n;
 };
 struct lt_host_log {
-    struct lt_boot_replay replay;
-    struct lt_blob bytes;
+    struct lt_boot_log *log;
+    uint8_t digest[LT_SHA256];
     uint32_t reset_count;
+};
+struct lt_host_ima { /* the whole list */
+    bool present;
+    struct lt_blob bytes;
+    uint64_t lines;
+    uint8_t digest[LT_SHA256];
+    uint32_t reset_count;
+    uint8_t pcr[LT_SHA256]; /* PCR 10 of the quote it was fetched for */
 };
 
 /* What stands behind one host quote. */
@@ -56,6 +67,7 @@ struct lt_host_view {
     struct lt_ref *keys;   /* struct lt_host_keys */
     struct lt_ref *policy; /* struct lt_host_document; NULL: could not be had */
     struct lt_ref *log;    /* struct lt_host_log; NULL: could not be had */
+    struct lt_ref *ima;    /* struct lt_host_ima; NULL: could not be had, or the policy has no layers */
 };
 void lt_host_view_free(struct lt_host_view *v);
 

@@ -1,5 +1,7 @@
 #include "tenant/learn.h"
 
+#include "appraisal/imalearn.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,41 @@ static json_t *candidate(const struct lt_round *round, const struct lt_header *h
                      one_hex(h->policy_digest), "accept", names);
 }
 
+static int put_document(struct lt_documents *d, json_t *doc, char hex[2 * LT_SHA256 + 1], struct lt_err *e)
+{
+    LT_AUTOFREE char *text = doc ? lt_json_dump(doc) : NULL;
+    uint8_t digest[LT_SHA256];
+
+    if (!text)
+        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    LT_TRY(lt_documents_put(d, text, strlen(text), digest, e));
+    lt_hex(digest, LT_SHA256, hex);
+    return 0;
+}
+
+/* Adds "boot" and "layers". Where there is no boot log there is no boot policy, and check 3 says so. */
+static int learn_logs(const struct lt_round *round, struct lt_documents *d, json_t *policy, struct lt_err *e)
+{
+    const struct lt_blob *ima = lt_ref_value(round->ima);
+    LT_AUTOJSON json_t *boot = NULL;
+    LT_AUTOJSON json_t *runtime = NULL;
+    char hex[2 * LT_SHA256 + 1];
+
+    if (!ima || !ima->n || round->ima_broken)
+        return lt_fail(e, LT_E_CONFLICT, "nothing was learnt: the last round brought no IMA list");
+    if (round->boot_log && round->boot_log->replay.present) {
+        boot = lt_boot_policy_learn(round->boot_log, e);
+        if (!boot)
+            return e->code;
+        LT_TRY(put_document(d, boot, hex, e));
+        json_object_set_new(policy, "boot", json_string(hex));
+    }
+    LT_TRY(lt_ima_learn((struct lt_slice){ima->p, ima->n}, &runtime, e));
+    LT_TRY(put_document(d, runtime, hex, e));
+    json_object_set_new(policy, "layers", json_pack("[{s:s, s:s}]", "name", "learnt", "policy", hex));
+    return 0;
+}
+
 static bool may_stay_open(enum lt_check c)
 {
     return c == LT_HOST_CLOCK || c == LT_SANDWICH;
@@ -68,7 +105,7 @@ static int judge(const struct lt_verdict *v, char open[160], struct lt_err *e)
 }
 
 int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint64_t window_ms,
-             struct lt_ref **policy, char open[160], struct lt_err *e)
+             struct lt_documents *d, struct lt_ref **policy, char open[160], struct lt_err *e)
 {
     struct lt_header header;
     struct lt_record record;
@@ -86,16 +123,18 @@ int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint6
     if (rc)
         return rc;
     LT_AUTOJSON json_t *j = candidate(round, &header, &record, accept);
+    if (j && accept->ima)
+        LT_TRY(learn_logs(round, d, j, e));
     char *text = j ? lt_json_dump(j) : NULL;
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
-    rc = lt_policy_new((uint8_t *)text, strlen(text), policy, e);
+    rc = lt_policy_new((uint8_t *)text, strlen(text), d, true, policy, e);
     if (rc)
         return rc;
     /* The same bytes with the history as it was at that t1, under the candidate. */
-    lt_round_appraise_guest(round, lt_policy_parsed(*policy), &facts, &v);
+    lt_round_appraise_guest(round, *policy, &facts, &v);
     if (!lt_verdict_stopped(&v))
-        lt_round_appraise_host(round, lt_policy_parsed(*policy), window_ms, NULL, &facts, &v);
+        lt_round_appraise_host(round, *policy, window_ms, NULL, &facts, &v);
     rc = judge(&v, open, e);
     if (rc)
         lt_ref_put(lt_take(policy));

@@ -42,8 +42,7 @@ static void host_stage(void *arg)
         lt_flight_unreachable(f, &e);
         return;
     }
-    lt_round_appraise_host(round, lt_policy_parsed(round->policy), r->conf.window_ms, r->cache, &round->facts,
-                           &round->verdict);
+    lt_round_appraise_host(round, round->policy, r->conf.window_ms, &r->caches, &round->facts, &round->verdict);
     lt_flight_finish(f);
 }
 
@@ -60,8 +59,8 @@ static void group_stage(void *arg)
             lt_flight_unreachable(f, &e);
             continue;
         }
-        f->round->host =
-            (struct lt_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy), lt_ref_get(view.log)};
+        f->round->host = (struct lt_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy), lt_ref_get(view.log),
+                                               lt_ref_get(view.ima)};
         lt_pool_post(g->r->conf.pool, host_stage, f);
     }
     lt_host_view_free(&view);

@@ -1,7 +1,5 @@
 #include "tenant/round.h"
 
-#include "common/clock.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,26 +7,38 @@ static void policy_free(void *p)
 {
     struct lt_policy *x = p;
     lt_guest_policy_free(x->parsed);
+    lt_document_set_free(&x->documents);
     free(x->bytes);
     free(x);
 }
 
-int lt_policy_new(uint8_t *bytes, size_t n, struct lt_ref **out, struct lt_err *e)
+int lt_policy_new(uint8_t *bytes, size_t n, struct lt_documents *d, bool strict, struct lt_ref **out,
+                  struct lt_err *e)
 {
     struct lt_policy *p = calloc(1, sizeof *p);
-    int rc =
-        p ? lt_guest_policy_parse(bytes, n, &p->parsed, e) : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    struct lt_err why = {0};
 
     *out = NULL;
-    if (rc) {
+    if (!p) {
         free(bytes);
-        free(p);
-        return rc;
+        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
     }
     p->bytes = bytes;
     p->n = n;
-    *out = lt_ref_new(p, policy_free);
-    return 0;
+    int rc = lt_guest_policy_parse(bytes, n, &p->parsed, e);
+    if (!rc && d && lt_documents_open(d, &p->parsed->measured, &p->documents, &why) && strict)
+        rc = lt_fail(e, LT_E_CONFLICT, "%s; limetree guest document FILE brings it", why.msg);
+    if (rc)
+        policy_free(p);
+    else
+        *out = lt_ref_new(p, policy_free);
+    return rc;
+}
+
+bool lt_policy_complete(const struct lt_ref *policy)
+{
+    const struct lt_policy *p = lt_ref_value(policy);
+    return !p || p->documents.complete;
 }
 
 const struct lt_guest_policy *lt_policy_parsed(const struct lt_ref *policy)
@@ -47,8 +57,8 @@ void lt_round_free(struct lt_round *r)
     if (r->has_quote)
         lt_quote_free(&r->quote);
     free(r->pubkey);
-    free(r->boot_log.p);
-    free(r->ima.p);
+    lt_boot_log_free(r->boot_log);
+    lt_ref_put(r->ima);
     lt_ref_put(r->host_quote);
     lt_host_view_free(&r->host);
     free(r);
@@ -60,22 +70,46 @@ static int dup_text(const char *s, char **out, struct lt_err *e)
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "guest evidence: no memory");
 }
 
+/* Where the list continues what is kept, both make the whole; a list that shrank comes from entry 0 on. */
+static int read_ima(struct lt_round *r, const json_t *results, struct lt_err *e)
+{
+    const struct lt_list *l = r->list;
+    int64_t first = 0;
+    const char *ima;
+
+    LT_TRY(lt_json_string(results, "ima_measurement_list", &ima, e));
+    if (lt_json_has(results, "ima_measurement_list_entry"))
+        LT_TRY(lt_json_int(results, "ima_measurement_list_entry", 0, INT64_MAX, &first, e));
+    if (first && (uint64_t)first != r->ima_asked)
+        return lt_fail(e, LT_E_MALFORMED, "ima_measurement_list_entry: %lld, asked was %llu", (long long)first,
+                       (unsigned long long)r->ima_asked);
+    r->ima_first = (uint64_t)first;
+    r->ima_kept = first ? l->n : 0;
+    return lt_list_join(first ? l->text : NULL, r->ima_kept, ima, strlen(ima), &r->ima, e);
+}
+
 static int read_logs(struct lt_round *r, const json_t *results, struct lt_err *e)
 {
-    const char *ima;
-    int rc = 0;
+    LT_AUTOFREE uint8_t *log = NULL;
+    size_t n = 0;
 
     if (lt_json_has(results, "mb_measurement_list"))
-        rc = lt_json_base64(results, "mb_measurement_list", LT_MAX_BOOT_LOG, &r->boot_log.p, &r->boot_log.n,
-                            e);
-    if (rc || !lt_json_has(results, "ima_measurement_list"))
-        return rc;
-    rc = lt_json_string(results, "ima_measurement_list", &ima, e);
-    if (!rc)
-        rc = dup_text(ima, (char **)&r->ima.p, e);
-    if (!rc)
-        r->ima.n = strlen(ima);
-    return rc;
+        LT_TRY(lt_json_base64(results, "mb_measurement_list", LT_MAX_BOOT_LOG, &log, &n, e));
+    r->boot_log = lt_boot_log_new((struct lt_slice){log, n});
+    if (!r->boot_log)
+        return lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
+    return lt_json_has(results, "ima_measurement_list") ? read_ima(r, results, e) : 0;
+}
+
+/* A list that continues one of an earlier boot is no list of this one: the next round asks for all. The signature over
+ * the reset count is checked by check 1; here it only decides what is judged. */
+static void check_boot(struct lt_round *r)
+{
+    struct lt_attest a;
+
+    r->rebooted = r->list && r->list->text && !lt_attest_parse(r->quote.attest, r->quote.attest_n, &a, NULL) &&
+                  a.clock.reset_count != r->list->reset_count;
+    r->ima_broken = r->rebooted && r->ima_first;
 }
 
 int lt_round_read_quote(struct lt_round *r, const char *body, size_t n, struct lt_err *e)
@@ -103,7 +137,7 @@ int lt_round_read_quote(struct lt_round *r, const char *body, size_t n, struct l
     if (rc)
         return lt_fail_in(e, "guest's answer");
     r->has_quote = true;
-    lt_boot_replay((struct lt_slice){r->boot_log.p, r->boot_log.n}, &r->replay);
+    check_boot(r);
     return 0;
 }
 
@@ -137,8 +171,37 @@ int lt_round_read_proof(struct lt_round *r, const json_t *item, struct lt_ref *c
     return 0;
 }
 
-static struct lt_guest_round guest_round(const struct lt_round *r, const struct lt_guest_policy *policy)
+/* The list, as check 3 is to see it: from where the replay stands, or whole where nothing is kept, or another policy
+ * judged what is. */
+static void guest_ima(const struct lt_round *r, const struct lt_policy *p, struct lt_guest_round *g)
 {
+    const struct lt_blob *all = lt_ref_value(r->ima);
+    struct lt_logs *l = &g->logs;
+    uint8_t basis[LT_SHA256];
+
+    if (r->ima_broken) {
+        l->ima_trouble = "the IMA list continues one of an earlier boot; the next round asks for all of it";
+        return;
+    }
+    l->has_ima = all;
+    if (!all)
+        return;
+    l->ima = (struct lt_slice){all->p, all->n};
+    g->progress = r->list ? &r->list->progress : NULL;
+    if (!p || !r->list)
+        return;
+    lt_list_basis(p->parsed->digest, &p->parsed->measured, l->now, basis);
+    if (r->ima_first && !memcmp(basis, r->list->basis, sizeof basis)) {
+        l->ima = (struct lt_slice){all->p + r->ima_kept, all->n - r->ima_kept};
+        l->ima_first = r->ima_first;
+    } else if (r->rebooted) {
+        lt_list_clear(r->list);
+    } /* else the whole list must go through what was matched before */
+}
+
+static struct lt_guest_round guest_round(const struct lt_round *r, const struct lt_ref *policy)
+{
+    const struct lt_policy *p = lt_ref_value(policy);
     struct lt_guest_round g = {
         .identity = lt_ref_value(r->identity),
         .required_pcrs = r->mask | 1u << LT_TRANSPORT_PCR,
@@ -146,8 +209,8 @@ static struct lt_guest_round guest_round(const struct lt_round *r, const struct 
         .signature = {r->quote.signature, r->quote.signature_n},
         .pcrs = &r->quote.pcrs,
         .pubkey = r->pubkey,
-        .boot_log = r->replay.present ? &r->replay : NULL,
-        .policy = policy,
+        .logs = {.boot_log = r->boot_log, .documents = p ? &p->documents.view : NULL, .now = r->started},
+        .policy = p ? p->parsed : NULL,
         .history = &r->history,
     };
     memcpy(g.tenant_id, r->tenant_id, sizeof g.tenant_id);
@@ -156,13 +219,39 @@ static struct lt_guest_round guest_round(const struct lt_round *r, const struct 
     return g;
 }
 
-void lt_round_appraise_guest(const struct lt_round *r, const struct lt_guest_policy *policy,
-                             struct lt_round_facts *f, struct lt_verdict *v)
+void lt_round_appraise_guest(const struct lt_round *r, const struct lt_ref *policy, struct lt_round_facts *f,
+                             struct lt_verdict *v)
 {
     struct lt_guest_round g = guest_round(r, policy);
 
+    guest_ima(r, lt_ref_value(policy), &g);
     lt_verdict_init(v);
     lt_appraise_guest(&g, f, v);
+}
+
+void lt_round_keep_list(struct lt_round *r)
+{
+    const struct lt_policy *p = lt_ref_value(r->policy);
+    const struct lt_blob *all = lt_ref_value(r->ima);
+    struct lt_list *l = lt_take(&r->list);
+
+    if (!l)
+        return;
+    /* Whatever went wrong, the next round begins at the beginning (keylime-api 6.3). */
+    if (!all || !p || !p->parsed->measured.layer_count || !lt_verdict_passed(&r->verdict, LT_GUEST_POLICY)) {
+        lt_list_clear(l);
+        return;
+    }
+    if (l->progress.next < r->ima_first) { /* judged anew, it matched before the point that was kept */
+        lt_list_clear(l);
+        return;
+    }
+    uint64_t more = l->progress.next - r->ima_first;
+    lt_ref_put(l->text);
+    l->text = lt_ref_get(r->ima);
+    l->n = r->ima_kept + lt_list_bytes((struct lt_slice){all->p + r->ima_kept, all->n - r->ima_kept}, more);
+    l->reset_count = r->facts.guest_clock.reset_count;
+    lt_list_basis(p->parsed->digest, &p->parsed->measured, r->started, l->basis);
 }
 
 void lt_round_conclude(const struct lt_guest_policy *policy, struct lt_verdict *v)
@@ -170,128 +259,52 @@ void lt_round_conclude(const struct lt_guest_policy *policy, struct lt_verdict *
     lt_verdict_conclude(v, policy && policy->accept_copyable, policy && policy->accept_boot_only);
 }
 
-void lt_round_appraise_host(const struct lt_round *r, const struct lt_guest_policy *policy,
-                            uint64_t window_ms, struct lt_quote_cache *cache, struct lt_round_facts *f,
-                            struct lt_verdict *v)
+static void host_logs(const struct lt_round *r, struct lt_logs *l)
+{
+    const struct lt_host_document *document = lt_ref_value(r->host.policy);
+    const struct lt_host_log *log = lt_ref_value(r->host.log);
+    const struct lt_host_ima *ima = lt_ref_value(r->host.ima);
+
+    l->now = r->started;
+    l->documents = document ? &document->documents.view : NULL;
+    if (log && log->log->replay.present) {
+        l->boot_log = log->log;
+        l->boot_log_digest = log->digest;
+    } else if (!log) {
+        l->boot_log_trouble = "the host's boot log could not be had";
+    }
+    l->has_ima = ima && ima->present;
+    if (l->has_ima) {
+        l->ima = (struct lt_slice){ima->bytes.p, ima->bytes.n};
+        l->ima_digest = ima->digest;
+    } else if (!ima) {
+        l->ima_trouble = "the host's IMA list could not be had";
+    }
+}
+
+void lt_round_appraise_host(const struct lt_round *r, const struct lt_ref *policy, uint64_t window_ms,
+                            const struct lt_caches *caches, struct lt_round_facts *f, struct lt_verdict *v)
 {
     struct lt_guest_round g = guest_round(r, policy);
     const struct lt_host_keys *keys = lt_ref_value(r->host.keys);
     const struct lt_host_document *document = lt_ref_value(r->host.policy);
-    const struct lt_host_log *log = lt_ref_value(r->host.log);
     struct lt_host_round h = {
         .guest = &g,
         .quote = lt_ref_value(r->host_quote),
         .proof = &r->proof,
         .identity = keys->id,
         .policy = document ? document->parsed : NULL,
-        .boot_log = log && log->replay.present ? &log->replay : NULL,
+        .measured_cache = caches ? caches->measured : NULL,
         .timed = true,
         .t1_ms = r->t1_ms,
         .t5_ms = r->t5_ms,
         .window_ms = window_ms,
         .nonce_used = r->nonce_used,
         .history = &r->host_history,
-        .cache = cache,
+        .cache = caches ? caches->quotes : NULL,
     };
 
+    host_logs(r, &h.logs);
     lt_appraise_host(&h, f, v);
-    lt_round_conclude(policy, v);
-}
-
-/* ---- the bundle: a view over the round's own memory, never freed as a bundle ---- */
-
-static void split_certificates(const char *pem, struct lt_certificates *out)
-{
-    static const char end[] = "-----END CERTIFICATE-----\n";
-
-    while (pem && *pem && out->count < LT_MAX_CERTIFICATES) {
-        const char *stop = strstr(pem, end);
-        if (!stop)
-            break;
-        stop += sizeof end - 1;
-        out->pem[out->count] = strndup(pem, (size_t)(stop - pem));
-        if (!out->pem[out->count])
-            break;
-        out->count++;
-        pem = stop;
-    }
-}
-
-static struct lt_blob view(const void *p, size_t n)
-{
-    return (struct lt_blob){(uint8_t *)p, n};
-}
-
-static json_t *times(const struct lt_round *r)
-{
-    char started[32], received[32];
-
-    lt_wall_text(r->started, started);
-    if (!r->t5_ms)
-        return json_pack("{s:s}", "started", started);
-    lt_wall_text(r->received, received);
-    return json_pack("{s:s, s:s, s:I}", "started", started, "received", received, "t5_minus_t1_ms",
-                     (json_int_t)(r->t5_ms - r->t1_ms));
-}
-
-static void fill_host(const struct lt_round *r, struct lt_bundle *b)
-{
-    const struct lt_host_keys *keys = lt_ref_value(r->host.keys);
-    const struct lt_host_log *log = lt_ref_value(r->host.log);
-
-    b->has_host = true;
-    b->host.quote = *(const struct lt_host_quote *)lt_ref_value(r->host_quote);
-    b->host.ak = keys->ak;
-    b->host.ek = keys->ek;
-    b->host.ek_certificates = keys->certificates;
-    if (log && log->bytes.p)
-        b->host.boot_log = log->bytes;
-    b->proof = r->proof;
-}
-
-static size_t fill_policies(const struct lt_round *r, struct lt_bundle_policy out[2])
-{
-    const struct lt_policy *guest = lt_ref_value(r->policy);
-    const struct lt_host_document *host = lt_ref_value(r->host.policy);
-    size_t n = 0;
-
-    if (guest) {
-        memcpy(out[n].digest, guest->parsed->digest, LT_SHA256);
-        out[n++].bytes = view(guest->bytes, guest->n);
-    }
-    if (host && (!n || memcmp(out[0].digest, host->digest, LT_SHA256))) {
-        memcpy(out[n].digest, host->digest, LT_SHA256);
-        out[n++].bytes = view(host->bytes, host->n);
-    }
-    return n;
-}
-
-char *lt_round_bundle(const struct lt_round *r)
-{
-    struct lt_bundle_policy policies[2];
-    struct lt_bundle b = {.policies = policies, .policy_count = fill_policies(r, policies)};
-    LT_AUTOJSON json_t *when = times(r);
-    LT_AUTOJSON json_t *verdict = lt_verdict_to_json(&r->verdict, NULL);
-
-    memcpy(b.tenant_id, r->tenant_id, sizeof b.tenant_id);
-    memcpy(b.guest.uuid, r->uuid, sizeof b.guest.uuid);
-    memcpy(b.guest.nonce, r->nonce, sizeof b.guest.nonce);
-    b.guest.attest = view(r->quote.attest, r->quote.attest_n);
-    b.guest.signature = view(r->quote.signature, r->quote.signature_n);
-    b.guest.pcrs = r->quote.pcrs;
-    b.guest.ak = view(r->agent.ak, r->agent.ak_n);
-    b.guest.ek = view(r->agent.ek, r->agent.ek_n);
-    b.guest.pubkey = r->pubkey;
-    b.guest.boot_log = r->boot_log;
-    b.guest.ima = r->ima;
-    memcpy(b.commitment, r->facts.commitment, sizeof b.commitment);
-    if (r->has_proof && r->host.keys)
-        fill_host(r, &b);
-    b.times = when;
-    b.verdict = verdict;
-    split_certificates(r->agent.ekcert, &b.guest.ek_certificates);
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(&b);
-    for (unsigned i = 0; i < b.guest.ek_certificates.count; i++)
-        free(b.guest.ek_certificates.pem[i]);
-    return j ? lt_json_dump(j) : NULL;
+    lt_round_conclude(g.policy, v);
 }

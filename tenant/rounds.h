@@ -21,6 +21,7 @@ struct lt_rounds_conf {
     uint64_t period_ms, max_stale_ms, window_ms, gather_ms;
     struct lt_store *store; /* borrowed, as all below */
     struct lt_hosts *hosts;
+    struct lt_documents *documents;
     struct lt_pool *pool;
     struct lt_pool *fetch; /* for what waits for the provider: a host that hangs keeps no appraisal waiting */
     struct lt_http_client *to_provider;

@@ -21,6 +21,7 @@ struct lt_watched {
     unsigned version;                /* (f) of the agent's API: index in lt_agent_versions */
     struct lt_ref *identity;         /* (f) of the keys it registered with, as long as they stay */
     struct lt_ref *policy;           /* (f) */
+    struct lt_list list;             /* (f) of identity's machine */
     struct lt_guest_history history; /* (f) of identity's EK */
     struct lt_ref *last;
     uint64_t proven_until_ms; /* no trusted verdict after that: unproven. 0: never trusted, or told already */
@@ -51,7 +52,7 @@ struct lt_sweep {
 
 struct lt_rounds {
     struct lt_rounds_conf conf;
-    struct lt_quote_cache *cache;
+    struct lt_caches caches;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake; /* on CLOCK_MONOTONIC */

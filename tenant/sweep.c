@@ -36,6 +36,7 @@ static int need_identity(struct lt_flight *f, struct lt_err *e)
     if (id && same_key(&id->ek, a->ek, a->ek_n) && same_key(&id->ak, a->ak, a->ak_n))
         return 0;
     lt_ref_put(lt_take(&g->identity));
+    lt_list_clear(&g->list);
     id = lt_guest_identity_new((struct lt_slice){a->ek, a->ek_n}, (struct lt_slice){a->ak, a->ak_n});
     if (!id)
         return lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
@@ -52,16 +53,17 @@ static int need_policy(struct lt_flight *f, const struct lt_guest *guest, struct
 {
     struct lt_watched *g = f->guest;
     const struct lt_guest_policy *have = lt_policy_parsed(g->policy);
+    struct lt_rounds *r = f->owner;
     uint8_t *bytes;
     size_t n;
 
-    if (have && guest->has_policy && !memcmp(have->digest, guest->policy, sizeof guest->policy))
+    if (have && guest->has_policy && lt_policy_complete(g->policy) && !memcmp(have->digest, guest->policy, sizeof guest->policy))
         return 0;
     lt_ref_put(lt_take(&g->policy));
     if (!guest->has_policy)
         return 0;
-    int rc = lt_store_policy_get(f->owner->conf.store, guest->policy, &bytes, &n, e);
-    return rc ? rc : lt_policy_new(bytes, n, &g->policy, e);
+    int rc = lt_store_policy_get(r->conf.store, guest->policy, &bytes, &n, e);
+    return rc ? rc : lt_policy_new(bytes, n, r->conf.documents, false, &g->policy, e);
 }
 
 static int need_address(const struct lt_guest *guest, const struct lt_agent *a, char *out, size_t size,
@@ -98,12 +100,18 @@ static int prepare(struct lt_flight *f, char *address, size_t size, struct lt_er
         rc = need_address(&guest, &round->agent, address, size, e);
     if (rc)
         return rc;
-    const struct lt_guest_policy *policy = lt_policy_parsed(f->guest->policy);
+    const struct lt_policy *policy = lt_ref_value(f->guest->policy);
     round->identity = lt_ref_get(f->guest->identity);
     round->policy = lt_ref_get(f->guest->policy);
     round->history = f->guest->history;
     /* PCR 16 comes with every quote; nobody can ask an agent for it. */
-    round->mask = (LT_ASKED_PCRS | (policy ? policy->pcrs.mask : 0)) & ~(1u << LT_TRANSPORT_PCR);
+    round->mask = LT_ASKED_PCRS;
+    if (policy)
+        round->mask |= lt_measured_pcrs(&policy->parsed->pcrs, &policy->parsed->measured, &policy->documents.view);
+    round->mask &= ~(1u << LT_TRANSPORT_PCR);
+    /* Without layers nobody replays the list, so nothing is kept of it. */
+    round->list = &f->guest->list;
+    round->ima_asked = round->list->text ? round->list->progress.next : 0;
     return 0;
 }
 
@@ -152,8 +160,9 @@ static void ask_guest(struct lt_flight *f, const char *address)
     struct lt_rounds *r = f->owner;
     char url[LT_MAX_URL];
 
-    snprintf(url, sizeof url, "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0", address,
-             agent_versions[f->guest->version], f->round->nonce, f->round->mask);
+    snprintf(url, sizeof url, "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0&ima_ml_entry=%llu",
+             address, agent_versions[f->guest->version], f->round->nonce, f->round->mask,
+             (unsigned long long)f->round->ima_asked);
     struct lt_http_request q = {.method = "GET",
                                 .url = url,
                                 .pin = f->round->agent.mtls_cert,
@@ -339,12 +348,13 @@ static void guest_stage(void *arg)
         return;
     int rc = read_answer(f, &e);
     free(lt_take(&f->body));
-    const struct lt_guest_policy *policy = lt_policy_parsed(round->policy);
-    if (!rc)
-        lt_round_appraise_guest(round, policy, &round->facts, &round->verdict);
+    if (!rc) {
+        lt_round_appraise_guest(round, round->policy, &round->facts, &round->verdict);
+        lt_round_keep_list(round);
+    }
     bool stopped = !rc && lt_verdict_stopped(&round->verdict);
     if (stopped)
-        lt_round_conclude(policy, &round->verdict);
+        lt_round_conclude(lt_policy_parsed(round->policy), &round->verdict);
     leave_sweep(f, !rc && !stopped);
     if (rc)
         lt_flight_unreachable(f, &e);

@@ -37,6 +37,9 @@ const struct lt_conf_key lt_tenant_keys[] = {
     TEXT(roots, "",
          "directory with the TPM makers' root certificates, *.pem and *.crt; empty: hosts' EK certificates"
          " are not checked, and no guest becomes trusted"),
+    TEXT(policy_key, "",
+         "file with the public key, PEM, that runtime policies in a DSSE envelope must be signed with; empty: only"
+         " plain documents are accepted"),
     TEXT(tenant_id, NULL, "the tenant's UUID, as in federation_cert"),
     TEXT(state_dir, "/var/lib/limetree/tenant", "directory for the database and the bundles, mode 0700"),
     INT(period_s, "60", 1, 86400, "seconds from one round of a guest to the next"),
@@ -57,7 +60,14 @@ static int open_state(struct lt_tenant *t, struct lt_err *e)
     t->bundles = lt_path(t->conf->state_dir, "bundles");
     if (!rc)
         rc = lt_dir_private(t->bundles, e);
-    return rc ? rc : lt_store_open(db, NULL, &t->store, e);
+    if (!rc)
+        rc = lt_store_open(db, NULL, &t->store, e);
+    t->tables = lt_path(t->conf->state_dir, "tables");
+    if (!rc && *t->conf->policy_key) {
+        size_t n;
+        rc = lt_file_read(t->conf->policy_key, LT_MAX_PUBKEY, (uint8_t **)&t->policy_key, &n, e);
+    }
+    return rc ? rc : lt_documents_new(t->tables, t->store, t->policy_key, &t->documents, e);
 }
 
 static const char *or_null(const char *s)
@@ -85,6 +95,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
         return rc;
     struct lt_hosts_conf hosts = {.client = t->to_provider,
                                   .store = t->store,
+                                  .documents = t->documents,
                                   .provider = c->provider,
                                   .registry = or_null(c->registry),
                                   .roots = or_null(c->roots),
@@ -103,6 +114,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
         .gather_ms = (uint64_t)c->gather_ms,
         .store = t->store,
         .hosts = t->hosts,
+        .documents = t->documents,
         .pool = t->work,
         .fetch = t->fetch,
         .to_provider = t->to_provider,
@@ -201,7 +213,10 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_hosts_free(t->hosts);
     if (t->to_provider)
         lt_http_client_free(t->to_provider);
+    lt_documents_free(t->documents);
     lt_store_close(t->store);
+    free(t->tables);
+    free(t->policy_key);
     free(t->bundles);
     free(t);
 }

@@ -13,7 +13,7 @@ struct lt_tenant_conf {
     char *cert, *key, *ca;
     char *agent_cert, *agent_key;
     char *provider, *federation_cert, *federation_key, *federation_ca;
-    char *registry, *roots, *tenant_id, *state_dir;
+    char *registry, *roots, *policy_key, *tenant_id, *state_dir;
     int64_t period_s, max_stale_s, window_ms, gather_ms;
 };
 
@@ -25,6 +25,8 @@ struct lt_tenant {
     uint8_t id[LT_UUID];
     char *bundles;
     struct lt_store *store;
+    struct lt_documents *documents;
+    char *tables, *policy_key; /* directory; PEM text, NULL: none */
     struct lt_pool *work;  /* appraisal */
     struct lt_pool *fetch; /* waits for the provider */
     struct lt_pool *io;    /* serves requests */

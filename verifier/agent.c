@@ -1,5 +1,7 @@
 #include "verifier/agent.h"
 
+#include "tpm/certkey.h"
+
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
@@ -120,10 +122,9 @@ static int read_ekcert(const char *text, const struct lt_public *ek, char **out,
     rc = lt_public_pkey(ek, &key, e);
     if (rc)
         return rc;
-    /* A key type OpenSSL does not load (RSAES-OAEP) is refused too: the certificate is not shown to be this
-     * EK's. */
+    /* A key type OpenSSL does not load (id-RSAES-OAEP) is compared by modulus and exponent. */
     EVP_PKEY *certified = X509_get0_pubkey(leaf);
-    if (!certified || EVP_PKEY_eq(certified, key) != 1)
+    if (certified ? EVP_PKEY_eq(certified, key) != 1 : lt_certifies(leaf, ek, NULL) != 0)
         return lt_fail(e, LT_E_REFUSED, "ekcert: certifies another key than ek_tpm");
     char *pem;
     long n = BIO_get_mem_data(to, &pem);

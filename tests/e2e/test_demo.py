@@ -43,10 +43,16 @@ def test_demo(tmp_path, build, demo_env):
     report = json.loads((out / "report.json").read_text())
     assert json.loads(done.stdout) == report
     assert [g["result"] for g in report["guests"]] == ["trusted"] * 3
-    assert {(g["link"], g["host_level"], g["tainted"]) for g in report["guests"]} == {("copyable", "boot-only", True)}
+    assert {(g["link"], g["host_level"], g["tainted"]) for g in report["guests"]} == {("copyable", "appraised", True)}
     assert [q["n"] for q in report["host_quotes"]] == [3]
-    assert [r["slug"] for r in report["refusals"]] == ["batch-inclusion", "residency", "host-policy"]
-    assert [len(r["guests"]) for r in report["refusals"]] == [1, 1, 3]
+    assert [r["slug"] for r in report["refusals"]] == ["batch-inclusion", "residency", "guest-policy", "host-policy"]
+    assert [len(r["guests"]) for r in report["refusals"]] == [1, 1, 1, 3]
+    assert report["accept"] == ["copyable", "tainted"]
+    program = report["refusals"][2]
+    assert "/usr/bin/not-in-the-policy" in program["guests"][0]["message"]
+    assert program["others"] == ["trusted"] * 2
+    assert 0 < program["seconds"] < 60
+    assert f"{program['seconds']:.2f} s after it ran" in done.stdout
     bundles = sorted((out / "bundles").iterdir())
     assert len(bundles) == 3
     # One quote for all of them: the same bytes in every bundle.

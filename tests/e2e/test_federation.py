@@ -26,7 +26,7 @@ def test_all_eleven_checks_pass(fed):
         assert verdict["failed"] == []
         # What is weaker than it could be is named, never hidden.
         assert verdict["link"] == "copyable"
-        assert verdict["host_level"] == "boot-only"
+        assert verdict["host_level"] == "appraised"
         assert verdict["tainted"] is True
         assert verdict["host"] == fed.host
 
@@ -267,7 +267,7 @@ def test_host_rebooted_under_its_guests(fed):
         guest.off()
     fed.agent.stop()
     fed.hw.reboot()
-    fed.lab.run([fed.program["limetree-agent"], *fed.host_options(), "--anchor"])
+    fed.anchor()
     fed.start_agent(fed.agent_address)
     for guest in fed.guests:
         guest.start()

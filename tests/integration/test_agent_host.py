@@ -108,6 +108,31 @@ def host(lab, agent, tpm):  # noqa: F811
     return host
 
 
+def put_in_nv(tpm, index, data):  # noqa: F811
+    """As a maker would: an index that its empty auth and the owner may read."""
+    attributes = 0x02060006     # OWNERWRITE, AUTHWRITE, OWNERREAD, AUTHREAD, NO_DA
+    public = struct.pack(">IHIHH", index, 0x0B, attributes, 0, len(data))
+    tpm.tpm.command("NV_DefineSpace", 0x12A, struct.pack(">HH", 0, len(public)) + public, struct.pack(">I", 0x40000001),
+                    auth=True)
+    for at in range(0, len(data), 512):
+        part = data[at:at + 512]
+        tpm.tpm.command("NV_Write", 0x137, struct.pack(">H", len(part)) + part + struct.pack(">H", at),
+                        struct.pack(">II", index, index), auth=True)
+
+
+def test_chain_in_nv_is_sent_behind_the_leaf(lab, agent, tpm):  # noqa: F811
+    """Two issuers in the indices of the EK profile, one going on in the next index, padded at the end."""
+    pems = tpm.ca_bundle.read_text().split("-----END CERTIFICATE-----\n")[:2]
+    issuer, root = (ssl.PEM_cert_to_DER_cert(p[p.index("-----BEGIN"):] + "-----END CERTIFICATE-----\n") for p in pems)
+    put_in_nv(tpm, 0x01C00100, issuer + root[:100])
+    put_in_nv(tpm, 0x01C00101, root[100:] + b"\xff" * 20)
+    put_in_nv(tpm, 0x01C00200, b"not of the chain")
+    host = Host(lab, agent, tpm).start()
+    host.patiently(1)
+    sent = [ssl.PEM_cert_to_DER_cert(c) for c in host.learn()["ek_certificates"]]
+    assert sent == [tpm.ek_certs["rsa2048"].read_bytes(), issuer, root]
+
+
 def test_anchor_then_identity(lab, agent, tpm):  # noqa: F811
     host = Host(lab, agent, tpm)
     anchored = host.command("--anchor")

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "provider/provider.h"
 #include "tests/support/provider_rig.h"
+#include "tests/unit/ima_lines.h"
 #include "tests/unit/unit.h"
 #include "tpm/attest.h"
 #include "tpm/credential.h"
@@ -162,6 +163,7 @@ static void refused_enrolments(void **state)
     static const char *const bad[] = {"{}", "[]", "", "{\"address\":1}", "{\"address\":\"127.0.0.1\"}",
                                       "{\"address\":\"127.0.0.1:1/x\"}", "{\"address\":\"a@b:1\"}",
                                       "{\"address\":\"127.0.0.1:1\",\"ek_digest\":\"00\"}",
+                                      "{\"address\":\"127.0.0.1:1\",\"intermediates\":1}",
                                       "{\"address\":\"127.0.0.1:1\",\"more\":1}"};
     uint8_t digest[32] = {1};
     EVP_PKEY *own = r->agent[0].host.ek_key;
@@ -174,6 +176,11 @@ static void refused_enrolments(void **state)
                          json_pack("{s:s, s:o}", "address", mock_agent_address(&r->agent[0]), "ek_digest",
                                    lt_json_new_hex(digest, 32)),
                          422));
+    /* issuers for a chip that shows no certificate */
+    LT_AUTOJSON json_t *issuers = rig_json(r, r->operator, "POST", "hosts",
+                                           json_pack("{s:s, s:[s]}", "address", mock_agent_address(&r->agent[0]),
+                                                     "intermediates", "x"),
+                                           422);
     /* an agent that shows an EK whose private part it does not have */
     r->agent[0].host.ek_key = r->agent[1].host.ek_key;
     LT_AUTOJSON json_t *fails = rig_json(r, r->operator, "POST", "hosts",
@@ -483,6 +490,84 @@ static void policies(void **state)
         assert_int_equal(rig_http(r, r->operator, "POST", "policies", bad[i], NULL, NULL), 400);
 }
 
+/* The host has measured a file: its list and PCR 10. */
+static void measure(struct rig *r, const char *path)
+{
+    LT_AUTOBUF struct lt_buf line = LT_BUF(512);
+
+    pthread_mutex_lock(&r->agent[0].lock);
+    ima_file(&line, r->agent[0].host.pcrs.value[10], path);
+    strncat(r->agent[0].ima, (const char *)line.p, line.n);
+    pthread_mutex_unlock(&r->agent[0].lock);
+}
+
+static void get_list(struct rig *r, const char *query, uint64_t first, const char *expected)
+{
+    struct lt_http_reply t = {0};
+    char path[96];
+
+    snprintf(path, sizeof path, "hosts/%s/ima%s", r->host[0], query);
+    assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, &t), 200);
+    assert_string_equal(t.body, expected);
+    assert_int_equal(t.ima_first, first);
+    free((char *)t.body);
+}
+
+static void ima_lists(void **state)
+{
+    struct rig *r = *state;
+    struct mock_agent *a = &r->agent[0];
+    char path[96], hex[65] = "";
+    uint8_t digest[32];
+
+    settle(r);
+    measure(r, "/sbin/init");
+    measure(r, "/usr/bin/swtpm");
+    const char *second = strchr(a->ima, '\n') + 1;
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200));
+    get_list(r, "", 0, a->ima);
+    get_list(r, "?first=0", 0, a->ima);
+    get_list(r, "?first=1", 1, second);
+    get_list(r, "?first=2", 2, "");
+    get_list(r, "?first=3", 0, a->ima); /* it is not that long: whole */
+    get_list(r, "?first=-1", 0, a->ima);
+    get_list(r, "?first=99999999999999999999", 0, a->ima);
+    assert_int_equal(atomic_load(&a->lists), 1);
+    /* A quote with another PCR 10 went out: nobody gets the list of before. */
+    measure(r, "/usr/bin/new");
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200));
+    get_list(r, "?first=2", 2, strstr(second, "\n") + 1);
+    assert_int_equal(atomic_load(&a->lists), 2);
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 3), 200));
+    get_list(r, "", 0, a->ima);
+    assert_int_equal(atomic_load(&a->lists), 2);
+    /* Learnt: the layer is a document of its own, which tenants get. */
+    snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
+    json_decref(rig_json(r, r->operator, "POST", path, json_pack("{s:s}", "ima", "yes"), 400));
+    LT_AUTOJSON json_t *learnt = rig_json(r, r->operator, "POST", path, json_pack("{s:b}", "ima", 1), 201);
+    snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(learnt, "digest")));
+    LT_AUTOJSON json_t *policy = rig_json(r, r->a, "GET", path, NULL, 200);
+    json_t *layer = json_array_get(json_object_get(policy, "layers"), 0);
+    assert_string_equal(json_string_value(json_object_get(layer, "name")), "learnt");
+    snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(layer, "policy")));
+    LT_AUTOJSON json_t *runtime = rig_json(r, r->a, "GET", path, NULL, 200);
+    json_t *files = json_object_get(runtime, "digests");
+    assert_int_equal(json_object_size(files), 3);
+    lt_sha256("/usr/bin/swtpm", 14, digest);
+    lt_hex(digest, 32, hex);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(files, "/usr/bin/swtpm"), 0)), hex);
+    /* A policy that names what is not here cannot become a host's; nor can a layer. */
+    json_object_set_new(layer, "policy", json_string(hex));
+    LT_AUTOJSON json_t *wrong = rig_json(r, r->operator, "POST", "policies", json_incref(policy), 201);
+    snprintf(path, sizeof path, "hosts/%s/policy", r->host[0]);
+    LT_AUTOJSON json_t *e = rig_json(r, r->operator, "PUT", path,
+                                     json_pack("{s:O}", "policy", json_object_get(wrong, "digest")), 409);
+    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(e, "error"), "message")), hex));
+    LT_AUTOJSON json_t *layer_doc = rig_json(r, r->operator, "POST", "policies", json_incref(runtime), 201);
+    json_decref(rig_json(r, r->operator, "PUT", path,
+                         json_pack("{s:O}", "policy", json_object_get(layer_doc, "digest")), 400));
+}
+
 static void relayed_logs(void **state)
 {
     struct rig *r = *state;
@@ -665,6 +750,7 @@ int main(void)
         T(ceilings),
         T(policies),
         T(relayed_logs),
+        T(ima_lists),
         T(relayed_activation),
         T(every_route_has_its_rule),
         T(a_kill_in_mid_batch_loses_nothing),

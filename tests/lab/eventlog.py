@@ -92,3 +92,17 @@ def ima_extends(raw):
         at += 4 + size
         # A violation is logged as zeros and extended as ones.
         yield pcr, hashlib.sha256(data).digest() if any(sha1) else b"\xff" * 32
+
+
+def ima_extends_text(raw):
+    """The sha256 digests that an ascii list (ima-ng, ima-sig without signatures) puts into PCR 10, in order."""
+    for line in raw.splitlines():
+        _, _, template, digest, rest = line.split(b" ", 4)
+        algorithm, _, value = digest.partition(b":")
+        if template == b"ima-sig":
+            rest, _, signature = rest.rpartition(b" ")
+            if signature:
+                raise ValueError(f"IMA list: signatures are not replayed here: {line!r}")
+        fields = [algorithm + b":\0" + bytes.fromhex(value.decode()), rest + b"\0"]
+        fields += [b""] if template == b"ima-sig" else []
+        yield hashlib.sha256(b"".join(struct.pack("<I", len(f)) + f for f in fields)).digest()

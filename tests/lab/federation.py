@@ -12,31 +12,38 @@ Programs are started as docs/operations.md tells an operator to start them.
 import base64
 import http.client
 import json
+import shutil
 import ssl
 import time
 import uuid as uuidlib
 from pathlib import Path
 
-from .guest import GuestImage
+from .guest import GuestImage, find_library
 from .hwtpm import HwTpm, default_log_file
 from .libvirtd import Libvirtd
 from .procs import Deadline, LabError
 
-ACCEPT = "copyable,boot-only,tainted"
+ACCEPT = "copyable,tainted"
+# What a host must have measured to be `appraised`, and what these load at run time.
+SERVED_BY = ["libvirtd", "swtpm", "swtpm_setup", "qemu-system-x86_64"]
+LIBVIRT_DRIVERS = Path("/usr/lib/x86_64-linux-gnu/libvirt/connection-driver")
 
 
 class Federation:
     """provider_url, tenant_url; cli(...) runs `limetree ... --json` and returns what it printed."""
 
     def __init__(self, lab, build, cache=None, quote_delay_ms=165, progress=lambda text: None,
-                 tenant_options=()):
+                 tenant_options=(), unmeasured=()):
+        """unmeasured: programs (their file names) that the host's IMA list shall not name."""
         self.lab, self.build, self.cache, self.progress = lab, Path(build), cache, progress
-        self.tenant_options = list(tenant_options)
+        self.tenant_options, self.unmeasured = list(tenant_options), set(unmeasured)
         self.tenant_id = str(uuidlib.uuid4())
         bin_dir = self.build / "bin"
         self.program = {n: lab.install(bin_dir / n) for n in (
             "limetree", "limetree-agent", "limetree-provider", "limetree-tenant", "limetree-localca")}
         self.relay = self.build / "tests/support/tpm-relay"
+        self.emulator = lab.install(self.build / "tests/support/ima-emulator")
+        self.ima = lab.path("host-ima")
         self.hw = HwTpm(lab, relay=self.relay, quote_delay_ms=quote_delay_ms)
         self.pki = lab.path("pki")
         self.records = lab.path("records", directory=True)
@@ -108,13 +115,25 @@ class Federation:
     def start_hardware(self):
         self.progress("making the host's TPM (swtpm stands for the chip), replaying a boot log into it")
         self.hw.start()
-        agent = self.program["limetree-agent"]
-        # The host agent names its key in PCR 13 before libvirtd or any login starts.
-        self.lab.run([agent, *self.host_options(), "--anchor"])
-        self.identity = json.loads(self.lab.run([agent, *self.host_options(), "--identity", "--json"]).stdout)
+        self.anchor()
+        self.identity = json.loads(self.lab.run([self.program["limetree-agent"], *self.host_options(), "--identity",
+                                                 "--json"]).stdout)
         self.host = self.identity["host"]
         self.cli("pki", "issue", self.pki, "--ca", "federation", "--role", "host", "--host", self.host,
                  "--name", "127.0.0.1", "--server", "--client", "--out", f"{self.pki}/host")
+
+    def measure(self, *paths):
+        """As the kernel's IMA would when these run: this machine's kernel has no stand-in TPM to extend."""
+        wanted = [str(p) for p in paths if Path(p).name not in self.unmeasured]
+        if wanted:
+            self.lab.run([self.emulator, "--tpm", self.hw.socket, "--list", self.ima, "--measure", *wanted])
+
+    def anchor(self):
+        """The beginning of a boot: the host agent names its key in PCR 13 before libvirtd or any login starts."""
+        agent = self.program["limetree-agent"]
+        self.measure(agent, find_library("libtss2-tcti-swtpm.so.0"))
+        self.lab.run([agent, *self.host_options(), "--anchor"])
+        self.measure(*map(shutil.which, SERVED_BY), self.program["limetree-localca"], *sorted(LIBVIRT_DRIVERS.glob("*.so")))
 
     def start_libvirt(self):
         self.progress("starting a private libvirt")
@@ -141,13 +160,13 @@ class Federation:
             self.program["limetree-agent"], *self.host_options(), "-o", f"listen={listen}",
             "-o", f"cert={p}/host.crt", "-o", f"key={p}/host.key", "-o", f"client_ca={p}/federation-ca.crt",
             "-o", f"libvirt_uri={self.virt.uri}", "-o", f"records={self.records}",
-            "-o", f"boot_log={default_log_file()}", "-o", "ima=/nonexistent"], ready_fd=True)
+            "-o", f"boot_log={default_log_file()}", "-o", f"ima={self.ima}"], ready_fd=True)
         self.agent_address = self.agent.ready(60)["listen"]
 
     def enrol(self):
-        self.progress("enrolling the host; its present state becomes its policy (limetree host learn)")
+        self.progress("enrolling the host; its present state becomes its policy (limetree host learn --ima)")
         self.cli("host", "add", self.agent_address, "--ek-digest", self.identity["ek_digest"])
-        self.policy = self.cli("host", "learn", self.host)["digest"]
+        self.policy = self.cli("host", "learn", self.host, "--ima")["digest"]
 
     def start_tenant(self, provider_url=None):
         self.progress("starting limetree-tenant")
@@ -252,7 +271,7 @@ class Federation:
         for guest in guests:
             # Learning needs a round that came back with a host quote.
             self.wait_verdict(guest, lambda v: v["batch"] is not None, f"first round of {guest.name}")
-            self.cli("guest", "learn", guest.uuid, "--accept", accept)
+            self.cli("guest", "learn", guest.uuid, "--ima", "--accept", accept)
 
     def show(self, guest):
         return self.cli("guest", "show", guest.uuid)

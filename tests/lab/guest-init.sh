@@ -5,6 +5,9 @@ $B mount -t proc proc /proc
 $B mount -t sysfs sys /sys
 $B mount -t devtmpfs dev /dev
 $B mount -t securityfs sec /sys/kernel/security
+# What lies here is the lab's own (commands, output): tmpfs, which ima_policy=tcb does not measure. The root is ramfs,
+# which it does.
+$B mount -t tmpfs run /run
 $B --install -s /bin
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root
 exec </dev/console >/dev/console 2>&1

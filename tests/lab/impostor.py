@@ -2,17 +2,18 @@
 
 import base64
 
-from .eventlog import BootLog
+from .eventlog import BootLog, ima_extends_text
 from .hwtpm import HwTpm
 
 
 class Impostor:
     """Stops the guest's QEMU, copies its vTPM's state (power-off copies are all an attacker needs), replays the
-    boot log into it and starts an agent that registers as the guest. address is where it answers."""
+    boot log and the IMA list into it and starts an agent that registers as the guest, and shows both. evidence: the
+    guest's part of a bundle, which everybody has seen who ever attested it. address is where it answers."""
 
-    def __init__(self, lab, fed, guest, boot_log):
+    def __init__(self, lab, fed, guest, evidence):
         self.lab, self.fed, self.guest = lab, fed, guest
-        self.boot_log = BootLog(base64.b64decode(boot_log))
+        self.boot_log, self.ima = (base64.b64decode(evidence[k]) for k in ("boot_log", "ima"))
         self.address = self.chip = self.agent = None
 
     def __enter__(self):
@@ -20,12 +21,16 @@ class Impostor:
         name = f"impostor-{self.guest.name}"
         # One client at a time: the agent keeps the connection, so the PCRs come first.
         chip = self.chip = HwTpm(self.lab, name, state_from=self.guest.vtpm_state)
-        chip.start(boot_log=self.boot_log)
+        chip.start(boot_log=BootLog(self.boot_log))
+        for digest in ima_extends_text(self.ima):
+            chip.tpm.pcr_extend(10, digest)
+        logs = {k: self.lab.write(f"{name}/{k}", getattr(self, k)) for k in ("boot_log", "ima")}
         fed = self.fed
         self.agent = self.lab.spawn(name, [
             fed.program["limetree-agent"], "-o", "role=guest", "-o", f"tcti={chip.tcti}",
             "-o", "listen=127.0.0.1:0", "-o", "state_dir=", "-o", f"registrar={fed.registrar_url}",
-            "-o", f"client_ca={fed.pki}/tenant-ca.crt", "-o", f"uuid={self.guest.uuid}"], ready_fd=True)
+            "-o", f"client_ca={fed.pki}/tenant-ca.crt", "-o", f"uuid={self.guest.uuid}",
+            *(w for k, path in logs.items() for w in ("-o", f"{k}={path}"))], ready_fd=True)
         self.address = self.agent.ready(60)["listen"]
         self.agent.wait_log(r"registered", 60)
         return self

@@ -140,8 +140,16 @@ static void get_boot_log(struct lt_req *req, void *app)
 
 static void get_ima(struct lt_req *req, void *app)
 {
-    (void)app;
-    lt_reply_error(req, &(struct lt_err){LT_E_NOT_FOUND, "no IMA here"}, 0);
+    struct mock_agent *a = app;
+
+    pthread_mutex_lock(&a->lock);
+    char *copy = *a->ima ? strdup(a->ima) : NULL;
+    pthread_mutex_unlock(&a->lock);
+    atomic_fetch_add(&a->lists, 1);
+    if (copy)
+        lt_reply_bytes(req, 200, "application/octet-stream", copy, strlen(copy));
+    else
+        lt_reply_error(req, &(struct lt_err){LT_E_NOT_FOUND, "no IMA here"}, 0);
 }
 
 #define BASE "/federation/v1/"

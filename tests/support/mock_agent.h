@@ -21,6 +21,8 @@ struct mock_agent {
     atomic_bool hang;      /* quotes are taken and not answered until it is cleared and mock_agent_wake called */
     atomic_ulong quotes, leaves; /* answered with 200 */
     atomic_uint logs;            /* questions for the boot log */
+    atomic_uint lists;           /* questions for the IMA list */
+    char ima[4096];              /* under the lock; "": none */
     char cert[256], key[256];
 };
 

@@ -1,5 +1,7 @@
 #include "tests/unit/forge.h"
 
+#include "tests/unit/ima_lines.h"
+
 static EVP_PKEY *keys[6];
 
 /* Made once a process. The guest's AK is RSA, so that both kinds of signature are in every round. */
@@ -100,6 +102,108 @@ void forge_init(struct forge *f)
     strcpy(f->pubkey, "-----BEGIN PUBLIC KEY-----\nforged\n-----END PUBLIC KEY-----\n");
 }
 
+void forge_measure(struct forge *f)
+{
+    f->guest_mask |= 1u << LT_IMA_PCR;
+    f->ima_g = (struct forge_ima){.paths = {"/init", "/usr/bin/web", "/usr/lib/libc.so.6"}};
+    f->ima_h = (struct forge_ima){.paths = {"/usr/sbin/limetree-agent", "/usr/sbin/libvirtd", "/usr/bin/swtpm",
+                                            "/usr/bin/qemu-system-x86_64", "/usr/lib/libtpms.so.0"}};
+}
+
+/* ---- IMA ---- */
+
+static void violation(struct forge_ima *m, struct lt_pcrs *pcrs)
+{
+    uint8_t ones[32];
+
+    memset(ones, 0xff, sizeof ones);
+    lt_pcr_extend(LT_HASH_SHA256, pcrs->value[LT_IMA_PCR], ones);
+    lt_buf_printf(&m->list, "10 %040d ima-ng sha256:%064d /etc/motd\n", 0, 0);
+}
+
+static void runtime_policy(struct forge_ima *m)
+{
+    m->layer = LT_BUF(16384);
+    ima_policy(&m->layer, m->allowed[0] ? m->allowed : m->paths, m->exclude);
+    OK(lt_ima_table_compile(m->layer.p, m->layer.n, NULL, &m->table, &err));
+    OK(lt_ima_table_open(m->table.p, m->table.n, &m->t, &err));
+    m->documents.layer[0] = m->t;
+}
+
+static void measure(struct forge_ima *m, struct lt_pcrs *pcrs, const struct lt_buf *log)
+{
+    struct lt_slice part[8];
+    uint8_t digest[LT_MAX_DIGEST];
+    unsigned count = 0;
+    char hex[65];
+
+    lt_sha256(log->p, log->n, m->log_digest);
+    if (m->boot) {
+        m->boot_doc = LT_BUF(4096);
+        lt_hex(pcrs->value[4], 32, hex);
+        lt_buf_printf(&m->boot_doc, "{\"golden\":{\"usual\":{\"4\":\"%s\"}}}", hex);
+        OK(lt_boot_policy_parse(m->boot_doc.p, m->boot_doc.n, &m->boot_policy, &err));
+        m->documents.boot = m->boot_policy;
+        lt_sha256(m->boot_doc.p, m->boot_doc.n, m->documents.boot_digest);
+    }
+    if (!m->paths[0])
+        return;
+    m->list = LT_BUF(65536);
+    for (int i = 0; i < 8; i++)
+        part[i] = (struct lt_slice){pcrs->value[i], 32};
+    lt_hash(LT_HASH_SHA256, part, 8, digest);
+    digest[0] ^= m->other_aggregate;
+    uint8_t *pcr = pcrs->value[LT_IMA_PCR];
+    ima_line(&m->list, pcr, digest, "boot_aggregate");
+    while (m->paths[count])
+        count++;
+    for (unsigned i = 0; i < count; i++)
+        ima_file(&m->list, i + m->behind < count ? pcr : NULL, m->paths[i]);
+    if (m->violation)
+        violation(m, pcrs);
+    lt_sha256(m->list.p, m->list.n, m->digest);
+    runtime_policy(m);
+}
+
+/* The keys of a policy document that name what is measured. */
+static void measured_keys(const struct forge_ima *m, struct lt_buf *policy)
+{
+    uint8_t digest[32];
+    char hex[65];
+
+    if (m->boot) {
+        lt_hex(m->documents.boot_digest, 32, hex);
+        lt_buf_printf(policy, ",\"boot\":\"%s\"", hex);
+    }
+    if (!m->paths[0])
+        return;
+    lt_sha256(m->layer.p, m->layer.n, digest);
+    lt_hex(digest, 32, hex);
+    lt_buf_printf(policy, ",\"layers\":[{\"name\":\"base\",\"policy\":\"%s\"%s}]%s", hex,
+                  m->window ? m->window : "", m->options ? m->options : "");
+}
+
+static struct lt_logs logs_of(const struct forge_ima *m, const struct lt_boot_log *log)
+{
+    return (struct lt_logs){.boot_log = log,
+                            .has_ima = m->paths[0],
+                            .ima = {m->list.p, m->list.n},
+                            .documents = &m->documents,
+                            .boot_log_digest = m->log_digest,
+                            .ima_digest = m->digest,
+                            .now = FORGE_NOW};
+}
+
+static void ima_free(struct forge_ima *m)
+{
+    lt_ima_table_close(m->t);
+    lt_boot_policy_free(m->boot_policy);
+    lt_buf_free(&m->list);
+    lt_buf_free(&m->layer);
+    lt_buf_free(&m->table);
+    lt_buf_free(&m->boot_doc);
+}
+
 void forge_second_host(struct forge *f)
 {
     f->host_ak = keys[4];
@@ -119,7 +223,9 @@ static void policies(struct forge *f)
     lt_hex(f->host_pcrs.value[0], 32, hex[0]);
     lt_hex(f->host_pcrs.value[7], 32, hex[1]);
     f->policy_h = LT_BUF(4096);
-    lt_buf_printf(&f->policy_h, "{\"pcrs\":{\"0\":[\"%s\"],\"7\":[\"%s\"]}}", hex[0], hex[1]);
+    lt_buf_printf(&f->policy_h, "{\"pcrs\":{\"0\":[\"%s\"],\"7\":[\"%s\"]}", hex[0], hex[1]);
+    measured_keys(&f->ima_h, &f->policy_h);
+    lt_buf_str(&f->policy_h, "}");
     OK(lt_host_policy_parse(f->policy_h.p, f->policy_h.n, &f->host_policy, &err));
     lt_hex(f->host_policy->digest, 32, digest);
 
@@ -132,6 +238,7 @@ static void policies(struct forge *f)
         lt_buf_printf(&f->policy_g, ",\"firmware\":[\"%s\"],\"domain\":[\"%s\"]", hex[3], hex[4]);
     if (f->pin_host)
         lt_buf_printf(&f->policy_g, ",\"host_policies\":[\"%s\"]", digest);
+    measured_keys(&f->ima_g, &f->policy_g);
     lt_buf_str(&f->policy_g, "}");
     OK(lt_guest_policy_parse(f->policy_g.p, f->policy_g.n, &f->guest_policy, &err));
 }
@@ -298,8 +405,10 @@ void forge_build(struct forge *f)
     identities(f);
     boot(&f->log_g, &f->guest_pcrs, 0x60);
     boot(&f->log_h, &f->host_pcrs, 0x70);
-    lt_boot_replay(of(&f->log_g), &f->guest_log);
-    lt_boot_replay(of(&f->log_h), &f->host_log);
+    f->guest_log = lt_boot_log_new(of(&f->log_g));
+    f->host_log = lt_boot_log_new(of(&f->log_h));
+    measure(&f->ima_g, &f->guest_pcrs, &f->log_g);
+    measure(&f->ima_h, &f->host_pcrs, &f->log_h);
     memcpy(f->host_pcrs.value[LT_AK_PCR], f->keep_pcr13 ? f->pcr13 : f->host_id->ak_pcr, 32);
     policies(f);
     guest_quote(f);
@@ -311,7 +420,7 @@ void forge_build(struct forge *f)
         .signature = of(&f->sig_g),
         .pcrs = &f->guest_pcrs,
         .pubkey = f->pubkey,
-        .boot_log = &f->guest_log,
+        .logs = logs_of(&f->ima_g, f->guest_log),
         .policy = f->guest_policy,
         .history = &f->history,
     };
@@ -324,7 +433,7 @@ void forge_build(struct forge *f)
         .proof = &f->proof,
         .identity = f->host_id,
         .policy = f->host_policy,
-        .boot_log = &f->host_log,
+        .logs = logs_of(&f->ima_h, f->host_log),
         .timed = true,
         .t1_ms = FORGE_T1,
         .t5_ms = FORGE_T1 + 400,
@@ -340,6 +449,10 @@ void forge_free(struct forge *f)
 
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         lt_buf_free(bufs[i]);
+    ima_free(&f->ima_g);
+    ima_free(&f->ima_h);
+    lt_boot_log_free(f->guest_log);
+    lt_boot_log_free(f->host_log);
     lt_guest_identity_free(f->guest_id);
     lt_host_identity_free(f->host_id);
     lt_guest_policy_free(f->guest_policy);
@@ -367,6 +480,24 @@ static struct lt_blob copy_buf(const struct lt_buf *b)
     return copy(b->p, b->n);
 }
 
+static void bundle_policy(struct lt_bundle *b, const struct lt_buf *doc)
+{
+    struct lt_bundle_policy *p = &b->policies[b->policy_count++];
+
+    lt_sha256(doc->p, doc->n, p->digest);
+    p->bytes = copy_buf(doc);
+}
+
+static void bundle_ima(struct lt_bundle *b, const struct forge_ima *m, struct lt_blob *list)
+{
+    if (m->boot)
+        bundle_policy(b, &m->boot_doc);
+    if (!m->paths[0])
+        return;
+    *list = copy_buf(&m->list);
+    bundle_policy(b, &m->layer);
+}
+
 void forge_bundle(struct forge *f, struct lt_bundle *b)
 {
     struct lt_verdict v;
@@ -392,10 +523,10 @@ void forge_bundle(struct forge *f, struct lt_bundle *b)
     b->host.ek = copy_buf(&f->ek_h);
     b->host.boot_log = copy_buf(&f->log_h);
     b->proof = f->proof;
-    b->policies = calloc(1, sizeof *b->policies);
-    b->policy_count = 1;
-    memcpy(b->policies[0].digest, f->host_policy->digest, 32);
-    b->policies[0].bytes = copy_buf(&f->policy_h);
+    b->policies = calloc(5, sizeof *b->policies);
+    bundle_policy(b, &f->policy_h);
+    bundle_ima(b, &f->ima_g, &b->guest.ima);
+    bundle_ima(b, &f->ima_h, &b->host.ima);
     b->verdict = lt_verdict_to_json(&v, NULL);
 }
 

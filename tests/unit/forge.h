@@ -11,6 +11,28 @@
 #define FORGE_BATCH 12
 #define FORGE_RECORDS 5
 #define FORGE_T1 1000000u
+#define FORGE_NOW 1800000000 /* wall time of the round, seconds since 1970 */
+
+/* The IMA list of one of both machines and its one layer, "base". */
+struct forge_ima {
+    /* plan: used if paths[0] is set. A file's digest is the SHA-256 of its path */
+    const char *paths[64];   /* measured, after boot_aggregate */
+    const char *allowed[64]; /* in the layer; none set: what is measured */
+    const char *exclude;     /* JSON string in the layer's excludes; NULL: none */
+    const char *options;     /* JSON after "layers", as ,"ima":{…}; NULL: none */
+    const char *window;      /* JSON in the layer's object; NULL: none */
+    unsigned behind;         /* so many last entries are in the list and not yet in PCR 10 */
+    bool violation;          /* a ToMToU entry at the end */
+    bool other_aggregate;    /* boot_aggregate of other PCRs */
+    bool boot;               /* a boot policy too: PCR 4 as it is */
+    /* built */
+    struct lt_buf list, layer, table, boot_doc;
+    struct lt_ima_table *t;
+    struct lt_boot_policy *boot_policy;
+    uint8_t digest[LT_SHA256]; /* of the list */
+    uint8_t log_digest[LT_SHA256];
+    struct lt_measured_documents documents;
+};
 
 struct forge {
     /* ---- plan ---- */
@@ -34,6 +56,7 @@ struct forge {
     const char *accept;         /* JSON array of the guest's policy */
     bool pin_digests, pin_host; /* firmware and domain, host policy in the guest's policy */
     uint32_t batch_index;
+    struct forge_ima ima_g, ima_h;
 
     /* ---- built ---- */
     struct lt_buf ak_g, ek_g, ak_h, ek_h, attest_g, sig_g, attest_h, sig_h, log_g, log_h, policy_g, policy_h;
@@ -42,7 +65,7 @@ struct forge {
     struct lt_host_identity *host_id;
     struct lt_guest_policy *guest_policy;
     struct lt_host_policy *host_policy;
-    struct lt_boot_replay guest_log, host_log;
+    struct lt_boot_log *guest_log, *host_log;
     struct lt_host_quote quote;
     struct lt_proof proof;
     struct lt_guest_history history;
@@ -66,6 +89,9 @@ void forge_states(const struct lt_verdict *v, char out[LT_CHECKS + 1]);
 /* Judges and compares; what names the case. */
 void forge_expect(struct forge *f, const char *what, enum lt_result result, const char *reason,
                   const char *states);
+
+/* The guest has measured three files, the host what the level `appraised` asks for; both as their layers allow. */
+void forge_measure(struct forge *f);
 
 /* A crypto-agile log with a SHA-256 bank. */
 void forge_log_begin(struct lt_buf *b);

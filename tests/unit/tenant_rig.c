@@ -1,5 +1,7 @@
 #include "tests/unit/tenant_rig.h"
 
+#include "tests/unit/ima_lines.h"
+
 #include "common/clock.h"
 #include "common/file.h"
 #include "tpm/attest.h"
@@ -30,13 +32,21 @@ static X509 *certificate(EVP_PKEY *key, EVP_PKEY *by, X509 *issuer, bool ca)
     X509V3_set_ctx(&ctx, issuer ? issuer : x, x, NULL, NULL, 0);
     const char *ext[][2] = {
         {"basicConstraints", ca ? "critical,CA:TRUE" : "critical,CA:FALSE"},
-        {ca ? "keyUsage" : "extendedKeyUsage", ca ? "critical,keyCertSign" : "2.23.133.8.1"}};
-    for (int i = 0; i < 2; i++) {
-        X509_EXTENSION *e = X509V3_EXT_conf(NULL, &ctx, ext[i][0], ext[i][1]);
+        {ca ? "keyUsage" : "extendedKeyUsage", ca ? "critical,keyCertSign" : "2.23.133.8.1"},
+        {"subjectAltName", "dirName:tcg"}}; /* the chip's: manufacturer, model, version */
+    static const char tcg[] = "[tcg]\n0.2.23.133.2.1=id:00001014\n1.2.23.133.2.2=rig\n2.2.23.133.2.3=id:00020170\n";
+    BIO *text = BIO_new_mem_buf(tcg, -1);
+    CONF *conf = NCONF_new(NULL);
+    assert_int_equal(NCONF_load_bio(conf, text, NULL), 1);
+    BIO_free(text);
+    X509V3_set_nconf(&ctx, conf);
+    for (int i = 0; i < (ca ? 2 : 3); i++) {
+        X509_EXTENSION *e = X509V3_EXT_nconf(conf, &ctx, ext[i][0], ext[i][1]);
         assert_non_null(e);
         X509_add_ext(x, e, -1);
         X509_EXTENSION_free(e);
     }
+    NCONF_free(conf);
     assert_true(X509_sign(x, by, EVP_sha256()) > 0);
     return x;
 }
@@ -96,6 +106,7 @@ static char *guest_quote(struct rig_guest *g, const char *nonce)
     uint8_t name[LT_NAME], digest[32];
     char *text;
 
+    memcpy(q.pcrs.value[10], g->pcr10, sizeof g->pcr10);
     lt_sha256(guest_pubkey, strlen(guest_pubkey), digest);
     lt_pcr_extend(LT_HASH_SHA256, q.pcrs.value[16], digest);
     lt_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
@@ -105,7 +116,7 @@ static char *guest_quote(struct rig_guest *g, const char *nonce)
     lt_buf_put16(&attest, name, sizeof name);
     lt_buf_put16(&attest, nonce, strlen(nonce));
     lt_buf_u64(&attest, ++g->clock_ms);
-    lt_buf_u32(&attest, 1);
+    lt_buf_u32(&attest, g->reset_count);
     lt_buf_u32(&attest, 0);
     lt_buf_u8(&attest, 1);
     lt_buf_u64(&attest, 1);
@@ -129,15 +140,91 @@ static void news(struct rig *r)
     pthread_mutex_unlock(&r->lock);
 }
 
+/* The text from line *first on; all, and 0, if there are not so many. */
+static const char *from_line(const struct lt_buf *list, uint64_t *first)
+{
+    const char *at = (const char *)list->p, *end = at + list->n;
+
+    for (uint64_t i = 0; i < *first; i++) {
+        const char *lf = at < end ? memchr(at, '\n', (size_t)(end - at)) : NULL;
+        if (!lf) {
+            *first = 0;
+            return (const char *)list->p;
+        }
+        at = lf + 1;
+    }
+    return at;
+}
+
+static void add_list(struct rig_guest *g, struct lt_req *req, json_t *results)
+{
+    uint64_t first = strtoull(lt_req_query(req, "ima_ml_entry"), NULL, 10);
+
+    g->ima_asked = first;
+    if (!g->ima.n)
+        return;
+    const char *at = from_line(&g->ima, &first);
+    json_object_set_new(results, "ima_measurement_list",
+                        json_stringn(at, (size_t)((const char *)g->ima.p + g->ima.n - at)));
+    json_object_set_new(results, "ima_measurement_list_entry", json_integer((json_int_t)first));
+}
+
 static void answer(struct rig_guest *g, struct lt_req *req)
 {
+    pthread_mutex_lock(&g->rig->lock);
     LT_AUTOFREE char *quote = guest_quote(g, lt_req_query(req, "nonce"));
-
+    json_t *results = json_pack("{s:s, s:s, s:s, s:s, s:s}", "quote", quote, "hash_alg", "sha256", "enc_alg",
+                                "ecc256", "sign_alg", "ecdsa", "pubkey", guest_pubkey);
+    add_list(g, req, results);
+    pthread_mutex_unlock(&g->rig->lock);
     assert_string_equal(lt_req_query(req, "mask"), "0xffff");
     g->flying--;
-    lt_reply_keylime(req, 200,
-                     json_pack("{s:s, s:s, s:s, s:s, s:s}", "quote", quote, "hash_alg", "sha256", "enc_alg",
-                               "ecc256", "sign_alg", "ecdsa", "pubkey", guest_pubkey));
+    lt_reply_keylime(req, 200, results);
+}
+
+void rig_measure(struct rig *r, struct rig_guest *g, const char *path)
+{
+    pthread_mutex_lock(&r->lock);
+    if (!g->ima.n)
+        g->ima = LT_BUF(65536);
+    ima_file(&g->ima, g->pcr10, path);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void rig_reboot(struct rig *r, struct rig_guest *g)
+{
+    pthread_mutex_lock(&r->lock);
+    lt_buf_free(&g->ima);
+    memset(g->pcr10, 0, sizeof g->pcr10);
+    g->reset_count++;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void rig_measure_host(struct rig *r, const char *path)
+{
+    pthread_mutex_lock(&r->lock);
+    if (!r->ima.n)
+        r->ima = LT_BUF(65536);
+    ima_file(&r->ima, r->host.pcrs.value[10], path);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void rig_host_layer(struct rig *r, const char *const *paths)
+{
+    char hex[65], layer[65];
+    uint8_t digest[32];
+
+    pthread_mutex_lock(&r->lock);
+    lt_buf_free(&r->layer);
+    r->layer = LT_BUF(65536);
+    ima_policy(&r->layer, paths, NULL);
+    lt_sha256(r->layer.p, r->layer.n, digest);
+    lt_hex(digest, 32, layer);
+    lt_hex(r->host.pcrs.value[4], 32, hex);
+    snprintf(r->policy, sizeof r->policy,
+             "{\"pcrs\":{\"4\":[\"%s\"]},\"layers\":[{\"name\":\"host\",\"policy\":\"%s\"}]}", hex, layer);
+    lt_sha256(r->policy, strlen(r->policy), r->policy_digest);
+    pthread_mutex_unlock(&r->lock);
 }
 
 static void get_quote(struct lt_req *req, void *app)
@@ -205,6 +292,7 @@ static void make_guest(struct rig *r, unsigned i)
 
     g->rig = r;
     g->clock_ms = 1000;
+    g->reset_count = 1;
     mock_uuid(i + 1, g->uuid);
     lt_uuid_format(g->uuid, g->text);
     g->ek_key = soft_ecc("P-256");
@@ -380,7 +468,37 @@ static void post_activation(struct lt_req *req, void *app)
 static void get_policy(struct lt_req *req, void *app)
 {
     struct rig *r = app;
-    lt_reply_bytes(req, 200, "application/json", strdup(r->policy), strlen(r->policy));
+    char hex[65];
+
+    pthread_mutex_lock(&r->lock);
+    lt_hex(r->policy_digest, 32, hex);
+    bool layer = r->layer.n && strcmp(lt_req_arg(req, 0), hex);
+    size_t n = layer ? r->layer.n : strlen(r->policy);
+    char *copy = strndup(layer ? (const char *)r->layer.p : r->policy, n);
+    pthread_mutex_unlock(&r->lock);
+    lt_reply_bytes(req, 200, "application/json", copy, n);
+}
+
+static void get_ima(struct lt_req *req, void *app)
+{
+    struct rig *r = app;
+    uint64_t first = strtoull(lt_req_query(req, "first"), NULL, 10);
+    struct lt_err none = {LT_E_NOT_FOUND, "no such log"};
+    char header[24];
+
+    pthread_mutex_lock(&r->lock);
+    r->ima_posts++;
+    r->ima_first = first;
+    const char *at = r->ima.n ? from_line(&r->ima, &first) : NULL;
+    size_t n = at ? (size_t)((const char *)r->ima.p + r->ima.n - at) : 0;
+    char *copy = at ? strndup(at, n) : NULL;
+    pthread_mutex_unlock(&r->lock);
+    snprintf(header, sizeof header, "%llu", (unsigned long long)first);
+    lt_req_add_header(req, "X-Ima-First", header);
+    if (copy)
+        lt_reply_bytes(req, 200, "application/octet-stream", copy, n);
+    else
+        lt_reply_error(req, &none, 0);
 }
 
 static void get_log(struct lt_req *req, void *app)
@@ -416,6 +534,7 @@ static const struct lt_route provider_routes[] = {
              post_activation),
     LT_ROUTE("GET", "/federation/v1/policies/{}", LT_ROLE_TENANT, 0, get_policy),
     LT_ROUTE("GET", "/federation/v1/hosts/{}/boot-log", LT_ROLE_TENANT, 0, get_log),
+    LT_ROUTE("GET", "/federation/v1/hosts/{}/ima", LT_ROLE_TENANT, 0, get_ima),
 };
 
 void rig_policy(struct rig *r)
@@ -530,6 +649,7 @@ void rig_free(struct rig *r)
         rig_stop(r);
     for (unsigned i = 0; i < RIG_GUESTS; i++) {
         lt_http_server_stop(r->guest[i].server);
+        lt_buf_free(&r->guest[i].ima);
         EVP_PKEY_free(r->guest[i].ek_key);
         EVP_PKEY_free(r->guest[i].ak_key);
     }
@@ -537,6 +657,8 @@ void rig_free(struct rig *r)
     lt_http_client_free(r->operator);
     lt_conf_free(lt_tenant_keys, lt_tenant_key_count, &r->conf);
     mock_host_free(&r->host);
+    lt_buf_free(&r->ima);
+    lt_buf_free(&r->layer);
     json_decref(r->replay);
     free(r->ek_pem);
     nftw(r->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);

@@ -27,6 +27,11 @@ struct rig_guest {
     atomic_uint asked, flying, overlapped;
     uint64_t clock_ms;
     struct lt_req *held;
+    /* its IMA list, under rig.lock; no list while it is empty */
+    struct lt_buf ima;
+    uint8_t pcr10[32];
+    uint32_t reset_count;
+    uint64_t ima_asked; /* entry of the last question */
 };
 
 struct rig {
@@ -34,8 +39,12 @@ struct rig {
     char dir[64], roots[96], registry[96], state[96];
     struct mock_host host;
     char *ek_pem;
-    char policy[256]; /* the host's policy document */
+    char policy[512]; /* the host's policy document */
     uint8_t policy_digest[32];
+    /* the host's IMA list, which it has with a layer, under lock */
+    struct lt_buf ima, layer;
+    unsigned ima_posts;
+    uint64_t ima_first; /* of the last question */
     struct lt_http_server *provider;
     atomic_int mode;
     atomic_int activation; /* 0: as it should be; 1: a wrong proof; 2: no answer */
@@ -62,6 +71,12 @@ void rig_register(struct rig *r, struct rig_guest *g);
 void rig_inventory(struct rig *r, uint32_t flags, uint64_t start_clock_ms);
 /* The host's policy is its PCR 4 as it is. */
 void rig_policy(struct rig *r);
+/* The guest has measured a file; so has the host, whose policy gets a layer with these files first. */
+void rig_measure(struct rig *r, struct rig_guest *g, const char *path);
+void rig_measure_host(struct rig *r, const char *path);
+void rig_host_layer(struct rig *r, const char *const *paths);
+/* PCR 10 and the list from the beginning; the reset count is one higher. */
+void rig_reboot(struct rig *r, struct rig_guest *g);
 /* What the registry's file holds from now on. */
 void rig_registry(struct rig *r, const char *text);
 /* The guest that is held answers now. */

@@ -205,12 +205,12 @@ static void record_not_in_tree(struct forge *f)
 
 static void boot_log_lies(struct forge *f)
 {
-    f->host_log.bank[0].value[3][0] ^= 1;
+    f->host_log->replay.bank[0].value[3][0] ^= 1;
 }
 
 static void guest_boot_log_broken(struct forge *f)
 {
-    lt_boot_replay((struct lt_slice){f->log_g.p, f->log_g.n - 1}, &f->guest_log);
+    lt_boot_replay((struct lt_slice){f->log_g.p, f->log_g.n - 1}, &f->guest_log->replay);
 }
 
 /* ---- time ---- */

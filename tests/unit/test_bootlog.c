@@ -189,11 +189,127 @@ static void lies(void **state)
     }
 }
 
+/* TCG 1.2 form: SHA-1 only, no announcement. */
+static void sha1_form(void **state)
+{
+    static const uint8_t zeros[20];
+    uint8_t digest[20] = {7}, want[20] = {0};
+    LT_AUTOBUF struct lt_buf b = LT_BUF(4096);
+    struct lt_pcrs pcrs = {.alg = LT_HASH_SHA1, .mask = 0xff};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) { /* a no-action event in front, as TPM 1.2 firmware has it */
+        uint8_t head[8] = {0, 0, 0, 0, i ? 8 : 3}, size[4] = {4};
+        head[0] = (uint8_t)i;
+        lt_buf_put(&b, head, 8);
+        lt_buf_put(&b, i ? digest : zeros, 20);
+        lt_buf_put(&b, size, 4);
+        lt_buf_put(&b, "data", 4);
+    }
+    struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){b.p, b.n});
+    assert_int_equal(l->replay.fault.code, 0);
+    assert_true(l->sha1_only);
+    assert_int_equal(l->count, 4);
+    assert_int_equal(l->event[2].pcr, 2);
+    assert_memory_equal(l->event[2].digest[0].value.p, digest, 20);
+    assert_memory_equal(l->event[2].data.p, "data", 4);
+    lt_pcr_extend(LT_HASH_SHA1, want, digest);
+    for (int i = 1; i < 4; i++)
+        memcpy(pcrs.value[i], want, 20);
+    OK(lt_boot_replay_match(&l->replay, &pcrs, &err));
+    lt_boot_log_free(l);
+    for (size_t k = 0; k < b.n; k++) {
+        l = lt_boot_log_new((struct lt_slice){b.p, k});
+        assert_int_equal(l->replay.fault.code != 0, k % 36 != 0 || !k);
+        assert_true(l->count == k / 36); /* those before the fault are there */
+        lt_boot_log_free(l);
+    }
+    b.p[0] = 24; /* the first may be of any PCR if it does not extend */
+    b.p[36] = 24;
+    l = lt_boot_log_new((struct lt_slice){b.p, b.n});
+    assert_int_equal(l->replay.fault.code, LT_E_MALFORMED);
+    assert_non_null(strstr(l->replay.fault.msg, "event 1"));
+    lt_boot_log_free(l);
+}
+
+/* The typed part agrees with the replay, event for event. */
+static void typed(void **state)
+{
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    uint8_t run[LT_BOOT_REPLAYED][LT_MAX_DIGEST] = {{0}}, aggregate[2][LT_MAX_DIGEST];
+    size_t n, end = 65;
+
+    (void)state;
+    bytes = real_log(&n);
+    struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){bytes, n});
+    memset(bytes, 0xff, n); /* the log has its own copy */
+    assert_int_equal(l->replay.fault.code, 0);
+    assert_int_equal(l->count, l->replay.events);
+    for (unsigned i = 1; i < l->count; i++) {
+        const struct lt_boot_event *ev = &l->event[i];
+        assert_int_equal(ev->number, i);
+        assert_int_equal(ev->offset, end);
+        assert_int_equal(ev->digest_count, 1);
+        assert_ptr_equal(ev->digest[0].value.p, l->bytes + ev->offset + 14);
+        assert_ptr_equal(ev->data.p, l->bytes + ev->offset + 50);
+        end = ev->offset + 50 + ev->data.n;
+        lt_pcr_extend(LT_HASH_SHA256, run[ev->pcr], ev->digest[0].value.p);
+    }
+    assert_int_equal(end, l->n);
+    for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
+        assert_memory_equal(run[i], lt_boot_replay_value(&l->replay, LT_HASH_SHA256, i), 32);
+    assert_null(lt_boot_replay_value(&l->replay, LT_HASH_SHA256, LT_BOOT_REPLAYED));
+    assert_null(lt_boot_replay_value(&l->replay, LT_HASH_SHA1, 0));
+    assert_int_equal(lt_boot_aggregate(&l->replay, LT_HASH_SHA256, aggregate), 2);
+    LT_AUTOBUF struct lt_buf all = LT_BUF(4096);
+    for (unsigned i = 0; i < LT_BOOT_PCRS; i++)
+        lt_buf_put(&all, run[i], 32);
+    uint8_t want[32];
+    lt_sha256(all.p, 8 * 32, want);
+    assert_memory_equal(aggregate[0], want, 32);
+    lt_sha256(all.p, 10 * 32, want);
+    assert_memory_equal(aggregate[1], want, 32);
+    lt_boot_log_free(l);
+    lt_boot_log_free(NULL);
+}
+
+/* Ceilings of bytes and events. */
+static void ceilings(void **state)
+{
+    LT_AUTOBUF struct lt_buf log = LT_BUF(16u << 20);
+    uint8_t digest[32] = {1};
+
+    (void)state;
+    forge_log_begin(&log);
+    for (unsigned i = 1; i < LT_MAX_BOOT_EVENTS; i++)
+        forge_log_event(&log, 5, 8, digest, "", 0);
+    struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){log.p, log.n});
+    assert_int_equal(l->replay.fault.code, 0);
+    assert_int_equal(l->count, LT_MAX_BOOT_EVENTS);
+    lt_boot_log_free(l);
+    forge_log_event(&log, 5, 8, digest, "", 0);
+    l = lt_boot_log_new((struct lt_slice){log.p, log.n});
+    assert_int_equal(l->replay.fault.code, LT_E_TOO_LARGE);
+    assert_int_equal(l->count, LT_MAX_BOOT_EVENTS);
+    lt_boot_log_free(l);
+    l = lt_boot_log_new((struct lt_slice){log.p, LT_MAX_BOOT_LOG + 1u}); /* never read, never copied */
+    assert_int_equal(l->replay.fault.code, LT_E_TOO_LARGE);
+    assert_null(l->bytes);
+    lt_boot_log_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(real),         cmocka_unit_test(prefixes_and_bits), cmocka_unit_test(locality),
-        cmocka_unit_test(not_extended), cmocka_unit_test(absent_and_empty),  cmocka_unit_test(lies),
+        cmocka_unit_test(real),
+        cmocka_unit_test(prefixes_and_bits),
+        cmocka_unit_test(locality),
+        cmocka_unit_test(not_extended),
+        cmocka_unit_test(absent_and_empty),
+        cmocka_unit_test(lies),
+        cmocka_unit_test(sha1_form),
+        cmocka_unit_test(typed),
+        cmocka_unit_test(ceilings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

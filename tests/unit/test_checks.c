@@ -330,7 +330,7 @@ static void link_level_and_parts(void **state)
     tainted_accepted(&f);
     f.pin_digests = false;
     forge_build(&f);
-    f.guest.boot_log = NULL;
+    f.guest.logs.boot_log = NULL;
     forge_judge(&f, &v);
     assert_int_equal(v.result, LT_TRUSTED);
     assert_int_equal(v.link, LT_LINK_RESIDENT);
@@ -338,7 +338,8 @@ static void link_level_and_parts(void **state)
     assert_true(v.tainted && v.has_host && v.has_batch);
     assert_int_equal(v.batch_n, FORGE_BATCH);
     assert_int_equal(v.batch_seq, 42);
-    const char *wanted[][2] = {{"guest-policy", "boot-log"}, {"guest-policy", "ima"},
+    const char *wanted[][2] = {{"guest-policy", "boot-log"}, {"guest-policy", "boot-policy"},
+                               {"guest-policy", "ima"},      {"host-policy", "boot-policy"},
                                {"host-policy", "ima"},       {"host-policy", "pcrs"},
                                {"residency", "firmware"},
                                {"residency", "domain"},      {"residency", "tainted"},

@@ -20,11 +20,15 @@ struct leaf {
     X509 *issuer;
     long from, to;
     const char *usage, *san, *constraints;
+    const EVP_MD *md; /* NULL: SHA-256 */
 };
 
 static void extension(X509 *x, X509 *issuer, int nid, const char *value)
 {
-    static const char text[] = "[tcg]\ntcgManufacturer=id:00001014\ntcgModel=swtpm\ntcgVersion=id:00020170\n";
+    static const char text[] =
+        "[tcg]\ntcgManufacturer=id:00001014\ntcgModel=swtpm\ntcgVersion=id:00020170\n"
+        "[one]\ntcgManufacturer=id:00001014\n+tcgModel=swtpm\n+tcgVersion=id:00020170\n"
+        "[half]\ntcgManufacturer=id:00001014\ntcgVersion=id:00020170\n";
     BIO *b = BIO_new_mem_buf(text, -1);
     CONF *conf = NCONF_new(NULL);
     X509V3_CTX ctx;
@@ -61,7 +65,7 @@ static X509 *certificate(const char *name, const struct leaf *l)
         extension(x, issuer, NID_ext_key_usage, l->usage);
     if (l->san)
         extension(x, issuer, NID_subject_alt_name, l->san);
-    assert_true(X509_sign(x, l->issuer_key, EVP_sha256()) > 0);
+    assert_true(X509_sign(x, l->issuer_key, l->md ? l->md : EVP_sha256()) > 0);
     return x;
 }
 
@@ -80,7 +84,8 @@ static char *pem(X509 *x)
 
 static struct leaf good(void)
 {
-    return (struct leaf){ek_key, middle_key, middle, -DAY, 365 * DAY, EK_USAGE, TCG_SAN, "critical,CA:FALSE"};
+    return (struct leaf){ek_key,  middle_key,          middle, -DAY, 365 * DAY, EK_USAGE,
+                         TCG_SAN, "critical,CA:FALSE", NULL};
 }
 
 static int setup(void **state)
@@ -95,9 +100,9 @@ static int setup(void **state)
     other_key = soft_rsa(2048);
     soft_parse(ek_key, &soft_ek, &ek);
     root = certificate("maker root", &(struct leaf){root_key, root_key, NULL, -DAY, 9 * 365 * DAY, NULL, NULL,
-                                                    "critical,CA:TRUE"});
+                                                    "critical,CA:TRUE", NULL});
     middle = certificate("maker middle", &(struct leaf){middle_key, root_key, root, -DAY, 9 * 365 * DAY, NULL,
-                                                        NULL, "critical,CA:TRUE,pathlen:0"});
+                                                        NULL, "critical,CA:TRUE,pathlen:0", NULL});
     return 0;
 }
 
@@ -152,7 +157,7 @@ static void paths(void **state)
     OK(check(&l, false, NOW));
     l.issuer_key = other_key; /* names the root, not signed by it */
     FAILS(LT_E_REFUSED, check(&l, true, NOW));
-    l = (struct leaf){ek_key, ek_key, NULL, -DAY, DAY, EK_USAGE, NULL, "critical,CA:FALSE"};
+    l = (struct leaf){ek_key, ek_key, NULL, -DAY, DAY, EK_USAGE, NULL, "critical,CA:FALSE", NULL};
     FAILS(LT_E_REFUSED, check(&l, true, NOW)); /* self-signed */
 }
 
@@ -176,14 +181,246 @@ static void leaves(void **state)
     l.constraints = "critical,CA:TRUE";
     FAILS(LT_E_REFUSED, check(&l, true, NOW));
     l = good();
-    l.san = NULL;
     l.constraints = NULL;
     OK(check(&l, true, NOW));
 }
 
+static void names(void **state)
+{
+    static const char *const good_names[] = {"dirName:tcg", "critical,dirName:one",
+                                             "email:ek@example.org,dirName:tcg"};
+    static const char *const bad_names[] = {NULL, "dirName:half", "critical,DNS:chip.example.org"};
+    struct leaf l = good();
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        l.san = good_names[i];
+        OK(check(&l, true, NOW));
+        l.san = bad_names[i];
+        FAILS(LT_E_REFUSED, check(&l, true, NOW));
+        assert_non_null(strstr(err.msg, "subject alternative name has no TPM m"));
+    }
+}
+
+/* Issuers: basic constraints, path length, strength. */
+static void issuers(void **state)
+{
+    static const struct {
+        const char *constraints, *usage, *says;
+    } bad[] = {
+        {"critical,CA:FALSE", NULL, "CA"},
+        {NULL, NULL, "CA"},
+        {"critical,CA:TRUE,pathlen:0", "serverAuth",
+         NULL}, /* good: names of usages bind no issuer of EK leaves */
+    };
+    struct lt_ek_roots *r = roots_of(root);
+    EVP_PKEY *weak = soft_rsa(1024);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct leaf m = {middle_key, root_key, root, -DAY, DAY, bad[i].usage, NULL, bad[i].constraints, NULL};
+        struct leaf l = good();
+        X509 *issuer = certificate("maker middle", &m), *x = certificate(NULL, &l);
+        char *chain[2] = {pem(x), pem(issuer)};
+        int rc = lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err);
+        if ((rc == 0) != !bad[i].says || (rc && rc != LT_E_REFUSED))
+            fail_msg("%zu: %d %s", i, rc, err.msg);
+        free(chain[0]);
+        free(chain[1]);
+        X509_free(issuer);
+        X509_free(x);
+    }
+    struct leaf l = good(), m = {weak, root_key, root, -DAY, DAY, NULL, NULL, "critical,CA:TRUE", NULL};
+    X509 *issuer = certificate("maker weak", &m);
+    l.issuer = issuer;
+    l.issuer_key = weak;
+    X509 *x = certificate(NULL, &l);
+    char *chain[2] = {pem(x), pem(issuer)};
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err));
+    assert_non_null(strstr(err.msg, "1024 bits"));
+    free(chain[0]);
+    free(chain[1]);
+    X509_free(issuer);
+    X509_free(x);
+    EVP_PKEY_free(weak);
+    l = good();
+    l.md = EVP_sha1();
+    FAILS(LT_E_REFUSED, check(&l, true, NOW));
+    assert_non_null(strstr(err.msg, "too weak"));
+    lt_ek_roots_free(r);
+}
+
+static X509 *with_oaep(const struct leaf *l);
+
+/* A leaf under a middle that says pathlen:0 cannot have an issuer between. */
+static void path_length(void **state)
+{
+    struct leaf m = {other_key, middle_key, middle, -DAY, DAY, NULL, NULL, "critical,CA:TRUE", NULL},
+                l = good();
+    X509 *third = certificate("maker third", &m);
+    struct lt_ek_roots *r = roots_of(root);
+
+    (void)state;
+    l.issuer = third;
+    l.issuer_key = other_key;
+    X509 *x = certificate(NULL, &l);
+    char *chain[3] = {pem(x), pem(third), pem(middle)};
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 3, &ek, NOW, &err));
+    assert_non_null(strstr(err.msg, "path length"));
+    free(chain[0]);
+    X509_free(x);
+    x = with_oaep(&l); /* where OpenSSL sees the path without its leaf */
+    chain[0] = pem(x);
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 3, &ek, NOW, &err));
+    assert_non_null(strstr(err.msg, "path length"));
+    for (int i = 0; i < 3; i++)
+        free(chain[i]);
+    X509_free(third);
+    X509_free(x);
+    lt_ek_roots_free(r);
+}
+
+static int check_der(const uint8_t *der, size_t n)
+{
+    struct lt_ek_roots *r = roots_of(root);
+    BIO *b = BIO_new(BIO_s_mem());
+    char *p, *chain[2] = {NULL, pem(middle)};
+
+    PEM_write_bio(b, "CERTIFICATE", "", der, (long)n);
+    long size = BIO_get_mem_data(b, &p);
+    chain[0] = strndup(p, (size_t)size);
+    int rc = lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err);
+    BIO_free(b);
+    free(chain[0]);
+    free(chain[1]);
+    lt_ek_roots_free(r);
+    return rc;
+}
+
+static int der_parser(const uint8_t *der, size_t n, void *state)
+{
+    (void)state;
+    return check_der(der, n);
+}
+
+/* A leaf with its key marked id-RSAES-OAEP. */
+static X509 *with_oaep(const struct leaf *l)
+{
+    X509 *x = certificate(NULL, l);
+    const unsigned char *bits;
+    int n;
+
+    assert_int_equal(X509_PUBKEY_get0_param(NULL, &bits, &n, NULL, X509_get_X509_PUBKEY(x)), 1);
+    unsigned char *copy = OPENSSL_memdup(bits, (size_t)n);
+    assert_int_equal(X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(x), OBJ_nid2obj(NID_rsaesOaep), V_ASN1_NULL,
+                                            NULL, copy, n),
+                     1);
+    assert_true(X509_sign(x, l->issuer_key, l->md ? l->md : EVP_sha256()) > 0);
+    return x;
+}
+
+static int check_oaep(const struct leaf *l)
+{
+    X509 *x = with_oaep(l);
+    uint8_t *der = NULL;
+    int n = i2d_X509(x, &der);
+    const unsigned char *p = der;
+    X509 *again = d2i_X509(NULL, &p, n);
+
+    assert_non_null(again);
+    assert_null(X509_get0_pubkey(again)); /* OpenSSL has no such key */
+    int rc = check_der(der, (size_t)n);
+    X509_free(x);
+    X509_free(again);
+    OPENSSL_free(der);
+    return rc;
+}
+
+static void oaep(void **state)
+{
+    struct leaf l = good();
+    struct lt_public mine;
+
+    (void)state;
+    OK(check_oaep(&l));
+    l.issuer = root;
+    l.issuer_key = root_key;
+    OK(check_oaep(&l));
+    l.issuer_key = other_key;
+    FAILS(LT_E_REFUSED, check_oaep(&l));
+    l = good();
+    l.from = DAY;
+    FAILS(LT_E_REFUSED, check_oaep(&l));
+    assert_non_null(strstr(err.msg, "not valid"));
+    l = good();
+    l.to = -1;
+    FAILS(LT_E_REFUSED, check_oaep(&l));
+    l = good();
+    l.usage = "critical,serverAuth";
+    FAILS(LT_E_REFUSED, check_oaep(&l));
+    l = good();
+    l.md = EVP_sha1();
+    FAILS(LT_E_REFUSED, check_oaep(&l));
+    l = good();
+    lt_public_copy(&mine, &ek);
+    soft_parse(other_key, &soft_ek, &ek);
+    int rc = check_oaep(&l);
+    lt_public_copy(&ek, &mine);
+    assert_int_equal(rc, LT_E_REFUSED);
+    assert_non_null(strstr(err.msg, "not the EK"));
+}
+
+/* What OpenSSL reads and DER forbids is named. */
+static void not_der(void **state)
+{
+    struct leaf l = good();
+    X509 *x = certificate(NULL, &l);
+    uint8_t *der = NULL;
+    size_t n = (size_t)i2d_X509(x, &der);
+    LT_AUTOFREE uint8_t *bad = malloc(n + 2);
+
+    (void)state;
+    OK(check_der(der, n));
+    unit_every_prefix(der_parser, der, n, NULL);
+    /* 30 82 hh ll: one more byte of length than needed */
+    assert_true(der[0] == 0x30 && der[1] == 0x82);
+    memcpy(bad, "\x30\x83\x00", 3);
+    memcpy(bad + 3, der + 2, n - 2);
+    const unsigned char *p = bad;
+    X509 *lenient = d2i_X509(NULL, &p, (long)n + 1);
+    assert_non_null(lenient); /* OpenSSL would have */
+    X509_free(lenient);
+    FAILS(LT_E_MALFORMED, check_der(bad, n + 1));
+    assert_non_null(
+        strstr(err.msg, "EK certificate 0: not DER: byte 0: a length that begins with zero (some makers'"));
+    /* 30 80 … 00 00 */
+    memcpy(bad, "\x30\x80", 2);
+    memcpy(bad + 2, der + 4, n - 4);
+    memcpy(bad + n - 2, "\0", 2);
+    FAILS(LT_E_MALFORMED, check_der(bad, n));
+    assert_non_null(strstr(err.msg, "indefinite"));
+    X509_free(x);
+    OPENSSL_free(der);
+}
+
+/* No bit of a certificate is beside the point, but for the PEM around it. */
+static void every_bit(void **state)
+{
+    struct leaf l = good();
+    X509 *x = certificate(NULL, &l);
+    uint8_t *der = NULL;
+    size_t n = (size_t)i2d_X509(x, &der);
+
+    (void)state;
+    unit_every_bit(der_parser, der, n, NULL);
+    X509_free(x);
+    OPENSSL_free(der);
+}
+
 static void foreign_root(void **state)
 {
-    struct leaf self = {other_key, other_key, NULL, -DAY, DAY, NULL, NULL, "critical,CA:TRUE"}, l = good();
+    struct leaf self = {other_key, other_key, NULL, -DAY, DAY, NULL, NULL, "critical,CA:TRUE", NULL},
+                l = good();
     X509 *foreign = certificate("maker root", &self), *x = certificate(NULL, &l);
     struct lt_ek_roots *r = roots_of(foreign);
     char *chain[3] = {pem(x), pem(middle), pem(root)}; /* the chain's own root proves nothing */
@@ -230,9 +467,9 @@ static void hostile_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paths),
-        cmocka_unit_test(leaves),
-        cmocka_unit_test(foreign_root),
+        cmocka_unit_test(paths),        cmocka_unit_test(leaves),      cmocka_unit_test(names),
+        cmocka_unit_test(issuers),      cmocka_unit_test(path_length), cmocka_unit_test(oaep),
+        cmocka_unit_test(not_der),      cmocka_unit_test(every_bit),   cmocka_unit_test(foreign_root),
         cmocka_unit_test(hostile_text),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

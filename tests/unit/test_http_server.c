@@ -562,7 +562,7 @@ static struct lt_shared *log_bytes;
 static void share(struct lt_req *r, void *arg)
 {
     (void)arg;
-    lt_reply_shared(r, 200, "application/octet-stream", log_bytes);
+    lt_reply_shared(r, 200, "application/octet-stream", log_bytes, 0);
 }
 
 static const struct lt_route plain_routes[] = {

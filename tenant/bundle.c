@@ -1,0 +1,157 @@
+#include "common/clock.h"
+#include "tenant/round.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The bundle is a view over the round's own memory, never freed as a bundle. */
+
+static void split_certificates(const char *pem, struct lt_certificates *out)
+{
+    static const char end[] = "-----END CERTIFICATE-----\n";
+
+    while (pem && *pem && out->count < LT_MAX_CERTIFICATES) {
+        const char *stop = strstr(pem, end);
+        if (!stop)
+            break;
+        stop += sizeof end - 1;
+        out->pem[out->count] = strndup(pem, (size_t)(stop - pem));
+        if (!out->pem[out->count])
+            break;
+        out->count++;
+        pem = stop;
+    }
+}
+
+static struct lt_blob view(const void *p, size_t n)
+{
+    return (struct lt_blob){(uint8_t *)p, n};
+}
+
+static json_t *times(const struct lt_round *r)
+{
+    char started[32], received[32];
+
+    lt_wall_text(r->started, started);
+    if (!r->t5_ms)
+        return json_pack("{s:s}", "started", started);
+    lt_wall_text(r->received, received);
+    return json_pack("{s:s, s:s, s:I}", "started", started, "received", received, "t5_minus_t1_ms",
+                     (json_int_t)(r->t5_ms - r->t1_ms));
+}
+
+static void fill_host(const struct lt_round *r, struct lt_bundle *b)
+{
+    const struct lt_host_keys *keys = lt_ref_value(r->host.keys);
+    const struct lt_host_log *log = lt_ref_value(r->host.log);
+
+    b->has_host = true;
+    b->host.quote = *(const struct lt_host_quote *)lt_ref_value(r->host_quote);
+    b->host.ak = keys->ak;
+    b->host.ek = keys->ek;
+    b->host.ek_certificates = keys->certificates;
+    const struct lt_host_ima *ima = lt_ref_value(r->host.ima);
+    if (log && log->log->replay.present)
+        b->host.boot_log = view(log->log->bytes, log->log->n);
+    if (ima && ima->present)
+        b->host.ima = ima->bytes;
+    b->proof = r->proof;
+}
+
+/* Both policies and the documents they name, each once. Documents are owned. */
+struct documents {
+    struct lt_bundle_policy list[2 + 2 * (1 + LT_MAX_LAYERS)];
+    size_t count, borrowed; /* the first ones are views */
+};
+
+static bool has(const struct documents *d, const uint8_t digest[LT_SHA256])
+{
+    for (size_t i = 0; i < d->count; i++)
+        if (!memcmp(d->list[i].digest, digest, LT_SHA256))
+            return true;
+    return false;
+}
+
+static void add_policy(struct documents *d, const uint8_t digest[LT_SHA256], struct lt_blob bytes)
+{
+    if (has(d, digest))
+        return;
+    memcpy(d->list[d->count].digest, digest, LT_SHA256);
+    d->list[d->count++].bytes = bytes;
+    d->borrowed = d->count;
+}
+
+/* One that is too large, or gone, is left out: `limetree verify` names it. */
+static void add_document(struct documents *d, struct lt_documents *from, const uint8_t digest[LT_SHA256])
+{
+    struct lt_bundle_policy *at = &d->list[d->count];
+
+    if (has(d, digest) || lt_documents_bytes(from, digest, &at->bytes.p, &at->bytes.n, NULL))
+        return;
+    memcpy(at->digest, digest, LT_SHA256);
+    d->count++;
+}
+
+static void add_documents(struct documents *d, struct lt_documents *from, const struct lt_measured_policy *p)
+{
+    if (p->has_boot)
+        add_document(d, from, p->boot);
+    for (unsigned i = 0; i < p->layer_count; i++)
+        add_document(d, from, p->layer[i].policy);
+}
+
+static void fill_policies(const struct lt_round *r, struct lt_documents *from, struct documents *d)
+{
+    const struct lt_policy *guest = lt_ref_value(r->policy);
+    const struct lt_host_document *host = lt_ref_value(r->host.policy);
+
+    if (guest)
+        add_policy(d, guest->parsed->digest, view(guest->bytes, guest->n));
+    if (host)
+        add_policy(d, host->digest, view(host->bytes, host->n));
+    if (from && guest)
+        add_documents(d, from, &guest->parsed->measured);
+    if (from && host && host->parsed)
+        add_documents(d, from, &host->parsed->measured);
+}
+
+static void documents_free(struct documents *d)
+{
+    for (size_t i = d->borrowed; i < d->count; i++)
+        free(d->list[i].bytes.p);
+}
+
+char *lt_round_bundle(const struct lt_round *r, struct lt_documents *d)
+{
+    __attribute__((cleanup(documents_free))) struct documents documents = {0};
+    const struct lt_blob *ima = lt_ref_value(r->ima);
+
+    fill_policies(r, d, &documents);
+    struct lt_bundle b = {.policies = documents.list, .policy_count = documents.count};
+    LT_AUTOJSON json_t *when = times(r);
+    LT_AUTOJSON json_t *verdict = lt_verdict_to_json(&r->verdict, NULL);
+
+    memcpy(b.tenant_id, r->tenant_id, sizeof b.tenant_id);
+    memcpy(b.guest.uuid, r->uuid, sizeof b.guest.uuid);
+    memcpy(b.guest.nonce, r->nonce, sizeof b.guest.nonce);
+    b.guest.attest = view(r->quote.attest, r->quote.attest_n);
+    b.guest.signature = view(r->quote.signature, r->quote.signature_n);
+    b.guest.pcrs = r->quote.pcrs;
+    b.guest.ak = view(r->agent.ak, r->agent.ak_n);
+    b.guest.ek = view(r->agent.ek, r->agent.ek_n);
+    b.guest.pubkey = r->pubkey;
+    if (r->boot_log && r->boot_log->replay.present)
+        b.guest.boot_log = view(r->boot_log->bytes, r->boot_log->n);
+    if (ima && !r->ima_broken)
+        b.guest.ima = *ima;
+    memcpy(b.commitment, r->facts.commitment, sizeof b.commitment);
+    if (r->has_proof && r->host.keys)
+        fill_host(r, &b);
+    b.times = when;
+    b.verdict = verdict;
+    split_certificates(r->agent.ekcert, &b.guest.ek_certificates);
+    LT_AUTOJSON json_t *j = lt_bundle_to_json(&b);
+    for (unsigned i = 0; i < b.guest.ek_certificates.count; i++)
+        free(b.guest.ek_certificates.pem[i]);
+    return j ? lt_json_dump(j) : NULL;
+}

@@ -1,0 +1,282 @@
+#include "tenant/documents.h"
+
+#include "common/file.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct open_document {
+    struct open_document *next;
+    uint8_t digest[LT_SHA256];
+    bool boot;
+    struct lt_ref *ref;
+};
+
+struct lt_documents {
+    const char *dir, *key;
+    struct lt_store *store;
+    pthread_mutex_t lock;      /* of the list */
+    pthread_mutex_t compiling; /* one at a time: memory is bounded by one document */
+    struct open_document *open;
+    unsigned count;
+};
+
+/* ---- one table ---- */
+
+struct table {
+    struct lt_ima_table *t;
+    void *map;
+    size_t n;
+};
+
+static void table_free(void *p)
+{
+    struct table *t = p;
+    lt_ima_table_close(t->t);
+    munmap(t->map, t->n);
+    free(t);
+}
+
+static void boot_free(void *p)
+{
+    lt_boot_policy_free(p);
+}
+
+static char *table_path(const struct lt_documents *d, const uint8_t digest[LT_SHA256])
+{
+    char name[2 * LT_SHA256 + 1];
+    lt_hex(digest, LT_SHA256, name);
+    return lt_path(d->dir, name);
+}
+
+/* LT_E_NOT_FOUND: there is no such file, or one that this version does not read. */
+static int map_table(const struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_ref **out,
+                     struct lt_err *e)
+{
+    LT_AUTOFREE char *path = table_path(d, digest);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) || st.st_size <= 0) {
+        if (fd >= 0)
+            close(fd);
+        return lt_fail(e, LT_E_NOT_FOUND, "document: not compiled");
+    }
+    struct table *t = calloc(1, sizeof *t);
+    void *map = t ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    close(fd);
+    if (map == MAP_FAILED) {
+        free(t);
+        return lt_fail(e, LT_E_NO_MEMORY, "document: no memory");
+    }
+    t->map = map;
+    t->n = (size_t)st.st_size;
+    if (lt_ima_table_open(map, t->n, &t->t, e) || memcmp(lt_ima_table_digest(t->t), digest, LT_SHA256)) {
+        table_free(t);
+        return lt_fail(e, LT_E_NOT_FOUND, "document: compiled by another version");
+    }
+    *out = lt_ref_new(t, table_free);
+    return 0;
+}
+
+static int compile_table(struct lt_documents *d, const void *p, size_t n, const uint8_t digest[LT_SHA256],
+                         struct lt_err *e)
+{
+    LT_AUTOBUF struct lt_buf table = LT_BUF(LT_MAX_IMA_TABLE);
+    LT_AUTOFREE char *path = table_path(d, digest);
+
+    pthread_mutex_lock(&d->compiling);
+    int rc = lt_ima_table_compile(p, n, d->key, &table, e);
+    if (!rc && lt_file_write(path, table.p, table.n, 0600, e))
+        rc = lt_fail(e, LT_E_IO, "document: its table could not be written");
+    pthread_mutex_unlock(&d->compiling);
+    return rc;
+}
+
+/* ---- all ---- */
+
+int lt_documents_new(const char *dir, struct lt_store *store, const char *key, struct lt_documents **out,
+                     struct lt_err *e)
+{
+    int rc = lt_dir_private(dir, e);
+    struct lt_documents *d = rc ? NULL : calloc(1, sizeof *d);
+
+    *out = NULL;
+    if (rc)
+        return rc;
+    if (!d)
+        return lt_fail(e, LT_E_NO_MEMORY, "documents: no memory");
+    d->dir = dir;
+    d->key = key;
+    d->store = store;
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_init(&d->compiling, NULL);
+    *out = d;
+    return 0;
+}
+
+static void forget(struct open_document *o)
+{
+    lt_ref_put(o->ref);
+    free(o);
+}
+
+void lt_documents_free(struct lt_documents *d)
+{
+    if (!d)
+        return;
+    for (struct open_document *o = d->open, *next; o; o = next) {
+        next = o->next;
+        forget(o);
+    }
+    pthread_mutex_destroy(&d->compiling);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+/* A new reference, or NULL. What is asked for goes to the front. */
+static struct lt_ref *find(struct lt_documents *d, const uint8_t digest[LT_SHA256], bool boot)
+{
+    struct lt_ref *found = NULL;
+
+    pthread_mutex_lock(&d->lock);
+    for (struct open_document **at = &d->open; *at; at = &(*at)->next) {
+        struct open_document *o = *at;
+        if (o->boot != boot || memcmp(o->digest, digest, LT_SHA256))
+            continue;
+        *at = o->next;
+        o->next = d->open;
+        d->open = o;
+        found = lt_ref_get(o->ref);
+        break;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return found;
+}
+
+static void keep(struct lt_documents *d, const uint8_t digest[LT_SHA256], bool boot, struct lt_ref *ref)
+{
+    struct open_document *o = calloc(1, sizeof *o), **last;
+
+    if (!o)
+        return;
+    memcpy(o->digest, digest, LT_SHA256);
+    o->boot = boot;
+    o->ref = lt_ref_get(ref);
+    pthread_mutex_lock(&d->lock);
+    o->next = d->open;
+    d->open = o;
+    if (++d->count > LT_DOCUMENTS_OPEN) {
+        for (last = &d->open; (*last)->next; last = &(*last)->next)
+            ;
+        forget(lt_take(last));
+        d->count--;
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+static int open_boot(struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_ref **out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    struct lt_boot_policy *p;
+    size_t n;
+
+    if ((*out = find(d, digest, true)))
+        return 0;
+    LT_TRY(lt_store_policy_get(d->store, digest, &bytes, &n, e));
+    LT_TRY(lt_boot_policy_parse(bytes, n, &p, e));
+    *out = lt_ref_new(p, boot_free);
+    keep(d, digest, true, *out);
+    return 0;
+}
+
+/* Tables that are gone, or of another version, are compiled again: the document is in the store. */
+static int open_layer(struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_ref **out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    size_t n;
+
+    if ((*out = find(d, digest, false)))
+        return 0;
+    if (map_table(d, digest, out, e)) {
+        LT_TRY(lt_store_policy_get(d->store, digest, &bytes, &n, e));
+        LT_TRY(compile_table(d, bytes, n, digest, e));
+        LT_TRY(map_table(d, digest, out, e));
+    }
+    keep(d, digest, false, *out);
+    return 0;
+}
+
+int lt_documents_put(struct lt_documents *d, const void *p, size_t n, uint8_t digest[LT_SHA256], struct lt_err *e)
+{
+    struct lt_boot_policy *boot = NULL;
+    struct lt_err why = {0};
+
+    lt_sha256(p, n, digest);
+    if (n > LT_MAX_BOOT_POLICY || lt_boot_policy_parse(p, n, &boot, &why)) {
+        if (compile_table(d, p, n, digest, e))
+            return why.code && e->code == LT_E_MALFORMED
+                       ? lt_fail_in(e, "neither a boot policy (%.100s) nor a runtime policy", why.msg)
+                       : e->code;
+    }
+    lt_boot_policy_free(boot);
+    return lt_store_policy_put(d->store, p, n, digest, e);
+}
+
+static int missing(const char *what, const uint8_t digest[LT_SHA256], const struct lt_err *why, struct lt_err *e)
+{
+    char name[2 * LT_SHA256 + 1];
+
+    lt_hex(digest, LT_SHA256, name);
+    return lt_fail(e, LT_E_NOT_FOUND, "%s: document %s is not at hand: %.120s", what, name, why->msg);
+}
+
+int lt_documents_open(struct lt_documents *d, const struct lt_measured_policy *p, struct lt_document_set *out,
+                      struct lt_err *e)
+{
+    struct lt_err why = {0};
+    char what[80];
+    int rc = 0;
+
+    memset(out, 0, sizeof *out);
+    if (p->has_boot && open_boot(d, p->boot, &out->boot, &why))
+        rc = missing("boot", p->boot, &why, e);
+    for (unsigned i = 0; i < p->layer_count; i++) {
+        if (open_layer(d, p->layer[i].policy, &out->layer[i], &why) && !rc) {
+            snprintf(what, sizeof what, "layer %s", p->layer[i].name);
+            rc = missing(what, p->layer[i].policy, &why, e);
+        }
+        const struct table *t = lt_ref_value(out->layer[i]);
+        out->view.layer[i] = t ? t->t : NULL;
+    }
+    out->view.boot = lt_ref_value(out->boot);
+    if (out->boot)
+        memcpy(out->view.boot_digest, p->boot, LT_SHA256);
+    out->complete = !rc;
+    return rc;
+}
+
+void lt_document_set_free(struct lt_document_set *s)
+{
+    lt_ref_put(s->boot);
+    for (unsigned i = 0; i < LT_MAX_LAYERS; i++)
+        lt_ref_put(s->layer[i]);
+    memset(s, 0, sizeof *s);
+}
+
+int lt_documents_bytes(struct lt_documents *d, const uint8_t digest[LT_SHA256], uint8_t **p, size_t *n,
+                       struct lt_err *e)
+{
+    LT_TRY(lt_store_policy_get(d->store, digest, p, n, e));
+    if (*n <= LT_BUNDLED_DOCUMENT)
+        return 0;
+    free(lt_take(p));
+    return lt_fail(e, LT_E_TOO_LARGE, "document: %zu bytes", *n);
+}

@@ -1,0 +1,238 @@
+/* The rest of host_fetch.h: documents and logs. */
+#include "tenant/host_fetch.h"
+
+#include "common/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int fetch(const struct lt_host_source *p, const char *path, size_t max, struct lt_blob *out,
+                 uint64_t *ima_first, struct lt_err *e)
+{
+    struct lt_http_reply reply = {0};
+
+    LT_TRY(lt_host_call(p, "GET", path, NULL, max, &reply, e));
+    if (reply.status != 200) {
+        LT_AUTOJSON json_t *none = lt_http_json(&reply, 200, e);
+        free((char *)reply.body);
+        return e->code;
+    }
+    *out = (struct lt_blob){(uint8_t *)reply.body, reply.n};
+    if (ima_first)
+        *ima_first = reply.ima_first;
+    return 0;
+}
+
+/* ---- documents ---- */
+
+static int fetch_document(const struct lt_host_source *p, const uint8_t digest[LT_SHA256], size_t max,
+                          struct lt_blob *out, struct lt_err *e)
+{
+    char path[96] = "policies/";
+    uint8_t is[LT_SHA256];
+
+    lt_hex(digest, LT_SHA256, path + strlen(path));
+    LT_TRY(fetch(p, path, max, out, NULL, e));
+    lt_sha256(out->p, out->n, is);
+    if (!memcmp(is, digest, LT_SHA256))
+        return 0;
+    free(lt_take(&out->p));
+    return lt_fail(e, LT_E_REFUSED, "provider, %s: the document has another digest", path);
+}
+
+static void bring(const struct lt_host_source *p, struct lt_documents *d, const uint8_t digest[LT_SHA256])
+{
+    struct lt_blob b = {0};
+    uint8_t is[LT_SHA256];
+    struct lt_err e = {0};
+
+    if (fetch_document(p, digest, LT_MAX_POLICY, &b, &e) || lt_documents_put(d, b.p, b.n, is, &e))
+        lt_log(LT_LOG_WARNING, "host-document-missing", "%s", e.msg);
+    free(b.p);
+}
+
+/* What is not there is fetched once; what cannot be had is named by check 7 as not at hand. */
+static void open_documents(const struct lt_host_source *p, struct lt_documents *d, const struct lt_measured_policy *m,
+                           struct lt_document_set *out)
+{
+    struct lt_err e = {0};
+
+    if (!lt_documents_open(d, m, out, &e))
+        return;
+    if (m->has_boot && !out->boot)
+        bring(p, d, m->boot);
+    for (unsigned i = 0; i < m->layer_count; i++)
+        if (!out->layer[i])
+            bring(p, d, m->layer[i].policy);
+    lt_document_set_free(out);
+    if (lt_documents_open(d, m, out, &e))
+        lt_log(LT_LOG_WARNING, "host-document-missing", "%s", e.msg);
+}
+
+static void document_free(void *p)
+{
+    struct lt_host_document *d = p;
+    lt_host_policy_free(d->parsed);
+    lt_document_set_free(&d->documents);
+    free(d->bytes);
+    free(d);
+}
+
+static int document(const struct lt_host_source *p, const uint8_t digest[LT_SHA256], struct lt_blob b,
+                    struct lt_documents *from, struct lt_ref **out, struct lt_err *e)
+{
+    struct lt_host_document *d = calloc(1, sizeof *d);
+    char name[2 * LT_SHA256 + 1];
+    struct lt_err why = {0};
+
+    if (!d) {
+        free(b.p);
+        return lt_fail(e, LT_E_NO_MEMORY, "host policy: no memory");
+    }
+    d->bytes = b.p;
+    d->n = b.n;
+    memcpy(d->digest, digest, LT_SHA256);
+    lt_hex(digest, LT_SHA256, name);
+    if (lt_host_policy_parse(d->bytes, d->n, &d->parsed, &why))
+        lt_log(LT_LOG_WARNING, "host-policy-malformed", "host policy %s: %s", name, why.msg);
+    else
+        open_documents(p, from, &d->parsed->measured, &d->documents);
+    *out = lt_ref_new(d, document_free);
+    return 0;
+}
+
+int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT_SHA256], struct lt_documents *d,
+                         struct lt_ref **out, struct lt_err *e)
+{
+    struct lt_blob b = {0};
+
+    *out = NULL;
+    LT_TRY(fetch_document(p, digest, LT_MAX_HOST_POLICY, &b, e));
+    return document(p, digest, b, d, out, e);
+}
+
+bool lt_host_fetch_missing(const struct lt_host_source *p, const struct lt_host_document *have, struct lt_documents *d,
+                           struct lt_ref **fresh)
+{
+    struct lt_blob b = {malloc(have->n + 1), have->n};
+
+    *fresh = NULL;
+    if (!b.p)
+        return false;
+    memcpy(b.p, have->bytes, have->n);
+    if (document(p, have->digest, b, d, fresh, NULL))
+        return false;
+    const struct lt_host_document *is = lt_ref_value(*fresh);
+    if (is->documents.complete)
+        return true;
+    lt_ref_put(lt_take(fresh));
+    return false;
+}
+
+/* ---- logs ---- */
+
+static void log_free(void *p)
+{
+    struct lt_host_log *l = p;
+    lt_boot_log_free(l->log);
+    free(l);
+}
+
+int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t reset_count,
+                      struct lt_ref **out, struct lt_err *e)
+{
+    char path[64];
+    struct lt_blob b = {0};
+
+    *out = NULL;
+    snprintf(path, sizeof path, "hosts/%s/boot-log", host);
+    int rc = fetch(p, path, LT_MAX_BOOT_LOG, &b, NULL, e);
+    if (rc && rc != LT_E_NOT_FOUND)
+        return rc;
+    struct lt_host_log *l = calloc(1, sizeof *l);
+    if (l) {
+        l->log = lt_boot_log_new((struct lt_slice){b.p, b.n});
+        l->reset_count = reset_count;
+        lt_sha256(b.p ? b.p : (const uint8_t *)"", b.n, l->digest);
+    }
+    free(b.p);
+    if (!l || !l->log) {
+        free(l);
+        return lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
+    }
+    *out = lt_ref_new(l, log_free);
+    return 0;
+}
+
+static void ima_free(void *p)
+{
+    struct lt_host_ima *i = p;
+    free(i->bytes.p);
+    free(i);
+}
+
+static uint64_t lines(const struct lt_blob *b)
+{
+    uint64_t n = 0;
+
+    for (const uint8_t *p = b->p, *end = b->p + b->n; p && (p = memchr(p, '\n', (size_t)(end - p))); p++)
+        n++;
+    return n;
+}
+
+/* had's lines and what came after them. */
+static int join(const struct lt_host_ima *had, uint64_t first, struct lt_blob *b, struct lt_err *e)
+{
+    if (!first)
+        return 0;
+    if (!had || first != had->lines)
+        return lt_fail(e, LT_E_MALFORMED, "IMA list from entry %llu, which was not asked for",
+                       (unsigned long long)first);
+    if (b->n > LT_MAX_IMA_LOG - had->bytes.n)
+        return lt_fail(e, LT_E_TOO_LARGE, "IMA list: %zu bytes and %zu more > %u", had->bytes.n, b->n, LT_MAX_IMA_LOG);
+    uint8_t *all = malloc(had->bytes.n + b->n + 1);
+    if (!all)
+        return lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
+    memcpy(all, had->bytes.p, had->bytes.n);
+    memcpy(all + had->bytes.n, b->p, b->n);
+    free(b->p);
+    *b = (struct lt_blob){all, had->bytes.n + b->n};
+    return 0;
+}
+
+int lt_host_fetch_ima(const struct lt_host_source *p, const char *host, const struct lt_host_ima *had,
+                      uint32_t reset_count, const uint8_t pcr[LT_SHA256], struct lt_ref **out, struct lt_err *e)
+{
+    char path[96];
+    struct lt_blob b = {0};
+    uint64_t first = 0;
+
+    *out = NULL;
+    /* A last line without its end is not counted, and would be told twice. */
+    if (had && (!had->present || !had->lines || had->reset_count != reset_count ||
+                had->bytes.p[had->bytes.n - 1] != '\n'))
+        had = NULL;
+    snprintf(path, sizeof path, "hosts/%s/ima?first=%llu", host, (unsigned long long)(had ? had->lines : 0));
+    int rc = fetch(p, path, LT_MAX_IMA_LOG, &b, &first, e);
+    if (rc && rc != LT_E_NOT_FOUND)
+        return rc;
+    struct lt_host_ima *i = calloc(1, sizeof *i);
+    bool present = !rc;
+    rc = i ? 0 : lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
+    if (!rc && present)
+        rc = join(had, first, &b, e);
+    if (rc) {
+        free(b.p);
+        free(i);
+        return rc;
+    }
+    i->present = present;
+    i->bytes = b;
+    i->lines = lines(&b);
+    i->reset_count = reset_count;
+    memcpy(i->pcr, pcr, LT_SHA256);
+    lt_sha256(b.p ? b.p : (const uint8_t *)"", b.n, i->digest);
+    *out = lt_ref_new(i, ima_free);
+    return 0;
+}

@@ -1,0 +1,1 @@
+lt_fuzz_target(certificate lt_appraisal)

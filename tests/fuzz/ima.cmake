@@ -1,0 +1,3 @@
+foreach(target ima imakeys)
+    lt_fuzz_target(${target} lt_appraisal)
+endforeach()

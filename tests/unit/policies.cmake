@@ -1,0 +1,8 @@
+lt_unit_test(test_json_pull lt_common)
+lt_unit_test(test_imatable lt_appraisal)
+lt_unit_test(test_imalayers lt_appraisal)
+lt_unit_test(test_dsse lt_appraisal)
+lt_unit_test(test_measured_policy lt_appraisal)
+lt_unit_test(test_policy_cli lt_forge lt_daemon)
+target_sources(test_policy_cli PRIVATE ${CMAKE_SOURCE_DIR}/cli/policy.c ${CMAKE_SOURCE_DIR}/cli/policy_learn.c
+    ${CMAKE_SOURCE_DIR}/cli/policy_check.c)

@@ -1,0 +1,376 @@
+/* Keylime's reference state: a real server's, and forged ones with each thing changed. */
+#include "appraisal/bootrules.h"
+#include "common/file.h"
+#include "tests/support/appraisal/boot_forge.h"
+#include "tests/unit/unit.h"
+
+static struct lt_boot_log *log_of(const struct lt_buf *b)
+{
+    struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){b->p, b->n});
+    assert_non_null(l);
+    return l;
+}
+
+static int judge(const char *policy, const struct lt_buf *b, struct lt_err *e)
+{
+    struct lt_boot_policy *p;
+    struct lt_boot_log *l = log_of(b);
+    struct lt_pcrs pcrs;
+
+    boot_forge_pcrs(b, &pcrs);
+    int rc = lt_boot_policy_parse(policy, strlen(policy), &p, e);
+    if (!rc)
+        rc = lt_boot_policy_judge(p, l, &pcrs, e);
+    lt_boot_policy_free(p);
+    lt_boot_log_free(l);
+    return rc;
+}
+
+static int judge_plan(const struct boot_plan *plan, const char *policy, struct lt_err *e)
+{
+    LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20);
+    boot_forge_server(&b, plan);
+    return judge(policy, &b, e);
+}
+
+/* Each kind of thing measured differently: refused with event, PCR, value. */
+static void forged(void **state)
+{
+    (void)state;
+    for (int on = 0; on < 2; on++) {
+        struct boot_plan good = {.secure_boot = on, .dbx = 40};
+        LT_AUTOFREE char *policy = boot_forge_refstate(&good);
+        const struct {
+            struct boot_plan plan;
+            const char *says[2];
+        } bad[] = {
+            {{.secure_boot = !on, .dbx = 40}, {"PCR 7", "secure boot"}},
+            {{.secure_boot = on, .dbx = 39}, {"PCR 7", "dbx lacks"}},
+            {{.secure_boot = on, .dbx = 40, .firmware = "evil"}, {"PCR 0", "platform_firmware[0]"}},
+            {{.secure_boot = on, .dbx = 40, .shim = "evil"}, {"PCR 4", "shim of kernels[0]"}},
+            {{.secure_boot = on, .dbx = 40, .grub = "evil"}, {"PCR 4", "grub of kernels[0]"}},
+            {{.secure_boot = on, .dbx = 40, .kernel = "evil"}, {on ? "PCR 4" : "PCR 9", "of kernels[0]"}},
+            {{.secure_boot = on, .dbx = 40, .initrd = "evil"}, {"PCR 9", "initrd of kernels[0]"}},
+            {{.secure_boot = on, .dbx = 40, .mok = "evil"}, {"PCR 14", "mokdig"}},
+            {{.secure_boot = on, .dbx = 40, .cmdline = "/vmlinuz-6.1 root=/dev/vda1 ro init=/bin/sh"},
+             {"PCR 8", "init=/bin/sh"}},
+        };
+        OK(judge_plan(&good, policy, &err));
+        good.dbx = 50; /* a superset is good */
+        OK(judge_plan(&good, policy, &err));
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            FAILS(LT_E_REFUSED, judge_plan(&bad[i].plan, policy, &err));
+            if (!strstr(err.msg, bad[i].says[0]) || !strstr(err.msg, bad[i].says[1]))
+                fail_msg("case %zu: %s", i, err.msg);
+        }
+    }
+}
+
+/* What is not measured (labels, types, data) changed: PCRs still match, the verdict does not hold. */
+static void relabelled(void **state)
+{
+    static const struct {
+        const char *from, *to;
+    } labels[] = {
+        {"/vmlinuz-6.1", "/vmlinux-6.1"},
+        {"/initrd.img-6.1", "/EFI/xyz.img-6.1"},
+        {"MokListTrusted", "MokListXrusted"},
+        {"kernel_cmdline: /v", "kernel_cmdlinf: /v"},
+        {"kernel_cmdline: /v", "grub_cmd: line /v"},
+        {"kernel_cmdline: /vm", "kernel_cmdline: /vn"},
+        {"grub_cmd: [ xy", "grub_xmd: [ xy"},
+        {"Calling EFI", "Calling XXX"},
+    };
+    struct boot_plan plan = {.secure_boot = true, .dbx = 4};
+    LT_AUTOFREE char *policy = boot_forge_refstate(&plan);
+    LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20);
+
+    (void)state;
+    boot_forge_server(&b, &plan);
+    for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
+        uint8_t *at = memmem(b.p, b.n, labels[i].from, strlen(labels[i].from));
+        assert_non_null(at);
+        memcpy(at, labels[i].to, strlen(labels[i].from));
+        FAILS(LT_E_REFUSED, judge(policy, &b, &err));
+        memcpy(at, labels[i].from, strlen(labels[i].from));
+    }
+    OK(judge(policy, &b, &err));
+    /* The value of SecureBoot, said to be on with the digest of off. */
+    LT_AUTOBUF struct lt_buf off = LT_BUF(1u << 20);
+    plan.secure_boot = false;
+    boot_forge_server(&off, &plan);
+    uint8_t *at = memmem(off.p, off.n, "B\0o\0o\0t\0", 8);
+    assert_non_null(at);
+    assert_int_equal(at[8], 0);
+    at[8] = 1;
+    FAILS(LT_E_REFUSED, judge(policy, &off, &err));
+    assert_non_null(strstr(err.msg, "not the digest of the variable"));
+    /* The real separator named otherwise, and what was wanted extended afterwards. */
+    LT_AUTOBUF struct lt_buf late = LT_BUF(1u << 20);
+    uint8_t on = 1;
+    boot_forge_server(&late, &(struct boot_plan){.secure_boot = true, .dbx = 4});
+    boot_forge_variable(&late, LT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global, "SecureBoot", &on, 1);
+    FAILS(LT_E_REFUSED, judge(policy, &late, &err));
+    assert_non_null(strstr(err.msg, "behind the separator"));
+}
+
+/* Anything more than was expected. */
+static void additions(void **state)
+{
+    static const struct {
+        uint32_t pcr, type;
+        const char *data;
+    } more[] = {
+        {0, LT_EV_EFI_PLATFORM_FIRMWARE_BLOB, "x"},
+        {0, LT_EV_S_CRTM_VERSION, "x"},
+        {0, LT_EV_IPL, "x"},
+        {2, LT_EV_EFI_BOOT_SERVICES_APPLICATION, "x"},
+        {4, LT_EV_EFI_BOOT_SERVICES_APPLICATION, "x"},
+        {4, LT_EV_EFI_ACTION, "x"},
+        {4, LT_EV_EFI_BOOT_SERVICES_DRIVER, "x"},
+        {4, LT_EV_SEPARATOR, "\1\0\0"},
+        {7, LT_EV_SEPARATOR, "\0\0\0"},
+        {7, LT_EV_EFI_ACTION, "UEFI Debug Mode"},
+        {8, LT_EV_IPL, "kernel_cmdline: x"},
+        {9, LT_EV_IPL, "/initrd2"},
+        {9, LT_EV_IPL, "/vmlinuz2"},
+        {9, LT_EV_IPL, "/other"},
+        {9, LT_EV_ACTION, "/grub"},
+        {14, LT_EV_IPL, "MokList"},
+        {14, LT_EV_IPL, "MokListTrusted"},
+        {14, LT_EV_EVENT_TAG, "x"},
+    };
+    struct boot_plan plan = {.secure_boot = true, .dbx = 1};
+    LT_AUTOFREE char *policy = boot_forge_refstate(&plan);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20);
+        boot_forge_server(&b, &plan);
+        boot_forge_event(&b, more[i].pcr, more[i].type, NULL, more[i].data,
+                         more[i].type == LT_EV_SEPARATOR ? 4 : strlen(more[i].data));
+        if (judge(policy, &b, &err) != LT_E_REFUSED)
+            fail_msg("case %zu: PCR %u type 0x%x passes", i, more[i].pcr, more[i].type);
+    }
+}
+
+/* One bit of each event's digest turned, PCRs following: refused wherever the reference state has a word for
+ * it. */
+static void digests(void **state)
+{
+    struct boot_plan plan = {.secure_boot = true, .dbx = 2};
+    LT_AUTOFREE char *policy = boot_forge_refstate(&plan);
+    LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20);
+    unsigned refused = 0;
+
+    (void)state;
+    boot_forge_server(&b, &plan);
+    struct lt_boot_log *l = log_of(&b);
+    for (unsigned i = 1; i < l->count; i++) {
+        const struct lt_boot_event *ev = &l->event[i];
+        uint8_t *digest = b.p + (ev->digest[0].value.p - l->bytes);
+        struct lt_slice text = lt_boot_text(ev);
+        bool free = ev->pcr == 1 || ev->pcr == 5 || ev->type == LT_EV_EFI_VARIABLE_AUTHORITY ||
+                    lt_slice_begins(text, "grub_cmd") || lt_slice_holds(text, "/grub") ||
+                    lt_slice_begins(text, "/vmlinuz") || lt_boot_tagged(ev, LT_TAG_LOAD_OPTIONS);
+        digest[i % 32] ^= 0x10;
+        int rc = judge(policy, &b, &err);
+        digest[i % 32] ^= 0x10;
+        if (ev->type == LT_EV_SEPARATOR ? rc == 0 : (rc == 0) != free)
+            fail_msg("event %u, PCR %u, type 0x%x: %d %s", i, ev->pcr, ev->type, rc, err.msg);
+        refused += rc != 0;
+    }
+    print_message("%u of %u events are judged\n", refused, l->count);
+    lt_boot_log_free(l);
+}
+
+/* What shim verified grub with, and variables that are measured twice or are none. */
+static void variables(void **state)
+{
+    static const uint8_t owner[16] = {0xbd, 0x9a, 0xfa, 0x77, 0x59, 0x03, 0x32, 0x4d,
+                                      0xbd, 0x60, 0x28, 0xf4, 0xe7, 0x8f, 0x78, 0x4b};
+    struct boot_plan plan = {.secure_boot = true, .dbx = 2};
+    LT_AUTOFREE char *plain = boot_forge_refstate(&plan);
+    LT_AUTOJSON json_t *o = lt_json_parse(plain, strlen(plain), 1 << 20, &err);
+    uint8_t one[16 + 8] = {0};
+
+    (void)state;
+    json_object_set_new(o, "vendor_db",
+                        json_pack("[{s:s, s:s}]", "SignatureOwner", "77fa9abd-0359-4d32-bd60-28f4e78f784b",
+                                  "SignatureData", "0x0102030405060708"));
+    LT_AUTOFREE char *policy = lt_json_dump(o);
+    memcpy(one, owner, 16);
+    for (uint8_t i = 0; i < 8; i++)
+        one[16 + i] = (uint8_t)(i + 1);
+    for (int way = 0; way < 6; way++) {
+        LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20), keys = LT_BUF(1024);
+        boot_forge_server(&b, &plan);
+        one[23] = way == 1 ? 9 : 8;
+        if (way < 2) { /* the one signature, known and not */
+            boot_forge_variable(&b, LT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_shim, "vendor_db", one, sizeof one);
+        } else if (way == 2) { /* a list of unknown ones */
+            boot_forge_keys(&keys, lt_guid_x509, 1, 40, 1);
+            boot_forge_variable(&b, LT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_shim, "vendor_db", keys.p, keys.n);
+        } else if (way == 3) { /* cut in its signature */
+            boot_forge_variable(&b, LT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_shim, "vendor_db", one, 12);
+        } else if (way == 4) { /* by another vendor's name */
+            boot_forge_variable(&b, LT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_global, "vendor_db", one,
+                                sizeof one);
+        } else { /* known, but its digest is another's */
+            boot_forge_variable(&b, LT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_shim, "vendor_db", one, sizeof one);
+            b.p[b.n - 1] = 9;
+            one[23] = 9;
+        }
+        int rc = judge(policy, &b, &err);
+        if ((rc != 0) != (way != 0))
+            fail_msg("way %d: %d %s", way, rc, err.msg);
+        if (way < 2) /* not in the reference state: shim's digest answers for it */
+            OK(judge(plain, &b, &err));
+    }
+    /* PK twice, a stranger, a list that is cut, a key of digests where certificates are. */
+    static const char *const says[] = {"measured before", "'stranger'", "EFI signature list", "not in pk"};
+    for (int way = 0; way < 4; way++) {
+        LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20), keys = LT_BUF(65536);
+        uint8_t on = 1, digest[32];
+        boot_forge_begin(&b);
+        lt_sha256("crtm", 4, digest);
+        boot_forge_event(&b, 0, LT_EV_S_CRTM_VERSION, digest, "v", 1);
+        lt_sha256("firmware", 8, digest);
+        boot_forge_event(&b, 0, LT_EV_EFI_PLATFORM_FIRMWARE_BLOB2, digest, "v", 1);
+        boot_forge_variable(&b, LT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global, "SecureBoot", &on, 1);
+        boot_forge_keys(&keys, way == 3 ? lt_guid_sha256 : lt_guid_x509, 1, 1200, 1);
+        for (int i = 0; i < 2; i++)
+            boot_forge_variable(&b, LT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global,
+                                way == 1 ? "stranger" : "PK", keys.p, keys.n - (way == 2));
+        boot_forge_event(&b, 7, LT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
+        FAILS(LT_E_REFUSED, judge(plain, &b, &err));
+        if (!strstr(err.msg, says[way]))
+            fail_msg("way %d: %s", way, err.msg);
+    }
+}
+
+/* Both byte orders of an owner; vendor_db; and documents that are none. */
+static void documents(void **state)
+{
+    static const char *const drop[] = {"kernels", "scrtm_and_bios", "pk",     "kek", "db",
+                                       "dbx",     "mokdig",         "mokxdig"};
+    struct boot_plan plan = {.dbx = 2};
+    LT_AUTOFREE char *policy = boot_forge_refstate(&plan);
+    struct lt_boot_policy *p;
+
+    (void)state;
+    char *owner = policy;
+    while ((owner = strstr(owner, "77fa9abd-0359-4d32")))
+        memcpy(owner, "bd9afa77-5903-324d", 18);
+    OK(judge_plan(&plan, policy, &err));
+    owner = strstr(policy, "bd9afa77");
+    owner[0] = 'a';
+    FAILS(LT_E_REFUSED, judge_plan(&plan, policy, &err));
+    owner[0] = 'b';
+    OK(lt_boot_policy_parse(policy, strlen(policy), &p, &err));
+    assert_int_equal(lt_boot_policy_pcrs(p), 0x43ff);
+    lt_boot_policy_free(p);
+    for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
+        LT_AUTOJSON json_t *o = lt_json_parse(policy, strlen(policy), 1 << 20, &err);
+        json_object_del(o, drop[i]);
+        LT_AUTOFREE char *less = lt_json_dump(o);
+        FAILS(LT_E_MALFORMED, lt_boot_policy_parse(less, strlen(less), &p, &err));
+        assert_non_null(strstr(err.msg, drop[i]));
+        json_object_set_new(o, drop[i], json_array());
+        LT_AUTOFREE char *empty = lt_json_dump(o);
+        int rc = judge_plan(&plan, empty, &err); /* secure boot off and no keys: those are not judged */
+        assert_int_equal(rc, i >= 2 && i <= 5 ? 0 : LT_E_REFUSED);
+    }
+    char *hex = strstr(policy, "\"0x");
+    hex[2] = 'X';
+    FAILS(LT_E_MALFORMED, lt_boot_policy_parse(policy, strlen(policy), &p, &err));
+    hex[2] = 'x';
+    hex[3] = 'A';
+    FAILS(LT_E_MALFORMED, lt_boot_policy_parse(policy, strlen(policy), &p, &err));
+}
+
+/* ---- the real one ---- */
+
+static uint8_t *shared(const char *name, size_t *n)
+{
+    const char *dir = getenv("LT_SHARED_DATA");
+    LT_AUTOFREE char *path = lt_path(dir ? dir : LT_SOURCE_DIR "/../shared/data/", name);
+    uint8_t *p;
+    return lt_file_read(path, 1 << 20, &p, n, &err) ? NULL : p;
+}
+
+/* Changes the digit behind the n-th "0x" from at; NULL: there are no more. */
+static char *next_hex(char *at)
+{
+    at = strstr(at, "\"0x");
+    return at ? at + 3 : NULL;
+}
+
+static void real(void **state)
+{
+    size_t n, policy_n, changed = 0;
+    LT_AUTOFREE uint8_t *text = shared("hpe/uefi_log.txt", &n),
+                        *policy = shared("hpe/uefi_refstate.json", &policy_n);
+    LT_AUTOFREE uint8_t *raw = NULL;
+    uint8_t aggregate[2][LT_MAX_DIGEST], ima[32];
+    struct lt_pcrs pcrs;
+    struct lt_boot_policy *p;
+
+    (void)state;
+    if (!text || !policy) {
+        print_message("skipped: no server log (%s); set LT_SHARED_DATA\n", err.msg);
+        skip();
+    }
+    while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+        n--;
+    size_t raw_n;
+    OK(lt_unbase64((char *)text, n, LT_MAX_BOOT_LOG, &raw, &raw_n, &err));
+    struct lt_buf b = {.p = raw, .n = raw_n};
+    boot_forge_pcrs(&b, &pcrs);
+    struct lt_boot_log *l = log_of(&b);
+    assert_int_equal(l->count, 153);
+    assert_int_equal(l->event[0].digest_count, 1);
+    assert_int_equal(l->event[152].digest_count, 2);
+    /* The server's own kernel computed this from its PCRs: hpe/ima_log.txt, line 1. */
+    OK(lt_unhex("93138abe41fbbfb38443973142644c6a1439fb9277afa0203b1b06ce6d07422f", ima, 32, &err));
+    assert_int_equal(lt_boot_aggregate(&l->replay, LT_HASH_SHA256, aggregate), 2);
+    assert_memory_equal(aggregate[1], ima, 32);
+    assert_int_equal(lt_boot_aggregate(&l->replay, LT_HASH_SHA1, aggregate), 0);
+    OK(lt_boot_policy_parse(policy, policy_n, &p, &err));
+    OK(lt_boot_policy_judge(p, l, &pcrs, &err));
+    for (unsigned i = 0; i < 15; i++) { /* each judged PCR missing, and of another value */
+        int want = i < 10 || i == 14 ? LT_E_REFUSED : 0;
+        pcrs.mask ^= 1u << i;
+        assert_int_equal(lt_boot_policy_judge(p, l, &pcrs, &err), want);
+        pcrs.mask ^= 1u << i;
+        pcrs.value[i][0] ^= 1;
+        assert_int_equal(lt_boot_policy_judge(p, l, &pcrs, &err), want);
+        pcrs.value[i][0] ^= 1;
+    }
+    lt_boot_policy_free(p);
+    /* Every digest and key of the reference state changed, one after the other. Keys: their last digit. */
+    for (char *at = (char *)policy; (at = next_hex(at)); changed++) {
+        char *digit = strchr(at, '"') - 1, old = *digit;
+        *digit = old == '0' ? '1' : '0';
+        OK(lt_boot_policy_parse(policy, policy_n, &p, &err));
+        FAILS(LT_E_REFUSED, lt_boot_policy_judge(p, l, &pcrs, &err));
+        if (!strstr(err.msg, "boot log event") || !strstr(err.msg, "PCR"))
+            fail_msg("hex %zu: %s", changed, err.msg);
+        if (changed < 4 || changed > 608)
+            print_message("%s\n", err.msg);
+        lt_boot_policy_free(p);
+        *digit = old;
+    }
+    assert_true(changed > 600);
+    print_message("%zu digests and keys changed, each refused\n", changed);
+    lt_boot_log_free(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(forged),    cmocka_unit_test(relabelled),
+                                       cmocka_unit_test(additions), cmocka_unit_test(documents),
+                                       cmocka_unit_test(digests),   cmocka_unit_test(variables),
+                                       cmocka_unit_test(real)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
