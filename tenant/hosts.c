@@ -202,17 +202,17 @@ static void need_log(struct lt_hosts *h, struct host *x, const struct lt_host_qu
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
-    if (l && l->reset_count == reset_count && !lt_boot_replay_match(&l->replay, &q->pcrs, NULL))
+    if (l && l->reset_count == reset_count && !lt_boot_replay_match(&l->log->replay, &q->pcrs, NULL))
         return;
     lt_ref_put(lt_take(&x->view.log));
     if (lt_now_ms() < x->log_retry_ms)
         return;
     if (!lt_host_fetch_log(&h->provider, x->name, reset_count, &fresh, &e)) {
         l = lt_ref_value(fresh);
-        if (!l->replay.present)
+        if (!l->log->replay.present)
             (void)!lt_fail(&e, LT_E_NOT_FOUND, "the provider has none");
         else
-            (void)!lt_boot_replay_match(&l->replay, &q->pcrs, &e);
+            (void)!lt_boot_replay_match(&l->log->replay, &q->pcrs, &e);
         if (e.code)
             lt_ref_put(fresh);
         else
@@ -372,7 +372,7 @@ static json_t *describe(struct host *x, enum lt_level shown)
     clock_gettime(CLOCK_MONOTONIC, &soon);
     soon.tv_sec += LOOK_S;
     if (!pthread_mutex_clocklock(&x->busy, CLOCK_MONOTONIC, &soon)) {
-        v = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy), NULL};
+        v = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy), NULL, NULL};
         why = x->why;
         none = why.msg;
         pthread_mutex_unlock(&x->busy);
