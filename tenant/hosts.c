@@ -14,9 +14,9 @@ struct host {
     char name[2 * LT_HOST_ID + 1];
     pthread_mutex_t busy; /* held while it is fetched: one worker asks, the others wait for its answer */
     struct lt_host_view view;
-    uint64_t retry_ms; /* not before; 0: at once */
+    uint64_t retry_ms;     /* not before; 0: at once */
     uint64_t documents_ms; /* the same for documents that its policy names */
-    struct lt_err why; /* of the last fetch of keys; code 0: it brought some */
+    struct lt_err why;     /* of the last fetch of keys; code 0: it brought some */
     enum lt_level level;
 };
 
@@ -205,8 +205,8 @@ static void need_log(struct lt_hosts *h, struct host *x, uint32_t reset_count)
     x->view.log = fresh;
 }
 
-/* Only for a policy that judges it, and only when PCR 10 has changed since. An earlier list than this quote's would be
- * a failure that is none: it is given up when a new one cannot be had. */
+/* Only for a policy that judges it, and only when PCR 10 has changed since. An earlier list than this quote's
+ * would be a failure that is none: it is given up when a new one cannot be had. */
 static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcrs *pcrs)
 {
     const struct lt_host_document *d = lt_ref_value(x->view.policy);
