@@ -26,9 +26,10 @@ struct lt_logs {
     bool has_ima;                       /* false: no list, which fails a policy with layers */
     struct lt_slice ima;                /* from entry number ima_first on */
     uint64_t ima_first;
-    const char *boot_log_trouble, *ima_trouble; /* as in struct lt_measured */
+    const char *boot_log_trouble, *ima_trouble;    /* as in struct lt_measured */
     const struct lt_measured_documents *documents; /* NULL: none */
-    /* Digests of both logs, for the cache of results; not believed where the logs are not the caller's own copy. */
+    /* Digests of both logs, for the cache of results; not believed where the logs are not the caller's own
+     * copy. */
     const uint8_t *boot_log_digest, *ima_digest;
     int64_t now; /* wall time for the layers' windows */
 };
@@ -58,7 +59,7 @@ struct lt_host_round {
     const struct lt_host_policy *policy;     /* the document HDR.policy_digest names; NULL: absent */
     struct lt_logs logs;
     struct lt_measured_cache *measured_cache; /* NULL: none */
-    bool timed;                              /* false (offline): 10 and 11 are not made */
+    bool timed;                               /* false (offline): 10 and 11 are not made */
     uint64_t t1_ms, t5_ms, window_ms;
     bool nonce_used;                       /* in a round before this one */
     const struct lt_host_history *history; /* of this AK_h, NULL: absent. Asked as of t1 */

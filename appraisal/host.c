@@ -176,11 +176,12 @@ static void say_missing(struct lt_verdict *v, unsigned programs)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!(programs & names[i].bit))
             n += (size_t)snprintf(missing + n, sizeof missing - n, "%s%s", n ? ", " : "", names[i].name);
-    lt_check_omit(v, LT_HOST_POLICY, "programs", "the host's IMA list does not show, as allowed by a layer: %s; boot-only",
-                  missing);
+    lt_check_omit(v, LT_HOST_POLICY, "programs",
+                  "the host's IMA list does not show, as allowed by a layer: %s; boot-only", missing);
 }
 
-/* One host, one policy and the same logs: judged once for all guests. A result with something lacking is not kept. */
+/* One host, one policy and the same logs: judged once for all guests. A result with something lacking is not
+ * kept. */
 static void appraise(struct chain *c, const struct lt_host_policy *p, struct lt_measured_result *r)
 {
     static const struct lt_measured_documents none;
@@ -204,7 +205,8 @@ static void appraise(struct chain *c, const struct lt_host_policy *p, struct lt_
         cache = NULL;
     if (cache) {
         lt_measured_key(c->in->identity->ak_name, pcrs, p->digest, &p->measured, d,
-                        l->boot_log ? l->boot_log_digest : NULL, l->has_ima ? l->ima_digest : NULL, l->now, key);
+                        l->boot_log ? l->boot_log_digest : NULL, l->has_ima ? l->ima_digest : NULL, l->now,
+                        key);
         if (lt_measured_cache_get(cache, key, r))
             return;
     }

@@ -87,7 +87,8 @@ static void judge_boot_log(struct work *w)
     struct lt_err e = {0};
 
     if (!has_log(w))
-        set(w, LT_PART_BOOT_LOG, LT_PART_OMITTED, "%s", w->m->boot_log_trouble ? w->m->boot_log_trouble : "no boot log");
+        set(w, LT_PART_BOOT_LOG, LT_PART_OMITTED, "%s",
+            w->m->boot_log_trouble ? w->m->boot_log_trouble : "no boot log");
     else if (lt_boot_replay_match(&w->m->boot_log->replay, w->m->pcrs, &e))
         set(w, LT_PART_BOOT_LOG, LT_PART_BAD, "%s", e.msg);
 }
@@ -106,10 +107,11 @@ static void judge_boot_policy(struct work *w)
     if (!is_boot(w->p, w->d))
         set(w, LT_PART_BOOT_POLICY, LT_PART_LACKING, "boot policy %s is not at hand", name);
     else if (needed & ~w->m->pcrs->mask) /* G2: a required PCR that is missing fails, never skips */
-        set(w, LT_PART_BOOT_POLICY, LT_PART_BAD, "boot policy %.8s judges PCRs 0x%06x, quoted are 0x%06x", name,
-            needed, w->m->pcrs->mask);
+        set(w, LT_PART_BOOT_POLICY, LT_PART_BAD, "boot policy %.8s judges PCRs 0x%06x, quoted are 0x%06x",
+            name, needed, w->m->pcrs->mask);
     else if (w->out->part[LT_PART_BOOT_LOG].state == LT_PART_BAD)
-        set(w, LT_PART_BOOT_POLICY, LT_PART_LACKING, "boot policy %.8s: the log does not match the quoted PCRs", name);
+        set(w, LT_PART_BOOT_POLICY, LT_PART_LACKING,
+            "boot policy %.8s: the log does not match the quoted PCRs", name);
     else if (!has_log(w) && w->m->boot_log_trouble)
         set(w, LT_PART_BOOT_POLICY, LT_PART_LACKING, "boot policy %.8s: %s", name, w->m->boot_log_trouble);
     else if (lt_boot_policy_judge(w->d->boot, has_log(w) ? w->m->boot_log : NULL, w->m->pcrs, &e))
@@ -118,8 +120,8 @@ static void judge_boot_policy(struct work *w)
 
 /* ---- IMA ---- */
 
-/* What boot_aggregate must be when the boot PCRs are those quoted (keylime-api 6.2). Other banks of a log are not
- * covered by the quote, so only the quoted one counts. */
+/* What boot_aggregate must be when the boot PCRs are those quoted (keylime-api 6.2). Other banks of a log are
+ * not covered by the quote, so only the quoted one counts. */
 static unsigned aggregates(const struct lt_pcrs *q, uint8_t out[2][LT_MAX_DIGEST])
 {
     struct lt_slice part[10];
@@ -206,7 +208,8 @@ static bool replay(struct work *w, const struct lt_ima_layers *l)
     w->out->faults = r.faults;
     if (!rc)
         return true;
-    set(w, LT_PART_IMA, rc == LT_E_NO_MEMORY ? LT_PART_LACKING : LT_PART_BAD, "%s", r.kept ? r.fault[0] : e.msg);
+    set(w, LT_PART_IMA, rc == LT_E_NO_MEMORY ? LT_PART_LACKING : LT_PART_BAD, "%s",
+        r.kept ? r.fault[0] : e.msg);
     keep_faults(w, &r);
     return false;
 }
@@ -224,8 +227,10 @@ static unsigned program_of(struct lt_slice path)
         const char *name;
         bool prefix;
         unsigned bit;
-    } programs[] = {{"limetree-agent", false, LT_PROGRAM_AGENT}, {"libvirtd", false, LT_PROGRAM_LIBVIRT},
-                    {"virtqemud", false, LT_PROGRAM_LIBVIRT},    {"qemu-system-", true, LT_PROGRAM_QEMU},
+    } programs[] = {{"limetree-agent", false, LT_PROGRAM_AGENT},
+                    {"libvirtd", false, LT_PROGRAM_LIBVIRT},
+                    {"virtqemud", false, LT_PROGRAM_LIBVIRT},
+                    {"qemu-system-", true, LT_PROGRAM_QEMU},
                     {"swtpm", false, LT_PROGRAM_SWTPM}};
     const uint8_t *slash = path.n ? memrchr(path.p, '/', path.n) : NULL;
     const uint8_t *base = slash ? slash + 1 : path.p;
@@ -239,9 +244,9 @@ static unsigned program_of(struct lt_slice path)
     return n > 6 && !memcmp(base, "lib", 3) && memmem(base, n, ".so", 3) ? LT_PROGRAM_LIBRARIES : 0;
 }
 
-/* Only what PCR 10 covers counts: entries past the match are anybody's text. A path that a layer excludes was not
- * judged, so it is no witness, and spoils its kind; one that is in no layer was good by its signature. A violation
- * (digest of zeros) says nothing about a file. */
+/* Only what PCR 10 covers counts: entries past the match are anybody's text. A path that a layer excludes was
+ * not judged, so it is no witness, and spoils its kind; one that is in no layer was good by its signature. A
+ * violation (digest of zeros) says nothing about a file. */
 static int look(void *arg, const struct lt_ima_file *f, struct lt_err *e)
 {
     static const uint8_t zeros[LT_MAX_DIGEST];
@@ -272,7 +277,8 @@ static void judge_ima(struct work *w, bool programs)
     if (!layers_of(w, &l))
         return;
     if (!(m->pcrs->mask >> LT_IMA_PCR & 1)) {
-        set(w, LT_PART_IMA, LT_PART_BAD, "PCR %d: the policy has layers and it is not in the quote", LT_IMA_PCR);
+        set(w, LT_PART_IMA, LT_PART_BAD, "PCR %d: the policy has layers and it is not in the quote",
+            LT_IMA_PCR);
         return;
     }
     if (!m->has_ima && m->ima_trouble) {
@@ -292,9 +298,9 @@ static void judge_ima(struct work *w, bool programs)
         w->out->programs = s.found & ~s.excluded;
 }
 
-void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules *rules, const struct lt_measured_policy *p,
-                          const struct lt_measured_documents *d, const uint8_t policy[LT_SHA256], bool programs,
-                          struct lt_measured_result *out)
+void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules *rules,
+                          const struct lt_measured_policy *p, const struct lt_measured_documents *d,
+                          const uint8_t policy[LT_SHA256], bool programs, struct lt_measured_result *out)
 {
     static const struct lt_measured_documents none;
     struct work w = {m, rules, p, d ? d : &none, policy, out};
@@ -331,6 +337,7 @@ void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struc
     for (unsigned i = 0; i < r->kept; i++)
         lt_check_note(v, c, part_names[LT_PART_IMA], "%s", r->fault[i]);
     if (r->faults > r->kept + 1)
-        lt_check_note(v, c, part_names[LT_PART_IMA], "%llu more entries of the IMA list are not as they should be",
+        lt_check_note(v, c, part_names[LT_PART_IMA],
+                      "%llu more entries of the IMA list are not as they should be",
                       (unsigned long long)(r->faults - r->kept - 1));
 }

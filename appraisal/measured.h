@@ -1,6 +1,6 @@
-/* What a machine measured, judged against its policy: PCR values, boot log, boot policy and IMA list, for guests
- * (check 3) and hosts (check 7) alike. Two steps, so that many guests share one appraisal of their host: a result is
- * made of evidence and policy alone, and then told to a verdict. Pure. */
+/* What a machine measured, judged against its policy: PCR values, boot log, boot policy and IMA list, for
+ * guests (check 3) and hosts (check 7) alike. Two steps, so that many guests share one appraisal of their
+ * host: a result is made of evidence and policy alone, and then told to a verdict. Pure. */
 #ifndef LT_APPRAISAL_MEASURED_H
 #define LT_APPRAISAL_MEASURED_H
 
@@ -10,15 +10,16 @@
 #include "appraisal/policy.h"
 #include "appraisal/verdict.h"
 
-/* The documents that a policy names, in its order. All borrowed; NULL: not at hand, so that part is not made. A document
- * that has another digest than the policy names counts as not at hand. */
+/* The documents that a policy names, in its order. All borrowed; NULL: not at hand, so that part is not made.
+ * A document that has another digest than the policy names counts as not at hand. */
 struct lt_measured_documents {
     const struct lt_boot_policy *boot;
     uint8_t boot_digest[LT_SHA256]; /* of the document that boot was parsed from */
     const struct lt_ima_table *layer[LT_MAX_LAYERS];
 };
 
-/* The evidence. PCR values are those a genuine quote signed; everything else is hearsay until it matches them. */
+/* The evidence. PCR values are those a genuine quote signed; everything else is hearsay until it matches
+ * them. */
 struct lt_measured {
     const struct lt_pcrs *pcrs;
     const struct lt_boot_log *boot_log; /* NULL: there is none */
@@ -26,14 +27,20 @@ struct lt_measured {
     struct lt_slice ima; /* text from entry number ima_first on */
     uint64_t ima_first;
     struct lt_ima_progress *progress; /* NULL: none, the list must be whole */
-    /* Why a log could not be had: then its part is not made, since trouble in transport is no verdict. NULL: the
-     * machine has none, which fails a policy that asks for it. */
+    /* Why a log could not be had: then its part is not made, since trouble in transport is no verdict. NULL:
+     * the machine has none, which fails a policy that asks for it. */
     const char *boot_log_trouble, *ima_trouble;
-    int64_t now;                      /* wall time for the layers' windows */
+    int64_t now; /* wall time for the layers' windows */
 };
 
 /* The programs whose word a host's quote rests on (section 5, check 7), bits. */
-enum { LT_PROGRAM_AGENT = 1, LT_PROGRAM_LIBVIRT = 2, LT_PROGRAM_QEMU = 4, LT_PROGRAM_SWTPM = 8, LT_PROGRAM_LIBRARIES = 16 };
+enum {
+    LT_PROGRAM_AGENT = 1,
+    LT_PROGRAM_LIBVIRT = 2,
+    LT_PROGRAM_QEMU = 4,
+    LT_PROGRAM_SWTPM = 8,
+    LT_PROGRAM_LIBRARIES = 16
+};
 #define LT_PROGRAMS 0x1fu
 
 enum lt_measured_part { LT_PART_PCRS, LT_PART_BOOT_LOG, LT_PART_BOOT_POLICY, LT_PART_IMA, LT_MEASURED_PARTS };
@@ -55,10 +62,11 @@ uint32_t lt_measured_pcrs(const struct lt_pcr_rules *rules, const struct lt_meas
 /* Layers whose window holds at now: bit N for layer N. Part of what a kept result stands for. */
 uint32_t lt_measured_active(const struct lt_measured_policy *p, int64_t now);
 
-/* programs: also look which of LT_PROGRAMS the list covers. Total. *m->progress advances only if the IMA list is good. */
-void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules *rules, const struct lt_measured_policy *p,
-                          const struct lt_measured_documents *d, const uint8_t policy[LT_SHA256], bool programs,
-                          struct lt_measured_result *out);
+/* programs: also look which of LT_PROGRAMS the list covers. Total. *m->progress advances only if the IMA list
+ * is good. */
+void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules *rules,
+                          const struct lt_measured_policy *p, const struct lt_measured_documents *d,
+                          const uint8_t policy[LT_SHA256], bool programs, struct lt_measured_result *out);
 /* Into check c, which is open. */
 void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struct lt_verdict *v);
 
@@ -66,12 +74,14 @@ void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struc
 struct lt_measured_cache;
 struct lt_measured_cache *lt_measured_cache_new(void); /* NULL without memory */
 void lt_measured_cache_free(struct lt_measured_cache *c);
-/* list and log: digests of the bytes; NULL: there is none. Documents are named by the policy, so that its digest and
- * which of them are at hand stand for them. */
+/* list and log: digests of the bytes; NULL: there is none. Documents are named by the policy, so that its
+ * digest and which of them are at hand stand for them. */
 void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, const uint8_t policy[LT_SHA256],
-                     const struct lt_measured_policy *p, const struct lt_measured_documents *d, const uint8_t *log,
-                     const uint8_t *list, int64_t now, uint8_t out[LT_SHA256]);
-bool lt_measured_cache_get(struct lt_measured_cache *c, const uint8_t key[LT_SHA256], struct lt_measured_result *out);
-void lt_measured_cache_put(struct lt_measured_cache *c, const uint8_t key[LT_SHA256], const struct lt_measured_result *r);
+                     const struct lt_measured_policy *p, const struct lt_measured_documents *d,
+                     const uint8_t *log, const uint8_t *list, int64_t now, uint8_t out[LT_SHA256]);
+bool lt_measured_cache_get(struct lt_measured_cache *c, const uint8_t key[LT_SHA256],
+                           struct lt_measured_result *out);
+void lt_measured_cache_put(struct lt_measured_cache *c, const uint8_t key[LT_SHA256],
+                           const struct lt_measured_result *r);
 
 #endif

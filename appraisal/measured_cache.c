@@ -41,16 +41,16 @@ void lt_measured_cache_free(struct lt_measured_cache *c)
 
 /* Fixed lengths throughout, with a flag where something may be absent. */
 void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, const uint8_t policy[LT_SHA256],
-                     const struct lt_measured_policy *p, const struct lt_measured_documents *d, const uint8_t *log,
-                     const uint8_t *list, int64_t now, uint8_t out[LT_SHA256])
+                     const struct lt_measured_policy *p, const struct lt_measured_documents *d,
+                     const uint8_t *log, const uint8_t *list, int64_t now, uint8_t out[LT_SHA256])
 {
     static const uint8_t zeros[LT_SHA256];
     uint8_t fixed[20] = {0};
     uint32_t at_hand = 0;
 
     for (unsigned i = 0; i < p->layer_count; i++)
-        at_hand |= (uint32_t)!!d->layer[i] << i;
-    at_hand |= (uint32_t)!!d->boot << LT_MAX_LAYERS;
+        at_hand |= (uint32_t) !!d->layer[i] << i;
+    at_hand |= (uint32_t) !!d->boot << LT_MAX_LAYERS;
     lt_put_u32(fixed, pcrs->alg);
     lt_put_u32(fixed + 4, pcrs->mask);
     lt_put_u32(fixed + 8, lt_measured_active(p, now));
@@ -58,15 +58,19 @@ void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, cons
     fixed[16] = !!log;
     fixed[17] = !!list;
     const struct lt_slice parts[] = {
-        {ak_name, 34},          {(const uint8_t *)pcrs->value, sizeof pcrs->value},
-        {policy, LT_SHA256},    {fixed, sizeof fixed},
-        {log ? log : zeros, LT_SHA256}, {list ? list : zeros, LT_SHA256},
+        {ak_name, 34},
+        {(const uint8_t *)pcrs->value, sizeof pcrs->value},
+        {policy, LT_SHA256},
+        {fixed, sizeof fixed},
+        {log ? log : zeros, LT_SHA256},
+        {list ? list : zeros, LT_SHA256},
     };
     lt_hash(LT_HASH_SHA256, parts, sizeof parts / sizeof *parts, out);
 }
 
 /* The way that holds the key; else the one to give up. */
-static unsigned way_of(const struct lt_measured_cache *c, unsigned set, const uint8_t key[LT_SHA256], bool *found)
+static unsigned way_of(const struct lt_measured_cache *c, unsigned set, const uint8_t key[LT_SHA256],
+                       bool *found)
 {
     unsigned oldest = 0;
 
@@ -82,7 +86,8 @@ static unsigned way_of(const struct lt_measured_cache *c, unsigned set, const ui
     return oldest;
 }
 
-bool lt_measured_cache_get(struct lt_measured_cache *c, const uint8_t key[LT_SHA256], struct lt_measured_result *out)
+bool lt_measured_cache_get(struct lt_measured_cache *c, const uint8_t key[LT_SHA256],
+                           struct lt_measured_result *out)
 {
     unsigned set = key[0] % SETS;
     bool found;
@@ -97,7 +102,8 @@ bool lt_measured_cache_get(struct lt_measured_cache *c, const uint8_t key[LT_SHA
     return found;
 }
 
-void lt_measured_cache_put(struct lt_measured_cache *c, const uint8_t key[LT_SHA256], const struct lt_measured_result *r)
+void lt_measured_cache_put(struct lt_measured_cache *c, const uint8_t key[LT_SHA256],
+                           const struct lt_measured_result *r)
 {
     unsigned set = key[0] % SETS;
     bool found;

@@ -60,8 +60,8 @@ static const struct lt_blob *document(const struct lt_bundle *b, const uint8_t d
 }
 
 /* A document that is none of its kind is as good as not there. */
-static void open_documents(const struct lt_bundle *b, const struct lt_offline *o, const struct lt_measured_policy *p,
-                           struct documents *d)
+static void open_documents(const struct lt_bundle *b, const struct lt_offline *o,
+                           const struct lt_measured_policy *p, struct documents *d)
 {
     const struct lt_blob *doc;
     struct lt_err e = {0};
@@ -154,7 +154,8 @@ int lt_appraise_bundle(const struct lt_bundle *b, const struct lt_offline *o, st
 {
     __attribute__((cleanup(cleanup_guest))) struct lt_guest_identity *id =
         lt_guest_identity_new(slice(&b->guest.ek), slice(&b->guest.ak));
-    __attribute__((cleanup(cleanup_log))) struct lt_boot_log *log = lt_boot_log_new(slice(&b->guest.boot_log));
+    __attribute__((cleanup(cleanup_log))) struct lt_boot_log *log =
+        lt_boot_log_new(slice(&b->guest.boot_log));
     __attribute__((cleanup(documents_free))) struct documents documents = {0};
     struct lt_round_facts f;
 

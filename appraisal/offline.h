@@ -13,11 +13,13 @@ struct lt_offline {
     const struct lt_ek_roots *roots;      /* NULL: EK chains are not checked */
     int64_t now;                          /* wall time for certificates, seconds since 1970 */
     const struct lt_guest_policy *policy; /* NULL: no accepted sets, no check 3, no expected digests */
-    const char *policy_key; /* PEM: layers in a DSSE envelope must be signed with it; NULL: plain documents only */
+    const char
+        *policy_key; /* PEM: layers in a DSSE envelope must be signed with it; NULL: plain documents only */
 };
 
-/* Layers and boot policies are taken from the bundle: a policy names them by digest, so that it does not matter who
- * brings them. Those that are not there are named as left out. Total but for memory: LT_E_NO_MEMORY. */
+/* Layers and boot policies are taken from the bundle: a policy names them by digest, so that it does not
+ * matter who brings them. Those that are not there are named as left out. Total but for memory:
+ * LT_E_NO_MEMORY. */
 int lt_appraise_bundle(const struct lt_bundle *b, const struct lt_offline *o, struct lt_verdict *v,
                        struct lt_err *e) LT_MUST_CHECK;
 

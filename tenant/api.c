@@ -78,7 +78,8 @@ static void get_policy(struct lt_req *req, void *app)
     struct lt_err e = {0};
     size_t n;
 
-    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) || lt_store_policy_get(t->store, digest, &p, &n, &e))
+    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) ||
+        lt_store_policy_get(t->store, digest, &p, &n, &e))
         lt_tenant_api_fail(req, &e);
     else
         lt_reply_bytes(req, 200, "application/json", p, n);

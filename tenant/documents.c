@@ -182,7 +182,8 @@ static void keep(struct lt_documents *d, const uint8_t digest[LT_SHA256], bool b
     pthread_mutex_unlock(&d->lock);
 }
 
-static int open_boot(struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_ref **out, struct lt_err *e)
+static int open_boot(struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_ref **out,
+                     struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *bytes = NULL;
     struct lt_boot_policy *p;
@@ -198,7 +199,8 @@ static int open_boot(struct lt_documents *d, const uint8_t digest[LT_SHA256], st
 }
 
 /* Tables that are gone, or of another version, are compiled again: the document is in the store. */
-static int open_layer(struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_ref **out, struct lt_err *e)
+static int open_layer(struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_ref **out,
+                      struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *bytes = NULL;
     size_t n;
@@ -214,7 +216,8 @@ static int open_layer(struct lt_documents *d, const uint8_t digest[LT_SHA256], s
     return 0;
 }
 
-int lt_documents_put(struct lt_documents *d, const void *p, size_t n, uint8_t digest[LT_SHA256], struct lt_err *e)
+int lt_documents_put(struct lt_documents *d, const void *p, size_t n, uint8_t digest[LT_SHA256],
+                     struct lt_err *e)
 {
     struct lt_boot_policy *boot = NULL;
     struct lt_err why = {0};
@@ -230,7 +233,8 @@ int lt_documents_put(struct lt_documents *d, const void *p, size_t n, uint8_t di
     return lt_store_policy_put(d->store, p, n, digest, e);
 }
 
-static int missing(const char *what, const uint8_t digest[LT_SHA256], const struct lt_err *why, struct lt_err *e)
+static int missing(const char *what, const uint8_t digest[LT_SHA256], const struct lt_err *why,
+                   struct lt_err *e)
 {
     char name[2 * LT_SHA256 + 1];
 

@@ -1,5 +1,6 @@
-/* The documents that policies name by digest: runtime policies (layers), compiled once into STATE/tables/DIGEST and
- * mapped, so that all guests and hosts that use one share it; and boot policies. Their bytes are in the store. */
+/* The documents that policies name by digest: runtime policies (layers), compiled once into
+ * STATE/tables/DIGEST and mapped, so that all guests and hosts that use one share it; and boot policies.
+ * Their bytes are in the store. */
 #ifndef LT_TENANT_DOCUMENTS_H
 #define LT_TENANT_DOCUMENTS_H
 
@@ -7,14 +8,15 @@
 #include "tenant/ref.h"
 #include "verifier/store.h"
 
-#define LT_DOCUMENTS_OPEN 512            /* kept open for those who come next, count */
-#define LT_MAX_BOOT_POLICY (4u << 20)    /* bytes of one boot policy */
-#define LT_BUNDLED_DOCUMENT (1u << 20)   /* larger ones stay out of bundles, which then name what is left out */
+#define LT_DOCUMENTS_OPEN 512          /* kept open for those who come next, count */
+#define LT_MAX_BOOT_POLICY (4u << 20)  /* bytes of one boot policy */
+#define LT_BUNDLED_DOCUMENT (1u << 20) /* larger ones stay out of bundles, which then name what is left out  \
+                                        */
 
 struct lt_documents;
 
-/* dir: made if absent. key: PEM of the key that DSSE envelopes must be signed with; NULL: plain documents only. Both
- * borrowed, as is the store. */
+/* dir: made if absent. key: PEM of the key that DSSE envelopes must be signed with; NULL: plain documents
+ * only. Both borrowed, as is the store. */
 int lt_documents_new(const char *dir, struct lt_store *store, const char *key, struct lt_documents **out,
                      struct lt_err *e) LT_MUST_CHECK;
 void lt_documents_free(struct lt_documents *d);
@@ -29,7 +31,8 @@ struct lt_document_set {
     struct lt_ref *boot, *layer[LT_MAX_LAYERS];
     bool complete;
 };
-/* LT_E_NOT_FOUND names the first one that is missing; *out holds the others all the same, and is to be freed. */
+/* LT_E_NOT_FOUND names the first one that is missing; *out holds the others all the same, and is to be freed.
+ */
 int lt_documents_open(struct lt_documents *d, const struct lt_measured_policy *p, struct lt_document_set *out,
                       struct lt_err *e) LT_MUST_CHECK;
 void lt_document_set_free(struct lt_document_set *s);

@@ -53,8 +53,8 @@ static void bring(const struct lt_host_source *p, struct lt_documents *d, const 
 }
 
 /* What is not there is fetched once; what cannot be had is named by check 7 as not at hand. */
-static void open_documents(const struct lt_host_source *p, struct lt_documents *d, const struct lt_measured_policy *m,
-                           struct lt_document_set *out)
+static void open_documents(const struct lt_host_source *p, struct lt_documents *d,
+                           const struct lt_measured_policy *m, struct lt_document_set *out)
 {
     struct lt_err e = {0};
 
@@ -102,8 +102,8 @@ static int document(const struct lt_host_source *p, const uint8_t digest[LT_SHA2
     return 0;
 }
 
-int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT_SHA256], struct lt_documents *d,
-                         struct lt_ref **out, struct lt_err *e)
+int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT_SHA256],
+                         struct lt_documents *d, struct lt_ref **out, struct lt_err *e)
 {
     struct lt_blob b = {0};
 
@@ -112,8 +112,8 @@ int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT
     return document(p, digest, b, d, out, e);
 }
 
-bool lt_host_fetch_missing(const struct lt_host_source *p, const struct lt_host_document *have, struct lt_documents *d,
-                           struct lt_ref **fresh)
+bool lt_host_fetch_missing(const struct lt_host_source *p, const struct lt_host_document *have,
+                           struct lt_documents *d, struct lt_ref **fresh)
 {
     struct lt_blob b = {malloc(have->n + 1), have->n};
 
@@ -190,7 +190,8 @@ static int join(const struct lt_host_ima *had, uint64_t first, struct lt_blob *b
         return lt_fail(e, LT_E_MALFORMED, "IMA list from entry %llu, which was not asked for",
                        (unsigned long long)first);
     if (b->n > LT_MAX_IMA_LOG - had->bytes.n)
-        return lt_fail(e, LT_E_TOO_LARGE, "IMA list: %zu bytes and %zu more > %u", had->bytes.n, b->n, LT_MAX_IMA_LOG);
+        return lt_fail(e, LT_E_TOO_LARGE, "IMA list: %zu bytes and %zu more > %u", had->bytes.n, b->n,
+                       LT_MAX_IMA_LOG);
     uint8_t *all = malloc(had->bytes.n + b->n + 1);
     if (!all)
         return lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
@@ -202,7 +203,8 @@ static int join(const struct lt_host_ima *had, uint64_t first, struct lt_blob *b
 }
 
 int lt_host_fetch_ima(const struct lt_host_source *p, const char *host, const struct lt_host_ima *had,
-                      uint32_t reset_count, const uint8_t pcr[LT_SHA256], struct lt_ref **out, struct lt_err *e)
+                      uint32_t reset_count, const uint8_t pcr[LT_SHA256], struct lt_ref **out,
+                      struct lt_err *e)
 {
     char path[96];
     struct lt_blob b = {0};

@@ -232,8 +232,8 @@ static bool credible(const struct host *x, const struct lt_attest *a)
            k->id->in_registry != LT_FACT_NO && k->id->certificate != LT_FACT_NO;
 }
 
-/* Only for a policy that judges it, and only when PCR 10 has changed since. An earlier list than this quote's would be
- * a failure that is none: it is given up when a new one cannot be had. */
+/* Only for a policy that judges it, and only when PCR 10 has changed since. An earlier list than this quote's
+ * would be a failure that is none: it is given up when a new one cannot be had. */
 static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcrs *pcrs)
 {
     const struct lt_host_document *d = lt_ref_value(x->view.policy);

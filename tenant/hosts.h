@@ -4,9 +4,9 @@
 #ifndef LT_TENANT_HOSTS_H
 #define LT_TENANT_HOSTS_H
 
-#include "appraisal/measured.h"
 #include "appraisal/history.h"
 #include "appraisal/identity.h"
+#include "appraisal/measured.h"
 #include "appraisal/policy.h"
 #include "appraisal/verdict.h"
 #include "common/http_client.h"
@@ -22,12 +22,12 @@
 struct lt_hosts;
 
 struct lt_hosts_conf {
-    struct lt_http_client *client; /* borrowed: identity tenant, server role provider */
-    struct lt_store *store;        /* borrowed: the last clock of each AK_h */
+    struct lt_http_client *client;  /* borrowed: identity tenant, server role provider */
+    struct lt_store *store;         /* borrowed: the last clock of each AK_h */
     struct lt_documents *documents; /* borrowed: what host policies name is put there */
-    const char *provider;          /* https://HOST:PORT */
-    const char *registry;          /* file, limetree-registry/1; NULL: none pinned */
-    const char *roots;             /* directory of PEM files; NULL: certificates are not checked */
+    const char *provider;           /* https://HOST:PORT */
+    const char *registry;           /* file, limetree-registry/1; NULL: none pinned */
+    const char *roots;              /* directory of PEM files; NULL: certificates are not checked */
     long timeout_ms;
 };
 

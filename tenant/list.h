@@ -1,5 +1,5 @@
-/* What a tenant keeps of a guest's IMA list between rounds: the text that was matched, and where its replay stands, so
- * that the guest is asked for the rest only. */
+/* What a tenant keeps of a guest's IMA list between rounds: the text that was matched, and where its replay
+ * stands, so that the guest is asked for the rest only. */
 #ifndef LT_TENANT_LIST_H
 #define LT_TENANT_LIST_H
 
@@ -19,7 +19,8 @@ void lt_list_clear(struct lt_list *l);
 /* Of a policy at a time: another basis means that what is kept must be judged anew. */
 void lt_list_basis(const uint8_t policy[LT_SHA256], const struct lt_measured_policy *p, int64_t now,
                    uint8_t out[LT_SHA256]);
-/* A new blob: the first n bytes of kept (NULL: none) and the text behind. LT_E_TOO_LARGE beyond LT_MAX_IMA_LOG. */
+/* A new blob: the first n bytes of kept (NULL: none) and the text behind. LT_E_TOO_LARGE beyond
+ * LT_MAX_IMA_LOG. */
 int lt_list_join(const struct lt_ref *kept, size_t n, const char *text, size_t text_n, struct lt_ref **out,
                  struct lt_err *e) LT_MUST_CHECK;
 /* Bytes of the first `lines` lines of text; all, if there are fewer. */

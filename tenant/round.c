@@ -81,8 +81,8 @@ static int read_ima(struct lt_round *r, const json_t *results, struct lt_err *e)
     if (lt_json_has(results, "ima_measurement_list_entry"))
         LT_TRY(lt_json_int(results, "ima_measurement_list_entry", 0, INT64_MAX, &first, e));
     if (first && (uint64_t)first != r->ima_asked)
-        return lt_fail(e, LT_E_MALFORMED, "ima_measurement_list_entry: %lld, asked was %llu", (long long)first,
-                       (unsigned long long)r->ima_asked);
+        return lt_fail(e, LT_E_MALFORMED, "ima_measurement_list_entry: %lld, asked was %llu",
+                       (long long)first, (unsigned long long)r->ima_asked);
     r->ima_first = (uint64_t)first;
     r->ima_kept = first ? l->n : 0;
     return lt_list_join(first ? l->text : NULL, r->ima_kept, ima, strlen(ima), &r->ima, e);
@@ -101,13 +101,14 @@ static int read_logs(struct lt_round *r, const json_t *results, struct lt_err *e
     return lt_json_has(results, "ima_measurement_list") ? read_ima(r, results, e) : 0;
 }
 
-/* A list that continues one of an earlier boot is no list of this one: the next round asks for all. The signature over
- * the reset count is checked by check 1; here it only decides what is judged. */
+/* A list that continues one of an earlier boot is no list of this one: the next round asks for all. The
+ * signature over the reset count is checked by check 1; here it only decides what is judged. */
 static void check_boot(struct lt_round *r)
 {
     struct lt_attest a;
 
-    r->rebooted = r->list && r->list->text && !lt_attest_parse(r->quote.attest, r->quote.attest_n, &a, NULL) &&
+    r->rebooted = r->list && r->list->text &&
+                  !lt_attest_parse(r->quote.attest, r->quote.attest_n, &a, NULL) &&
                   a.clock.reset_count != r->list->reset_count;
     r->ima_broken = r->rebooted && r->ima_first;
 }
@@ -171,8 +172,8 @@ int lt_round_read_proof(struct lt_round *r, const json_t *item, struct lt_ref *c
     return 0;
 }
 
-/* The list, as check 3 is to see it: from where the replay stands, or whole where nothing is kept, or another policy
- * judged what is. */
+/* The list, as check 3 is to see it: from where the replay stands, or whole where nothing is kept, or another
+ * policy judged what is. */
 static void guest_ima(const struct lt_round *r, const struct lt_policy *p, struct lt_guest_round *g)
 {
     const struct lt_blob *all = lt_ref_value(r->ima);

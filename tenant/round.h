@@ -30,13 +30,13 @@ struct lt_round {
     struct lt_quote quote;
     char *pubkey;
     struct lt_boot_log *boot_log; /* NULL before has_quote */
-    struct lt_list *list;         /* borrowed while the guest flies: what is kept of its IMA list. NULL: nothing */
-    uint64_t ima_asked;           /* entry that the guest was asked for; 0: all */
-    struct lt_ref *ima;           /* struct lt_blob, the whole list; NULL: the guest has none */
-    uint64_t ima_first;           /* entry that its answer begins at */
-    size_t ima_kept;              /* bytes of the list before that */
-    bool rebooted;                /* since what is kept of the list */
-    bool ima_broken;              /* the answer continues a list of an earlier boot */
+    struct lt_list *list; /* borrowed while the guest flies: what is kept of its IMA list. NULL: nothing */
+    uint64_t ima_asked;   /* entry that the guest was asked for; 0: all */
+    struct lt_ref *ima;   /* struct lt_blob, the whole list; NULL: the guest has none */
+    uint64_t ima_first;   /* entry that its answer begins at */
+    size_t ima_kept;      /* bytes of the list before that */
+    bool rebooted;        /* since what is kept of the list */
+    bool ima_broken;      /* the answer continues a list of an earlier boot */
     /* from the provider */
     bool has_proof;
     uint64_t t5_ms;
@@ -58,11 +58,11 @@ struct lt_policy {
     uint8_t *bytes;
     size_t n;
 };
-/* Takes bytes (also on failure). d NULL: no documents. strict: refuse a policy that names a document which is not
- * there; else its check will not be made. */
+/* Takes bytes (also on failure). d NULL: no documents. strict: refuse a policy that names a document which is
+ * not there; else its check will not be made. */
 int lt_policy_new(uint8_t *bytes, size_t n, struct lt_documents *d, bool strict, struct lt_ref **out,
                   struct lt_err *e) LT_MUST_CHECK;
-bool lt_policy_complete(const struct lt_ref *policy); /* true of NULL */
+bool lt_policy_complete(const struct lt_ref *policy);                        /* true of NULL */
 const struct lt_guest_policy *lt_policy_parsed(const struct lt_ref *policy); /* NULL of NULL */
 
 void lt_round_free(struct lt_round *r);
@@ -74,9 +74,9 @@ int lt_round_read_quote(struct lt_round *r, const char *body, size_t n, struct l
 int lt_round_read_proof(struct lt_round *r, const json_t *item, struct lt_ref *const *quotes, size_t count,
                         struct lt_err *e) LT_MUST_CHECK;
 
-/* Checks 1-3, and 4-11, of what was read, under this policy (struct lt_policy; NULL: none). lt_round_appraise_host
- * concludes; after lt_round_appraise_guest that is the caller's, if the round ends there. With r->list the IMA list is
- * judged from where that stands; without it whole. */
+/* Checks 1-3, and 4-11, of what was read, under this policy (struct lt_policy; NULL: none).
+ * lt_round_appraise_host concludes; after lt_round_appraise_guest that is the caller's, if the round ends
+ * there. With r->list the IMA list is judged from where that stands; without it whole. */
 void lt_round_appraise_guest(const struct lt_round *r, const struct lt_ref *policy, struct lt_round_facts *f,
                              struct lt_verdict *v);
 struct lt_caches {
@@ -89,8 +89,8 @@ void lt_round_appraise_host(const struct lt_round *r, const struct lt_ref *polic
 void lt_round_keep_list(struct lt_round *r);
 void lt_round_conclude(const struct lt_guest_policy *policy, struct lt_verdict *v);
 
-/* The bundle of a round that has a quote, as text; caller frees. NULL without memory. Documents that policies name are
- * in it up to LT_BUNDLED_DOCUMENT each (d NULL: none). */
+/* The bundle of a round that has a quote, as text; caller frees. NULL without memory. Documents that policies
+ * name are in it up to LT_BUNDLED_DOCUMENT each (d NULL: none). */
 char *lt_round_bundle(const struct lt_round *r, struct lt_documents *d);
 
 #endif

@@ -57,7 +57,8 @@ static int need_policy(struct lt_flight *f, const struct lt_guest *guest, struct
     uint8_t *bytes;
     size_t n;
 
-    if (have && guest->has_policy && lt_policy_complete(g->policy) && !memcmp(have->digest, guest->policy, sizeof guest->policy))
+    if (have && guest->has_policy && lt_policy_complete(g->policy) &&
+        !memcmp(have->digest, guest->policy, sizeof guest->policy))
         return 0;
     lt_ref_put(lt_take(&g->policy));
     if (!guest->has_policy)
@@ -107,7 +108,8 @@ static int prepare(struct lt_flight *f, char *address, size_t size, struct lt_er
     /* PCR 16 comes with every quote; nobody can ask an agent for it. */
     round->mask = LT_ASKED_PCRS;
     if (policy)
-        round->mask |= lt_measured_pcrs(&policy->parsed->pcrs, &policy->parsed->measured, &policy->documents.view);
+        round->mask |=
+            lt_measured_pcrs(&policy->parsed->pcrs, &policy->parsed->measured, &policy->documents.view);
     round->mask &= ~(1u << LT_TRANSPORT_PCR);
     /* Without layers nobody replays the list, so nothing is kept of it. */
     round->list = &f->guest->list;
@@ -160,8 +162,9 @@ static void ask_guest(struct lt_flight *f, const char *address)
     struct lt_rounds *r = f->owner;
     char url[LT_MAX_URL];
 
-    snprintf(url, sizeof url, "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0&ima_ml_entry=%llu",
-             address, agent_versions[f->guest->version], f->round->nonce, f->round->mask,
+    snprintf(url, sizeof url,
+             "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0&ima_ml_entry=%llu", address,
+             agent_versions[f->guest->version], f->round->nonce, f->round->mask,
              (unsigned long long)f->round->ima_asked);
     struct lt_http_request q = {.method = "GET",
                                 .url = url,

@@ -38,7 +38,8 @@ const struct lt_conf_key lt_tenant_keys[] = {
          "directory with the TPM makers' root certificates, *.pem and *.crt; empty: hosts' EK certificates"
          " are not checked, and no guest becomes trusted"),
     TEXT(policy_key, "",
-         "file with the public key, PEM, that runtime policies in a DSSE envelope must be signed with; empty: only"
+         "file with the public key, PEM, that runtime policies in a DSSE envelope must be signed with; "
+         "empty: only"
          " plain documents are accepted"),
     TEXT(tenant_id, NULL, "the tenant's UUID, as in federation_cert"),
     TEXT(state_dir, "/var/lib/limetree/tenant", "directory for the database and the bundles, mode 0700"),

@@ -27,9 +27,9 @@ struct lt_tenant {
     struct lt_store *store;
     struct lt_documents *documents;
     char *tables, *policy_key; /* directory; PEM text, NULL: none */
-    struct lt_pool *work;  /* appraisal */
-    struct lt_pool *fetch; /* waits for the provider */
-    struct lt_pool *io;    /* serves requests */
+    struct lt_pool *work;      /* appraisal */
+    struct lt_pool *fetch;     /* waits for the provider */
+    struct lt_pool *io;        /* serves requests */
     struct lt_http_client *to_provider;
     struct lt_hosts *hosts;
     struct lt_rounds *rounds;

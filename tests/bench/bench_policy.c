@@ -83,15 +83,15 @@ static int store(const struct lt_buf *b)
 
 enum kind { KNOWN, OTHER, ABSENT, KINDS };
 
-/* ns per look-up; the paths are made before the clock starts, and stand in a list as large as an IMA list's
- * window. */
+/* Median over the rounds of ns per look-up (others share this machine); the paths are made before the clock
+ * starts, and stand in a list as large as an IMA list's window. */
 static double look_up(const struct lt_ima_table *t, unsigned paths, enum kind kind, unsigned rounds)
 {
     enum { WINDOW = 4096 };
     static char name[WINDOW][97];
     static uint8_t digest[WINDOW][32];
     static size_t n[WINDOW];
-    uint64_t spent = 0, done = 0;
+    double each[64];
     enum lt_ima_answer a;
 
     for (unsigned r = 0; r < rounds; r++) {
@@ -111,10 +111,9 @@ static double look_up(const struct lt_ima_table *t, unsigned paths, enum kind ki
                                       : LT_IMA_ABSENT))
                 exit(1);
         }
-        spent += bench_ns() - t0;
-        done += WINDOW;
+        each[r] = (double)(bench_ns() - t0) / WINDOW;
     }
-    return (double)spent / (double)done;
+    return bench_quantile(each, rounds, 0.5);
 }
 
 /* The bare work of a look-up: one SHA-256 of a path and a digest. */

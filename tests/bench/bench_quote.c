@@ -1,6 +1,6 @@
-/* One whole quote of a guest without logs: the quote string read, and checks 1 to 3 made on it. Against one bare
- * EVP_DigestVerify of the same attest with a key that is loaded. RSA-2048 and P-256; one JSON line each; a median above
- * the bound ends with status 1. --quick: fewer rounds. */
+/* One whole quote of a guest without logs: the quote string read, and checks 1 to 3 made on it. Against one
+ * bare EVP_DigestVerify of the same attest with a key that is loaded. RSA-2048 and P-256; one JSON line each;
+ * a median above the bound ends with status 1. --quick: fewer rounds. */
 #include "tests/bench/bench.h"
 #include "tests/unit/forge.h"
 
@@ -69,8 +69,11 @@ static bool run(const char *name, bool ecc, size_t rounds)
     }
     forge_build(&f);
     f.guest.logs = (struct lt_logs){.now = FORGE_NOW};
-    struct lt_quote q = {.attest = f.attest_g.p, .attest_n = f.attest_g.n, .signature = f.sig_g.p,
-                         .signature_n = f.sig_g.n, .pcrs = f.guest_pcrs};
+    struct lt_quote q = {.attest = f.attest_g.p,
+                         .attest_n = f.attest_g.n,
+                         .signature = f.sig_g.p,
+                         .signature_n = f.sig_g.n,
+                         .pcrs = f.guest_pcrs};
     if (lt_quote_write(&q, &text, NULL))
         abort();
     size_t sig_n = sign(f.guest_ak, &f.attest_g, sig);

@@ -1,6 +1,7 @@
-/* All eleven checks of one guest: 57 IMA entries and a boot log, the host with a list of its own. Three ways: nothing
- * cached; the host's quote and its logs' appraisal cached, as for all but the first guest of a batch; and the IMA list
- * going on where it stood. Beside each the sum of the bare signature checks and hashes in it. --quick: fewer rounds. */
+/* All eleven checks of one guest: 57 IMA entries and a boot log, the host with a list of its own. Three ways:
+ * nothing cached; the host's quote and its logs' appraisal cached, as for all but the first guest of a batch;
+ * and the IMA list going on where it stood. Beside each the sum of the bare signature checks and hashes in
+ * it. --quick: fewer rounds. */
 #include "tests/bench/bench.h"
 #include "tests/unit/forge.h"
 
@@ -43,7 +44,8 @@ static void bare_tree(EVP_MD_CTX *c, unsigned levels)
         digest(c, md, node, 65);
 }
 
-/* The same hashes over as many bytes: evidence, commitment, PCR digests, transport key, cache key, paths, header. */
+/* The same hashes over as many bytes: evidence, commitment, PCR digests, transport key, cache key, paths,
+ * header. */
 static double bare(const struct forge *f, EVP_PKEY *guest, EVP_PKEY *host, const uint8_t *sig[2],
                    const size_t sig_n[2], bool cached, bool incremental)
 {
@@ -64,7 +66,7 @@ static double bare(const struct forge *f, EVP_PKEY *guest, EVP_PKEY *host, const
     digest(c, md, bytes, 11 * 32);                         /* the guest's PCRs */
     digest(c, md, bytes, strlen(f->pubkey));
     digest(c, md, bytes, 64);
-    digest(c, md, bytes, 8 * 32); /* boot_aggregate */
+    digest(c, md, bytes, 8 * 32);                                                /* boot_aggregate */
     digest(c, md, bytes, LT_HEADER + f->attest_h.n + f->sig_h.n + 16 * 32 + 60); /* the quote cache's key */
     digest(c, md, bytes, 24 * 64 + 200);                                         /* the appraisal's */
     bare_tree(c, 4);

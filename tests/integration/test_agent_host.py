@@ -178,7 +178,11 @@ def test_host_and_logs(host):
     assert reply["inventory"]["root"] == NONE and reply["inventory"]["records"] == []
     status, data, headers = host.http.get(f"{V1}/boot-log")
     assert (status, data, headers["Content-Type"]) == (200, bytes(range(256)), "application/octet-stream")
-    assert host.http.get(f"{V1}/ima")[1] == host.ima.read_bytes()
+    whole = host.ima.read_bytes()
+    assert host.http.get(f"{V1}/ima")[1] == whole
+    # From a line on; whole where it is not that long, or where the number is none.
+    for first, expected in (("0", whole), ("1", whole[5:]), ("3", b""), ("4", whole), ("-1", whole), ("x", whole)):
+        assert host.http.get(f"{V1}/ima?first={first}")[1] == expected
     host.ima.unlink()
     assert host.http.get(f"{V1}/ima")[0] == 404
 

@@ -106,8 +106,9 @@ void forge_measure(struct forge *f)
 {
     f->guest_mask |= 1u << LT_IMA_PCR;
     f->ima_g = (struct forge_ima){.paths = {"/init", "/usr/bin/web", "/usr/lib/libc.so.6"}};
-    f->ima_h = (struct forge_ima){.paths = {"/usr/sbin/limetree-agent", "/usr/sbin/libvirtd", "/usr/bin/swtpm",
-                                            "/usr/bin/qemu-system-x86_64", "/usr/lib/libtpms.so.0"}};
+    f->ima_h =
+        (struct forge_ima){.paths = {"/usr/sbin/limetree-agent", "/usr/sbin/libvirtd", "/usr/bin/swtpm",
+                                     "/usr/bin/qemu-system-x86_64", "/usr/lib/libtpms.so.0"}};
 }
 
 /* ---- IMA ---- */

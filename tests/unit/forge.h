@@ -90,7 +90,8 @@ void forge_states(const struct lt_verdict *v, char out[LT_CHECKS + 1]);
 void forge_expect(struct forge *f, const char *what, enum lt_result result, const char *reason,
                   const char *states);
 
-/* The guest has measured three files, the host what the level `appraised` asks for; both as their layers allow. */
+/* The guest has measured three files, the host what the level `appraised` asks for; both as their layers
+ * allow. */
 void forge_measure(struct forge *f);
 
 /* A crypto-agile log with a SHA-256 bank. */

@@ -34,7 +34,8 @@ static X509 *certificate(EVP_PKEY *key, EVP_PKEY *by, X509 *issuer, bool ca)
         {"basicConstraints", ca ? "critical,CA:TRUE" : "critical,CA:FALSE"},
         {ca ? "keyUsage" : "extendedKeyUsage", ca ? "critical,keyCertSign" : "2.23.133.8.1"},
         {"subjectAltName", "dirName:tcg"}}; /* the chip's: manufacturer, model, version */
-    static const char tcg[] = "[tcg]\n0.2.23.133.2.1=id:00001014\n1.2.23.133.2.2=rig\n2.2.23.133.2.3=id:00020170\n";
+    static const char tcg[] =
+        "[tcg]\n0.2.23.133.2.1=id:00001014\n1.2.23.133.2.2=rig\n2.2.23.133.2.3=id:00020170\n";
     BIO *text = BIO_new_mem_buf(tcg, -1);
     CONF *conf = NCONF_new(NULL);
     assert_int_equal(NCONF_load_bio(conf, text, NULL), 1);

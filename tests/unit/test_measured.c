@@ -301,7 +301,7 @@ static void what_is_not_asked_is_omitted(void **state)
 /* The verdict has room for the reasons of both machines, and says how many more there are. */
 static void many_faults(void **state)
 {
-    static char names[15][16];
+    static char names[15][32];
     struct lt_verdict v;
     struct forge f;
     unsigned notes = 0;
@@ -596,6 +596,75 @@ static void pcrs_that_are_needed(void **state)
     forge_free(&f);
 }
 
+/* ---- the rules for verifiers of keylime-api 9.3, G1 to G5, each turned by itself ---- */
+
+static void g1_other_bank(struct forge *f)
+{
+    f->guest_bank = LT_HASH_SHA1;
+}
+
+static void g1_blob_renumbered(struct forge *f)
+{
+    f->guest_pcrs.mask ^= 1u << 8 | 1u << 9;
+    memcpy(f->guest_pcrs.value[9], f->guest_pcrs.value[8], 32);
+}
+
+static void g1_more_than_asked(struct forge *f)
+{
+    f->guest.required_pcrs &= ~(1u << 8);
+}
+
+/* Even where nobody has told what must be quoted, the policy tells. */
+static void g2_policy_decides(struct forge *f)
+{
+    f->guest_mask &= ~(1u << 4);
+}
+
+static void g3_unrestricted(struct forge *f)
+{
+    f->guest_ak_shape.attributes &= ~0x00010000u;
+}
+
+static void rules_for_verifiers(void **state)
+{
+    static const struct row rows[] = {
+        {"G1: bank", g1_other_bank, NULL, LT_FAILED, "guest-quote", "F---PPPPPP-", NULL, "sha256 alone",
+         LT_LEVEL_NONE},
+        {"G1: blob's bitmap", NULL, g1_blob_renumbered, LT_FAILED, "guest-quote", "F---PPPPPP-", NULL,
+         "the signed selection is", LT_LEVEL_NONE},
+        {"G1: required set", NULL, g1_more_than_asked, LT_FAILED, "guest-quote", "F---PPPPPP-", NULL,
+         "required is", LT_LEVEL_NONE},
+        {"G2: PCR of the list", no_pcr10, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL, "PCR 10",
+         LT_LEVEL_NONE},
+        {"G2: PCR of the rules", g2_policy_decides, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
+         "PCR 4: named in policy", LT_LEVEL_NONE},
+        {"G2: PCR of the boot policy", boot, boot_pcr_not_quoted, LT_FAILED, "guest-policy", "PPFPPPPPPPP",
+         NULL, "judges PCRs", LT_LEVEL_NONE},
+        {"G3: AK attributes", g3_unrestricted, NULL, LT_FAILED, "guest-quote", "F---PPPPPP-", NULL, "AK",
+         LT_LEVEL_NONE},
+    };
+    struct lt_guest_history h = {0};
+    struct lt_verdict v;
+    struct forge f;
+
+    (void)state;
+    RUN(rows);
+    /* G4: before anything was seen, nothing is good. */
+    lt_verdict_init(&v);
+    lt_verdict_conclude(&v, true, true);
+    assert_int_equal(v.result, LT_UNCHECKED);
+    /* G5: the clock of a good quote is kept, also when another check fails. */
+    forge_init(&f);
+    forge_measure(&f);
+    not_allowed(&f);
+    forge_build(&f);
+    forge_judge(&f, &v);
+    assert_int_equal(v.result, LT_FAILED);
+    lt_guest_history_learn(&h, &f.facts);
+    assert_true(h.has_clock && h.clock.clock_ms == f.guest_clock.clock_ms);
+    forge_free(&f);
+}
+
 /* ---- offline ---- */
 
 static void offline(void **state)
@@ -652,6 +721,7 @@ int main(void)
         cmocka_unit_test(cache_keys_differ),
         cmocka_unit_test(goes_on_where_it_stood),
         cmocka_unit_test(pcrs_that_are_needed),
+        cmocka_unit_test(rules_for_verifiers),
         cmocka_unit_test(offline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

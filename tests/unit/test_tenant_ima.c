@@ -1,5 +1,5 @@
-/* The tenant and what machines measured: lists that grow, reboots, layers and where they come from, and a host that
- * reaches `appraised`. */
+/* The tenant and what machines measured: lists that grow, reboots, layers and where they come from, and a
+ * host that reaches `appraised`. */
 #include "tests/unit/ima_lines.h"
 #include "tests/unit/tenant_rig.h"
 
@@ -157,7 +157,8 @@ static void list_of_an_earlier_boot(void **state)
     settle(&r, g);
     rig_wait(&r, g, "trusted");
     assert_int_equal(g->ima_asked, 1);
-    /* As long, and of another boot: it is no list of this one, so nothing is said of it; the next is whole. */
+    /* As long, and of another boot: it is no list of this one, so nothing is said of it; the next is whole.
+     */
     unsigned before = g->asked;
     rig_reboot(&r, g);
     rig_measure(&r, g, "/usr/bin/web");
@@ -191,8 +192,9 @@ static void a_list_that_hides(void **state)
 
 static void host_is_appraised(void **state)
 {
-    static const char *const files[] = {"/usr/sbin/limetree-agent", "/usr/sbin/libvirtd", "/usr/bin/swtpm",
-                                        "/usr/bin/qemu-system-x86_64", "/usr/lib/libtpms.so.0", NULL};
+    static const char *const files[] = {"/usr/sbin/limetree-agent", "/usr/sbin/libvirtd",
+                                        "/usr/bin/swtpm",           "/usr/bin/qemu-system-x86_64",
+                                        "/usr/lib/libtpms.so.0",    NULL};
     struct lt_offline o = {.now = lt_wall_s()};
     struct lt_verdict offline;
     struct lt_bundle b;
@@ -250,8 +252,8 @@ static void documents_are_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(learnt_and_grown),  cmocka_unit_test(list_of_an_earlier_boot),
-        cmocka_unit_test(a_list_that_hides), cmocka_unit_test(host_is_appraised),
+        cmocka_unit_test(learnt_and_grown),      cmocka_unit_test(list_of_an_earlier_boot),
+        cmocka_unit_test(a_list_that_hides),     cmocka_unit_test(host_is_appraised),
         cmocka_unit_test(documents_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
