@@ -201,5 +201,5 @@ int main(int argc, char **argv)
     bench_number("guests_memory_kib", shared); /* with the table itself, once */
     bench_number("guests_memory_to_copies", shared * 1024 / ((double)size * GUESTS));
     bench_end();
-    return median_us < 1000 ? 0 : 1; /* the worst of them is the scheduler's on a shared machine */
+    return quick || median_us < 1000 ? 0 : 1; /* the worst of them is the scheduler's on a shared machine */
 }
