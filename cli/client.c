@@ -232,6 +232,22 @@ json_t *lt_cli_call(struct lt_cli *c, enum lt_cli_peer peer, const char *method,
     return lt_cli_send(c, peer, method, want, text, text ? strlen(text) : 0, e, where);
 }
 
+int lt_cli_document(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    size_t n;
+
+    LT_TRY(lt_file_read(c->argument[0], LT_MAX_POLICY, &bytes, &n, e));
+    LT_AUTOJSON json_t *j = lt_cli_send(c, peer, "POST", 201, bytes, n, e, "policies");
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    else
+        printf("%s\n", lt_cli_text(j, "digest"));
+    return 0;
+}
+
 int lt_cli_uuid(const struct lt_cli *c, int i, char out[LT_UUID_TEXT], struct lt_err *e)
 {
     uint8_t uuid[LT_UUID];

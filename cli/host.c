@@ -114,18 +114,7 @@ static int learn(struct lt_cli *c, struct lt_err *e)
 
 static int document(struct lt_cli *c, struct lt_err *e)
 {
-    LT_AUTOFREE uint8_t *bytes = NULL;
-    size_t n;
-
-    LT_TRY(lt_file_read(c->argument[0], LT_MAX_POLICY, &bytes, &n, e));
-    LT_AUTOJSON json_t *j = lt_cli_send(c, LT_CLI_PROVIDER, "POST", 201, bytes, n, e, "policies");
-    if (!j)
-        return e->code;
-    if (c->json)
-        lt_cli_json(j);
-    else
-        printf("%s\n", lt_cli_text(j, "digest"));
-    return 0;
+    return lt_cli_document(c, LT_CLI_PROVIDER, e);
 }
 
 static int policy(struct lt_cli *c, struct lt_err *e)
