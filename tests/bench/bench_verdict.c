@@ -140,7 +140,7 @@ static void run(struct forge *f, const char *name, bool cached, bool incremental
 int main(int argc, char **argv)
 {
     size_t rounds = argc > 1 && !strcmp(argv[1], "--quick") ? ROUNDS / 8 : ROUNDS;
-    static char names[ENTRIES][40];
+    static char names[ENTRIES][48];
     struct lt_ima_progress progress = {0};
     struct forge f;
 
