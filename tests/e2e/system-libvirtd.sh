@@ -2,6 +2,7 @@
 # In mount and PID namespaces of its own (the caller's unshare): a system libvirtd whose every directory is a bind
 # below $1, one bare domain, and what the host agent lists. Prints the agent's JSON; the namespace's end ends all.
 set -eu
+unset TMPDIR # the caller's own: swtpm_setup runs as somebody else
 root=$1 agent=$2 localca=$3 uuid=$4 pki=$5 tcti=$6
 mkdir -p "$root"/{etc,var,run,cache,log,records,state}
 for pair in etc:/etc/libvirt var:/var/lib/libvirt run:/run/libvirt cache:/var/cache/libvirt log:/var/log/libvirt; do
