@@ -106,6 +106,8 @@ static void judge_boot_policy(struct work *w)
     uint32_t needed = is_boot(w->p, w->d) ? lt_boot_policy_pcrs(w->d->boot) : 0;
     if (!is_boot(w->p, w->d))
         set(w, LT_PART_BOOT_POLICY, LT_PART_LACKING, "boot policy %s is not at hand", name);
+    else if (!needed)
+        set(w, LT_PART_BOOT_POLICY, LT_PART_OMITTED, "boot policy %.8s judges nothing", name);
     else if (needed & ~w->m->pcrs->mask) /* G2: a required PCR that is missing fails, never skips */
         set(w, LT_PART_BOOT_POLICY, LT_PART_BAD, "boot policy %.8s judges PCRs 0x%06x, quoted are 0x%06x",
             name, needed, w->m->pcrs->mask);

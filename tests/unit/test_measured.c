@@ -104,6 +104,14 @@ static void other_layer(struct forge *f)
     f->guest_policy->measured.layer[0].policy[0] ^= 1;
 }
 
+/* A policy that asks for nothing is not one that passed. */
+static void judges_nothing(struct forge *f)
+{
+    f->guest_policy->pcrs.mask = 0;
+    f->guest_policy->measured.layer_count = 0;
+    f->guest_policy->measured.has_boot = false;
+}
+
 static void not_allowed(struct forge *f)
 {
     f->ima_g.allowed[0] = "/init";
@@ -240,6 +248,8 @@ static void guest_reasons(void **state)
          "layer base: its document", LT_LEVEL_NONE},
         {"other layer", NULL, other_layer, LT_UNCHECKED, "guest-policy", "PP-PPPPPPPP", NULL, "not at hand",
          LT_LEVEL_NONE},
+        {"judges nothing", NULL, judges_nothing, LT_UNCHECKED, "guest-policy", "PP-PPPPPPPP", NULL,
+         "judges nothing of what was measured", LT_LEVEL_NONE},
         {"not allowed", not_allowed, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
          "IMA entry 2 (/usr/bin/web): digest sha256:", LT_LEVEL_NONE},
         {"not allowed: layer", not_allowed, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL, "base@",
