@@ -26,6 +26,12 @@
     X(TOO_MANY, "too-many-requests", LT_CLASS_RETRY, 429, 4)                                                 \
     X(BUSY, "busy", LT_CLASS_RETRY, 503, 4)                                                                  \
     X(HOST_UNREACHABLE, "host-unreachable", LT_CLASS_RETRY, 503, 4)                                          \
+    X(HOST_TPM, "host-tpm", LT_CLASS_RETRY, 503, 4)                                                          \
+    X(NOT_ASSIGNED, "not-assigned", LT_CLASS_PEER, 404, 1)                                                   \
+    X(PROVIDER_UNREACHABLE, "provider-unreachable", LT_CLASS_RETRY, 503, 4)                                  \
+    X(PROVIDER_REFUSED, "provider-refused", LT_CLASS_PEER, 502, 1)                                           \
+    X(GUEST_UNREACHABLE, "guest-unreachable", LT_CLASS_RETRY, 503, 4)                                        \
+    X(GUEST_TPM, "guest-tpm", LT_CLASS_RETRY, 503, 4)                                                        \
     X(UNREACHABLE, "unreachable", LT_CLASS_RETRY, 503, 4)                                                    \
     X(TIMEOUT, "timeout", LT_CLASS_RETRY, 504, 4)                                                            \
     X(TPM, "tpm", LT_CLASS_RETRY, 500, 4)                                                                    \

@@ -51,7 +51,7 @@ struct lt_proofs {
     uint64_t asked_ms;
 };
 
-static const struct lt_item_error foreign = {LT_E_NOT_FOUND, 0, "no such guest"};
+static const struct lt_item_error foreign = {LT_E_NOT_ASSIGNED, 0, "no guest of this tenant's"};
 static const struct lt_item_error nowhere = {LT_E_NOT_FOUND, 2, "no host has this guest"};
 static const struct lt_item_error no_memory = {LT_E_NO_MEMORY, 2, "the provider has no memory left"};
 

@@ -232,7 +232,7 @@ static void anothers_guest_is_like_none(void **state)
     LT_AUTOFREE char *first = NULL;
     for (unsigned i = 0; i < 3; i++) {
         LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(guests[i], 1, 1), 200);
-        check_item_error(reply, 0, "not-found", 404, false);
+        check_item_error(reply, 0, "not-assigned", 404, false);
         json_object_del(json_array_get(json_object_get(reply, "proofs"), 0), "uuid");
         LT_AUTOFREE char *text = lt_json_dump(reply);
         if (first)
@@ -253,7 +253,7 @@ static void anothers_guest_is_like_none(void **state)
     /* one fault stays inside its item */
     LT_AUTOJSON json_t *mixed = rig_json(r, r->a, "POST", "proofs", rig_ask(4, 2, 9), 200);
     check_proof(mixed, 0, &r->agent[0].host, 4, 9, true);
-    check_item_error(mixed, 1, "not-found", 404, false);
+    check_item_error(mixed, 1, "not-assigned", 404, false);
 }
 
 /* The server answers before the body is in and hangs up: the client sees the 413 or the hanging up. */
@@ -288,7 +288,7 @@ static void bad_requests(void **state)
     oversized(r, big);
     LT_AUTOJSON json_t *many = rig_json(r, r->a, "POST", "proofs", rig_ask(0, LT_MAX_PROOF_ITEMS, 2), 200);
     check_proof(many, 4, &r->agent[0].host, 4, 2, true);
-    check_item_error(many, 5, "not-found", 404, false);
+    check_item_error(many, 5, "not-assigned", 404, false);
 }
 
 /* ---- places ---- */
