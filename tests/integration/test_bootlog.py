@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
+VECTORS = TOP / "tests/vectors"
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
-SHARED = Path(os.environ.get("LT_SHARED_DATA", TOP.parent / "shared/data"))
 ENV = {"PATH": "/usr/bin:/bin"}
 yaml = pytest.importorskip("yaml", reason="skipped: no python3-yaml")
 
@@ -23,22 +23,14 @@ def tool(name):
     pytest.skip(f"no {name} in the build")
 
 
-def shared(name):
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"no {name}; set LT_SHARED_DATA")
-    return path.read_bytes()
-
-
 def forged(on):
     return subprocess.run([tool("dump-bootlog"), "--forge", str(on)], check=True, capture_output=True, timeout=30,
                           env=ENV).stdout
 
 
 LOGS = {
-    "ovmf-guest": lambda: shared("guest-logs/ovmf/tpm0_binary_bios_measurements"),
-    "seabios-guest": lambda: shared("guest-logs/seabios/tpm0_binary_bios_measurements"),
-    "server": lambda: base64.b64decode(shared("hpe/uefi_log.txt")),
+    "ovmf-guest": lambda: (VECTORS / "guest-logs/ovmf/tpm0_binary_bios_measurements").read_bytes(),
+    "seabios-guest": lambda: (VECTORS / "guest-logs/seabios/tpm0_binary_bios_measurements").read_bytes(),
     "lab": lambda: (TOP / "tests/lab/data/ovmf-boot-log.bin").read_bytes(),
     "forged": lambda: forged(0),
     "forged-secure-boot": lambda: forged(1),
@@ -66,8 +58,15 @@ def digests(event):
 
 @pytest.mark.parametrize("name", LOGS)
 def test_as_tpm2_eventlog(name, tmp_path):
-    log = tmp_path / "log"
-    log.write_bytes(LOGS[name]())
+    as_tpm2_eventlog(LOGS[name](), tmp_path / "log")
+
+
+def test_the_server_as_tpm2_eventlog(third_party, tmp_path):
+    as_tpm2_eventlog(base64.b64decode(third_party("hpe/uefi_log.txt").read_bytes()), tmp_path / "log")
+
+
+def as_tpm2_eventlog(raw, log):
+    log.write_bytes(raw)
     want, done = theirs(log), ours(log)
     assert done.returncode == 0, done.stderr
     have = json.loads(done.stdout)
@@ -100,12 +99,12 @@ def test_a_cut_log_is_refused_by_name(name, tmp_path):
             assert cut not in (1, 31, 64, 70, len(raw) - 1), cut
 
 
-def test_boot_aggregate_of_the_server(tmp_path):
+def test_boot_aggregate_of_the_server(third_party, tmp_path):
     """Its PCRs were not kept; its kernel hashed PCR 0-9 into the first line of the IMA list."""
     import hashlib
-    first = shared("hpe/ima_log.txt").split(b"\n")[0].split()
+    first = third_party("hpe/ima_log.txt").read_bytes().split(b"\n")[0].split()
     assert first[4] == b"boot_aggregate"
-    (tmp_path / "log").write_bytes(LOGS["server"]())
+    (tmp_path / "log").write_bytes(base64.b64decode(third_party("hpe/uefi_log.txt").read_bytes()))
     pcrs = json.loads(ours(tmp_path / "log").stdout)["pcrs"]["sha256"]
     both = [hashlib.sha256(b"".join(bytes.fromhex(pcrs[str(i)]) for i in range(n))).hexdigest() for n in (8, 10)]
     assert first[3].decode() == "sha256:" + both[1]

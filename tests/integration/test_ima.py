@@ -11,7 +11,6 @@ import pytest
 
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
-DATA = Path(os.environ.get("LT_SHARED_DATA", TOP / "../shared/data"))
 DUMP = next((p for p in (BUILD / "tests/support/appraisal/ima-dump", BUILD / "bin/ima-dump", BUILD / "ima-dump") if p.exists()),
             None)
 
@@ -145,11 +144,9 @@ def test_violations(tmp_path):
     assert theirs.returncode == 0 and ours.returncode == 0, theirs.stdout + theirs.stderr + ours.stdout
 
 
-def test_real_lists_agree(tmp_path):
-    if not DATA.is_dir():
-        pytest.skip("no shared data")
+def test_real_lists_agree(tmp_path, vectors):
     for kind in ("ovmf", "seabios"):
-        d = DATA / "guest-logs" / kind
+        d = vectors / "guest-logs" / kind
         values = dict(line.split() for line in (d / "pcrs.txt").read_text().splitlines())
         pcr = bytes.fromhex(values["10"])
         text, binary = (d / "ima_ascii_runtime_measurements").read_bytes(), (d / "ima_binary_runtime_measurements").read_bytes()

@@ -1,8 +1,7 @@
 /* Lists of real machines: the guests' against their PCR 10, the server's (whose PCR was not kept) by its
  * column. Each entry changed, moved, removed, doubled: never good, and the entry is named. */
-#include "common/file.h"
 #include "tests/unit/imalist.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/vectors.h"
 
 #define MAX_LINES 1024
 #define GUEST_LINES 58 /* of which PCR 10 had 56 when it was read: the list grew meanwhile */
@@ -16,19 +15,6 @@ struct real {
     uint8_t pcr[LT_SHA256];
     struct imapolicy policy;
 };
-
-static uint8_t *load(const char *name, size_t *n)
-{
-    const char *top = getenv("LT_SHARED_DATA");
-    LT_AUTOFREE char *path = lt_path(top ? top : LT_SOURCE_DIR "/../shared/data", name);
-    uint8_t *p = NULL;
-
-    if (lt_file_read(path, 1 << 20, &p, n, &err)) {
-        print_message("SKIPPED: %s\n", err.msg);
-        skip();
-    }
-    return p;
-}
 
 /* Every file of the list, as `limetree policy learn` does it. */
 struct learnt {
@@ -101,8 +87,8 @@ static void guest(const char *dir, struct real *r)
     LT_AUTOFREE uint8_t *text = NULL;
     size_t n;
 
-    r->text = load(list, &r->n);
-    text = load(pcrs, &n);
+    r->text = lt_vector_read(list, &r->n);
+    text = lt_vector_read(pcrs, &n);
     char *ten = memmem(text, n, "\n10 ", 4);
     assert_non_null(ten);
     ten[4 + 2 * sizeof r->pcr] = 0;
@@ -271,9 +257,10 @@ static void server(void **state)
 {
     static struct real r;
     static struct lt_ima_result out;
+    const char *path = vector_third_party("hpe/ima_log.txt");
 
     (void)state;
-    r.text = load("hpe/ima_log.txt", &r.n);
+    OK(lt_file_read(path, VECTOR_MAX, &r.text, &r.n, &err));
     split(&r);
     make_policy(&r);
     memset(r.pcr, 0x5a, sizeof r.pcr);

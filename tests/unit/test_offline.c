@@ -1,7 +1,7 @@
 /* Bundles offline: what is redone, what is named as left out, and that no bit can be turned. */
 #include "appraisal/offline.h"
-#include "common/file.h"
 #include "tests/unit/forge.h"
+#include "tests/unit/vectors.h"
 
 static enum lt_result judge(const struct lt_bundle *b, const struct lt_offline *o, struct lt_verdict *v)
 {
@@ -209,22 +209,16 @@ static void every_bit(void **state)
     lt_bundle_free(&b);
 }
 
-/* Real TPM structures made by two swtpms; the data lies beside the project, not in it. */
+/* Real TPM structures made by two swtpms. */
 static void sample(void **state)
 {
     static const struct lt_offline none;
-    const char *data = getenv("LT_SHARED_DATA");
-    LT_AUTOFREE char *path = lt_path(data ? data : LT_SOURCE_DIR "/../shared/data", "bundle-sample.json");
-    LT_AUTOFREE uint8_t *text = NULL;
     struct lt_verdict v;
     struct lt_bundle b;
     size_t n;
+    LT_AUTOFREE uint8_t *text = lt_vector_read("bundle-sample.json", &n);
 
     (void)state;
-    if (lt_file_read(path, LT_MAX_BUNDLE, &text, &n, &err)) {
-        print_message("SKIPPED: %s\n", err.msg);
-        skip();
-    }
     OK(lt_bundle_parse(text, n, &b, &err));
     assert_int_equal(judge(&b, &none, &v), LT_CONSISTENT);
     assert_int_equal(v.batch_n, 12);

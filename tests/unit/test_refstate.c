@@ -1,8 +1,7 @@
 /* Keylime's reference state: a real server's, and forged ones with each thing changed. */
 #include "appraisal/bootrules.h"
-#include "common/file.h"
 #include "tests/support/appraisal/boot_forge.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/vectors.h"
 
 static struct lt_boot_log *log_of(const struct lt_buf *b)
 {
@@ -291,14 +290,6 @@ static void documents(void **state)
 
 /* ---- the real one ---- */
 
-static uint8_t *shared(const char *name, size_t *n)
-{
-    const char *dir = getenv("LT_SHARED_DATA");
-    LT_AUTOFREE char *path = lt_path(dir ? dir : LT_SOURCE_DIR "/../shared/data/", name);
-    uint8_t *p;
-    return lt_file_read(path, 1 << 20, &p, n, &err) ? NULL : p;
-}
-
 /* Changes the digit behind the n-th "0x" from at; NULL: there are no more. */
 static char *next_hex(char *at)
 {
@@ -308,19 +299,17 @@ static char *next_hex(char *at)
 
 static void real(void **state)
 {
+    const char *log_path = vector_third_party("hpe/uefi_log.txt"),
+               *state_path = vector_third_party("hpe/uefi_refstate.json");
     size_t n, policy_n, changed = 0;
-    LT_AUTOFREE uint8_t *text = shared("hpe/uefi_log.txt", &n),
-                        *policy = shared("hpe/uefi_refstate.json", &policy_n);
-    LT_AUTOFREE uint8_t *raw = NULL;
+    LT_AUTOFREE uint8_t *text = NULL, *policy = NULL, *raw = NULL;
     uint8_t aggregate[2][LT_MAX_DIGEST], ima[32];
     struct lt_pcrs pcrs;
     struct lt_boot_policy *p;
 
     (void)state;
-    if (!text || !policy) {
-        print_message("skipped: no server log (%s); set LT_SHARED_DATA\n", err.msg);
-        skip();
-    }
+    OK(lt_file_read(log_path, VECTOR_MAX, &text, &n, &err));
+    OK(lt_file_read(state_path, VECTOR_MAX, &policy, &policy_n, &err));
     while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
     size_t raw_n;

@@ -1,23 +1,19 @@
 /* The whole of tpm/ on what real TPMs made: quotes kept in tests/vectors, and the sample bundle. */
-#include "common/file.h"
 #include "common/hash.h"
 #include "common/json.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/vectors.h"
 #include "tpm/attest.h"
 #include "tpm/pcr.h"
 #include "tpm/signature.h"
 
-static json_t *load(const char *dir, const char *name)
+static json_t *load(const char *name)
 {
-    LT_AUTOFREE char *path = lt_path(dir, name);
-    LT_AUTOFREE uint8_t *text = NULL;
     size_t n;
+    LT_AUTOFREE uint8_t *text = lt_vector_read(name, &n);
+    json_t *j = lt_json_parse(text, n, VECTOR_MAX, &err);
 
-    if (lt_file_read(path, 1 << 20, &text, &n, &err))
-        return NULL;
-    json_t *j = lt_json_parse(text, n, 1 << 20, &err);
     if (!j)
-        fail_msg("%s: %s", path, err.msg);
+        fail_msg("%s: %s", name, err.msg);
     return j;
 }
 
@@ -99,7 +95,7 @@ static void check_kind(const json_t *all, const char *kind)
 static void test_swtpm_quotes(void **state)
 {
     (void)state;
-    LT_AUTOJSON json_t *all = load(LT_SOURCE_DIR "/tests/vectors", "swtpm-quotes.json");
+    LT_AUTOJSON json_t *all = load("swtpm-quotes.json");
     if (!all)
         fail_msg("%s", err.msg);
     check_kind(all, "rsa");
@@ -129,8 +125,7 @@ static void check_side(const json_t *o, uint16_t type, struct lt_public *ek, str
 static void test_sample_bundle(void **state)
 {
     (void)state;
-    const char *dir = getenv("LT_SHARED_DATA");
-    LT_AUTOJSON json_t *all = load(dir ? dir : LT_SOURCE_DIR "/../shared/data", "bundle-sample.json");
+    LT_AUTOJSON json_t *all = load("bundle-sample.json");
     LT_AUTOFREE uint8_t *guest_attest = NULL, *host_attest = NULL, *header = NULL, *record = NULL;
     json_t *guest, *host, *residency;
     struct lt_public ek;
@@ -139,10 +134,6 @@ static void test_sample_bundle(void **state)
     uint8_t digest[32];
     size_t n;
 
-    if (!all) {
-        print_message("skipped: no sample bundle (%s); set LT_SHARED_DATA\n", err.msg);
-        skip();
-    }
     OK(lt_json_object(all, "guest", &guest, &err));
     check_side(guest, LT_ALG_RSA, &ek, &a, &guest_attest);
     OK(lt_json_string(guest, "nonce", &nonce, &err));
