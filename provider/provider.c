@@ -1,6 +1,8 @@
 #include "provider/provider.h"
 
 #include "common/clock.h"
+#include "common/file.h"
+#include "common/lock.h"
 #include "provider/relay.h"
 
 #include <stdlib.h>
@@ -87,12 +89,16 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     *out = NULL;
     if (!p)
         return lt_fail(e, LT_E_NO_MEMORY, "provider: no memory");
+    p->state_lock = -1;
     pthread_mutex_init(&p->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&p->stop, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    int rc = lt_net_new(c->cert, c->key, c->ca, (long)c->host_timeout_ms, &p->shared.net, e);
+    int rc = lt_dir_private(c->state_dir, e) ? lt_fail_in(e, "state_dir")
+                                             : lt_lock_state(c->state_dir, &p->state_lock, e);
+    if (!rc)
+        rc = lt_net_new(c->cert, c->key, c->ca, (long)c->host_timeout_ms, &p->shared.net, e);
     if (!rc)
         rc = lt_work_new(JUDGE_THREADS, &p->shared.work, e);
     if (!rc)
@@ -130,6 +136,7 @@ void lt_provider_stop(struct lt_provider *p)
     lt_proofs_free(p->proofs);
     lt_registry_close(p->registry);
     lt_net_free(p->shared.net);
+    lt_lock_release(&p->state_lock);
     pthread_cond_destroy(&p->stop);
     pthread_mutex_destroy(&p->lock);
     free(p);

@@ -23,6 +23,7 @@ struct lt_provider {
     struct lt_http_server *server;
     pthread_t keeper;      /* refreshes and sweeps */
     bool keeping, stopping;
+    int state_lock; /* of state_dir, common/lock.h */
     pthread_mutex_t lock;
     pthread_cond_t stop;
 };

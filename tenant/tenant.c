@@ -1,6 +1,7 @@
 #include "tenant/tenant.h"
 
 #include "common/file.h"
+#include "common/lock.h"
 #include "common/log.h"
 
 #include <stdlib.h>
@@ -58,6 +59,8 @@ static int open_state(struct lt_tenant *t, struct lt_err *e)
     LT_AUTOFREE char *db = lt_path(t->conf->state_dir, "tenant.db");
     int rc = lt_dir_private(t->conf->state_dir, e);
 
+    if (!rc)
+        rc = lt_lock_state(t->conf->state_dir, &t->state_lock, e);
     t->bundles = lt_path(t->conf->state_dir, "bundles");
     if (!rc)
         rc = lt_dir_private(t->bundles, e);
@@ -171,6 +174,7 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     if (!t)
         return lt_fail(e, LT_E_NO_MEMORY, "tenant: no memory");
     t->conf = c;
+    t->state_lock = -1;
     int rc = lt_uuid_parse(c->tenant_id, t->id, e) ? lt_fail_in(e, "tenant_id") : 0;
     if (!rc && strncmp(c->provider, "https://", 8))
         rc = lt_fail(e, LT_E_CONFIG, "provider = %s: not https://HOST:PORT", c->provider);
@@ -216,6 +220,7 @@ void lt_tenant_stop(struct lt_tenant *t)
         lt_http_client_free(t->to_provider);
     lt_documents_free(t->documents);
     lt_store_close(t->store);
+    lt_lock_release(&t->state_lock);
     free(t->tables);
     free(t->policy_key);
     free(t->bundles);

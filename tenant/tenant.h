@@ -23,6 +23,7 @@ extern const size_t lt_tenant_key_count;
 struct lt_tenant {
     const struct lt_tenant_conf *conf; /* borrowed */
     uint8_t id[LT_UUID];
+    int state_lock; /* of state_dir, common/lock.h */
     char *bundles;
     struct lt_store *store;
     struct lt_documents *documents;

@@ -1,0 +1,87 @@
+#include "common/lock.h"
+
+#include "common/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TRIES 10 /* the file may be taken away between our open and our lock, count */
+
+/* "123 (limetree-tenant)". The kernel's word for the name, the file's for the pid: for people only. */
+static void holder(int fd, char out[64])
+{
+    char text[16] = "", path[40];
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+    LT_AUTOFREE uint8_t *name = NULL;
+    size_t size;
+
+    if (pid <= 0) {
+        strcpy(out, "unknown");
+        return;
+    }
+    snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+    bool known = !lt_file_read(path, 64, &name, &size, NULL);
+    if (known)
+        name[strcspn((char *)name, "\n")] = 0;
+    snprintf(out, 64, known ? "%ld (%.30s)" : "%ld", pid, (const char *)name);
+}
+
+/* 1: the file was replaced before it was locked; another try. */
+static int try_lock(const char *path, const char *what, int *fd, struct lt_err *e)
+{
+    struct stat ours, now;
+    char who[64], pid[16];
+
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
+    if (*fd < 0)
+        return lt_fail(e, LT_E_IO, "%s: %s", path, strerror(errno));
+    if (flock(*fd, LOCK_EX | LOCK_NB)) {
+        if (errno != EWOULDBLOCK)
+            return lt_fail(e, LT_E_IO, "%s: flock: %s", path, strerror(errno));
+        holder(*fd, who);
+        return lt_fail(e, LT_E_CONFLICT, "%s: %s is in use by process %s; stop that first", path, what, who);
+    }
+    if (fstat(*fd, &ours) || lstat(path, &now) || ours.st_dev != now.st_dev || ours.st_ino != now.st_ino)
+        return 1;
+    int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    /* On a full disk the lock holds all the same; then only the pid is not told. */
+    if (ftruncate(*fd, 0) || pwrite(*fd, pid, (size_t)n, 0) != n)
+        errno = 0;
+    return 0;
+}
+
+int lt_lock_take(const char *path, const char *what, int *fd, struct lt_err *e)
+{
+    int rc = 1;
+
+    *fd = -1;
+    for (int i = 0; rc == 1 && i < TRIES; i++) {
+        lt_lock_release(fd);
+        rc = try_lock(path, what, fd, e);
+    }
+    if (rc == 1)
+        rc = lt_fail(e, LT_E_IO, "%s: is replaced again and again", path);
+    if (rc)
+        lt_lock_release(fd);
+    return rc;
+}
+
+int lt_lock_state(const char *dir, int *fd, struct lt_err *e)
+{
+    LT_AUTOFREE char *path = lt_path(dir, "pid");
+    return lt_lock_take(path, "the state directory", fd, e);
+}
+
+void lt_lock_release(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
