@@ -32,16 +32,29 @@ static void write_bundles(struct lt_rounds *r, const struct lt_round *round)
         lt_log(LT_LOG_ERROR, "bundle", "guest %s: %s", round->uuid_text, e.msg);
 }
 
-enum kept { LOST, STANDS, KEPT }; /* the store's fault; an earlier failed verdict stands; written */
+/* What became of the verdict; LOST: the store's fault. */
+enum kept {
+    KEPT = LT_STORE_KEPT,
+    STANDS = LT_STORE_STANDS,
+    OUTDATED = LT_STORE_OUTDATED,
+    GONE = LT_STORE_GONE,
+    LOST
+};
 
 static void tell(const struct lt_round *round, enum kept kept)
 {
+    static const char *const notes[] = {
+        [KEPT] = "",
+        [STANDS] = " (an earlier failed verdict stands)",
+        [OUTDATED] = " (under a policy or registration of before: it does not count)",
+        [GONE] = " (the guest was removed)",
+        [LOST] = "",
+    };
     const struct lt_verdict *v = &round->verdict;
 
     lt_log(v->result == LT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict", "guest %s: %s%s%s%s",
-           round->uuid_text, lt_result_slug(v->result), v->reason[0] ? ", " : "", v->reason,
-           kept == STANDS ? " (an earlier failed verdict stands)" : "");
-    if (v->result == LT_FAILED && kept != STANDS)
+           round->uuid_text, lt_result_slug(v->result), v->reason[0] ? ", " : "", v->reason, notes[kept]);
+    if (v->result == LT_FAILED && (kept == KEPT || kept == LOST))
         lt_log(LT_LOG_ERROR, "revocation", "guest %s: failed, %s", round->uuid_text, v->reason);
 }
 
@@ -53,13 +66,14 @@ static enum kept store(struct lt_rounds *r, struct lt_flight *f)
     const struct lt_guest_identity *id = lt_ref_value(round->identity);
     struct lt_store_round s = {
         .verdict = &round->verdict,
+        .basis = round->has_basis ? &round->basis : NULL,
         .t1_ms = round->t1_ms,
         .started = round->started,
         .end_ms = round->t5_ms ? round->t5_ms : lt_now_ms(),
         .received = round->t5_ms ? round->received : lt_wall_s(),
     };
     struct lt_err e = {0};
-    bool kept = false;
+    enum lt_store_kept kept;
 
     memcpy(s.uuid, round->uuid, sizeof s.uuid);
     if (round->has_quote) {
@@ -75,7 +89,7 @@ static enum kept store(struct lt_rounds *r, struct lt_flight *f)
         lt_log(LT_LOG_ERROR, "store", "guest %s: %s", round->uuid_text, e.msg);
         return LOST;
     }
-    return kept ? KEPT : STANDS;
+    return (enum kept)kept;
 }
 
 /* The evidence can be judged again (learn). */
@@ -103,6 +117,8 @@ void lt_flight_finish(struct lt_flight *f)
     uint64_t due = lt_schedule_next(&g->schedule, v, t1, now, r->conf.period_ms, f->round->retry_after_s);
     if (kept == STANDS)
         due = LT_NEVER; /* until it is cleared, or somebody asks */
+    else if (kept == OUTDATED)
+        due = now; /* whatever it said, it said of something else */
     else if (kept == LOST)
         due = now + r->conf.period_ms;
     struct lt_ref *last = keep(f->round);

@@ -9,6 +9,7 @@
 #include "tenant/list.h"
 #include "tenant/ref.h"
 #include "verifier/agent.h"
+#include "verifier/store.h"
 
 #define LT_ASKED_PCRS 0x0000ffffu /* of every guest; its policy's PCRs come on top */
 
@@ -22,6 +23,8 @@ struct lt_round {
     int64_t started; /* wall */
     uint32_t mask;   /* asked for; PCR 16 comes by itself */
     struct lt_agent agent;
+    bool has_basis;
+    struct lt_store_basis basis; /* policy and EK that the verdict will be about */
     struct lt_ref *identity; /* struct lt_guest_identity */
     struct lt_ref *policy;   /* struct lt_policy; NULL: none yet */
     struct lt_guest_history history;

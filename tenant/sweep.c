@@ -88,11 +88,17 @@ static int prepare(struct lt_flight *f, char *address, size_t size, struct lt_er
 {
     struct lt_rounds *r = f->owner;
     struct lt_round *round = f->round;
-    struct lt_guest guest;
+    struct lt_guest guest = {0};
     int rc = lt_store_guest_get(r->conf.store, f->guest->uuid, &guest, e);
 
+    /* Also of a round that goes no further: what it ends with is about this. */
+    round->has_basis = !rc;
+    round->basis.has_policy = guest.has_policy;
+    memcpy(round->basis.policy, guest.policy, sizeof round->basis.policy);
     if (!rc)
         rc = lt_store_agent_get(r->conf.store, round->uuid_text, &round->agent, e);
+    if (!rc)
+        lt_store_basis_ek(&round->basis, round->agent.ek, round->agent.ek_n);
     if (!rc)
         rc = need_identity(f, e);
     if (!rc)

@@ -27,6 +27,8 @@ static const char *const migrations[] = {
     " doc TEXT NOT NULL, boot TEXT NOT NULL, at INTEGER NOT NULL, received INTEGER NOT NULL,"
     " trusted_boot TEXT, trusted_at INTEGER);",
     "CREATE INDEX agents_ek ON agents(ek);",
+    /* Verdicts of before say nothing of the policy they were made under: they count for none. */
+    "ALTER TABLE verdicts ADD COLUMN policy BLOB; ALTER TABLE verdicts ADD COLUMN ek BLOB;",
 };
 
 static int read_boot_id(char out[LT_UUID_TEXT], struct lt_err *e)

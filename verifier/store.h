@@ -66,9 +66,19 @@ int lt_store_nonces(struct lt_store *s, const char (*nonces)[LT_NONCE + 1], size
                     uint64_t keep_ms, bool *used, struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- verdicts ---- */
+/* What a verdict is about: it counts as long as guest and registration still say the same. */
+struct lt_store_basis {
+    bool has_policy, has_ek;
+    uint8_t policy[32]; /* digest of the guest's policy */
+    uint8_t ek[32];     /* ek_digest of its registration; zeros: of one that has none */
+};
+/* Of an agent's EK, as bases hold it. */
+void lt_store_basis_ek(struct lt_store_basis *b, const uint8_t *ek, size_t n);
+
 struct lt_store_round {
     uint8_t uuid[LT_UUID];
     const struct lt_verdict *verdict;
+    const struct lt_store_basis *basis;     /* as at t1; NULL: the round ended before it was known */
     uint64_t t1_ms, end_ms;                 /* CLOCK_BOOTTIME; end: the last byte, or when it was given up */
     int64_t started, received;              /* wall, for people */
     const uint8_t *ek_digest;               /* NULL: no history to keep */
@@ -77,9 +87,14 @@ struct lt_store_round {
     struct lt_clock_info host_clock;        /* the highest of that AK_h */
 };
 
-/* History always; the verdict, unless a failed one stands (only lt_store_clear ends that) or the guest was
- * removed meanwhile. *kept: it was written. */
-int lt_store_round(struct lt_store *s, const struct lt_store_round *r, bool *kept,
+enum lt_store_kept {
+    LT_STORE_KEPT,
+    LT_STORE_STANDS,   /* an earlier failed verdict stands: only lt_store_clear ends that */
+    LT_STORE_OUTDATED, /* the policy, or the registration, is another than the round was made under */
+    LT_STORE_GONE      /* the guest was removed meanwhile */
+};
+/* History always; the verdict where *kept says so. */
+int lt_store_round(struct lt_store *s, const struct lt_store_round *r, enum lt_store_kept *kept,
                    struct lt_err *e) LT_MUST_CHECK;
 /* Removes a failed verdict. LT_E_CONFLICT: it is not failed. */
 int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e) LT_MUST_CHECK;
@@ -91,12 +106,14 @@ struct lt_deadlines {
 
 struct lt_status {
     bool known;            /* false: no verdict yet */
+    bool bad;              /* the store holds one that cannot be read: unchecked */
     enum lt_result result; /* as of now */
     bool unproven;
     uint64_t proven_ms; /* from now until it is unproven; 0: it is, or was never trusted, or failed */
 };
 
-/* The status now. json (may be NULL): a new VERDICT of docs/api.md, or JSON null. */
+/* The status now. json (may be NULL): a new VERDICT of docs/api.md, or JSON null. A verdict of another policy or
+ * EK than the guest has now is unchecked, "policy-changed" or "registration-changed"; a failed one stays. */
 int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_deadlines *d,
                     uint64_t now_ms, struct lt_status *out, json_t **json, struct lt_err *e) LT_MUST_CHECK;
 

@@ -1,4 +1,3 @@
-#include "common/clock.h"
 #include "verifier/store_impl.h"
 
 #include <string.h>
@@ -156,43 +155,65 @@ struct round_job {
     struct lt_store *s;
     const struct lt_store_round *r;
     const char *doc;
-    bool kept;
+    enum lt_store_kept kept;
 };
 
+static int write_verdict(sqlite3 *sql, struct round_job *j, const struct lt_store_basis *b, struct lt_err *e)
+{
+    const struct lt_store_round *r = j->r;
+    int changes;
+
+    LT_TRY(lt_db_exec(sql, &changes, e,
+                      "INSERT INTO verdicts(uuid, result, doc, boot, at, received, policy, ek) VALUES"
+                      "(?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET result = excluded.result,"
+                      " doc = excluded.doc, boot = excluded.boot, at = excluded.at,"
+                      " received = excluded.received, policy = excluded.policy, ek = excluded.ek WHERE"
+                      " result <> ?9",
+                      "bittiibbi", r->uuid, sizeof r->uuid, (int64_t)r->verdict->result, j->doc, j->s->boot,
+                      (int64_t)r->end_ms, r->received, b->has_policy ? b->policy : NULL, sizeof b->policy,
+                      b->has_ek ? b->ek : NULL, sizeof b->ek, (int64_t)LT_FAILED));
+    if (!changes) {
+        j->kept = LT_STORE_STANDS;
+        return 0;
+    }
+    /* Freshness counts from t1: that is what the evidence is at least as new as. */
+    if (r->verdict->result != LT_TRUSTED)
+        return 0;
+    return lt_db_exec(sql, NULL, e, "UPDATE verdicts SET trusted_boot = ?, trusted_at = ? WHERE uuid = ?",
+                      "tib", j->s->boot, (int64_t)r->t1_ms, r->uuid, sizeof r->uuid);
+}
+
+/* A round that was made under a policy counts for that policy alone, and for that vTPM. */
 static int put_verdict(sqlite3 *sql, struct round_job *j, struct lt_err *e)
 {
     const struct lt_store_round *r = j->r;
-    bool trusted = r->verdict->result == LT_TRUSTED;
-    int changes,
-        rc = lt_db_exec(sql, &changes, e,
-                        "INSERT INTO verdicts SELECT uuid, ?2, ?3, ?4, ?5, ?6, NULL, NULL FROM guests WHERE"
-                        " uuid = ?1 ON CONFLICT DO UPDATE SET result = excluded.result, doc = excluded.doc,"
-                        " boot = excluded.boot, at = excluded.at, received = excluded.received WHERE"
-                        " result <> ?7",
-                        "bittiii", r->uuid, sizeof r->uuid, (int64_t)r->verdict->result, j->doc, j->s->boot,
-                        (int64_t)r->end_ms, r->received, (int64_t)LT_FAILED);
-    j->kept = !rc && changes;
-    /* Freshness counts from t1: that is what the evidence is at least as new as. */
-    if (j->kept && trusted)
-        rc = lt_db_exec(sql, NULL, e, "UPDATE verdicts SET trusted_boot = ?, trusted_at = ? WHERE uuid = ?",
-                        "tib", j->s->boot, (int64_t)r->t1_ms, r->uuid, sizeof r->uuid);
-    return rc;
+    struct lt_store_basis now;
+    bool exists;
+
+    LT_TRY(lt_store_basis_now(sql, r->uuid, &exists, &now, e));
+    j->kept = !exists                                          ? LT_STORE_GONE
+              : r->basis && lt_store_basis_other(r->basis, &now) ? LT_STORE_OUTDATED
+                                                               : LT_STORE_KEPT;
+    if (j->kept != LT_STORE_KEPT)
+        return 0;
+    now.has_ek = false; /* without a basis nobody knows whose it would have been */
+    return write_verdict(sql, j, r->basis ? r->basis : &now, e);
 }
 
 static int put_round(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct round_job *j = arg;
     const struct lt_store_round *r = j->r;
-    int rc = 0;
 
     if (r->ek_digest)
-        rc = put_guest_history(sql, r->ek_digest, r->history, e);
-    if (!rc && r->host_ak_name)
-        rc = put_host_clock(sql, r->host_ak_name, &r->host_clock, e);
-    return rc ? rc : put_verdict(sql, j, e);
+        LT_TRY(put_guest_history(sql, r->ek_digest, r->history, e));
+    if (r->host_ak_name)
+        LT_TRY(put_host_clock(sql, r->host_ak_name, &r->host_clock, e));
+    return put_verdict(sql, j, e);
 }
 
-int lt_store_round(struct lt_store *s, const struct lt_store_round *r, bool *kept, struct lt_err *e)
+int lt_store_round(struct lt_store *s, const struct lt_store_round *r, enum lt_store_kept *kept,
+                   struct lt_err *e)
 {
     json_t *times =
         json_pack("{s:I, s:I}", "started", (json_int_t)r->started, "received", (json_int_t)r->received);
@@ -200,11 +221,12 @@ int lt_store_round(struct lt_store *s, const struct lt_store_round *r, bool *kep
     LT_AUTOFREE char *text = doc ? lt_json_dump(doc) : NULL;
     struct round_job j = {.s = s, .r = r, .doc = text};
 
-    *kept = false;
+    *kept = LT_STORE_OUTDATED;
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "verdict: no memory");
     int rc = lt_db_write(s->db, put_round, &j, e);
-    *kept = !rc && j.kept;
+    if (!rc)
+        *kept = j.kept;
     return rc;
 }
 
@@ -220,86 +242,4 @@ static int clear_verdict(sqlite3 *sql, void *arg, struct lt_err *e)
 int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e)
 {
     return lt_db_write(s->db, clear_verdict, (void *)uuid, e);
-}
-
-struct status_job {
-    struct lt_store *s;
-    const uint8_t *uuid;
-    const struct lt_deadlines *d;
-    uint64_t now_ms;
-    struct lt_status *out;
-    json_t **json;
-};
-
-/* Age of a time of some boot. One of another boot, or of the future, is past every deadline. */
-static uint64_t age(const struct lt_store *s, sqlite3_stmt *st, int boot, int at, uint64_t now_ms)
-{
-    const char *b = (const char *)sqlite3_column_text(st, boot);
-    int64_t t = sqlite3_column_int64(st, at);
-
-    if (!b || strcmp(b, s->boot) || t < 0 || (uint64_t)t > now_ms)
-        return UINT64_MAX;
-    return now_ms - (uint64_t)t;
-}
-
-static int tell(const struct status_job *j, sqlite3_stmt *st, uint64_t aged, struct lt_err *e)
-{
-    const char *text = (const char *)sqlite3_column_text(st, 1);
-    json_t *doc = lt_json_parse(text, strlen(text), LT_MAX_BODY_PROOFS, e);
-
-    if (!doc)
-        return e->code;
-    if (aged == UINT64_MAX) {
-        int64_t s = lt_wall_s() - sqlite3_column_int64(st, 4);
-        aged = s > 0 ? (uint64_t)s * 1000 : 0;
-    }
-    json_object_set_new(json_object_get(doc, "times"), "age_ms", json_integer((json_int_t)aged));
-    json_object_set_new(doc, "result", json_string(lt_result_slug(j->out->result)));
-    if (j->out->unproven)
-        json_object_set_new(doc, "reason", json_string("unproven"));
-    *j->json = doc;
-    return 0;
-}
-
-static int get_status(sqlite3 *sql, void *arg, struct lt_err *e)
-{
-    struct status_job *j = arg;
-    LT_AUTOSTMT sqlite3_stmt *st = NULL;
-    int rc =
-        lt_db_prepare(sql,
-                      "SELECT result, doc, boot, at, received, trusted_boot, trusted_at FROM verdicts WHERE"
-                      " uuid = ?",
-                      &st, e, "b", j->uuid, (size_t)LT_UUID);
-
-    if (!rc)
-        rc = lt_db_step(st, e);
-    if (rc != 1)
-        return rc;
-    uint64_t aged = age(j->s, st, 2, 3, j->now_ms);
-    bool was_trusted = sqlite3_column_type(st, 6) != SQLITE_NULL;
-    uint64_t since = was_trusted ? age(j->s, st, 5, 6, j->now_ms) : 0;
-    struct lt_status *o = j->out;
-
-    o->known = true;
-    o->result = (enum lt_result)sqlite3_column_int(st, 0);
-    o->unproven = o->result != LT_FAILED && since > j->d->max_stale_ms;
-    if (was_trusted && o->result != LT_FAILED && !o->unproven)
-        o->proven_ms = j->d->max_stale_ms - since + 1;
-    if (o->result == LT_TRUSTED && (o->unproven || aged > j->d->news_ms))
-        o->result = LT_STALE;
-    return j->json ? tell(j, st, aged, e) : 0;
-}
-
-int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_deadlines *d,
-                    uint64_t now_ms, struct lt_status *out, json_t **json, struct lt_err *e)
-{
-    struct status_job j = {s, uuid, d, now_ms, out, json};
-
-    memset(out, 0, sizeof *out);
-    if (json)
-        *json = NULL;
-    int rc = lt_db_read(s->db, get_status, &j, e);
-    if (!rc && json && !*json)
-        *json = json_null();
-    return rc;
 }

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 #include "verifier/store.h"
 
+#include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,17 +55,24 @@ static int teardown(void **state)
     return 0;
 }
 
-static bool put(struct at *a, enum lt_result result, uint64_t t1, uint64_t end)
+static enum lt_store_kept put_about(struct at *a, enum lt_result result, uint64_t t1, uint64_t end,
+                                    const struct lt_store_basis *basis)
 {
     struct lt_verdict v;
-    struct lt_store_round r = {.verdict = &v, .t1_ms = t1, .end_ms = end, .started = 1, .received = 2};
-    bool kept;
+    struct lt_store_round r = {
+        .verdict = &v, .basis = basis, .t1_ms = t1, .end_ms = end, .started = 1, .received = 2};
+    enum lt_store_kept kept;
 
     memcpy(r.uuid, uuid, 16);
     lt_verdict_init(&v);
     v.result = result;
     OK(lt_store_round(a->s, &r, &kept, &err));
     return kept;
+}
+
+static bool put(struct at *a, enum lt_result result, uint64_t t1, uint64_t end)
+{
+    return put_about(a, result, t1, end, NULL) == LT_STORE_KEPT;
 }
 
 static void expect(struct at *a, uint64_t now, enum lt_result result, bool unproven)
@@ -168,6 +176,167 @@ static void test_failed_stands(void **state)
     expect(a, 80, LT_TRUSTED, false);
 }
 
+/* What the guest's verdict reads as. */
+static void reads(struct at *a, enum lt_result result, const char *reason)
+{
+    struct lt_status st;
+    LT_AUTOJSON json_t *j = NULL;
+
+    OK(lt_store_status(a->s, uuid, &deadlines, 1000, &st, &j, &err));
+    assert_int_equal(st.result, result);
+    assert_string_equal(json_string_value(json_object_get(j, "result")), lt_result_slug(result));
+    const char *is = json_string_value(json_object_get(j, "reason"));
+    if (reason ? !is || strcmp(is, reason) : is != NULL)
+        fail_msg("reason %s, not %s", is ? is : "null", reason ? reason : "null");
+    if (result == LT_UNCHECKED && reason) /* nothing that was made counts */
+        assert_int_equal(json_array_size(json_object_get(j, "not_made")), LT_CHECKS);
+}
+
+static void set_policy(struct at *a, uint8_t first)
+{
+    const struct lt_guest g = {.uuid = {1, 2, 3}, .has_policy = true, .policy = {first}};
+    OK(lt_store_guest_put(a->s, &g, &err));
+}
+
+/* Verdict and policy are one fact, whatever order a round and a PUT end in. */
+static void test_a_verdict_is_of_one_policy(void **state)
+{
+    struct at *a = *state;
+    const struct lt_store_basis none = {0}, one = {.has_policy = true, .policy = {1}},
+                                two = {.has_policy = true, .policy = {2}};
+
+    set_policy(a, 1);
+    assert_int_equal(put_about(a, LT_TRUSTED, 10, 20, &none), LT_STORE_OUTDATED); /* begun before it had one */
+    assert_int_equal(put_about(a, LT_TRUSTED, 10, 20, &one), LT_STORE_KEPT);
+    reads(a, LT_TRUSTED, NULL);
+    set_policy(a, 1); /* an equal policy, or another address, changes nothing */
+    reads(a, LT_TRUSTED, NULL);
+    set_policy(a, 2);
+    reads(a, LT_UNCHECKED, "policy-changed");
+    reopen(a, boot_a);
+    reads(a, LT_UNCHECKED, "policy-changed");
+    assert_int_equal(put_about(a, LT_TRUSTED, 30, 40, &one), LT_STORE_OUTDATED); /* in flight meanwhile */
+    assert_int_equal(put_about(a, LT_FAILED, 30, 40, &one), LT_STORE_OUTDATED);
+    reads(a, LT_UNCHECKED, "policy-changed");
+    assert_int_equal(put_about(a, LT_UNREACHABLE, 50, 60, &two), LT_STORE_KEPT); /* a round under the new one */
+    reads(a, LT_UNREACHABLE, NULL);
+    set_policy(a, 1);
+    reads(a, LT_UNCHECKED, "policy-changed");
+    assert_int_equal(put_about(a, LT_FAILED, 70, 80, &one), LT_STORE_KEPT);
+    set_policy(a, 2);
+    reads(a, LT_FAILED, NULL); /* stays until it is cleared */
+    assert_int_equal(put_about(a, LT_TRUSTED, 90, 100, &two), LT_STORE_STANDS);
+    reads(a, LT_FAILED, NULL);
+}
+
+static void agent(struct at *a, uint8_t ek)
+{
+    struct lt_agent g = {.id = "01020300-0000-0000-0000-000000000000", .ek = {ek}, .ek_n = 4, .ak = {1}, .ak_n = 4};
+    OK(lt_store_agent_activate(a->s, &g, &err));
+}
+
+static void test_a_verdict_is_of_one_vtpm(void **state)
+{
+    struct at *a = *state;
+    struct lt_store_basis b = {0};
+
+    agent(a, 1);
+    lt_store_basis_ek(&b, (const uint8_t *)"no key at all", 13); /* zeros, as of the agent above */
+    assert_int_equal(put_about(a, LT_TRUSTED, 10, 20, &b), LT_STORE_KEPT);
+    reads(a, LT_TRUSTED, NULL);
+    OK(lt_store_agent_delete(a->s, "01020300-0000-0000-0000-000000000000", &err));
+    reads(a, LT_UNCHECKED, "registration-changed");
+    assert_int_equal(put_about(a, LT_TRUSTED, 30, 40, &b), LT_STORE_OUTDATED);
+    agent(a, 1);
+    reads(a, LT_TRUSTED, NULL); /* the same vTPM again */
+    b.ek[0] = 1;
+    assert_int_equal(put_about(a, LT_TRUSTED, 30, 40, &b), LT_STORE_OUTDATED);
+    assert_int_equal(put_about(a, LT_FAILED, 30, 40, &b), LT_STORE_OUTDATED);
+    reads(a, LT_TRUSTED, NULL);
+}
+
+static void by_hand(struct at *a, const char *sql)
+{
+    sqlite3 *db;
+
+    lt_store_close(a->s);
+    a->s = NULL;
+    assert_int_equal(sqlite3_open(a->path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+    sqlite3_close(db);
+    OK(lt_store_open(a->path, boot_a, &a->s, &err));
+}
+
+/* The second schema, as the first program wrote it, with a trusted guest, a failed one and a history. */
+static void test_a_store_of_before(void **state)
+{
+    struct at *a = *state;
+    const uint8_t ek[32] = {9}, failed[16] = {2};
+    struct lt_guest_history h;
+    struct lt_status st;
+
+    by_hand(a, "DROP TABLE verdicts; DROP TABLE guests; DROP TABLE agents; DROP TABLE policies;"
+               "DROP TABLE guest_history; DROP TABLE host_clocks; DROP TABLE nonces;"
+               "CREATE TABLE agents(id TEXT PRIMARY KEY, ek BLOB NOT NULL, ak BLOB NOT NULL, ekcert TEXT,"
+               " mtls_cert TEXT, ip TEXT, port INTEGER NOT NULL, regcount INTEGER NOT NULL,"
+               " activated INTEGER NOT NULL); CREATE INDEX agents_ek ON agents(ek);"
+               "CREATE TABLE guests(uuid BLOB PRIMARY KEY, address TEXT NOT NULL, policy BLOB);"
+               "CREATE TABLE policies(digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);"
+               "CREATE TABLE guest_history(ek_digest BLOB PRIMARY KEY, clock_reset INTEGER, clock_restart"
+               " INTEGER, clock INTEGER, accepted_reset INTEGER, accepted_restart INTEGER, accepted_clock"
+               " INTEGER, ak_name BLOB, incarnation BLOB, absent INTEGER NOT NULL);"
+               "CREATE TABLE host_clocks(ak_name BLOB PRIMARY KEY, reset INTEGER NOT NULL, restart INTEGER"
+               " NOT NULL, clock INTEGER NOT NULL);"
+               "CREATE TABLE nonces(nonce TEXT PRIMARY KEY, boot TEXT NOT NULL, at INTEGER NOT NULL);"
+               "CREATE TABLE verdicts(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, result"
+               " INTEGER NOT NULL, doc TEXT NOT NULL, boot TEXT NOT NULL, at INTEGER NOT NULL, received"
+               " INTEGER NOT NULL, trusted_boot TEXT, trusted_at INTEGER);"
+               "INSERT INTO guests VALUES(x'01020300000000000000000000000000','h:1',zeroblob(32)),"
+               " (x'02000000000000000000000000000000','h:2',zeroblob(32));"
+               "INSERT INTO verdicts VALUES(x'01020300000000000000000000000000',0,'{\"times\":{}}',"
+               "'00000000-0000-4000-8000-00000000000a',900,1,'00000000-0000-4000-8000-00000000000a',890),"
+               "(x'02000000000000000000000000000000',1,'{\"times\":{}}','x',900,1,NULL,NULL);"
+               "INSERT INTO guest_history VALUES(x'0900000000000000000000000000000000000000000000000000000000"
+               "000000',1,2,3,NULL,NULL,NULL,NULL,NULL,1);"
+               "PRAGMA application_id=0; PRAGMA user_version=2");
+    reads(a, LT_UNCHECKED, "policy-changed"); /* of which policy was it? The next round tells */
+    OK(lt_store_status(a->s, failed, &deadlines, 1000, &st, NULL, &err));
+    assert_int_equal(st.result, LT_FAILED);
+    OK(lt_store_guest_history(a->s, ek, &h, &err));
+    assert_true(h.has_clock && h.absent_before && h.clock.clock_ms == 3);
+    const struct lt_store_basis b = {.has_policy = true};
+    assert_int_equal(put_about(a, LT_TRUSTED, 910, 920, &b), LT_STORE_KEPT);
+    reads(a, LT_TRUSTED, NULL);
+}
+
+/* A row that nobody can read is no verdict, stops nobody else's, and goes with the next round. */
+static void test_rows_that_cannot_be_read(void **state)
+{
+    static const char *const how[] = {
+        "UPDATE verdicts SET doc = '{'",         "UPDATE verdicts SET doc = ''",
+        "UPDATE verdicts SET result = 'trusted'", "UPDATE verdicts SET result = 77",
+        "UPDATE verdicts SET policy = x'00'",     "UPDATE verdicts SET boot = 7, at = 'x', received = x'01'",
+    };
+    struct at *a = *state;
+    const struct lt_store_basis none = {0};
+    struct lt_status st;
+
+    for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+        assert_int_equal(put_about(a, LT_TRUSTED, 990, 999, &none), LT_STORE_KEPT);
+        by_hand(a, how[i]);
+        LT_AUTOJSON json_t *j = NULL;
+        OK(lt_store_status(a->s, uuid, &deadlines, 1000, &st, &j, &err));
+        assert_true(json_is_object(j));
+        if (i > 1)
+            assert_int_not_equal(st.result, LT_TRUSTED);
+        assert_int_equal(st.bad, i == 2 || i == 3);
+    }
+    assert_int_equal(put_about(a, LT_FAILED, 990, 999, &none), LT_STORE_KEPT);
+    by_hand(a, "UPDATE verdicts SET doc = 'x', policy = x'01'");
+    reads(a, LT_FAILED, "store");
+}
+
 static void test_removed_guest(void **state)
 {
     struct at *a = *state;
@@ -195,7 +364,8 @@ static void test_history_survives(void **state)
     struct lt_verdict v;
     struct lt_guest_history got;
     struct lt_clock_info clock;
-    bool kept, has;
+    enum lt_store_kept kept;
+    bool has;
 
     OK(lt_store_guest_history(a->s, ek, &got, &err));
     assert_false(got.has_clock || got.has_accepted || got.absent_before);
@@ -210,7 +380,7 @@ static void test_history_survives(void **state)
     OK(lt_store_guest_delete(a->s, uuid, &err));
     r.host_clock.clock_ms = 50; /* behind: a later commit of an earlier quote */
     OK(lt_store_round(a->s, &r, &kept, &err));
-    assert_false(kept);
+    assert_int_equal(kept, LT_STORE_GONE);
     reopen(a, boot_b);
     OK(lt_store_guest_history(a->s, ek, &got, &err));
     assert_true(got.has_clock && got.has_accepted && got.absent_before);
@@ -263,6 +433,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_time_left_until_unproven, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_boot_leaves_nothing_green, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_stands, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_verdict_is_of_one_policy, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_verdict_is_of_one_vtpm, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_store_of_before, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rows_that_cannot_be_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_removed_guest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_history_survives, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nonces_are_used_once, setup, teardown),

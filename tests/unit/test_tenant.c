@@ -260,6 +260,73 @@ static void test_a_restart_forgets_nothing(void **state)
     rig_free(&r);
 }
 
+static json_t *put_policy(struct rig *r, const struct rig_guest *g, const char *address, const char *firmware)
+{
+    char path[96];
+    snprintf(path, sizeof path, "guests/%s", g->text);
+    LT_AUTOJSON json_t *had = rig_show(r, g);
+    LT_AUTOJSON json_t *old = NULL;
+    char where[128];
+    snprintf(where, sizeof where, "policies/%s", text(had, "policy"));
+    old = rig_call(r, "GET", where, NULL, 200);
+    if (firmware)
+        json_object_set_new(old, "firmware", json_pack("[s]", firmware));
+    return rig_call(r, "PUT", path,
+                    json_pack("{s:s, s:O}", "address", address ? address : text(had, "address"), "policy", old),
+                    200);
+}
+
+static void is_unchecked_by(const json_t *guest, const char *reason)
+{
+    const json_t *v = json_object_get(guest, "verdict");
+    assert_string_equal(text(v, "result"), "unchecked");
+    assert_string_equal(text(v, "reason"), reason);
+    assert_int_equal(json_array_size(json_object_get(v, "passed")), 0);
+}
+
+/* A PUT takes the old verdict away, though the guest holds the round under way back, or answers no more. */
+static void test_a_new_policy_begins_anew(void **state)
+{
+    static const char none[] = "0000000000000000000000000000000000000000000000000000000000000000";
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0], *gone = &r.guest[1];
+    rig_adopt(&r, g);
+    rig_adopt(&r, gone);
+    LT_AUTOJSON json_t *same = put_policy(&r, g, NULL, NULL); /* equal: nothing begins anew */
+    assert_string_equal(text(json_object_get(same, "verdict"), "result"), "trusted");
+
+    unsigned asked = g->asked;
+    g->mode = GUEST_HOLDS;
+    rig_ask(&r, g);
+    rig_wait_asked(g, asked + 1);
+    LT_AUTOJSON json_t *put = put_policy(&r, g, NULL, none);
+    is_unchecked_by(put, "policy-changed");
+    g->mode = GUEST_ANSWERS;
+    asked = g->asked;
+    rig_release(g); /* good under the old one: does not count */
+    rig_wait_asked(g, asked + 1);
+    for (bool failed = false; !failed;) {
+        LT_AUTOJSON json_t *now = rig_show(&r, g);
+        const char *is = text(json_object_get(now, "verdict"), "result");
+        assert_string_not_equal(is, "trusted");
+        failed = !strcmp(is, "failed");
+    }
+
+    LT_AUTOJSON json_t *away = put_policy(&r, gone, "127.0.0.1:9", none);
+    is_unchecked_by(away, "policy-changed");
+    rig_stop(&r);
+    rig_start(&r);
+    rig_wait(&r, gone, "unreachable");
+    rig_wait(&r, g, "failed"); /* stays, whatever policy comes */
+    LT_AUTOJSON json_t *other = put_policy(&r, g, NULL, "11111111111111111111111111111111"
+                                                         "11111111111111111111111111111111");
+    assert_string_equal(text(json_object_get(other, "verdict"), "result"), "failed");
+    rig_free(&r);
+}
+
 static void test_unregistered_and_removed(void **state)
 {
     struct rig r;
@@ -443,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_replayed_proof),
         cmocka_unit_test(test_sandwich_closes_with_the_next_round),
         cmocka_unit_test(test_a_restart_forgets_nothing),
+        cmocka_unit_test(test_a_new_policy_begins_anew),
         cmocka_unit_test(test_unregistered_and_removed),
         cmocka_unit_test(test_learn_needs_an_attested_state),
         cmocka_unit_test(test_a_host_that_cannot_activate),
