@@ -8,5 +8,6 @@ int lt_cmd_domain(int argc, char **argv);
 int lt_cmd_host(int argc, char **argv);
 int lt_cmd_guest(int argc, char **argv);
 int lt_cmd_policy(int argc, char **argv);
+int lt_cmd_log(int argc, char **argv);
 
 #endif

@@ -18,6 +18,7 @@ static const char usage[] =
     "\n"
     "  learn --from BUNDLE [--host] [--all] -o OUT [--boot OUT]\n"
     "  learn --ima FILE [--boot-log FILE] -o OUT [--boot OUT]\n"
+    "  learn --boot-log FILE --boot OUT\n"
     "             a runtime policy of what a good machine measured; --boot: also a boot policy, from its "
     "boot log.\n"
     "             A bundle must be consistent and its quote hold PCR 10; entries beyond the quoted ones are "

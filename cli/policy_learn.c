@@ -105,7 +105,8 @@ static int covered(const struct lt_policy_evidence *ev, uint64_t *until, struct 
     return rc;
 }
 
-static int write_boot(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, struct lt_err *e)
+static int write_boot(const char *out, const struct lt_policy_evidence *ev, uint8_t digest[LT_SHA256],
+                      struct lt_err *e)
 {
     if (!ev->boot_log.p)
         return lt_fail(e, LT_E_NOT_FOUND, "no boot log to learn --boot from");
@@ -123,7 +124,23 @@ static int write_boot(const struct lt_policy_cli *c, const struct lt_policy_evid
     LT_AUTOFREE char *text = rc ? NULL : lt_json_pretty(mine);
     if (!rc && !text)
         rc = lt_fail(e, LT_E_NO_MEMORY, "boot policy: no memory");
-    return rc ? rc : lt_file_write(c->boot, text, strlen(text), 0644, e);
+    if (!rc)
+        lt_sha256(text, strlen(text), digest);
+    return rc ? rc : lt_file_write(out, text, strlen(text), 0644, e);
+}
+
+/* A boot log alone: its policy is all there is to write, and goes to --boot or -o. */
+static int learn_boot(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, struct lt_err *e)
+{
+    uint8_t hash[LT_SHA256];
+    char name[65];
+
+    LT_TRY(write_boot(c->boot ? c->boot : c->out, ev, hash, e));
+    lt_hex(hash, sizeof hash, name);
+    if (c->json)
+        return lt_policy_print_json(json_pack("{s:s, s:b, s:b}", "digest", name, "quoted", false, "boot", true), e);
+    lt_policy_say("%s: a boot policy; no quote stands behind it\n", name);
+    return 0;
 }
 
 static int learn(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, struct lt_err *e)
@@ -135,6 +152,8 @@ static int learn(const struct lt_policy_cli *c, const struct lt_policy_evidence 
     uint8_t hash[LT_SHA256];
     char name[65];
 
+    if (!ev->ima.p && c->boot_log)
+        return learn_boot(c, ev, e);
     if (!ev->ima.p)
         return lt_fail(e, LT_E_NOT_FOUND, "no IMA list in the evidence");
     LT_TRY(covered(ev, &quoted, e));
@@ -148,7 +167,7 @@ static int learn(const struct lt_policy_cli *c, const struct lt_policy_evidence 
         return lt_fail_in(e, "what was learnt");
     LT_TRY(lt_file_write(c->out, text, strlen(text), 0644, e));
     if (c->boot)
-        LT_TRY(write_boot(c, ev, e));
+        LT_TRY(write_boot(c->boot, ev, hash, e));
     lt_sha256(text, strlen(text), hash);
     lt_hex(hash, sizeof hash, name);
     if (c->json)
@@ -220,18 +239,23 @@ static int from_files(const struct lt_policy_cli *c, struct lt_err *e)
     LT_AUTOFREE uint8_t *ima = NULL, *log = NULL;
     struct lt_policy_evidence ev = {0};
 
-    LT_TRY(lt_file_read(c->ima, LT_MAX_IMA_LOG, &ima, &ev.ima.n, e));
+    if (c->ima)
+        LT_TRY(lt_file_read(c->ima, LT_MAX_IMA_LOG, &ima, &ev.ima.n, e));
     if (c->boot_log)
         LT_TRY(lt_file_read(c->boot_log, LT_MAX_BOOT_LOG, &log, &ev.boot_log.n, e));
     ev.ima.p = ima;
     ev.boot_log.p = log;
-    return learn(c, &ev, e) ? lt_fail_in(e, "%s", c->ima) : 0;
+    return learn(c, &ev, e) ? lt_fail_in(e, "%s", c->ima ? c->ima : c->boot_log) : 0;
 }
 
 int lt_policy_learn(const struct lt_policy_cli *c, int *verdict, struct lt_err *e)
 {
     *verdict = 0;
-    if (c->count || !c->out || !c->from == !c->ima || (c->from && c->boot_log) || (c->ima && c->host))
-        return lt_fail(e, LT_E_USAGE, "learn: either --from BUNDLE or --ima FILE, and -o OUT");
+    const bool files = c->ima || c->boot_log, boot_alone = !c->ima && c->boot_log;
+    if (c->count || !c->from == !files || (files && c->host))
+        return lt_fail(e, LT_E_USAGE, "learn: either --from BUNDLE, or --ima FILE and --boot-log FILE or one of them");
+    if (boot_alone ? !c->out == !c->boot : !c->out)
+        return lt_fail(e, LT_E_USAGE, boot_alone ? "learn: a boot log alone gives a boot policy: --boot OUT or -o OUT"
+                                                 : "learn: -o OUT");
     return c->from ? from_bundle(c, e) : from_files(c, e);
 }

@@ -28,6 +28,49 @@ void lt_pcr_extend(uint16_t alg, uint8_t *value, const void *digest)
     lt_hash(alg, (struct lt_slice[]){{value, n}, {digest, n}}, 2, value);
 }
 
+static int pcr_line(const char *line, size_t n, struct lt_pcrs *out, struct lt_err *e)
+{
+    static const uint16_t banks[] = {LT_HASH_SHA1, LT_HASH_SHA256, LT_HASH_SHA384, LT_HASH_SHA512};
+    char hex[2 * LT_MAX_DIGEST + 1];
+    unsigned pcr = 0;
+    size_t at = 0;
+    uint16_t alg = 0;
+
+    for (; at < n && at < 2 && line[at] >= '0' && line[at] <= '9'; at++)
+        pcr = 10 * pcr + (unsigned)(line[at] - '0');
+    if (!at || at == n || line[at] != ' ' || pcr >= LT_MAX_PCRS)
+        return lt_fail(e, LT_E_MALFORMED, "not 'N HEX' with a PCR below %u", LT_MAX_PCRS);
+    for (size_t i = 0; i < sizeof banks / sizeof *banks; i++)
+        if (n - at - 1 == 2 * lt_hash_size(banks[i]))
+            alg = banks[i];
+    if (!alg || (out->alg && out->alg != alg))
+        return lt_fail(e, LT_E_MALFORMED, "PCR %u has %zu digits, which is no digest%s", pcr, n - at - 1,
+                       out->alg ? " of the bank of the lines before" : "");
+    if (out->mask >> pcr & 1)
+        return lt_fail(e, LT_E_MALFORMED, "PCR %u twice", pcr);
+    out->alg = alg;
+    out->mask |= 1u << pcr;
+    memcpy(hex, line + at + 1, n - at - 1);
+    hex[n - at - 1] = 0;
+    return lt_unhex(hex, out->value[pcr], lt_hash_size(alg), e);
+}
+
+int lt_pcrs_text_parse(struct lt_slice text, struct lt_pcrs *out, struct lt_err *e)
+{
+    const char *p = (const char *)text.p;
+    unsigned number = 1;
+
+    *out = (struct lt_pcrs){0};
+    for (size_t at = 0; at < text.n; number++) {
+        const char *end = memchr(p + at, '\n', text.n - at);
+        size_t n = end ? (size_t)(end - p) - at : text.n - at;
+        if (n && pcr_line(p + at, n, out, e))
+            return lt_fail_in(e, "line %u", number);
+        at += n + 1;
+    }
+    return out->mask ? 0 : lt_fail(e, LT_E_MALFORMED, "no PCR value in it");
+}
+
 static void put_u32le(struct lt_buf *b, uint32_t v)
 {
     for (int i = 0; i < 4; i++)

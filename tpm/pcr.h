@@ -16,6 +16,9 @@ void lt_pcrs_digest(const struct lt_pcrs *p, uint16_t hash, uint8_t *out);
 /* value = H(value | digest), bank's hash. */
 void lt_pcr_extend(uint16_t alg, uint8_t *value, const void *digest);
 
+/* Lines "N HEX", as people write PCR values down: one bank, told by the values' length; each PCR once. */
+int lt_pcrs_text_parse(struct lt_slice text, struct lt_pcrs *out, struct lt_err *e) LT_MUST_CHECK;
+
 /* The blob: little-endian C struct image as tpm2_quote -o writes. One bank only. */
 int lt_pcr_blob_parse(const void *p, size_t n, struct lt_pcrs *out, struct lt_err *e) LT_MUST_CHECK;
 int lt_pcr_blob_write(const struct lt_pcrs *p, struct lt_buf *b, struct lt_err *e) LT_MUST_CHECK;

@@ -35,6 +35,44 @@ static void test_vector(void **state)
     assert_memory_equal(&p, &q, sizeof p);
 }
 
+static void text_refused(const char *text)
+{
+    struct lt_pcrs p;
+    FAILS(LT_E_MALFORMED, lt_pcrs_text_parse((struct lt_slice){(const uint8_t *)text, strlen(text)}, &p, &err));
+}
+
+#define FORTY "00112233445566778899aabbccddeeff00112233"
+#define SIXTY_FOUR FORTY "445566778899aabbccddeeFF"
+
+static void test_text(void **state)
+{
+    static const char text[] = "0 " SIXTY_FOUR "\n\n23 " SIXTY_FOUR;
+    struct lt_pcrs p;
+
+    (void)state;
+    OK(lt_pcrs_text_parse((struct lt_slice){(const uint8_t *)text, strlen(text)}, &p, &err));
+    assert_int_equal(p.alg, LT_HASH_SHA256);
+    assert_int_equal(p.mask, 1u | 1u << 23);
+    assert_int_equal(p.value[23][31], 0xff);
+    OK(lt_pcrs_text_parse((struct lt_slice){(const uint8_t *)"7 " FORTY "\n", 43}, &p, &err));
+    assert_int_equal(p.alg, LT_HASH_SHA1);
+    text_refused("");
+    text_refused("\n");
+    text_refused("24 " FORTY);
+    text_refused("100 " FORTY);
+    text_refused("-1 " FORTY);
+    text_refused(" 1 " FORTY);
+    text_refused("1\t" FORTY);
+    text_refused("1 0x" FORTY);
+    text_refused("1 " FORTY " ");
+    text_refused("1 " FORTY "\r\n");
+    text_refused("1 " FORTY "\n1 " FORTY);
+    text_refused("1 " FORTY "\n2 " SIXTY_FOUR);
+    text_refused("1 " SIXTY_FOUR SIXTY_FOUR "00");
+    text_refused("1 " SIXTY_FOUR SIXTY_FOUR SIXTY_FOUR);
+    text_refused("1 gg112233445566778899aabbccddeeff00112233");
+}
+
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -257,7 +295,7 @@ static void test_quote_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vector),
+        cmocka_unit_test(test_text), cmocka_unit_test(test_vector),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_every_prefix_and_bit),
         cmocka_unit_test(test_refusals),

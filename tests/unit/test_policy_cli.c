@@ -140,6 +140,13 @@ static void learned(void **state)
     POLICY(0, "6 names", "learn", "--from", good, "--host", "-o", other);
     POLICY(1, "no IMA list in the evidence", "learn", "--from", silent, "-o", other);
     POLICY(0, "names", "learn", "--ima", list, "--boot-log", logfile, "-o", other, "--boot", boot);
+    /* A boot log alone gives the same boot policy, by either option. */
+    LT_AUTOFREE char *both = read_text(boot);
+    POLICY(0, "a boot policy; no quote stands behind it", "learn", "--boot-log", logfile, "--boot", boot);
+    POLICY(0, "\"boot\": true", "learn", "--boot-log", logfile, "-o", other, "--json");
+    LT_AUTOFREE char *by_boot = read_text(boot), *by_out = read_text(other);
+    assert_string_equal(both, by_boot);
+    assert_string_equal(both, by_out);
 }
 
 /* A list that the quote does not stand for, and evidence that does not hold, teach nothing. */
@@ -231,7 +238,10 @@ static void usages(void **state)
     POLICY(2, "no command 'x'", "x");
     POLICY(2, "unrecognized", "show", doc, "--force");
     POLICY(2, "learn: either", "learn");
-    POLICY(2, "learn: either", "learn", "--from", good);
+    POLICY(2, "-o OUT", "learn", "--from", good);
+    POLICY(2, "-o OUT", "learn", "--boot-log", logfile);
+    POLICY(2, "-o OUT", "learn", "--boot-log", logfile, "-o", other, "--boot", boot);
+    POLICY(2, "learn: either", "learn", "--from", good, "--boot-log", logfile, "-o", other);
     POLICY(2, "learn: either", "learn", "--from", good, "--ima", list, "-o", other);
     POLICY(2, "learn: either", "learn", "--ima", list, "--host", "-o", other);
     POLICY(2, "compile: one", "compile", doc);

@@ -1,0 +1,205 @@
+/* limetree log judge: one log and one document, judged by the same function as checks 3 and 7
+ * (appraisal/measured.h). */
+#include "appraisal/imareplay.h"
+#include "cli/log.h"
+#include "cli/policy.h"
+#include "common/clock.h"
+#include "common/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_PCRS_TEXT 8192u
+
+struct judge {
+    const struct lt_log_cli *c;
+    const struct lt_log *log;
+    struct lt_pcrs pcrs;
+    struct lt_measured_policy policy;
+    struct lt_measured_documents documents;
+    struct lt_boot_policy *boot;
+    struct lt_ima_table *table;
+    struct lt_buf table_bytes;
+    json_t *reasons, *notes;
+};
+
+static void judge_free(struct judge *j)
+{
+    lt_boot_policy_free(j->boot);
+    lt_ima_table_close(j->table);
+    lt_buf_free(&j->table_bytes);
+    json_decref(j->reasons);
+    json_decref(j->notes);
+}
+
+static __attribute__((format(printf, 2, 3))) void add(json_t *list, const char *fmt, ...)
+{
+    char text[400];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    json_array_append_new(list, lt_json_new_text(text));
+}
+
+/* A document of the other kind is the caller's mistake, not a refusal. */
+static int load(struct judge *j, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *doc = NULL;
+    const char *path = j->c->policy;
+    size_t n;
+
+    LT_TRY(lt_file_read(path, LT_MAX_POLICY, &doc, &n, e));
+    bool runtime = lt_document_is_runtime((struct lt_slice){doc, n});
+    if (runtime == (j->log->boot != NULL))
+        return lt_fail(e, LT_E_USAGE, "%s is %s and %s is %s: it cannot judge it", path,
+                       runtime ? "a runtime policy" : "no runtime policy", j->c->path,
+                       runtime ? "a boot log" : "an IMA list");
+    if (runtime) {
+        LT_TRY(lt_policy_load(path, j->c->key, false, &j->table_bytes, &j->table, e));
+        j->policy.layer_count = 1;
+        snprintf(j->policy.layer[0].name, sizeof j->policy.layer[0].name, "policy");
+        memcpy(j->policy.layer[0].policy, lt_ima_table_digest(j->table), LT_SHA256);
+        j->documents.layer[0] = j->table;
+        return 0;
+    }
+    if (lt_boot_policy_parse(doc, n, &j->boot, e))
+        return lt_fail_in(e, "%s", path);
+    lt_sha256(doc, n, j->policy.boot);
+    memcpy(j->documents.boot_digest, j->policy.boot, LT_SHA256);
+    j->policy.has_boot = true;
+    j->documents.boot = j->boot;
+    return 0;
+}
+
+/* ---- the PCR values it is judged by ---- */
+
+static int given_pcrs(struct judge *j, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *text = NULL;
+    size_t n;
+
+    LT_TRY(lt_file_read(j->c->pcrs, MAX_PCRS_TEXT, &text, &n, e));
+    if (lt_pcrs_text_parse((struct lt_slice){text, n}, &j->pcrs, e))
+        return lt_fail_in(e, "%s", j->c->pcrs);
+    add(j->notes, "the PCR values are those of %.200s: no quote was checked", j->c->pcrs);
+    return 0;
+}
+
+static void own_boot_pcrs(struct judge *j)
+{
+    for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++) {
+        const uint8_t *value = lt_boot_replay_value(&j->log->boot->replay, LT_HASH_SHA256, i);
+        if (!value)
+            continue;
+        memcpy(j->pcrs.value[i], value, LT_SHA256);
+        j->pcrs.mask |= 1u << i;
+    }
+}
+
+/* The log's own values. Not 0: it is malformed. */
+static int own_pcrs(struct judge *j, struct lt_err *e)
+{
+    struct lt_ima_replay r;
+
+    j->pcrs = (struct lt_pcrs){.alg = LT_HASH_SHA256};
+    if (j->log->boot && j->log->boot->replay.fault.code)
+        return lt_fail(e, j->log->boot->replay.fault.code, "%s", j->log->boot->replay.fault.msg);
+    if (j->log->boot) {
+        own_boot_pcrs(j);
+    } else {
+        LT_TRY(lt_ima_replay((struct lt_slice){j->log->bytes, j->log->n}, &r, e));
+        for (int b = 0; b < LT_IMA_BANKS; b++)
+            if (r.bank[b].alg == LT_HASH_SHA256)
+                memcpy(j->pcrs.value[LT_IMA_PCR], r.bank[b].value, LT_SHA256);
+        j->pcrs.mask = 1u << LT_IMA_PCR;
+    }
+    add(j->notes, "no quote stands behind it: judged by the PCR values that it replays to");
+    return 0;
+}
+
+/* ---- the judgement ---- */
+
+/* Not good is refused, whatever the state: a part that was not made accepts nothing. */
+static void part(struct judge *j, const struct lt_measured_result *r, enum lt_measured_part p)
+{
+    if (r->part[p].state != LT_PART_GOOD)
+        add(j->reasons, "%s", r->part[p].message);
+}
+
+static void appraise(struct judge *j, struct lt_measured_result *r)
+{
+    static const struct lt_pcr_rules none;
+    static const uint8_t no_policy[LT_SHA256];
+    const struct lt_measured m = {
+        .pcrs = &j->pcrs,
+        .boot_log = j->log->boot,
+        .has_ima = !j->log->boot,
+        .ima = {j->log->boot ? NULL : j->log->bytes, j->log->boot ? 0 : j->log->n},
+        .now = lt_wall_s(),
+    };
+
+    lt_measured_appraise(&m, &none, &j->policy, &j->documents, no_policy, false, r);
+    if (j->log->boot) {
+        part(j, r, LT_PART_BOOT_LOG);
+        part(j, r, LT_PART_BOOT_POLICY);
+        return;
+    }
+    part(j, r, LT_PART_IMA);
+    for (unsigned i = 0; i < r->kept; i++)
+        add(j->reasons, "%s", r->fault[i]);
+    if (r->faults > r->kept + 1u)
+        add(j->reasons, "and %llu more entries", (unsigned long long)(r->faults - r->kept - 1));
+    if ((j->pcrs.mask & 0x3ff) != 0x3ff)
+        add(j->notes, "PCR 0-9 are not at hand: boot_aggregate was not compared with them");
+}
+
+static void print_list(const char *before, const json_t *list)
+{
+    json_t *text;
+    size_t i;
+
+    json_array_foreach((json_t *)list, i, text) lt_policy_say("%s%s\n", before, json_string_value(text));
+}
+
+static int print(const struct judge *j, const char *result, struct lt_err *e)
+{
+    if (j->c->json)
+        return lt_policy_print_json(json_pack("{s:o, s:s, s:s, s:b, s:O, s:O}", "file",
+                                              lt_json_new_text(j->c->path), "log", lt_log_kind_name(j->log->kind),
+                                              "result", result, "quoted", false, "reasons", j->reasons, "notes",
+                                              j->notes),
+                                    e);
+    if (json_array_size(j->reasons))
+        print_list(!strcmp(result, "malformed") ? "malformed: " : "refused: ", j->reasons);
+    else
+        lt_policy_say("%s\n", result);
+    print_list("note: ", j->notes);
+    return 0;
+}
+
+int lt_log_judge(const struct lt_log_cli *c, const struct lt_log *log, int *verdict, struct lt_err *e)
+{
+    __attribute__((cleanup(judge_free))) struct judge j = {
+        .c = c, .log = log, .reasons = json_array(), .notes = json_array()};
+    LT_AUTOFREE struct lt_measured_result *r = calloc(1, sizeof *r);
+    struct lt_err why;
+    int malformed;
+
+    if (!r)
+        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
+    LT_TRY(load(&j, e));
+    malformed = own_pcrs(&j, &why);
+    if (c->pcrs) {
+        json_array_clear(j.notes);
+        LT_TRY(given_pcrs(&j, e));
+    }
+    if (malformed)
+        add(j.reasons, "%s", why.msg);
+    else
+        appraise(&j, r);
+    *verdict = json_array_size(j.reasons) != 0;
+    return print(&j, malformed ? "malformed" : *verdict ? "refused" : "ok", e);
+}
