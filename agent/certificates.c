@@ -2,7 +2,7 @@
 
 #include "common/log.h"
 #include "tpm/certkey.h"
-#include "tpm/der.h"
+#include "tpm/certs.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -22,8 +22,9 @@ void lt_ek_certificates_free(struct lt_certificates *c)
     *c = (struct lt_certificates){0};
 }
 
-static int add(struct lt_slice der, struct lt_certificates *out, struct lt_err *e)
+static int add(void *arg, struct lt_slice der, struct lt_err *e)
 {
+    struct lt_certificates *out = arg;
     BIO *bio = BIO_new(BIO_s_mem());
     char *p, *pem = NULL;
 
@@ -45,35 +46,28 @@ static int add(struct lt_slice der, struct lt_certificates *out, struct lt_err *
 
 int lt_ek_certificates_split(struct lt_slice nv, struct lt_certificates *out, struct lt_err *e)
 {
-    struct lt_reader r = lt_reader(nv.p, nv.n, "certificates in NV");
-    struct lt_slice inner;
-    uint8_t tag;
+    struct lt_err why = {0};
+    int rc = nv.n ? lt_certs_read(nv, LT_MAX_CERTIFICATES, add, out, &why) : 0;
 
-    while (lt_reader_left(&r)) {
-        size_t start = r.at;
-        if (nv.p[start] == 0x00 || nv.p[start] == 0xff) {
-            r.at++;
-            continue;
-        }
-        if (nv.p[start] != LT_DER_SEQUENCE || lt_der_next(&r, &tag, &inner, NULL)) {
-            lt_log(LT_LOG_WARNING, "ek-certificate", "byte %zu of the chain in NV begins no certificate",
-                   start);
-            return 0;
-        }
-        LT_TRY(add((struct lt_slice){nv.p + start, r.at - start}, out, e));
-    }
+    if (rc != LT_E_MALFORMED)
+        return rc ? lt_fail(e, rc, "certificates in NV: %s", why.msg) : 0;
+    lt_log(LT_LOG_WARNING, "ek-certificate", "the chain in NV ends at certificate %u: %s", out->count,
+           why.msg);
     return 0;
 }
 
-/* Makers pad the index, so the certificate may be shorter. A length that is not DER's leaves everything
- * there. */
+static int take_slice(void *arg, struct lt_slice der, struct lt_err *e)
+{
+    (void)e;
+    *(struct lt_slice *)arg = der;
+    return 0;
+}
+
+/* The certificate without its padding. What cannot be read stays whole, for the verifier to name. */
 static struct lt_slice trimmed(const uint8_t *p, size_t n)
 {
-    struct lt_reader r = lt_reader(p, n, "certificate");
-    struct lt_slice inner;
-    uint8_t tag;
-
-    return (struct lt_slice){p, lt_der_next(&r, &tag, &inner, NULL) ? n : r.at};
+    struct lt_slice whole = {p, n}, one;
+    return lt_certs_read(whole, 1, take_slice, &one, NULL) ? whole : one;
 }
 
 static int leaf(struct lt_dev *d, const struct lt_ek *ek, bool unread, struct lt_certificates *out,
@@ -94,6 +88,10 @@ static int leaf(struct lt_dev *d, const struct lt_ek *ek, bool unread, struct lt
     struct lt_slice whole = trimmed(der, n);
     const unsigned char *at = whole.p;
     X509 *x = d2i_X509(NULL, &at, (long)whole.n);
+    if (x && at != whole.p + whole.n) { /* what is behind it is no padding */
+        X509_free(x);
+        x = NULL;
+    }
     int other = x ? lt_certifies(x, &ek->pub, &why) : lt_fail(&why, LT_E_MALFORMED, "it cannot be read");
     bool send = !other || (other == LT_E_MALFORMED && unread);
     X509_free(x);
@@ -101,7 +99,7 @@ static int leaf(struct lt_dev *d, const struct lt_ek *ek, bool unread, struct lt
     if (other)
         lt_log(LT_LOG_WARNING, "ek-certificate", "the certificate in NV index 0x%x: %s%s", (unsigned)index,
                why.msg, send ? "" : ": left out");
-    return send ? add(whole, out, e) : 0;
+    return send ? add(out, whole, e) : 0;
 }
 
 static int chain(struct lt_dev *d, struct lt_certificates *out, struct lt_err *e)

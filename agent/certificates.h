@@ -12,8 +12,8 @@
 int lt_ek_certificates(struct lt_dev *d, const struct lt_ek *ek, bool unread, struct lt_certificates *out,
                        struct lt_err *e) LT_MUST_CHECK;
 void lt_ek_certificates_free(struct lt_certificates *c);
-/* Adds as PEM what lies in nv one behind the other, with padding (00, FF) between or behind. What begins
- * otherwise than a SEQUENCE ends it. LT_E_TOO_LARGE above LT_MAX_CERTIFICATES. */
+/* Adds as PEM what lies in nv one behind the other (tpm/certs.h); what is no certificate and no padding ends
+ * it. LT_E_TOO_LARGE above LT_MAX_CERTIFICATES. */
 int lt_ek_certificates_split(struct lt_slice nv, struct lt_certificates *out, struct lt_err *e) LT_MUST_CHECK;
 /* One text, leaf first, then the chain reversed, as Keylime's agents send it (keylime-api 2.2); caller frees.
  * NULL without memory. */

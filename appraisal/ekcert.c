@@ -1,12 +1,11 @@
 #include "appraisal/ekcert.h"
 
 #include "tpm/certkey.h"
+#include "tpm/certs.h"
 #include "tpm/der.h"
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/objects.h>
-#include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
@@ -20,11 +19,6 @@ struct lt_ek_roots {
     X509_STORE *store;
     unsigned count;
 };
-
-static void cleanup_bio(BIO **b)
-{
-    BIO_free(*b);
-}
 
 static void cleanup_x509(X509 **x)
 {
@@ -50,6 +44,7 @@ int lt_ek_roots_new(struct lt_ek_roots **out, struct lt_err *e)
         free(r);
         return lt_fail(e, LT_E_NO_MEMORY, "EK roots: no memory");
     }
+    X509_STORE_set_flags(r->store, X509_V_FLAG_PARTIAL_CHAIN);
     *out = r;
     return 0;
 }
@@ -66,56 +61,89 @@ unsigned lt_ek_roots_count(const struct lt_ek_roots *r)
     return r->count;
 }
 
-int lt_ek_roots_add(struct lt_ek_roots *r, const void *pem, size_t n, const char *name, struct lt_err *e)
+/* One certificate into one X509. */
+static int take_x509(void *arg, struct lt_slice der, struct lt_err *e)
 {
-    unsigned found = 0;
+    X509 **out = arg;
+    const unsigned char *at = der.p;
 
-    if (n > LT_MAX_CERTIFICATE * 64u)
-        return lt_fail(e, LT_E_TOO_LARGE, "EK roots %s: %zu bytes", name, n);
-    __attribute__((cleanup(cleanup_bio))) BIO *b = BIO_new_mem_buf(pem, (int)n);
-    for (; b; found++) {
-        __attribute__((cleanup(cleanup_x509))) X509 *x = PEM_read_bio_X509(b, NULL, NULL, NULL);
-        if (!x)
-            break;
-        if (r->count == MAX_ROOTS || !X509_STORE_add_cert(r->store, x))
-            return lt_fail(e, LT_E_REFUSED, "EK roots %s: certificate %u cannot be added", name, found);
-        r->count++;
-    }
+    *out = d2i_X509(NULL, &at, (long)der.n);
     ERR_clear_error();
-    if (!found)
-        return lt_fail(e, LT_E_MALFORMED, "EK roots %s: no PEM certificate in it", name);
+    if (*out && at == der.p + der.n)
+        return 0;
+    X509_free(*out);
+    *out = NULL;
+    return lt_fail(e, LT_E_MALFORMED, "not an X.509 certificate");
+}
+
+struct adding {
+    struct lt_ek_roots *roots;
+    unsigned at; /* in this file */
+};
+
+/* An anchor ends a path, whoever issued it: the operator named it. So it must be fit for that. */
+static int take_root(void *arg, struct lt_slice der, struct lt_err *e)
+{
+    struct adding *a = arg;
+    __attribute__((cleanup(cleanup_x509))) X509 *x = NULL;
+    unsigned at = a->at++;
+    char subject[128];
+
+    if (take_x509(&x, der, e))
+        return lt_fail_in(e, "certificate %u", at);
+    int ca = X509_check_ca(x); /* 3: version 1 and self-signed */
+    X509_NAME_oneline(X509_get_subject_name(x), subject, sizeof subject);
+    if (ca != 1 && ca != 3)
+        return lt_fail(e, LT_E_REFUSED,
+                       "certificate %u (%s): not a certificate authority's; only those of makers, roots or "
+                       "intermediates, belong here",
+                       at, *subject ? subject : "no subject");
+    if (a->roots->count == MAX_ROOTS || !X509_STORE_add_cert(a->roots->store, x))
+        return lt_fail(e, LT_E_REFUSED, "certificate %u (%s): cannot be added, %u are there", at, subject,
+                       a->roots->count);
+    a->roots->count++;
     return 0;
 }
 
-/* The first certificate in the text. What some makers burn into their chips is BER at best: OpenSSL would
+int lt_ek_roots_add(struct lt_ek_roots *r, const void *bytes, size_t n, const char *name, struct lt_err *e)
+{
+    struct adding a = {.roots = r};
+
+    if (n > LT_MAX_ROOTS_FILE)
+        return lt_fail(e, LT_E_TOO_LARGE, "EK roots %s: %zu bytes", name, n);
+    int rc = lt_certs_read((struct lt_slice){bytes, n}, MAX_ROOTS, take_root, &a, e);
+    ERR_clear_error();
+    return rc && e ? lt_fail_in(e, "EK roots %s", name) : rc;
+}
+
+static int take_der(void *arg, struct lt_slice der, struct lt_err *e)
+{
+    struct lt_err why = {0};
+
+    if (lt_der_check(der, &why))
+        return lt_fail(e, LT_E_MALFORMED, "%s (some makers' chips carry such certificates)", why.msg);
+    return take_x509(arg, der, e);
+}
+
+/* The one certificate in the text. What some makers burn into their chips is BER at best: OpenSSL would
  * often read it, another reader otherwise. It is named, and not believed. */
 static int read_pem(const char *pem, unsigned at, X509 **out, struct lt_err *e)
 {
     size_t n = strlen(pem);
-    char *name = NULL, *header = NULL;
-    unsigned char *der = NULL;
     struct lt_err why = {0};
-    long der_n = 0;
-    int rc = 0;
 
     *out = NULL;
     if (n > 2 * LT_MAX_CERTIFICATE)
         return lt_fail(e, LT_E_TOO_LARGE, "EK certificate %u: %zu characters > %d", at, n,
                        2 * LT_MAX_CERTIFICATE);
-    __attribute__((cleanup(cleanup_bio))) BIO *b = BIO_new_mem_buf(pem, (int)n);
-    if (!b || PEM_read_bio(b, &name, &header, &der, &der_n) != 1 || strcmp(name, PEM_STRING_X509) || *header)
-        rc = lt_fail(e, LT_E_MALFORMED, "EK certificate %u: not an X.509 certificate in PEM", at);
-    if (!rc && lt_der_check((struct lt_slice){der, (size_t)der_n}, &why))
-        rc = lt_fail(e, LT_E_MALFORMED, "EK certificate %u: %s (some makers' chips carry such certificates)",
-                     at, why.msg);
-    const unsigned char *p = der;
-    if (!rc && !(*out = d2i_X509(NULL, &p, der_n)))
-        rc = lt_fail(e, LT_E_MALFORMED, "EK certificate %u: DER, but not an X.509 certificate", at);
-    ERR_clear_error();
-    OPENSSL_free(name);
-    OPENSSL_free(header);
-    OPENSSL_free(der);
-    return rc;
+    if (!lt_certs_is_pem((struct lt_slice){(const uint8_t *)pem, n}))
+        return lt_fail(e, LT_E_MALFORMED, "EK certificate %u: not an X.509 certificate in PEM", at);
+    int rc = lt_certs_read((struct lt_slice){(const uint8_t *)pem, n}, 1, take_der, out, &why);
+    if (!rc)
+        return 0;
+    X509_free(*out);
+    *out = NULL;
+    return lt_fail(e, rc, "EK certificate %u: %s", at, why.msg);
 }
 
 static bool is_oid(const ASN1_OBJECT *o, const char *dotted)
@@ -168,8 +196,7 @@ static int check_name(X509 *leaf, struct lt_err *e)
     return 0;
 }
 
-/* What OpenSSL lets pass: issuers by key usage alone, and signatures nobody should believe any more. Path
- * lengths are counted here too, since by_hand() hides the leaf from OpenSSL. */
+/* What OpenSSL lets pass: issuers by key usage alone, and signatures nobody should believe any more. */
 static int check_chain(const STACK_OF(X509) * chain, struct lt_err *e)
 {
     int last = sk_X509_num(chain) - 1, bits;
@@ -181,9 +208,6 @@ static int check_chain(const STACK_OF(X509) * chain, struct lt_err *e)
         if (i && ca != 1 && !(i == last && ca == 3)) /* 3: a version 1 root, which the operator chose */
             return lt_fail(e, LT_E_REFUSED, "EK certificate %d of the path: basic constraints do not say CA",
                            i);
-        if (i && X509_get_pathlen(x) >= 0 && i - 1 > X509_get_pathlen(x))
-            return lt_fail(e, LT_E_REFUSED, "EK certificate %d of the path: path length %ld exceeded", i,
-                           X509_get_pathlen(x));
         if (i && (!key || EVP_PKEY_get_security_bits(key) < MIN_SECURITY))
             return lt_fail(e, LT_E_REFUSED, "EK certificate %d of the path: its key of %d bits is too weak",
                            i, key ? EVP_PKEY_get_bits(key) : 0);
@@ -195,64 +219,41 @@ static int check_chain(const STACK_OF(X509) * chain, struct lt_err *e)
     return last > 0 ? 0 : lt_fail(e, LT_E_REFUSED, "EK certificate 0: it is its own root");
 }
 
-/* OpenSSL's path from x to a root; above: certificates of the path below x, for messages. */
-static int build(const struct lt_ek_roots *r, X509 *x, STACK_OF(X509) * others, int64_t now, int above,
-                 STACK_OF(X509) * *chain, struct lt_err *e)
+static int no_memory(struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_store_ctx))) X509_STORE_CTX *c = X509_STORE_CTX_new();
-
-    if (!c || !X509_STORE_CTX_init(c, r->store, x, others))
-        return lt_fail(e, LT_E_NO_MEMORY, "EK certificate: no memory");
-    X509_STORE_CTX_set_time(c, 0, (time_t)now);
-    X509_VERIFY_PARAM_set_depth(X509_STORE_CTX_get0_param(c), LT_MAX_CERTIFICATES);
-    if (X509_verify_cert(c) != 1)
-        return lt_fail(e, LT_E_REFUSED, "EK certificate %d of the path: %s",
-                       X509_STORE_CTX_get_error_depth(c) + above,
-                       X509_verify_cert_error_string(X509_STORE_CTX_get_error(c)));
-    *chain = X509_STORE_CTX_get1_chain(c);
-    return *chain ? 0 : lt_fail(e, LT_E_NO_MEMORY, "EK certificate: no memory");
+    return lt_fail(e, LT_E_NO_MEMORY, "EK certificate: no memory");
 }
 
-/* OpenSSL builds no path from a leaf whose key it cannot load (id-RSAES-OAEP): the leaf's own step is made
- * here, the rest of the path is OpenSSL's. */
-static int by_hand(const struct lt_ek_roots *r, X509 *leaf, STACK_OF(X509) * others, int64_t now,
-                   STACK_OF(X509) * *chain, struct lt_err *e)
+/* OpenSSL loads no key marked id-RSAES-OAEP, and builds no path from a leaf without one. lt_certifies has
+ * found this key to be the EK, so the leaf is given the EK as OpenSSL writes it. The bytes that are signed
+ * are kept as they came (X509_verify is asked about those), and every check of the path is made for this
+ * leaf. */
+static int lend_key(X509 *leaf, const struct lt_public *ek, struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *roots = X509_STORE_get1_all_certs(r->store);
-    uint32_t flags = X509_get_extension_flags(leaf);
-    time_t at = (time_t)now;
-    int known = sk_X509_num(others), all = known + (roots ? sk_X509_num(roots) : 0);
+    EVP_PKEY *key = NULL;
 
-    if (flags & (EXFLAG_INVALID | EXFLAG_CRITICAL))
-        return lt_fail(e, LT_E_REFUSED,
-                       "EK certificate 0 of the path: a critical extension that is unknown or bad");
-    if (X509_cmp_time(X509_get0_notBefore(leaf), &at) >= 0 ||
-        X509_cmp_time(X509_get0_notAfter(leaf), &at) <= 0)
-        return lt_fail(e, LT_E_REFUSED, "EK certificate 0 of the path: not valid at this time");
-    for (int i = 0; i < all; i++) {
-        X509 *issuer = i < known ? sk_X509_value(others, i) : sk_X509_value(roots, i - known);
-        EVP_PKEY *key = X509_get0_pubkey(issuer);
-        if (!key || X509_check_issued(issuer, leaf) != X509_V_OK || X509_verify(leaf, key) != 1)
-            continue;
-        LT_TRY(build(r, issuer, others, now, 1, chain, e));
-        if (sk_X509_insert(*chain, leaf, 0) && X509_up_ref(leaf))
-            return 0;
-        return lt_fail(e, LT_E_NO_MEMORY, "EK certificate: no memory");
-    }
-    return lt_fail(e, LT_E_REFUSED, "EK certificate 0 of the path: unable to get issuer certificate");
+    if (X509_get0_pubkey(leaf))
+        return 0;
+    LT_TRY(lt_public_pkey(ek, &key, e));
+    int good = X509_set_pubkey(leaf, key);
+    EVP_PKEY_free(key);
+    return good ? 0 : no_memory(e);
 }
 
 static int check_path(const struct lt_ek_roots *r, X509 *leaf, STACK_OF(X509) * others, int64_t now,
                       struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *chain = NULL;
-    int rc = X509_get0_pubkey(leaf) ? build(r, leaf, others, now, 0, &chain, e)
-                                    : by_hand(r, leaf, others, now, &chain, e);
+    __attribute__((cleanup(cleanup_store_ctx))) X509_STORE_CTX *c = X509_STORE_CTX_new();
 
-    if (!rc)
-        rc = check_chain(chain, e);
-    ERR_clear_error();
-    return rc;
+    if (!c || !X509_STORE_CTX_init(c, r->store, leaf, others))
+        return no_memory(e);
+    X509_STORE_CTX_set_time(c, 0, (time_t)now);
+    X509_VERIFY_PARAM_set_depth(X509_STORE_CTX_get0_param(c), LT_MAX_CERTIFICATES);
+    if (X509_verify_cert(c) != 1)
+        return lt_fail(e, LT_E_REFUSED, "EK certificate %d of the path: %s",
+                       X509_STORE_CTX_get_error_depth(c),
+                       X509_verify_cert_error_string(X509_STORE_CTX_get_error(c)));
+    return check_chain(X509_STORE_CTX_get0_chain(c), e);
 }
 
 int lt_ek_certificates_check(const struct lt_ek_roots *r, char *const *pem, unsigned count,
@@ -272,14 +273,15 @@ int lt_ek_certificates_check(const struct lt_ek_roots *r, char *const *pem, unsi
             return rc;
         if (!others || !sk_X509_push(others, x)) {
             X509_free(x);
-            return lt_fail(e, LT_E_NO_MEMORY, "EK certificate: no memory");
+            return no_memory(e);
         }
     }
     rc = lt_certifies(leaf, ek, e);
     ERR_clear_error(); /* a key OpenSSL does not know left its complaint */
     if (rc)
         return lt_fail_in(e, "EK certificate 0");
-    if ((rc = check_usage(leaf, e)) || (rc = check_name(leaf, e)))
-        return rc;
-    return check_path(r, leaf, others, now, e);
+    if (!(rc = check_usage(leaf, e)) && !(rc = check_name(leaf, e)) && !(rc = lend_key(leaf, ek, e)))
+        rc = check_path(r, leaf, others, now, e);
+    ERR_clear_error();
+    return rc;
 }

@@ -8,17 +8,21 @@
 struct lt_ek_roots;
 int lt_ek_roots_new(struct lt_ek_roots **out, struct lt_err *e) LT_MUST_CHECK;
 void lt_ek_roots_free(struct lt_ek_roots *r);
-/* One PEM file's bytes, with one certificate or several; name is for messages. A file without any is refused.
- */
-int lt_ek_roots_add(struct lt_ek_roots *r, const void *pem, size_t n, const char *name,
+/* One file's bytes, PEM or DER, with one certificate or several (tpm/certs.h); name is for messages. Each is
+ * an anchor, a root or not: it ends a path whoever issued it. What is no authority's certificate (a chip's
+ * own, say) is refused, as is a file without any. */
+#define LT_MAX_ROOTS_FILE (1u << 20)
+int lt_ek_roots_add(struct lt_ek_roots *r, const void *bytes, size_t n, const char *name,
                     struct lt_err *e) LT_MUST_CHECK;
 unsigned lt_ek_roots_count(const struct lt_ek_roots *r);
 
-/* pem[0] is the leaf, then intermediates in any order. Checked at wall time now (seconds since 1970): path to
- * a root, validity, basic constraints, 112 bits of security in every key and signature above the leaf's,
- * tcg-kp-EKCertificate (2.23.133.8.1) and TCG subjectAltName in the leaf, also when critical, and its key is
- * the EK (tpm/certkey.h: RSA also as id-RSAES-OAEP). What is not DER is refused and named so. Revocation is
- * *not* checked: no I/O here. LT_E_MALFORMED or LT_E_REFUSED. Thread safe. */
+/* pem[0] is the leaf, then intermediates in any order, one certificate a text. Checked at wall time now
+ * (seconds since 1970): path to an anchor with all that OpenSSL checks on one (validity, path lengths, name
+ * constraints, critical extensions), the leaf and the anchor included; basic constraints, 112 bits of
+ * security in every key and signature above the leaf's, tcg-kp-EKCertificate (2.23.133.8.1) and TCG
+ * subjectAltName in the leaf, also when critical, and its key is the EK (tpm/certkey.h: RSA also as
+ * id-RSAES-OAEP). What is not DER is refused and named so. Revocation is *not* checked: no I/O here.
+ * LT_E_MALFORMED or LT_E_REFUSED. Thread safe. */
 int lt_ek_certificates_check(const struct lt_ek_roots *r, char *const *pem, unsigned count,
                              const struct lt_public *ek, int64_t now, struct lt_err *e) LT_MUST_CHECK;
 

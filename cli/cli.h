@@ -4,6 +4,7 @@
 
 int lt_cmd_verify(int argc, char **argv);
 int lt_cmd_pki(int argc, char **argv);
+int lt_cmd_ek(int argc, char **argv);
 int lt_cmd_domain(int argc, char **argv);
 int lt_cmd_host(int argc, char **argv);
 int lt_cmd_guest(int argc, char **argv);

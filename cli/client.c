@@ -29,7 +29,8 @@ static const struct {
 } options[] = {
     {"--all", NULL, "all guests", LT_CLI_ALL, offsetof(struct lt_cli, all)},
     {"--trusted", NULL, "of the last trusted round", LT_CLI_TRUSTED, offsetof(struct lt_cli, trusted)},
-    {"--ima", NULL, "learn what was measured too: boot log and IMA list", LT_CLI_IMA, offsetof(struct lt_cli, ima)},
+    {"--ima", NULL, "learn what was measured too: boot log and IMA list", LT_CLI_IMA,
+     offsetof(struct lt_cli, ima)},
     {"--address", "HOST:PORT", "where the guest's agent answers, if not where it registered", LT_CLI_ADDRESS,
      offsetof(struct lt_cli, address)},
     {"--policy", "FILE", "a policy document", LT_CLI_POLICY, offsetof(struct lt_cli, policy)},
@@ -37,8 +38,9 @@ static const struct {
      offsetof(struct lt_cli, accept)},
     {"--ek-digest", "HEX", "SHA-256 of the EK's SubjectPublicKeyInfo the host must show", LT_CLI_EK_DIGEST,
      offsetof(struct lt_cli, ek_digest)},
-    {"--intermediates", "FILE", "PEM: issuers of the host's EK certificate that its chip does not carry",
-     LT_CLI_INTERMEDIATES, offsetof(struct lt_cli, intermediates)},
+    {"--intermediates", "FILE",
+     "PEM or DER: issuers of the host's EK certificate that its chip does not carry", LT_CLI_INTERMEDIATES,
+     offsetof(struct lt_cli, intermediates)},
 };
 #define OPTIONS (sizeof options / sizeof *options)
 

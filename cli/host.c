@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "common/file.h"
+#include "tpm/certs.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -44,27 +45,34 @@ static int show(struct lt_cli *c, struct lt_err *e)
     return 0;
 }
 
-/* The certificates of a PEM file, one text each; the provider judges them. */
+static int take_pem(void *list, struct lt_slice der, struct lt_err *e)
+{
+    LT_AUTOBUF struct lt_buf pem = LT_BUF(2 * LT_MAX_CERTIFICATE);
+    LT_AUTOFREE char *text = lt_base64_dup(der.p, der.n);
+
+    lt_buf_str(&pem, "-----BEGIN CERTIFICATE-----\n");
+    for (const char *at = text; at && *at; at += strnlen(at, 64))
+        lt_buf_printf(&pem, "%.64s\n", at);
+    lt_buf_str(&pem, "-----END CERTIFICATE-----\n");
+    json_t *one = text && !pem.failed ? json_stringn((const char *)pem.p, pem.n) : NULL;
+    return one && !json_array_append_new(list, one) ? 0 : lt_fail(e, LT_E_NO_MEMORY, "no memory");
+}
+
+/* The certificates of a file, PEM or DER, one text each; the provider judges them. */
 static int read_intermediates(const char *path, json_t **out, struct lt_err *e)
 {
-    static const char end[] = "-----END CERTIFICATE-----";
     LT_AUTOFREE uint8_t *p = NULL;
+    LT_AUTOJSON json_t *list = json_array();
+    struct lt_err why = {0};
     size_t n;
 
     *out = NULL;
     if (!path)
         return 0;
     LT_TRY(lt_file_read(path, LT_MAX_BODY_SMALL, &p, &n, e));
-    json_t *list = json_array();
-    for (const char *at = (const char *)p, *stop; (stop = strstr(at, end)); at = stop) {
-        stop += strlen(end);
-        json_array_append_new(list, json_pack("s%", at, (size_t)(stop - at)));
-    }
-    if (!json_array_size(list)) {
-        json_decref(list);
-        return lt_fail(e, LT_E_USAGE, "%s: no PEM certificate in it", path);
-    }
-    *out = list;
+    if (lt_certs_read((struct lt_slice){p, n}, LT_MAX_CERTIFICATES, take_pem, list, &why))
+        return lt_fail(e, LT_E_USAGE, "%s: %s", path, why.msg);
+    *out = lt_take(&list);
     return 0;
 }
 

@@ -14,6 +14,7 @@ static const struct {
     {"host", "hosts of a provider: list, show, add, learn", lt_cmd_host},
     {"policy", "runtime policies: learn, compile, check, diff, show", lt_cmd_policy},
     {"log", "boot logs and IMA lists: replay, judge, show", lt_cmd_log},
+    {"ek", "EK certificates: check one as enrolment and appraisal do", lt_cmd_ek},
     {"domain", "digest of a libvirt domain's definition", lt_cmd_domain},
     {"pki", "make the federation's certificates", lt_cmd_pki},
 };

@@ -4,21 +4,22 @@
 #include "cli/cli.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "verifier/roots.h"
 
-#include <dirent.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char usage[] =
-    "usage: limetree verify BUNDLE... [--roots DIR] [--policy FILE] [--json]\n"
+    "usage: limetree verify BUNDLE... [--roots PATH] [--policy FILE] [--json]\n"
     "\n"
     "Redoes the checks of evidence bundles offline and says 'consistent' or 'inconsistent' (never "
     "'trusted':\n"
     "activation, history and the registry are not in a bundle). What was left out is listed as not made.\n"
     "\n"
-    "  --roots DIR    PEM files of TPM makers' roots: check the host's EK certificate chain\n"
+    "  --roots PATH   certificates of TPM makers, a directory or a file: check the host's EK certificate "
+    "chain\n"
     "  --policy FILE  a guest policy: check PCRs, expected digests, taint and the accepted host policies\n"
     "  --json         an array with one object a bundle\n"
     "  --help         this text\n"
@@ -29,29 +30,6 @@ struct verify {
     struct lt_offline options;
     json_t *out; /* an array, or NULL: text for people */
 };
-
-static int load_roots(const char *dir, struct lt_ek_roots **out, struct lt_err *e)
-{
-    LT_TRY(lt_ek_roots_new(out, e));
-    DIR *d = opendir(dir);
-    if (!d)
-        return lt_fail(e, LT_E_IO, "%s: %m", dir);
-    int rc = 0;
-    for (struct dirent *f; !rc && (f = readdir(d));) {
-        if (f->d_name[0] == '.')
-            continue;
-        LT_AUTOFREE char *path = lt_path(dir, f->d_name);
-        LT_AUTOFREE uint8_t *pem = NULL;
-        size_t n;
-        rc = lt_file_read(path, LT_MAX_CERTIFICATE * 64, &pem, &n, e);
-        if (!rc)
-            rc = lt_ek_roots_add(*out, pem, n, path, e);
-    }
-    closedir(d);
-    if (!rc && !lt_ek_roots_count(*out))
-        rc = lt_fail(e, LT_E_CONFIG, "%s: no certificates in it", dir);
-    return rc;
-}
 
 static int load_policy(const char *path, struct lt_guest_policy **out, struct lt_err *e)
 {
@@ -166,7 +144,7 @@ int lt_cmd_verify(int argc, char **argv)
                                             {"json", no_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
-    const char *roots_dir = NULL, *policy_file = NULL;
+    const char *roots_path = NULL, *policy_file = NULL;
     struct verify self = {.options.now = lt_wall_s()};
     struct lt_ek_roots *roots = NULL;
     struct lt_guest_policy *policy = NULL;
@@ -175,7 +153,7 @@ int lt_cmd_verify(int argc, char **argv)
 
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'r')
-            roots_dir = optarg;
+            roots_path = optarg;
         else if (c == 'p')
             policy_file = optarg;
         else if (c == 'j')
@@ -190,7 +168,7 @@ int lt_cmd_verify(int argc, char **argv)
         return 2;
     }
     int code = 2;
-    if ((roots_dir && load_roots(roots_dir, &roots, &e)) ||
+    if ((roots_path && lt_roots_load(roots_path, &roots, &e)) ||
         (policy_file && load_policy(policy_file, &policy, &e))) {
         complain(&e);
     } else {

@@ -36,8 +36,9 @@ const struct lt_conf_key lt_tenant_keys[] = {
          "file with the provider's hosts that are accepted (limetree host registry --json); empty: none"
          " is pinned, and no guest becomes trusted"),
     TEXT(roots, "",
-         "directory with the TPM makers' root certificates, *.pem and *.crt; empty: hosts' EK certificates"
-         " are not checked, and no guest becomes trusted"),
+         "directory with the TPM makers' certificates, *.pem, *.crt, *.cer and *.der, or one file of them; "
+         "each is"
+         " an anchor. Empty: hosts' EK certificates are not checked, and no guest becomes trusted"),
     TEXT(policy_key, "",
          "file with the public key, PEM, that runtime policies in a DSSE envelope must be signed with; "
          "empty: only"

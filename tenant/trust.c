@@ -1,19 +1,16 @@
 #include "tenant/trust.h"
 
-#include "appraisal/ekcert.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/limits.h"
+#include "verifier/roots.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_REGISTRY (16u << 20)
 #define MAX_REGISTERED 65536u
-#define MAX_ROOTS_FILE (1u << 20)
 
 struct lt_trust {
     bool has_registry;
@@ -75,41 +72,6 @@ static int load_registry(struct lt_trust *t, const char *path, struct lt_err *e)
     return rc ? lt_fail_in(e, "registry %s", path) : 0;
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n > m && !strcmp(s + n - m, end);
-}
-
-static void cleanup_dir(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
-static int load_roots(struct lt_trust *t, const char *path, struct lt_err *e)
-{
-    __attribute__((cleanup(cleanup_dir))) DIR *d = opendir(path);
-    int rc;
-
-    if (!d)
-        return lt_fail(e, LT_E_CONFIG, "roots %s: %s", path, strerror(errno));
-    rc = lt_ek_roots_new(&t->roots, e);
-    for (struct dirent *f; !rc && (f = readdir(d));) {
-        LT_AUTOFREE char *file = lt_path(path, f->d_name);
-        LT_AUTOFREE uint8_t *pem = NULL;
-        size_t n;
-        if (!ends_with(f->d_name, ".pem") && !ends_with(f->d_name, ".crt"))
-            continue;
-        rc = lt_file_read(file, MAX_ROOTS_FILE, &pem, &n, e);
-        if (!rc)
-            rc = lt_ek_roots_add(t->roots, pem, n, file, e);
-    }
-    if (!rc && !lt_ek_roots_count(t->roots))
-        rc = lt_fail(e, LT_E_CONFIG, "roots %s: no *.pem or *.crt in it", path);
-    return rc;
-}
-
 int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out, struct lt_err *e)
 {
     struct lt_trust *t = calloc(1, sizeof *t);
@@ -119,7 +81,7 @@ int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out
     if (!rc && registry)
         rc = load_registry(t, registry, e);
     if (!rc && roots)
-        rc = load_roots(t, roots, e);
+        rc = lt_roots_load(roots, &t->roots, e);
     if (rc)
         lt_trust_free(t);
     else

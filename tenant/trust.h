@@ -8,7 +8,7 @@
 
 struct lt_trust;
 
-/* registry: file, limetree-registry/1; roots: directory of *.pem and *.crt; NULL: not pinned, and the facts
+/* registry: file, limetree-registry/1; roots: as lt_roots_load takes it; NULL: not pinned, and the facts
  * that rest on it stay unknown. */
 int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out,
                   struct lt_err *e) LT_MUST_CHECK;

@@ -1,6 +1,7 @@
 #include "verifier/agent.h"
 
 #include "tpm/certkey.h"
+#include "tpm/certs.h"
 
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -68,68 +69,60 @@ int lt_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e)
     return der_of(x, der, n, e);
 }
 
-static int pem_add(X509 *x, BIO *to, unsigned *count, struct lt_err *e)
-{
-    LT_AUTOFREE uint8_t *der = NULL;
-    size_t n;
+struct ekcert {
+    BIO *to;
+    X509 *leaf;
+};
 
-    if (*count == LT_MAX_CERTIFICATES)
-        return lt_fail(e, LT_E_TOO_LARGE, "ekcert: more than %d certificates", LT_MAX_CERTIFICATES);
-    ++*count;
-    int rc = der_of(x, &der, &n, e);
-    if (!rc && !PEM_write_bio_X509(to, x))
-        rc = lt_fail(e, LT_E_NO_MEMORY, "ekcert: no memory");
-    return rc;
+static void cleanup_ekcert(struct ekcert *c)
+{
+    BIO_free(c->to);
+    X509_free(c->leaf);
 }
 
-/* ekcert is a PEM chain or base64 of one DER (keylime-api 2.2); kept as PEM that we wrote ourselves. */
+/* Kept as PEM that we wrote ourselves. */
+static int take_certificate(void *arg, struct lt_slice der, struct lt_err *e)
+{
+    struct ekcert *c = arg;
+    const unsigned char *at = der.p;
+    AUTO(x509) X509 *x = d2i_X509(NULL, &at, (long)der.n);
+
+    if (!x)
+        return lt_fail(e, LT_E_MALFORMED, "no X.509 certificate in it");
+    if (at != der.p + der.n)
+        return lt_fail(e, LT_E_MALFORMED, "bytes after the certificate");
+    if (!PEM_write_bio_X509(c->to, x))
+        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
+    if (!c->leaf)
+        c->leaf = lt_take(&x);
+    return 0;
+}
+
+/* ekcert is a PEM chain or base64 of one DER (keylime-api 2.2), as the chip gave it (tpm/certs.h). */
 static int read_ekcert(const char *text, const struct lt_public *ek, char **out, struct lt_err *e)
 {
-    AUTO(bio) BIO *in = BIO_new_mem_buf(text, -1);
-    AUTO(bio) BIO *to = BIO_new(BIO_s_mem());
-    AUTO(x509) X509 *leaf = NULL;
+    struct lt_slice given = {(const uint8_t *)text, strlen(text)};
+    bool pem = lt_certs_is_pem(given);
+    __attribute__((cleanup(cleanup_ekcert))) struct ekcert c = {.to = BIO_new(BIO_s_mem())};
     AUTO(pkey) EVP_PKEY *key = NULL;
-    unsigned count = 0;
-    int rc = 0;
+    LT_AUTOFREE uint8_t *der = NULL;
 
-    if (!in || !to)
-        return lt_fail(e, LT_E_NO_MEMORY, "ekcert: no memory");
-    if (strstr(text, "-----BEGIN")) {
-        for (X509 *x; !rc && (x = PEM_read_bio_X509(in, NULL, NULL, NULL));) {
-            rc = pem_add(x, to, &count, e);
-            if (leaf)
-                X509_free(x);
-            else
-                leaf = x;
-        }
-    } else {
-        LT_AUTOFREE uint8_t *der = NULL;
-        size_t n;
-        rc = lt_unbase64(text, strlen(text), LT_MAX_CERTIFICATE, &der, &n, e);
-        if (rc)
-            return lt_fail_in(e, "ekcert");
-        const unsigned char *at = der;
-        leaf = d2i_X509(NULL, &at, (long)n);
-        if (leaf && at != der + n)
-            return lt_fail(e, LT_E_MALFORMED, "ekcert: bytes after the certificate");
-        if (leaf)
-            rc = pem_add(leaf, to, &count, e);
+    if (!c.to)
+        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
+    if (!pem) {
+        LT_TRY(lt_unbase64(text, given.n, LT_MAX_CERTIFICATES * LT_MAX_CERTIFICATE, &der, &given.n, e));
+        given.p = der;
     }
-    if (rc)
-        return rc;
-    if (!leaf)
-        return lt_fail(e, LT_E_MALFORMED, "ekcert: no X.509 certificate in it");
-    rc = lt_public_pkey(ek, &key, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_certs_read(given, pem ? LT_MAX_CERTIFICATES : 1, take_certificate, &c, e));
+    LT_TRY(lt_public_pkey(ek, &key, e));
     /* A key type OpenSSL does not load (id-RSAES-OAEP) is compared by modulus and exponent. */
-    EVP_PKEY *certified = X509_get0_pubkey(leaf);
-    if (certified ? EVP_PKEY_eq(certified, key) != 1 : lt_certifies(leaf, ek, NULL) != 0)
-        return lt_fail(e, LT_E_REFUSED, "ekcert: certifies another key than ek_tpm");
-    char *pem;
-    long n = BIO_get_mem_data(to, &pem);
-    *out = strndup(pem, (size_t)n);
-    return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "ekcert: no memory");
+    EVP_PKEY *certified = X509_get0_pubkey(c.leaf);
+    if (certified ? EVP_PKEY_eq(certified, key) != 1 : lt_certifies(c.leaf, ek, NULL) != 0)
+        return lt_fail(e, LT_E_REFUSED, "certifies another key than ek_tpm");
+    char *p;
+    long n = BIO_get_mem_data(c.to, &p);
+    *out = strndup(p, (size_t)n);
+    return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "no memory");
 }
 
 static int read_public(const json_t *body, const char *key, uint8_t out[LT_MAX_PUBLIC], size_t *out_n,
@@ -210,31 +203,34 @@ static int read_contact(const json_t *body, struct lt_agent *a, struct lt_err *e
     return 0;
 }
 
+int lt_agent_ek_from_json(const json_t *body, struct lt_public *ek, char **ekcert, struct lt_err *e)
+{
+    uint8_t raw[LT_MAX_PUBLIC];
+    const char *text;
+    size_t n;
+
+    *ekcert = NULL;
+    LT_TRY(read_public(body, "ek_tpm", raw, &n, ek, e));
+    LT_TRY(check_ek(ek, e));
+    LT_TRY(optional_text(body, "ekcert", LT_MAX_EK_CHAIN, &text, e));
+    return text && read_ekcert(text, ek, ekcert, e) ? lt_fail_in(e, "ekcert") : 0;
+}
+
 int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out, struct lt_err *e)
 {
     LT_AUTOAGENT struct lt_agent a = {0};
     struct lt_public ek, ak;
-    const char *cert;
 
     memset(out, 0, sizeof *out);
     if (!lt_agent_id_ok(id))
         return lt_fail(e, LT_E_MALFORMED, "agent id: not 1 to %d characters of [A-Za-z0-9_.-]", LT_ID_MAX);
     memcpy(a.id, id, strlen(id) + 1);
-    int rc = read_public(body, "ek_tpm", a.ek, &a.ek_n, &ek, e);
-    if (!rc)
-        rc = check_ek(&ek, e);
-    if (!rc)
-        rc = read_public(body, "aik_tpm", a.ak, &a.ak_n, &ak, e);
-    if (!rc && lt_public_check_ak(&ak, e))
-        rc = lt_fail_in(e, "aik_tpm");
-    if (!rc)
-        rc = optional_text(body, "ekcert", LT_MAX_EK_CHAIN, &cert, e);
-    if (!rc && cert)
-        rc = read_ekcert(cert, &ek, &a.ekcert, e);
-    if (!rc)
-        rc = read_contact(body, &a, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_agent_ek_from_json(body, &ek, &a.ekcert, e));
+    memcpy(a.ek, ek.raw, a.ek_n = ek.raw_n);
+    LT_TRY(read_public(body, "aik_tpm", a.ak, &a.ak_n, &ak, e));
+    if (lt_public_check_ak(&ak, e))
+        return lt_fail_in(e, "aik_tpm");
+    LT_TRY(read_contact(body, &a, e));
     *out = a;
     a = (struct lt_agent){0};
     return 0;

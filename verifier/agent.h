@@ -28,6 +28,10 @@ void lt_cleanup_agent(struct lt_agent *a);
  * certificate that certifies another key, an address that is none. */
 int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out,
                        struct lt_err *e) LT_MUST_CHECK;
+/* Of such a body the EK, and its certificates as PEM that we wrote, leaf first (caller frees; NULL: none),
+ * judged as there: what is an EK, and that the first certificate is this EK's. */
+int lt_agent_ek_from_json(const json_t *body, struct lt_public *ek, char **ekcert,
+                          struct lt_err *e) LT_MUST_CHECK;
 /* `results` of GET agents/{id}. */
 json_t *lt_agent_to_json(const struct lt_agent *a);
 

@@ -1,9 +1,11 @@
 /* EK certificates: input is DER, put into PEM here (so that base64 does not stand in the way of the fuzzer),
- * checked against itself as root, with its own RSA key as the EK. What is not DER is never good. */
+ * checked against itself as root, with its own RSA key as the EK. What is not DER is never good. The bytes as
+ * they are are read as a chip's, too. */
 #include "appraisal/ekcert.h"
 
 #include "tests/fuzz/fuzz.h"
 #include "tpm/certkey.h"
+#include "tpm/certs.h"
 #include "tpm/der.h"
 
 #include <openssl/pem.h>
@@ -41,12 +43,23 @@ static struct lt_slice modulus_of(X509 *x)
     return modulus;
 }
 
+static int take(void *arg, struct lt_slice der, struct lt_err *e)
+{
+    struct lt_slice *out = arg;
+
+    FUZZ_REQUIRE(der.n > 1 && der.n <= LT_MAX_CERTIFICATE && der.p[0] == LT_DER_SEQUENCE);
+    (void)e;
+    *out = der;
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct lt_public rsa = {.type = LT_ALG_RSA, .rsa_exponent = 65537};
     struct lt_ek_roots *roots;
     struct lt_err e = {0};
-    bool der = !lt_der_check((struct lt_slice){p, n}, NULL);
+    struct lt_slice one;
+    bool der = !lt_certs_read((struct lt_slice){p, n}, 1, take, &one, NULL) && !lt_der_check(one, NULL);
 
     if (!n || n > LT_MAX_CERTIFICATE)
         return 0;

@@ -1,3 +1,6 @@
 lt_unit_test(test_der lt_tpm)
 lt_unit_test(test_ekcert_swtpm lt_appraisal)
 lt_unit_test(test_certificates lt_agent lt_provider)
+lt_unit_test(test_certs lt_tpm)
+lt_unit_test(test_ek_cli lt_verifier)
+target_sources(test_ek_cli PRIVATE ${CMAKE_SOURCE_DIR}/cli/ek.c)

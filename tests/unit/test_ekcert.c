@@ -351,7 +351,7 @@ static void oaep(void **state)
     l = good();
     l.from = DAY;
     FAILS(LT_E_REFUSED, check_oaep(&l));
-    assert_non_null(strstr(err.msg, "not valid"));
+    assert_non_null(strstr(err.msg, "not yet valid"));
     l = good();
     l.to = -1;
     FAILS(LT_E_REFUSED, check_oaep(&l));
@@ -370,6 +370,82 @@ static void oaep(void **state)
     assert_non_null(strstr(err.msg, "not the EK"));
 }
 
+/* What an authority says of the names below it binds a leaf whatever its key is called. */
+static void name_constraints(void **state)
+{
+    static const char *const constraints[] = {
+        "critical,excluded;dirName:tcg", "critical,permitted;dirName:half", "critical,permitted;dirName:tcg"};
+    struct lt_ek_roots *r = roots_of(root);
+
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        struct leaf m = {middle_key, root_key, root, -DAY, DAY, NULL, NULL, "critical,CA:TRUE", NULL},
+                    l = good();
+        X509 *constrained = certificate("maker constrained", &m);
+        extension(constrained, root, NID_name_constraints, constraints[i / 2]);
+        assert_true(X509_sign(constrained, root_key, EVP_sha256()) > 0);
+        l.issuer = constrained;
+        X509 *x = i % 2 ? with_oaep(&l) : certificate(NULL, &l);
+        char *chain[2] = {pem(x), pem(constrained)};
+        int rc = lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err);
+        if (rc != (i / 2 == 2 ? 0 : LT_E_REFUSED) || (rc && !strstr(err.msg, "subtree violation")))
+            fail_msg("%s, %s: %d %s", constraints[i / 2], i % 2 ? "OAEP" : "RSA", rc, rc ? err.msg : "");
+        free(chain[0]);
+        free(chain[1]);
+        X509_free(constrained);
+        X509_free(x);
+    }
+    lt_ek_roots_free(r);
+}
+
+static int under(X509 *anchor, const struct leaf *l, int64_t now)
+{
+    struct lt_ek_roots *r = roots_of(anchor);
+    X509 *x = certificate(NULL, l);
+    char *chain[1] = {pem(x)};
+    int rc = lt_ek_certificates_check(r, chain, 1, &ek, now, &err);
+
+    free(chain[0]);
+    X509_free(x);
+    lt_ek_roots_free(r);
+    return rc;
+}
+
+/* An intermediate counts as an anchor, with all that binds an issuer; a leaf is none. */
+static void anchors(void **state)
+{
+    struct leaf m = {middle_key, root_key, root, -9 * DAY, -8 * DAY, NULL, NULL, "critical,CA:TRUE", NULL},
+                third_of = {other_key, middle_key, middle, -DAY, DAY, NULL, NULL, "critical,CA:TRUE", NULL},
+                l = good();
+    X509 *old = certificate("maker middle", &m), *third = certificate("maker third", &third_of),
+         *leaf = certificate(NULL, &l);
+    LT_AUTOFREE char *leaf_pem = pem(leaf);
+    struct lt_ek_roots *r;
+
+    (void)state;
+    OK(under(middle, &l, NOW));
+    FAILS(LT_E_REFUSED, under(middle, &l, NOW + (int64_t)366 * DAY));
+    FAILS(LT_E_REFUSED, under(old, &l, NOW)); /* the anchor's own time is over */
+    assert_non_null(strstr(err.msg, "EK certificate 1 of the path"));
+    l.issuer = third;
+    l.issuer_key = other_key;
+    r = roots_of(middle); /* pathlen:0 binds an anchor too */
+    X509 *x = certificate(NULL, &l);
+    char *chain[2] = {pem(x), pem(third)};
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err));
+    assert_non_null(strstr(err.msg, "path length"));
+    FAILS(LT_E_REFUSED, lt_ek_roots_add(r, leaf_pem, strlen(leaf_pem), "leaf.pem", &err));
+    assert_non_null(strstr(err.msg, "leaf.pem"));
+    assert_int_equal(lt_ek_roots_count(r), 1);
+    free(chain[0]);
+    free(chain[1]);
+    X509_free(x);
+    X509_free(old);
+    X509_free(third);
+    X509_free(leaf);
+    lt_ek_roots_free(r);
+}
+
 /* What OpenSSL reads and DER forbids is named. */
 static void not_der(void **state)
 {
@@ -381,7 +457,11 @@ static void not_der(void **state)
 
     (void)state;
     OK(check_der(der, n));
-    unit_every_prefix(der_parser, der, n, NULL);
+    for (size_t cut = 0; cut < n; cut++)
+        assert_int_not_equal(check_der(der, cut), 0);
+    memcpy(bad, der, n);
+    bad[n] = 0x05; /* what is no padding (tpm/certs.h) stays refused */
+    FAILS(LT_E_MALFORMED, check_der(bad, n + 1));
     /* 30 82 hh ll: one more byte of length than needed */
     assert_true(der[0] == 0x30 && der[1] == 0x82);
     memcpy(bad, "\x30\x83\x00", 3);
@@ -391,8 +471,9 @@ static void not_der(void **state)
     assert_non_null(lenient); /* OpenSSL would have */
     X509_free(lenient);
     FAILS(LT_E_MALFORMED, check_der(bad, n + 1));
-    assert_non_null(
-        strstr(err.msg, "EK certificate 0: not DER: byte 0: a length that begins with zero (some makers'"));
+    assert_non_null(strstr(
+        err.msg,
+        "EK certificate 0: PEM block 0: not DER: byte 0: a length that begins with zero (some makers'"));
     /* 30 80 … 00 00 */
     memcpy(bad, "\x30\x80", 2);
     memcpy(bad + 2, der + 4, n - 4);
@@ -467,10 +548,10 @@ static void hostile_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paths),        cmocka_unit_test(leaves),      cmocka_unit_test(names),
-        cmocka_unit_test(issuers),      cmocka_unit_test(path_length), cmocka_unit_test(oaep),
-        cmocka_unit_test(not_der),      cmocka_unit_test(every_bit),   cmocka_unit_test(foreign_root),
-        cmocka_unit_test(hostile_text),
+        cmocka_unit_test(paths),        cmocka_unit_test(leaves),           cmocka_unit_test(names),
+        cmocka_unit_test(issuers),      cmocka_unit_test(path_length),      cmocka_unit_test(oaep),
+        cmocka_unit_test(not_der),      cmocka_unit_test(every_bit),        cmocka_unit_test(foreign_root),
+        cmocka_unit_test(hostile_text), cmocka_unit_test(name_constraints), cmocka_unit_test(anchors),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

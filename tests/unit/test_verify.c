@@ -102,7 +102,7 @@ static void exit_codes(void **state)
     VERIFY(0, "usage:", "--help");
     VERIFY(2, "missing.json", good, "--policy", missing);
     VERIFY(2, "missing.json", good, "--roots", missing);
-    VERIFY(2, "no PEM certificate", good, "--roots", dir);
+    VERIFY(2, "no *.pem, *.crt, *.cer or *.der in it", good, "--roots", dir);
     VERIFY(1, ": consistent", bad, good); /* of several the worst */
     VERIFY(2, ": consistent", missing, bad, good);
 }

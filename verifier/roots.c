@@ -1,0 +1,61 @@
+#include "verifier/roots.h"
+
+#include "common/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool counts(const char *name)
+{
+    static const char *const ends[] = {".pem", ".crt", ".cer", ".der"};
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (*name != '.' && n > 4 && !strcmp(name + n - 4, ends[i]))
+            return true;
+    return false;
+}
+
+static int add_file(struct lt_ek_roots *r, const char *path, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    struct lt_err why = {0};
+    size_t n;
+
+    LT_TRY(lt_file_read(path, LT_MAX_ROOTS_FILE, &bytes, &n, e));
+    return lt_ek_roots_add(r, bytes, n, path, &why) ? lt_fail(e, LT_E_CONFIG, "%s", why.msg) : 0;
+}
+
+static int add_dir(struct lt_ek_roots *r, DIR *d, const char *path, struct lt_err *e)
+{
+    for (struct dirent *f; (f = readdir(d));) {
+        LT_AUTOFREE char *file = lt_path(path, f->d_name);
+        if (counts(f->d_name))
+            LT_TRY(add_file(r, file, e));
+    }
+    return lt_ek_roots_count(r)
+               ? 0
+               : lt_fail(e, LT_E_CONFIG, "roots %s: no *.pem, *.crt, *.cer or *.der in it", path);
+}
+
+int lt_roots_load(const char *path, struct lt_ek_roots **out, struct lt_err *e)
+{
+    struct lt_ek_roots *r;
+    DIR *d = opendir(path);
+
+    *out = NULL;
+    if (!d && errno != ENOTDIR)
+        return lt_fail(e, LT_E_IO, "roots %s: %s", path, strerror(errno));
+    int rc = lt_ek_roots_new(&r, e);
+    if (!rc)
+        rc = d ? add_dir(r, d, path, e) : add_file(r, path, e);
+    if (d)
+        closedir(d);
+    if (rc)
+        lt_ek_roots_free(r);
+    else
+        *out = r;
+    return rc;
+}
