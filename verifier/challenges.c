@@ -2,21 +2,32 @@
 
 #include "common/hash.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BUCKETS 1024
+#define CROWDS 4096
 #define SOURCE 64
+
+/* Where a source stands in the counts of its network (one IPv4 address, an IPv6 /64) and of the one around
+ * that
+ * (/24, /48). */
+struct origin {
+    uint16_t narrow, wide, bucket;
+};
 
 struct challenge {
     char source[SOURCE];
     char secret[LT_CHALLENGE];
+    struct origin from;
     uint64_t made_ms;
     struct lt_agent agent;
 };
 
-/* A token bucket in thousandths of a registration. Sources whose keyed hashes meet share one: that can only
+/* A token bucket in thousandths of a registration. Networks whose keyed hashes meet share one: that can only
  * slow. */
 struct bucket {
     uint64_t tokens, at_ms;
@@ -26,6 +37,8 @@ struct lt_challenges {
     pthread_mutex_t lock;
     uint8_t key[32];
     struct bucket buckets[BUCKETS];
+    uint16_t narrow[CROWDS],
+        wide[CROWDS]; /* challenges of each network; those whose keyed hashes meet share one */
     struct challenge *list[LT_CHALLENGES_MAX];
     size_t count;
 };
@@ -41,10 +54,41 @@ struct lt_challenges *lt_challenges_new(void)
     return c;
 }
 
+static uint16_t place(const struct lt_challenges *c, const uint8_t *p, size_t n)
+{
+    uint8_t h[32];
+
+    lt_hmac(LT_HASH_SHA256, c->key, sizeof c->key, p, n, h);
+    return (uint16_t)(h[0] << 8 | h[1]);
+}
+
+/* Whoever has one address of an IPv6 network has its 2^64: they are one source. */
+static struct origin origin_of(const struct lt_challenges *c, const char *source)
+{
+    uint8_t a[17] = {0}; /* the last byte keeps narrow and wide apart */
+    char text[SOURCE];
+    size_t n = strcspn(source, "%"); /* fe80::1%eth0 */
+
+    snprintf(text, sizeof text, "%.*s", (int)(n < SOURCE ? n : SOURCE - 1), source);
+    bool four = inet_pton(AF_INET, text, a + 12) == 1;
+    if (four)
+        memset(a + 10, 0xff, 2);
+    else if (inet_pton(AF_INET6, text, a) == 1)
+        four = !memcmp(a, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);
+    if (!four)
+        memset(a + 8, 0, 8);
+    uint16_t narrow = place(c, a, sizeof a);
+    memset(a + (four ? 15 : 6), 0, four ? 1 : 2);
+    a[16] = 1;
+    return (struct origin){narrow % CROWDS, place(c, a, sizeof a) % CROWDS, narrow % BUCKETS};
+}
+
 static void drop(struct lt_challenges *c, size_t i)
 {
     struct challenge *x = c->list[i];
 
+    c->narrow[x->from.narrow]--;
+    c->wide[x->from.wide]--;
     c->list[i] = c->list[--c->count];
     lt_agent_free(&x->agent);
     lt_wipe(x, sizeof *x);
@@ -64,12 +108,10 @@ void lt_challenges_free(struct lt_challenges *c)
 int lt_challenges_admit(struct lt_challenges *c, const char *source, uint64_t now_ms, struct lt_err *e)
 {
     const uint64_t full = LT_REGISTRATIONS_BURST * 1000;
-    uint8_t h[32];
+    struct bucket *b = &c->buckets[origin_of(c, source).bucket];
     bool ok;
 
-    lt_hmac(LT_HASH_SHA256, c->key, sizeof c->key, source, strlen(source), h);
     pthread_mutex_lock(&c->lock);
-    struct bucket *b = &c->buckets[(h[0] << 8 | h[1]) % BUCKETS];
     /* The clock may not run backwards, but two callers may have read it in the other order. */
     uint64_t passed = now_ms > b->at_ms ? now_ms - b->at_ms : 0;
     if (!b->at_ms || passed >= full / LT_REGISTRATIONS_RATE)
@@ -102,11 +144,22 @@ static size_t find(struct lt_challenges *c, const char *source, const char *id, 
     return c->count;
 }
 
-static size_t oldest(const struct lt_challenges *c)
+/* a gives way before b: its networks hold more of the table, or it is the older one. */
+static bool before(const struct lt_challenges *c, const struct challenge *a, const struct challenge *b)
+{
+    if (c->wide[a->from.wide] != c->wide[b->from.wide])
+        return c->wide[a->from.wide] > c->wide[b->from.wide];
+    if (c->narrow[a->from.narrow] != c->narrow[b->from.narrow])
+        return c->narrow[a->from.narrow] > c->narrow[b->from.narrow];
+    return a->made_ms < b->made_ms;
+}
+
+/* Of the largest crowd the oldest: a flood evicts itself. */
+static size_t least(const struct lt_challenges *c)
 {
     size_t at = 0;
     for (size_t i = 1; i < c->count; i++)
-        if (c->list[i]->made_ms < c->list[at]->made_ms)
+        if (before(c, c->list[i], c->list[at]))
             at = i;
     return at;
 }
@@ -121,6 +174,7 @@ int lt_challenges_put(struct lt_challenges *c, const char *source, struct lt_age
     strcpy(x->source, source);
     memcpy(x->secret, secret, sizeof x->secret);
     x->made_ms = now_ms;
+    x->from = origin_of(c, source);
     x->agent = *a;
     *a = (struct lt_agent){0};
     pthread_mutex_lock(&c->lock);
@@ -128,7 +182,9 @@ int lt_challenges_put(struct lt_challenges *c, const char *source, struct lt_age
     if (i < c->count)
         drop(c, i);
     else if (c->count == LT_CHALLENGES_MAX)
-        drop(c, oldest(c));
+        drop(c, least(c));
+    c->narrow[x->from.narrow]++;
+    c->wide[x->from.wide]++;
     c->list[c->count++] = x;
     pthread_mutex_unlock(&c->lock);
     return 0;

@@ -236,7 +236,7 @@ static const struct lt_route tls_routes[] = {
     LT_ROUTE("GET", "/versions", LT_MAY_TRUSTED, 0, get_version),
     LT_ROUTE("GET", "/{}/agents", LT_MAY_TRUSTED, 0, list_agents),
     LT_ROUTE("GET", "/{}/agents/{}", LT_MAY_TRUSTED, 0, get_agent),
-    LT_ROUTE("DELETE", "/{}/agents/{}", LT_MAY_TRUSTED, LT_MAX_BODY_SMALL, delete_agent),
+    LT_ROUTE("DELETE", "/{}/agents/{}", LT_ROLE_OPERATOR, LT_MAX_BODY_SMALL, delete_agent),
 };
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

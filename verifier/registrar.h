@@ -5,8 +5,9 @@
  *   nothing is stored before an activation succeeds, contact address and certificate included;
  *   the AK's attributes are checked before a challenge is issued;
  *   a challenge is bound to (agent id, source address), tried once and short-lived, and a failed activation
- * discards that challenge only, never the record; pending challenges are capped in all, registrations are
- * rate-limited per source. */
+ * discards that challenge only, never the record; pending challenges are capped in all and
+ * a flood evicts its own network's, registrations are rate-limited per source (an IPv6 /64 is one);
+ *   a record is deleted by an operator only; everybody under the CA may read. */
 #ifndef LT_VERIFIER_REGISTRAR_H
 #define LT_VERIFIER_REGISTRAR_H
 

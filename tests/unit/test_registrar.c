@@ -16,7 +16,7 @@ struct at {
     struct lt_store *store;
     struct lt_pool *pool;
     struct lt_registrar *r;
-    struct lt_http_client *plain, *admin;
+    struct lt_http_client *plain, *admin, *operator;
     unsigned activated;
 };
 
@@ -52,6 +52,7 @@ static int setup(void **state)
     OK(lt_registrar_start(&c, &a->r, &err));
     OK(lt_http_client_new(&plain, &a->plain, &err));
     a->admin = check_client(&a->pki, "none");
+    a->operator= check_client(&a->pki, "operator");
     *state = a;
     return 0;
 }
@@ -64,6 +65,7 @@ static int teardown(void **state)
     lt_pool_stop(a->pool);
     lt_http_client_free(a->plain);
     lt_http_client_free(a->admin);
+    lt_http_client_free(a->operator);
     lt_store_close(a->store);
     check_pki_remove(&a->pki);
     free(a);
@@ -167,7 +169,8 @@ static void enrol(struct at *a, const struct keys *k, const char *version, json_
 
 static json_t *admin(struct at *a, const char *method, const char *path, int want)
 {
-    LT_AUTOFREE char *s = check_status(a->admin, method, lt_registrar_tls_address(a->r), path, NULL, want);
+    struct lt_http_client *c = strcmp(method, "DELETE") ? a->admin : a->operator;
+    LT_AUTOFREE char *s = check_status(c, method, lt_registrar_tls_address(a->r), path, NULL, want);
     json_t *j = lt_json_parse(s, strlen(s), LT_MAX_BODY_PROOFS, &err);
     assert_non_null(j);
     json_t *results = json_incref(json_object_get(j, "results"));
@@ -355,6 +358,30 @@ static void test_admin_needs_a_certificate(void **state)
     lt_http_client_free(nobody);
 }
 
+/* Whoever deletes a record lets another TPM take its place: not everybody whose certificate may read may do
+ * that. */
+static void test_deletion_is_the_operators(void **state)
+{
+    static const char *const others[] = {"none", "tenant", "provider", "host"};
+    struct at *a = *state;
+    struct keys k;
+
+    make_keys(&k);
+    enrol(a, &k, "v2.6", registration(&k));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct lt_http_client *c = check_client(&a->pki, others[i]);
+        LT_AUTOFREE char *no =
+            check_status(c, "DELETE", lt_registrar_tls_address(a->r), "/v2.6/agents/" ID, NULL, 403);
+        LT_AUTOFREE char *may =
+            check_status(c, "GET", lt_registrar_tls_address(a->r), "/v2.6/agents/" ID, NULL, 200);
+        lt_http_client_free(c);
+    }
+    json_decref(admin(a, "GET", "/v2.6/agents/" ID, 200));
+    json_decref(admin(a, "DELETE", "/v2.6/agents/" ID, 200));
+    json_decref(admin(a, "GET", "/v2.6/agents/" ID, 404));
+    drop_keys(&k);
+}
+
 /* ---- the table of challenges, with a clock of its own ---- */
 
 static struct lt_agent agent(const char *id)
@@ -403,6 +430,63 @@ static void test_challenges(void **state)
     lt_challenges_free(c);
 }
 
+/* One who holds a network, however many addresses of it he uses, pushes out his own challenges only. */
+static void test_flood_of_a_network(void **state)
+{
+    static const char secret[LT_CHALLENGE + 1] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
+    static const struct {
+        const char *victim, *flood, *behind; /* flood, a number, behind, another */
+    } rows[] = {
+        {"2001:db8:1::7", "2001:db8:2::", ":"},     /* one /64 */
+        {"10.1.2.3", "2001:db8:2::", ":"},          /* towards IPv4 too */
+        {"2001:db8:1::7", "2001:db8:2:", "::"},     /* the /64s of one /48 */
+        {"fe80::7%eth0", "2001:db8:2::", ":"},      /* a scope is no reason to be lost */
+        {"2001:db8:1:1::7", "2001:db8:1:2::", ":"}, /* a neighbour in the same /48 */
+        {"10.1.2.3", "10.1.3.3", NULL},             /* one address */
+        {"10.1.2.3", "::ffff:10.1.3.3", NULL},      /* written otherwise */
+        {"10.1.2.3", "10.1.2.4", NULL},             /* a neighbour */
+    };
+    uint8_t tag[LT_AUTH_TAG];
+    struct lt_agent out;
+    (void)state;
+
+    lt_auth_tag(secret, "victim", tag);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct lt_challenges *c = lt_challenges_new();
+        struct lt_agent a = agent("victim");
+        OK(lt_challenges_put(c, rows[i].victim, &a, secret, 1000, &err));
+        for (unsigned n = 0; n < LT_CHALLENGES_MAX + 300; n++) {
+            char id[16], source[64];
+            snprintf(id, sizeof id, "vm-%u", n);
+            int at = snprintf(source, sizeof source, "%s", rows[i].flood);
+            if (rows[i].behind)
+                snprintf(source + at, sizeof source - (size_t)at, "%x%s%x", n & 0xff, rows[i].behind, n >> 8);
+            a = agent(id);
+            OK(lt_challenges_put(c, source, &a, secret, 1001 + n, &err));
+        }
+        if (lt_challenges_answer(c, rows[i].victim, "victim", tag, 9000, &out, &err))
+            fail_msg("%s, flooded from %s: %s", rows[i].victim, rows[i].flood, err.msg);
+        lt_challenges_free(c);
+    }
+}
+
+/* The addresses of a /64 share one rate. */
+static void test_rate_of_a_network(void **state)
+{
+    struct lt_challenges *c = lt_challenges_new();
+    unsigned admitted = 0;
+    (void)state;
+
+    for (unsigned i = 0; i < 1000; i++) {
+        char source[64];
+        snprintf(source, sizeof source, "2001:db8::%x:%x", i * 7919 & 0xffff, i);
+        admitted += !lt_challenges_admit(c, source, 5000, &err);
+    }
+    assert_int_equal(admitted, LT_REGISTRATIONS_BURST);
+    OK(lt_challenges_admit(c, "2001:db8:0:1::1", 5000, &err));
+    lt_challenges_free(c);
+}
+
 static void test_rate_of_a_source(void **state)
 {
     struct lt_challenges *c = lt_challenges_new();
@@ -429,12 +513,15 @@ int main(void)
         cmocka_unit_test(test_auth_tag_vector),
         cmocka_unit_test(test_challenges),
         cmocka_unit_test(test_rate_of_a_source),
+        cmocka_unit_test(test_flood_of_a_network),
+        cmocka_unit_test(test_rate_of_a_network),
         cmocka_unit_test_setup_teardown(test_register_activate_and_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_identity_never_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_ek_one_agent, setup, teardown),
         cmocka_unit_test_setup_teardown(test_eviction_attack, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_registrations, setup, teardown),
         cmocka_unit_test_setup_teardown(test_admin_needs_a_certificate, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deletion_is_the_operators, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
