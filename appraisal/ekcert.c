@@ -4,6 +4,7 @@
 #include "tpm/certs.h"
 #include "tpm/der.h"
 
+#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/objects.h>
 #include <openssl/x509.h>
@@ -284,4 +285,76 @@ int lt_ek_certificates_check(const struct lt_ek_roots *r, char *const *pem, unsi
         rc = check_path(r, leaf, others, now, e);
     ERR_clear_error();
     return rc;
+}
+
+/* ---- what a refused chain is worth ---- */
+
+/* Who signed x; *named: somebody bears the issuer's name, whether or not he signed. */
+static X509 *signer_of(X509 *x, STACK_OF(X509) * among, bool *named)
+{
+    for (int i = 0; i < sk_X509_num(among); i++) {
+        X509 *by = sk_X509_value(among, i);
+        EVP_PKEY *key = X509_get0_pubkey(by);
+        if (X509_NAME_cmp(X509_get_subject_name(by), X509_get_issuer_name(x)))
+            continue;
+        *named = true;
+        if (key && X509_verify(x, key) == 1)
+            return by;
+    }
+    return NULL;
+}
+
+static void cleanup_bio(BIO **b)
+{
+    BIO_free(*b);
+}
+
+static void name_issuer(const X509 *x, struct lt_err *e)
+{
+    __attribute__((cleanup(cleanup_bio))) BIO *b = BIO_new(BIO_s_mem());
+    const char *text = "";
+    long n = 0;
+
+    /* RFC 2253 with control characters escaped: it is an outsider's text. */
+    if (b && X509_NAME_print_ex(b, X509_get_issuer_name(x), 0, XN_FLAG_RFC2253) >= 0)
+        n = BIO_get_mem_data(b, &text);
+    (void)lt_fail(e, LT_E_NOT_FOUND, "issuer \"%.*s\"", n < 120 ? (int)n : 120, text);
+}
+
+static enum lt_ek_standing climb(X509 *x, STACK_OF(X509) * others, STACK_OF(X509) * roots, struct lt_err *e)
+{
+    for (unsigned depth = 0; depth <= LT_MAX_CERTIFICATES; depth++) {
+        bool named = false, own = !X509_NAME_cmp(X509_get_subject_name(x), X509_get_issuer_name(x));
+        if (signer_of(x, roots, &named))
+            return LT_EK_SIGNED;
+        X509 *next = own ? NULL : signer_of(x, others, &named);
+        if (!next && named)
+            return LT_EK_UNPROVEN;
+        if (!next) {
+            name_issuer(x, e);
+            return LT_EK_NO_ROOT;
+        }
+        x = next;
+    }
+    return LT_EK_UNPROVEN;
+}
+
+enum lt_ek_standing lt_ek_certificates_standing(const struct lt_ek_roots *r, char *const *pem, unsigned count,
+                                                const struct lt_public *ek, struct lt_err *e)
+{
+    __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *others = sk_X509_new_null();
+    __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *roots = X509_STORE_get1_all_certs(r->store);
+    __attribute__((cleanup(cleanup_x509))) X509 *leaf = NULL;
+    struct lt_err why = {0};
+
+    if (!count || count > LT_MAX_CERTIFICATES || !others || !roots || read_pem(pem[0], 0, &leaf, &why))
+        return LT_EK_UNPROVEN;
+    for (unsigned i = 1; i < count; i++) {
+        X509 *x;
+        if (!read_pem(pem[i], i, &x, &why) && !sk_X509_push(others, x))
+            X509_free(x);
+    }
+    enum lt_ek_standing is = lt_certifies(leaf, ek, &why) ? LT_EK_UNPROVEN : climb(leaf, others, roots, e);
+    ERR_clear_error();
+    return is;
 }

@@ -90,18 +90,47 @@ static void check_inclusion(struct chain *c)
 
 /* ---- 6 ---- */
 
-static void fact(struct chain *c, enum lt_fact f, const char *part, const char *no, const char *unknown)
+/* What the tenant did not find out disproves nothing: only a fact that speaks against the host is a fault. */
+static void check_activation(struct chain *c)
 {
+    enum lt_fact f = c->in->identity->activated;
+
     if (f == LT_FACT_NO)
-        lt_check_fault(c->v, LT_HOST_IDENTITY, "%s", no);
+        lt_check_fault(c->v, LT_HOST_IDENTITY, "AK: activation with the EK failed");
     else if (f == LT_FACT_UNKNOWN)
-        lt_check_lack(c->v, LT_HOST_IDENTITY, part, "%s", unknown);
+        lt_check_lack(c->v, LT_HOST_IDENTITY, "activation", "AK: not activated with the EK by this verifier");
+}
+
+static void check_certificate(struct chain *c)
+{
+    const struct lt_host_identity *id = c->in->identity;
+    const char *text = id->certificate_text;
+
+    if (id->certificate == LT_FACT_NO)
+        lt_check_fault(c->v, LT_HOST_IDENTITY, "%s", *text ? text : "EK certificate: chain refused");
+    else if (id->certificate == LT_FACT_UNKNOWN)
+        lt_check_gap(c->v, LT_HOST_IDENTITY, "certificate", id->certificate_gap, "%s",
+                     *text ? text : "EK certificate: chain not checked");
+}
+
+static void check_registry(struct chain *c)
+{
+    const struct lt_host_identity *id = c->in->identity;
+    char host[2 * LT_HOST_ID + 1];
+
+    lt_hex(id->host_id, LT_HOST_ID, host);
+    if (id->in_registry == LT_FACT_NO)
+        lt_check_gap(c->v, LT_HOST_IDENTITY, "registry", "not-in-registry",
+                     "host %s: its EK is not in the pinned registry; if it belongs there, add it (limetree host registry"
+                     " shows the provider's list) and send limetree-tenant a HUP",
+                     host);
+    else if (id->in_registry == LT_FACT_UNKNOWN)
+        lt_check_lack(c->v, LT_HOST_IDENTITY, "registry", "no registry to look the EK up in");
 }
 
 static void check_identity(struct chain *c)
 {
     const struct lt_host_identity *id = c->in->identity;
-    const char *text = id->certificate_text;
     struct lt_verdict *v = c->v;
 
     if (!lt_check_open(v, LT_HOST_IDENTITY))
@@ -114,12 +143,9 @@ static void check_identity(struct chain *c)
         lt_check_fault(v, LT_HOST_IDENTITY, "PCR %d does not name this AK", LT_AK_PCR);
     if (memcmp(c->header.host_id, id->host_id, LT_HOST_ID))
         lt_check_fault(v, LT_HOST_IDENTITY, "host_id in the header is not that of this EK");
-    fact(c, id->activated, "activation", "AK: activation with the EK failed",
-         "AK: not activated with the EK by this verifier");
-    fact(c, id->certificate, "certificate", *text ? text : "EK certificate: chain refused",
-         *text ? text : "EK certificate: chain not checked");
-    fact(c, id->in_registry, "registry", "EK is not in the pinned registry",
-         "no registry to look the EK up in");
+    check_activation(c);
+    check_certificate(c);
+    check_registry(c);
     c->f->host_genuine = lt_check_close(v, LT_HOST_IDENTITY);
 }
 

@@ -26,9 +26,11 @@ struct lt_host_identity {
     struct lt_verify_key *key;
     /* set by the caller; texts are shown as they stand */
     enum lt_fact activated;   /* by the tenant itself */
-    enum lt_fact in_registry; /* EK in the registry the tenant pinned; unknown: none pinned */
-    enum lt_fact certificate; /* EK certificate chain to the makers' roots; unknown: not checked */
-    char certificate_text[200];
+    enum lt_fact in_registry; /* EK in the registry the tenant pinned; unknown: none pinned. No disproves nothing */
+    /* EK certificate chain to the makers' roots. No: a maker certified this EK, and what it signed is refused. */
+    enum lt_fact certificate;
+    const char *certificate_gap; /* static word why it is unknown, if the operator can mend it; NULL: not checked */
+    char certificate_text[320];
 };
 
 /* ek, ak: TPM2B_PUBLIC. NULL only without memory. */

@@ -118,6 +118,7 @@ void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
         return;
     v->check[c].state = LT_NOT_PASSED;
     v->check[c].weight = checks[c].failure;
+    v->check[c].reason = NULL;
     va_start(ap, fmt);
     vsnprintf(v->check[c].message, sizeof v->check[c].message, fmt, ap);
     va_end(ap);
@@ -138,17 +139,34 @@ __attribute__((format(printf, 5, 0))) static void add_part(struct lt_verdict *v,
     vsnprintf(p->message, sizeof p->message, fmt, ap);
 }
 
+__attribute__((format(printf, 5, 0))) static void lack(struct lt_verdict *v, enum lt_check c, const char *part,
+                                                       const char *reason, const char *fmt, va_list ap)
+{
+    if (v->offline) {
+        add_part(v, c, false, part, fmt, ap);
+    } else if (v->check[c].state != LT_NOT_PASSED && !v->check[c].lacking) {
+        v->check[c].lacking = true;
+        v->check[c].reason = reason;
+        vsnprintf(v->check[c].message, sizeof v->check[c].message, fmt, ap);
+    }
+}
+
 void lt_check_lack(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
 {
     va_list ap;
 
     va_start(ap, fmt);
-    if (v->offline) {
-        add_part(v, c, false, part, fmt, ap);
-    } else if (v->check[c].state != LT_NOT_PASSED && !v->check[c].lacking) {
-        v->check[c].lacking = true;
-        vsnprintf(v->check[c].message, sizeof v->check[c].message, fmt, ap);
-    }
+    lack(v, c, part, NULL, fmt, ap);
+    va_end(ap);
+}
+
+void lt_check_gap(struct lt_verdict *v, enum lt_check c, const char *part, const char *reason, const char *fmt,
+                  ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    lack(v, c, part, reason, fmt, ap);
     va_end(ap);
 }
 
@@ -209,7 +227,7 @@ static enum lt_weight heaviest(const struct lt_verdict *v, const char **slug)
     for (int c = 0; c < LT_CHECKS; c++) {
         if (v->check[c].state != LT_PASSED && v->check[c].weight < worst) {
             worst = v->check[c].weight;
-            *slug = checks[c].slug;
+            *slug = v->check[c].reason ? v->check[c].reason : checks[c].slug;
         }
     }
     return worst;

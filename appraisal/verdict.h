@@ -69,6 +69,7 @@ struct lt_verdict {
         enum lt_state state;
         enum lt_weight weight;
         bool lacking; /* something it needs is absent */
+        const char *reason; /* static; what the verdict's reason is when this check decides; NULL: its slug */
         char message[320];
     } check[LT_CHECKS];
     struct lt_part parts[LT_VERDICT_PARTS];
@@ -96,6 +97,10 @@ void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
 /* Something the check needs is absent: live, the check is not made; offline, the part is named as omitted. */
 void lt_check_lack(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* The same where the gap is the operator's to close and has a name of its own (no-root): live, the verdict's
+ * reason is that word. */
+void lt_check_gap(struct lt_verdict *v, enum lt_check c, const char *part, const char *reason, const char *fmt,
+                  ...) __attribute__((format(printf, 5, 6)));
 /* A part that this version or the policy leaves out: named, and the check stands. */
 void lt_check_omit(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

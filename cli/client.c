@@ -41,6 +41,7 @@ static const struct {
     {"--intermediates", "FILE",
      "PEM or DER: issuers of the host's EK certificate that its chip does not carry", LT_CLI_INTERMEDIATES,
      offsetof(struct lt_cli, intermediates)},
+    {"--host", "ID", "only guests whose verdict names this host", LT_CLI_HOST, offsetof(struct lt_cli, host)},
 };
 #define OPTIONS (sizeof options / sizeof *options)
 
@@ -261,14 +262,18 @@ int lt_cli_uuid(const struct lt_cli *c, int i, char out[LT_UUID_TEXT], struct lt
     return 0;
 }
 
-int lt_cli_host(const struct lt_cli *c, int i, char out[33], struct lt_err *e)
+int lt_cli_host_id(const char *text, char out[33], struct lt_err *e)
 {
     uint8_t id[16];
-    if (lt_unhex(c->argument[i], id, sizeof id, e))
-        return lt_fail(e, LT_E_USAGE, "'%s' is not a host id (32 hex digits; 'limetree host list' shows them)",
-                       c->argument[i]);
+    if (lt_unhex(text, id, sizeof id, e))
+        return lt_fail(e, LT_E_USAGE, "'%s' is not a host id (32 hex digits; 'limetree host list' shows them)", text);
     lt_hex(id, sizeof id, out);
     return 0;
+}
+
+int lt_cli_host(const struct lt_cli *c, int i, char out[33], struct lt_err *e)
+{
+    return lt_cli_host_id(c->argument[i], out, e);
 }
 
 void lt_cli_json(const json_t *j)

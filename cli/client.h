@@ -22,7 +22,7 @@ struct lt_cli {
     struct lt_cli_conf conf;
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
     bool json, all, trusted, ima;
-    const char *address, *policy, *accept, *ek_digest, *intermediates;
+    const char *address, *policy, *accept, *ek_digest, *intermediates, *host;
     const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
     int count;
 };
@@ -37,6 +37,7 @@ enum {
     LT_CLI_EK_DIGEST = 32,
     LT_CLI_IMA = 64,
     LT_CLI_INTERMEDIATES = 4096,
+    LT_CLI_HOST = 8192,
 };
 
 struct lt_cli_verb {
@@ -63,6 +64,7 @@ int lt_cli_document(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e) L
 int lt_cli_uuid(const struct lt_cli *c, int i, char out[LT_UUID_TEXT], struct lt_err *e) LT_MUST_CHECK;
 /* argument i as a host id: 32 hex digits, lower case. */
 int lt_cli_host(const struct lt_cli *c, int i, char out[33], struct lt_err *e) LT_MUST_CHECK;
+int lt_cli_host_id(const char *text, char out[33], struct lt_err *e) LT_MUST_CHECK;
 
 /* Prints j as JSON. */
 void lt_cli_json(const json_t *j);

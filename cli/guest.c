@@ -150,9 +150,56 @@ static int removal(struct lt_cli *c, struct lt_err *e)
     return simple(c, e, "DELETE", "", "no longer attested");
 }
 
+/* Failed, and by its verdict on that host (NULL: any). */
+static bool is_failed(const json_t *guest, const char *host)
+{
+    const json_t *v = member(guest, "verdict");
+    const char *is = json_string_value(member(v, "result")), *on = json_string_value(member(v, "host"));
+
+    return is && !strcmp(is, "failed") && (!host || (on && !strcmp(on, host)));
+}
+
+/* One that ceased to be failed meanwhile is nobody's fault. */
+static int clear_one(struct lt_cli *c, const char *uuid, json_t *cleared, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *j =
+        lt_cli_call(c, LT_CLI_TENANT, "POST", 200, json_object(), e, "guests/%s/clear", uuid);
+
+    if (j)
+        json_array_append_new(cleared, json_string(uuid));
+    return j || e->code == LT_E_CONFLICT ? 0 : e->code;
+}
+
+static int clear_all(struct lt_cli *c, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests");
+    LT_AUTOJSON json_t *cleared = json_array();
+    char host[33];
+    json_t *g;
+    size_t i;
+
+    if (!j)
+        return e->code;
+    if (c->host)
+        LT_TRY(lt_cli_host_id(c->host, host, e));
+    json_array_foreach(member(j, "guests"), i, g)
+    {
+        const char *uuid = json_string_value(member(g, "uuid"));
+        if (uuid && is_failed(g, c->host ? host : NULL))
+            LT_TRY(clear_one(c, uuid, cleared, e));
+    }
+    if (c->json)
+        return lt_cli_json(cleared), 0;
+    printf("%zu guest%s cleared%s\n", json_array_size(cleared), json_array_size(cleared) == 1 ? "" : "s",
+           json_array_size(cleared) ? "; the next round decides anew" : ": none was failed");
+    return 0;
+}
+
 static int clear(struct lt_cli *c, struct lt_err *e)
 {
-    return simple(c, e, "POST", "/clear", "cleared; the next round decides anew");
+    if (c->all ? c->count : c->count != 1 || c->host)
+        return lt_fail(e, LT_E_USAGE, "usage: limetree guest clear UUID | --all [--host ID]");
+    return c->all ? clear_all(c, e) : simple(c, e, "POST", "/clear", "cleared; the next round decides anew");
 }
 
 static int learn(struct lt_cli *c, struct lt_err *e)
@@ -246,7 +293,8 @@ static const struct lt_cli_verb verbs[] = {
      LT_CLI_ACCEPT | LT_CLI_IMA, learn},
     {"document", "FILE", "bring a document that policies name: a layer, a boot policy", 1, 1, 0, document},
     {"round", "UUID... | --all", "attest now, all of these in one request", 0, LT_CLI_ARGUMENTS, LT_CLI_ALL, run_round},
-    {"clear", "UUID", "clear a failed verdict: nothing else does", 1, 1, 0, clear},
+    {"clear", "UUID | --all [--host ID]", "clear failed verdicts (of guests on that host): nothing else does", 0, 1,
+     LT_CLI_ALL | LT_CLI_HOST, clear},
     {"bundle", "UUID [--trusted]", "the evidence of its last round (JSON)", 1, 1, LT_CLI_TRUSTED, bundle},
     {"assign", "UUID TENANT", "say at the provider whose guest it is", 2, 2, 0, assign},
 };

@@ -112,14 +112,41 @@ static int activate(const struct lt_host_source *p, const char *host, struct lt_
     rc = reply  ? lt_json_hex(reply, "proof", got, sizeof got, e)
          : body ? e->code
                 : lt_fail(e, LT_E_NO_MEMORY, "activation: no memory");
-    if (!rc)
-        id->activated = lt_equal_ct(want, got, sizeof want) ? LT_FACT_YES : LT_FACT_NO;
+    if (!rc && lt_equal_ct(want, got, sizeof want))
+        id->activated = LT_FACT_YES;
+    else if (!rc)
+        rc = lt_fail(e, LT_E_PROVIDER_REFUSED, "activation: the proof is not that of this EK and AK");
     lt_wipe(want, sizeof want);
     return rc;
 }
 
+/* host_id is a hash of the EK: the provider's word is not needed for it. */
+static int check_ek(const char *host, const struct lt_host_keys *k, struct lt_err *e)
+{
+    char is[2 * LT_HOST_ID + 1];
+    uint8_t id[LT_HOST_ID];
+    struct lt_public ek;
+
+    if (lt_public_parse(k->ek.p, k->ek.n, &ek, e) || lt_host_id(&ek, id, e))
+        return lt_fail_in(e, "provider, hosts/%s: EK", host);
+    lt_hex(id, sizeof id, is);
+    return strcmp(is, host) ? lt_fail(e, LT_E_PROVIDER_REFUSED, "provider, hosts/%s: the EK shown is that of host %s",
+                                      host, is)
+                            : 0;
+}
+
+static bool same_blob(const struct lt_blob *a, const struct lt_blob *b)
+{
+    return a->n == b->n && !memcmp(a->p, b->p, a->n);
+}
+
+static bool activated_before(const struct lt_host_keys *had, const struct lt_host_keys *k)
+{
+    return had && had->id->activated == LT_FACT_YES && same_blob(&had->ek, &k->ek) && same_blob(&had->ak, &k->ak);
+}
+
 int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const struct lt_trust *trust,
-                       struct lt_ref **out, struct lt_err *e)
+                       const struct lt_host_keys *had, struct lt_ref **out, struct lt_err *e)
 {
     char path[64];
     struct lt_host_keys *k = calloc(1, sizeof *k);
@@ -131,12 +158,16 @@ int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const s
     snprintf(path, sizeof path, "hosts/%s", host);
     LT_AUTOJSON json_t *j = call_json(p, "GET", path, NULL, e);
     int rc = j ? read_keys(j, k, e) : e->code;
+    if (!rc)
+        rc = check_ek(host, k, e);
     if (rc) {
         keys_free(k);
         return rc;
     }
     lt_trust_judge(trust, &k->certificates, k->id);
-    if (!k->id->fault.code && activate(p, host, k->id, &why))
+    if (activated_before(had, k))
+        k->id->activated = LT_FACT_YES;
+    else if (!k->id->fault.code && activate(p, host, k->id, &why))
         lt_log(LT_LOG_WARNING, "host-not-activated", "host %s: %s", host, why.msg);
     *out = lt_ref_new(k, keys_free);
     return 0;

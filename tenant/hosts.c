@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "tenant/host_fetch.h"
 #include "tpm/attest.h"
+#include "tpm/signature.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ struct host {
     struct lt_host_view view;
     uint64_t retry_ms;     /* of the keys: not before; 0: at once */
     uint64_t log_retry_ms; /* of a boot log that was not there or not of this boot */
+    uint64_t ima_retry_ms; /* of an IMA list that was not there or did not replay */
     uint64_t documents_ms; /* the same for documents that its policy names */
     struct lt_err why;     /* of the last fetch of keys; code 0: it brought some */
     enum lt_level level;
@@ -108,7 +110,7 @@ int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
     for (struct host *x = first; x; x = x->next) {
         pthread_mutex_lock(&x->busy);
         lt_host_view_free(&x->view);
-        x->retry_ms = x->log_retry_ms = 0;
+        x->retry_ms = x->log_retry_ms = x->ima_retry_ms = 0;
         pthread_mutex_unlock(&x->busy);
     }
     return 0;
@@ -139,36 +141,52 @@ static bool signed_by(const struct lt_ref *keys, const struct lt_attest *a)
            !memcmp(a->qualified_signer.p, k->id->qualified_signer, LT_NAME);
 }
 
-/* Keys are fetched when there are none, when the tenant has not activated them, and when the quote names
- * another signer: then the host may have a new AK. Under x->busy. */
-static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a, struct lt_err *e)
+/* The AK it shows did sign this quote, under whatever hierarchy: then check 6 says what is wrong with it. */
+static bool verifies(const struct lt_host_keys *k, const struct lt_host_quote *q)
+{
+    return k->id->key && !lt_signature_check(k->id->key, (struct lt_slice){q->signature, q->signature_n},
+                                             (struct lt_slice){q->attest, q->attest_n}, NULL);
+}
+
+static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
+{
+    const struct lt_host_keys *k = lt_ref_value(keys);
+    return k && k->id->activated == LT_FACT_YES && !k->id->certificate_gap && signed_by(keys, a);
+}
+
+/* Keys are fetched when there are none, when the tenant has not activated them or lacks their certificate, and when
+ * the quote names another signer: then the host may have a new AK. Under x->busy. a NULL: the quote names nobody, which
+ * check 5 says. */
+static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a, const struct lt_host_quote *q,
+                     struct lt_err *e)
 {
     const struct lt_host_keys *k = lt_ref_value(x->view.keys);
     struct lt_ref *keys, *trust;
 
-    if (k && k->id->activated == LT_FACT_YES && signed_by(x->view.keys, a))
+    if (k && (!a || good_keys(x->view.keys, a)))
         return 0;
     if (lt_now_ms() >= x->retry_ms) {
         pthread_mutex_lock(&h->lock);
         trust = lt_ref_get(h->trust);
         pthread_mutex_unlock(&h->lock);
         x->why = (struct lt_err){0};
-        if (!lt_host_fetch_keys(&h->provider, x->name, lt_ref_value(trust), &keys, &x->why)) {
+        if (!lt_host_fetch_keys(&h->provider, x->name, lt_ref_value(trust), k, &keys, &x->why)) {
             lt_ref_put(x->view.keys);
             x->view.keys = keys;
             k = lt_ref_value(keys);
         }
         lt_ref_put(trust);
-        bool good = !x->why.code && k->id->activated == LT_FACT_YES && signed_by(x->view.keys, a);
-        x->retry_ms = good ? 0 : lt_now_ms() + LT_HOST_RETRY_MS;
+        x->retry_ms = a && good_keys(x->view.keys, a) ? 0 : lt_now_ms() + LT_HOST_RETRY_MS;
     }
-    /* Old keys under a quote of another signer would fail check 5 for want of an answer: transport is no
-     * verdict. */
-    if (x->why.code && (!k || !signed_by(x->view.keys, a))) {
-        *e = x->why;
-        return e->code;
-    }
-    return 0;
+    if (k && (!a || signed_by(x->view.keys, a) || verifies(k, q)))
+        return 0;
+    /* Other keys than the signer's would fail check 5 for want of an answer, or because the provider shows the wrong
+     * ones: transport is no verdict. */
+    if (!x->why.code)
+        return lt_fail(e, LT_E_PROVIDER_REFUSED, "provider, hosts/%s: its keys are not those that signed its quote",
+                       x->name);
+    *e = x->why;
+    return e->code;
 }
 
 static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest[LT_SHA256])
@@ -229,11 +247,24 @@ static bool credible(const struct host *x, const struct lt_attest *a)
 {
     const struct lt_host_keys *k = lt_ref_value(x->view.keys);
     return signed_by(x->view.keys, a) && k->id->activated == LT_FACT_YES &&
-           k->id->in_registry != LT_FACT_NO && k->id->certificate != LT_FACT_NO;
+           k->id->in_registry != LT_FACT_NO && k->id->certificate != LT_FACT_NO && !k->id->certificate_gap;
 }
 
-/* Only for a policy that judges it, and only when PCR 10 has changed since. An earlier list than this quote's
- * would be a failure that is none: it is given up when a new one cannot be had. */
+/* Whether the list is this quote's: the chain alone, no content. */
+static int replays(const struct lt_host_ima *i, struct lt_err *e)
+{
+    struct lt_ima_result r;
+    const struct lt_ima_input in = {
+        .list = {i->bytes.p, i->bytes.n}, .bank = LT_HASH_SHA256, .pcr = i->pcr};
+
+    if (!i->present)
+        return lt_fail(e, LT_E_NOT_FOUND, "the provider has no IMA list of it");
+    return lt_ima_appraise(&in, NULL, &r, e) ? lt_fail_in(e, "the IMA list is not that of its quote") : 0;
+}
+
+/* Only for a policy that judges it, and only when PCR 10 has changed since. A list that does not replay to this quote
+ * is the provider's, or an earlier one: it says nothing of the host, is not used, and asked for again, from its
+ * beginning. One that is withheld for good is reported as not made. */
 static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcrs *pcrs)
 {
     const struct lt_host_document *d = lt_ref_value(x->view.policy);
@@ -243,10 +274,16 @@ static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, c
     struct lt_err e = {0};
 
     bool judged = d && d->parsed && d->parsed->measured.layer_count;
-    if (judged && i && i->present && i->reset_count == reset_count && !memcmp(i->pcr, pcr, LT_SHA256))
+    if (judged && i && i->reset_count == reset_count && !memcmp(i->pcr, pcr, LT_SHA256))
         return;
-    if (judged && lt_host_fetch_ima(&h->provider, x->name, i, reset_count, pcr, &fresh, &e))
-        lt_log(LT_LOG_WARNING, "host-ima-missing", "host %s: %s", x->name, e.msg);
+    if (judged && lt_now_ms() >= x->ima_retry_ms) {
+        if (!lt_host_fetch_ima(&h->provider, x->name, i, reset_count, pcr, &fresh, &e) &&
+            replays(lt_ref_value(fresh), &e))
+            lt_ref_put(lt_take(&fresh));
+        x->ima_retry_ms = fresh ? 0 : lt_now_ms() + LT_HOST_IMA_RETRY_MS;
+        if (!fresh)
+            lt_log(LT_LOG_WARNING, "host-ima-missing", "host %s: %s", x->name, e.msg);
+    }
     lt_ref_put(x->view.ima);
     x->view.ima = fresh;
 }
@@ -273,7 +310,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quo
     bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, NULL) &&
                   !lt_header_parse(q->header, sizeof q->header, &header, NULL);
     pthread_mutex_lock(&x->busy);
-    int rc = need_keys(h, x, &attest, e);
+    int rc = need_keys(h, x, parsed ? &attest : NULL, q, e);
     if (!rc && parsed && credible(x, &attest)) {
         need_policy(h, x, header.policy_digest);
         need_log(h, x, q, attest.clock.reset_count);

@@ -17,6 +17,7 @@
 
 #define LT_MAX_HOSTS 4096             /* remembered, count */
 #define LT_HOST_RETRY_MS 15000        /* after a fetch that brought no good, before the next of that host */
+#define LT_HOST_IMA_RETRY_MS 5000     /* the same of an IMA list, which changes while it is asked for */
 #define LT_MAX_HOST_POLICY (4u << 20) /* bytes of one document */
 
 struct lt_hosts;

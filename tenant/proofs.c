@@ -79,11 +79,18 @@ static struct group *read_quote(struct lt_rounds *r, const json_t *j)
     struct lt_host_quote *q = calloc(1, sizeof *q);
     struct group *g = calloc(1, sizeof *g);
     uint8_t id[LT_HOST_ID];
+    struct lt_header h;
     struct lt_err e = {0};
 
     if (!q || !g)
         abort();
-    if (lt_json_hex(j, "host", id, sizeof id, &e) || lt_host_quote_from_json(j, q, &e)) {
+    int rc = lt_json_hex(j, "host", id, sizeof id, &e);
+    if (!rc && !(rc = lt_host_quote_from_json(j, q, &e)) && !lt_header_parse(q->header, LT_HEADER, &h, NULL) &&
+        memcmp(h.host_id, id, sizeof id)) { /* whose quote it is stands in it, signed */
+        lt_host_quote_free(q);
+        rc = lt_fail(&e, LT_E_MALFORMED, "a quote of another host than it is said to be of");
+    }
+    if (rc) {
         lt_log(LT_LOG_WARNING, "host-quote-malformed", "%s", e.msg);
         free(q);
         free(g);

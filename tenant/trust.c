@@ -5,6 +5,7 @@
 #include "common/limits.h"
 #include "verifier/roots.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,45 @@ int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out
     return rc;
 }
 
+__attribute__((format(printf, 3, 4))) static void gap(struct lt_host_identity *id, const char *word,
+                                                      const char *fmt, ...)
+{
+    char host[2 * LT_HOST_ID + 1];
+    va_list ap;
+
+    lt_hex(id->host_id, LT_HOST_ID, host);
+    id->certificate = LT_FACT_UNKNOWN;
+    id->certificate_gap = word;
+    int n = snprintf(id->certificate_text, sizeof id->certificate_text, "host %s: ", host);
+    va_start(ap, fmt);
+    vsnprintf(id->certificate_text + n, sizeof id->certificate_text - (size_t)n, fmt, ap);
+    va_end(ap);
+}
+
+/* The provider hands certificates on as it likes. What no maker signed for this EK is as good as not there, and a root
+ * that is missing here says nothing of the host. */
+static void refused(const struct lt_trust *t, const struct lt_certificates *chain, const struct lt_err *why,
+                    struct lt_host_identity *id)
+{
+    struct lt_err e = {0};
+
+    switch (lt_ek_certificates_standing(t->roots, chain->pem, chain->count, &id->ek, &e)) {
+    case LT_EK_NO_ROOT:
+        gap(id, "no-root",
+            "its EK certificate's %.140s has no certificate in roots: put it there and send limetree-tenant a"
+            " HUP", e.msg);
+        return;
+    case LT_EK_UNPROVEN:
+        gap(id, "no-certificate",
+            "the provider shows no valid certificate of its EK (%.120s); limetree host add, again, brings the"
+            " chip's", why->msg);
+        return;
+    case LT_EK_SIGNED:
+        id->certificate = LT_FACT_NO;
+        snprintf(id->certificate_text, sizeof id->certificate_text, "%.319s", why->msg);
+    }
+}
+
 void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chain,
                     struct lt_host_identity *id)
 {
@@ -97,22 +137,17 @@ void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chai
     if (t->has_registry) {
         id->in_registry = LT_FACT_NO;
         for (size_t i = 0; i < t->count; i++)
-            if (!id->fault.code && !memcmp(t->registered[i], id->ek_digest, LT_SHA256))
+            if (!memcmp(t->registered[i], id->ek_digest, LT_SHA256))
                 id->in_registry = LT_FACT_YES;
     }
     if (!t->roots) {
         snprintf(id->certificate_text, sizeof id->certificate_text,
                  "not checked: no roots of TPM makers are configured");
     } else if (!chain->count) {
-        id->certificate = LT_FACT_NO;
-        snprintf(id->certificate_text, sizeof id->certificate_text, "the provider shows no EK certificate");
-    } else if (id->fault.code) {
-        id->certificate = LT_FACT_NO;
-        snprintf(id->certificate_text, sizeof id->certificate_text, "the EK is unusable");
+        gap(id, "no-certificate",
+            "the provider shows no certificate of its EK; limetree host add, again, brings the chip's");
     } else if (lt_ek_certificates_check(t->roots, chain->pem, chain->count, &id->ek, lt_wall_s(), &e)) {
-        id->certificate = LT_FACT_NO;
-        snprintf(id->certificate_text, sizeof id->certificate_text, "%.*s",
-                 (int)sizeof id->certificate_text - 1, e.msg);
+        refused(t, chain, &e, id);
     } else {
         id->certificate = LT_FACT_YES;
         snprintf(id->certificate_text, sizeof id->certificate_text, "certified by a TPM maker's root");

@@ -13,7 +13,7 @@ struct lt_trust;
 int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out,
                   struct lt_err *e) LT_MUST_CHECK;
 void lt_trust_free(struct lt_trust *t);
-/* Sets in_registry, certificate and certificate_text of id. */
+/* Sets in_registry, certificate, certificate_gap and certificate_text of id, whose EK parsed. */
 void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chain,
                     struct lt_host_identity *id);
 

@@ -74,15 +74,32 @@ void rig_registry(struct rig *r, const char *text)
     write_text(r->registry, text);
 }
 
+void rig_foreign_root(struct rig *r, const char *path)
+{
+    LT_AUTOFREE uint8_t *ca = NULL;
+    size_t n;
+
+    OK(lt_file_read(r->pki.ca, 65536, &ca, &n, &err));
+    OK(lt_file_write(path, ca, n, 0600, &err));
+}
+
 static void make_maker(struct rig *r)
 {
     char path[160], ek[65], registry[256];
     EVP_PKEY *ca_key = soft_ecc("P-256");
+    EVP_PKEY *other_key = soft_ecc("P-256");
     X509 *ca = certificate(ca_key, ca_key, NULL, true),
-         *chip = certificate(r->host.ek_key, ca_key, ca, false);
+         *chip = certificate(r->host.ek_key, ca_key, ca, false),
+         *other = certificate(other_key, ca_key, ca, false),
+         *broken = certificate(r->host.ek_key, other_key, ca, false); /* signed by who is not its issuer */
     char *root = pem_of(ca);
 
     r->ek_pem = pem_of(chip);
+    r->other_pem = pem_of(other);
+    r->broken_pem = pem_of(broken);
+    X509_free(other);
+    X509_free(broken);
+    EVP_PKEY_free(other_key);
     snprintf(path, sizeof path, "%s/maker.pem", r->roots);
     write_text(path, root);
     lt_hex(r->host.ek_digest, 32, ek);
@@ -395,7 +412,7 @@ static json_t *prove(struct rig *r, const json_t *guests)
                                         lt_json_new_hex(r->policy_digest, 32));
     mock_host_header(&r->host, ask, &header);
     json_t *quote = mock_host_quote(&r->host, &header);
-    json_object_set_new(quote, "host", lt_json_new_hex(r->host.host_id, 16));
+    json_object_set_new(quote, "host", lt_json_new_hex(r->lie == LIE_LABEL ? r->host.ek_digest + 1 : r->host.host_id, 16));
     for (uint32_t i = 0; i < n; i++) {
         OK(lt_json_uuid(json_array_get(guests, i), "uuid", uuid, &err));
         OK(lt_merkle_path(tree, i, &path, &err));
@@ -435,14 +452,32 @@ static void post_proofs(struct lt_req *req, void *app)
     lt_reply_json(req, 200, reply);
 }
 
+static json_t *certificates(const struct rig *r)
+{
+    switch (r->lie) {
+    case LIE_NO_CERTIFICATE:
+        return json_array();
+    case LIE_OTHER_CERTIFICATE:
+        return json_pack("[s]", r->other_pem);
+    case LIE_CERTIFICATE_BIT:
+        return json_pack("[s]", r->broken_pem);
+    case LIE_NO_PEM:
+        return json_pack("[s]", "-----BEGIN CERTIFICATE-----");
+    default:
+        return json_pack("[s]", r->ek_pem);
+    }
+}
+
 static void get_host(struct lt_req *req, void *app)
 {
     struct rig *r = app;
+    const struct lt_public *ak = r->lie == LIE_AK ? &r->guest[0].ak : &r->host.ak,
+                           *ek = r->lie == LIE_EK ? &r->guest[0].ek : &r->host.ek;
+
     lt_reply_json(req, 200,
-                  json_pack("{s:s, s:o, s:o, s:[s], s:o}", "host", lt_req_arg(req, 0), "ak",
-                            lt_json_new_base64(r->host.ak.raw, r->host.ak.raw_n), "ek",
-                            lt_json_new_base64(r->host.ek.raw, r->host.ek.raw_n), "ek_certificates",
-                            r->ek_pem, "policy", lt_json_new_hex(r->policy_digest, 32)));
+                  json_pack("{s:s, s:o, s:o, s:o, s:o}", "host", lt_req_arg(req, 0), "ak",
+                            lt_json_new_base64(ak->raw, ak->raw_n), "ek", lt_json_new_base64(ek->raw, ek->raw_n),
+                            "ek_certificates", certificates(r), "policy", lt_json_new_hex(r->policy_digest, 32)));
 }
 
 static void post_activation(struct lt_req *req, void *app)
@@ -456,8 +491,9 @@ static void post_activation(struct lt_req *req, void *app)
     r->activations++;
     OK(lt_json_base64(body, "credential", LT_MAX_CREDENTIAL, &p, &n, &err));
     OK(lt_json_hex(body, "challenge", challenge, 32, &err));
-    assert_true(mock_host_activate(&r->host, (struct lt_slice){p, n}, challenge, proof));
-    if (r->activation == 2) {
+    bool opened = mock_host_activate(&r->host, (struct lt_slice){p, n}, challenge, proof);
+    assert_true(opened || r->lie == LIE_AK);
+    if (r->activation == 2 || !opened) {
         struct lt_err e = {LT_E_HOST_UNREACHABLE, "the host does not answer"};
         lt_reply_error(req, &e, 1);
         return;
@@ -492,8 +528,12 @@ static void get_ima(struct lt_req *req, void *app)
     r->ima_first = first;
     const char *at = r->ima.n ? from_line(&r->ima, &first) : NULL;
     size_t n = at ? (size_t)((const char *)r->ima.p + r->ima.n - at) : 0;
-    char *copy = at ? strndup(at, n) : NULL;
+    char *copy = at && r->lie != LIE_NO_IMA ? strndup(at, n) : NULL;
     pthread_mutex_unlock(&r->lock);
+    if (copy && r->lie == LIE_IMA_DIGIT && n > 60) /* of a template hash or a file's digest */
+        copy[60] = copy[60] == '0' ? '1' : '0';
+    else if (copy && r->lie == LIE_IMA_SHORT)
+        copy[n = (size_t)(strchr(copy, '\n') + 1 - copy)] = 0;
     snprintf(header, sizeof header, "%llu", (unsigned long long)first);
     lt_req_add_header(req, "X-Ima-First", header);
     if (copy)
@@ -662,6 +702,8 @@ void rig_free(struct rig *r)
     lt_buf_free(&r->layer);
     json_decref(r->replay);
     free(r->ek_pem);
+    free(r->other_pem);
+    free(r->broken_pem);
     nftw(r->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     check_pki_remove(&r->pki);
 }

@@ -15,6 +15,20 @@
 
 enum guest_mode { GUEST_ANSWERS, GUEST_HOLDS, GUEST_FAILS, GUEST_BABBLES, GUEST_FORGES, GUEST_IS_OLD };
 enum provider_mode { PROVIDER_PROVES, PROVIDER_OMITS, PROVIDER_IS_BUSY, PROVIDER_REPLAYS };
+/* What it changes of the unsigned that it hands on. */
+enum provider_lie {
+    LIE_NONE,
+    LIE_NO_CERTIFICATE,
+    LIE_OTHER_CERTIFICATE, /* of another key, by the same maker */
+    LIE_CERTIFICATE_BIT,   /* its signature is broken */
+    LIE_NO_PEM,
+    LIE_EK,
+    LIE_AK,
+    LIE_LABEL, /* a quote said to be of another host */
+    LIE_IMA_DIGIT,
+    LIE_IMA_SHORT,
+    LIE_NO_IMA
+};
 
 struct rig_guest {
     struct rig *rig;
@@ -38,7 +52,8 @@ struct rig {
     struct check_pki pki;
     char dir[64], roots[96], registry[96], state[96];
     struct mock_host host;
-    char *ek_pem;
+    char *ek_pem, *other_pem, *broken_pem;
+    atomic_int lie; /* enum provider_lie */
     char policy[512]; /* the host's policy document */
     uint8_t policy_digest[32];
     /* the host's IMA list, which it has with a layer, under lock */
@@ -79,6 +94,8 @@ void rig_host_layer(struct rig *r, const char *const *paths);
 void rig_reboot(struct rig *r, struct rig_guest *g);
 /* What the registry's file holds from now on. */
 void rig_registry(struct rig *r, const char *text);
+/* A root that certified nobody, as PEM in that file. */
+void rig_foreign_root(struct rig *r, const char *path);
 /* The guest that is held answers now. */
 void rig_release(struct rig_guest *g);
 /* Waits until the guest was asked that many times. */

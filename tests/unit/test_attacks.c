@@ -524,8 +524,11 @@ static void cached_quote(void **state)
     forge_expect(&f, "cached, index moved", LT_FAILED, "batch-inclusion", BATCH);
     f.proof.batch.index ^= 1;
     f.host_id->in_registry = LT_FACT_NO;
-    forge_expect(&f, "cached, not in registry", LT_FAILED, "host-identity", HOST_IDENTITY);
+    forge_expect(&f, "cached, not in registry", LT_UNCHECKED, "not-in-registry", "PPPPP----P-");
     f.host_id->in_registry = LT_FACT_YES;
+    f.host_id->activated = LT_FACT_NO;
+    forge_expect(&f, "cached, not activated", LT_FAILED, "host-identity", HOST_IDENTITY);
+    f.host_id->activated = LT_FACT_YES;
     f.quote.pcrs.value[2][0] ^= 1;
     forge_expect(&f, "cached, PCR value", LT_FAILED, "host-quote", HOST_QUOTE);
     f.quote.pcrs.value[2][0] ^= 1;

@@ -54,6 +54,11 @@ static void header_changed(struct forge *f)
     f->quote.header[40] ^= 1;
 }
 
+static void activation_refused(struct forge *f)
+{
+    f->host_id->activated = LT_FACT_NO;
+}
+
 static void not_in_registry(struct forge *f)
 {
     f->host_id->in_registry = LT_FACT_NO;
@@ -98,7 +103,7 @@ static void each_check_alone(void **state)
         {"3", NULL, guest_pcr_off_policy, LT_FAILED, "guest-policy", "PPFPPPPPPPP"},
         {"4", NULL, index_moved, LT_FAILED, "batch-inclusion", "PPPFPPPPPP-"},
         {"5", NULL, header_changed, LT_FAILED, "host-quote", "PPP-F----P-"},
-        {"6", NULL, not_in_registry, LT_FAILED, "host-identity", "PPPPPF---P-"},
+        {"6", NULL, activation_refused, LT_FAILED, "host-identity", "PPPPPF---P-"},
         {"7", NULL, host_pcr_off_policy, LT_FAILED, "host-policy", "PPPPPPF--P-"},
         {"7 of nothing", NULL, host_policy_empty, LT_UNCHECKED, "host-policy", "PPPPPP---P-"},
         {"8", other_guest, NULL, LT_FAILED, "residency", "PPPPPPPF-P-"},
@@ -156,6 +161,25 @@ static void bad_certificate(struct forge *f)
 {
     f->host_id->certificate = LT_FACT_NO;
     strcpy(f->host_id->certificate_text, "expired");
+}
+
+static void no_root(struct forge *f)
+{
+    f->host_id->certificate = LT_FACT_UNKNOWN;
+    f->host_id->certificate_gap = "no-root";
+}
+
+static void no_root_nor_entry(struct forge *f)
+{
+    no_root(f);
+    not_in_registry(f);
+}
+
+/* A gap excuses nothing that speaks against the host. */
+static void no_root_and_bad(struct forge *f)
+{
+    no_root_nor_entry(f);
+    f->host_id->activated = LT_FACT_NO;
 }
 
 static void no_host_policy(struct forge *f)
@@ -289,6 +313,10 @@ static void what_a_failure_means(void **state)
         {"host not activated", NULL, no_activation_h, LT_UNCHECKED, "host-identity", "PPPPP----P-"},
         {"no registry", NULL, no_registry, LT_UNCHECKED, "host-identity", "PPPPP----P-"},
         {"no certificate", NULL, no_certificate, LT_UNCHECKED, "host-identity", "PPPPP----P-"},
+        {"not in the registry", NULL, not_in_registry, LT_UNCHECKED, "not-in-registry", "PPPPP----P-"},
+        {"no maker's root", NULL, no_root, LT_UNCHECKED, "no-root", "PPPPP----P-"},
+        {"neither", NULL, no_root_nor_entry, LT_UNCHECKED, "no-root", "PPPPP----P-"},
+        {"neither, and not activated", NULL, no_root_and_bad, LT_FAILED, "host-identity", "PPPPPF---P-"},
         {"bad certificate", NULL, bad_certificate, LT_FAILED, "host-identity", "PPPPPF---P-"},
         {"no host policy at hand", NULL, no_host_policy, LT_UNCHECKED, "host-policy", "PPPPPP---P-"},
         {"host policy not accepted", policy_not_accepted, NULL, LT_UNCHECKED, "host-policy", "PPPPPP---P-"},

@@ -161,6 +161,53 @@ static void paths(void **state)
     FAILS(LT_E_REFUSED, check(&l, true, NOW)); /* self-signed */
 }
 
+static enum lt_ek_standing standing_of(const struct leaf *l, bool with_middle, X509 *anchor)
+{
+    struct lt_ek_roots *r = roots_of(anchor);
+    X509 *x = certificate(NULL, l);
+    char *chain[2] = {pem(x), pem(middle)};
+
+    err = (struct lt_err){0};
+    enum lt_ek_standing is = lt_ek_certificates_standing(r, chain, with_middle ? 2 : 1, &ek, &err);
+    free(chain[0]);
+    free(chain[1]);
+    X509_free(x);
+    lt_ek_roots_free(r);
+    return is;
+}
+
+/* What speaks against a host is only what a maker signed for its EK. */
+static void standing(void **state)
+{
+    struct lt_ek_roots *r = roots_of(root);
+    char *junk[] = {(char *)"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"};
+    struct leaf l = good();
+    X509 *foreign = certificate("another maker", &(struct leaf){other_key, other_key, NULL, -DAY, DAY, NULL, NULL,
+                                                                "critical,CA:TRUE", NULL});
+
+    (void)state;
+    assert_int_equal(standing_of(&l, true, root), LT_EK_SIGNED); /* so an expired one is expired */
+    l.usage = NULL;
+    assert_int_equal(standing_of(&l, true, root), LT_EK_SIGNED);
+    l = good();
+    assert_int_equal(standing_of(&l, false, root), LT_EK_NO_ROOT);
+    assert_string_equal(err.msg, "issuer \"CN=maker middle\"");
+    assert_int_equal(standing_of(&l, true, foreign), LT_EK_NO_ROOT);
+    assert_string_equal(err.msg, "issuer \"CN=maker root\"");
+    l.key = other_key;
+    assert_int_equal(standing_of(&l, true, root), LT_EK_UNPROVEN);
+    assert_int_equal(standing_of(&l, true, foreign), LT_EK_UNPROVEN);
+    l = good();
+    l.issuer_key = other_key; /* names its issuer, not signed by it */
+    assert_int_equal(standing_of(&l, true, root), LT_EK_UNPROVEN);
+    l = (struct leaf){ek_key, ek_key, NULL, -DAY, DAY, EK_USAGE, NULL, "critical,CA:FALSE", NULL};
+    assert_int_equal(standing_of(&l, true, root), LT_EK_NO_ROOT); /* its own root, which nobody chose */
+    assert_int_equal(lt_ek_certificates_standing(r, junk, 1, &ek, &err), LT_EK_UNPROVEN);
+    assert_int_equal(lt_ek_certificates_standing(r, junk, 0, &ek, &err), LT_EK_UNPROVEN);
+    X509_free(foreign);
+    lt_ek_roots_free(r);
+}
+
 static void leaves(void **state)
 {
     struct leaf l = good();
@@ -552,6 +599,7 @@ int main(void)
         cmocka_unit_test(issuers),      cmocka_unit_test(path_length),      cmocka_unit_test(oaep),
         cmocka_unit_test(not_der),      cmocka_unit_test(every_bit),        cmocka_unit_test(foreign_root),
         cmocka_unit_test(hostile_text), cmocka_unit_test(name_constraints), cmocka_unit_test(anchors),
+        cmocka_unit_test(standing),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

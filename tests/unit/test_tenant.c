@@ -3,6 +3,7 @@
 
 #include "appraisal/offline.h"
 #include "common/clock.h"
+#include "common/file.h"
 
 static const char *text(const json_t *o, const char *key)
 {
@@ -401,12 +402,100 @@ static void test_a_host_that_cannot_activate(void **state)
     assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
     rig_free(&r);
 
-    rig_make(&r);
+    rig_make(&r); /* a wrong one may be the provider's: no more is known than before */
     r.activation = 1;
     rig_start(&r);
     rig_drop(rig_call(&r, "PUT", path, json_object(), 200));
-    v = rig_wait(&r, &r.guest[0], "failed");
-    assert_string_equal(text(v, "reason"), "host-identity");
+    settle(&r, g);
+    v = rig_wait(&r, &r.guest[0], "unchecked");
+    assert_true(names(v, "not_made", "host-identity"));
+    assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+    rig_free(&r);
+}
+
+static const char *message(const json_t *verdict, const char *check)
+{
+    json_t *v;
+    size_t i;
+
+    json_array_foreach(json_object_get(verdict, "not_made"), i, v)
+    {
+        if (!strcmp(text(v, "check"), check) && !text(v, "part"))
+            return text(v, "message");
+    }
+    return "";
+}
+
+/* Nothing that the provider hands on unsigned turns a guest red, or lets one be green: it proves itself, or it is as
+ * if it were not there, and asked for again. */
+static void test_the_provider_lies_about_a_host(void **state)
+{
+    static const struct {
+        enum provider_lie lie;
+        const char *result, *reason, *says;
+    } lies[] = {
+        {LIE_NO_CERTIFICATE, "unchecked", "no-certificate", "shows no certificate of its EK"},
+        {LIE_OTHER_CERTIFICATE, "unchecked", "no-certificate", "no valid certificate of its EK"},
+        {LIE_CERTIFICATE_BIT, "unchecked", "no-certificate", "no valid certificate of its EK"},
+        {LIE_NO_PEM, "unchecked", "no-certificate", "EK certificate 0: PEM"},
+        {LIE_EK, "unreachable", "provider-refused", "the EK shown is that of host"},
+        {LIE_AK, "unreachable", "provider-refused", "not those that signed its quote"},
+        {LIE_LABEL, "unreachable", NULL, "is missing or malformed"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        struct rig r;
+        rig_make(&r);
+        rig_start(&r);
+        rig_adopt(&r, &r.guest[0]);
+        r.lie = lies[i].lie;
+        lt_tenant_reload(r.tenant); /* what was prepared of hosts is forgotten */
+        json_t *v = round_of(&r, &r.guest[0], lies[i].result);
+        if (lies[i].reason)
+            assert_string_equal(text(v, "reason"), lies[i].reason);
+        assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+        if (!strstr(message(v, "host-identity"), lies[i].says))
+            fail_msg("lie %zu: %s", i, message(v, "host-identity"));
+        r.lie = LIE_NONE;
+        lt_tenant_reload(r.tenant);
+        round_of(&r, &r.guest[0], "trusted");
+        rig_free(&r);
+    }
+}
+
+/* A root that is missing here disproves nothing: it is named with host, issuer and remedy, and never green. */
+static void test_a_makers_root_is_missing(void **state)
+{
+    char maker[128], away[128], host[33];
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    snprintf(maker, sizeof maker, "%s/maker.pem", r.roots);
+    snprintf(away, sizeof away, "%s/maker.away", r.roots);
+    LT_AUTOFREE uint8_t *root = NULL;
+    size_t n;
+    OK(lt_file_read(maker, 65536, &root, &n, &err));
+    OK(lt_file_write(away, root, n, 0600, &err));
+    char foreign[128];
+    snprintf(foreign, sizeof foreign, "%s/foreign.pem", r.roots);
+    rig_foreign_root(&r, foreign);
+    assert_int_equal(remove(maker), 0);
+    lt_tenant_reload(r.tenant);
+    json_t *v = round_of(&r, g, "unchecked");
+    assert_string_equal(text(v, "reason"), "no-root");
+    assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+    lt_hex(r.host.host_id, 16, host);
+    const char *says = message(v, "host-identity");
+    if (!strstr(says, host) || !strstr(says, "CN=maker") || !strstr(says, "roots"))
+        fail_msg("%s", says);
+    OK(lt_file_write(maker, root, n, 0600, &err));
+    lt_tenant_reload(r.tenant);
+    round_of(&r, g, "trusted"); /* without being cleared */
     rig_free(&r);
 }
 
@@ -423,8 +512,9 @@ static void test_a_host_that_leaves_the_registry(void **state)
     round_of(&r, g, "trusted");
     rig_registry(&r, "{\"format\":\"limetree-registry/1\",\"hosts\":[]}");
     lt_tenant_reload(r.tenant);
-    json_t *v = round_of(&r, g, "failed");
-    assert_string_equal(text(v, "reason"), "host-identity");
+    json_t *v = round_of(&r, g, "unchecked");
+    assert_string_equal(text(v, "reason"), "not-in-registry");
+    assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
     rig_free(&r);
 }
 
@@ -482,8 +572,11 @@ static void test_what_the_provider_tells_of_hosts(void **state)
     char path[96];
     snprintf(path, sizeof path, "guests/%s", r.guest[0].text);
     rig_drop(rig_call(&r, "PUT", path, json_object(), 200));
-    v = rig_wait(&r, &r.guest[0], "failed");
-    assert_string_equal(text(v, "reason"), "host-identity");
+    v = rig_wait(&r, &r.guest[0], "unchecked");
+    settle(&r, &r.guest[0]);
+    v = rig_wait(&r, &r.guest[0], "unchecked");
+    assert_string_equal(text(v, "reason"), "guest-policy"); /* the first that was not made; then the registry */
+    assert_true(names(v, "not_made", "host-identity"));
     assert_int_equal(r.logs, 0);
     rig_free(&r);
 }
@@ -514,6 +607,8 @@ int main(void)
         cmocka_unit_test(test_unregistered_and_removed),
         cmocka_unit_test(test_learn_needs_an_attested_state),
         cmocka_unit_test(test_a_host_that_cannot_activate),
+        cmocka_unit_test(test_the_provider_lies_about_a_host),
+        cmocka_unit_test(test_a_makers_root_is_missing),
         cmocka_unit_test(test_a_host_that_leaves_the_registry),
         cmocka_unit_test(test_what_the_provider_tells_of_hosts),
         cmocka_unit_test(test_routes_are_closed),

@@ -230,6 +230,46 @@ static void host_is_appraised(void **state)
     rig_free(&r);
 }
 
+/* The host's list comes by way of the provider: one that does not replay to the quote, or none, says nothing of the
+ * host (live: a digit of it changed). */
+static void the_provider_changes_the_list(void **state)
+{
+    static const char *const files[] = {"/usr/sbin/limetree-agent", "/usr/bin/swtpm", "/usr/bin/more", NULL};
+    static const enum provider_lie lies[] = {LIE_IMA_DIGIT, LIE_IMA_SHORT, LIE_NO_IMA};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        struct rig r;
+        rig_make(&r);
+        rig_host_layer(&r, files);
+        rig_measure_host(&r, files[0]);
+        rig_measure_host(&r, files[1]);
+        rig_start(&r);
+        rig_adopt(&r, &r.guest[0]);
+        r.lie = lies[i];
+        lt_tenant_reload(r.tenant); /* forgets the list it has */
+        json_t *v = round_of(&r, &r.guest[0], "unchecked");
+        assert_string_equal(text(v, "reason"), "host-policy");
+        assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+        assert_true(says(v, "not_made", "host-policy", "IMA list could not be had"));
+        unsigned posts = r.ima_posts;
+        settle(&r, &r.guest[0]);
+        assert_true(r.ima_posts <= posts + 1); /* not every round */
+        r.lie = LIE_NONE;
+        rig_measure_host(&r, files[2]);
+        lt_tenant_reload(r.tenant); /* no waiting in a test */
+        round_of(&r, &r.guest[0], "trusted");
+        assert_int_equal(r.ima_first, 0);
+        /* A list that grew wrongly is given up whole: the next question is for all of it. */
+        r.lie = lies[i];
+        rig_measure_host(&r, files[2]);
+        rig_measure_host(&r, files[0]);
+        round_of(&r, &r.guest[0], "unchecked");
+        assert_int_equal(r.ima_first, 3);
+        rig_free(&r);
+    }
+}
+
 static void documents_are_checked(void **state)
 {
     struct rig r;
@@ -254,6 +294,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(learnt_and_grown),      cmocka_unit_test(list_of_an_earlier_boot),
         cmocka_unit_test(a_list_that_hides),     cmocka_unit_test(host_is_appraised),
+        cmocka_unit_test(the_provider_changes_the_list),
         cmocka_unit_test(documents_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
