@@ -3,6 +3,7 @@
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/log.h"
+#include "residency/residency.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,13 +42,32 @@ static int make(struct lt_dev *d, const struct lt_ek *ek, const struct lt_ak_spe
     return rc;
 }
 
+static int lost_key(struct lt_err *e, const char *how)
+{
+    return lt_fail(e, LT_E_TPM, "this agent's key was removed or replaced while it serves (%.160s). Another program did "
+                   "that; restart the agent once it is known which", how);
+}
+
+/* e says why there is no key. */
+static int may_make(const struct lt_attester *a, struct lt_err *e)
+{
+    const struct lt_err why = *e;
+
+    if (a->known)
+        return lost_key(e, why.msg);
+    if (!a->make)
+        return lt_fail(e, LT_E_NOT_FOUND, "no key was made (%.180s): limetree-agent --anchor makes one, early in the boot",
+                       why.msg);
+    return 0;
+}
+
 static int load_wrapped(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek, struct lt_public *ak,
                         struct lt_err *e)
 {
     const struct lt_ak_spec spec = spec_of(a, (struct lt_slice){0});
     LT_AUTOBUF struct lt_buf blob = LT_BUF(LT_AK_BLOB);
     LT_AUTOFREE uint8_t *old = NULL;
-    int rc = LT_E_REFUSED;
+    int rc = lt_fail(e, LT_E_REFUSED, "%s: there is none", a->file);
     ESYS_TR parent;
     size_t n;
 
@@ -67,6 +87,7 @@ static int load_wrapped(struct lt_dev *d, struct lt_attester *a, const struct lt
         lt_log(LT_LOG_WARNING, "ak", "%s: %s; making a new AK, which the registrar must be told to accept",
                a->file, e->msg);
     }
+    LT_TRY(may_make(a, e));
     rc = make(d, ek, &spec, &blob, &a->key, e);
     if (!rc)
         rc = lt_file_write(a->file, blob.p, blob.n, 0600, e);
@@ -94,6 +115,7 @@ static int make_at_handle(struct lt_dev *d, struct lt_attester *a, const struct 
     LT_AUTOBUF struct lt_buf blob = LT_BUF(LT_AK_BLOB);
     ESYS_TR loaded = ESYS_TR_NONE;
 
+    LT_TRY(may_make(a, e));
     lt_log(LT_LOG_WARNING, "ak", "%s; making a new AK", e->msg);
     int rc = make(d, ek, spec, &blob, &loaded, e);
     if (!rc)
@@ -111,41 +133,111 @@ static int load_handle(struct lt_dev *d, struct lt_attester *a, const struct lt_
     return rc == LT_E_REFUSED ? make_at_handle(d, a, ek, &spec, ak, e) : rc;
 }
 
+/* ---- AK_h ---- */
+
+/* LT_E_REFUSED: there is none, or another program's. */
+static int read_secret(const char *file, struct host_secret *out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *old = NULL;
+    size_t n;
+
+    *out = (struct host_secret){0};
+    if (access(file, F_OK))
+        return lt_fail(e, LT_E_REFUSED, "%s: there is none yet", file);
+    LT_TRY(lt_file_read_secret(file, sizeof *out, &old, &n, e));
+    if (n != sizeof *out)
+        return lt_fail(e, LT_E_REFUSED, "%s: not a secret of ours", file);
+    memcpy(out, old, n);
+    lt_wipe(old, n);
+    return 0;
+}
+
+static int find_host_key(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek,
+                         const struct host_secret *secret, struct lt_public *ak, struct lt_err *e)
+{
+    const struct lt_ak_spec spec = spec_of(a, (struct lt_slice){secret->auth, sizeof secret->auth});
+    uint8_t name[LT_NAME];
+    int rc = find_at_handle(d, a, ek, &spec, ak, e);
+
+    if (!rc)
+        rc = lt_public_name(ak, name, e);
+    if (!rc && memcmp(name, secret->name, sizeof name)) {
+        lt_dev_flush(d, &a->key);
+        rc = lt_fail(e, LT_E_REFUSED, "the key at TPM handle 0x%x is not the one of %s", (unsigned)a->handle,
+                     a->file);
+    }
+    return rc;
+}
+
+static bool names(const uint8_t pcr[LT_SHA256], const uint8_t name[LT_NAME])
+{
+    uint8_t want[LT_SHA256];
+
+    lt_ak_host_pcr(name, want);
+    return !memcmp(pcr, want, sizeof want);
+}
+
+/* PCR 13 is taken, and not by a key that we have: a new one could not be named in it. */
+static int taken(struct lt_dev *d, const struct lt_attester *a, const uint8_t pcr[LT_SHA256],
+                 const struct host_secret *secret, struct lt_err *e)
+{
+    uint8_t there[LT_NAME];
+    struct lt_err none;
+
+    if (names(pcr, secret->name))
+        return lt_fail(e, LT_E_REFUSED, "PCR %d names the key of %s, but it is no longer at TPM handle 0x%x: another "
+                       "program removed or replaced it. Reboot this host, let the agent make a new key, and enrol it anew",
+                       LT_AK_PCR, a->file, (unsigned)a->handle);
+    if (!lt_handle_name(d, a->handle, there, &none) && names(pcr, there))
+        return lt_fail(e, LT_E_REFUSED, "PCR %d names the key at TPM handle 0x%x, whose secret is not in %.100s: is "
+                       "state_dir the one that this host's agent has? If that is lost, reboot: the next start makes a "
+                       "new key", LT_AK_PCR, (unsigned)a->handle, a->file);
+    return lt_pcr13_refused(pcr, e);
+}
+
+int lt_pcr13_refused(const uint8_t pcr[LT_SHA256], struct lt_err *e)
+{
+    char hex[2 * LT_SHA256 + 1];
+
+    lt_hex(pcr, LT_SHA256, hex);
+    return lt_fail(e, LT_E_REFUSED,
+                   "PCR %d holds %s, which does not name this agent's key: it was extended by another program or for a "
+                   "key that is gone. It cannot be reset: reboot this host, with limetree-agent --anchor early in the "
+                   "boot", LT_AK_PCR, hex);
+}
+
+/* Under a new secret; the file is written when the key is in its place. */
+static int make_host_key(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek, struct host_secret *secret,
+                         struct lt_public *ak, struct lt_err *e)
+{
+    const struct lt_ak_spec spec = spec_of(a, (struct lt_slice){secret->auth, sizeof secret->auth});
+
+    lt_random(secret->auth, sizeof secret->auth);
+    LT_TRY(make_at_handle(d, a, ek, &spec, ak, e));
+    LT_TRY(lt_public_name(ak, secret->name, e));
+    return lt_file_write(a->file, secret, sizeof *secret, 0600, e);
+}
+
 static int load_host(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek, struct lt_public *ak,
                      struct lt_err *e)
 {
+    static const uint8_t zero[LT_SHA256];
     struct host_secret secret;
-    const struct lt_ak_spec spec = spec_of(a, (struct lt_slice){secret.auth, sizeof secret.auth});
-    LT_AUTOFREE uint8_t *old = NULL;
-    uint8_t name[LT_NAME];
-    size_t n = 0;
-    int rc = 0;
+    struct lt_pcrs pcrs;
+    int rc = lt_dev_pcr_read(d, 1u << LT_AK_PCR, &pcrs, e);
 
-    if (!access(a->file, F_OK))
-        rc = lt_file_read_secret(a->file, sizeof secret, &old, &n, e);
     if (rc)
         return rc;
-    if (n == sizeof secret) {
-        memcpy(&secret, old, n);
-        lt_wipe(old, n);
-        rc = find_at_handle(d, a, ek, &spec, ak, e);
-        if (!rc)
-            rc = lt_public_name(ak, name, e);
-        if (!rc && memcmp(name, secret.name, sizeof name)) {
-            lt_dev_flush(d, &a->key);
-            rc = lt_fail(e, LT_E_REFUSED, "the key at TPM handle 0x%x is not the one of %s",
-                         (unsigned)a->handle, a->file);
-        }
-    } else {
-        rc = lt_fail(e, LT_E_REFUSED, "%s: %s", a->file, n ? "not a secret of ours" : "there is none yet");
-    }
-    if (rc == LT_E_REFUSED) {
-        lt_random(secret.auth, sizeof secret.auth);
-        rc = make_at_handle(d, a, ek, &spec, ak, e);
-        if (!rc)
-            rc = lt_public_name(ak, secret.name, e);
-        if (!rc)
-            rc = lt_file_write(a->file, &secret, sizeof secret, 0600, e);
+    const uint8_t *pcr = pcrs.value[LT_AK_PCR];
+    rc = read_secret(a->file, &secret, e);
+    if (!rc)
+        rc = find_host_key(d, a, ek, &secret, ak, e);
+    if (rc == LT_E_REFUSED && (a->known || !memcmp(pcr, zero, sizeof zero))) {
+        rc = make_host_key(d, a, ek, &secret, ak, e);
+    } else if (rc == LT_E_REFUSED) {
+        rc = taken(d, a, pcr, &secret, e);
+        if (!a->make) /* there is none to be had, and that was only a question */
+            rc = e->code = LT_E_NOT_FOUND;
     }
     lt_wipe(&secret, sizeof secret);
     return rc;
@@ -165,6 +257,19 @@ static int load(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek,
     return lt_fail(e, LT_E_INTERNAL, "AK home %d", (int)a->home);
 }
 
+static int same_ek(const struct lt_attester *a, const struct lt_ek *ek, struct lt_err *e)
+{
+    if (lt_slice_eq((struct lt_slice){ek->pub.raw, ek->pub.raw_n}, (struct lt_slice){a->ek.pub.raw, a->ek.pub.raw_n}))
+        return 0;
+    return lt_fail(e, LT_E_TPM, "the TPM has another EK than at start: not the same TPM; restart the agent if it was "
+                   "replaced on purpose");
+}
+
+static int same_ak(const struct lt_attester *a, const uint8_t name[LT_NAME], struct lt_err *e)
+{
+    return memcmp(name, a->ak_name, LT_NAME) ? lost_key(e, "another is in its place") : 0;
+}
+
 int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e)
 {
     struct lt_public ak;
@@ -172,33 +277,73 @@ int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e)
     struct lt_ek ek;
 
     a->key = ESYS_TR_NONE;
-    int rc = lt_ek_find(d, a->ek_alg, &ek, e);
-    if (!rc && a->known &&
-        !lt_slice_eq((struct lt_slice){ek.pub.raw, ek.pub.raw_n},
-                     (struct lt_slice){a->ek.pub.raw, a->ek.pub.raw_n}))
-        return lt_fail(e, LT_E_TPM,
-                       "the TPM has another EK than at start: not the same TPM; restart the agent if it "
-                       "was replaced on purpose");
-    if (!rc)
-        rc = load(d, a, &ek, &ak, e);
-    if (!rc)
-        rc = lt_public_name(&ak, name, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_ek_find(d, a->ek_alg, &ek, e));
     if (a->known)
-        return memcmp(name, a->ak_name, sizeof name)
-                   ? lt_fail(e, LT_E_TPM, "the AK is not the one of the start; restart the agent")
-                   : 0;
-    rc = lt_ek_certificates(d, &ek, a->home == LT_AK_HOST, &a->ek_certificates, e);
-    if (rc)
-        return rc;
+        LT_TRY(same_ek(a, &ek, e));
+    else
+        lt_public_copy(&a->ek.pub, &ek.pub);
+    LT_TRY(load(d, a, &ek, &ak, e));
+    LT_TRY(lt_public_name(&ak, name, e));
+    if (a->known)
+        return same_ak(a, name, e);
+    LT_TRY(lt_ek_certificates(d, &ek, a->home == LT_AK_HOST, &a->ek_certificates, e));
     a->ek.alg = ek.alg;
     a->ek.at_handle = ek.at_handle;
-    lt_public_copy(&a->ek.pub, &ek.pub);
     lt_public_copy(&a->ak, &ak);
     memcpy(a->ak_name, name, sizeof name);
     a->known = true;
     return 0;
+}
+
+/* ---- use ---- */
+
+/* After a command that the TPM refused (e): if the key is no longer what it was, that is why, and a new open says so. */
+static int diagnose(struct lt_dev *d, const struct lt_attester *a, int rc, struct lt_err *e)
+{
+    uint8_t name[LT_NAME];
+    struct lt_err why = {0};
+
+    if (d->lost || a->home == LT_AK_WRAPPED)
+        return rc;
+    int found = lt_handle_name(d, a->handle, name, &why);
+    if (found == LT_E_TPM || (!found && !memcmp(name, a->ak_name, sizeof name)))
+        return rc;
+    d->lost = true;
+    return lt_fail(e, LT_E_TPM, "the key at TPM handle 0x%x was replaced by another program", (unsigned)a->handle);
+}
+
+/* A handle is not a key: with the empty authValue of a guest's, whatever lies there would sign. */
+static int check_signer(const struct lt_attester *a, const struct lt_quote *q, struct lt_err *e)
+{
+    struct lt_attest attest;
+    uint8_t want[LT_NAME];
+
+    LT_TRY(lt_attest_parse(q->attest, q->attest_n, &attest, e));
+    LT_TRY(lt_qualified_name(&a->ek.pub, &a->ak, want, e));
+    return lt_slice_eq(attest.qualified_signer, (struct lt_slice){want, sizeof want})
+               ? 0
+               : lt_fail(e, LT_E_TPM, "the quote was signed by another key than this agent's");
+}
+
+int lt_attester_quote(struct lt_dev *d, const struct lt_attester *a, const void *extra, size_t n, uint32_t mask,
+                      struct lt_quote *out, struct lt_err *e)
+{
+    int rc = lt_dev_quote(d, a->key, extra, n, mask, out, e);
+
+    if (!rc) {
+        rc = check_signer(a, out, e);
+        if (rc)
+            lt_quote_free(out);
+    }
+    return rc ? diagnose(d, a, rc, e) : 0;
+}
+
+int lt_attester_activate(struct lt_dev *d, const struct lt_attester *a, struct lt_slice credential,
+                         uint8_t secret[LT_MAX_DIGEST], size_t *secret_n, struct lt_err *e)
+{
+    int rc = lt_ak_activate(d, a->key, &a->ek, credential, secret, secret_n, e);
+
+    return rc ? diagnose(d, a, rc, e) : 0;
 }
 
 void lt_attester_free(struct lt_attester *a)

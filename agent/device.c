@@ -1,5 +1,6 @@
 #include "agent/device.h"
 
+#include "agent/tpm_words.h"
 #include "common/hash.h"
 
 #include <stdlib.h>
@@ -44,7 +45,9 @@ int lt_dev_rc(struct lt_dev *d, TSS2_RC rc, const char *command, struct lt_err *
         d->crowded = true;
     if (d->crowded || lost_by(rc))
         d->lost = true;
-    return lt_fail(e, LT_E_TPM, "%s: 0x%x %s", command, (unsigned)rc, Tss2_RC_Decode(rc));
+    const char *words = lt_tpm_words(rc);
+    return words ? lt_fail(e, LT_E_TPM, "%s: %s (0x%x %s)", command, words, (unsigned)rc, Tss2_RC_Decode(rc))
+                 : lt_fail(e, LT_E_TPM, "%s: 0x%x %s", command, (unsigned)rc, Tss2_RC_Decode(rc));
 }
 
 void lt_dev_flush(struct lt_dev *d, ESYS_TR *handle)
@@ -96,6 +99,7 @@ int lt_dev_open(const char *tcti, bool sweep, struct lt_dev *out, struct lt_err 
         rc = flush_leftovers(out, FIRST_LOADED_SESSION, e);
     if (rc) {
         lt_dev_close(out);
+        (void)lt_tcti_diagnose(tcti, e); /* the operating system often knows better than the TSS */
         return lt_fail_in(e, "TPM %s", tcti);
     }
     return 0;

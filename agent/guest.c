@@ -80,6 +80,7 @@ static int start_attester(struct lt_guest *g, const struct lt_agent_options *o, 
         .ak_alg = o->ak_alg,
         .handle = g->state.lasting ? 0 : o->ak_handle,
         .file = g->ak_file,
+        .make = true,
     };
     return lt_tpm_start(g->conf->tcti, opened, &g->attester, &g->tpm, e);
 }

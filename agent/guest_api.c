@@ -197,7 +197,7 @@ static int quote_sign(struct lt_dev *d, void *arg, struct lt_err *e)
 
     if (!rc)
         rc = lt_dev_pcr_extend(d, PCR_NK, q->api->pubkey_digest, e);
-    return rc ? rc : lt_dev_quote(d, q->api->attester->key, q->nonce, strlen(q->nonce), q->mask, &q->q, e);
+    return rc ? rc : lt_attester_quote(d, q->api->attester, q->nonce, strlen(q->nonce), q->mask, &q->q, e);
 }
 
 static int parse_nonce(const struct lt_req *req, char out[NONCE_MAX + 1], struct lt_err *e)

@@ -22,6 +22,7 @@ struct lt_host_agent {
     struct lt_http_server *server;
     char *secret_file;
     uint32_t reset_count;
+    struct lt_err none; /* why there is no key, of one-shot commands that make none */
 };
 
 /* R1: AK_h is named in PCR 13, once a boot, by whoever comes first. */
@@ -29,7 +30,6 @@ static int anchor(struct lt_dev *d, const struct lt_attester *a, struct lt_err *
 {
     static const uint8_t zero[LT_SHA256];
     uint8_t want[LT_SHA256], event[LT_SHA256];
-    char hex[2 * LT_SHA256 + 1];
     struct lt_pcrs pcrs;
     int rc = lt_dev_pcr_read(d, 1u << LT_AK_PCR, &pcrs, e);
 
@@ -42,26 +42,26 @@ static int anchor(struct lt_dev *d, const struct lt_attester *a, struct lt_err *
     }
     if (rc || !memcmp(pcrs.value[LT_AK_PCR], want, sizeof want))
         return rc;
-    lt_hex(pcrs.value[LT_AK_PCR], LT_SHA256, hex);
-    return lt_fail(
-        e, LT_E_REFUSED,
-        "PCR %d holds %s, which does not name this agent's key: it was extended by another program or for a "
-        "key that is gone. It cannot be reset: reboot this host, with limetree-agent --anchor early in the "
-        "boot",
-        LT_AK_PCR, hex);
+    return lt_pcr13_refused(pcrs.value[LT_AK_PCR], e);
 }
 
+/* Looks, and makes nothing: without a key (h->none says why) the EK is still an answer. */
 static int open_identity(struct lt_dev *d, void *arg, struct lt_err *e)
 {
     struct lt_host_agent *h = arg;
-    return lt_attester_open(d, &h->attester, e);
+    int rc = lt_attester_open(d, &h->attester, e);
+
+    if (rc != LT_E_NOT_FOUND)
+        return rc;
+    h->none = *e;
+    return 0;
 }
 
 static int open_anchored(struct lt_dev *d, void *arg, struct lt_err *e)
 {
     struct lt_host_agent *h = arg;
     struct lt_clock_info clock;
-    int rc = open_identity(d, h, e);
+    int rc = lt_attester_open(d, &h->attester, e);
 
     if (!rc)
         rc = anchor(d, &h->attester, e);
@@ -106,6 +106,7 @@ static struct lt_host_agent *host_new(const struct lt_agent_conf *conf, const st
         .ak_alg = o->ak_alg,
         .handle = o->ak_handle,
         .file = h->secret_file,
+        .make = true,
     };
     return h;
 }
@@ -117,13 +118,14 @@ static int open_tpm(struct lt_host_agent *h, const struct lt_agent_conf *conf, l
     return rc ? rc : lt_tpm_start(conf->tcti, on_open, h, &h->tpm, e);
 }
 
-static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *conf, struct lt_err *e)
+static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *conf,
+                           int (*clock)(void *, struct lt_host_clock *, struct lt_err *), struct lt_err *e)
 {
     const struct lt_inventory_conf inventory = {
         .uri = conf->libvirt_uri,
         .records = conf->records,
         .swtpm = conf->swtpm,
-        .read_clock = read_clock,
+        .read_clock = clock,
         .ctx = h->tpm,
     };
     return lt_inventory_start(&inventory, &h->inventory, e);
@@ -175,6 +177,21 @@ static int check_conf(const struct lt_agent_conf *conf, struct lt_err *e)
     return 0;
 }
 
+/* What --identity would say: while this agent serves, that is refused. */
+static void log_identity(const struct lt_host_agent *h)
+{
+    char id[2 * LT_HOST_ID + 1], ek[2 * LT_SHA256 + 1], ak[2 * LT_NAME + 1];
+    uint8_t digest[LT_SHA256];
+    struct lt_err none;
+
+    if (lt_public_ek_digest(&h->attester.ek.pub, digest, &none))
+        return;
+    lt_hex(h->api.host_id, LT_HOST_ID, id);
+    lt_hex(digest, sizeof digest, ek);
+    lt_hex(h->attester.ak_name, LT_NAME, ak);
+    lt_log(LT_LOG_INFO, "identity", "host %s, ek_digest %s, ak_name %s", id, ek, ak);
+}
+
 int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_host_agent **out,
                   json_t **ready, struct lt_err *e)
 {
@@ -190,7 +207,7 @@ int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, 
     if (!rc)
         rc = open_sequence(h, e);
     if (!rc)
-        rc = start_inventory(h, conf, e);
+        rc = start_inventory(h, conf, read_clock, e);
     if (!rc)
         rc = start_server(h, conf, o->listen, e);
     if (rc) {
@@ -199,6 +216,7 @@ int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, 
     }
     *ready = json_pack("{s:s, s:o}", "listen", lt_http_server_address(h->server), "host",
                        lt_json_new_hex(h->api.host_id, LT_HOST_ID));
+    log_identity(h);
     *out = h;
     return 0;
 }
@@ -248,23 +266,26 @@ int lt_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_opt
 
     if (!h)
         return e->code;
+    h->attester.make = false;
     int rc = open_tpm(h, conf, open_identity, e);
     if (!rc)
         rc = lt_host_id(&h->attester.ek.pub, id, e);
     if (!rc)
         rc = lt_public_ek_digest(&h->attester.ek.pub, ek_digest, e);
     if (!rc)
-        *out = json_pack("{s:o, s:o, s:o}", "host", lt_json_new_hex(id, sizeof id), "ek_digest",
+        *out = json_pack("{s:o, s:o, s:o, s:o*}", "host", lt_json_new_hex(id, sizeof id), "ek_digest",
                          lt_json_new_hex(ek_digest, sizeof ek_digest), "ak_name",
-                         lt_json_new_hex(h->attester.ak_name, LT_NAME));
+                         h->attester.known ? lt_json_new_hex(h->attester.ak_name, LT_NAME) : json_null(), "note",
+                         h->attester.known ? NULL : lt_json_new_text(h->none.msg));
     lt_host_stop(h);
     return rc;
 }
 
-/* Only the TPM's clock is read, no key is used: this works beside a running daemon if the TPM serves both. */
-static int open_plain(struct lt_dev *d, void *arg, struct lt_err *e)
+/* For people the TPM's clock does not matter, so it is not opened: this works beside the agent that has it. */
+static int no_clock(void *ctx, struct lt_host_clock *out, struct lt_err *e)
 {
-    (void)d, (void)arg, (void)e;
+    (void)ctx, (void)e;
+    *out = (struct lt_host_clock){0};
     return 0;
 }
 
@@ -277,9 +298,7 @@ int lt_host_inventory(const struct lt_agent_conf *conf, const struct lt_agent_op
 
     if (!h)
         return e->code;
-    int rc = lt_tpm_start(conf->tcti, open_plain, NULL, &h->tpm, e);
-    if (!rc)
-        rc = start_inventory(h, conf, e);
+    int rc = start_inventory(h, conf, no_clock, e);
     while (!rc) {
         *out = lt_inventory_report(h->inventory);
         if (json_is_true(json_object_get(*out, "ready")) || lt_now_ms() >= until)

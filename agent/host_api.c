@@ -22,14 +22,16 @@ static json_t *inventory_json(const struct lt_snapshot *s)
                      lt_json_new_hex(lt_merkle_root(s->tree), LT_NODE), "records", records);
 }
 
-/* What may pass by itself is 503 here, the TPM's absence too (docs/api.md). */
+/* What may pass by itself is 503 here: the TPM's trouble under a name of its own (docs/api.md). */
 static void reply_error(struct lt_req *req, const struct lt_err *why)
 {
     struct lt_err e = *why;
 
-    if (lt_err_class(e.code) == LT_CLASS_RETRY)
+    if (e.code == LT_E_TPM)
+        e.code = LT_E_HOST_TPM;
+    else if (lt_err_class(e.code) == LT_CLASS_RETRY)
         e.code = LT_E_BUSY;
-    lt_reply_error(req, &e, e.code == LT_E_BUSY ? RETRY_S : 0);
+    lt_reply_error(req, &e, lt_err_class(e.code) == LT_CLASS_RETRY ? RETRY_S : 0);
 }
 
 /* ---- work that leaves the HTTP thread ---- */
@@ -148,8 +150,7 @@ static int activate(struct lt_dev *d, void *arg, struct lt_err *e)
     const struct lt_attester *a = t->api->attester;
     uint8_t secret[LT_MAX_DIGEST];
     size_t n;
-    int rc =
-        lt_ak_activate(d, a->key, &a->ek, (struct lt_slice){t->credential, t->credential_n}, secret, &n, e);
+    int rc = lt_attester_activate(d, a, (struct lt_slice){t->credential, t->credential_n}, secret, &n, e);
 
     if (!rc && n != 32)
         rc = lt_fail(e, LT_E_REFUSED, "credential: a secret of %zu bytes, must be 32", n);
@@ -199,7 +200,7 @@ static int quote_sign(struct lt_dev *d, void *arg, struct lt_err *e)
 
     lt_header_write(&t->header, t->quote.header);
     lt_sha256(t->quote.header, LT_HEADER, extra);
-    int rc = lt_dev_quote(d, t->api->attester->key, extra, sizeof extra, LT_HOST_PCR_MASK, &q, e);
+    int rc = lt_attester_quote(d, t->api->attester, extra, sizeof extra, LT_HOST_PCR_MASK, &q, e);
     if (rc)
         return rc;
     t->quote.attest = lt_take(&q.attest);

@@ -1,5 +1,6 @@
 #include "agent/keys.h"
 
+#include "residency/residency.h"
 #include "tpm/credential.h"
 
 #include <stdlib.h>
@@ -105,6 +106,22 @@ int lt_ek_find(struct lt_dev *d, uint16_t alg, struct lt_ek *out, struct lt_err 
         out->at_handle = same_public(&other, &out->pub);
     lt_dev_flush(d, &primary);
     lt_dev_flush(d, &there);
+    return rc;
+}
+
+int lt_tpm_name(struct lt_dev *d, uint8_t out[LT_NAME], struct lt_err *e)
+{
+    ESYS_TR primary = ESYS_TR_NONE;
+    struct lt_public pub;
+    int rc = create_primary(d, LT_ALG_ECC, &primary, e);
+
+    if (rc && !d->lost)
+        rc = create_primary(d, LT_ALG_RSA, &primary, e);
+    if (!rc)
+        rc = read_public(d, primary, &pub, NULL, e);
+    if (!rc)
+        rc = lt_public_name(&pub, out, e);
+    lt_dev_flush(d, &primary);
     return rc;
 }
 
@@ -248,11 +265,52 @@ int lt_ak_load(struct lt_dev *d, ESYS_TR ek, const void *blob, size_t n, struct 
     return rc;
 }
 
+static int name_of(struct lt_dev *d, ESYS_TR key, uint8_t out[LT_NAME], struct lt_err *e)
+{
+    struct lt_public pub;
+    int rc = read_public(d, key, &pub, NULL, e);
+
+    if (!rc)
+        rc = lt_public_name(&pub, out, e);
+    return rc && rc != LT_E_TPM ? lt_fail(e, LT_E_REFUSED, "a key of a kind that is none of ours") : rc;
+}
+
+int lt_handle_name(struct lt_dev *d, TPM2_HANDLE handle, uint8_t out[LT_NAME], struct lt_err *e)
+{
+    ESYS_TR key;
+    int rc = lt_dev_find(d, handle, &key, e);
+
+    if (!rc)
+        rc = key == ESYS_TR_NONE ? lt_fail(e, LT_E_NOT_FOUND, "TPM handle 0x%x is empty", (unsigned)handle)
+                                 : name_of(d, key, out, e);
+    lt_dev_flush(d, &key);
+    return rc;
+}
+
+/* R1: what PCR 13 names is the key that this boot's quotes are made with, whoever asks for its place. */
+static int check_unnamed(struct lt_dev *d, TPM2_HANDLE handle, struct lt_err *e)
+{
+    uint8_t name[LT_NAME], pcr[LT_SHA256];
+    struct lt_pcrs pcrs;
+
+    LT_TRY(lt_dev_pcr_read(d, 1u << LT_AK_PCR, &pcrs, e));
+    int rc = lt_handle_name(d, handle, name, e);
+    if (rc)
+        return rc == LT_E_TPM ? rc : 0;
+    lt_ak_host_pcr(name, pcr);
+    return memcmp(pcr, pcrs.value[LT_AK_PCR], sizeof pcr)
+               ? 0
+               : lt_fail(e, LT_E_REFUSED, "PCR %d names the key at TPM handle 0x%x: it is not replaced before this host "
+                         "was rebooted", LT_AK_PCR, (unsigned)handle);
+}
+
 int lt_ak_persist(struct lt_dev *d, ESYS_TR key, TPM2_HANDLE handle, struct lt_err *e)
 {
-    ESYS_TR old, new = ESYS_TR_NONE;
-    int rc = lt_dev_find(d, handle, &old, e);
+    ESYS_TR old = ESYS_TR_NONE, new = ESYS_TR_NONE;
+    int rc = check_unnamed(d, handle, e);
 
+    if (!rc)
+        rc = lt_dev_find(d, handle, &old, e);
     if (!rc && old != ESYS_TR_NONE)
         rc = lt_dev_rc(d,
                        Esys_EvictControl(d->esys, ESYS_TR_RH_OWNER, old, ESYS_TR_PASSWORD, ESYS_TR_NONE,

@@ -56,8 +56,9 @@ static void print_text(const json_t *j)
 
     json_object_foreach((json_t *)j, key, value)
     {
-        LT_AUTOFREE char *text = json_is_string(value) ? NULL : lt_json_pretty(value);
-        printf("%-10s %s%s", key, text ? text : json_string_value(value), text ? "" : "\n");
+        const char *string = json_is_null(value) ? "-" : json_string_value(value);
+        LT_AUTOFREE char *text = string ? NULL : lt_json_pretty(value);
+        printf("%-10s %s%s", key, text ? text : string, text ? "" : "\n");
     }
 }
 

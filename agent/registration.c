@@ -119,7 +119,7 @@ struct activation {
 static int activate(struct lt_dev *d, void *arg, struct lt_err *e)
 {
     struct activation *a = arg;
-    return lt_ak_activate(d, a->attester->key, &a->attester->ek, a->blob, a->secret, &a->secret_n, e);
+    return lt_attester_activate(d, a->attester, a->blob, a->secret, &a->secret_n, e);
 }
 
 /* 403 is the registrar's word that this id belongs to other keys (keylime-api 2.5). */

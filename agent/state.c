@@ -1,16 +1,14 @@
 #include "agent/state.h"
 
 #include "common/hash.h"
+#include "common/lock.h"
 #include "common/tls.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define CERTIFICATE_DAYS 3650
@@ -37,12 +35,10 @@ int lt_state_open(const char *state_dir, const char *tcti, struct lt_state *out,
     if (!out->dir)
         return lt_fail(e, LT_E_NO_MEMORY, "state: no memory");
     int rc = lt_dir_private(out->dir, e);
-    LT_AUTOFREE char *path = lt_path(out->dir, "lock");
-    if (!rc && (out->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
-        rc = lt_fail(e, LT_E_IO, "%s: %s", path, strerror(errno));
-    if (!rc && flock(out->lock, LOCK_EX | LOCK_NB))
-        rc = errno == EWOULDBLOCK ? lt_fail(e, LT_E_CONFIG, "%s: another limetree-agent holds it", path)
-                                  : lt_fail(e, LT_E_IO, "%s: flock: %s", path, strerror(errno));
+    if (!rc)
+        rc = lt_lock_state(out->dir, &out->lock, e);
+    if (rc == LT_E_CONFLICT) /* a second start by mistake: a matter of configuration */
+        e->code = LT_E_CONFIG, rc = lt_fail_in(e, "another limetree-agent is at work");
     if (rc)
         lt_state_close(out);
     return rc;
@@ -50,8 +46,7 @@ int lt_state_open(const char *state_dir, const char *tcti, struct lt_state *out,
 
 void lt_state_close(struct lt_state *s)
 {
-    if (s->lock >= 0)
-        close(s->lock);
+    lt_lock_release(&s->lock);
     free(s->dir);
     *s = (struct lt_state){.lock = -1};
 }

@@ -1,12 +1,14 @@
 #include "agent/tpm.h"
 
 #include "agent/jobs.h"
+#include "agent/tpm_lock.h"
 #include "common/clock.h"
 #include "common/log.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 5000
@@ -17,6 +19,7 @@ struct lt_tpm {
     lt_tpm_fn on_open;
     void *arg;
     struct lt_dev dev; /* of the thread */
+    int lock;          /* -1: not yet; held from the first open on */
     bool is_open, sweep;
     uint64_t not_before_ms;
     unsigned backoff_ms;
@@ -41,11 +44,14 @@ static int open_once(struct lt_tpm *t, struct lt_err *e)
 {
     int rc = lt_dev_open(t->tcti, t->sweep, &t->dev, e);
 
-    if (!rc) {
+    if (rc)
+        return rc;
+    if (t->lock < 0)
+        rc = lt_tpm_lock(&t->dev, &t->lock, e);
+    if (!rc)
         rc = t->on_open(&t->dev, t->arg, e);
-        if (rc)
-            close_dev(t);
-    }
+    if (rc)
+        close_dev(t);
     return rc;
 }
 
@@ -67,13 +73,17 @@ static int open_dev(struct lt_tpm *t, struct lt_err *e)
                         : t->backoff_ms < BACKOFF_MAX_MS / 2 ? t->backoff_ms * 2
                                                              : BACKOFF_MAX_MS;
         t->not_before_ms = now + t->backoff_ms;
+        if (strcmp(t->why.msg, e->msg)) /* once, not at each try */
+            lt_log(LT_LOG_ERROR, "tpm", "%s", e->msg);
         t->why = *e;
-        lt_log(LT_LOG_ERROR, "tpm", "%s", e->msg);
         return rc;
     }
     t->is_open = true;
     t->sweep = false;
     t->backoff_ms = 0;
+    if (t->why.code)
+        lt_log(LT_LOG_INFO, "tpm", "the TPM is open again");
+    t->why = (struct lt_err){0};
     return 0;
 }
 
@@ -85,7 +95,7 @@ static int run_job(struct lt_tpm *t, const struct tpm_job *j, struct lt_err *e)
         *e = (struct lt_err){0};
         rc = open_dev(t, e);
         if (rc)
-            return rc;
+            return e->code = LT_E_TPM;
         rc = j->fn(&t->dev, j->arg, e);
         if (!t->dev.lost)
             return rc;
@@ -175,6 +185,7 @@ int lt_tpm_start(const char *tcti, lt_tpm_fn on_open, void *arg, struct lt_tpm *
         free(t);
         return lt_fail(e, LT_E_NO_MEMORY, "TPM: no memory");
     }
+    t->lock = -1;
     t->on_open = on_open;
     t->arg = arg;
     int rc = open_dev(t, e);
@@ -200,6 +211,8 @@ void lt_tpm_free(struct lt_tpm *t)
         return;
     lt_jobs_free(t->jobs);
     close_dev(t);
+    if (t->lock >= 0)
+        close(t->lock);
     free(t->tcti);
     free(t);
 }

@@ -13,13 +13,10 @@
 
 #define TRIES 10 /* the file may be taken away between our open and our lock, count */
 
-/* "123 (limetree-tenant)". The kernel's word for the name, the file's for the pid: for people only. */
-static void holder(int fd, char out[64])
+void lt_process_text(long pid, char out[64])
 {
-    char text[16] = "", path[40];
-    ssize_t n = pread(fd, text, sizeof text - 1, 0);
-    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
     LT_AUTOFREE uint8_t *name = NULL;
+    char path[40];
     size_t size;
 
     if (pid <= 0) {
@@ -31,6 +28,15 @@ static void holder(int fd, char out[64])
     if (known)
         name[strcspn((char *)name, "\n")] = 0;
     snprintf(out, 64, known ? "%ld (%.30s)" : "%ld", pid, (const char *)name);
+}
+
+/* The kernel's word for the name, the file's for the pid: for people only. */
+static void holder(int fd, char out[64])
+{
+    char text[16] = "";
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+
+    lt_process_text(n > 0 ? strtol(text, NULL, 10) : 0, out);
 }
 
 /* 1: the file was replaced before it was locked; another try. */

@@ -13,5 +13,7 @@ int lt_lock_take(const char *path, const char *what, int *fd, struct lt_err *e) 
 int lt_lock_state(const char *dir, int *fd, struct lt_err *e) LT_MUST_CHECK;
 /* fd -1 is fine; it is -1 afterwards. */
 void lt_lock_release(int *fd);
+/* "123 (limetree-tenant)"; "unknown" for none. */
+void lt_process_text(long pid, char out[64]);
 
 #endif

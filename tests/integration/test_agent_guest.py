@@ -267,6 +267,37 @@ def test_one_agent_a_state_directory(guest):
     assert second.returncode == 2 and "another limetree-agent" in second.stderr
 
 
+def test_one_agent_a_tpm(guest, lab, agent, tpm):  # noqa: F811
+    for more in ({"state_dir": lab.path("other")}, {"state_dir": ""}, {"state_dir": lab.path("other"), "ek_alg": "ecc"}):
+        done = lab.run([agent, *options(**guest.options | more)], check=False)
+        assert done.returncode == 2 and f"pid {guest.child.proc.pid} (limetree-agent)" in done.stderr, done
+    guest.check(guest.quote("one"), "one")
+
+
+@pytest.mark.parametrize("instead", ["nothing", "another key"])
+def test_key_taken_away_without_a_disk(lab, agent, tpm, instead):  # noqa: F811
+    """No quote leaves that another key signed; and the verifier is told why there is none."""
+    guest = Guest(lab, agent, tpm, state_dir="")
+    env = tpm.env()
+    guest.check(guest.quote("before"), "before")
+    lab.run(["tpm2_evictcontrol", "-C", "o", "-c", "0x81010020"], env=env)
+    if instead == "another key":    # of the same kind, with the same empty authValue
+        lab.run(["tpm2_createak", "-C", "0x81010001", "-c", lab.dir / "a", "-G", "rsa", "-g", "sha256", "-s", "rsassa"],
+                env=env)
+        lab.run(["tpm2_evictcontrol", "-C", "o", "-c", lab.dir / "a", "0x81010020"], env=env)
+        tpm.tpm.flush_transients()
+    for _ in range(2):
+        status, body, _ = guest.http.get("/v2.6/quotes/identity?nonce=a")
+        assert status == body["code"] == 500 and "removed or replaced" in body["status"], body
+    assert guest.child.alive()
+
+
+def test_what_is_wrong_with_the_tpm_is_said_in_words(guest, lab, tpm):  # noqa: F811
+    tpm.swtpm.kill()
+    status, body, _ = guest.http.get("/v2.6/quotes/integrity?nonce=a&mask=0x0&partial=0")
+    assert status == body["code"] == 500 and "absent" in body["status"] and body["results"] == {}
+
+
 def test_configuration_that_cannot_work(lab, agent, tpm):  # noqa: F811
     good = dict(role="guest", tcti=tpm.tcti, listen="127.0.0.1:0", state_dir=lab.path("gs"), uuid="a", client_ca="x")
     for change, word in (({"role": "both"}, "role"), ({"ek_alg": "dsa"}, "ek_alg"), ({"ak_handle": "12"}, "ak_handle"),

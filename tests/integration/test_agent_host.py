@@ -10,12 +10,14 @@ import json
 import os
 import ssl
 import struct
+from pathlib import Path
 
 import pytest
 
 from agentkit import (NONE, TOP, Attest, Ca, Https, agent, b64, extended, lab, make_credential,  # noqa: F401
                       name_of, options, tpm, unb64)
 
+BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
 ROOT, POLICY = "ab" * 32, "cd" * 32
 V1 = "/federation/v1"
 
@@ -52,6 +54,7 @@ class Host:
                        libvirt_uri=self.uri, ima=self.ima, boot_log=self.boot_log)
 
     def start(self):
+        self.command("--anchor")
         self.identity = self.command("--identity")
         self.cert = self.ca.issue("host", "host", host=self.identity["host"])
         self.child = self.lab.spawn("host-agent", [self.program, *self.options()], ready_fd=True)
@@ -155,9 +158,145 @@ def test_anchor_then_identity(lab, agent, tpm):  # noqa: F811
     assert (lab.dir / "hs/ak-host.secret").stat().st_mode & 0o777 == 0o600
 
 
-def test_identity_extends_nothing(lab, agent, tpm):  # noqa: F811
-    Host(lab, agent, tpm).command("--identity")
-    assert tpm.tpm.pcr_read(13) == bytes(32)
+def test_identity_extends_and_makes_nothing(lab, agent, tpm):  # noqa: F811
+    host = Host(lab, agent, tpm)
+    before = persistent(lab, tpm)
+    said = host.command("--identity")
+    assert tpm.tpm.pcr_read(13) == bytes(32) and persistent(lab, tpm) == before
+    assert not (lab.dir / "hs/ak-host.secret").exists()
+    assert said["ak_name"] is None and "limetree-agent --anchor" in said["note"]
+    made = host.command("--anchor")
+    assert host.command("--identity") == {k: said[k] for k in ("host", "ek_digest")} | {"ak_name": made["ak_name"]}
+    plain = lab.run([agent, "--identity", *options(**host.base)]).stdout
+    assert made["ak_name"] in plain and said["host"] in plain
+
+
+def persistent(lab, tpm):  # noqa: F811
+    """{handle: public area} of what is in the TPM for good."""
+    handles = lab.run(["tpm2_getcap", "handles-persistent"], env=tpm.env()).stdout.split()
+    return {h: tpm.tpm.read_public(int(h, 16)).hex() for h in handles if h.startswith("0x")}
+
+
+def other_names(lab, tpm):  # noqa: F811
+    """One TPM, said differently."""
+    link = lab.dir / "link"
+    if not link.is_symlink():
+        link.symlink_to(tpm.socket)
+        Path(f"{link}.ctrl").symlink_to(f"{tpm.socket}.ctrl")
+    return (tpm.tcti, f"swtpm:path={link}", f"swtpm:path={tpm.dir}/../{tpm.name}/{tpm.socket.name}",
+            f"libtss2-tcti-swtpm.so.0:path={tpm.socket}")
+
+
+def test_one_agent_a_tpm(host, lab, agent, tpm):  # noqa: F811
+    """A second start, by whatever command, state directory and name of the TPM, changes nothing and says who has it."""
+    host.learn()
+    before = persistent(lab, tpm)
+    for n, tcti in enumerate(other_names(lab, tpm)):
+        base = host.base | {"tcti": tcti, "state_dir": lab.path(f"other{n}")}
+        serve = options(listen="127.0.0.1:0", cert=host.cert[0], key=host.cert[1], client_ca=host.ca.cert,
+                        libvirt_uri=host.uri)
+        guest = options(**base | {"role": "guest"}, uuid="11111111-2222-4333-8444-555555555555",
+                        client_ca=host.ca.cert, listen="127.0.0.1:0")
+        for argv in (["--identity", *options(**base)], ["--anchor", *options(**base)], [*options(**base), *serve],
+                     ["--identity", *options(**base, ak_handle="0x81010031", ek_alg="ecc", ak_alg="rsa")], guest):
+            done = lab.run([agent, *argv], check=False)
+            assert done.returncode == 2 and f"pid {host.child.proc.pid} (limetree-agent)" in done.stderr, done
+    assert persistent(lab, tpm) == before
+    host.check(host.ask(3000)[1])
+    # The lock goes with its process, however that ends.
+    host.child.kill()
+    host.start()
+    host.learn()
+
+
+def test_another_name_through_a_relay(host, lab, agent, tpm):  # noqa: F811
+    relay = lab.install(BUILD / "tests/support/tpm-relay")
+    child = lab.spawn("relay", [relay, "--upstream", tpm.socket, "--listen", lab.dir / "relayed"], ready_fd=True)
+    child.ready()
+    done = lab.run([agent, "--identity", *options(**host.base | {
+        "tcti": f"swtpm:path={lab.dir}/relayed", "state_dir": lab.path("other")})], check=False)
+    assert done.returncode == 2 and f"pid {host.child.proc.pid} (limetree-agent)" in done.stderr, done
+
+
+def test_another_state_directory_destroys_no_anchored_key(host, lab, agent, tpm):  # noqa: F811
+    """Nobody serves, so nobody holds the lock: PCR 13 says whose key it is."""
+    host.learn()
+    before, ak = persistent(lab, tpm), host.ak
+    assert host.child.stop() == 0
+    wrong = host.base | {"state_dir": lab.path("wrong")}
+    said = json.loads(lab.run([agent, "--identity", "--json", *options(**wrong)]).stdout)
+    assert said["ak_name"] is None and "state_dir" in said["note"] and said["host"] == host.identity["host"]
+    serve = options(listen="127.0.0.1:0", cert=host.cert[0], key=host.cert[1], client_ca=host.ca.cert,
+                    libvirt_uri=host.uri)
+    for argv in (["--anchor", *options(**wrong)], [*options(**wrong), *serve]):
+        for _ in range(2):
+            done = lab.run([agent, *argv], check=False)
+            assert done.returncode == 1 and "state_dir" in done.stderr and "reboot" in done.stderr, done
+    # A guest without a disk that is told the host's handle does not get it either.
+    guest = dict(role="guest", tcti=tpm.tcti, state_dir="", ak_handle="0x81010030", client_ca=host.ca.cert,
+                 uuid="11111111-2222-4333-8444-555555555555", listen="127.0.0.1:0")
+    done = lab.run([agent, *options(**guest)], check=False)
+    assert done.returncode == 1 and "PCR 13 names the key at TPM handle 0x81010030" in done.stderr, done
+    # Another handle: a second key could not be named in PCR 13.
+    done = lab.run([agent, "--anchor", *options(**wrong, ak_handle="0x81010031")], check=False)
+    assert done.returncode == 1 and "reboot" in done.stderr, done
+    assert persistent(lab, tpm) == before
+    host.start()
+    host.patiently(4000)
+    host.learn()
+    assert host.ak == ak
+    host.check(host.patiently(5000)[1])
+
+
+@pytest.mark.parametrize("instead", ["nothing", "another key"])
+def test_key_taken_away_under_a_serving_agent(host, lab, agent, tpm, instead):  # noqa: F811
+    host.learn()
+    env = tpm.env()
+    lab.run(["tpm2_evictcontrol", "-C", "o", "-c", "0x81010030"], env=env)
+    if instead == "another key":
+        lab.run(["tpm2_createek", "-G", "ecc", "-c", lab.dir / "e", "-u", lab.dir / "e.pub"], env=env)
+        tpm.tpm.flush_transients()
+        lab.run(["tpm2_createak", "-C", lab.dir / "e", "-c", lab.dir / "a", "-G", "ecc", "-g", "sha256", "-s", "ecdsa"],
+                env=env)
+        lab.run(["tpm2_evictcontrol", "-C", "o", "-c", lab.dir / "a", "0x81010030"], env=env)
+        tpm.tpm.flush_transients()
+    before = persistent(lab, tpm)
+    credential = b64(make_credential(lab, host.ek, name_of(host.ak), os.urandom(32)))
+    for seq in (3000, 3001):
+        status, reply, headers = host.ask(seq)
+        assert (status, reply["error"]["slug"]) == (503, "host-tpm") and headers["Retry-After"]
+        assert "removed or replaced" in reply["error"]["message"]
+        status, reply, _ = host.http.post(f"{V1}/activations", {"credential": credential, "challenge": "00" * 32})
+        assert (status, reply["error"]["slug"]) == (503, "host-tpm")
+    assert "removed or replaced" in host.child.tail()
+    assert host.child.alive() and persistent(lab, tpm) == before
+    # Neither does the next start put anything in its place: PCR 13 cannot name it. A reboot ends that.
+    assert host.child.stop() == 0
+    done = lab.run([agent, *host.options()], check=False)
+    assert done.returncode == 1 and "removed or replaced" in done.stderr and "eboot" in done.stderr, done
+    assert persistent(lab, tpm) == before
+    tpm.reboot(boot_log=None)
+    host.start()
+    host.learn()
+    host.check(host.patiently(1)[1])
+
+
+def test_what_is_wrong_with_the_tpm_is_said_in_words(host, lab, agent, tpm):  # noqa: F811
+    host.learn()
+    tpm.swtpm.kill()
+    status, reply, _ = host.ask(3000)
+    assert (status, reply["error"]["slug"]) == (503, "host-tpm") and "absent" in reply["error"]["message"], reply
+    assert host.child.stop() == 0
+    for tcti, words in ((tpm.tcti, "nobody listens"), (f"swtpm:path={lab.dir}/none", "no such socket"),
+                        ("device:/dev/no-tpm", "absent: /dev/no-tpm"), ("device:/dev", "absent: /dev"),
+                        (f"device:{host.ima}", "is no device"),
+                        ("nothing:x", "no library libtss2-tcti-nothing.so.0")):
+        done = lab.run([agent, "--identity", *options(**host.base | {"tcti": tcti})], check=False)
+        assert done.returncode == 4 and words in done.stderr, done
+    tpm.start(boot_log=None)
+    tpm.socket.chmod(0)
+    done = lab.run([agent, "--identity", *options(**host.base)], check=False)
+    assert done.returncode == 4 and "denied: uid" in done.stderr, done
 
 
 def test_the_key_needs_its_secret(host, lab, tpm):  # noqa: F811
@@ -297,6 +436,7 @@ def test_tpm_killed_and_back(host, tpm):  # noqa: F811
     tpm.swtpm.kill()
     status, reply, headers = host.ask(3000)
     assert status == 503 and headers["Retry-After"] and reply["error"]["retry_after"]
+    assert reply["error"]["slug"] == "host-tpm"
     status, reply, _ = host.http.post(f"{V1}/activations", {
         "credential": b64(make_credential(host.lab, host.ek, name_of(host.ak), bytes(32))), "challenge": "00" * 32})
     assert status == 503
@@ -321,7 +461,8 @@ def test_tpm_reset_and_taken_by_another(host, tpm):  # noqa: F811
     tpm.reboot(boot_log=None)
     tpm.tpm.pcr_extend(13, b"\x66" * 32)
     for seq in (3001, 3002):
-        assert host.ask(seq)[0] in (422, 503)
+        status, reply, _ = host.ask(seq)
+        assert (status, reply["error"]["slug"]) == (503, "host-tpm") and "PCR 13" in reply["error"]["message"]
 
 
 def test_rsa_federation_key(lab, agent, tpm):  # noqa: F811
@@ -361,10 +502,13 @@ def test_the_ek_is_the_templates_not_the_handles(host, lab, tpm):  # noqa: F811
     assert host.command("--identity") == host.identity
 
 
-def test_inventory_command(lab, agent, tpm):  # noqa: F811
-    host = Host(lab, agent, tpm, libvirt_uri="test:///default")
-    report = host.command("--inventory")
-    assert report["ready"] and not [d for d in report["domains"] if d["listed"]]
+def test_inventory_command(host, tpm):  # noqa: F811
+    """Beside the agent that has the TPM, and without any."""
+    host.base["libvirt_uri"] = "test:///default"
+    for _ in range(2):
+        report = host.command("--inventory")
+        assert report["ready"] and not [d for d in report["domains"] if d["listed"]]
+        tpm.swtpm.kill()
 
 
 def test_quotes_in_order_and_all_answered(host):
