@@ -105,6 +105,8 @@ DEFERRED(host_drop)
 DEFERRED(host_set_policy)
 DEFERRED(host_learn)
 DEFERRED(policy_add)
+DEFERRED(policy_drop)
+DEFERRED(status)
 DEFERRED(guest_assign)
 DEFERRED(guest_unassign)
 
@@ -127,6 +129,8 @@ static const struct lt_route routes[] = {
     LT_ROUTE("DELETE", BASE "hosts/{}", OPERATOR, 0, host_drop),
     LT_ROUTE("GET", BASE "registry", OPERATOR, 0, lt_api_registry),
     LT_ROUTE("POST", BASE "policies", OPERATOR, LT_MAX_POLICY, policy_add),
+    LT_ROUTE("DELETE", BASE "policies/{}", OPERATOR, 0, policy_drop),
+    LT_ROUTE("GET", BASE "status", OPERATOR, 0, status),
     LT_ROUTE("PUT", BASE "hosts/{}/policy", OPERATOR, LT_MAX_BODY_SMALL, host_set_policy),
     LT_ROUTE("POST", BASE "hosts/{}/learn", OPERATOR, LT_MAX_BODY_SMALL, host_learn),
     LT_ROUTE("GET", BASE "guests", OPERATOR, 0, lt_api_guest_list),

@@ -22,6 +22,8 @@ void lt_api_host_drop(struct lt_req *req, struct lt_provider *p);
 void lt_api_host_set_policy(struct lt_req *req, struct lt_provider *p);
 void lt_api_host_learn(struct lt_req *req, struct lt_provider *p);
 void lt_api_policy_add(struct lt_req *req, struct lt_provider *p);
+void lt_api_policy_drop(struct lt_req *req, struct lt_provider *p);
+void lt_api_status(struct lt_req *req, struct lt_provider *p);
 void lt_api_guest_assign(struct lt_req *req, struct lt_provider *p);
 void lt_api_guest_unassign(struct lt_req *req, struct lt_provider *p);
 

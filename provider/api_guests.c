@@ -96,3 +96,27 @@ void lt_api_policy_get(struct lt_req *req, void *app)
     else
         lt_reply_bytes(req, 200, "application/json", bytes, n);
 }
+
+void lt_api_policy_drop(struct lt_req *req, struct lt_provider *p)
+{
+    struct lt_err e = {0};
+    uint8_t digest[32];
+
+    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) || lt_registry_drop_policy(p->registry, digest, &e))
+        lt_api_fail(req, &e);
+    else
+        lt_reply_json(req, 200, json_object());
+}
+
+void lt_api_status(struct lt_req *req, struct lt_provider *p)
+{
+    LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
+    struct lt_db_skipped skipped;
+    struct lt_db_health health;
+    size_t guests = 0;
+
+    free(lt_registry_guests(p->registry, &guests));
+    lt_registry_status(p->registry, &health, &skipped);
+    lt_reply_json(req, 200, json_pack("{s:I, s:I, s:o}", "hosts", (json_int_t)(hosts ? hosts->count : 0), "guests",
+                                      (json_int_t)guests, "store", lt_db_status_json(&health, &skipped)));
+}

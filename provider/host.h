@@ -3,6 +3,7 @@
 #ifndef LT_PROVIDER_HOST_H
 #define LT_PROVIDER_HOST_H
 
+#include "common/space.h"
 #include "provider/batcher.h"
 #include "provider/limits.h"
 #include "provider/net.h"
@@ -20,6 +21,8 @@ struct lt_host_shared {
     void *arg;
     /* The host's inventory is now this one instead of was (NULL: none yet). In order for one host; under its lock. */
     void (*moved)(void *arg, struct lt_host *h, struct lt_residents *was, struct lt_residents *now);
+    struct lt_space_conf space;  /* of the state directory; zeros: nobody watches it */
+    uint64_t documents_max;      /* bytes of all documents together; 0: LT_MAX_POLICIES_KEPT */
 };
 
 struct lt_host {

@@ -26,6 +26,9 @@ const struct lt_conf_key lt_provider_keys[] = {
      "milliseconds after which a host that does not answer fails its guests' requests"},
     {"max_connections_per_address", LT_CONF_INT, KEY(max_per_address), "2048", 1, LT_MAX_CONNECTIONS,
      "connections from one address"},
+    {"max_documents_mib", LT_CONF_INT, KEY(max_documents_mib), "512", 1, 1 << 16,
+     "MiB of host policies and what they name, all together; they are kept in memory"},
+    LT_SPACE_KEYS(struct lt_provider_conf, reserve_mib, min_free_mib),
     LT_DAEMON_LOG_KEYS(struct lt_provider_conf),
 };
 const size_t lt_provider_key_count = sizeof lt_provider_keys / sizeof *lt_provider_keys;
@@ -90,6 +93,8 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     if (!p)
         return lt_fail(e, LT_E_NO_MEMORY, "provider: no memory");
     p->state_lock = -1;
+    p->shared.documents_max = (uint64_t)c->max_documents_mib << 20;
+    p->shared.space = (struct lt_space_conf){(uint64_t)c->reserve_mib << 20, (uint64_t)c->min_free_mib << 20};
     pthread_mutex_init(&p->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

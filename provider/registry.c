@@ -32,6 +32,8 @@ struct lt_registry {
     pthread_rwlock_t lock;    /* guards the trees; never held while waiting for anything */
     void *guests, *hosts, *policies;
     size_t policy_bytes;
+    uint64_t policies_max;        /* bytes */
+    struct lt_db_skipped skipped; /* rows at the start */
     size_t guest_count, host_count;
 };
 
@@ -150,27 +152,44 @@ static void moved(void *arg, struct lt_host *h, struct lt_residents *was, struct
 
 /* ---- life ---- */
 
-static int load_policy(void *arg, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e)
+static int new_policy(const uint8_t digest[32], struct lt_slice bytes, struct policy **out, struct lt_err *e)
 {
-    struct lt_registry *r = arg;
-    struct policy *p;
+    struct policy *p = *out = malloc(sizeof *p + bytes.n);
 
-    if (bytes.n > LT_MAX_POLICIES_KEPT - r->policy_bytes) /* written by one thread at a time */
-        return lt_fail(e, LT_E_TOO_LARGE, "policy of %zu bytes: all together are more than %u", bytes.n,
-                       LT_MAX_POLICIES_KEPT);
-    p = malloc(sizeof *p + bytes.n);
     if (!p)
         return lt_fail(e, LT_E_NO_MEMORY, "policy of %zu bytes: no memory", bytes.n);
     memcpy(p->digest, digest, 32);
-    memcpy(p->bytes, bytes.p, p->n = bytes.n);
+    if ((p->n = bytes.n))
+        memcpy(p->bytes, bytes.p, bytes.n);
+    return 0;
+}
+
+/* Takes p. The ceiling was kept when it was stored, but maybe not by this version. */
+static int insert_policy(struct lt_registry *r, struct policy *p, struct lt_err *e)
+{
+    size_t n = p->n;
+
+    if (n > r->policies_max - r->policy_bytes) { /* written by one thread at a time */
+        free(p);
+        return lt_fail(e, LT_E_TOO_LARGE, "policy of %zu bytes: all together are more than %llu", n,
+                       (unsigned long long)r->policies_max);
+    }
     pthread_rwlock_wrlock(&r->lock);
     struct policy **node = tsearch(p, &r->policies, compare32);
     pthread_rwlock_unlock(&r->lock);
     if (!node || *node != p)
         free(p);
     else
-        r->policy_bytes += bytes.n;
+        r->policy_bytes += n;
     return node ? 0 : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+}
+
+static int load_policy(void *arg, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e)
+{
+    struct policy *p;
+
+    LT_TRY(new_policy(digest, bytes, &p, e));
+    return insert_policy(arg, p, e);
 }
 
 /* Takes the place of a host with the same id. */
@@ -208,12 +227,15 @@ static int load_host(void *arg, const struct lt_store_host *s, struct lt_err *e)
     LT_AUTOJSON json_t *certificates = lt_json_parse(s->certificates, strlen(s->certificates), LT_MAX_BODY_PROOFS, e);
     struct lt_public ek, ak;
     struct lt_host *h = NULL;
+    int rc = 0;
 
     if (!certificates || lt_public_parse(s->ek.p, s->ek.n, &ek, e) || lt_public_parse(s->ak.p, s->ak.n, &ak, e) ||
-        lt_host_new(r->shared, s->address, &(struct lt_host_keys){&ek, &ak, certificates}, s->policy, &h, e) ||
-        insert_host(r, h, e))
-        (void)lt_fail_in(e, "stored host %s", s->address);
-    int rc = h ? 0 : e->code;
+        lt_host_new(r->shared, s->address, &(struct lt_host_keys){&ek, &ak, certificates}, s->policy, &h, e))
+        rc = lt_fail_in(e, "stored host %.60s", s->address);
+    else if (memcmp(h->id, s->id, sizeof s->id))
+        rc = lt_fail(e, LT_E_INTERNAL, "stored host %.60s: its id is not its EK's", s->address);
+    else
+        rc = insert_host(r, h, e);
     lt_host_unref(h);
     return rc;
 }
@@ -238,11 +260,12 @@ int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struc
     pthread_mutex_init(&r->writing, NULL);
     pthread_rwlock_init(&r->lock, NULL);
     r->shared = shared;
+    r->policies_max = shared->documents_max ? shared->documents_max : LT_MAX_POLICIES_KEPT;
     shared->arg = r;
     shared->moved = moved;
-    int rc = lt_store_open(state_dir, &r->db, e);
+    int rc = lt_store_open(state_dir, &shared->space, &r->db, e);
     if (!rc)
-        rc = lt_store_load(r->db, &(struct lt_store_sink){r, load_host, load_policy, load_guest}, e);
+        rc = lt_store_load(r->db, &(struct lt_store_sink){r, load_host, load_policy, load_guest}, &r->skipped, e);
     if (rc)
         lt_registry_close(r);
     else
@@ -452,17 +475,108 @@ static int check_usable(struct lt_registry *r, const uint8_t digest[32], struct 
 
 int lt_registry_put_policy(struct lt_registry *r, struct lt_slice bytes, uint8_t digest[32], struct lt_err *e)
 {
-    int rc = check_policy(bytes, e);
+    struct policy *p;
 
-    if (rc)
-        return rc;
+    LT_TRY(check_policy(bytes, e));
+    if (!lt_db_fits(r->db, bytes.n))
+        return lt_fail(e, LT_E_BUSY, "document of %zu bytes: the disk of the state directory is almost full", bytes.n);
     lt_sha256(bytes.p, bytes.n, digest);
+    LT_TRY(new_policy(digest, bytes, &p, e));
     pthread_mutex_lock(&r->writing);
-    rc = lt_store_put_policy(r->db, digest, bytes, e);
-    if (!rc)
-        rc = load_policy(r, digest, bytes, e);
+    int rc = lt_store_put_policy(r->db, digest, bytes, r->policies_max, e);
+    if (rc)
+        free(p);
+    else
+        rc = insert_policy(r, p, e);
     pthread_mutex_unlock(&r->writing);
     return rc;
+}
+
+/* Who names a document: hosts as their policy, host policies as layer or boot policy. */
+struct naming {
+    const uint8_t *digest;
+    char who[80]; /* "": nobody */
+};
+
+static void name_host(const void *node, VISIT which, void *arg)
+{
+    struct naming *n = arg;
+    uint8_t policy[32];
+    char id[2 * LT_HOST_ID + 1];
+
+    if (*n->who || (which != postorder && which != leaf))
+        return;
+    struct lt_host *h = (*(struct place *const *)node)->host;
+    lt_host_policy(h, policy);
+    lt_hex(h->id, sizeof h->id, id);
+    if (!memcmp(policy, n->digest, sizeof policy))
+        snprintf(n->who, sizeof n->who, "host %s", id);
+}
+
+static bool names(const struct policy *p, const uint8_t digest[32])
+{
+    __attribute__((cleanup(host_policy_free))) struct lt_host_policy *parsed = NULL;
+    struct lt_slice bytes = {(const uint8_t *)p->bytes, p->n};
+    bool found = false;
+
+    if (!memcmp(p->digest, digest, 32) || parse_host_policy(bytes, &parsed, NULL))
+        return false;
+    found = parsed->measured.has_boot && !memcmp(parsed->measured.boot, digest, 32);
+    for (unsigned i = 0; i < parsed->measured.layer_count; i++)
+        found |= !memcmp(parsed->measured.layer[i].policy, digest, 32);
+    return found;
+}
+
+static void name_policy(const void *node, VISIT which, void *arg)
+{
+    struct naming *n = arg;
+    const struct policy *p;
+    char hex[65];
+
+    if (*n->who || (which != postorder && which != leaf))
+        return;
+    p = *(struct policy *const *)node;
+    if (!names(p, n->digest))
+        return;
+    lt_hex(p->digest, 32, hex);
+    snprintf(n->who, sizeof n->who, "policy %s", hex);
+}
+
+/* Under r->writing: nobody begins to name it meanwhile, and nobody else changes the trees. */
+static int check_unnamed(struct lt_registry *r, const uint8_t digest[32], struct lt_err *e)
+{
+    struct naming n = {.digest = digest};
+    char hex[65];
+
+    lt_hex(digest, 32, hex);
+    twalk_r(r->hosts, name_host, &n);
+    twalk_r(r->policies, name_policy, &n);
+    return *n.who ? lt_fail(e, LT_E_CONFLICT, "document %s is named by %s", hex, n.who) : 0;
+}
+
+int lt_registry_drop_policy(struct lt_registry *r, const uint8_t digest[32], struct lt_err *e)
+{
+    pthread_mutex_lock(&r->writing);
+    int rc = check_unnamed(r, digest, e);
+    if (!rc)
+        rc = lt_store_drop_policy(r->db, digest, e);
+    if (!rc) {
+        pthread_rwlock_wrlock(&r->lock);
+        struct policy *p = find(&r->policies, digest, compare32); /* NULL: one that was left out at the start */
+        if (p)
+            tdelete(digest, &r->policies, compare32);
+        r->policy_bytes -= p ? p->n : 0;
+        pthread_rwlock_unlock(&r->lock);
+        free(p);
+    }
+    pthread_mutex_unlock(&r->writing);
+    return rc;
+}
+
+void lt_registry_status(struct lt_registry *r, struct lt_db_health *health, struct lt_db_skipped *skipped)
+{
+    lt_db_health(r->db, health);
+    *skipped = r->skipped; /* never changed after the start */
 }
 
 int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **out, size_t *n, struct lt_err *e)

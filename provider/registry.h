@@ -12,6 +12,9 @@ struct lt_registry;
 int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struct lt_registry **out, struct lt_err *e) LT_MUST_CHECK;
 void lt_registry_close(struct lt_registry *r);
 
+/* How the store is, and what of it could not be read at the start. */
+void lt_registry_status(struct lt_registry *r, struct lt_db_health *health, struct lt_db_skipped *skipped);
+
 /* ---- hosts ---- */
 struct lt_host *lt_registry_host(struct lt_registry *r, const uint8_t id[16]); /* a new reference or NULL */
 struct lt_host_list {
@@ -32,6 +35,8 @@ int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const 
 /* Host policies of docs/api.md, and the documents that they name: runtime policies, plain or in a DSSE envelope, and
  * boot policies. Refuses anything else. */
 int lt_registry_put_policy(struct lt_registry *r, struct lt_slice bytes, uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+/* LT_E_CONFLICT says which host or policy names it; LT_E_NOT_FOUND. */
+int lt_registry_drop_policy(struct lt_registry *r, const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
 /* A copy the caller frees; LT_E_NOT_FOUND. */
 int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **out, size_t *n, struct lt_err *e) LT_MUST_CHECK;
 

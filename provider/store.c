@@ -1,8 +1,8 @@
 #include "provider/store.h"
 
 #include "common/file.h"
+#include "common/hash.h"
 #include "common/log.h"
-#include "provider/limits.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,14 +14,20 @@ static const char *const migrations[] = {
     "CREATE TABLE guests(uuid BLOB PRIMARY KEY, tenant BLOB NOT NULL, host BLOB) WITHOUT ROWID;",
 };
 
-int lt_store_open(const char *state_dir, struct lt_db **out, struct lt_err *e)
+static const struct lt_db_kind kind = {"limetree-provider", LT_DB_PROVIDER, "hosts", migrations,
+                                       sizeof migrations / sizeof *migrations};
+
+int lt_store_open(const char *state_dir, const struct lt_space_conf *conf, struct lt_db **out, struct lt_err *e)
 {
     LT_AUTOFREE char *path = lt_path(state_dir, "provider.db");
+    struct lt_space *space = NULL;
 
     *out = NULL;
     if (lt_dir_private(state_dir, e))
         return lt_fail_in(e, "state_dir");
-    return lt_db_open(path, migrations, sizeof migrations / sizeof *migrations, out, e);
+    if (conf && (conf->reserve || conf->min_free))
+        LT_TRY(lt_space_open(state_dir, conf, &space, e));
+    return lt_db_open(path, &kind, space, out, e);
 }
 
 /* ---- load ---- */
@@ -32,67 +38,82 @@ static struct lt_slice column(sqlite3_stmt *st, int col)
     return (struct lt_slice){p, (size_t)sqlite3_column_bytes(st, col)};
 }
 
-static int load_hosts(sqlite3 *sql, const struct lt_store_sink *s, struct lt_err *e)
+static int load_host(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
 {
-    LT_AUTOSTMT sqlite3_stmt *st = NULL;
-    int rc = lt_db_prepare(sql, "SELECT id, policy, ek, ak, address, certificates FROM hosts", &st, e, "");
+    struct lt_store_host h = {.ek = column(st, 2), .ak = column(st, 3),
+                              .address = (const char *)sqlite3_column_text(st, 4),
+                              .certificates = (const char *)sqlite3_column_text(st, 5)};
 
-    while (!rc && (rc = lt_db_step(st, e)) == 1) {
-        struct lt_store_host h = {.ek = column(st, 2), .ak = column(st, 3),
-                                  .address = (const char *)sqlite3_column_text(st, 4),
-                                  .certificates = (const char *)sqlite3_column_text(st, 5)};
-        rc = lt_db_blob(st, 0, h.id, 16, e);
-        if (!rc)
-            rc = lt_db_blob(st, 1, h.policy, 32, e);
-        if (!rc)
-            rc = s->host(s->arg, &h, e);
-    }
-    return rc;
+    LT_TRY(lt_db_blob(st, 0, h.id, 16, e));
+    LT_TRY(lt_db_blob(st, 1, h.policy, 32, e));
+    if (!h.address || !h.certificates)
+        return lt_fail(e, LT_E_INTERNAL, "no address, or no certificates");
+    return s->host(s->arg, &h, e);
 }
 
-static int load_policies(sqlite3 *sql, const struct lt_store_sink *s, struct lt_err *e)
+static int load_policy(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
 {
-    LT_AUTOSTMT sqlite3_stmt *st = NULL;
-    uint8_t digest[32];
-    int rc = lt_db_prepare(sql, "SELECT digest, bytes FROM policies", &st, e, "");
+    struct lt_slice bytes = column(st, 1);
+    uint8_t digest[32], is[32];
 
-    while (!rc && (rc = lt_db_step(st, e)) == 1) {
-        rc = lt_db_blob(st, 0, digest, sizeof digest, e);
-        if (!rc)
-            rc = s->policy(s->arg, digest, column(st, 1), e);
-    }
-    return rc;
+    LT_TRY(lt_db_blob(st, 0, digest, sizeof digest, e));
+    lt_sha256(bytes.p ? bytes.p : (const uint8_t *)"", bytes.n, is);
+    if (memcmp(is, digest, sizeof is))
+        return lt_fail(e, LT_E_INTERNAL, "its bytes have another digest");
+    return s->policy(s->arg, digest, bytes, e);
 }
 
-static int load_guests(sqlite3 *sql, const struct lt_store_sink *s, struct lt_err *e)
+static int load_guest(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
 {
-    LT_AUTOSTMT sqlite3_stmt *st = NULL;
-    int rc = lt_db_prepare(sql, "SELECT uuid, tenant, host FROM guests", &st, e, "");
+    struct lt_store_guest g = {.has_tenant = true, .has_host = sqlite3_column_type(st, 2) != SQLITE_NULL};
 
-    while (!rc && (rc = lt_db_step(st, e)) == 1) {
-        struct lt_store_guest g = {.has_tenant = true, .has_host = sqlite3_column_type(st, 2) != SQLITE_NULL};
-        rc = lt_db_blob(st, 0, g.uuid, 16, e);
-        if (!rc)
-            rc = lt_db_blob(st, 1, g.tenant, 16, e);
-        if (!rc && g.has_host)
-            rc = lt_db_blob(st, 2, g.host, 16, e);
-        if (!rc)
-            rc = s->guest(s->arg, &g, e);
-    }
-    return rc;
+    LT_TRY(lt_db_blob(st, 0, g.uuid, 16, e));
+    LT_TRY(lt_db_blob(st, 1, g.tenant, 16, e));
+    if (g.has_host)
+        LT_TRY(lt_db_blob(st, 2, g.host, 16, e));
+    return s->guest(s->arg, &g, e);
 }
 
+static const struct {
+    const char *table, *select; /* the key comes first */
+    int (*row)(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e);
+} tables[] = {
+    {"policies", "SELECT digest, bytes FROM policies", load_policy},
+    {"hosts", "SELECT id, policy, ek, ak, address, certificates FROM hosts", load_host},
+    {"guests", "SELECT uuid, tenant, host FROM guests", load_guest},
+};
+
+struct load {
+    const struct lt_store_sink *sink;
+    struct lt_db_skipped *skipped;
+};
+
+/* One row that cannot be read is left out; it is no reason to leave out all. */
 static int load(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    int rc = load_policies(sql, arg, e);
-    if (!rc)
-        rc = load_hosts(sql, arg, e);
-    return rc ? rc : load_guests(sql, arg, e);
+    const struct load *l = arg;
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < sizeof tables / sizeof *tables; i++) {
+        LT_AUTOSTMT sqlite3_stmt *st = NULL;
+        rc = lt_db_prepare(sql, tables[i].select, &st, e, "");
+        while (!rc && (rc = lt_db_step(st, e)) == 1) {
+            struct lt_err why = {0};
+            rc = tables[i].row(st, l->sink, &why);
+            if (rc == LT_E_NO_MEMORY)
+                return lt_fail(e, rc, "%s: %s", tables[i].table, why.msg);
+            if (rc)
+                lt_db_skip(l->skipped, tables[i].table, st, 0, &why);
+            rc = 0;
+        }
+    }
+    return rc;
 }
 
-int lt_store_load(struct lt_db *db, const struct lt_store_sink *sink, struct lt_err *e)
+int lt_store_load(struct lt_db *db, const struct lt_store_sink *sink, struct lt_db_skipped *skipped,
+                  struct lt_err *e)
 {
-    return lt_db_read(db, load, (void *)sink, e);
+    return lt_db_read(db, load, &(struct load){sink, skipped}, e);
 }
 
 /* ---- write ---- */
@@ -142,18 +163,46 @@ int lt_store_set_policy(struct lt_db *db, const uint8_t host[16], const uint8_t 
 struct policy {
     const uint8_t *digest;
     struct lt_slice bytes;
+    uint64_t max;
 };
 
+/* First whether it fits beside the others: what would not be loaded again is not stored. */
 static int put_policy(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     const struct policy *p = arg;
-    return lt_db_exec(sql, NULL, e, "INSERT INTO policies(digest, bytes) VALUES(?,?) ON CONFLICT DO NOTHING", "bb",
-                      p->digest, (size_t)32, p->bytes.p, p->bytes.n);
+    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+
+    LT_TRY(lt_db_prepare(sql, "SELECT coalesce(sum(length(bytes)), 0) FROM policies WHERE digest <> ?", &st, e, "b",
+                         p->digest, (size_t)32));
+    int rc = lt_db_step(st, e);
+    int64_t kept = rc == 1 ? sqlite3_column_int64(st, 0) : 0;
+    if (rc < 0)
+        return rc;
+    if ((uint64_t)kept > p->max || p->bytes.n > p->max - (uint64_t)kept)
+        return lt_fail(e, LT_E_TOO_LARGE,
+                       "document of %zu bytes: with the %lld that are kept it is more than %llu (max_documents_mib); "
+                       "limetree host delete-document DIGEST removes one that nobody names",
+                       p->bytes.n, (long long)kept, (unsigned long long)p->max);
+    return lt_db_exec(sql, NULL, e,
+                      "INSERT INTO policies(digest, bytes) VALUES(?,?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes",
+                      "bb", p->digest, (size_t)32, p->bytes.p, p->bytes.n);
 }
 
-int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e)
+int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes, uint64_t max,
+                        struct lt_err *e)
 {
-    return lt_db_write(db, put_policy, &(struct policy){digest, bytes}, e);
+    return lt_db_write(db, put_policy, &(struct policy){digest, bytes, max}, e);
+}
+
+static int drop_policy(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM policies WHERE digest=?", "b", arg, (size_t)32);
+    return rc || changes ? rc : lt_fail(e, LT_E_NOT_FOUND, "no document of that digest");
+}
+
+int lt_store_drop_policy(struct lt_db *db, const uint8_t digest[32], struct lt_err *e)
+{
+    return lt_db_write(db, drop_policy, (void *)digest, e);
 }
 
 static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)

@@ -17,7 +17,7 @@ struct lt_store_guest {
     uint8_t tenant[16], host[16];
 };
 
-/* A non-zero return of any of them ends the load. */
+/* A non-zero return leaves that row out (LT_E_NO_MEMORY ends the load). */
 struct lt_store_sink {
     void *arg;
     int (*host)(void *arg, const struct lt_store_host *h, struct lt_err *e);
@@ -25,14 +25,20 @@ struct lt_store_sink {
     int (*guest)(void *arg, const struct lt_store_guest *g, struct lt_err *e);
 };
 
-int lt_store_open(const char *state_dir, struct lt_db **out, struct lt_err *e) LT_MUST_CHECK;
-int lt_store_load(struct lt_db *db, const struct lt_store_sink *sink, struct lt_err *e) LT_MUST_CHECK;
+/* space: reserve and watch of the directory; NULL: none. */
+int lt_store_open(const char *state_dir, const struct lt_space_conf *space, struct lt_db **out,
+                  struct lt_err *e) LT_MUST_CHECK;
+int lt_store_load(struct lt_db *db, const struct lt_store_sink *sink, struct lt_db_skipped *skipped,
+                  struct lt_err *e) LT_MUST_CHECK;
 
 /* Each returns after commit. */
 int lt_store_put_host(struct lt_db *db, const struct lt_store_host *h, struct lt_err *e) LT_MUST_CHECK;
 int lt_store_drop_host(struct lt_db *db, const uint8_t id[16], struct lt_err *e) LT_MUST_CHECK;
 int lt_store_set_policy(struct lt_db *db, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
-int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e) LT_MUST_CHECK;
+/* LT_E_TOO_LARGE, and not stored: with the others it is more than max bytes. */
+int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes, uint64_t max,
+                        struct lt_err *e) LT_MUST_CHECK;
+int lt_store_drop_policy(struct lt_db *db, const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
 /* Without a tenant the guest is forgotten. */
 int lt_store_put_guest(struct lt_db *db, const struct lt_store_guest *g, struct lt_err *e) LT_MUST_CHECK;
 /* Queues the places of count assigned guests; takes guests (malloc'd). A loss costs one question to the hosts. */

@@ -222,6 +222,8 @@ int lt_documents_put(struct lt_documents *d, const void *p, size_t n, uint8_t di
     struct lt_boot_policy *boot = NULL;
     struct lt_err why = {0};
 
+    if (!lt_store_fits(d->store, n))
+        return lt_fail(e, LT_E_BUSY, "document of %zu bytes: the disk of the state directory is almost full", n);
     lt_sha256(p, n, digest);
     if (n > LT_MAX_BOOT_POLICY || lt_boot_policy_parse(p, n, &boot, &why)) {
         if (compile_table(d, p, n, digest, e))

@@ -24,6 +24,8 @@ static void write_bundles(struct lt_rounds *r, const struct lt_round *round)
     LT_AUTOFREE char *last = lt_path(r->conf.bundles, name);
     snprintf(name, sizeof name, "%s.trusted.json", round->uuid_text);
     LT_AUTOFREE char *trusted = lt_path(r->conf.bundles, name);
+    if (text && !lt_store_fits(r->conf.store, strlen(text)))
+        return; /* told once, by the store: what is left of the disk is for verdicts */
     int rc =
         text ? lt_file_replace(last, text, strlen(text), 0600, &e) : lt_fail(&e, LT_E_NO_MEMORY, "no memory");
     if (!rc && round->verdict.result == LT_TRUSTED)
@@ -38,6 +40,7 @@ enum kept {
     STANDS = LT_STORE_STANDS,
     OUTDATED = LT_STORE_OUTDATED,
     GONE = LT_STORE_GONE,
+    HELD = LT_STORE_HELD,
     LOST
 };
 
@@ -48,18 +51,18 @@ static void tell(const struct lt_round *round, enum kept kept)
         [STANDS] = " (an earlier failed verdict stands)",
         [OUTDATED] = " (under a policy or registration of before: it does not count)",
         [GONE] = " (the guest was removed)",
+        [HELD] = " (in memory: the store takes nothing)",
         [LOST] = "",
     };
     const struct lt_verdict *v = &round->verdict;
 
     lt_log(v->result == LT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict", "guest %s: %s%s%s%s",
            round->uuid_text, lt_result_slug(v->result), v->reason[0] ? ", " : "", v->reason, notes[kept]);
-    if (v->result == LT_FAILED && (kept == KEPT || kept == LOST))
+    if (v->result == LT_FAILED && (kept == KEPT || kept == HELD || kept == LOST))
         lt_log(LT_LOG_ERROR, "revocation", "guest %s: failed, %s", round->uuid_text, v->reason);
 }
 
-/* History first, then the verdict, in one transaction; a verdict that cannot be stored lets the old one age.
- */
+/* History first, then the verdict, in one transaction. */
 static enum kept store(struct lt_rounds *r, struct lt_flight *f)
 {
     struct lt_round *round = f->round;
@@ -112,7 +115,8 @@ void lt_flight_finish(struct lt_flight *f)
         write_bundles(r, f->round);
     enum kept kept = store(r, f);
     tell(f->round, kept);
-    bool proven = kept == KEPT && v->result == LT_TRUSTED, failed = kept == KEPT && v->result == LT_FAILED;
+    bool counts = kept == KEPT || kept == HELD;
+    bool proven = counts && v->result == LT_TRUSTED, failed = counts && v->result == LT_FAILED;
     uint64_t t1 = f->round->t1_ms, now = lt_now_ms();
     uint64_t due = lt_schedule_next(&g->schedule, v, t1, now, r->conf.period_ms, f->round->retry_after_s);
     if (kept == STANDS)

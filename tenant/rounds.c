@@ -199,11 +199,9 @@ static int load(void *arg, const struct lt_guest *guest)
     struct lt_err e = {0};
     struct lt_watched *g = watch(r, guest->uuid);
 
-    if (lt_store_status(r->conf.store, guest->uuid, &d, lt_now_ms(), &st, NULL, &e)) {
-        lt_log(LT_LOG_ERROR, "store", "%s", e.msg);
-        return e.code;
-    }
-    if (st.known && st.result == LT_FAILED)
+    if (lt_store_status(r->conf.store, guest->uuid, &d, lt_now_ms(), &st, NULL, &e))
+        lt_log(LT_LOG_ERROR, "store", "%s", e.msg); /* due at once, like one without a verdict */
+    else if (st.known && st.result == LT_FAILED)
         g->due_ms = LT_NEVER;
     else if (st.unproven)
         told_unproven(g);

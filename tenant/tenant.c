@@ -51,13 +51,23 @@ const struct lt_conf_key lt_tenant_keys[] = {
         " periods, at least 180"),
     INT(window_ms, "30000", 100, 600000, "milliseconds a round may take from its nonce to the host quote"),
     INT(gather_ms, "3000", 1, 60000, "milliseconds the guests of a sweep wait for a slow one"),
+    LT_SPACE_KEYS(struct lt_tenant_conf, reserve_mib, min_free_mib),
     LT_DAEMON_LOG_KEYS(struct lt_tenant_conf),
 };
 const size_t lt_tenant_key_count = sizeof lt_tenant_keys / sizeof *lt_tenant_keys;
 
+static int open_store(struct lt_tenant *t, struct lt_err *e)
+{
+    const struct lt_space_conf conf = {(uint64_t)t->conf->reserve_mib << 20, (uint64_t)t->conf->min_free_mib << 20};
+    LT_AUTOFREE char *db = lt_path(t->conf->state_dir, "tenant.db");
+    struct lt_space *space = NULL;
+
+    LT_TRY(lt_space_open(t->conf->state_dir, &conf, &space, e));
+    return lt_store_open(db, NULL, space, &t->store, e);
+}
+
 static int open_state(struct lt_tenant *t, struct lt_err *e)
 {
-    LT_AUTOFREE char *db = lt_path(t->conf->state_dir, "tenant.db");
     int rc = lt_dir_private(t->conf->state_dir, e);
 
     if (!rc)
@@ -66,7 +76,7 @@ static int open_state(struct lt_tenant *t, struct lt_err *e)
     if (!rc)
         rc = lt_dir_private(t->bundles, e);
     if (!rc)
-        rc = lt_store_open(db, NULL, &t->store, e);
+        rc = open_store(t, e);
     t->tables = lt_path(t->conf->state_dir, "tables");
     if (!rc && *t->conf->policy_key) {
         size_t n;

@@ -47,25 +47,64 @@ static int read_boot_id(char out[LT_UUID_TEXT], struct lt_err *e)
     return rc;
 }
 
-int lt_store_open(const char *path, const char *boot_id, struct lt_store **out, struct lt_err *e)
+static int read_guest(sqlite3_stmt *st, struct lt_guest *g, struct lt_err *e);
+
+/* The rows that those who read them one by one will leave out. */
+static int check_rows(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct lt_store *s = arg;
+    LT_AUTOSTMT sqlite3_stmt *guests = NULL, *verdicts = NULL;
+    struct lt_guest g;
+    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests", &guests, e, "");
+
+    while (!rc && (rc = lt_db_step(guests, e)) == 1) {
+        struct lt_err why = {0};
+        if (read_guest(guests, &g, &why))
+            lt_db_skip(&s->skipped, "guests", guests, 0, &why);
+        rc = 0;
+    }
+    if (!rc)
+        rc = lt_db_prepare(sql, "SELECT uuid FROM verdicts WHERE typeof(result) <> 'integer' OR result < ? OR"
+                                " result > ? OR typeof(doc) <> 'text' OR NOT json_valid(doc)",
+                           &verdicts, e, "ii", (int64_t)LT_TRUSTED, (int64_t)LT_UNREACHABLE);
+    while (!rc && (rc = lt_db_step(verdicts, e)) == 1) {
+        lt_db_skip(&s->skipped, "verdicts", verdicts, 0, NULL);
+        rc = 0;
+    }
+    return rc;
+}
+
+static const struct lt_db_kind kind = {"limetree-tenant", LT_DB_TENANT, "verdicts", migrations,
+                                       sizeof migrations / sizeof *migrations};
+
+int lt_store_open(const char *path, const char *boot_id, struct lt_space *space, struct lt_store **out,
+                  struct lt_err *e)
 {
     struct lt_store *s = calloc(1, sizeof *s);
-    int rc = 0;
+    int rc = s ? 0 : lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", path);
 
     *out = NULL;
-    if (!s)
-        return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", path);
-    if (boot_id)
+    if (!rc && boot_id)
         strncpy(s->boot, boot_id, sizeof s->boot - 1);
-    else
+    else if (!rc)
         rc = read_boot_id(s->boot, e);
-    if (!rc)
-        rc = lt_db_open(path, migrations, sizeof migrations / sizeof *migrations, &s->db, e);
     if (rc)
-        free(s);
+        lt_space_close(space);
     else
-        *out = s;
-    return rc;
+        rc = lt_db_open(path, &kind, space, &s->db, e);
+    if (rc) {
+        free(s);
+        return rc;
+    }
+    pthread_mutex_init(&s->lock, NULL);
+    rc = lt_db_read(s->db, check_rows, s, e);
+    if (rc) {
+        lt_store_close(s);
+        return rc;
+    }
+    lt_db_on_tick(s->db, lt_store_held_tick, s);
+    *out = s;
+    return 0;
 }
 
 void lt_store_close(struct lt_store *s)
@@ -73,7 +112,23 @@ void lt_store_close(struct lt_store *s)
     if (!s)
         return;
     lt_db_close(s->db);
+    lt_store_held_free(s);
+    lt_store_nonces_free(s);
+    pthread_mutex_destroy(&s->lock);
     free(s);
+}
+
+void lt_store_report(struct lt_store *s, struct lt_db_health *health, struct lt_db_skipped *skipped,
+                     size_t *unwritten)
+{
+    lt_db_health(s->db, health);
+    *skipped = s->skipped; /* never changed after the start */
+    *unwritten = lt_store_held_count(s);
+}
+
+bool lt_store_fits(struct lt_store *s, uint64_t n)
+{
+    return lt_db_fits(s->db, n);
 }
 
 /* ---- agents ---- */
@@ -94,6 +149,7 @@ static int column_public(sqlite3_stmt *st, int col, uint8_t out[LT_MAX_PUBLIC], 
 }
 
 struct agent_job {
+    struct lt_store *s;
     const char *id;
     struct lt_agent *out;
     const struct lt_agent *in;
@@ -168,14 +224,15 @@ static int check_ek_free(sqlite3 *sql, const struct lt_agent *a, struct lt_err *
 }
 
 /* A place for a new one; those that are attested have one whatever strangers register. */
-static int check_room(sqlite3 *sql, const struct lt_agent *a, struct lt_err *e)
+static int check_room(sqlite3 *sql, struct lt_store *s, const struct lt_agent *a, struct lt_err *e)
 {
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
     uint8_t uuid[LT_UUID];
     int64_t count;
     int rc = count_agents(sql, &count, e);
 
-    if (rc || count < LT_STORE_AGENTS)
+    bool fits = lt_db_fits(s->db, 0);
+    if (rc || (count < LT_STORE_AGENTS && fits))
         return rc;
     if (!lt_uuid_parse(a->id, uuid, NULL)) {
         rc = lt_db_prepare(sql, "SELECT 1 FROM guests WHERE uuid = ?", &st, e, "b", uuid, sizeof uuid);
@@ -184,8 +241,9 @@ static int check_room(sqlite3 *sql, const struct lt_agent *a, struct lt_err *e)
         if (rc)
             return rc < 0 ? rc : 0;
     }
-    return lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id,
-                   LT_STORE_AGENTS);
+    return fits ? lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id,
+                          LT_STORE_AGENTS)
+                : lt_fail(e, LT_E_BUSY, "agent %s: the registrar's disk is almost full", a->id);
 }
 
 static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
@@ -201,7 +259,7 @@ static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
         rc = lt_agent_check_identity(&old, a, e);
         regcount = old.regcount + (!old.ekcert && a->ekcert);
     } else if (rc == LT_E_NOT_FOUND) {
-        rc = check_room(sql, a, e);
+        rc = check_room(sql, j->s, a, e);
         if (!rc)
             rc = check_ek_free(sql, a, e);
     }
@@ -217,7 +275,7 @@ static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
 
 int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, struct lt_err *e)
 {
-    return lt_db_write(s->db, activate_agent, &(struct agent_job){.in = a}, e);
+    return lt_db_write(s->db, activate_agent, &(struct agent_job){.s = s, .in = a}, e);
 }
 
 static int delete_agent(sqlite3 *sql, void *arg, struct lt_err *e)
@@ -300,6 +358,7 @@ static int no_guest(const uint8_t *uuid, struct lt_err *e)
 static int get_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct guest_job *j = arg;
+    char text[LT_UUID_TEXT];
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
     int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests WHERE uuid = ?", &st, e, "b",
                            j->uuid, (size_t)LT_UUID);
@@ -308,7 +367,12 @@ static int get_guest(sqlite3 *sql, void *arg, struct lt_err *e)
         rc = lt_db_step(st, e);
     if (!rc)
         return no_guest(j->uuid, e);
-    return rc < 0 ? rc : read_guest(st, j->out, e);
+    if (rc < 0 || !read_guest(st, j->out, e))
+        return rc < 0 ? rc : 0;
+    lt_uuid_format(j->uuid, text);
+    return lt_fail(e, LT_E_CONFLICT,
+                   "guest %s: what the store holds of it cannot be read; limetree guest remove %s, and add it again",
+                   text, text);
 }
 
 int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_guest *out,
@@ -326,7 +390,9 @@ static int delete_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 
 int lt_store_guest_delete(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e)
 {
-    return lt_db_write(s->db, delete_guest, (void *)uuid, e);
+    int rc = lt_db_write(s->db, delete_guest, (void *)uuid, e);
+    lt_store_held_cleared(s, uuid, !rc, true);
+    return rc;
 }
 
 static int each_guest(sqlite3 *sql, void *arg, struct lt_err *e)
@@ -339,8 +405,9 @@ static int each_guest(sqlite3 *sql, void *arg, struct lt_err *e)
     if (rc)
         return rc;
     while ((rc = lt_db_step(st, e)) == 1) {
-        rc = read_guest(st, &g, e);
-        if (rc || (rc = j->each(j->arg, &g)))
+        if (read_guest(st, &g, NULL)) /* told at the start */
+            continue;
+        if ((rc = j->each(j->arg, &g)))
             return rc;
     }
     return rc;

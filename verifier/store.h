@@ -9,6 +9,7 @@
 
 #include "appraisal/history.h"
 #include "appraisal/verdict.h"
+#include "common/db.h"
 #include "verifier/agent.h"
 
 #define LT_STORE_AGENTS                                                                                      \
@@ -16,10 +17,16 @@
 
 struct lt_store;
 
-/* boot_id NULL: this boot's, from the kernel (tests give their own). */
-int lt_store_open(const char *path, const char *boot_id, struct lt_store **out,
+/* boot_id NULL: this boot's, from the kernel (tests give their own). space: of the directory it lies in, taken over
+ * also on failure; NULL: nobody watches it. */
+int lt_store_open(const char *path, const char *boot_id, struct lt_space *space, struct lt_store **out,
                   struct lt_err *e) LT_MUST_CHECK;
 void lt_store_close(struct lt_store *s);
+/* Rows that were left out at the start, and verdicts that wait to be written. */
+void lt_store_report(struct lt_store *s, struct lt_db_health *health, struct lt_db_skipped *skipped,
+                     size_t *unwritten);
+/* Whether n bytes that can be done without may be written into the state directory. */
+bool lt_store_fits(struct lt_store *s, uint64_t n);
 
 /* ---- agents: active registrations only ---- */
 /* LT_E_NOT_FOUND; free *out with lt_agent_free. */
@@ -61,7 +68,8 @@ int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], stru
                            struct lt_err *e) LT_MUST_CHECK;
 int lt_store_host_clock(struct lt_store *s, const uint8_t ak_name[LT_NAME], bool *has,
                         struct lt_clock_info *out, struct lt_err *e) LT_MUST_CHECK;
-/* Marks nonces as used and forgets those older than keep_ms. used[i]: it was used before. */
+/* Marks nonces as used and forgets those older than keep_ms. used[i]: it was used before. While the store takes
+ * nothing they are remembered in memory. */
 int lt_store_nonces(struct lt_store *s, const char (*nonces)[LT_NONCE + 1], size_t count, uint64_t now_ms,
                     uint64_t keep_ms, bool *used, struct lt_err *e) LT_MUST_CHECK;
 
@@ -91,9 +99,10 @@ enum lt_store_kept {
     LT_STORE_KEPT,
     LT_STORE_STANDS,   /* an earlier failed verdict stands: only lt_store_clear ends that */
     LT_STORE_OUTDATED, /* the policy, or the registration, is another than the round was made under */
-    LT_STORE_GONE      /* the guest was removed meanwhile */
+    LT_STORE_GONE,     /* the guest was removed meanwhile */
+    LT_STORE_HELD      /* the store takes nothing: it counts, from memory, and is written when it can be */
 };
-/* History always; the verdict where *kept says so. */
+/* History always; the verdict where *kept says so. From the call on status tells it, whatever the disk does. */
 int lt_store_round(struct lt_store *s, const struct lt_store_round *r, enum lt_store_kept *kept,
                    struct lt_err *e) LT_MUST_CHECK;
 /* Removes a failed verdict. LT_E_CONFLICT: it is not failed. */

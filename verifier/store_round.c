@@ -1,5 +1,6 @@
 #include "verifier/store_impl.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- history ---- */
@@ -51,6 +52,8 @@ int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], stru
                            struct lt_err *e)
 {
     memset(out, 0, sizeof *out);
+    if (lt_store_held_history(s, ek_digest, out)) /* newer than what is written */
+        return 0;
     return lt_db_read(s->db, get_guest_history, &(struct history_job){.key = ek_digest, .guest = out}, e);
 }
 
@@ -117,50 +120,12 @@ static int put_host_clock(sqlite3 *sql, const uint8_t *ak_name, const struct lt_
         (int64_t)c->clock_ms);
 }
 
-/* ---- nonces ---- */
-
-struct nonces_job {
-    struct lt_store *s;
-    const char (*nonces)[LT_NONCE + 1];
-    size_t count;
-    uint64_t now_ms, keep_ms;
-    bool *used;
-};
-
-static int claim_nonces(sqlite3 *sql, void *arg, struct lt_err *e)
-{
-    struct nonces_job *j = arg;
-    int64_t limit = j->now_ms > j->keep_ms ? (int64_t)(j->now_ms - j->keep_ms) : 0;
-    int changes, rc = lt_db_exec(sql, NULL, e, "DELETE FROM nonces WHERE boot <> ? OR at < ?", "ti",
-                                 j->s->boot, limit);
-
-    for (size_t i = 0; !rc && i < j->count; i++) {
-        rc = lt_db_exec(sql, &changes, e, "INSERT INTO nonces VALUES(?,?,?) ON CONFLICT DO NOTHING", "tti",
-                        j->nonces[i], j->s->boot, (int64_t)j->now_ms);
-        j->used[i] = !changes;
-    }
-    return rc;
-}
-
-int lt_store_nonces(struct lt_store *s, const char (*nonces)[LT_NONCE + 1], size_t count, uint64_t now_ms,
-                    uint64_t keep_ms, bool *used, struct lt_err *e)
-{
-    struct nonces_job j = {s, nonces, count, now_ms, keep_ms, used};
-    return lt_db_write(s->db, claim_nonces, &j, e);
-}
-
 /* ---- verdicts ---- */
 
-struct round_job {
-    struct lt_store *s;
-    const struct lt_store_round *r;
-    const char *doc;
-    enum lt_store_kept kept;
-};
-
-static int write_verdict(sqlite3 *sql, struct round_job *j, const struct lt_store_basis *b, struct lt_err *e)
+static int write_verdict(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
+                         const struct lt_store_basis *b, enum lt_store_kept *kept, struct lt_err *e)
 {
-    const struct lt_store_round *r = j->r;
+    const struct lt_store_row *r = &h->row;
     int changes;
 
     LT_TRY(lt_db_exec(sql, &changes, e,
@@ -169,77 +134,143 @@ static int write_verdict(sqlite3 *sql, struct round_job *j, const struct lt_stor
                       " doc = excluded.doc, boot = excluded.boot, at = excluded.at,"
                       " received = excluded.received, policy = excluded.policy, ek = excluded.ek WHERE"
                       " result <> ?9",
-                      "bittiibbi", r->uuid, sizeof r->uuid, (int64_t)r->verdict->result, j->doc, j->s->boot,
-                      (int64_t)r->end_ms, r->received, b->has_policy ? b->policy : NULL, sizeof b->policy,
-                      b->has_ek ? b->ek : NULL, sizeof b->ek, (int64_t)LT_FAILED));
+                      "bittiibbi", h->uuid, sizeof h->uuid, (int64_t)r->result, r->doc, s->boot, r->at, r->received,
+                      b->has_policy ? b->policy : NULL, sizeof b->policy, b->has_ek ? b->ek : NULL, sizeof b->ek,
+                      (int64_t)LT_FAILED));
     if (!changes) {
-        j->kept = LT_STORE_STANDS;
+        *kept = LT_STORE_STANDS;
         return 0;
     }
     /* Freshness counts from t1: that is what the evidence is at least as new as. */
-    if (r->verdict->result != LT_TRUSTED)
+    if (!r->was_trusted)
         return 0;
-    return lt_db_exec(sql, NULL, e, "UPDATE verdicts SET trusted_boot = ?, trusted_at = ? WHERE uuid = ?",
-                      "tib", j->s->boot, (int64_t)r->t1_ms, r->uuid, sizeof r->uuid);
+    return lt_db_exec(sql, NULL, e, "UPDATE verdicts SET trusted_boot = ?, trusted_at = ? WHERE uuid = ?", "tib",
+                      s->boot, r->trusted_at, h->uuid, sizeof h->uuid);
+}
+
+static int check_basis(sqlite3 *sql, const struct lt_store_held *h, struct lt_store_basis *now,
+                       enum lt_store_kept *kept, struct lt_err *e)
+{
+    bool exists;
+
+    LT_TRY(lt_store_basis_now(sql, h->uuid, &exists, now, e));
+    bool other = h->has_basis && !h->accepted && lt_store_basis_other(&h->row.basis, now);
+    *kept = !exists ? LT_STORE_GONE : other ? LT_STORE_OUTDATED : LT_STORE_KEPT;
+    return 0;
 }
 
 /* A round that was made under a policy counts for that policy alone, and for that vTPM. */
-static int put_verdict(sqlite3 *sql, struct round_job *j, struct lt_err *e)
+static int put_verdict(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
+                       enum lt_store_kept *kept, struct lt_err *e)
 {
-    const struct lt_store_round *r = j->r;
     struct lt_store_basis now;
-    bool exists;
 
-    LT_TRY(lt_store_basis_now(sql, r->uuid, &exists, &now, e));
-    j->kept = !exists                                          ? LT_STORE_GONE
-              : r->basis && lt_store_basis_other(r->basis, &now) ? LT_STORE_OUTDATED
-                                                               : LT_STORE_KEPT;
-    if (j->kept != LT_STORE_KEPT)
+    LT_TRY(check_basis(sql, h, &now, kept, e));
+    if (*kept != LT_STORE_KEPT)
         return 0;
     now.has_ek = false; /* without a basis nobody knows whose it would have been */
-    return write_verdict(sql, j, r->basis ? r->basis : &now, e);
+    return write_verdict(sql, s, h, h->has_basis ? &h->row.basis : &now, kept, e);
 }
+
+int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
+                        enum lt_store_kept *kept, struct lt_err *e)
+{
+    *kept = LT_STORE_KEPT;
+    if (h->has_history)
+        LT_TRY(put_guest_history(sql, h->ek, &h->history, e));
+    if (h->has_host)
+        LT_TRY(put_host_clock(sql, h->ak_name, &h->host_clock, e));
+    return h->verdict ? put_verdict(sql, s, h, kept, e) : 0;
+}
+
+struct round_job {
+    struct lt_store *s;
+    const struct lt_store_held *h;
+    enum lt_store_kept kept;
+};
 
 static int put_round(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct round_job *j = arg;
-    const struct lt_store_round *r = j->r;
-
-    if (r->ek_digest)
-        LT_TRY(put_guest_history(sql, r->ek_digest, r->history, e));
-    if (r->host_ak_name)
-        LT_TRY(put_host_clock(sql, r->host_ak_name, &r->host_clock, e));
-    return put_verdict(sql, j, e);
+    return lt_store_write_held(sql, j->s, j->h, &j->kept, e);
 }
 
-int lt_store_round(struct lt_store *s, const struct lt_store_round *r, enum lt_store_kept *kept,
-                   struct lt_err *e)
+static int ask_basis(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct round_job *j = arg;
+    struct lt_store_basis now;
+    return check_basis(sql, j->h, &now, &j->kept, e);
+}
+
+static int make_held(const struct lt_store_round *r, struct lt_store_held *h, struct lt_err *e)
 {
     json_t *times =
         json_pack("{s:I, s:I}", "started", (json_int_t)r->started, "received", (json_int_t)r->received);
     LT_AUTOJSON json_t *doc = lt_verdict_to_json(r->verdict, times);
-    LT_AUTOFREE char *text = doc ? lt_json_dump(doc) : NULL;
-    struct round_job j = {.s = s, .r = r, .doc = text};
+
+    *h = (struct lt_store_held){.verdict = true, .has_basis = r->basis, .has_history = r->ek_digest,
+                                .has_host = r->host_ak_name};
+    memcpy(h->uuid, r->uuid, sizeof h->uuid);
+    h->row = (struct lt_store_row){.known = true, .result = r->verdict->result, .doc = doc ? lt_json_dump(doc) : NULL,
+                                   .at_ours = true, .at = (int64_t)r->end_ms, .received = r->received};
+    h->row.was_trusted = h->row.trusted_ours = r->verdict->result == LT_TRUSTED;
+    h->row.trusted_at = (int64_t)r->t1_ms;
+    if (r->basis)
+        h->row.basis = *r->basis;
+    if (r->ek_digest) {
+        memcpy(h->ek, r->ek_digest, sizeof h->ek);
+        h->history = *r->history;
+    }
+    if (r->host_ak_name) {
+        memcpy(h->ak_name, r->host_ak_name, sizeof h->ak_name);
+        h->host_clock = r->host_clock;
+    }
+    return h->row.doc ? 0 : lt_fail(e, LT_E_NO_MEMORY, "verdict: no memory");
+}
+
+/* Into memory first, so that nobody is told the older one while the disk takes its time, or takes nothing. */
+int lt_store_round(struct lt_store *s, const struct lt_store_round *r, enum lt_store_kept *kept,
+                   struct lt_err *e)
+{
+    struct lt_store_held h;
+    struct round_job j = {.s = s, .h = &h, .kept = LT_STORE_KEPT};
+    enum lt_store_kept counts = LT_STORE_KEPT;
+    struct lt_err why = {0};
 
     *kept = LT_STORE_OUTDATED;
-    if (!text)
-        return lt_fail(e, LT_E_NO_MEMORY, "verdict: no memory");
-    int rc = lt_db_write(s->db, put_round, &j, e);
-    if (!rc)
-        *kept = j.kept;
-    return rc;
+    LT_TRY(make_held(r, &h, e));
+    if (!lt_db_read(s->db, ask_basis, &j, &why))
+        counts = j.kept;
+    h.verdict = counts == LT_STORE_KEPT;
+    if (!lt_store_hold(s, &h))
+        counts = LT_STORE_STANDS;
+    int rc = lt_db_write(s->db, put_round, &j, &why);
+    lt_store_held_done(s, h.uuid, h.generation, !rc);
+    free(h.row.doc);
+    *kept = counts != LT_STORE_KEPT ? counts : rc ? LT_STORE_HELD : j.kept;
+    return 0;
 }
+
+struct clear_job {
+    const uint8_t *uuid;
+    bool held; /* one that is not written yet: what is written is older, and must not come back */
+};
 
 static int clear_verdict(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM verdicts WHERE uuid = ? AND result = ?", "bi",
-                                 arg, (size_t)LT_UUID, (int64_t)LT_FAILED);
-    return rc || changes
+    const struct clear_job *j = arg;
+    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM verdicts WHERE uuid = ? AND (result = ? OR ?)", "bii",
+                                 j->uuid, (size_t)LT_UUID, (int64_t)LT_FAILED, (int64_t)j->held);
+    return rc || changes || j->held
                ? rc
                : lt_fail(e, LT_E_CONFLICT, "guest: its verdict is not failed, there is nothing to clear");
 }
 
 int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e)
 {
-    return lt_db_write(s->db, clear_verdict, (void *)uuid, e);
+    struct clear_job j = {uuid, lt_store_held_clear(s, uuid)};
+    int rc = lt_db_write(s->db, clear_verdict, &j, e);
+
+    lt_store_held_cleared(s, uuid, !rc, false);
+    return rc;
 }

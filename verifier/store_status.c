@@ -94,7 +94,7 @@ static void read_row(const struct lt_store *s, sqlite3_stmt *st, struct lt_store
 
 /* The guest's row and what it must be about, in one snapshot. */
 static int get_row(sqlite3 *sql, const struct lt_store *s, const uint8_t *uuid, struct lt_store_row *row,
-                   struct lt_store_basis *now, struct lt_err *e)
+                   bool *exists, struct lt_store_basis *now, struct lt_err *e)
 {
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
     char id[LT_UUID_TEXT];
@@ -102,15 +102,39 @@ static int get_row(sqlite3 *sql, const struct lt_store *s, const uint8_t *uuid, 
     lt_uuid_format(uuid, id);
     LT_TRY(lt_db_prepare(sql,
                          "SELECT v.result, v.doc, v.boot, v.at, v.received, v.trusted_boot, v.trusted_at,"
-                         " v.policy, v.ek, g.policy, a.ek FROM guests g JOIN verdicts v USING(uuid)"
+                         " v.policy, v.ek, g.policy, a.ek FROM guests g LEFT JOIN verdicts v USING(uuid)"
                          " LEFT JOIN agents a ON a.id = ?1 WHERE g.uuid = ?2",
                          &st, e, "tb", id, uuid, (size_t)LT_UUID));
     int rc = lt_db_step(st, e);
     if (rc == 1) {
-        read_row(s, st, row);
+        if (sqlite3_column_type(st, 0) != SQLITE_NULL)
+            read_row(s, st, row);
         basis_columns(st, 9, 10, now);
     }
+    *exists = rc == 1;
     return rc < 0 ? rc : 0;
+}
+
+/* What memory holds is newer, but a failed verdict that is written stands. Takes h's document. */
+static void overlay(struct lt_store_row *row, struct lt_store_held *h, const struct lt_store_basis *now)
+{
+    struct lt_store_row was = *row;
+
+    if (was.known && was.result == LT_FAILED && h->row.result != LT_FAILED) {
+        free(lt_take(&h->row.doc));
+        return;
+    }
+    *row = h->row;
+    if (!row->was_trusted) {
+        row->was_trusted = was.was_trusted;
+        row->trusted_ours = was.trusted_ours;
+        row->trusted_at = was.trusted_at;
+    }
+    if (!h->has_basis) {
+        row->basis = *now;
+        row->basis.has_ek = false;
+    }
+    free(was.doc);
 }
 
 /* ---- the status ---- */
@@ -214,9 +238,15 @@ static int get_status(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct status_job *j = arg;
     struct lt_store_row row = {0};
+    struct lt_store_held held;
     struct lt_store_basis now = {0};
-    int rc = get_row(sql, j->s, j->uuid, &row, &now, e);
+    bool exists, has = lt_store_held_get(j->s, j->uuid, &held); /* before the row: it is gone once that is written */
+    int rc = get_row(sql, j->s, j->uuid, &row, &exists, &now, e);
 
+    if (has && !rc && exists)
+        overlay(&row, &held, &now);
+    else if (has)
+        free(held.row.doc);
     if (!rc && row.known)
         rc = judge_row(j, &row, &now, e);
     free(row.doc);

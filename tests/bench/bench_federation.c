@@ -257,7 +257,7 @@ static void seed(struct bench *b, const uint8_t host[16], uint32_t guests)
     struct lt_store_guest g = {.has_tenant = true, .has_host = true};
 
     snprintf(state, sizeof state, "%s/state", b->rig.dir);
-    OK(lt_store_open(state, &db, &err));
+    OK(lt_store_open(state, NULL, &db, &err));
     memcpy(g.tenant, b->rig.tenant_a, 16);
     memcpy(g.host, host, 16);
     for (uint32_t i = 0; i < guests; i++) {

@@ -2,6 +2,8 @@
 #include "common/db.h"
 
 #include "common/bytes.h"
+#include "common/file.h"
+#include "common/hash.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +26,13 @@ static const char *const schema[] = {
     "CREATE TABLE part(item INTEGER NOT NULL REFERENCES item(id)) STRICT; ALTER TABLE item ADD COLUMN more "
     "TEXT",
 };
+
+#define ID 0x74657374
+
+static int open_at(const char *at, const char *const *migrations, int count, struct lt_db **db, struct lt_err *e)
+{
+    return lt_db_open(at, &(struct lt_db_kind){"test_db", ID, "item", migrations, count}, NULL, db, e);
+}
 
 static char dir[64], path[96];
 
@@ -53,7 +63,7 @@ static struct lt_db *open_db(int version)
 {
     struct lt_db *db = NULL;
     struct lt_err e = {0};
-    if (lt_db_open(path, schema, version, &db, &e))
+    if (open_at(path, schema, version, &db, &e))
         fail_msg("open: %s", e.msg);
     return db;
 }
@@ -97,16 +107,16 @@ static void test_file(void **state)
     assert_int_equal(st.st_mode & 07777, 0600);
     lt_db_close(db);
     assert_int_equal(chmod(path, 0644), 0); /* somebody could have read it */
-    assert_int_equal(lt_db_open(path, schema, 1, &db, &e), LT_E_CONFIG);
+    assert_int_equal(open_at(path, schema, 1, &db, &e), LT_E_CONFIG);
     assert_null(db);
     assert_int_equal(chmod(path, 0600), 0);
     FILE *f = fopen(path, "r+");
     assert_non_null(f);
     fputs("not a database at all", f);
     fclose(f);
-    assert_int_equal(lt_db_open(path, schema, 1, &db, &e), LT_E_IO);
-    assert_int_equal(lt_db_open("/nonexistent/x.db", schema, 1, &db, &e), LT_E_IO);
-    assert_int_equal(lt_db_open(dir, schema, 1, &db, &e), LT_E_IO);
+    assert_int_equal(open_at(path, schema, 1, &db, &e), LT_E_IO);
+    assert_int_equal(open_at("/nonexistent/x.db", schema, 1, &db, &e), LT_E_IO);
+    assert_int_equal(open_at(dir, schema, 1, &db, &e), LT_E_IO);
     lt_db_close(NULL);
 }
 
@@ -120,7 +130,7 @@ static void test_migrations(void **state)
     assert_int_equal(lt_db_write(db, add, "kept", &e), 0);
     lt_db_close(db);
     /* A step that fails leaves the version before. */
-    assert_int_equal(lt_db_open(path, with_broken, 3, &db, &e), LT_E_IO);
+    assert_int_equal(open_at(path, with_broken, 3, &db, &e), LT_E_IO);
     assert_non_null(strstr(e.msg, "version 3"));
     db = open_db(2);
     assert_int_equal(items(db), 1);
@@ -128,8 +138,148 @@ static void test_migrations(void **state)
     db = open_db(2);
     lt_db_close(db);
     /* Newer than the program. */
-    assert_int_equal(lt_db_open(path, schema, 1, &db, &e), LT_E_CONFIG);
+    assert_int_equal(open_at(path, schema, 1, &db, &e), LT_E_CONFIG);
     assert_non_null(strstr(e.msg, "newer"));
+}
+
+static void by_hand(const char *text)
+{
+    sqlite3 *sql;
+    assert_int_equal(sqlite3_open(path, &sql), SQLITE_OK);
+    if (sqlite3_exec(sql, text, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", text, sqlite3_errmsg(sql));
+    sqlite3_close(sql);
+}
+
+static void refuses(const char *what)
+{
+    struct lt_db *db;
+    struct lt_err e = {0};
+
+    assert_int_equal(open_at(path, schema, 2, &db, &e), LT_E_CONFIG);
+    if (!strstr(e.msg, what) || !strstr(e.msg, path))
+        fail_msg("%s: not a word of %s", e.msg, what);
+}
+
+/* Another program's file is refused by name, and not a byte of it is changed. */
+static void test_whose_it_is(void **state)
+{
+    struct lt_err e = {0};
+    struct lt_db *db = open_db(1);
+    uint8_t before[LT_SHA256], after[LT_SHA256];
+    (void)state;
+    assert_int_equal(lt_db_write(db, add, "kept", &e), 0);
+    lt_db_close(db);
+    by_hand("PRAGMA application_id=0"); /* as it was before there was an id: told by its table */
+    db = open_db(2);
+    assert_int_equal(items(db), 1);
+    lt_db_close(db);
+    by_hand("PRAGMA application_id=1280603246"); /* LTtn */
+    assert_int_equal(lt_file_sha256(path, before, &e), 0);
+    refuses("a store of limetree-tenant");
+    assert_int_equal(lt_file_sha256(path, after, &e), 0);
+    assert_memory_equal(before, after, sizeof before);
+    by_hand("PRAGMA application_id=1280602226"); /* LTpr */
+    refuses("a store of limetree-provider");
+    by_hand("PRAGMA application_id=7");
+    refuses("another program");
+    by_hand("PRAGMA application_id=0; ALTER TABLE item RENAME TO other");
+    refuses("another program");
+    assert_int_equal(truncate(path, 0), 0); /* empty: nobody's, and a store begins */
+    db = open_db(2);
+    assert_int_equal(items(db), 0);
+    lt_db_close(db);
+    by_hand("PRAGMA user_version=9");
+    refuses("newer");
+}
+
+/* A file that is damaged says so with a way out, whether at the start or later. */
+static void test_damaged(void **state)
+{
+    struct lt_err e = {0};
+    struct lt_db_health health;
+    struct lt_db *db = open_db(1);
+    char name[64];
+    int n;
+    (void)state;
+    for (int i = 0; i < 400; i++) {
+        snprintf(name, sizeof name, "a name of some length, so that there are pages %d", i);
+        assert_int_equal(lt_db_write(db, add, name, &e), 0);
+    }
+    lt_db_close(db);
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    fseek(f, 4096, SEEK_SET);
+    for (int i = 0; i < 16384; i++)
+        fputc(0x5a, f);
+    fclose(f);
+    db = open_db(1);
+    assert_true(lt_db_read(db, count, &n, &e) < 0);
+    assert_non_null(strstr(e.msg, path));
+    assert_non_null(strstr(e.msg, "backup"));
+    lt_db_health(db, &health);
+    assert_true(health.fault);
+    assert_string_equal(health.why, e.msg);
+    lt_db_close(db);
+}
+
+static void wait_fault(struct lt_db *db, bool want, struct lt_db_health *h)
+{
+    for (int i = 0; i < 1000; i++) {
+        lt_db_health(db, h);
+        if (h->fault == want)
+            return;
+        usleep(10000);
+    }
+    fail_msg("fault %d never came", want);
+}
+
+/* Deleted under the program: SQLite goes on, into nothing. */
+static void test_lost(void **state)
+{
+    struct lt_db *db = open_db(1);
+    struct lt_db_health h;
+    char aside[128];
+    (void)state;
+    wait_fault(db, false, &h);
+    snprintf(aside, sizeof aside, "%s-aside", path);
+    assert_int_equal(rename(path, aside), 0);
+    wait_fault(db, true, &h);
+    assert_non_null(strstr(h.why, path));
+    FILE *f = fopen(path, "w"); /* another file there is not ours either */
+    assert_non_null(f);
+    fclose(f);
+    assert_int_equal(rename(aside, path), 0);
+    wait_fault(db, false, &h);
+    lt_db_close(db);
+}
+
+/* A disk without room: every job is told, nothing is half there, and it goes on when there is some. */
+static void test_no_room(void **state)
+{
+    struct rlimit none = {0, RLIM_INFINITY}, was;
+    struct lt_db *db = open_db(1);
+    struct lt_db_health h;
+    struct lt_err e = {0};
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(lt_db_write(db, add, "before", &e), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    none.rlim_max = was.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    int rc = lt_db_write(db, add, "without room", &e);
+    lt_db_health(db, &h);
+    int n = items(db);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    assert_int_equal(rc, LT_E_IO);
+    assert_non_null(strstr(e.msg, path));
+    assert_true(h.fault && h.since && strstr(h.why, path));
+    assert_int_equal(n, 1);
+    assert_int_equal(lt_db_write(db, add, "after", &e), 0);
+    lt_db_health(db, &h);
+    assert_false(h.fault);
+    assert_int_equal(items(db), 2);
+    lt_db_close(db);
 }
 
 static int fail_after_writing(sqlite3 *sql, void *arg, struct lt_err *e)
@@ -328,7 +478,7 @@ static void test_killed(void **state)
         struct lt_err e = {0};
         struct lt_db *db = NULL;
         char name[16];
-        if (lt_db_open(path, schema, 2, &db, &e))
+        if (open_at(path, schema, 2, &db, &e))
             _exit(1);
         for (int i = 0;; i++) {
             snprintf(name, sizeof name, "k%d", i);
@@ -357,6 +507,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_killed),       T(test_file),    T(test_migrations), T(test_neighbours),
         T(test_close_drains), T(test_readers), T(test_helpers),    T(test_threads),
+        T(test_whose_it_is),  T(test_damaged), T(test_lost),       T(test_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

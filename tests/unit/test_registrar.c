@@ -38,7 +38,7 @@ static int setup(void **state)
 
     check_pki_make(&a->pki);
     snprintf(a->db, sizeof a->db, "%s/registrar.db", a->pki.dir);
-    OK(lt_store_open(a->db, NULL, &a->store, &err));
+    OK(lt_store_open(a->db, NULL, NULL, &a->store, &err));
     OK(lt_pool_start(2, &a->pool, &err));
     struct lt_registrar_conf c = {.store = a->store,
                                   .pool = a->pool,

@@ -3,7 +3,9 @@
 #include "tests/unit/unit.h"
 #include "verifier/store.h"
 
+#include <signal.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,7 +22,7 @@ struct at {
 static void reopen(struct at *a, const char *boot)
 {
     lt_store_close(a->s);
-    OK(lt_store_open(a->path, boot, &a->s, &err));
+    OK(lt_store_open(a->path, boot, NULL, &a->s, &err));
 }
 
 static int setup(void **state)
@@ -39,12 +41,22 @@ static int setup(void **state)
     return 0;
 }
 
+static void room(bool is)
+{
+    struct rlimit l;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &l), 0);
+    l.rlim_cur = is ? l.rlim_max : 0;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+}
+
 static int teardown(void **state)
 {
     struct at *a = *state;
     static const char *const ends[] = {"", "-wal", "-shm"};
     char path[128];
 
+    room(true);
     lt_store_close(a->s);
     for (int i = 0; i < 3; i++) {
         snprintf(path, sizeof path, "%s%s", a->path, ends[i]);
@@ -265,7 +277,7 @@ static void by_hand(struct at *a, const char *sql)
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
         fail_msg("%s: %s", sql, sqlite3_errmsg(db));
     sqlite3_close(db);
-    OK(lt_store_open(a->path, boot_a, &a->s, &err));
+    OK(lt_store_open(a->path, boot_a, NULL, &a->s, &err));
 }
 
 /* The second schema, as the first program wrote it, with a trusted guest, a failed one and a history. */
@@ -335,6 +347,154 @@ static void test_rows_that_cannot_be_read(void **state)
     assert_int_equal(put_about(a, LT_FAILED, 990, 999, &none), LT_STORE_KEPT);
     by_hand(a, "UPDATE verdicts SET doc = 'x', policy = x'01'");
     reads(a, LT_FAILED, "store");
+}
+
+static size_t unwritten(struct at *a, bool fault)
+{
+    struct lt_db_health h;
+    struct lt_db_skipped skipped;
+    size_t n;
+
+    lt_store_report(a->s, &h, &skipped, &n);
+    assert_int_equal(h.fault, fault);
+    return n;
+}
+
+static void wait_written(struct at *a)
+{
+    struct lt_db_health h;
+    struct lt_db_skipped skipped;
+    size_t n = 1;
+
+    for (int i = 0; i < 1000; i++) {
+        lt_store_report(a->s, &h, &skipped, &n);
+        if (!n && !h.fault)
+            return;
+        usleep(10000);
+    }
+    fail_msg("%zu verdicts were never written", n);
+}
+
+/* The newest verdict wins though the disk takes nothing; failed stands; both are written as soon as it does. */
+static void test_a_full_disk(void **state)
+{
+    static const char n[1][LT_NONCE + 1] = {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+    struct at *a = *state;
+    const struct lt_store_basis none = {0};
+    const struct lt_guest g = {.uuid = {1, 2, 3}, .has_policy = true, .policy = {1}};
+    bool used;
+
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(put_about(a, LT_TRUSTED, 900, 910, &none), LT_STORE_KEPT);
+    room(false);
+    assert_int_equal(put_about(a, LT_UNREACHABLE, 920, 930, &none), LT_STORE_HELD);
+    reads(a, LT_UNREACHABLE, NULL);
+    assert_int_equal(put_about(a, LT_TRUSTED, 920, 930, &none), LT_STORE_HELD);
+    reads(a, LT_TRUSTED, NULL);
+    OK(lt_store_nonces(a->s, n, 1, 1000, 60000, &used, &err)); /* rounds go on */
+    assert_false(used);
+    OK(lt_store_nonces(a->s, n, 1, 30000, 60000, &used, &err));
+    assert_true(used);
+    assert_int_equal(put_about(a, LT_FAILED, 940, 950, &none), LT_STORE_HELD);
+    assert_int_equal(put_about(a, LT_TRUSTED, 960, 970, &none), LT_STORE_STANDS);
+    reads(a, LT_FAILED, NULL);
+    FAILS(LT_E_IO, lt_store_clear(a->s, uuid, &err)); /* not half cleared */
+    FAILS(LT_E_IO, lt_store_guest_put(a->s, &g, &err));
+    reads(a, LT_FAILED, NULL);
+    assert_int_equal(unwritten(a, true), 1);
+    room(true);
+    wait_written(a);
+    reads(a, LT_FAILED, NULL);
+    OK(lt_store_nonces(a->s, n, 1, 50000, 60000, &used, &err));
+    assert_true(used); /* what memory claimed stays claimed */
+    reopen(a, boot_a);
+    reads(a, LT_FAILED, NULL);
+    OK(lt_store_clear(a->s, uuid, &err));
+    assert_int_equal(unwritten(a, false), 0);
+}
+
+/* Cleared before it could be written: it does not come back. */
+static void test_clearing_what_is_not_written(void **state)
+{
+    struct at *a = *state;
+    const struct lt_store_basis none = {0};
+    struct lt_status st;
+
+    signal(SIGXFSZ, SIG_IGN);
+    for (int i = 0; i < 20; i++) {
+        room(false);
+        assert_int_equal(put_about(a, LT_FAILED, 940, 950, &none), LT_STORE_HELD);
+        room(true);
+        OK(lt_store_clear(a->s, uuid, &err)); /* before the writer's next second, mostly */
+        wait_written(a);
+        OK(lt_store_status(a->s, uuid, &deadlines, 1000, &st, NULL, &err));
+        assert_false(st.known);
+    }
+    room(false);
+    assert_int_equal(put_about(a, LT_FAILED, 940, 950, &none), LT_STORE_HELD);
+    room(true);
+    OK(lt_store_guest_delete(a->s, uuid, &err));
+    wait_written(a);
+    reopen(a, boot_a);
+    OK(lt_store_status(a->s, uuid, &deadlines, 1000, &st, NULL, &err));
+    assert_false(st.known);
+}
+
+/* History goes on in memory, and is there when it is asked for. */
+static void test_history_of_a_full_disk(void **state)
+{
+    struct at *a = *state;
+    const uint8_t ek[32] = {9};
+    struct lt_guest_history h = {.has_clock = true, .clock = {.clock_ms = 5}}, got;
+    struct lt_verdict v;
+    enum lt_store_kept kept;
+    struct lt_store_round r = {.verdict = &v, .ek_digest = ek, .history = &h};
+
+    signal(SIGXFSZ, SIG_IGN);
+    memcpy(r.uuid, uuid, 16);
+    lt_verdict_init(&v);
+    room(false);
+    for (h.clock.clock_ms = 5; h.clock.clock_ms < 8; h.clock.clock_ms++) {
+        OK(lt_store_round(a->s, &r, &kept, &err));
+        assert_int_equal(kept, LT_STORE_HELD);
+        OK(lt_store_guest_history(a->s, ek, &got, &err));
+        assert_int_equal(got.clock.clock_ms, h.clock.clock_ms);
+    }
+    room(true);
+    wait_written(a);
+    reopen(a, boot_b);
+    OK(lt_store_guest_history(a->s, ek, &got, &err));
+    assert_int_equal(got.clock.clock_ms, 7);
+}
+
+/* Rows of guests that nobody can read: the others are there, and the report says how many are not. */
+static int count_guest(void *arg, const struct lt_guest *g)
+{
+    (void)g;
+    ++*(int *)arg;
+    return 0;
+}
+
+static void test_bad_guests_are_left_out(void **state)
+{
+    struct at *a = *state;
+    struct lt_db_health h;
+    struct lt_db_skipped skipped;
+    struct lt_guest g;
+    size_t n;
+    int guests = 0;
+    const uint8_t bad[16] = {7};
+
+    by_hand(a, "INSERT INTO guests VALUES(x'07000000000000000000000000000000','h:1',x'00'),(x'08','h:2',NULL)");
+    OK(lt_store_guests(a->s, count_guest, &guests, &err));
+    assert_int_equal(guests, 1);
+    lt_store_report(a->s, &h, &skipped, &n);
+    assert_int_equal(skipped.count, 2);
+    assert_non_null(strstr(skipped.first, "07000000"));
+    assert_non_null(strstr(skipped.first, a->path));
+    FAILS(LT_E_CONFLICT, lt_store_guest_get(a->s, bad, &g, &err));
+    assert_non_null(strstr(err.msg, "guest remove"));
+    OK(lt_store_guest_delete(a->s, bad, &err));
 }
 
 static void test_removed_guest(void **state)
@@ -437,6 +597,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_verdict_is_of_one_vtpm, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_store_of_before, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rows_that_cannot_be_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_full_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_clearing_what_is_not_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_history_of_a_full_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bad_guests_are_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_removed_guest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_history_survives, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nonces_are_used_once, setup, teardown),
