@@ -8,11 +8,6 @@
     1024 /* signatures: after so many bad ones the verdict is clear, and a check costs up to a millisecond   \
           */
 
-static bool text_is(struct lt_slice s, const char *text)
-{
-    return s.n == strlen(text) && !memcmp(s.p, text, s.n);
-}
-
 static bool in_window(const struct lt_ima_layer *l, int64_t now)
 {
     return (!l->not_before || now >= l->not_before) && (!l->not_after || now <= l->not_after);
@@ -90,9 +85,7 @@ static __attribute__((noinline)) int not_allowed(struct lt_ima_judge *j, const s
     struct lt_err local = {0};
     bool is_signed = l->kind == LT_IMA_SIGNED && l->extra.n;
 
-    if (text_is(l->path, "boot_aggregate"))
-        for (unsigned i = 0; i < j->in->aggregate_count && i < LT_IMA_AGGREGATES && !*good; i++)
-            *good = lt_slice_eq(l->digest, j->in->aggregate[i]);
+    *good = j->aggregate_open && answer == LT_IMA_ABSENT && lt_ima_line_is_aggregate(l);
     if (is_signed && !*good) {
         int rc = l->verity ? lt_fail(&local, LT_E_REFUSED, "signatures of fs-verity digests are not read")
                            : signature(j, l, &local);

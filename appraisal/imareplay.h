@@ -1,4 +1,4 @@
-/* What a whole IMA list gives as PCR 10, without a quote to compare it with: for `limetree log`. Pure. */
+/* What a whole IMA list, text or binary, gives as PCR 10, without a quote to compare it with: for `limetree log`. Pure. */
 #ifndef LT_APPRAISAL_IMAREPLAY_H
 #define LT_APPRAISAL_IMAREPLAY_H
 
@@ -15,7 +15,7 @@ struct lt_ima_replay {
     } bank[LT_IMA_BANKS];
 };
 
-/* LT_E_MALFORMED with entry number and byte: a line is none, is of another PCR, or has not the template hash of its
+/* LT_E_MALFORMED with entry number and byte: an entry is none, is of another PCR, or has not the template hash of its
  * content. */
 int lt_ima_replay(struct lt_slice list, struct lt_ima_replay *out, struct lt_err *e) LT_MUST_CHECK;
 

@@ -50,6 +50,7 @@ struct lt_ima_layers {
     unsigned count;
     struct lt_ima_layer layer[LT_MAX_LAYERS];
     bool accept_violations; /* ToMToU and open-writers do not fail */
+    bool accept_padded;     /* kernels before 5.8: every bank is extended with SHA-1 and zeros */
     bool learn_keys;        /* keys in ima-buf entries that the keyrings section allows join the verification keys */
     uint16_t log_hash;      /* of the list's template-hash column; 0: as the first layer's document says */
 };

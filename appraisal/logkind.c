@@ -1,6 +1,7 @@
 #include "appraisal/logkind.h"
 
 #include "appraisal/dsse.h"
+#include "common/ima_list.h"
 #include "common/json_pull.h"
 
 #include <string.h>
@@ -17,12 +18,12 @@ static bool digit(uint8_t c)
     return c >= '0' && c <= '9';
 }
 
-/* "10 1d8d…": a PCR, a blank, hex. */
+/* "10 1d8d…", " 9 1d8d…": a PCR, a blank, hex. */
 static bool is_ima_text(struct lt_slice s)
 {
     size_t n = 0, hex = 0;
 
-    while (n < s.n && n < 2 && digit(s.p[n]))
+    while (n < s.n && n < 2 && (digit(s.p[n]) || (!n && s.p[n] == ' ')))
         n++;
     if (!n || n == s.n || s.p[n] != ' ')
         return false;
@@ -31,12 +32,12 @@ static bool is_ima_text(struct lt_slice s)
     return hex >= 40;
 }
 
-/* pcr u32, SHA-1, length u32, "ima…" (Documentation/security/IMA-templates.rst). */
 static bool is_ima_binary(struct lt_slice s)
 {
-    uint32_t name = u32le(s, 24);
+    struct lt_ima_frame f;
+    size_t at = 0, hash_n = 0;
 
-    return u32le(s, 0) < 24 && name >= 3 && name <= 16 && s.n >= 28 + (size_t)name && !memcmp(s.p + 28, "ima", 3);
+    return lt_ima_is_binary(s) && !lt_ima_frame_next(s, &at, &hash_n, &f, NULL);
 }
 
 static bool is_base64(struct lt_slice s)

@@ -10,7 +10,7 @@ enum lt_log_kind {
     LT_LOG_BOOT,        /* binary_bios_measurements, crypto-agile or of TCG 1.2 */
     LT_LOG_BOOT_BASE64, /* the same as Keylime's wire carries it */
     LT_LOG_IMA,         /* ascii_runtime_measurements */
-    LT_LOG_IMA_BINARY,  /* binary_runtime_measurements, little-endian */
+    LT_LOG_IMA_BINARY,  /* binary_runtime_measurements */
 };
 enum lt_log_kind lt_log_kind(struct lt_slice bytes);
 const char *lt_log_kind_name(enum lt_log_kind kind); /* "boot log", "IMA list", "unknown" */

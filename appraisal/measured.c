@@ -49,7 +49,7 @@ uint32_t lt_measured_pcrs(const struct lt_pcr_rules *rules, const struct lt_meas
     uint32_t mask = rules->mask;
 
     if (p->layer_count)
-        mask |= 1u << LT_IMA_PCR;
+        mask |= 1u << LT_IMA_PCR | LT_IMA_BOOT_PCRS;
     if (p->has_boot && d && is_boot(p, d))
         mask |= lt_boot_policy_pcrs(d->boot);
     return mask;
@@ -122,30 +122,13 @@ static void judge_boot_policy(struct work *w)
 
 /* ---- IMA ---- */
 
-/* What boot_aggregate must be when the boot PCRs are those quoted (keylime-api 6.2). Other banks of a log are
- * not covered by the quote, so only the quoted one counts. */
-static unsigned aggregates(const struct lt_pcrs *q, uint8_t out[2][LT_MAX_DIGEST])
-{
-    struct lt_slice part[10];
-    unsigned n = 0, have = 0;
-
-    while (have < 10 && q->mask >> have & 1) {
-        part[have] = (struct lt_slice){q->value[have], lt_hash_size(q->alg)};
-        have++;
-    }
-    if (have >= 8)
-        lt_hash(q->alg, part, 8, out[n++]);
-    if (have >= 10)
-        lt_hash(q->alg, part, 10, out[n++]);
-    return n;
-}
-
 static bool layers_of(struct work *w, struct lt_ima_layers *l)
 {
     char name[2 * LT_SHA256 + 1];
 
     *l = (struct lt_ima_layers){.count = w->p->layer_count,
                                 .accept_violations = w->p->accept_violations,
+                                .accept_padded = w->p->accept_padded,
                                 .learn_keys = w->p->learn_keys,
                                 .log_hash = w->p->log_hash};
     for (unsigned i = 0; i < l->count; i++) {
@@ -186,7 +169,7 @@ static void keep_faults(struct work *w, const struct lt_ima_result *r)
 /* True: every entry is good and PCR 10 was met. */
 static bool replay(struct work *w, const struct lt_ima_layers *l)
 {
-    uint8_t aggregate[2][LT_MAX_DIGEST];
+    struct lt_ima_aggregates aggregates;
     const struct lt_measured *m = w->m;
     struct lt_ima_progress none = {0};
     struct lt_ima_result r = {0};
@@ -194,19 +177,17 @@ static bool replay(struct work *w, const struct lt_ima_layers *l)
     struct lt_ima_input in = {
         .list = m->ima,
         .first = m->ima_first,
-        .bank = m->pcrs->alg,
-        .pcr = m->pcrs->value[LT_IMA_PCR],
         .layers = l,
         .now = m->now,
-        .aggregate_count = aggregates(m->pcrs, aggregate),
     };
 
-    for (unsigned i = 0; i < in.aggregate_count; i++)
-        in.aggregate[i] = (struct lt_slice){aggregate[i], lt_hash_size(m->pcrs->alg)};
+    lt_ima_quoted(&in, m->pcrs, &aggregates);
     int rc = lt_ima_appraise(&in, m->progress ? m->progress : &none, &r, &e);
     lt_ima_progress_free(&none);
     w->out->entries = r.entries;
     w->out->matched = r.matched;
+    w->out->matched_bytes = r.matched_bytes;
+    w->out->aggregate_open = r.aggregate_open;
     w->out->faults = r.faults;
     if (!rc)
         return true;
@@ -219,7 +200,6 @@ static bool replay(struct work *w, const struct lt_ima_layers *l)
 struct search {
     const struct lt_ima_layers *l;
     const struct lt_measured *m;
-    uint64_t matched;
     unsigned found, excluded;
 };
 
@@ -246,14 +226,14 @@ static unsigned program_of(struct lt_slice path)
     return n > 6 && !memcmp(base, "lib", 3) && memmem(base, n, ".so", 3) ? LT_PROGRAM_LIBRARIES : 0;
 }
 
-/* Only what PCR 10 covers counts: entries past the match are anybody's text. A path that a layer excludes was
+/* Of what PCR 10 covers: entries past the match are anybody's text. A path that a layer excludes was
  * not judged, so it is no witness, and spoils its kind; one that is in no layer was good by its signature. A
  * violation (digest of zeros) says nothing about a file. */
 static int look(void *arg, const struct lt_ima_file *f, struct lt_err *e)
 {
     static const uint8_t zeros[LT_MAX_DIGEST];
     struct search *s = arg;
-    unsigned bit = f->entry < s->matched ? program_of(f->path) : 0;
+    unsigned bit = program_of(f->path);
     enum lt_ima_answer answer;
     int which;
 
@@ -278,9 +258,10 @@ static void judge_ima(struct work *w, bool programs)
     }
     if (!layers_of(w, &l))
         return;
-    if (!(m->pcrs->mask >> LT_IMA_PCR & 1)) {
+    uint32_t missing = (1u << LT_IMA_PCR | (m->alone ? 0 : LT_IMA_BOOT_PCRS)) & ~m->pcrs->mask;
+    if (missing) {
         set(w, LT_PART_IMA, LT_PART_BAD, "PCR %d: the policy has layers and it is not in the quote",
-            LT_IMA_PCR);
+            __builtin_ctz(missing));
         return;
     }
     if (!m->has_ima && m->ima_trouble) {
@@ -295,8 +276,8 @@ static void judge_ima(struct work *w, bool programs)
     }
     if (!follows(w) || !replay(w, &l) || !programs || m->ima_first)
         return;
-    struct search s = {.l = &l, .m = m, .matched = w->out->matched};
-    if (!lt_ima_files(m->ima, look, &s, NULL))
+    struct search s = {.l = &l, .m = m};
+    if (!lt_ima_files((struct lt_slice){m->ima.p, w->out->matched_bytes}, look, &s, NULL))
         w->out->programs = s.found & ~s.excluded;
 }
 

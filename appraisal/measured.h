@@ -24,12 +24,15 @@ struct lt_measured {
     const struct lt_pcrs *pcrs;
     const struct lt_boot_log *boot_log; /* NULL: there is none */
     bool has_ima;
-    struct lt_slice ima; /* text from entry number ima_first on */
+    struct lt_slice ima; /* from entry number ima_first on, text or binary */
     uint64_t ima_first;
     struct lt_ima_progress *progress; /* NULL: none, the list must be whole */
     /* Why a log could not be had: then its part is not made, since trouble in transport is no verdict. NULL:
      * the machine has none, which fails a policy that asks for it. */
     const char *boot_log_trouble, *ima_trouble;
+    /* No quote: values that a person brings, or those that the log replays to. PCR 0-9 need not be there, and
+     * boot_aggregate is then not compared. */
+    bool alone;
     int64_t now; /* wall time for the layers' windows */
 };
 
@@ -51,12 +54,15 @@ struct lt_measured_result {
         char message[320]; /* of all but good */
     } part[LT_MEASURED_PARTS];
     uint64_t entries, matched, faults; /* of the IMA list */
+    size_t matched_bytes;              /* of m->ima, that PCR 10 covers */
+    bool aggregate_open;               /* boot_aggregate was not compared with PCR 0-9 */
     unsigned kept;                     /* further faults that are told, after the one in part[LT_PART_IMA] */
     char fault[LT_IMA_FAULTS][320];
     unsigned programs; /* found among the matched entries, each allowed; 0 unless the list is good */
 };
 
-/* PCRs that must be in the quote: those of the rules, 10 with layers, those of the boot policy. */
+/* PCRs that must be in the quote: those of the rules, 0-10 with layers (boot_aggregate is made of 0-9), those
+ * of the boot policy. */
 uint32_t lt_measured_pcrs(const struct lt_pcr_rules *rules, const struct lt_measured_policy *p,
                           const struct lt_measured_documents *d);
 /* Layers whose window holds at now: bit N for layer N. Part of what a kept result stands for. */

@@ -112,9 +112,22 @@ static int layers(const json_t *j, struct lt_measured_policy *p, struct lt_err *
     return 0;
 }
 
+/* "accept" or, as when it is absent, "fail". */
+static int acceptance(const json_t *o, const char *key, bool *out, struct lt_err *e)
+{
+    const char *s = "fail";
+
+    if (json_object_get(o, key))
+        LT_TRY(lt_json_string(o, key, &s, e));
+    *out = !strcmp(s, "accept");
+    if (!*out && strcmp(s, "fail"))
+        return lt_fail(e, LT_E_MALFORMED, "\"%s\": \"%.20s\" is neither accept nor fail", key, s);
+    return 0;
+}
+
 static int ima(const json_t *j, struct lt_measured_policy *p, struct lt_err *e)
 {
-    static const char *const keys[] = {"violations", "learn_keys", "log_hash", NULL};
+    static const char *const keys[] = {"violations", "sha1_padded", "learn_keys", "log_hash", NULL};
     const char *s;
     json_t *o;
 
@@ -122,12 +135,8 @@ static int ima(const json_t *j, struct lt_measured_policy *p, struct lt_err *e)
     LT_TRY(lt_json_only(o, keys, e));
     if (!p->layer_count)
         return lt_fail(e, LT_E_MALFORMED, "without \"layers\" there is nothing to apply it to");
-    if (json_object_get(o, "violations")) {
-        LT_TRY(lt_json_string(o, "violations", &s, e));
-        p->accept_violations = !strcmp(s, "accept");
-        if (!p->accept_violations && strcmp(s, "fail"))
-            return lt_fail(e, LT_E_MALFORMED, "\"violations\": \"%.20s\" is neither accept nor fail", s);
-    }
+    LT_TRY(acceptance(o, "violations", &p->accept_violations, e));
+    LT_TRY(acceptance(o, "sha1_padded", &p->accept_padded, e));
     if (json_object_get(o, "learn_keys"))
         LT_TRY(lt_json_bool(o, "learn_keys", &p->learn_keys, e));
     if (json_object_get(o, "log_hash")) {

@@ -138,6 +138,7 @@ static void appraise(struct judge *j, struct lt_measured_result *r)
         .boot_log = j->log->boot,
         .has_ima = !j->log->boot,
         .ima = {j->log->boot ? NULL : j->log->bytes, j->log->boot ? 0 : j->log->n},
+        .alone = true,
         .now = lt_wall_s(),
     };
 
@@ -152,8 +153,11 @@ static void appraise(struct judge *j, struct lt_measured_result *r)
         add(j->reasons, "%s", r->fault[i]);
     if (r->faults > r->kept + 1u)
         add(j->reasons, "and %llu more entries", (unsigned long long)(r->faults - r->kept - 1));
-    if ((j->pcrs.mask & 0x3ff) != 0x3ff)
+    if (LT_IMA_BOOT_PCRS & ~j->pcrs.mask)
         add(j->notes, "PCR 0-9 are not at hand: boot_aggregate was not compared with them");
+    if (r->part[LT_PART_IMA].state == LT_PART_GOOD && r->matched_bytes < m.ima.n)
+        add(j->notes, "the last %zu bytes of the list are behind what PCR 10 covers, and not judged",
+            m.ima.n - r->matched_bytes);
 }
 
 static void print_list(const char *before, const json_t *list)

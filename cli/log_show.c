@@ -241,17 +241,18 @@ static void entry(uint64_t number, const struct lt_ima_line *l, json_t *list)
 
 static int show_ima(const struct lt_log *log, json_t *list, struct lt_err *e)
 {
-    const struct lt_slice all = {log->bytes, log->n};
+    struct lt_ima_walk w = lt_ima_walk((struct lt_slice){log->bytes, log->n});
     struct lt_ima_line line;
-    struct lt_slice text;
-    size_t at = 0, from = 0;
+    bool more;
 
-    for (uint64_t i = 0; lt_ima_line_next(all, &at, &text); i++, from = at) {
-        if (lt_ima_line_parse(text, &line, e))
+    for (uint64_t i = 0;; i++) {
+        size_t from = w.at;
+        if (lt_ima_walk_next(&w, &line, &more, e))
             return lt_fail_in(e, "IMA entry %" PRIu64 " at byte %zu", i, from);
+        if (!more)
+            return 0;
         entry(i, &line, list);
     }
-    return 0;
 }
 
 static int show_boot(const struct lt_boot_log *l, json_t *list, struct lt_err *e)

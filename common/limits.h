@@ -29,6 +29,7 @@
 #define LT_MAX_BOOT_CHOICES 256      /* its kernels, firmwares, patterns, configurations, each, count */
 #define LT_MAX_IMA_LOG (64u << 20)
 #define LT_MAX_IMA_LINE 65536u      /* one line of it: paths, and buffers and keys in hex */
+#define LT_MAX_IMA_TEMPLATE 128u    /* a template's name: field names joined, where the format is custom */
 #define LT_MAX_IMA_KEYS 1024u       /* verification keys of one keyring, count */
 #define LT_MAX_IMA_SIGNATURES 65536u /* that one appraisal of a list checks, count */
 #define LT_MAX_POLICY (100u << 20)

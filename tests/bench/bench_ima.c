@@ -94,13 +94,13 @@ static void make(struct load *l, unsigned entries)
         if (!lt_ima_line_next((struct lt_slice){l->text.p, l->text.n}, &at, &one))
             abort();
         must(lt_ima_line_parse(one, &line, &e), &e, "line");
-        memcpy(l->data + n, line.data, line.data_n);
-        lt_hash(LT_HASH_SHA1, &(struct lt_slice){line.data, line.data_n}, 1, d);
+        memcpy(l->data + n, line.data.p, line.data.n);
+        lt_hash(LT_HASH_SHA1, &line.data, 1, d);
         lt_hex(d, 20, hex);
         memcpy(l->text.p + (one.p - l->text.p) + 3, hex, 40);
-        lt_sha256(line.data, line.data_n, both + LT_SHA256);
+        lt_sha256(line.data.p, line.data.n, both + LT_SHA256);
         lt_sha256(both, sizeof both, both);
-        l->end[i] = n += line.data_n;
+        l->end[i] = n += line.data.n;
     }
     memcpy(l->pcr, both, LT_SHA256);
     must(lt_ima_table_compile(l->document.p, l->document.n, NULL, &l->table, &e), &e, "compile");

@@ -104,7 +104,7 @@ void forge_init(struct forge *f)
 
 void forge_measure(struct forge *f)
 {
-    f->guest_mask |= 1u << LT_IMA_PCR;
+    f->guest_mask |= 1u << LT_IMA_PCR | LT_IMA_BOOT_PCRS;
     f->ima_g = (struct forge_ima){.paths = {"/init", "/usr/bin/web", "/usr/lib/libc.so.6"}};
     f->ima_h =
         (struct forge_ima){.paths = {"/usr/sbin/limetree-agent", "/usr/sbin/libvirtd", "/usr/bin/swtpm",

@@ -39,6 +39,18 @@ static inline void ima_file(struct lt_buf *list, uint8_t *pcr, const char *path)
     ima_line(list, pcr, digest, path);
 }
 
+/* boot_aggregate over PCR 0-9 as they are; the kernel's first entry. */
+static inline void ima_aggregate(struct lt_buf *list, uint8_t *pcr, const struct lt_pcrs *boot)
+{
+    struct lt_slice part[10];
+    uint8_t digest[32];
+
+    for (int i = 0; i < 10; i++)
+        part[i] = (struct lt_slice){boot->value[i], 32};
+    lt_hash(LT_HASH_SHA256, part, 10, digest);
+    ima_line(list, pcr, digest, "boot_aggregate");
+}
+
 /* A runtime policy that allows these files. */
 static inline void ima_policy(struct lt_buf *doc, const char *const *paths, const char *exclude)
 {

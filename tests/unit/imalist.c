@@ -4,12 +4,21 @@
 
 void imalist_start(struct imalist *l, uint16_t bank, uint16_t column)
 {
-    *l = (struct imalist){.text = LT_BUF(LT_MAX_IMA_LOG + (1u << 20)), .bank = bank, .column = column};
+    *l = (struct imalist){.text = LT_BUF(LT_MAX_IMA_LOG + (1u << 20)),
+                          .binary = LT_BUF(LT_MAX_IMA_LOG + (1u << 20)),
+                          .bank = bank,
+                          .column = column};
 }
 
 void imalist_free(struct imalist *l)
 {
     lt_buf_free(&l->text);
+    lt_buf_free(&l->binary);
+}
+
+struct lt_slice imalist_binary(const struct imalist *l)
+{
+    return (struct lt_slice){l->binary.p, l->binary.n};
 }
 
 struct lt_slice imalist_text(const struct imalist *l)
@@ -51,12 +60,27 @@ static void digest_field(struct lt_buf *data, struct lt_buf *text, const char *t
     put_hex(text, d, n);
 }
 
+/* u32 PCR, hash, u32 length, template; what follows is the caller's. */
+static void frame(struct imalist *l, const uint8_t *hash, const char *tmpl)
+{
+    le32(&l->binary, 10);
+    lt_buf_put(&l->binary, hash, lt_hash_size(l->column));
+    le32(&l->binary, strlen(tmpl));
+    lt_buf_str(&l->binary, tmpl);
+}
+
+static void sized(struct imalist *l, const void *p, size_t n)
+{
+    le32(&l->binary, n);
+    lt_buf_put(&l->binary, p, n);
+}
+
 void imalist_add(struct imalist *l, const char *tmpl, uint16_t alg, const char *content, const char *path,
                  struct lt_slice extra)
 {
     LT_AUTOBUF struct lt_buf data = LT_BUF(1 << 17), fields = LT_BUF(1 << 18);
     uint8_t d[LT_MAX_DIGEST], h[LT_MAX_DIGEST];
-    bool is_buf = !strcmp(tmpl, "ima-buf"), modsig = !strcmp(tmpl, "ima-modsig");
+    bool is_buf = strstr(tmpl, "buf"), modsig = strstr(tmpl, "modsig");
 
     lt_hash(alg, is_buf ? &extra : &(struct lt_slice){(const uint8_t *)content, strlen(content)}, 1, d);
     if (!strcmp(tmpl, "ima")) {
@@ -68,7 +92,13 @@ void imalist_add(struct imalist *l, const char *tmpl, uint16_t alg, const char *
         lt_buf_printf(&fields, " %s", path);
     } else {
         bool v2 = strstr(tmpl, "v2");
-        digest_field(&data, &fields, v2 ? strstr(content, "verity") ? "verity:" : "ima:" : "", alg, d);
+        if (!strncmp(tmpl, "d|", 2)) {
+            le32(&data, 20);
+            lt_buf_put(&data, d, 20);
+            put_hex(&fields, d, 20);
+        } else {
+            digest_field(&data, &fields, v2 ? strstr(content, "verity") ? "verity:" : "ima:" : "", alg, d);
+        }
         le32(&data, strlen(path) + 1);
         lt_buf_str(&data, path);
         lt_buf_u8(&data, 0);
@@ -93,6 +123,13 @@ void imalist_add(struct imalist *l, const char *tmpl, uint16_t alg, const char *
     }
     const struct lt_slice all = {data.p, data.n};
     lt_hash(l->column, &all, 1, h);
+    frame(l, h, tmpl);
+    if (!strcmp(tmpl, "ima")) {
+        lt_buf_put(&l->binary, d, 20);
+        sized(l, path, strlen(path));
+    } else {
+        sized(l, data.p, data.n);
+    }
     lt_buf_str(&l->text, "10 ");
     put_hex(&l->text, h, lt_hash_size(l->column));
     lt_buf_printf(&l->text, " %s ", tmpl);
@@ -103,6 +140,7 @@ void imalist_add(struct imalist *l, const char *tmpl, uint16_t alg, const char *
     OK(lt_buf_ok(&data, &err));
     OK(lt_buf_ok(&fields, &err));
     OK(lt_buf_ok(&l->text, &err));
+    OK(lt_buf_ok(&l->binary, &err));
 }
 
 void imalist_ng(struct imalist *l, const char *path)
@@ -112,8 +150,17 @@ void imalist_ng(struct imalist *l, const char *path)
 
 void imalist_violation(struct imalist *l, const char *path)
 {
+    static const uint8_t zeros[LT_MAX_DIGEST];
+    LT_AUTOBUF struct lt_buf data = LT_BUF(1 << 17);
     uint8_t ones[LT_MAX_DIGEST];
 
+    le32(&data, 8 + 32);
+    lt_buf_put(&data, "sha256:", 8);
+    lt_buf_put(&data, zeros, 32);
+    le32(&data, strlen(path) + 1);
+    lt_buf_put(&data, path, strlen(path) + 1);
+    frame(l, zeros, "ima-ng");
+    sized(l, data.p, data.n);
     memset(ones, 0xff, sizeof ones);
     lt_buf_printf(&l->text, "10 %0*d ima-ng sha256:%064d %s\n", (int)(2 * lt_hash_size(l->column)), 0, 0,
                   path);

@@ -7,6 +7,7 @@
 
 struct imalist {
     struct lt_buf text;
+    struct lt_buf binary; /* the same list, as binary_runtime_measurements shows it */
     uint16_t bank, column;
     uint8_t pcr[LT_MAX_DIGEST];
     unsigned entries;
@@ -15,6 +16,7 @@ struct imalist {
 void imalist_start(struct imalist *l, uint16_t bank, uint16_t column);
 void imalist_free(struct imalist *l);
 struct lt_slice imalist_text(const struct imalist *l);
+struct lt_slice imalist_binary(const struct imalist *l);
 /* tmpl: ima, ima-ng, ima-sig, ima-buf, ima-ngv2, ima-sigv2, ima-modsig. The file's digest is that of content,
  * but for ima-buf, where it is that of extra. extra: signature or buffer. */
 void imalist_add(struct imalist *l, const char *tmpl, uint16_t alg, const char *content, const char *path,

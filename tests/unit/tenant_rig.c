@@ -203,8 +203,11 @@ static void answer(struct rig_guest *g, struct lt_req *req)
 void rig_measure(struct rig *r, struct rig_guest *g, const char *path)
 {
     pthread_mutex_lock(&r->lock);
-    if (!g->ima.n)
+    if (!g->ima.n) {
+        static const struct lt_pcrs zeros;
         g->ima = LT_BUF(65536);
+        ima_aggregate(&g->ima, g->pcr10, &zeros);
+    }
     ima_file(&g->ima, g->pcr10, path);
     pthread_mutex_unlock(&r->lock);
 }
@@ -221,8 +224,10 @@ void rig_reboot(struct rig *r, struct rig_guest *g)
 void rig_measure_host(struct rig *r, const char *path)
 {
     pthread_mutex_lock(&r->lock);
-    if (!r->ima.n)
+    if (!r->ima.n) {
         r->ima = LT_BUF(65536);
+        ima_aggregate(&r->ima, r->host.pcrs.value[10], &r->host.pcrs);
+    }
     ima_file(&r->ima, r->host.pcrs.value[10], path);
     pthread_mutex_unlock(&r->lock);
 }

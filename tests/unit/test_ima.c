@@ -1,5 +1,6 @@
 /* The replay: chain, prefix, progress, column, violations, ceilings. Content is test_ima_judge.c's. */
 #include "appraisal/imakeys.h"
+#include "appraisal/imaline.h"
 #include "tests/unit/imalist.h"
 #include "tests/unit/unit.h"
 
@@ -34,8 +35,10 @@ static void chains(void **state)
             struct lt_ima_progress at = {0};
             imalist_start(&l, banks[b], banks[c]);
             p.layers.log_hash = banks[c];
-            OK(appraise(&l, &p, &at)); /* nothing measured, nothing listed */
+            OK(appraise(&l, NULL, &at)); /* nothing measured, nothing listed: a chain, and no evidence */
             assert_int_equal(at.next, 0);
+            FAILS(LT_E_REFUSED, appraise(&l, &p, &at));
+            says("PCR 10 covers no entry");
             for (int i = 0; i < 3; i++)
                 imalist_ng(&l, abc[i]);
             OK(appraise(&l, NULL, NULL));
@@ -55,13 +58,14 @@ static void chains(void **state)
             memcpy(l.pcr, before, sizeof before);
             OK(appraise(&l, &p, &at));
             assert_int_equal(at.next, 3);
-            assert_int_equal(out.entries, 4);
+            assert_int_equal(out.entries, 3);
             assert_int_equal(out.matched, 3);
-            /* Past the match an entry is judged all the same. */
+            assert_int_equal(at.bytes, out.matched_bytes);
+            /* Past the match nothing is looked at: no quote vouches for it, whoever wrote it. */
             imalist_ng(&l, "/bin/evil");
+            lt_buf_str(&l.text, "10 garbage");
             memcpy(l.pcr, before, sizeof before);
-            FAILS(LT_E_REFUSED, appraise(&l, &p, &at));
-            says("IMA entry 4 (/bin/evil): digest sha256:");
+            OK(appraise(&l, &p, &at));
             assert_int_equal(at.next, 3);
             assert_int_equal(out.matched, 3);
             lt_ima_progress_free(&at);
@@ -87,9 +91,14 @@ static void increments(void **state)
             imalist_ng(&l, abc[k]);
         in.first = at.next;
         in.list = (struct lt_slice){l.text.p + from, l.text.n - from};
+        if (!l.entries) {
+            FAILS(LT_E_REFUSED, lt_ima_appraise(&in, &at, &out, &err));
+            continue;
+        }
         OK(lt_ima_appraise(&in, &at, &out, &err));
         assert_int_equal(out.entries, i % 3);
         assert_int_equal(at.next, l.entries);
+        assert_int_equal(at.bytes, l.text.n);
     }
     /* It begins elsewhere; in another bank. */
     in.first = at.next - 1;
@@ -143,7 +152,6 @@ static void no_way_back(void **state)
     (void)state;
     imapolicy_of_paths(&p, abc);
     imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
-    OK(appraise(&l, &p, &at));
     imalist_ng(&l, "/bin/a");
     imalist_ng(&l, "/bin/b");
     memcpy(at_two, l.pcr, sizeof at_two);
@@ -174,8 +182,9 @@ static void no_way_back(void **state)
     assert_int_equal(at.bank, LT_HASH_SHA384);
     /* After a reboot the caller starts anew. */
     lt_ima_progress_free(&at);
+    memcpy(l.pcr, at_two, sizeof at_two);
     OK(appraise(&l, &p, &at));
-    assert_int_equal(at.next, 0);
+    assert_int_equal(at.next, 2);
     lt_ima_progress_free(&at);
     imalist_free(&other);
     imalist_free(&l);
@@ -265,6 +274,7 @@ static void malformed(void **state)
         imalist_ng(&l, "/bin/b");
         snprintf(want, sizeof want, "IMA entry 2 at byte %zu: ", l.text.n);
         lt_buf_str(&l.text, tails[i]);
+        l.pcr[0] ^= 1; /* it goes on behind them */
         FAILS(LT_E_MALFORMED, appraise(&l, &p, &at));
         says(want);
         assert_int_equal(at.next, 0);
@@ -278,25 +288,203 @@ static void malformed(void **state)
     imapolicy_free(&p);
 }
 
-/* A newline in a path makes two lines of one: neither is good. */
-static void newline(void **state)
+static int appraise_binary(const struct imalist *l, const struct imapolicy *p, struct lt_ima_progress *at)
+{
+    const struct lt_ima_input in = {
+        .list = imalist_binary(l), .bank = l->bank, .pcr = l->pcr, .layers = p ? &p->layers : NULL};
+    return lt_ima_appraise(&in, at, &out, &err);
+}
+
+/* Whatever a user of the machine calls his file: it is one entry, with that name, in both forms. */
+static void names(void **state)
+{
+    static const char *const odd[] = {
+        "/home/u/a\nb",
+        "/home/u/a\n10 0 x",
+        "/home/u/\n",
+        "/home/u/\n\n\n",
+        "\n",
+        "/home/u/a\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng sha1:00 /bin/b",
+        "/home/u/a\n10 0000000000000000000000000000000000000000 ima-ng sha1:00 /bin/b",
+        "/home/u/a\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng sha1:00 /bin/b\n10 "
+        "829de69e718061970530cad0f914199f7bfd0c92 ima 00 /bin/b",
+        "/home/u/\xff\xfe",
+        "/home/u/caf\xc3\xa9",
+        "/home/u/a\\b\\x41\\\\",
+        "/home/u/\\xff",
+        "/home/u/a\r\n\tb  c ",
+        " /home",
+        "",
+    };
+    struct imapolicy p, nothing;
+
+    (void)state;
+    imapolicy_make(&p, &(struct imapolicy_parts){.excludes = "[\"(?s).*\"]"});
+    imapolicy_make(&nothing, &(struct imapolicy_parts){.digests = NULL});
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+        for (int sig = 0; sig < 3; sig++) {
+            static const char *const templates[] = {"ima-ng", "ima-sig", "ima-modsig"};
+            struct imalist l;
+            imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
+            imalist_ng(&l, "/bin/a");
+            imalist_add(&l, templates[sig], LT_HASH_SHA256, "x", odd[i],
+                        (struct lt_slice){(const uint8_t *)"sig", sig ? 3 : 0});
+            imalist_ng(&l, "/bin/b");
+            for (int both = 0; both < 2; both++) {
+                int (*f)(const struct imalist *, const struct imapolicy *, struct lt_ima_progress *) =
+                    both ? appraise_binary : appraise;
+                if (f(&l, &p, NULL))
+                    fail_msg("name %zu, %s, form %d: %s", i, templates[sig], both, err.msg);
+                assert_int_equal(out.matched, 3);
+                FAILS(LT_E_REFUSED, f(&l, &nothing, NULL));
+                assert_int_equal(out.faults, 3);
+                char shown[101], want[160];
+                lt_ima_line_show((struct lt_slice){(const uint8_t *)odd[i], strlen(odd[i])}, shown, 100);
+                snprintf(want, sizeof want, "IMA entry 1 (%s): digest sha256:", shown);
+                assert_non_null(strstr(out.fault[1], want));
+            }
+            imalist_free(&l);
+        }
+    imapolicy_free(&p);
+    imapolicy_free(&nothing);
+}
+
+/* As an agent sends them whose wire is JSON: bytes that are no UTF-8 as \xNN, and then each backslash too. */
+static void escaped_names(void **state)
+{
+    static const struct {
+        const char *name, *sent;
+    } cases[] = {{"/home/u/\xff\xfe", "/home/u/\\xff\\xfe"},
+                 {"/home/u/\xeb\\x41", "/home/u/\\xeb\\x5cx41"},
+                 {"/home/u/\xeb\nb", "/home/u/\\xeb\nb"},
+                 {"/home/u/\\x41\xc3\xa9", "/home/u/\\x41\xc3\xa9"}}; /* UTF-8: as it is */
+    struct imapolicy p;
+
+    (void)state;
+    imapolicy_make(&p, &(struct imapolicy_parts){.digests = NULL});
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct imalist l;
+        imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
+        imalist_ng(&l, "/bin/a");
+        imalist_ng(&l, cases[i].name);
+        char *at = memmem(l.text.p, l.text.n, cases[i].name, strlen(cases[i].name));
+        assert_non_null(at);
+        l.text.n = (size_t)(at - (char *)l.text.p);
+        lt_buf_printf(&l.text, "%s\n", cases[i].sent);
+        OK(appraise(&l, NULL, NULL));
+        FAILS(LT_E_REFUSED, appraise(&l, &p, NULL));
+        char shown[101], want[160];
+        lt_ima_line_show((struct lt_slice){(const uint8_t *)cases[i].name, strlen(cases[i].name)}, shown, 100);
+        snprintf(want, sizeof want, "IMA entry 1 (%s): digest", shown);
+        assert_non_null(strstr(out.fault[1], want));
+        at = memmem(l.text.p, l.text.n, "/u/", 3);
+        at[1] ^= 1; /* another name than was hashed */
+        assert_int_not_equal(appraise(&l, NULL, NULL), 0);
+        assert_non_null(strstr(err.msg, i == 2 ? "IMA entry 2 at byte" : "its template hash is"));
+        imalist_free(&l);
+    }
+    imapolicy_free(&p);
+}
+
+/* A violation's name is proved by nothing: it ends at the first line that begins like an entry. */
+static void violation_names(void **state)
 {
     struct imapolicy p;
     struct imalist l;
 
     (void)state;
     imapolicy_of_paths(&p, abc);
-    imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
-    imalist_ng(&l, "/bin/a\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng sha1:00 /bin/b");
-    FAILS(LT_E_MALFORMED, appraise(&l, &p, NULL));
-    l.text.n = 0;
-    memset(l.pcr, 0, sizeof l.pcr);
-    imalist_ng(&l, "/bin/a\n10 0000000000000000000000000000000000000000 ima-ng sha1:00 /bin/b");
     p.layers.accept_violations = true;
+    imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
+    imalist_ng(&l, "/bin/a");
+    imalist_violation(&l, "/home/u/a\nb\n10 x");
+    imalist_ng(&l, "/bin/b");
+    imalist_violation(&l, "/home/u/\n");
+    OK(appraise(&l, &p, NULL));
+    assert_int_equal(out.matched, 4);
+    OK(appraise_binary(&l, &p, NULL));
+    p.layers.accept_violations = false;
     FAILS(LT_E_REFUSED, appraise(&l, &p, NULL));
-    says("IMA entry 0 (/bin/a): its template hash is");
+    says("IMA entry 1 (/home/u/a\\x0ab\\x0a10 x): violation");
+    imalist_free(&l);
+    /* What begins like one needs the binary form. */
+    imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
+    p.layers.accept_violations = true;
+    imalist_violation(&l, "/home/u/a\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng sha1:00 /x");
+    imalist_ng(&l, "/bin/b");
+    assert_int_not_equal(appraise(&l, &p, NULL), 0);
+    OK(appraise_binary(&l, &p, NULL));
     imalist_free(&l);
     imapolicy_free(&p);
+}
+
+/* Names of nothing but beginnings of entries, as many as a name holds: work stays a small multiple of the list's
+ * size, whether the ends are found or not. */
+static void hostile_names(void **state)
+{
+    static const char lure[] = "\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng a:00 \\x4";
+    static struct lt_ima_line line;
+    struct lt_ima_result r;
+    struct imalist l;
+    char name[LT_MAX_IMA_NAME + 1];
+    bool more = true;
+
+    (void)state;
+    imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
+    for (int i = 0; i < 200; i++) {
+        size_t n = (size_t)snprintf(name, sizeof name, "/tmp/%d", i);
+        while (n + sizeof lure - 1 < sizeof name - 1)
+            n += (size_t)snprintf(name + n, sizeof name - n, "%s", lure);
+        if (i % 2) /* only newlines */
+            memset(name + 5, '\n', n - 5);
+        imalist_ng(&l, name);
+    }
+    struct lt_ima_walk w = lt_ima_walk(imalist_text(&l));
+    for (unsigned i = 0;; i++) {
+        OK(lt_ima_walk_next(&w, &line, &more, &err));
+        if (!more) {
+            assert_int_equal(i, 200);
+            break;
+        }
+        assert_true(line.proved);
+    }
+    assert_int_equal(w.lost, 0);
+    assert_true(w.tried > l.text.n && w.tried < 64 * (uint64_t)l.text.n);
+    OK(appraise(&l, NULL, NULL));
+    /* The same, each turned: nothing fits anywhere. */
+    for (size_t at = 0; at < l.text.n; at++)
+        if (l.text.p[at] == '/')
+            l.text.p[at] = '_';
+    w = lt_ima_walk(imalist_text(&l));
+    while (!lt_ima_walk_next(&w, &line, &more, &err) && more)
+        ;
+    assert_int_equal(w.lost, LT_IMA_LOST);
+    assert_true(w.tried < 64 * (uint64_t)l.text.n);
+    const struct lt_ima_input in = {.list = imalist_text(&l), .bank = l.bank, .pcr = l.pcr};
+    assert_int_not_equal(lt_ima_appraise(&in, NULL, &r, &err), 0);
+    imalist_free(&l);
+}
+
+/* A newline more than the ceiling of a name. */
+static void longest_names(void **state)
+{
+    char name[LT_MAX_IMA_NAME + 2];
+    struct imalist l;
+
+    (void)state;
+    memset(name, '\n', sizeof name);
+    name[0] = '/';
+    for (unsigned n = LT_MAX_IMA_NAME - 1; n <= LT_MAX_IMA_NAME + 1; n++) {
+        name[n] = 0;
+        imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
+        imalist_ng(&l, name);
+        imalist_ng(&l, "/bin/a");
+        bool good = n <= LT_MAX_IMA_NAME;
+        assert_int_equal(appraise(&l, NULL, NULL) == 0, good);
+        assert_int_equal(appraise_binary(&l, NULL, NULL) == 0, good);
+        imalist_free(&l);
+        name[n] = '\n';
+    }
 }
 
 static int count(void *arg, const struct lt_ima_file *f, struct lt_err *e)
@@ -357,6 +545,7 @@ static void large(void **state)
         memcpy(text + at, shortest, one);
     in.list.n = n / one * one;
     FAILS(LT_E_REFUSED, lt_ima_appraise(&in, NULL, &out, &err));
+    says("after none of its entries");
     assert_int_equal(out.entries, n / one);
     assert_true(out.entries > 1000000);
     assert_int_equal(out.faults, 1);
@@ -373,8 +562,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chains),     cmocka_unit_test(increments), cmocka_unit_test(no_way_back),
         cmocka_unit_test(violations), cmocka_unit_test(other_pcr),  cmocka_unit_test(many_faults),
-        cmocka_unit_test(malformed),  cmocka_unit_test(newline),    cmocka_unit_test(files),
-        cmocka_unit_test(large),
+        cmocka_unit_test(malformed),  cmocka_unit_test(names),      cmocka_unit_test(files),
+        cmocka_unit_test(large),      cmocka_unit_test(escaped_names), cmocka_unit_test(violation_names),
+        cmocka_unit_test(hostile_names), cmocka_unit_test(longest_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,7 +215,7 @@ static void aggregates(void **state)
     lt_sha256("more", 4, d[1]);
     imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
     imalist_add(&l, "ima-ng", LT_HASH_SHA256, "more", "boot_aggregate", nothing);
-    FAILS(LT_E_REFUSED, appraise(&l, &p));
+    FAILS(LT_E_REFUSED, appraise(&l, &p)); /* the layer names another */
     struct lt_ima_input in = {.list = imalist_text(&l),
                               .bank = l.bank,
                               .pcr = l.pcr,
@@ -225,7 +225,8 @@ static void aggregates(void **state)
     OK(lt_ima_appraise(&in, NULL, &out, &err));
     in.aggregate_count = 1;
     FAILS(LT_E_REFUSED, lt_ima_appraise(&in, NULL, &out, &err));
-    says("(boot_aggregate): digest");
+    says("IMA entry 0 (boot_aggregate): sha256:");
+    says("is not that of the quoted PCRs 0-9 of sha256");
     in.aggregate_count = 2;
     imalist_add(&l, "ima-ng", LT_HASH_SHA256, "more", "/boot_aggregate", nothing); /* a file */
     in.list = imalist_text(&l);
@@ -397,14 +398,6 @@ static void learning(void **state)
     FAILS(LT_E_REFUSED, appraise_at(&rest, &p.layers, 0, &at));
     says("IMA entry 0 (/x)");
     assert_int_equal(lt_ima_keys_count(at.learnt), 0);
-    /* Past the match a key serves at once, but is learnt only with its entry. */
-    uint8_t all[LT_MAX_DIGEST];
-    memcpy(all, l.pcr, sizeof all);
-    memset(l.pcr, 0, sizeof l.pcr);
-    OK(appraise_at(&l, &p.layers, 0, &at));
-    assert_int_equal(at.next, 0);
-    assert_int_equal(lt_ima_keys_count(at.learnt), 0);
-    memcpy(l.pcr, all, sizeof all);
     OK(appraise_at(&l, &p.layers, 0, &at));
     assert_int_equal(lt_ima_keys_count(at.learnt), 1);
     /* A list that fails teaches nothing; a full one starts anew. */
