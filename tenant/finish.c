@@ -95,14 +95,21 @@ static enum kept store(struct lt_rounds *r, struct lt_flight *f)
     return (enum kept)kept;
 }
 
-/* The evidence can be judged again (learn). */
-static struct lt_ref *keep(struct lt_round *round)
+/* The evidence can be judged again (learn), by whoever was told of its verdict: so it is kept before that is. A
+ * reference for the caller. */
+static struct lt_ref *keep(struct lt_rounds *r, struct lt_watched *g, struct lt_round *round)
 {
     round->list = NULL; /* the guest's, not the round's */
-    if (round->has_proof && round->host.keys)
-        return lt_ref_new(round, round_free);
-    lt_round_free(round);
-    return NULL;
+    struct lt_ref *ref = lt_ref_new(round, round_free);
+
+    if (round->has_proof && round->host.keys) {
+        pthread_mutex_lock(&r->lock);
+        struct lt_ref *old = g->last;
+        g->last = lt_ref_get(ref);
+        pthread_mutex_unlock(&r->lock);
+        lt_ref_put(old);
+    }
+    return ref;
 }
 
 void lt_flight_finish(struct lt_flight *f)
@@ -110,6 +117,7 @@ void lt_flight_finish(struct lt_flight *f)
     struct lt_rounds *r = f->owner;
     struct lt_watched *g = f->guest;
     const struct lt_verdict *v = &f->round->verdict;
+    struct lt_ref *round = keep(r, g, f->round);
 
     if (f->round->has_quote)
         write_bundles(r, f->round);
@@ -125,13 +133,9 @@ void lt_flight_finish(struct lt_flight *f)
         due = now; /* whatever it said, it said of something else */
     else if (kept == LOST)
         due = now + r->conf.period_ms;
-    struct lt_ref *last = keep(f->round);
+    lt_ref_put(round);
 
     pthread_mutex_lock(&r->lock);
-    if (last) {
-        lt_ref_put(g->last);
-        g->last = last;
-    }
     if (proven)
         g->proven_until_ms = t1 + r->conf.max_stale_ms;
     else if (failed)
