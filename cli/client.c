@@ -342,3 +342,62 @@ void lt_table_print(struct lt_table *t)
     free(t->cell);
     free(t);
 }
+
+int lt_cli_delete_document(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e)
+{
+    uint8_t digest[32];
+    char hex[65];
+
+    if (lt_unhex(c->argument[0], digest, sizeof digest, e))
+        return lt_fail(e, LT_E_USAGE, "%.80s: not the digest of a document, 64 hex digits", c->argument[0]);
+    lt_hex(digest, sizeof digest, hex);
+    LT_AUTOJSON json_t *j = lt_cli_call(c, peer, "DELETE", 200, NULL, e, "policies/%s", hex);
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
+    else
+        printf("document %s removed\n", hex);
+    return 0;
+}
+
+static void print_store(const json_t *store)
+{
+    const char *message = lt_cli_text(store, "message"), *skipped = lt_cli_text(store, "skipped_first");
+
+    printf("store: %s", lt_cli_text(store, "state"));
+    if (json_is_string(json_object_get(store, "since")))
+        printf(" since %s", lt_cli_text(store, "since"));
+    printf(", %lld MiB free, reserve %lld of %lld MiB", json_integer_value(json_object_get(store, "free_mib")),
+           json_integer_value(json_object_get(store, "held_mib")),
+           json_integer_value(json_object_get(store, "reserve_mib")));
+    if (json_integer_value(json_object_get(store, "unwritten")))
+        printf(", %lld verdicts in memory only", json_integer_value(json_object_get(store, "unwritten")));
+    printf("\n");
+    if (json_is_string(json_object_get(store, "message")))
+        printf("  %s\n", message);
+    if (json_integer_value(json_object_get(store, "skipped")))
+        printf("  %lld rows were left out; the first: %s\n", json_integer_value(json_object_get(store, "skipped")),
+               skipped);
+}
+
+int lt_cli_status(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *j = lt_cli_call(c, peer, "GET", 200, NULL, e, "status");
+    const char *key;
+    json_t *v;
+
+    if (!j)
+        return e->code;
+    if (c->json) {
+        lt_cli_json(j);
+        return 0;
+    }
+    json_object_foreach(j, key, v)
+    {
+        if (json_is_integer(v))
+            printf("%s: %lld\n", key, json_integer_value(v));
+    }
+    print_store(json_object_get(j, "store"));
+    return 0;
+}

@@ -57,6 +57,9 @@ json_t *lt_cli_call(struct lt_cli *c, enum lt_cli_peer peer, const char *method,
 json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body,
                     size_t n, struct lt_err *e, const char *path) LT_MUST_CHECK;
 
+/* Verbs: removes the document with the digest of argument 0; tells the peer's status, its store above all. */
+int lt_cli_delete_document(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e) LT_MUST_CHECK;
+int lt_cli_status(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e) LT_MUST_CHECK;
 /* A verb: gives the peer the policy document in the file of argument 0, and prints its digest. */
 int lt_cli_document(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e) LT_MUST_CHECK;
 

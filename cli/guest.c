@@ -284,6 +284,16 @@ static int assign(struct lt_cli *c, struct lt_err *e)
     return 0;
 }
 
+static int delete_document(struct lt_cli *c, struct lt_err *e)
+{
+    return lt_cli_delete_document(c, LT_CLI_TENANT, e);
+}
+
+static int status(struct lt_cli *c, struct lt_err *e)
+{
+    return lt_cli_status(c, LT_CLI_TENANT, e);
+}
+
 static const struct lt_cli_verb verbs[] = {
     {"list", "", "guests that have registered, and their verdicts", 0, 0, 0, list},
     {"show", "UUID", "one guest: every check passed, failed, not made, and why", 1, 1, 0, show},
@@ -292,6 +302,8 @@ static const struct lt_cli_verb verbs[] = {
     {"learn", "UUID [--accept WORDS] [--ima]", "make its policy from its present, attested state", 1, 1,
      LT_CLI_ACCEPT | LT_CLI_IMA, learn},
     {"document", "FILE", "bring a document that policies name: a layer, a boot policy", 1, 1, 0, document},
+    {"delete-document", "DIGEST", "remove a document that no guest and no policy names", 1, 1, 0, delete_document},
+    {"status", "", "the tenant: guests by result, and how its store is", 0, 0, 0, status},
     {"round", "UUID... | --all", "attest now, all of these in one request", 0, LT_CLI_ARGUMENTS, LT_CLI_ALL, run_round},
     {"clear", "UUID | --all [--host ID]", "clear failed verdicts (of guests on that host): nothing else does", 0, 1,
      LT_CLI_ALL | LT_CLI_HOST, clear},

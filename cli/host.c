@@ -166,6 +166,16 @@ static int known(struct lt_cli *c, struct lt_err *e)
     return 0;
 }
 
+static int delete_document(struct lt_cli *c, struct lt_err *e)
+{
+    return lt_cli_delete_document(c, LT_CLI_PROVIDER, e);
+}
+
+static int status(struct lt_cli *c, struct lt_err *e)
+{
+    return lt_cli_status(c, LT_CLI_PROVIDER, e);
+}
+
 static const struct lt_cli_verb verbs[] = {
     {"list", "", "the hosts of the provider", 0, 0, 0, list},
     {"show", "HOST", "one host: keys, certificates, policy", 1, 1, 0, show},
@@ -174,6 +184,8 @@ static const struct lt_cli_verb verbs[] = {
     {"remove", "HOST", "forget a host", 1, 1, 0, removal},
     {"learn", "HOST [--ima]", "publish its present PCRs (and measured files) as its policy", 1, 1, LT_CLI_IMA, learn},
     {"document", "FILE", "bring a document that host policies name: a layer, a boot policy", 1, 1, 0, document},
+    {"delete-document", "DIGEST", "remove a document that no host and no policy names", 1, 1, 0, delete_document},
+    {"status", "", "the provider: hosts, guests, and how its store is", 0, 0, 0, status},
     {"policy", "HOST FILE", "publish a policy document for it", 2, 2, 0, policy},
     {"registry", "", "the list of EKs that tenants pin (JSON)", 0, 0, 0, registry},
     {"known", "", "the hosts as the tenant has judged them (JSON)", 0, 0, 0, known},

@@ -85,6 +85,18 @@ static void get_policy(struct lt_req *req, void *app)
         lt_reply_bytes(req, 200, "application/json", p, n);
 }
 
+static void delete_policy(struct lt_req *req, void *app)
+{
+    struct lt_tenant *t = app;
+    uint8_t digest[LT_SHA256];
+    struct lt_err e = {0};
+
+    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) || lt_documents_drop(t->documents, digest, &e))
+        lt_tenant_api_fail(req, &e);
+    else
+        lt_reply_json(req, 200, json_object());
+}
+
 static void get_bundle(struct lt_req *req, void *app)
 {
     struct lt_tenant *t = app;
@@ -192,6 +204,7 @@ SERVED(lt_tenant_api_post_clear)
 SERVED(post_rounds)
 SERVED(post_policies)
 SERVED(get_policy)
+SERVED(delete_policy)
 SERVED(get_bundle)
 SERVED(get_hosts)
 SERVED(get_status)
@@ -210,6 +223,7 @@ const struct lt_route lt_tenant_routes[] = {
     ROUTE("POST", "rounds", 4u << 20, post_rounds),
     ROUTE("POST", "policies", LT_MAX_POLICY, post_policies),
     ROUTE("GET", "policies/{}", 0, get_policy),
+    ROUTE("DELETE", "policies/{}", 0, delete_policy),
     ROUTE("GET", "hosts", 0, get_hosts),
     ROUTE("GET", "status", 0, get_status),
 };

@@ -235,6 +235,34 @@ int lt_documents_put(struct lt_documents *d, const void *p, size_t n, uint8_t di
     return lt_store_policy_put(d->store, p, n, digest, e);
 }
 
+/* Both kinds that this digest may be open as. */
+static void close_document(struct lt_documents *d, const uint8_t digest[LT_SHA256])
+{
+    pthread_mutex_lock(&d->lock);
+    for (struct open_document **at = &d->open; *at;) {
+        struct open_document *o = *at;
+        if (memcmp(o->digest, digest, LT_SHA256)) {
+            at = &o->next;
+            continue;
+        }
+        *at = o->next;
+        forget(o);
+        d->count--;
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+int lt_documents_drop(struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_err *e)
+{
+    LT_AUTOFREE char *path = table_path(d, digest);
+
+    LT_TRY(lt_store_policy_drop(d->store, digest, e));
+    close_document(d, digest);
+    if (unlink(path) && errno != ENOENT)
+        lt_log(LT_LOG_WARNING, "document", "%s: %s", path, strerror(errno));
+    return 0;
+}
+
 static int missing(const char *what, const uint8_t digest[LT_SHA256], const struct lt_err *why,
                    struct lt_err *e)
 {

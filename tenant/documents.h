@@ -25,6 +25,9 @@ void lt_documents_free(struct lt_documents *d);
 int lt_documents_put(struct lt_documents *d, const void *p, size_t n, uint8_t digest[LT_SHA256],
                      struct lt_err *e) LT_MUST_CHECK;
 
+/* Forgets one that nobody names: LT_E_CONFLICT says who does, LT_E_NOT_FOUND. Rounds under way keep what they have. */
+int lt_documents_drop(struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_err *e) LT_MUST_CHECK;
+
 /* References to what a policy names; view is what the checks take. */
 struct lt_document_set {
     struct lt_measured_documents view;

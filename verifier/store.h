@@ -63,6 +63,9 @@ int lt_store_policy_put(struct lt_store *s, const void *p, size_t n, uint8_t dig
 int lt_store_policy_get(struct lt_store *s, const uint8_t digest[32], uint8_t **p, size_t *n,
                         struct lt_err *e) LT_MUST_CHECK;
 
+/* LT_E_CONFLICT says which guest or guest policy names it; LT_E_NOT_FOUND. */
+int lt_store_policy_drop(struct lt_store *s, const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+
 /* ---- history ---- zeroed when there is none */
 int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], struct lt_guest_history *out,
                            struct lt_err *e) LT_MUST_CHECK;

@@ -3,6 +3,8 @@
 
 #include "appraisal/offline.h"
 #include "common/clock.h"
+
+#include <unistd.h>
 #include "common/file.h"
 
 static const char *text(const json_t *o, const char *key)
@@ -328,6 +330,51 @@ static void test_a_new_policy_begins_anew(void **state)
     rig_free(&r);
 }
 
+static json_t *runtime_policy(int release)
+{
+    return json_pack("{s:{s:i,s:i},s:i,s:{},s:[],s:{},s:{s:[],s:s,s:n},s:{},s:s}", "meta", "version", 1, "generator",
+                     0, "release", release, "digests", "excludes", "keyrings", "ima", "ignored_keyrings",
+                     "log_hash_alg", "sha1", "dm_policy", "ima-buf", "verification-keys", "");
+}
+
+/* A document that a guest's policy names stays, and so does the policy; what nobody names goes, table and all. */
+static void test_documents_that_nobody_names(void **state)
+{
+    struct rig r;
+    char path[128], table[256], guest[96];
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    LT_AUTOJSON json_t *layer = rig_call(&r, "POST", "policies", runtime_policy(1), 201);
+    LT_AUTOJSON json_t *other = rig_call(&r, "POST", "policies", runtime_policy(2), 201);
+    snprintf(guest, sizeof guest, "guests/%s", r.guest[0].text);
+    json_t *policy = json_pack("{s:[{s:s,s:s}]}", "layers", "name", "a", "policy", text(layer, "digest"));
+    LT_AUTOJSON json_t *put = rig_call(&r, "PUT", guest, json_pack("{s:o}", "policy", policy), 200);
+    snprintf(path, sizeof path, "policies/%s", text(layer, "digest"));
+    LT_AUTOJSON json_t *named = rig_call(&r, "DELETE", path, NULL, 409);
+    assert_non_null(strstr(text(json_object_get(named, "error"), "message"), text(put, "policy")));
+    snprintf(path, sizeof path, "policies/%s", text(put, "policy"));
+    LT_AUTOJSON json_t *held = rig_call(&r, "DELETE", path, NULL, 409);
+    assert_non_null(strstr(text(json_object_get(held, "error"), "message"), r.guest[0].text));
+    snprintf(table, sizeof table, "%s/tables/%s", r.state, text(other, "digest"));
+    assert_int_equal(access(table, F_OK), 0);
+    snprintf(path, sizeof path, "policies/%s", text(other, "digest"));
+    rig_drop(rig_call(&r, "DELETE", path, NULL, 200));
+    assert_int_not_equal(access(table, F_OK), 0);
+    rig_drop(rig_call(&r, "GET", path, NULL, 404));
+    rig_drop(rig_call(&r, "DELETE", path, NULL, 404));
+    rig_drop(rig_call(&r, "DELETE", "policies/xyz", NULL, 400));
+
+    rig_drop(rig_call(&r, "DELETE", guest, NULL, 200)); /* then its policy, then the layer */
+    snprintf(path, sizeof path, "policies/%s", text(layer, "digest"));
+    rig_drop(rig_call(&r, "DELETE", path, NULL, 409));
+    snprintf(path, sizeof path, "policies/%s", text(put, "policy"));
+    rig_drop(rig_call(&r, "DELETE", path, NULL, 200));
+    snprintf(path, sizeof path, "policies/%s", text(layer, "digest"));
+    rig_drop(rig_call(&r, "DELETE", path, NULL, 200));
+    rig_free(&r);
+}
+
 static void test_unregistered_and_removed(void **state)
 {
     struct rig r;
@@ -604,6 +651,7 @@ int main(void)
         cmocka_unit_test(test_sandwich_closes_with_the_next_round),
         cmocka_unit_test(test_a_restart_forgets_nothing),
         cmocka_unit_test(test_a_new_policy_begins_anew),
+        cmocka_unit_test(test_documents_that_nobody_names),
         cmocka_unit_test(test_unregistered_and_removed),
         cmocka_unit_test(test_learn_needs_an_attested_state),
         cmocka_unit_test(test_a_host_that_cannot_activate),
