@@ -25,6 +25,7 @@ static const char usage[] =
     "\n"
     "  --pcrs FILE      lines 'N HEX': the PCR values that the log must give. Without it, it is judged by\n"
     "                   what it replays to itself, and the output says that no quote stands behind it\n"
+    "  --accept WORDS   of an IMA list, as a policy's \"ima\" would: violations,sha1_padded\n"
     "  -k, --key FILE   PEM public key that a signed DOC is checked with\n"
     "  --json           output for programs\n"
     "  --help           this text\n"
@@ -145,8 +146,9 @@ static int dispatch(const char *name, const struct lt_log_cli *c, int *verdict, 
         return lt_fail(e, LT_E_USAGE, "no command '%.40s'; 'limetree log --help' lists them", name);
     if (!c->path)
         return lt_fail(e, LT_E_USAGE, "%s: one FILE (- is standard input)", name);
-    if (judge != (c->policy != NULL) || (!judge && (c->pcrs || c->key)))
-        return lt_fail(e, LT_E_USAGE, judge ? "judge: --policy DOC" : "%s: --policy, --pcrs and -k are judge's", name);
+    if (judge != (c->policy != NULL) || (!judge && (c->pcrs || c->key || c->accept)))
+        return lt_fail(e, LT_E_USAGE,
+                       judge ? "judge: --policy DOC" : "%s: --policy, --pcrs, --accept and -k are judge's", name);
     LT_TRY(log_read(c->path, &log, e));
     if (judge)
         return lt_log_judge(c, &log, verdict, e);
@@ -174,6 +176,7 @@ int lt_cmd_log(int argc, char **argv)
 {
     static const struct option options[] = {{"policy", required_argument, NULL, 'p'},
                                             {"pcrs", required_argument, NULL, 'q'},
+                                            {"accept", required_argument, NULL, 'a'},
                                             {"key", required_argument, NULL, 'k'},
                                             {"json", no_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
@@ -185,6 +188,8 @@ int lt_cmd_log(int argc, char **argv)
             c.policy = optarg;
         else if (o == 'q')
             c.pcrs = optarg;
+        else if (o == 'a')
+            c.accept = optarg;
         else if (o == 'k')
             c.key = optarg;
         else if (o == 'j')

@@ -8,7 +8,7 @@
 
 struct lt_log_cli {
     bool json;
-    const char *path, *policy, *pcrs, *key;
+    const char *path, *policy, *pcrs, *key, *accept;
 };
 
 /* A log read from a file. bytes: as it was; of a boot log in base64, what it says. */

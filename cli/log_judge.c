@@ -44,6 +44,23 @@ static __attribute__((format(printf, 2, 3))) void add(json_t *list, const char *
     json_array_append_new(list, lt_json_new_text(text));
 }
 
+static int accept(struct judge *j, struct lt_err *e)
+{
+    LT_AUTOFREE char *words = j->c->accept ? strdup(j->c->accept) : NULL;
+
+    if (words && j->log->boot)
+        return lt_fail(e, LT_E_USAGE, "--accept: %s is a boot log", j->c->path);
+    for (char *save = NULL, *w = words ? strtok_r(words, ",", &save) : NULL; w; w = strtok_r(NULL, ",", &save)) {
+        if (!strcmp(w, "violations"))
+            j->policy.accept_violations = true;
+        else if (!strcmp(w, "sha1_padded"))
+            j->policy.accept_padded = true;
+        else
+            return lt_fail(e, LT_E_USAGE, "--accept: '%.40s' is neither violations nor sha1_padded", w);
+    }
+    return 0;
+}
+
 /* A document of the other kind is the caller's mistake, not a refusal. */
 static int load(struct judge *j, struct lt_err *e)
 {
@@ -195,6 +212,7 @@ int lt_log_judge(const struct lt_log_cli *c, const struct lt_log *log, int *verd
     if (!r)
         return lt_fail(e, LT_E_NO_MEMORY, "no memory");
     LT_TRY(load(&j, e));
+    LT_TRY(accept(&j, e));
     malformed = own_pcrs(&j, &why);
     if (c->pcrs) {
         json_array_clear(j.notes);

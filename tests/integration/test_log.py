@@ -170,6 +170,8 @@ def test_old_kernel_is_named(tmp_path):
     quoted = ima_pcrs(tmp_path, "17039b98819180854d5f26a760fb95fc7b34be032ac197529ac90c0b50e64b46")
     result, reasons = judged(CASES / "ima-old-kernel.txt", CASES / "policy-true-sh.json", *quoted)
     assert result == "refused" and "5.8" in " ".join(reasons), reasons
+    accepting = (*quoted, "--accept", "violations,sha1_padded")
+    assert judged(CASES / "ima-old-kernel.txt", CASES / "policy-true-sh.json", *accepting) == ("ok", [])
     # What the list itself replays to is another value, and passes.
     assert judged(CASES / "ima-old-kernel.txt", CASES / "policy-true-sh.json") == ("ok", [])
 
@@ -223,6 +225,31 @@ def test_show_a_list():
                                                           ("kexec-cmdline", "buffer"), ("kernel_version", "buffer")]
 
 
+# (certificates or a registration's body, anchors, EK, exit status)
+EKS = [
+    (["ek-leaf.pem", "ek-intermediate.pem"], "ek-root.pem", "ek.pub", 0),
+    (["ek-leaf.pem"], "ek-intermediate.pem", "ek.pub", 0),
+    (["ek-leaf.pem"], "ek-root.pem", "ek.pub", 1),
+    (["ek-leaf.pem", "ek-intermediate.pem"], "ek-leaf.pem", "ek.pub", 2),
+    (["agent-plain.json", "ek-intermediate.pem"], "ek-root.pem", None, 0),
+    (["agent-padded-zeros.json", "ek-intermediate.pem"], "ek-root.pem", None, 0),
+    (["agent-padded-zeros.json"], "ek-intermediate.pem", None, 0),
+]
+
+
+@pytest.mark.parametrize("certs,roots,ek,status", EKS)
+def test_ek_check(certs, roots, ek, status):
+    args = ["--roots", CASES / roots, *(["--ek", CASES / ek] if ek else []), *(CASES / c for c in certs)]
+    done = limetree("ek", "check", *args)
+    assert done.returncode == status, done.stdout + done.stderr
+
+
+def test_no_case_is_left_out():
+    text = Path(__file__).read_text() + (CASES / "README.md").read_text()
+    for path in CASES.iterdir():
+        assert text.count(path.name) >= (1 if path.name == "README.md" else 2), path.name
+
+
 def test_malformed(tmp_path):
     raw = (CASES / "boot-base.bin").read_bytes()
     cut = tmp_path / "cut"
@@ -269,6 +296,8 @@ USAGES = [
     (["show", CASES / "boot-base.bin", CASES / "boot-base.bin"], "one FILE"),
     (["frob", CASES / "boot-base.bin"], "no command"),
     (["show", CASES / "boot-base.bin", "--nonsense"], "nonsense"),
+    (["judge", CASES / "ima-buffers.txt", "--policy", CASES / "policy-true-sh.json", "--accept", "all"], "neither violations"),
+    (["judge", CASES / "boot-base.bin", "--policy", CASES / "refstate-base.json", "--accept", "violations"], "is a boot log"),
     ([], "usage:"),
 ]
 
