@@ -7,6 +7,30 @@
 #include <stdio.h>
 #include <string.h>
 
+static void last_quote(const json_t *h, char out[32])
+{
+    const json_t *age = json_object_get(h, "last_quote_age_ms");
+
+    if (json_is_integer(age))
+        snprintf(out, 32, "%lld s ago", (long long)json_integer_value(age) / 1000);
+    else
+        snprintf(out, 32, "none yet");
+}
+
+/* Below the table: what its words do not say. */
+static void print_troubles(const json_t *hosts)
+{
+    json_t *h;
+    size_t i;
+
+    json_array_foreach(hosts, i, h)
+    {
+        const json_t *error = json_object_get(h, "error");
+        if (json_is_object(error))
+            printf("%s: %s: %s\n", lt_cli_text(h, "host"), lt_cli_text(error, "slug"), lt_cli_text(error, "message"));
+    }
+}
+
 static int list(struct lt_cli *c, struct lt_err *e)
 {
     LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "hosts");
@@ -18,19 +42,23 @@ static int list(struct lt_cli *c, struct lt_err *e)
     if (c->json)
         return lt_cli_json(j), 0;
     LT_TRY(lt_json_array(j, "hosts", SIZE_MAX, &hosts, e));
-    struct lt_table *t = lt_table_new(5);
-    static const char *const heading[] = {"host", "address", "state", "guests", "policy"};
-    for (size_t k = 0; k < 5; k++)
+    struct lt_table *t = lt_table_new(6);
+    static const char *const heading[] = {"host", "address", "state", "last quote", "guests", "policy"};
+    for (size_t k = 0; k < 6; k++)
         lt_table_cell(t, "%s", heading[k]);
     json_array_foreach(hosts, i, h)
     {
         lt_table_cell(t, "%s", lt_cli_text(h, "host"));
         lt_table_cell(t, "%s", lt_cli_text(h, "address"));
+        char quoted[32];
+        last_quote(h, quoted);
         lt_table_cell(t, "%s", lt_cli_text(h, "state"));
+        lt_table_cell(t, "%s", quoted);
         lt_table_cell(t, "%lld", (long long)json_integer_value(json_object_get(h, "guests")));
         lt_table_cell(t, "%.16s", lt_cli_text(h, "policy"));
     }
     lt_table_print(t);
+    print_troubles(hosts);
     return 0;
 }
 

@@ -101,6 +101,8 @@ static void activate(struct lt_req *req, void *app)
         defer(req, app, lt_api_##name);                                                                      \
     }
 DEFERRED(host_enrol)
+DEFERRED(host_list)
+DEFERRED(host_show)
 DEFERRED(host_drop)
 DEFERRED(host_set_policy)
 DEFERRED(host_learn)
@@ -109,6 +111,15 @@ DEFERRED(policy_drop)
 DEFERRED(status)
 DEFERRED(guest_assign)
 DEFERRED(guest_unassign)
+
+/* Tenants are told of keys and policy, at once; the state of now is for operators, and takes a quote. */
+static void host_get(struct lt_req *req, void *app)
+{
+    if (lt_req_peer(req)->roles & LT_ROLE_OPERATOR)
+        host_show(req, app);
+    else
+        lt_api_host_get(req, app);
+}
 
 #define BASE "/federation/v1/"
 #define TENANT LT_ROLE_TENANT
@@ -119,13 +130,13 @@ static const struct lt_route routes[] = {
     LT_ROUTE("POST", BASE "proofs", TENANT, LT_MAX_BODY_PROOFS, proofs_ask),
     LT_ROUTE("GET", BASE "proofs/{}", TENANT, 0, proofs_collect),
     LT_ROUTE("GET", BASE "guests/{}", BOTH, 0, lt_api_guest_get),
-    LT_ROUTE("GET", BASE "hosts/{}", BOTH, 0, lt_api_host_get),
+    LT_ROUTE("GET", BASE "hosts/{}", BOTH, 0, host_get),
     LT_ROUTE("GET", BASE "hosts/{}/boot-log", BOTH, 0, boot_log),
     LT_ROUTE("GET", BASE "hosts/{}/ima", BOTH, 0, ima),
     LT_ROUTE("GET", BASE "policies/{}", BOTH, 0, lt_api_policy_get),
     LT_ROUTE("POST", BASE "hosts/{}/activations", TENANT, LT_MAX_BODY_SMALL, activate),
     LT_ROUTE("POST", BASE "hosts", OPERATOR, LT_MAX_BODY_SMALL, host_enrol),
-    LT_ROUTE("GET", BASE "hosts", OPERATOR, 0, lt_api_host_list),
+    LT_ROUTE("GET", BASE "hosts", OPERATOR, 0, host_list),
     LT_ROUTE("DELETE", BASE "hosts/{}", OPERATOR, 0, host_drop),
     LT_ROUTE("GET", BASE "registry", OPERATOR, 0, lt_api_registry),
     LT_ROUTE("POST", BASE "policies", OPERATOR, LT_MAX_POLICY, policy_add),

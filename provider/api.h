@@ -11,12 +11,13 @@ void lt_api_fail(struct lt_req *req, const struct lt_err *e);
 struct lt_host *lt_api_host(struct lt_provider *p, struct lt_req *req);
 
 void lt_api_host_get(struct lt_req *req, void *app);
-void lt_api_host_list(struct lt_req *req, void *app);
 void lt_api_registry(struct lt_req *req, void *app);
 void lt_api_policy_get(struct lt_req *req, void *app);
 void lt_api_guest_get(struct lt_req *req, void *app);
 void lt_api_guest_list(struct lt_req *req, void *app);
 
+void lt_api_host_show(struct lt_req *req, struct lt_provider *p);
+void lt_api_host_list(struct lt_req *req, struct lt_provider *p);
 void lt_api_host_enrol(struct lt_req *req, struct lt_provider *p);
 void lt_api_host_drop(struct lt_req *req, struct lt_provider *p);
 void lt_api_host_set_policy(struct lt_req *req, struct lt_provider *p);

@@ -1,42 +1,151 @@
 #include "provider/api.h"
+
+#include "common/clock.h"
 #include "provider/enrol.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-void lt_api_host_get(struct lt_req *req, void *app)
+static void add_health(json_t *j, struct lt_host *h)
 {
-    struct lt_host *h = lt_api_host(app, req);
+    LT_AUTOJSON json_t *health = lt_health_json(&h->health, lt_now_ms());
+
+    json_object_update(j, health);
+}
+
+/* ---- states of now ---- */
+
+/* Counted references: whoever answers late finds it still there. */
+struct gathering {
+    atomic_uint refs;
+    pthread_mutex_t lock;
+    pthread_cond_t news; /* CLOCK_MONOTONIC */
+    unsigned left;
+};
+
+static void leave(struct gathering *g)
+{
+    if (atomic_fetch_sub(&g->refs, 1) > 1)
+        return;
+    pthread_cond_destroy(&g->news);
+    pthread_mutex_destroy(&g->lock);
+    free(g);
+}
+
+static void one_checked(void *arg)
+{
+    struct gathering *g = arg;
+
+    pthread_mutex_lock(&g->lock);
+    if (!--g->left)
+        pthread_cond_signal(&g->news);
+    pthread_mutex_unlock(&g->lock);
+    leave(g);
+}
+
+static struct gathering *gather(void)
+{
+    struct gathering *g = calloc(1, sizeof *g);
+    pthread_condattr_t monotonic;
+
+    if (!g)
+        return NULL;
+    atomic_init(&g->refs, 1);
+    pthread_mutex_init(&g->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&g->news, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return g;
+}
+
+/* Counted before it is asked: the answer may be there at once. */
+static void ask_one(struct gathering *g, struct lt_host *h)
+{
+    pthread_mutex_lock(&g->lock);
+    g->left++;
+    pthread_mutex_unlock(&g->lock);
+    atomic_fetch_add(&g->refs, 1);
+    bool unknown = !strcmp(lt_health_word(&h->health, lt_now_ms()), "unknown");
+    if (!lt_host_check(h, unknown ? 0 : LT_LISTED_AGE_MS, one_checked, g))
+        one_checked(g);
+}
+
+/* Asks those whose last answer is not of just now, and waits for them, but not for ever. On an admin thread. */
+static void check_all(struct lt_host *const *hosts, size_t count)
+{
+    struct gathering *g = gather();
+    struct timespec until;
+
+    if (!g)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += LT_LISTED_WAIT_MS / 1000;
+    for (size_t i = 0; i < count; i++)
+        ask_one(g, hosts[i]);
+    pthread_mutex_lock(&g->lock);
+    while (g->left && !pthread_cond_timedwait(&g->news, &g->lock, &until))
+        ;
+    pthread_mutex_unlock(&g->lock);
+    leave(g);
+}
+
+/* ---- routes ---- */
+
+static void reply_host(struct lt_req *req, struct lt_host *h)
+{
     uint8_t policy[32];
 
-    if (!h)
-        return;
     lt_host_policy(h, policy);
     json_t *j = json_pack("{s:o, s:o, s:o, s:O, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ak",
                           lt_json_new_base64(h->ak.raw, h->ak.raw_n), "ek", lt_json_new_base64(h->ek.raw, h->ek.raw_n),
                           "ek_certificates", h->certificates, "policy", lt_json_new_hex(policy, sizeof policy));
     if (lt_req_peer(req)->roles & LT_ROLE_OPERATOR) {
         json_object_set_new(j, "address", json_string(h->address));
-        json_object_set_new(j, "state", json_string(lt_host_state(h)));
+        add_health(j, h);
     }
     lt_reply_json(req, 200, j);
+}
+
+void lt_api_host_get(struct lt_req *req, void *app)
+{
+    struct lt_host *h = lt_api_host(app, req);
+
+    if (h)
+        reply_host(req, h);
     lt_host_unref(h);
 }
 
-void lt_api_host_list(struct lt_req *req, void *app)
+/* An operator's: the state is of now. */
+void lt_api_host_show(struct lt_req *req, struct lt_provider *p)
 {
-    struct lt_provider *p = app;
+    struct lt_host *h = lt_api_host(p, req);
+
+    if (h) {
+        check_all(&h, 1);
+        reply_host(req, h);
+    }
+    lt_host_unref(h);
+}
+
+void lt_api_host_list(struct lt_req *req, struct lt_provider *p)
+{
     LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
     json_t *list = json_array();
     uint8_t policy[32];
 
+    if (hosts)
+        check_all(hosts->host, hosts->count);
     for (size_t i = 0; hosts && i < hosts->count; i++) {
         struct lt_host *h = hosts->host[i];
         struct lt_residents *r = lt_host_residents(h);
         lt_host_policy(h, policy);
-        json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:s, s:i}", "host", lt_json_new_hex(h->id, sizeof h->id),
-                                              "address", h->address, "policy", lt_json_new_hex(policy, sizeof policy),
-                                              "state", lt_host_state(h), "guests", r ? (int)r->count : 0));
+        json_t *j = json_pack("{s:o, s:s, s:o, s:i}", "host", lt_json_new_hex(h->id, sizeof h->id), "address", h->address,
+                              "policy", lt_json_new_hex(policy, sizeof policy), "guests", r ? (int)r->count : 0);
+        add_health(j, h);
+        json_array_append_new(list, j);
         lt_residents_unref(r);
     }
     lt_reply_json(req, 200, json_pack("{s:o}", "hosts", list));

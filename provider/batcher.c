@@ -1,5 +1,6 @@
 #include "provider/batcher.h"
 
+#include "common/http_client.h"
 #include "common/log.h"
 #include "provider/limits.h"
 #include "tpm/attest.h"
@@ -277,16 +278,43 @@ static bool follow(struct lt_batcher *b, struct closed *c, const struct lt_host_
     return true;
 }
 
+/* What the host said instead of a quote. Its own word counts only where it says something of itself. */
+static int refused(const struct lt_host_answer *a, struct lt_err *e)
+{
+    const struct lt_http_reply reply = {.status = a->status, .body = (char *)(uintptr_t)a->body, .n = a->n};
+    struct lt_err said = {0};
+
+    json_decref(lt_http_json(&reply, 200, &said));
+    if (a->status != 503 || (said.code != LT_E_HOST_TPM && said.code != LT_E_BUSY))
+        said.code = a->status == 503 ? LT_E_BUSY : LT_E_HOST_UNREACHABLE;
+    return lt_fail(e, said.code, "the host answered %d: %.200s", a->status, said.msg);
+}
+
 static struct lt_item_error failure(const struct lt_host_answer *a, const struct lt_err *e)
 {
     struct lt_item_error why = unreachable;
 
     if (e->code == LT_E_NO_MEMORY)
-        why = no_memory;
-    else if (a->status == 503) /* its inventory is not complete, or the TPM is away: it asks to be asked again */
-        why = (struct lt_item_error){LT_E_BUSY, a->retry_after_s ? a->retry_after_s : RETRY_S,
-                                     "the guest's host is not ready"};
+        return no_memory;
+    if (e->code == LT_E_HOST_TPM)
+        why = (struct lt_item_error){LT_E_HOST_TPM, RETRY_S, "the TPM of the guest's host fails or is away"};
+    else if (e->code == LT_E_BUSY) /* its inventory is not complete: it asks to be asked again */
+        why = (struct lt_item_error){LT_E_BUSY, RETRY_S, "the guest's host is not ready"};
+    if (a->retry_after_s)
+        why.retry_after_s = a->retry_after_s;
     return why;
+}
+
+/* All rounds of a host that is away would say the same: its state says it once, when it changes. */
+static void tell_failure(const struct lt_batcher *b, const struct closed *c, const struct lt_err *e)
+{
+    char id[2 * LT_HOST_ID + 1];
+
+    lt_hex(b->conf.host_id, LT_HOST_ID, id);
+    lt_log(LT_LOG_DEBUG, "host-quote", "host %s, batch %llu of %u: %s", id, (unsigned long long)c->ask.batch_seq,
+           c->ask.n, e->msg);
+    if (b->conf.failed)
+        b->conf.failed(b->conf.arg, e);
 }
 
 void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a)
@@ -294,14 +322,12 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a)
     struct closed c = b->current;
     struct lt_batch *batch = NULL;
     struct lt_err e = {0};
-    char id[2 * LT_HOST_ID + 1];
     int rc;
 
     if (a->status == 409 && follow(b, &b->current, a))
         return;
     if (a->status != 200)
-        rc = a->status ? lt_fail(&e, LT_E_HOST_UNREACHABLE, "host answered %d: %.160s", a->status, a->body)
-                       : lt_fail(&e, a->trouble->code, "%s", a->trouble->msg);
+        rc = a->status ? refused(a, &e) : lt_fail(&e, a->trouble->code, "%s", a->trouble->msg);
     else if (!(batch = calloc(1, sizeof *batch)))
         rc = lt_fail(&e, LT_E_NO_MEMORY, "batch: no memory");
     else
@@ -310,9 +336,7 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a)
     if (batch)
         atomic_init(&batch->refs, 1);
     if (rc) {
-        lt_hex(b->conf.host_id, LT_HOST_ID, id);
-        lt_log(LT_LOG_WARNING, "host-quote", "host %s, batch %llu of %u: %s", id,
-               (unsigned long long)c.ask.batch_seq, c.ask.n, e.msg);
+        tell_failure(b, &c, &e);
         lt_batch_unref(lt_take(&batch));
     } else {
         b->conf.quoted(b->conf.arg, batch);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define LEARNED_PCRS 0x03ffu /* 0-9: what a boot log explains */
+#define FIRMWARE_PCRS 8      /* 0-7, count */
 
 static int read_public(const json_t *j, const char *key, struct lt_public *out, struct lt_err *e)
 {
@@ -115,10 +116,11 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
         rc = activate(h, &peer, e);
     if (!rc && known)
         lt_host_policy(known, h->policy);
-    if (!rc)
-        rc = lt_registry_put_host(r, h, e);
     if (!rc) {
-        atomic_store(&h->heard_ms, lt_now_ms());
+        h->health.tried_ms = lt_now_ms(); /* it has just shown itself: its first quote is not due yet */
+        rc = lt_registry_put_host(r, h, e);
+    }
+    if (!rc) {
         lt_host_adopt(h, residents);
         *out = lt_host_ref(h);
         lt_log(LT_LOG_INFO, "enrol", "host at %s", address);
@@ -153,6 +155,22 @@ static void learned(struct lt_batch_item *i, struct lt_batch *batch, uint32_t in
     l->done = true;
     pthread_cond_signal(&l->news);
     pthread_mutex_unlock(&l->lock);
+}
+
+/* Firmware extends 0 to 7, if only by separators. A bank that is off, or a TPM that the firmware does not use, proves
+ * nothing about the boot, and learnt would be good for every other boot that nobody measured. */
+static int check_measured(const struct lt_pcrs *pcrs, struct lt_err *e)
+{
+    uint8_t empty[2][LT_SHA256];
+
+    memset(empty[0], 0, sizeof empty[0]);
+    memset(empty[1], 0xff, sizeof empty[1]);
+    for (unsigned i = 0; i < FIRMWARE_PCRS; i++)
+        if (memcmp(pcrs->value[i], empty[0], LT_SHA256) && memcmp(pcrs->value[i], empty[1], LT_SHA256))
+            return 0;
+    return lt_fail(e, LT_E_REFUSED, "nothing was learnt: PCR 0-7 of the sha256 bank are empty, so nobody measured this "
+                   "boot into this TPM. Is the sha256 bank on in the firmware's setup, and was the host booted since? Is "
+                   "the agent's tcti the TPM that the firmware uses?");
 }
 
 static json_t *policy_of(const struct lt_pcrs *pcrs)
@@ -211,8 +229,11 @@ int lt_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[
     pthread_mutex_unlock(&l.lock);
     if (!l.batch)
         return lt_fail(e, l.why.code, "%s", l.why.message);
-    LT_AUTOJSON json_t *j = policy_of(&l.batch->pcrs);
+    int rc = check_measured(&l.batch->pcrs, e);
+    LT_AUTOJSON json_t *j = rc ? NULL : policy_of(&l.batch->pcrs);
     lt_batch_unref(l.batch);
+    if (rc)
+        return rc;
     if (j && ima)
         LT_TRY(learn_ima(r, h, j, e));
     LT_TRY(put_json(r, j, digest, e));

@@ -28,7 +28,14 @@ static void quoted(void *arg, const struct lt_batch *batch)
         memcpy(h->ima_pcr, batch->pcrs.value[10], sizeof h->ima_pcr);
         atomic_fetch_add(&h->ima_epoch, 1);
     }
+    lt_health_note(&h->health, h->address, NULL, lt_now_ms());
     lt_host_adopt(h, batch->residents);
+}
+
+static void failed(void *arg, const struct lt_err *e)
+{
+    struct lt_host *h = arg;
+    lt_health_note(&h->health, h->address, e, lt_now_ms());
 }
 
 /* An HTTP answer on its way from the client's thread to the work pool. */
@@ -66,7 +73,6 @@ static void quote_done(void *arg, const struct lt_http_reply *r, const struct lt
     *x = (struct answer){.task.run = judge_answer, .host = h, .trouble = e};
     if (!rc) {
         memcpy(x->body, r->body, n);
-        atomic_store(&h->heard_ms, lt_now_ms());
         x->a = (struct lt_host_answer){.status = r->status, .body = x->body, .n = n, .retry_after_s = r->retry_after_s};
     } else {
         x->a.trouble = &x->trouble;
@@ -110,6 +116,7 @@ int lt_host_new(const struct lt_host_shared *shared, const char *address, const 
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     atomic_init(&h->refs, 1);
     pthread_mutex_init(&h->lock, NULL);
+    lt_health_init(&h->health, shared->check_ms);
     h->shared = shared;
     h->certificates = json_incref(keys->certificates);
     memcpy(h->policy, policy, sizeof h->policy);
@@ -128,7 +135,7 @@ int lt_host_new(const struct lt_host_shared *shared, const char *address, const 
         rc = lt_relay_new(&h->relay, e);
     if (!rc) {
         struct lt_batcher_conf c = {.ak = &h->ak, .arg = h,
-                                    .context = context, .quoted = quoted, .send = send_ask};
+                                    .context = context, .quoted = quoted, .failed = failed, .send = send_ask};
         memcpy(c.host_id, h->id, sizeof c.host_id);
         rc = lt_batcher_new(&c, &h->batcher, e);
     }
@@ -153,6 +160,7 @@ void lt_host_unref(struct lt_host *h)
     lt_relay_free(h->relay);
     lt_residents_unref(h->residents);
     json_decref(h->certificates);
+    lt_health_destroy(&h->health);
     pthread_mutex_destroy(&h->lock);
     free(h);
 }
@@ -191,10 +199,39 @@ void lt_host_adopt(struct lt_host *h, struct lt_residents *r)
     pthread_mutex_unlock(&h->lock);
 }
 
-const char *lt_host_state(const struct lt_host *h)
+/* ---- our own quotes ---- */
+
+struct check {
+    struct lt_batch_item item;
+    struct lt_host *host;
+    void (*done)(void *arg);
+    void *arg;
+};
+
+static void checked(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index, const struct lt_item_error *why)
 {
-    uint64_t heard = atomic_load(&h->heard_ms);
-    return heard && lt_now_ms() - heard < 3 * LT_REFRESH_MS ? "up" : "unreachable";
+    struct check *c = (struct check *)i;
+
+    (void)batch, (void)index, (void)why; /* the batcher has told our host already */
+    lt_health_checked(&c->host->health);
+    if (c->done)
+        c->done(c->arg);
+    lt_host_unref(c->host);
+    free(c);
+}
+
+bool lt_host_check(struct lt_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg)
+{
+    struct check *c = calloc(1, sizeof *c);
+
+    if (!c || !lt_health_due(&h->health, age_ms, lt_now_ms())) {
+        free(c);
+        return false;
+    }
+    *c = (struct check){.item.done = checked, .host = lt_host_ref(h), .done = done, .arg = arg};
+    lt_random(c->item.commitment, sizeof c->item.commitment); /* a leaf like any other */
+    lt_batcher_add(h->batcher, &c->item);
+    return true;
 }
 
 /* ---- the wire ---- */
@@ -237,7 +274,6 @@ static void refresh_done(void *arg, const struct lt_http_reply *r, const struct 
     if (lt_net_check_server(x->host->id, r, trouble, &e)) {
         lt_log(LT_LOG_DEBUG, "host-inventory", "%s: %s", x->host->address, e.msg);
     } else {
-        atomic_store(&x->host->heard_ms, lt_now_ms());
         x->body = r->status == 200 ? malloc(r->n + 1) : NULL;
         if (x->body)
             memcpy(x->body, r->body, x->n = r->n);

@@ -5,6 +5,7 @@
 
 #include "common/space.h"
 #include "provider/batcher.h"
+#include "provider/health.h"
 #include "provider/limits.h"
 #include "provider/net.h"
 #include "provider/work.h"
@@ -18,6 +19,7 @@ struct lt_relay;
 struct lt_host_shared {
     struct lt_net *net;
     struct lt_work *work; /* answers are judged here, not on the client's thread */
+    uint64_t check_ms;    /* a host that nobody asks is asked for a quote this often */
     void *arg;
     /* The host's inventory is now this one instead of was (NULL: none yet). In order for one host; under its lock. */
     void (*moved)(void *arg, struct lt_host *h, struct lt_residents *was, struct lt_residents *now);
@@ -34,11 +36,11 @@ struct lt_host {
     json_t *certificates; /* array of PEM texts; never changed after making */
     struct lt_batcher *batcher;
     struct lt_relay *relay;
+    struct lt_health health; /* of its quotes */
 
     pthread_mutex_t lock; /* guards what follows */
     uint8_t policy[32];   /* zeros: none is published */
     struct lt_residents *residents; /* NULL: not yet known */
-    _Atomic uint64_t heard_ms;      /* the last time it answered anything, 0: never */
     _Atomic uint32_t reset_count;   /* of its last quote */
     _Atomic uint64_t ima_epoch;     /* counts the changes of PCR 10 from quote to quote */
     uint8_t ima_pcr[32];            /* of its last quote; one quote at a time comes in */
@@ -60,8 +62,9 @@ void lt_host_policy(struct lt_host *h, uint8_t out[32]);
 void lt_host_set_policy(struct lt_host *h, const uint8_t digest[32]);
 struct lt_residents *lt_host_residents(struct lt_host *h); /* a new reference or NULL */
 void lt_host_adopt(struct lt_host *h, struct lt_residents *r);
-/* "up" or "unreachable"; computed when read, so that a dead provider thread leaves nothing green. */
-const char *lt_host_state(const struct lt_host *h);
+/* A quote of our own, if it gave no answer for age_ms and no other such question is under way: false, and done is not
+ * called, if there is no need. done (may be NULL) runs once, on the work pool. */
+bool lt_host_check(struct lt_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg);
 
 /* GET host without waiting, unless one is under way; no use of the TPM. done may be NULL; it runs on the work pool,
  * or at once if nothing was sent. */

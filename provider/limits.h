@@ -16,7 +16,8 @@
 #define LT_BOOT_LOG_FRESH_MS 60000
 #define LT_IMA_FRESH_MS 5000
 #define LT_TICKET_MS 60000                /* a finished ticket is kept this long */
-#define LT_REFRESH_MS 10000               /* the inventory of an idle host is asked for this often */
+#define LT_LISTED_AGE_MS 1000             /* who lists hosts sees no state from before, if the host answers */
+#define LT_LISTED_WAIT_MS 3000            /* but waits no longer than this for all of them */
 #define LT_REFRESH_TIMEOUT_MS 2000
 #define LT_REFRESH_GAP_MS 1000            /* at least between two rounds asked for by tenants */
 

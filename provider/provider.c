@@ -24,6 +24,8 @@ const struct lt_conf_key lt_provider_keys[] = {
     {"max_waiting_per_tenant", LT_CONF_INT, KEY(max_waiting_per_tenant), "8192", 1, 1 << 20, "the same of one tenant"},
     {"host_timeout_ms", LT_CONF_INT, KEY(host_timeout_ms), "10000", 100, 60000,
      "milliseconds after which a host that does not answer fails its guests' requests"},
+    {"host_check_s", LT_CONF_INT, KEY(host_check_s), "10", 1, 3600,
+     "seconds after which a host that no tenant asks is asked for a quote, so that its state is known"},
     {"max_connections_per_address", LT_CONF_INT, KEY(max_per_address), "2048", 1, LT_MAX_CONNECTIONS,
      "connections from one address"},
     {"max_documents_mib", LT_CONF_INT, KEY(max_documents_mib), "512", 1, 1 << 16,
@@ -33,30 +35,26 @@ const struct lt_conf_key lt_provider_keys[] = {
 };
 const size_t lt_provider_key_count = sizeof lt_provider_keys / sizeof *lt_provider_keys;
 
-static void refresh(struct lt_provider *p)
+/* A quote brings the inventory along, if it changed. */
+static void look_after(struct lt_provider *p)
 {
     LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
 
     for (size_t i = 0; hosts && i < hosts->count; i++) {
         lt_relay_sweep(hosts->host[i]);
-        lt_host_refresh(hosts->host[i], NULL, NULL);
+        (void)lt_host_check(hosts->host[i], p->shared.check_ms, NULL, NULL);
     }
 }
 
 static void *keep(void *arg)
 {
     struct lt_provider *p = arg;
-    uint64_t refreshed = 0;
 
     pthread_mutex_lock(&p->lock);
     while (!p->stopping) {
         pthread_mutex_unlock(&p->lock);
-        uint64_t now = lt_now_ms();
-        lt_proofs_sweep(p->proofs, now);
-        if (!refreshed || now - refreshed >= LT_REFRESH_MS) {
-            refreshed = now;
-            refresh(p);
-        }
+        lt_proofs_sweep(p->proofs, lt_now_ms());
+        look_after(p);
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec++;
@@ -100,6 +98,7 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&p->stop, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    p->shared.check_ms = (uint64_t)c->host_check_s * 1000;
     int rc = lt_dir_private(c->state_dir, e) ? lt_fail_in(e, "state_dir")
                                              : lt_lock_state(c->state_dir, &p->state_lock, e);
     if (!rc)

@@ -9,7 +9,8 @@
 struct lt_provider_conf {
     char *listen, *cert, *key, *ca, *state_dir;
     struct lt_daemon_log_conf log;
-    int64_t max_waiting, max_waiting_per_tenant, host_timeout_ms, max_per_address, reserve_mib, min_free_mib, max_documents_mib;
+    int64_t max_waiting, max_waiting_per_tenant, host_timeout_ms, host_check_s, max_per_address;
+    int64_t reserve_mib, min_free_mib, max_documents_mib;
 };
 
 extern const struct lt_conf_key lt_provider_keys[];

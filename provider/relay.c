@@ -287,6 +287,8 @@ static void activation_done(void *arg, const struct lt_http_reply *reply, const 
         lt_log(LT_LOG_INFO, "host-activation", "%s: %s", h->address, e.msg);
         if (lt_err_class(e.code) == LT_CLASS_PEER && !trouble->code)
             reply_error(a->req, LT_E_REFUSED, "the host refused the credential", 0);
+        else if (e.code == LT_E_HOST_TPM)
+            reply_error(a->req, LT_E_HOST_TPM, "the host's TPM fails or is away", 2);
         else
             reply_error(a->req, LT_E_HOST_UNREACHABLE, "the host did not answer", 2);
     }

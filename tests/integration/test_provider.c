@@ -10,8 +10,9 @@
 #include "tpm/signature.h"
 
 #include <signal.h>
+#include <unistd.h>
 
-static const char *const quick[] = {"host_timeout_ms=1500", NULL};
+static const char *const quick[] = {"host_timeout_ms=1500", "host_check_s=3600", NULL};
 
 static int setup(void **state)
 {
@@ -386,6 +387,153 @@ static void a_dead_host_comes_back(void **state)
     check_proof(later, 0, &r->agent[0].host, 0, 2, true);
 }
 
+/* ---- how hosts are ---- */
+
+/* One host as `host list` has it. */
+static json_t *listed(struct rig *r, unsigned host)
+{
+    LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    json_t *h;
+    size_t i;
+
+    json_array_foreach(json_object_get(list, "hosts"), i, h)
+        if (!strcmp(json_string_value(json_object_get(h, "host")), r->host[host]))
+            return json_incref(h);
+    fail_msg("host %u is not listed", host);
+    return NULL;
+}
+
+static void check_state(struct rig *r, unsigned host, const char *state, const char *slug)
+{
+    char path[80];
+    LT_AUTOJSON json_t *h = listed(r, host);
+
+    snprintf(path, sizeof path, "hosts/%s", r->host[host]);
+    LT_AUTOJSON json_t *shown = rig_json(r, r->operator, "GET", path, NULL, 200);
+    for (unsigned i = 0; i < 2; i++) {
+        const json_t *j = i ? shown : h, *error = json_object_get(j, "error");
+        assert_string_equal(json_string_value(json_object_get(j, "state")), state);
+        assert_int_equal(json_is_null(error), !slug);
+        if (slug)
+            assert_string_equal(json_string_value(json_object_get(error, "slug")), slug);
+    }
+}
+
+/* Quietly waits for the age at which a state is asked for again: as an operator would, by looking. */
+static void wait_state(struct rig *r, unsigned host, const char *state)
+{
+    uint64_t until = lt_now_ms() + 20000;
+
+    for (;;) {
+        LT_AUTOJSON json_t *h = listed(r, host);
+        if (!strcmp(json_string_value(json_object_get(h, "state")), state))
+            return;
+        if (lt_now_ms() > until)
+            fail_msg("never %s: %s", state, json_dumps(h, 0));
+    }
+}
+
+static void a_host_s_state_is_its_last_quote(void **state)
+{
+    struct rig *r = *state;
+
+    settle(r);
+    check_state(r, 0, "up", NULL); /* nobody asked it: listing does */
+    assert_true(atomic_load(&r->agent[0].quotes) > 0);
+    atomic_store(&r->agent[0].no_tpm, true);
+    wait_state(r, 0, "host-tpm");
+    check_state(r, 0, "host-tpm", "host-tpm");
+    check_state(r, 1, "up", NULL);
+    LT_AUTOJSON json_t *h = listed(r, 0);
+    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(h, "error"), "message")), "absent"));
+    assert_true(json_is_integer(json_object_get(h, "last_quote_age_ms"))); /* the last good one */
+    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
+    check_item_error(reply, 0, "host-tpm", 503, true);
+    assert_null(strstr(json_string_value(json_object_get(json_object_get(json_array_get(
+        json_object_get(reply, "proofs"), 0), "error"), "message")), "tpmrm0")); /* its words are not for tenants */
+    atomic_store(&r->agent[0].no_tpm, false);
+    wait_state(r, 0, "up");
+    mock_agent_stop(&r->agent[0]);
+    wait_state(r, 0, "unreachable");
+    mock_agent_start(&r->agent[0], r->dir, "host-0");
+    rig_enrol(r, 0);
+    check_state(r, 0, "up", NULL);
+    /* What tenants may see of a host has no state in it. */
+    char path[80];
+    snprintf(path, sizeof path, "hosts/%s", r->host[0]);
+    LT_AUTOJSON json_t *tenants = rig_json(r, r->a, "GET", path, NULL, 200);
+    assert_false(lt_json_has(tenants, "state") || json_object_get(tenants, "error") || lt_json_has(tenants, "address"));
+}
+
+/* A host that hangs keeps the list from nobody, and is not "up" by that. */
+static void listing_does_not_wait_for_ever(void **state)
+{
+    struct rig *r = *state;
+
+    settle(r);
+    atomic_store(&r->agent[0].hang, true);
+    uint64_t before = lt_now_ms();
+    LT_AUTOJSON json_t *h = listed(r, 0);
+    assert_true(lt_now_ms() - before < 10000);
+    assert_string_not_equal(json_string_value(json_object_get(h, "state")), "up");
+    wait_state(r, 0, "unreachable");
+    check_state(r, 1, "up", NULL);
+    atomic_store(&r->agent[0].hang, false);
+    mock_agent_wake(&r->agent[0]);
+    wait_state(r, 0, "up");
+}
+
+/* Nobody asks and nobody lists: the provider notices by itself, and a list says so at once. */
+static void an_idle_host_is_looked_after(void **state)
+{
+    static const char *const often[] = {"host_timeout_ms=1500", "host_check_s=1", NULL};
+    struct rig *r = *state;
+
+    rig_stop(r);
+    rig_start(r, often);
+    settle(r);
+    uint64_t until = lt_now_ms() + 20000;
+    for (; atomic_load(&r->agent[1].quotes) < 3; usleep(10000)) /* no request comes from us meanwhile */
+        assert_true(lt_now_ms() < until);
+    /* After a restart everything enrolled is asked at once. */
+    rig_stop(r);
+    unsigned long quotes = atomic_load(&r->agent[0].quotes);
+    rig_start(r, quick);
+    for (; atomic_load(&r->agent[0].quotes) == quotes; usleep(10000))
+        assert_true(lt_now_ms() < until);
+    check_state(r, 0, "up", NULL);
+}
+
+static void empty_pcrs_are_not_learnt(void **state)
+{
+    static const uint8_t fills[] = {0, 0xff};
+    struct rig *r = *state;
+    struct mock_host *host = &r->agent[0].host;
+    uint8_t pcr4[32];
+    char path[80];
+
+    settle(r);
+    snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
+    pthread_mutex_lock(&r->agent[0].lock);
+    memcpy(pcr4, host->pcrs.value[4], 32);
+    pthread_mutex_unlock(&r->agent[0].lock);
+    for (unsigned i = 0; i < 2; i++) {
+        pthread_mutex_lock(&r->agent[0].lock);
+        for (unsigned k = 0; k < 8; k++)
+            memset(host->pcrs.value[k], fills[i], 32);
+        pthread_mutex_unlock(&r->agent[0].lock);
+        LT_AUTOJSON json_t *e = rig_json(r, r->operator, "POST", path, json_object(), 422);
+        const char *message = json_string_value(json_object_get(json_object_get(e, "error"), "message"));
+        assert_non_null(strstr(message, "PCR 0-7 of the sha256 bank are empty"));
+        LT_AUTOJSON json_t *h = listed(r, 0);
+        assert_int_equal(strspn(json_string_value(json_object_get(h, "policy")), "0"), 64);
+    }
+    pthread_mutex_lock(&r->agent[0].lock);
+    memcpy(host->pcrs.value[4], pcr4, 32);
+    pthread_mutex_unlock(&r->agent[0].lock);
+    json_decref(rig_json(r, r->operator, "POST", path, json_object(), 201));
+}
+
 static void never(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
 {
     (void)reply;
@@ -746,6 +894,10 @@ int main(void)
         T(tickets),
         T(a_host_that_hangs_fails_its_own),
         T(a_dead_host_comes_back),
+        T(a_host_s_state_is_its_last_quote),
+        T(listing_does_not_wait_for_ever),
+        T(an_idle_host_is_looked_after),
+        T(empty_pcrs_are_not_learnt),
         T(who_vanishes_harms_nobody),
         T(ceilings),
         T(policies),

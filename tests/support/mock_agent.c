@@ -54,6 +54,11 @@ static void answer(struct mock_agent *a, struct lt_req *req)
     json_t *ask = lt_req_json(req, &e), *reply;
     int64_t n = 0;
 
+    if (atomic_load(&a->no_tpm)) {
+        json_decref(ask);
+        lt_reply_error(req, &(struct lt_err){LT_E_HOST_TPM, "TPM device:/dev/tpmrm0: absent"}, 7);
+        return;
+    }
     pthread_mutex_lock(&a->lock);
     reply = ask ? mock_host_answer(&a->host, ask, &status) : json_object();
     pthread_mutex_unlock(&a->lock);

@@ -19,6 +19,7 @@ struct mock_agent {
     bool stopping;
     atomic_uint delay_ms;
     atomic_bool hang;      /* quotes are taken and not answered until it is cleared and mock_agent_wake called */
+    atomic_bool no_tpm;    /* quotes are answered as without a TPM */
     atomic_ulong quotes, leaves; /* answered with 200 */
     atomic_uint logs;            /* questions for the boot log */
     atomic_uint lists;           /* questions for the IMA list */

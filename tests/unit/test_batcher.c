@@ -427,6 +427,29 @@ static void busy_host_says_when(void **state)
     assert_int_equal(r->items[0].why.retry_after_s, 17);
 }
 
+/* A host names its own trouble, and nobody else's. */
+static void a_host_s_word_about_itself(void **state)
+{
+    static const struct {
+        const char *slug;
+        int code;
+    } cases[] = {
+        {"host-tpm", LT_E_HOST_TPM}, {"busy", LT_E_BUSY},     {"not-assigned", LT_E_BUSY}, {"guest-tpm", LT_E_BUSY},
+        {"internal", LT_E_BUSY},     {"of-tomorrow", LT_E_BUSY},
+    };
+    struct rig *r = *state;
+    char body[128];
+
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int n = snprintf(body, sizeof body, "{\"error\":{\"slug\":\"%s\",\"message\":\"secret\"}}", cases[i].slug);
+        add(r, i, i + 1);
+        lt_batcher_answer(r->b, &(struct lt_host_answer){.status = 503, .body = body, .n = (size_t)n});
+        check_failed(&r->items[i], cases[i].code);
+        assert_null(strstr(r->items[i].why.message, "secret"));
+        assert_true(r->items[i].why.retry_after_s > 0);
+    }
+}
+
 static void other_statuses_fail(void **state)
 {
     static const int statuses[] = {100, 201, 301, 400, 401, 403, 404, 413, 500};
@@ -585,6 +608,7 @@ int main(void)
         T(no_answer_fails_all_who_wait),
         T(a_bad_answer_fails_its_own_batch_only),
         T(busy_host_says_when),
+        T(a_host_s_word_about_itself),
         T(other_statuses_fail),
         T(lies_in_the_header),
         T(a_foreign_signature),
