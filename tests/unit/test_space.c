@@ -1,21 +1,16 @@
 /* Room on the disk: a small file system of its own is filled, and emptied again. */
 #include "common/space.h"
 
+#include "tests/support/mounts.h"
 #include "tests/unit/unit.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define MIB (1u << 20)
 
 static char dir[64], filler[80];
 static bool mounted;
 
-/* A mount namespace of our own: nobody else sees it, and it goes with us. */
 static int setup(void **state)
 {
     const char *tmp = getenv("TMPDIR");
@@ -24,8 +19,7 @@ static int setup(void **state)
     snprintf(dir, sizeof dir, "%.40s/lt-space-XXXXXX", tmp ? tmp : "/tmp");
     snprintf(filler, sizeof filler, "%s", mkdtemp(dir));
     strcat(filler, "/filler");
-    mounted = !unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
-              !mount("tmpfs", dir, "tmpfs", 0, "size=40m,mode=0700");
+    mounted = mounts_of_our_own() && !mount("tmpfs", dir, "tmpfs", 0, "size=40m,mode=0700");
     return 0;
 }
 
@@ -66,7 +60,7 @@ static void test_reserve(void **state)
 
     (void)state;
     if (!mounted) {
-        print_message("cannot mount a file system of its own: not root\n");
+        print_message("no mount namespace of its own to be had: neither root nor user namespaces\n");
         skip();
     }
     OK(lt_space_open(dir, &conf, &s, &err));

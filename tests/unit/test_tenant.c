@@ -3,9 +3,9 @@
 
 #include "appraisal/offline.h"
 #include "common/clock.h"
+#include "common/file.h"
 
 #include <unistd.h>
-#include "common/file.h"
 
 static const char *text(const json_t *o, const char *key)
 {
