@@ -172,3 +172,41 @@ int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const s
     *out = lt_ref_new(k, keys_free);
     return 0;
 }
+
+static int copy_blob(const struct lt_blob *from, struct lt_blob *to)
+{
+    to->p = malloc(from->n + 1);
+    if (!to->p)
+        return LT_E_NO_MEMORY;
+    memcpy(to->p, from->p, from->n);
+    to->n = from->n;
+    return 0;
+}
+
+static int copy_keys(const struct lt_host_keys *from, struct lt_host_keys *to)
+{
+    if (copy_blob(&from->ak, &to->ak) || copy_blob(&from->ek, &to->ek))
+        return LT_E_NO_MEMORY;
+    for (unsigned i = 0; i < from->certificates.count; i++, to->certificates.count++)
+        if (!(to->certificates.pem[i] = strdup(from->certificates.pem[i])))
+            return LT_E_NO_MEMORY;
+    to->id = lt_host_identity_new((struct lt_slice){to->ek.p, to->ek.n}, (struct lt_slice){to->ak.p, to->ak.n});
+    return to->id ? 0 : LT_E_NO_MEMORY;
+}
+
+int lt_host_judge_again(const struct lt_host_keys *had, const struct lt_trust *trust, struct lt_ref **out,
+                        struct lt_err *e)
+{
+    struct lt_host_keys *k = calloc(1, sizeof *k);
+
+    *out = NULL;
+    if (!k || copy_keys(had, k)) {
+        if (k)
+            keys_free(k);
+        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+    }
+    lt_trust_judge(trust, &k->certificates, k->id);
+    k->id->activated = had->id->activated; /* no time makes an AK another EK's */
+    *out = lt_ref_new(k, keys_free);
+    return 0;
+}

@@ -21,6 +21,9 @@ int lt_host_call(const struct lt_host_source *p, const char *method, const char 
  * reference. */
 int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const struct lt_trust *trust,
                        const struct lt_host_keys *had, struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
+/* The same keys judged as of now, without asking anybody. New reference. */
+int lt_host_judge_again(const struct lt_host_keys *had, const struct lt_trust *trust, struct lt_ref **out,
+                        struct lt_err *e) LT_MUST_CHECK;
 /* The document with that digest; the digest is verified. The documents that it names are put into d, where
  * they are not there yet. */
 int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT_SHA256],

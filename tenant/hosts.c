@@ -17,6 +17,7 @@ struct host {
     char name[2 * LT_HOST_ID + 1];
     pthread_mutex_t busy; /* held while it is fetched: one worker asks, the others wait for its answer */
     struct lt_host_view view;
+    uint64_t judged_ms;    /* when registry and certificate were last looked up */
     uint64_t retry_ms;     /* of the keys: not before; 0: at once */
     uint64_t log_retry_ms; /* of a boot log that was not there or not of this boot */
     uint64_t ima_retry_ms; /* of an IMA list that was not there or did not replay */
@@ -69,6 +70,7 @@ int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt
         return e->code;
     }
     h->conf = *c;
+    h->conf.facts_ms = c->facts_ms ? c->facts_ms : LT_HOST_FACTS_MS;
     h->provider = (struct lt_host_source){c->client, c->provider, c->timeout_ms};
     h->trust = lt_ref_new(trust, trust_free);
     pthread_mutex_init(&h->lock, NULL);
@@ -154,12 +156,33 @@ static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
     return k && k->id->activated == LT_FACT_YES && !k->id->certificate_gap && signed_by(keys, a);
 }
 
+/* Facts that were found long ago are found again: certificates expire. Without memory they count for nothing. Under
+ * x->busy. */
+static void renew_facts(struct lt_hosts *h, struct host *x)
+{
+    const struct lt_host_keys *k = lt_ref_value(x->view.keys);
+    uint64_t now = lt_now_ms();
+    struct lt_ref *fresh;
+
+    if (!k || now - x->judged_ms < h->conf.facts_ms)
+        return;
+    pthread_mutex_lock(&h->lock);
+    struct lt_ref *trust = lt_ref_get(h->trust);
+    pthread_mutex_unlock(&h->lock);
+    (void)!lt_host_judge_again(k, lt_ref_value(trust), &fresh, NULL);
+    lt_ref_put(trust);
+    lt_ref_put(x->view.keys);
+    x->view.keys = fresh;
+    x->judged_ms = now;
+}
+
 /* Keys are fetched when there are none, when the tenant has not activated them or lacks their certificate, and when
  * the quote names another signer: then the host may have a new AK. Under x->busy. a NULL: the quote names nobody, which
  * check 5 says. */
 static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a, const struct lt_host_quote *q,
                      struct lt_err *e)
 {
+    renew_facts(h, x);
     const struct lt_host_keys *k = lt_ref_value(x->view.keys);
     struct lt_ref *keys, *trust;
 
@@ -173,6 +196,7 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
         if (!lt_host_fetch_keys(&h->provider, x->name, lt_ref_value(trust), k, &keys, &x->why)) {
             lt_ref_put(x->view.keys);
             x->view.keys = keys;
+            x->judged_ms = lt_now_ms();
             k = lt_ref_value(keys);
         }
         lt_ref_put(trust);

@@ -16,6 +16,7 @@
 #include "verifier/store.h"
 
 #define LT_MAX_HOSTS 4096             /* remembered, count */
+#define LT_HOST_FACTS_MS 3600000      /* what was true of an EK certificate then may have expired since */
 #define LT_HOST_RETRY_MS 15000        /* after a fetch that brought no good, before the next of that host */
 #define LT_HOST_IMA_RETRY_MS 5000     /* the same of an IMA list, which changes while it is asked for */
 #define LT_MAX_HOST_POLICY (4u << 20) /* bytes of one document */
@@ -30,6 +31,7 @@ struct lt_hosts_conf {
     const char *registry;           /* file, limetree-registry/1; NULL: none pinned */
     const char *roots;              /* directory of PEM files; NULL: certificates are not checked */
     long timeout_ms;
+    uint64_t facts_ms; /* after which registry and certificate of a host are judged again; 0: LT_HOST_FACTS_MS */
 };
 
 int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt_err *e) LT_MUST_CHECK;

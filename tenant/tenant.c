@@ -50,6 +50,8 @@ const struct lt_conf_key lt_tenant_keys[] = {
         "seconds without a trusted verdict after which a guest is unproven; 0: three"
         " periods, at least 180"),
     INT(window_ms, "30000", 100, 600000, "milliseconds a round may take from its nonce to the host quote"),
+    INT(host_facts_s, "3600", 1, 604800,
+        "seconds after which a host's EK certificate and place in the registry are judged again"),
     INT(gather_ms, "3000", 1, 60000, "milliseconds the guests of a sweep wait for a slow one"),
     LT_SPACE_KEYS(struct lt_tenant_conf, reserve_mib, min_free_mib),
     LT_DAEMON_LOG_KEYS(struct lt_tenant_conf),
@@ -114,6 +116,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                   .provider = c->provider,
                                   .registry = or_null(c->registry),
                                   .roots = or_null(c->roots),
+                                  .facts_ms = (uint64_t)c->host_facts_s * 1000,
                                   .timeout_ms = LT_HOST_QUOTE_TIMEOUT_MS + 2000};
     rc = lt_hosts_new(&hosts, &t->hosts, e);
     if (!rc)

@@ -14,7 +14,7 @@ struct lt_tenant_conf {
     char *agent_cert, *agent_key;
     char *provider, *federation_cert, *federation_key, *federation_ca;
     char *registry, *roots, *policy_key, *tenant_id, *state_dir;
-    int64_t period_s, max_stale_s, window_ms, gather_ms, reserve_mib, min_free_mib;
+    int64_t period_s, max_stale_s, window_ms, gather_ms, host_facts_s, reserve_mib, min_free_mib;
 };
 
 extern const struct lt_conf_key lt_tenant_keys[];

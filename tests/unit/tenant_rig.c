@@ -16,7 +16,9 @@
 
 /* ---- a TPM maker ---- */
 
-static X509 *certificate(EVP_PKEY *key, EVP_PKEY *by, X509 *issuer, bool ca)
+#define DAY 86400
+
+static X509 *certificate(EVP_PKEY *key, EVP_PKEY *by, X509 *issuer, bool ca, long seconds)
 {
     X509 *x = X509_new();
     X509V3_CTX ctx;
@@ -24,7 +26,7 @@ static X509 *certificate(EVP_PKEY *key, EVP_PKEY *by, X509 *issuer, bool ca)
     X509_set_version(x, 2);
     ASN1_INTEGER_set(X509_get_serialNumber(x), ca ? 1 : 2);
     X509_gmtime_adj(X509_getm_notBefore(x), -60);
-    X509_gmtime_adj(X509_getm_notAfter(x), 86400);
+    X509_gmtime_adj(X509_getm_notAfter(x), seconds);
     X509_set_pubkey(x, key);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
                                (const unsigned char *)(ca ? "maker" : "chip"), -1, -1, 0);
@@ -88,10 +90,10 @@ static void make_maker(struct rig *r)
     char path[160], ek[65], registry[256];
     EVP_PKEY *ca_key = soft_ecc("P-256");
     EVP_PKEY *other_key = soft_ecc("P-256");
-    X509 *ca = certificate(ca_key, ca_key, NULL, true),
-         *chip = certificate(r->host.ek_key, ca_key, ca, false),
-         *other = certificate(other_key, ca_key, ca, false),
-         *broken = certificate(r->host.ek_key, other_key, ca, false); /* signed by who is not its issuer */
+    X509 *ca = certificate(ca_key, ca_key, NULL, true, DAY),
+         *chip = certificate(r->host.ek_key, ca_key, ca, false, DAY),
+         *other = certificate(other_key, ca_key, ca, false, DAY),
+         *broken = certificate(r->host.ek_key, other_key, ca, false, DAY); /* signed by who is not its issuer */
     char *root = pem_of(ca);
 
     r->ek_pem = pem_of(chip);
@@ -107,10 +109,19 @@ static void make_maker(struct rig *r)
              "{\"format\":\"limetree-registry/1\",\"hosts\":[{\"host\":\"%.32s\",\"ek_digest\":\"%s\"}]}", ek,
              ek);
     write_text(r->registry, registry);
-    X509_free(ca);
     X509_free(chip);
-    EVP_PKEY_free(ca_key);
+    r->maker = ca;
+    r->maker_key = ca_key;
     free(root);
+}
+
+void rig_chip_until(struct rig *r, long seconds)
+{
+    X509 *chip = certificate(r->host.ek_key, r->maker_key, r->maker, false, seconds);
+
+    free(r->ek_pem);
+    r->ek_pem = pem_of(chip);
+    X509_free(chip);
 }
 
 /* ---- guests ---- */
@@ -706,6 +717,8 @@ void rig_free(struct rig *r)
     lt_buf_free(&r->ima);
     lt_buf_free(&r->layer);
     json_decref(r->replay);
+    X509_free(r->maker);
+    EVP_PKEY_free(r->maker_key);
     free(r->ek_pem);
     free(r->other_pem);
     free(r->broken_pem);

@@ -52,6 +52,8 @@ struct rig {
     struct check_pki pki;
     char dir[64], roots[96], registry[96], state[96];
     struct mock_host host;
+    EVP_PKEY *maker_key;
+    X509 *maker;
     char *ek_pem, *other_pem, *broken_pem;
     atomic_int lie; /* enum provider_lie */
     char policy[512]; /* the host's policy document */
@@ -92,6 +94,8 @@ void rig_measure_host(struct rig *r, const char *path);
 void rig_host_layer(struct rig *r, const char *const *paths);
 /* PCR 10 and the list from the beginning; the reset count is one higher. */
 void rig_reboot(struct rig *r, struct rig_guest *g);
+/* The chip's certificate is another, and valid for so many seconds; before the tenant asks for it. */
+void rig_chip_until(struct rig *r, long seconds);
 /* What the registry's file holds from now on. */
 void rig_registry(struct rig *r, const char *text);
 /* A root that certified nobody, as PEM in that file. */

@@ -565,6 +565,27 @@ static void test_a_host_that_leaves_the_registry(void **state)
     rig_free(&r);
 }
 
+/* A certificate that was good when the host was first seen. */
+static void test_a_certificate_that_expires(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    r.conf.host_facts_s = 1;
+    r.conf.period_s = 1;
+    rig_chip_until(&r, 12);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    settle(&r, g);
+    rig_wait(&r, g, "trusted"); /* judged again meanwhile, and still good */
+    json_t *v = rig_wait(&r, g, "failed");
+    assert_string_equal(text(v, "reason"), "host-identity");
+    assert_non_null(strstr(text(json_array_get(json_object_get(v, "failed"), 0), "message"), "expired"));
+    assert_int_equal(r.activations, 1); /* nobody was asked for that */
+    rig_free(&r);
+}
+
 static bool lacks_log(const json_t *verdict)
 {
     json_t *v;
@@ -658,6 +679,7 @@ int main(void)
         cmocka_unit_test(test_the_provider_lies_about_a_host),
         cmocka_unit_test(test_a_makers_root_is_missing),
         cmocka_unit_test(test_a_host_that_leaves_the_registry),
+        cmocka_unit_test(test_a_certificate_that_expires),
         cmocka_unit_test(test_what_the_provider_tells_of_hosts),
         cmocka_unit_test(test_routes_are_closed),
     };
