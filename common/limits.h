@@ -55,6 +55,7 @@
 #define LT_MAX_LARGE_REPLIES (256u << 20) /* all of them together beyond that */
 #define LT_MAX_BODY_PROOFS (1u << 20)   /* POST proofs */
 #define LT_MAX_PROOF_ITEMS 1024         /* guests in one POST proofs, count */
+#define LT_MAX_CLAIMANTS 4              /* hosts asked for the proof of one guest, count */
 #define LT_MAX_REPLY (160u << 20)       /* what a client of ours will read */
 #define LT_MAX_URL 2048
 #define LT_MAX_CONNECTIONS 8192         /* of one server, count */

@@ -121,7 +121,7 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
         rc = lt_registry_put_host(r, h, e);
     }
     if (!rc) {
-        lt_host_adopt(h, residents);
+        lt_host_adopt(h, residents, false);
         *out = lt_host_ref(h);
         lt_log(LT_LOG_INFO, "enrol", "host at %s", address);
     } else {

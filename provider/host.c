@@ -1,6 +1,7 @@
 #include "provider/host.h"
 
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/log.h"
 #include "provider/relay.h"
 
@@ -29,7 +30,7 @@ static void quoted(void *arg, const struct lt_batch *batch)
         atomic_fetch_add(&h->ima_epoch, 1);
     }
     lt_health_note(&h->health, h->address, NULL, lt_now_ms());
-    lt_host_adopt(h, batch->residents);
+    lt_host_adopt(h, batch->residents, true);
 }
 
 static void failed(void *arg, const struct lt_err *e)
@@ -159,6 +160,7 @@ void lt_host_unref(struct lt_host *h)
     lt_batcher_free(h->batcher);
     lt_relay_free(h->relay);
     lt_residents_unref(h->residents);
+    lt_residents_unref(h->quoted);
     json_decref(h->certificates);
     lt_health_destroy(&h->health);
     pthread_mutex_destroy(&h->lock);
@@ -187,16 +189,32 @@ struct lt_residents *lt_host_residents(struct lt_host *h)
     return r;
 }
 
-void lt_host_adopt(struct lt_host *h, struct lt_residents *r)
+static bool same_inventory(const struct lt_residents *a, const struct lt_residents *b)
+{
+    return a && !memcmp(lt_residents_root(a), lt_residents_root(b), LT_NODE);
+}
+
+static void replace(struct lt_residents **at, struct lt_residents *r)
+{
+    struct lt_residents *was = *at;
+    *at = lt_residents_ref(r);
+    lt_residents_unref(was);
+}
+
+void lt_host_adopt(struct lt_host *h, struct lt_residents *r, bool quoted)
 {
     pthread_mutex_lock(&h->lock);
-    struct lt_residents *was = h->residents;
-    if (!was || memcmp(lt_residents_root(was), lt_residents_root(r), LT_NODE)) {
-        h->residents = lt_residents_ref(r);
-        h->shared->moved(h->shared->arg, h, was, r);
-        lt_residents_unref(was);
+    if (!same_inventory(h->residents, r) || (quoted && !same_inventory(h->quoted, r))) {
+        const struct lt_move m = {h->residents, h->quoted, r, quoted};
+        h->contested = h->shared->moved(h->shared->arg, h, &m);
+        replace(&h->residents, r);
+        if (quoted)
+            replace(&h->quoted, r);
     }
+    bool needed = h->contested && !quoted; /* again with every refresh, until a quote has it */
     pthread_mutex_unlock(&h->lock);
+    if (needed)
+        (void)lt_host_check(h, 0, NULL, NULL);
 }
 
 /* ---- our own quotes ---- */
@@ -254,7 +272,7 @@ static void judge_refresh(struct lt_task *t)
     LT_AUTOJSON json_t *j = x->body ? lt_json_parse(x->body, x->n, LT_MAX_HOST_REPLY, &e) : NULL;
 
     if (j && !lt_residents_from_json(json_object_get(j, "inventory"), &r, &e))
-        lt_host_adopt(h, r);
+        lt_host_adopt(h, r, false);
     else if (x->body)
         lt_log(LT_LOG_WARNING, "host-inventory", "%s: %s", h->address, e.msg);
     lt_residents_unref(r);

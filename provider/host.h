@@ -15,14 +15,22 @@
 struct lt_host;
 struct lt_relay;
 
+/* An inventory that takes the place of another. */
+struct lt_move {
+    const struct lt_residents *seen, *quoted_before; /* the latest so far, the last quoted one; NULL: none yet */
+    const struct lt_residents *now;
+    bool quoted; /* its root stood in a quote of this host that was verified; else the host merely shows it */
+};
+
 /* What all hosts share. */
 struct lt_host_shared {
     struct lt_net *net;
     struct lt_work *work; /* answers are judged here, not on the client's thread */
     uint64_t check_ms;    /* a host that nobody asks is asked for a quote this often */
     void *arg;
-    /* The host's inventory is now this one instead of was (NULL: none yet). In order for one host; under its lock. */
-    void (*moved)(void *arg, struct lt_host *h, struct lt_residents *was, struct lt_residents *now);
+    /* In order for one host; under its lock. True: it shows a guest that another host has quoted, so that it has to
+     * be quoted itself before it counts. */
+    bool (*moved)(void *arg, struct lt_host *h, const struct lt_move *m);
     struct lt_space_conf space;  /* of the state directory; zeros: nobody watches it */
     uint64_t documents_max;      /* bytes of all documents together; 0: LT_MAX_POLICIES_KEPT */
 };
@@ -40,7 +48,9 @@ struct lt_host {
 
     pthread_mutex_t lock; /* guards what follows */
     uint8_t policy[32];   /* zeros: none is published */
-    struct lt_residents *residents; /* NULL: not yet known */
+    struct lt_residents *residents; /* the latest it showed or quoted; NULL: not yet known */
+    struct lt_residents *quoted;    /* the last that stood in a quote; NULL: none yet */
+    bool contested;                 /* the latest shows a guest that another host has quoted */
     _Atomic uint32_t reset_count;   /* of its last quote */
     _Atomic uint64_t ima_epoch;     /* counts the changes of PCR 10 from quote to quote */
     uint8_t ima_pcr[32];            /* of its last quote; one quote at a time comes in */
@@ -61,7 +71,7 @@ void lt_host_unref(struct lt_host *h);
 void lt_host_policy(struct lt_host *h, uint8_t out[32]);
 void lt_host_set_policy(struct lt_host *h, const uint8_t digest[32]);
 struct lt_residents *lt_host_residents(struct lt_host *h); /* a new reference or NULL */
-void lt_host_adopt(struct lt_host *h, struct lt_residents *r);
+void lt_host_adopt(struct lt_host *h, struct lt_residents *r, bool quoted);
 /* A quote of our own, if it gave no answer for age_ms and no other such question is under way: false, and done is not
  * called, if there is no need. done (may be NULL) runs once, on the work pool. */
 bool lt_host_check(struct lt_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg);

@@ -23,4 +23,10 @@ void lt_proofs_sweep(struct lt_proofs *p, uint64_t now_ms);
 /* Items that wait or are kept. */
 uint32_t lt_proofs_waiting(struct lt_proofs *p);
 
+/* A ticket finished at done_ms is over. Who sweeps may have looked at the clock before that. */
+static inline bool lt_ticket_over(uint64_t done_ms, uint64_t now_ms)
+{
+    return now_ms > done_ms && now_ms - done_ms >= LT_TICKET_MS;
+}
+
 #endif

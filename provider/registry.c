@@ -1,5 +1,7 @@
 #include "provider/registry.h"
 
+#include "provider/claims.h"
+
 #include "appraisal/bootpolicy.h"
 #include "appraisal/policy.h"
 
@@ -12,8 +14,11 @@
 /* Search trees of tsearch(3): balanced, so no choice of keys by outsiders makes them slow. A node's first member is
  * its key; guests and hosts are known by 16 bytes, policies by 32. */
 struct guest {
-    struct lt_store_guest g;
-    bool listed; /* the inventory of its host has it */
+    uint8_t uuid[16];
+    bool has_tenant;
+    uint8_t tenant[16];
+    struct lt_claims claims;
+    atomic_uint turn; /* of its claimants, when there are too many to ask all of them */
 };
 struct place {
     uint8_t id[16];
@@ -63,7 +68,7 @@ static struct guest *guest_at(struct lt_registry *r, const uint8_t uuid[16])
     g = calloc(1, sizeof *g);
     if (!g)
         return NULL;
-    memcpy(g->g.uuid, uuid, 16);
+    memcpy(g->uuid, uuid, 16);
     if (!tsearch(g, &r->guests, compare16)) {
         free(g);
         return NULL;
@@ -75,11 +80,34 @@ static struct guest *guest_at(struct lt_registry *r, const uint8_t uuid[16])
 /* A guest that is nobody's and nowhere is not kept: hosts name guests, and must not fill our memory with them. */
 static void forget_if_idle(struct lt_registry *r, struct guest *g)
 {
-    if (g->g.has_tenant || g->g.has_host)
+    if (g->has_tenant || g->claims.count)
         return;
     tdelete(g, &r->guests, compare16);
     r->guest_count--;
+    lt_claims_free(&g->claims);
     free(g);
+}
+
+struct all {
+    struct guest **guest;
+    size_t count;
+};
+
+static void collect(const void *node, VISIT which, void *arg)
+{
+    struct all *a = arg;
+    if (which == postorder || which == leaf)
+        a->guest[a->count++] = *(struct guest *const *)node;
+}
+
+/* Every guest, for a walk that may forget some. guest NULL without memory; the caller frees it. Under the lock. */
+static struct all all_guests(struct lt_registry *r)
+{
+    struct all a = {.guest = calloc(r->guest_count + 1, sizeof *a.guest)};
+
+    if (a.guest)
+        twalk_r(r->guests, collect, &a);
+    return a;
 }
 
 /* ---- places, from inventories ---- */
@@ -90,64 +118,109 @@ static struct lt_host *host_at(struct lt_registry *r, const uint8_t id[16])
     return p ? p->host : NULL;
 }
 
+/* What one inventory changes in the store. */
 struct news {
-    struct lt_store_guest *guests; /* assigned guests with a new place */
-    size_t count;
+    struct guest *guest; /* of which claims are told now */
+    struct lt_store_place *list;
+    size_t count, room;
 };
 
-static void set_place(struct guest *g, const uint8_t host[16], struct news *news)
+static void tell(void *arg, const struct lt_claim *c, bool kept)
 {
-    if (g->g.has_host && !memcmp(g->g.host, host, 16))
+    struct news *n = arg;
+
+    if (!n->guest->has_tenant)
         return;
-    g->g.has_host = true;
-    memcpy(g->g.host, host, 16);
-    if (g->g.has_tenant && news->guests)
-        news->guests[news->count++] = g->g;
+    if (n->count == n->room) {
+        size_t more = n->room ? 2 * n->room : 16;
+        struct lt_store_place *list = realloc(n->list, more * sizeof *list);
+        if (!list)
+            return;
+        n->list = list;
+        n->room = more;
+    }
+    struct lt_store_place *p = &n->list[n->count++];
+    *p = (struct lt_store_place){.gone = !kept};
+    memcpy(p->uuid, n->guest->uuid, 16);
+    memcpy(p->ek, c->ek, 32);
+    memcpy(p->host, c->host, 16);
 }
 
-/* A newcomer in an inventory has moved there, or was started there. A guest that merely stays listed does not move,
- * unless its host lost it: while it migrates, two hosts list it. */
-static void arrive(struct lt_registry *r, const uint8_t host[16], const struct lt_residents *was,
-                   const struct lt_record *record, struct news *news)
+struct inventory {
+    struct lt_registry *r;
+    const uint8_t *host;
+    const struct lt_move *m;
+    struct news news;
+    bool contested;
+};
+
+static void arrive(struct inventory *i, const struct lt_record *record)
+{
+    struct guest *g = guest_at(i->r, record->guest_uuid);
+
+    if (!g)
+        return;
+    i->news.guest = g;
+    lt_claims_arrive(&g->claims, i->host, record->ek_digest, i->m->quoted, &(struct lt_claims_told){&i->news, tell});
+    i->contested |= g->has_tenant && lt_claims_contested(&g->claims, i->host, record->ek_digest);
+    forget_if_idle(i->r, g);
+}
+
+/* A guest that is gone keeps its last place if it is assigned: a proof with a null residency is evidence too. */
+static void leave(struct inventory *i, struct guest *g, const uint8_t ek[32])
 {
     uint32_t at;
-    struct guest *g = guest_at(r, record->guest_uuid);
 
-    if (!g || (g->listed && lt_residents_find(was, record->guest_uuid, &at)))
+    if (lt_residents_find(i->m->now, g->uuid, ek, &at))
         return;
-    set_place(g, host, news);
-    g->listed = true;
+    i->news.guest = g;
+    lt_claims_leave(&g->claims, i->host, ek, i->m->quoted, g->has_tenant, &(struct lt_claims_told){&i->news, tell});
 }
 
-/* A guest that is gone keeps its last host if it is assigned: a proof with a null residency is evidence too. */
-static void leave(struct lt_registry *r, const uint8_t host[16], const struct lt_record *record)
+static void leave_those(struct inventory *i, const struct lt_residents *was)
 {
-    struct guest *g = find(&r->guests, record->guest_uuid, compare16);
-
-    if (!g || !g->g.has_host || memcmp(g->g.host, host, 16))
-        return;
-    g->listed = false;
-    g->g.has_host = g->g.has_tenant;
-    forget_if_idle(r, g);
+    for (uint32_t k = 0; was && k < was->count; k++) {
+        struct guest *g = find(&i->r->guests, was->records[k].guest_uuid, compare16);
+        if (!g)
+            continue;
+        leave(i, g, was->records[k].ek_digest);
+        forget_if_idle(i->r, g);
+    }
 }
 
-static void moved(void *arg, struct lt_host *h, struct lt_residents *was, struct lt_residents *now)
+/* The first inventory since the start, or since it was enrolled anew: what is claimed for it comes from before. */
+static void leave_all(struct inventory *i)
 {
-    struct lt_registry *r = arg;
-    struct news news = {.guests = calloc(now->count + 1, sizeof *news.guests)};
-    uint32_t at;
+    struct all a = all_guests(i->r);
 
-    pthread_rwlock_wrlock(&r->lock);
-    for (uint32_t i = 0; i < now->count; i++)
-        arrive(r, h->id, was, &now->records[i], &news);
-    for (uint32_t i = 0; was && i < was->count; i++)
-        if (!lt_residents_find(now, was->records[i].guest_uuid, &at))
-            leave(r, h->id, &was->records[i]);
-    pthread_rwlock_unlock(&r->lock);
-    if (news.count)
-        lt_store_post_places(r->db, news.guests, news.count);
-    else
-        free(news.guests);
+    for (size_t k = 0; k < a.count; k++) {
+        struct guest *g = a.guest[k];
+        for (unsigned c = g->claims.count; c-- > 0;)
+            if (!memcmp(g->claims.list[c].host, i->host, 16)) {
+                uint8_t ek[32];
+                memcpy(ek, g->claims.list[c].ek, 32);
+                leave(i, g, ek);
+            }
+        forget_if_idle(i->r, g);
+    }
+    free(a.guest);
+}
+
+static bool moved(void *arg, struct lt_host *h, const struct lt_move *m)
+{
+    struct inventory i = {.r = arg, .host = h->id, .m = m};
+
+    pthread_rwlock_wrlock(&i.r->lock);
+    for (uint32_t k = 0; k < m->now->count; k++)
+        arrive(&i, &m->now->records[k]);
+    if (!m->seen || (m->quoted && !m->quoted_before))
+        leave_all(&i);
+    leave_those(&i, m->seen);
+    if (m->quoted)
+        leave_those(&i, m->quoted_before);
+    pthread_rwlock_unlock(&i.r->lock);
+    lt_store_post_places(i.r->db, i.news.list, i.news.count);
+    return i.contested;
 }
 
 /* ---- life ---- */
@@ -246,7 +319,19 @@ static int load_guest(void *arg, const struct lt_store_guest *g, struct lt_err *
 
     if (!at)
         return lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
-    at->g = *g;
+    at->has_tenant = g->has_tenant;
+    memcpy(at->tenant, g->tenant, sizeof at->tenant);
+    return 0;
+}
+
+static int load_place(void *arg, const struct lt_store_place *p, struct lt_err *e)
+{
+    struct lt_registry *r = arg;
+    struct guest *at = find(&r->guests, p->uuid, compare16);
+
+    (void)e;
+    if (at)
+        lt_claims_load(&at->claims, p->host, p->ek);
     return 0;
 }
 
@@ -265,7 +350,7 @@ int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struc
     shared->moved = moved;
     int rc = lt_store_open(state_dir, &shared->space, &r->db, e);
     if (!rc)
-        rc = lt_store_load(r->db, &(struct lt_store_sink){r, load_host, load_policy, load_guest}, &r->skipped, e);
+        rc = lt_store_load(r->db, &(struct lt_store_sink){r, load_host, load_policy, load_guest, load_place}, &r->skipped, e);
     if (rc)
         lt_registry_close(r);
     else
@@ -280,12 +365,19 @@ static void free_place(void *node)
     free(p);
 }
 
+static void free_guest(void *node)
+{
+    struct guest *g = node;
+    lt_claims_free(&g->claims);
+    free(g);
+}
+
 void lt_registry_close(struct lt_registry *r)
 {
     if (!r)
         return;
     tdestroy(r->hosts, free_place);
-    tdestroy(r->guests, free);
+    tdestroy(r->guests, free_guest);
     tdestroy(r->policies, free);
     lt_db_close(r->db);
     pthread_rwlock_destroy(&r->lock);
@@ -347,28 +439,16 @@ int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err
     return rc;
 }
 
-static void collect_placed(const void *node, VISIT which, void *arg)
-{
-    struct news *n = arg;
-    if (which == postorder || which == leaf)
-        n->guests[n->count++] = (*(struct guest *const *)node)->g;
-}
-
 /* Forgets that guests were on this host. Under the lock. */
 static void empty_host(struct lt_registry *r, const uint8_t id[16])
 {
-    struct news all = {.guests = calloc(r->guest_count + 1, sizeof *all.guests)};
+    struct all a = all_guests(r);
 
-    if (all.guests)
-        twalk_r(r->guests, collect_placed, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        struct guest *g = find(&r->guests, all.guests[i].uuid, compare16);
-        if (g->g.has_host && !memcmp(g->g.host, id, 16)) {
-            g->g.has_host = g->listed = false;
-            forget_if_idle(r, g);
-        }
+    for (size_t i = 0; i < a.count; i++) {
+        lt_claims_drop_host(&a.guest[i]->claims, id);
+        forget_if_idle(r, a.guest[i]);
     }
-    free(all.guests);
+    free(a.guest);
 }
 
 int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt_err *e)
@@ -611,6 +691,17 @@ int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const 
 
 /* ---- guests ---- */
 
+static void describe(const struct guest *g, struct lt_store_guest *out)
+{
+    const struct lt_claim *c = lt_claims_place(&g->claims);
+
+    *out = (struct lt_store_guest){.has_tenant = g->has_tenant, .has_host = c};
+    memcpy(out->uuid, g->uuid, 16);
+    memcpy(out->tenant, g->tenant, 16);
+    if (c)
+        memcpy(out->host, c->host, 16);
+}
+
 bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_store_guest *out)
 {
     *out = (struct lt_store_guest){0};
@@ -618,7 +709,7 @@ bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_
     pthread_rwlock_rdlock(&r->lock);
     const struct guest *g = find(&r->guests, uuid, compare16);
     if (g)
-        *out = g->g;
+        describe(g, out);
     pthread_rwlock_unlock(&r->lock);
     return g;
 }
@@ -626,12 +717,41 @@ bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_
 struct lt_store_guest *lt_registry_guests(struct lt_registry *r, size_t *count)
 {
     pthread_rwlock_rdlock(&r->lock);
-    struct news all = {.guests = calloc(r->guest_count + 1, sizeof *all.guests)};
-    if (all.guests)
-        twalk_r(r->guests, collect_placed, &all);
+    struct all a = all_guests(r);
+    struct lt_store_guest *out = calloc(a.count + 1, sizeof *out);
+    for (size_t i = 0; out && i < a.count; i++)
+        describe(a.guest[i], &out[i]);
     pthread_rwlock_unlock(&r->lock);
-    *count = all.count;
-    return all.guests;
+    *count = out ? a.count : 0;
+    free(a.guest);
+    return out;
+}
+
+/* Of a guest that is somebody's now the store keeps what was known of it before. */
+static void post_claims(struct lt_registry *r, struct guest *g)
+{
+    struct news n = {.guest = g};
+
+    for (unsigned i = 0; i < g->claims.count; i++)
+        if (g->claims.list[i].is & (LT_CLAIM_QUOTED | LT_CLAIM_LAST))
+            tell(&n, &g->claims.list[i], true);
+    lt_store_post_places(r->db, n.list, n.count);
+}
+
+static int set_tenant(struct lt_registry *r, const uint8_t uuid[16], const struct lt_store_guest *is, struct lt_err *e)
+{
+    struct guest *g = guest_at(r, uuid);
+
+    if (!g)
+        return lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
+    g->has_tenant = is->has_tenant;
+    memcpy(g->tenant, is->tenant, sizeof g->tenant);
+    if (g->has_tenant)
+        post_claims(r, g);
+    else
+        lt_claims_forget_last(&g->claims);
+    forget_if_idle(r, g);
+    return 0;
 }
 
 int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint8_t *tenant, struct lt_err *e)
@@ -648,14 +768,7 @@ int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint
         rc = lt_store_put_guest(r->db, &g, e);
     if (!rc) {
         pthread_rwlock_wrlock(&r->lock);
-        struct guest *at = guest_at(r, uuid);
-        if (at) {
-            at->g.has_tenant = g.has_tenant;
-            memcpy(at->g.tenant, g.tenant, sizeof g.tenant);
-            forget_if_idle(r, at);
-        } else {
-            rc = lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
-        }
+        rc = set_tenant(r, uuid, &g, e);
         pthread_rwlock_unlock(&r->lock);
     }
     pthread_mutex_unlock(&r->writing);
@@ -667,15 +780,32 @@ void lt_registry_lock(struct lt_registry *r)
     pthread_rwlock_rdlock(&r->lock);
 }
 
-enum lt_place lt_registry_place(struct lt_registry *r, const uint8_t uuid[16], const uint8_t tenant[16], struct lt_host **host)
+/* Claims of hosts that are not enrolled any more went with them; one that is named may never have been. */
+static unsigned resolve(struct lt_registry *r, uint8_t (*ids)[16], unsigned n, struct lt_places *out)
 {
-    const struct guest *g = find(&r->guests, uuid, compare16);
+    for (unsigned i = 0; i < n; i++) {
+        struct lt_host *h = host_at(r, ids[i]);
+        if (h)
+            out->host[out->count++] = h;
+    }
+    return out->count;
+}
 
-    *host = NULL;
-    if (!g || !g->g.has_tenant || memcmp(g->g.tenant, tenant, 16))
+enum lt_place lt_registry_places(struct lt_registry *r, const struct lt_sought *s, const uint8_t tenant[16], bool last_try,
+                                 struct lt_places *out)
+{
+    struct guest *g = find(&r->guests, s->uuid, compare16);
+    const uint8_t *named = s->has_host && host_at(r, s->host) ? s->host : NULL;
+    uint8_t ids[LT_MAX_CLAIMANTS][16];
+
+    out->count = 0;
+    if (!g || !g->has_tenant || memcmp(g->tenant, tenant, 16))
         return LT_PLACE_FOREIGN;
-    *host = g->g.has_host ? host_at(r, g->g.host) : NULL;
-    return *host ? LT_PLACE_HOST : LT_PLACE_NOWHERE;
+    unsigned turn = atomic_fetch_add(&g->turn, 1);
+    unsigned n = lt_claims_pick(&g->claims, s->has_ek ? s->ek : NULL, named, turn, ids);
+    if (!n && s->has_ek && last_try)
+        n = lt_claims_pick(&g->claims, NULL, NULL, turn, ids);
+    return resolve(r, ids, n, out) ? LT_PLACE_HOST : LT_PLACE_NOWHERE;
 }
 
 void lt_registry_unlock(struct lt_registry *r)

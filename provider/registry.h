@@ -48,11 +48,22 @@ struct lt_store_guest *lt_registry_guests(struct lt_registry *r, size_t *count);
 /* tenant NULL: nobody's. */
 int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint8_t *tenant, struct lt_err *e) LT_MUST_CHECK;
 
-/* For many guests under one lock: the host of a guest of that tenant. */
+/* For many guests under one lock: the hosts to ask for the proof of a guest of that tenant. */
+struct lt_sought {
+    uint8_t uuid[16];
+    bool has_ek, has_host;
+    uint8_t ek[32];   /* absent: every claimant of the UUID counts */
+    uint8_t host[16]; /* asked always, if it is enrolled: the last that the tenant accepted */
+};
 enum lt_place { LT_PLACE_FOREIGN, LT_PLACE_NOWHERE, LT_PLACE_HOST }; /* FOREIGN: unknown or another's, no telling */
+struct lt_places {
+    unsigned count;
+    struct lt_host *host[LT_MAX_CLAIMANTS]; /* borrowed: take references before unlocking */
+};
 void lt_registry_lock(struct lt_registry *r); /* shared */
-/* *host is borrowed: take a reference before unlocking. */
-enum lt_place lt_registry_place(struct lt_registry *r, const uint8_t uuid[16], const uint8_t tenant[16], struct lt_host **host);
+/* last_try: where nobody claims the pair, whoever claims its UUID with another EK is asked. */
+enum lt_place lt_registry_places(struct lt_registry *r, const struct lt_sought *s, const uint8_t tenant[16], bool last_try,
+                                 struct lt_places *out);
 void lt_registry_unlock(struct lt_registry *r);
 
 #endif

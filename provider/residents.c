@@ -89,18 +89,28 @@ int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt
     return 0;
 }
 
-bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], uint32_t *place)
+/* Below, at or above (uuid, ek); ek NULL is below every record of that UUID. */
+static int compare(const struct lt_record *r, const uint8_t uuid[16], const uint8_t *ek)
+{
+    int c = memcmp(r->guest_uuid, uuid, 16);
+    return c ? c : ek ? memcmp(r->ek_digest, ek, 32) : 1;
+}
+
+bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], const uint8_t *ek, uint32_t *place)
 {
     uint32_t low = 0, high = r ? r->count : 0;
 
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (memcmp(r->records[r->by_uuid[mid]].guest_uuid, uuid, 16) < 0)
+        if (compare(&r->records[r->by_uuid[mid]], uuid, ek) < 0)
             low = mid + 1;
         else
             high = mid;
     }
-    if (!r || low == r->count || memcmp(r->records[r->by_uuid[low]].guest_uuid, uuid, 16))
+    if (!r || low == r->count)
+        return false;
+    const struct lt_record *found = &r->records[r->by_uuid[low]];
+    if (ek ? compare(found, uuid, ek) : memcmp(found->guest_uuid, uuid, 16))
         return false;
     *place = r->by_uuid[low];
     return true;

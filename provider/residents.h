@@ -23,7 +23,7 @@ struct lt_residents *lt_residents_ref(struct lt_residents *r); /* NULL in, NULL 
 void lt_residents_unref(struct lt_residents *r);
 
 const uint8_t *lt_residents_root(const struct lt_residents *r);
-/* The guest's record with the smallest ek_digest. r may be NULL. */
-bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], uint32_t *place);
+/* The guest's record with that ek_digest; ek NULL: the one with the smallest. r may be NULL. */
+bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], const uint8_t *ek, uint32_t *place);
 
 #endif

@@ -12,6 +12,11 @@ static const char *const migrations[] = {
     "  certificates TEXT NOT NULL, policy BLOB NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE policies(digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);"
     "CREATE TABLE guests(uuid BLOB PRIMARY KEY, tenant BLOB NOT NULL, host BLOB) WITHOUT ROWID;",
+    /* A place is a host's claim on (uuid, ek_digest), the oldest first; of those of before the EK is not known. */
+    "CREATE TABLE places(seq INTEGER PRIMARY KEY, uuid BLOB NOT NULL, ek BLOB NOT NULL, host BLOB NOT NULL,"
+    "  UNIQUE(uuid, ek, host));"
+    "INSERT INTO places(uuid, ek, host) SELECT uuid, zeroblob(32), host FROM guests WHERE host IS NOT NULL;"
+    "ALTER TABLE guests DROP COLUMN host;",
 };
 
 static const struct lt_db_kind kind = {"limetree-provider", LT_DB_PROVIDER, "hosts", migrations,
@@ -65,13 +70,21 @@ static int load_policy(sqlite3_stmt *st, const struct lt_store_sink *s, struct l
 
 static int load_guest(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
 {
-    struct lt_store_guest g = {.has_tenant = true, .has_host = sqlite3_column_type(st, 2) != SQLITE_NULL};
+    struct lt_store_guest g = {.has_tenant = true};
 
     LT_TRY(lt_db_blob(st, 0, g.uuid, 16, e));
     LT_TRY(lt_db_blob(st, 1, g.tenant, 16, e));
-    if (g.has_host)
-        LT_TRY(lt_db_blob(st, 2, g.host, 16, e));
     return s->guest(s->arg, &g, e);
+}
+
+static int load_place(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
+{
+    struct lt_store_place p = {0};
+
+    LT_TRY(lt_db_blob(st, 0, p.uuid, 16, e));
+    LT_TRY(lt_db_blob(st, 1, p.ek, 32, e));
+    LT_TRY(lt_db_blob(st, 2, p.host, 16, e));
+    return s->place(s->arg, &p, e);
 }
 
 static const struct {
@@ -80,7 +93,8 @@ static const struct {
 } tables[] = {
     {"policies", "SELECT digest, bytes FROM policies", load_policy},
     {"hosts", "SELECT id, policy, ek, ak, address, certificates FROM hosts", load_host},
-    {"guests", "SELECT uuid, tenant, host FROM guests", load_guest},
+    {"guests", "SELECT uuid, tenant FROM guests", load_guest},
+    {"places", "SELECT uuid, ek, host FROM places ORDER BY seq", load_place},
 };
 
 struct load {
@@ -136,7 +150,7 @@ int lt_store_put_host(struct lt_db *db, const struct lt_store_host *h, struct lt
 
 static int drop_host(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    int rc = lt_db_exec(sql, NULL, e, "UPDATE guests SET host=NULL WHERE host=?", "b", arg, (size_t)16);
+    int rc = lt_db_exec(sql, NULL, e, "DELETE FROM places WHERE host=?", "b", arg, (size_t)16);
     return rc ? rc : lt_db_exec(sql, NULL, e, "DELETE FROM hosts WHERE id=?", "b", arg, (size_t)16);
 }
 
@@ -208,13 +222,14 @@ int lt_store_drop_policy(struct lt_db *db, const uint8_t digest[32], struct lt_e
 static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     const struct lt_store_guest *g = arg;
-    if (!g->has_tenant)
+    if (!g->has_tenant) {
+        LT_TRY(lt_db_exec(sql, NULL, e, "DELETE FROM places WHERE uuid=?", "b", g->uuid, sizeof g->uuid));
         return lt_db_exec(sql, NULL, e, "DELETE FROM guests WHERE uuid=?", "b", g->uuid, sizeof g->uuid);
+    }
     return lt_db_exec(sql, NULL, e,
-                      "INSERT INTO guests(uuid, tenant, host) VALUES(?,?,?)"
-                      " ON CONFLICT(uuid) DO UPDATE SET tenant=excluded.tenant, host=excluded.host",
-                      "bbb", g->uuid, sizeof g->uuid, g->tenant, sizeof g->tenant, g->has_host ? g->host : NULL,
-                      g->has_host ? sizeof g->host : (size_t)0);
+                      "INSERT INTO guests(uuid, tenant) VALUES(?,?)"
+                      " ON CONFLICT(uuid) DO UPDATE SET tenant=excluded.tenant",
+                      "bb", g->uuid, sizeof g->uuid, g->tenant, sizeof g->tenant);
 }
 
 int lt_store_put_guest(struct lt_db *db, const struct lt_store_guest *g, struct lt_err *e)
@@ -223,9 +238,19 @@ int lt_store_put_guest(struct lt_db *db, const struct lt_store_guest *g, struct 
 }
 
 struct places {
-    struct lt_store_guest *guests;
+    struct lt_store_place *list;
     size_t count;
 };
+
+static int put_place(sqlite3 *sql, const struct lt_store_place *p, struct lt_err *e)
+{
+    static const char insert[] = "INSERT INTO places(uuid, ek, host) SELECT ?1, ?2, ?3 WHERE EXISTS(SELECT 1 FROM guests WHERE"
+                                 " uuid=?1) ON CONFLICT DO NOTHING",
+                      delete[] = "DELETE FROM places WHERE uuid=?1 AND ek=?2 AND host=?3";
+
+    return lt_db_exec(sql, NULL, e, p->gone ? delete : insert, "bbb", p->uuid, sizeof p->uuid, p->ek, sizeof p->ek,
+                      p->host, sizeof p->host);
+}
 
 static int put_places(sqlite3 *sql, void *arg, struct lt_err *e)
 {
@@ -233,8 +258,7 @@ static int put_places(sqlite3 *sql, void *arg, struct lt_err *e)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < p->count; i++)
-        rc = lt_db_exec(sql, NULL, e, "UPDATE guests SET host=? WHERE uuid=?", "bb", p->guests[i].host,
-                        sizeof p->guests[i].host, p->guests[i].uuid, sizeof p->guests[i].uuid);
+        rc = put_place(sql, &p->list[i], e);
     return rc;
 }
 
@@ -244,18 +268,19 @@ static void places_done(void *arg, int rc, const struct lt_err *e)
 
     if (rc)
         lt_log(LT_LOG_WARNING, "store", "places of %zu guests not kept: %s", p->count, e->msg);
-    free(p->guests);
+    free(p->list);
     free(p);
 }
 
-void lt_store_post_places(struct lt_db *db, struct lt_store_guest *guests, size_t count)
+void lt_store_post_places(struct lt_db *db, struct lt_store_place *places, size_t count)
 {
     struct places *p = malloc(sizeof *p);
 
-    if (!p) {
-        free(guests);
+    if (!p || !count) {
+        free(p);
+        free(places);
         return;
     }
-    *p = (struct places){guests, count};
+    *p = (struct places){places, count};
     lt_db_post(db, put_places, p, places_done);
 }

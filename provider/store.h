@@ -11,10 +11,15 @@ struct lt_store_host {
     struct lt_slice ek, ak;             /* TPM2B_PUBLIC */
     uint8_t policy[32];                 /* zeros: none */
 };
-struct lt_store_guest {
+struct lt_store_guest { /* host: where it is said to be, for people; not stored here */
     uint8_t uuid[16];
     bool has_tenant, has_host;
     uint8_t tenant[16], host[16];
+};
+/* A claim of provider/claims.h on an assigned guest: quoted, or its last place. */
+struct lt_store_place {
+    uint8_t uuid[16], ek[32], host[16]; /* ek zeros: not known */
+    bool gone;
 };
 
 /* A non-zero return leaves that row out (LT_E_NO_MEMORY ends the load). */
@@ -23,6 +28,7 @@ struct lt_store_sink {
     int (*host)(void *arg, const struct lt_store_host *h, struct lt_err *e);
     int (*policy)(void *arg, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e);
     int (*guest)(void *arg, const struct lt_store_guest *g, struct lt_err *e);
+    int (*place)(void *arg, const struct lt_store_place *p, struct lt_err *e); /* its guest came before */
 };
 
 /* space: reserve and watch of the directory; NULL: none. */
@@ -39,9 +45,9 @@ int lt_store_set_policy(struct lt_db *db, const uint8_t host[16], const uint8_t 
 int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes, uint64_t max,
                         struct lt_err *e) LT_MUST_CHECK;
 int lt_store_drop_policy(struct lt_db *db, const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
-/* Without a tenant the guest is forgotten. */
+/* Without a tenant the guest is forgotten, with its places. */
 int lt_store_put_guest(struct lt_db *db, const struct lt_store_guest *g, struct lt_err *e) LT_MUST_CHECK;
-/* Queues the places of count assigned guests; takes guests (malloc'd). A loss costs one question to the hosts. */
-void lt_store_post_places(struct lt_db *db, struct lt_store_guest *guests, size_t count);
+/* Queues these changes, in order; takes places (malloc'd). A loss costs one question to the hosts. */
+void lt_store_post_places(struct lt_db *db, struct lt_store_place *places, size_t count);
 
 #endif

@@ -63,22 +63,20 @@ static void guest_path(uint32_t guest, char out[64])
 }
 
 /* Everything of the i-th proof that a tenant can check with the host's AK; returns the header. */
-static struct lt_header check_proof(const json_t *reply, size_t i, const struct mock_host *host, uint32_t guest,
-                                    uint32_t salt, bool resident)
+static struct lt_header check_answer(const json_t *reply, const json_t *p, const struct mock_host *host, uint32_t guest,
+                                     uint32_t salt, bool resident)
 {
-    json_t *p = json_array_get(json_object_get(reply, "proofs"), i), *quote;
+    json_t *quote;
     struct lt_host_quote q = {0};
     struct lt_proof proof;
     struct lt_header h;
     struct lt_attest a;
     struct lt_verify_key *key = NULL;
-    uint8_t uuid[16], expected[16], commitment[32], leaf[32], digest[32];
+    uint8_t expected[16], commitment[32], leaf[32], digest[32];
     int64_t index;
 
     assert_false(lt_json_has(p, "error"));
-    OK(lt_json_uuid(p, "uuid", uuid, &err));
     mock_uuid(guest, expected);
-    assert_memory_equal(uuid, expected, 16);
     OK(lt_json_int(p, "quote", 0, 1024, &index, &err));
     quote = json_array_get(json_object_get(reply, "quotes"), (size_t)index);
     OK(lt_host_quote_from_json(quote, &q, &err));
@@ -107,6 +105,18 @@ static struct lt_header check_proof(const json_t *reply, size_t i, const struct 
     lt_verify_key_free(key);
     lt_host_quote_free(&q);
     return h;
+}
+
+static struct lt_header check_proof(const json_t *reply, size_t i, const struct mock_host *host, uint32_t guest,
+                                    uint32_t salt, bool resident)
+{
+    const json_t *p = json_array_get(json_object_get(reply, "proofs"), i);
+    uint8_t uuid[16], expected[16];
+
+    OK(lt_json_uuid(p, "uuid", uuid, &err));
+    mock_uuid(guest, expected);
+    assert_memory_equal(uuid, expected, 16);
+    return check_answer(reply, p, host, guest, salt, resident);
 }
 
 static void check_item_error(const json_t *reply, size_t i, const char *slug, int code, bool retry)
@@ -312,6 +322,282 @@ static void a_new_guest_is_found_when_asked_for(void **state)
     check_proof(other, 0, &r->agent[0].host, 0, 2, false);
     LT_AUTOJSON json_t *moved = rig_json(r, r->a, "POST", "proofs", rig_ask(101, 1, 3), 200);
     check_proof(moved, 0, &r->agent[0].host, 101, 3, true);
+}
+
+/* ---- places that are claimed by several ---- */
+
+/* What that host answers for the i-th guest: the item itself, or one of its others. NULL: it was not asked. */
+static const json_t *answer_of(struct rig *r, const json_t *reply, size_t i, unsigned host)
+{
+    const json_t *item = json_array_get(json_object_get(reply, "proofs"), i), *other;
+    const json_t *quotes = json_object_get(reply, "quotes"), *quote = json_object_get(item, "quote");
+    size_t k;
+
+    if (json_is_integer(quote) &&
+        !strcmp(json_string_value(json_object_get(json_array_get(quotes, (size_t)json_integer_value(quote)), "host")),
+                r->host[host]))
+        return item;
+    json_array_foreach(json_object_get(item, "others"), k, other)
+    {
+        if (!strcmp(json_string_value(json_object_get(other, "host")), r->host[host]))
+            return other;
+    }
+    return NULL;
+}
+
+static size_t answers(const json_t *reply, size_t i)
+{
+    return 1 + json_array_size(json_object_get(json_array_get(json_object_get(reply, "proofs"), i), "others"));
+}
+
+/* One guest, by its pair and the host that was accepted last (-1: none). The EK as mock_host_populate makes it. */
+static json_t *ask_for(struct rig *r, uint32_t guest, uint32_t salt, bool pair, int named)
+{
+    json_t *ask = rig_ask(guest, 1, salt), *g = json_array_get(json_object_get(ask, "guests"), 0);
+    uint8_t uuid[16], ek[32];
+
+    mock_uuid(guest, uuid);
+    lt_sha256(uuid, 16, ek);
+    if (pair)
+        json_object_set_new(g, "ek_digest", lt_json_new_hex(ek, 32));
+    if (named >= 0)
+        json_object_set_new(g, "host", json_string(r->host[named]));
+    return rig_json(r, r->a, "POST", "proofs", ask, 200);
+}
+
+/* The hosts' inventories are asked for: a guest that nobody has brings that about. */
+static void refresh(struct rig *r)
+{
+    static uint32_t stranger = 500000;
+
+    rig_assign(r, ++stranger, r->tenant_a);
+    for (;;) { /* at most once a second */
+        LT_AUTOJSON json_t *j = rig_json(r, r->a, "POST", "proofs", rig_ask(stranger, 1, 1), 200);
+        check_item_error(j, 0, "not-found", 404, true);
+        LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+        json_t *h;
+        size_t i;
+        bool all = true;
+        json_array_foreach(json_object_get(list, "hosts"), i, h)
+        {
+            for (unsigned k = 0; k < RIG_HOSTS; k++)
+                if (!strcmp(r->host[k], json_string_value(json_object_get(h, "host"))))
+                    all = all && json_integer_value(json_object_get(h, "guests")) == r->agent[k].host.count;
+        }
+        if (all)
+            return;
+    }
+}
+
+/* An enrolled host lists another's guest and is quoted with it: both are asked from then on, and the true one's proof
+ * is never withheld (docs/protocol.md section 6). */
+static void place_theft(void **state)
+{
+    struct rig *r = *state;
+    uint32_t salt = 10;
+    char path[64];
+
+    settle(r);
+    rig_assign(r, 3, r->tenant_a);
+    for (int restarted = 0; restarted < 2; restarted++) {
+        if (!restarted) {
+            LT_AUTOJSON json_t *before = rig_json(r, r->a, "POST", "proofs", rig_ask(3, 1, 1), 200);
+            check_proof(before, 0, &r->agent[0].host, 3, 1, true);
+            assert_int_equal(answers(before, 0), 1);
+            populate(r, 1, 3, 1); /* the rogue says: guest 3; any round with it quotes that */
+            json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 9), 200));
+        }
+        for (int i = 0; i < 4; i++) {
+            bool pair = i & 1, named = i & 2;
+            LT_AUTOJSON json_t *j = ask_for(r, 3, ++salt, pair, named ? 0 : -1);
+            check_proof(j, 0, &r->agent[0].host, 3, salt, true); /* an item's own: the true host's */
+            assert_int_equal(answers(j, 0), 2);
+            check_answer(j, answer_of(r, j, 0, 1), &r->agent[1].host, 3, salt, true);
+            assert_int_equal(json_array_size(json_object_get(j, "quotes")), 2);
+        }
+        guest_path(3, path);
+        LT_AUTOJSON json_t *place = rig_json(r, r->a, "GET", path, NULL, 200);
+        assert_string_equal(json_string_value(json_object_get(place, "host")), r->host[0]);
+        rig_stop(r);
+        rig_start(r, quick);
+    }
+    /* The rogue drops it: it is gone from the places, not the true one. */
+    populate(r, 1, 100, 5);
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 10), 200));
+    LT_AUTOJSON json_t *after = ask_for(r, 3, ++salt, true, -1);
+    check_proof(after, 0, &r->agent[0].host, 3, salt, true);
+    assert_int_equal(answers(after, 0), 1);
+    /* The true host drops it, and it turns up elsewhere: the item's own is who has it. */
+    populate(r, 0, 90, 2);
+    populate(r, 1, 3, 1);
+    rig_assign(r, 90, r->tenant_a);
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(90, 1, 11), 200));
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 11), 200));
+    LT_AUTOJSON json_t *moved = ask_for(r, 3, ++salt, true, 0);
+    check_proof(moved, 0, &r->agent[1].host, 3, salt, true);
+    check_answer(moved, answer_of(r, moved, 0, 0), &r->agent[0].host, 3, salt, false);
+}
+
+/* With an EK of its own a host claims another pair: it is not asked for this one. */
+static void another_ek_is_another_pair(void **state)
+{
+    struct rig *r = *state;
+
+    settle(r);
+    json_decref(ask_for(r, 3, 1, true, -1));
+    populate(r, 1, 3, 1);
+    pthread_mutex_lock(&r->agent[1].lock);
+    struct mock_host *h = &r->agent[1].host;
+    memset(h->records[0].ek_digest, 0x66, 32);
+    lt_merkle_free(h->tree);
+    OK(lt_inventory_tree(h->records, h->count, &h->tree, &err));
+    pthread_mutex_unlock(&r->agent[1].lock);
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 9), 200));
+    LT_AUTOJSON json_t *pair = ask_for(r, 3, 2, true, -1);
+    check_proof(pair, 0, &r->agent[0].host, 3, 2, true);
+    assert_int_equal(answers(pair, 0), 1);
+    LT_AUTOJSON json_t *uuid = ask_for(r, 3, 3, false, -1); /* absent: every claimant of the UUID counts */
+    check_proof(uuid, 0, &r->agent[0].host, 3, 3, true);
+    check_answer(uuid, answer_of(r, uuid, 0, 1), h, 3, 3, true);
+    /* Named, it is asked, and shows what it has under this UUID. */
+    LT_AUTOJSON json_t *named = ask_for(r, 3, 4, true, 1);
+    check_proof(named, 0, &r->agent[0].host, 3, 4, true);
+    check_answer(named, answer_of(r, named, 0, 1), h, 3, 4, true);
+    /* Who has the UUID under another EK answers for a pair that nobody claims. */
+    rig_assign(r, 105, r->tenant_a);
+    populate(r, 1, 105, 1);
+    json_t *ask = rig_ask(105, 1, 5);
+    json_object_set_new(json_array_get(json_object_get(ask, "guests"), 0), "ek_digest",
+                        lt_json_new_hex((uint8_t[32]){9}, 32));
+    LT_AUTOJSON json_t *other = rig_json(r, r->a, "POST", "proofs", ask, 200);
+    check_proof(other, 0, h, 105, 5, true);
+    static const char *const bad[] = {"{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000003\",\"commitment\":\""
+                                      "0000000000000000000000000000000000000000000000000000000000000000\","
+                                      "\"ek_digest\":\"00\"}]}",
+                                      "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000003\",\"commitment\":\""
+                                      "0000000000000000000000000000000000000000000000000000000000000000\","
+                                      "\"host\":3}]}"};
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(rig_http(r, r->a, "POST", "proofs", bad[i], NULL, NULL), 400);
+}
+
+/* A host that merely shows an inventory (its TLS key suffices) moves no place: it has to be quoted with it. */
+static void an_inventory_that_no_quote_has(void **state)
+{
+    struct rig *r = *state;
+    uint32_t salt = 1;
+
+    settle(r);
+    json_decref(ask_for(r, 3, salt, true, -1));
+    atomic_store(&r->agent[1].hang, true); /* it cannot quote */
+    populate(r, 1, 3, 1);
+    refresh(r);
+    for (int i = 0; i < 3; i++) {
+        LT_AUTOJSON json_t *j = ask_for(r, 3, ++salt, true, i ? 0 : -1);
+        check_proof(j, 0, &r->agent[0].host, 3, salt, true);
+        assert_int_equal(answers(j, 0), 1);
+    }
+    atomic_store(&r->agent[1].hang, false);
+    mock_agent_wake(&r->agent[1]);
+    /* The other way round: the rogue was quoted with a guest that has just been started elsewhere. The true host is
+     * quoted for it by and by without being asked for, and from then on both are. */
+    populate(r, 1, 4200, 1);
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 9), 200));
+    rig_assign(r, 4200, r->tenant_a);
+    populate(r, 0, 4200, 1);
+    refresh(r);
+    for (uint64_t until = lt_now_ms() + 20000;;) {
+        LT_AUTOJSON json_t *j = ask_for(r, 4200, ++salt, true, -1);
+        const json_t *a = answer_of(r, j, 0, 0);
+        if (a) {
+            check_answer(j, a, &r->agent[0].host, 4200, salt, true);
+            break;
+        }
+        if (lt_now_ms() > until)
+            fail_msg("the true host was never asked");
+    }
+}
+
+/* Five rogues for one guest that has just been started: the true host is asked within a few rounds, and in every one
+ * once the tenant names it. */
+static void more_claimants_than_are_asked(void **state)
+{
+    struct rig *r = *state;
+    unsigned seen = 0;
+
+    settle(r);
+    for (unsigned h = 1; h < RIG_HOSTS; h++) {
+        if (h > 1)
+            rig_enrol(r, h);
+        populate(r, h, 4300, 1);
+    }
+    rig_assign(r, 4300, r->tenant_a);
+    refresh(r);
+    json_decref(ask_for(r, 4300, 1, true, -1)); /* some of the rogues are quoted, */
+    json_decref(ask_for(r, 4300, 2, true, -1)); /* and the others */
+    populate(r, 0, 4300, 1);
+    refresh(r);
+    for (uint32_t salt = 3; salt < 60 && !seen; salt++) {
+        LT_AUTOJSON json_t *j = ask_for(r, 4300, salt, true, -1);
+        assert_int_equal(answers(j, 0), LT_MAX_CLAIMANTS);
+        seen += answer_of(r, j, 0, 0) != NULL;
+    }
+    assert_true(seen);
+    for (uint32_t salt = 100; salt < 104; salt++) {
+        LT_AUTOJSON json_t *j = ask_for(r, 4300, salt, true, 0);
+        assert_int_equal(answers(j, 0), LT_MAX_CLAIMANTS);
+        check_proof(j, 0, &r->agent[0].host, 4300, salt, true);
+    }
+}
+
+/* A rogue that is slow, or dead, delays the true host's answer by little, and nobody else's in the same request. */
+static void a_slow_claimant(void **state)
+{
+    struct rig *r = *state;
+
+    rig_stop(r);
+    static const char *const patient[] = {"host_timeout_ms=8000", NULL};
+    rig_start(r, patient);
+    settle(r);
+    populate(r, 1, 3, 1);
+    json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 9), 200));
+    json_decref(ask_for(r, 3, 1, true, 0));
+    atomic_store(&r->agent[1].hang, true);
+    json_t *ask = rig_ask(2, 3, 2);
+    json_object_set_new(json_array_get(json_object_get(ask, "guests"), 1), "host", json_string(r->host[0]));
+    uint64_t from = lt_now_ms();
+    LT_AUTOJSON json_t *j = rig_json(r, r->a, "POST", "proofs", ask, 200);
+    assert_true(lt_now_ms() - from < 4000); /* the grace is at most a second; its timeout is 8 */
+    for (uint32_t i = 0; i < 3; i++)
+        check_proof(j, i, &r->agent[0].host, 2 + i, 2, true);
+    const json_t *other = answer_of(r, j, 1, 1);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(other, "error"), "slug")), "host-unreachable");
+    assert_int_equal(answers(j, 0), 1);
+    /* As a ticket too. */
+    struct lt_http_reply t = {0};
+    ask = rig_ask(3, 1, 3);
+    json_object_set_new(json_array_get(json_object_get(ask, "guests"), 0), "host", json_string(r->host[0]));
+    LT_AUTOFREE char *text = lt_json_dump(ask);
+    json_decref(ask);
+    assert_int_equal(rig_http(r, r->a, "POST", "proofs", text, "Prefer: respond-async", &t), 202);
+    free((char *)t.body);
+    LT_AUTOFREE char *path = strdup(t.location + strlen("/federation/v1/"));
+    int status;
+    from = lt_now_ms();
+    while ((status = rig_http(r, r->a, "GET", path, NULL, NULL, &t)) == 202)
+        free((char *)t.body);
+    assert_int_equal(status, 200);
+    assert_true(lt_now_ms() - from < 4000);
+    LT_AUTOJSON json_t *late = lt_json_parse(t.body, t.n, LT_MAX_REPLY, &err);
+    free((char *)t.body);
+    check_proof(late, 0, &r->agent[0].host, 3, 3, true);
+    /* Who is named and slow is waited for: the rogue's answer does not suffice. */
+    atomic_store(&r->agent[1].hang, false);
+    mock_agent_wake(&r->agent[1]);
+    atomic_store(&r->agent[0].delay_ms, 2000);
+    LT_AUTOJSON json_t *slow = ask_for(r, 3, 4, true, 0);
+    check_proof(slow, 0, &r->agent[0].host, 3, 4, true);
+    assert_non_null(answer_of(r, slow, 0, 1));
 }
 
 /* ---- tickets ---- */
@@ -891,6 +1177,11 @@ int main(void)
         T(anothers_guest_is_like_none),
         T(bad_requests),
         T(a_new_guest_is_found_when_asked_for),
+        T(place_theft),
+        T(another_ek_is_another_pair),
+        T(an_inventory_that_no_quote_has),
+        T(more_claimants_than_are_asked),
+        T(a_slow_claimant),
         T(tickets),
         T(a_host_that_hangs_fails_its_own),
         T(a_dead_host_comes_back),

@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-#define RIG_HOSTS 2
+#define RIG_HOSTS 6
 
 struct rig {
     char dir[64];

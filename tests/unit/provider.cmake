@@ -4,6 +4,7 @@ target_link_libraries(lt_mock_host PUBLIC lt_residency lt_daemon PkgConfig::CMOC
 target_compile_definitions(lt_mock_host PRIVATE LT_PROVIDER_PROGRAM="$<TARGET_FILE:limetree-provider>")
 add_dependencies(lt_mock_host limetree-provider)
 lt_unit_test(test_residents lt_provider lt_mock_host)
+lt_unit_test(test_claims lt_provider lt_mock_host)
 lt_unit_test(test_health lt_provider)
 lt_unit_test(test_batcher lt_provider lt_mock_host)
 lt_unit_test(test_registry lt_provider PkgConfig::SQLITE)

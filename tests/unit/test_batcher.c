@@ -285,7 +285,7 @@ static void inventory_is_learnt_and_named(void **state)
     check_proof(&r->items[1], 1);
     assert_int_equal(r->adopted, 1); /* nothing new came */
     mock_uuid(3, uuid);
-    assert_true(lt_residents_find(r->items[1].batch->residents, uuid, &place));
+    assert_true(lt_residents_find(r->items[1].batch->residents, uuid, NULL, &place));
 }
 
 static void inventory_changes_between_quotes(void **state)
@@ -302,8 +302,8 @@ static void inventory_changes_between_quotes(void **state)
     check_proof(&r->items[1], 1);
     assert_int_equal(r->adopted, 2);
     mock_uuid(0, uuid);
-    assert_false(lt_residents_find(r->items[1].batch->residents, uuid, &place)); /* null residency, not an error */
-    assert_true(lt_residents_find(r->items[0].batch->residents, uuid, &place));  /* the old batch keeps its own */
+    assert_false(lt_residents_find(r->items[1].batch->residents, uuid, NULL, &place)); /* null residency, not an error */
+    assert_true(lt_residents_find(r->items[0].batch->residents, uuid, NULL, &place));  /* the old batch keeps its own */
 }
 
 /* While a quote is under way something else brings another inventory: the ask's own is still the one compared. */

@@ -19,14 +19,14 @@ static void finds_every_guest(void **state)
     assert_memory_equal(lt_residents_root(r), lt_merkle_root(h.tree), 32);
     for (uint32_t i = 0; i < 57; i++) {
         mock_uuid(100 + i, uuid);
-        assert_true(lt_residents_find(r, uuid, &place));
+        assert_true(lt_residents_find(r, uuid, NULL, &place));
         assert_memory_equal(r->records[place].guest_uuid, uuid, 16);
     }
     mock_uuid(99, uuid);
-    assert_false(lt_residents_find(r, uuid, &place));
+    assert_false(lt_residents_find(r, uuid, NULL, &place));
     mock_uuid(157, uuid);
-    assert_false(lt_residents_find(r, uuid, &place));
-    assert_false(lt_residents_find(NULL, uuid, &place));
+    assert_false(lt_residents_find(r, uuid, NULL, &place));
+    assert_false(lt_residents_find(NULL, uuid, NULL, &place));
     lt_residents_unref(r);
     mock_host_free(&h);
 }
@@ -48,7 +48,7 @@ static void two_records_of_one_guest(void **state)
     OK(lt_inventory_tree(h.records, h.count, &h.tree, &err));
     LT_AUTOJSON json_t *j = mock_host_inventory(&h);
     OK(lt_residents_from_json(j, &r, &err));
-    assert_true(lt_residents_find(r, uuid, &place));
+    assert_true(lt_residents_find(r, uuid, NULL, &place));
     assert_int_equal(place, 3);
     lt_residents_unref(r);
     mock_host_free(&h);
