@@ -275,34 +275,43 @@ static int verdict(struct replay *r, struct lt_err *e)
     return lt_fail(e, LT_E_REFUSED, "%.270s; and %" PRIu64 " more", o->fault[0], o->faults - 1);
 }
 
+/* The chain alone, as kernels before 5.8 extend; r->out is kept. */
+static int older_chain(struct replay *r, bool *good, struct lt_err *e)
+{
+    struct lt_ima_result *now = r->out;
+    LT_AUTOFREE struct lt_ima_result *then = malloc(sizeof *then);
+
+    *good = false;
+    if (!then)
+        return lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
+    r->out = then;
+    rewind_to(r, false, true);
+    int rc = all(r, NULL);
+    r->out = now;
+    *good = !rc && r->matched && !then->faults;
+    r->matched = false;
+    return rc == LT_E_NO_MEMORY ? lt_fail(e, rc, "IMA list: no memory") : 0;
+}
+
 /* PCR 10 was not met as kernels since 5.8 extend. Were it met as those before do, the policy decides. */
 static int older(struct replay *r, struct lt_err *e)
 {
-    struct lt_ima_result *now = r->out;
-    LT_AUTOFREE struct lt_ima_result *then = r->size > lt_hash_size(LT_HASH_SHA1) ? malloc(sizeof *then) : NULL;
+    const struct lt_ima_layers *layers = r->in->layers;
+    bool good = false;
 
-    if (then) {
-        r->out = then;
-        rewind_to(r, false, true);
-        int rc = all(r, e);
-        r->out = now;
-        if (rc == LT_E_NO_MEMORY)
-            return rc;
-        if (!rc && r->matched && !then->faults && r->in->layers && r->in->layers->accept_padded) {
-            rewind_to(r, true, true);
-            return all(r, e);
-        }
-        if (!rc && r->matched && !then->faults) {
-            now->padded = true;
-            list_fault(now,
-                       "IMA list: PCR %d of %s is extended with SHA-1 and zeros, as kernels before 5.8 do; the "
-                       "policy does not accept that (\"ima\": {\"sha1_padded\": \"accept\"})",
-                       LT_IMA_PCR, lt_hash_name(r->in->bank));
-            return 0;
-        }
-        r->matched = false;
+    if (r->size > lt_hash_size(LT_HASH_SHA1))
+        LT_TRY(older_chain(r, &good, e));
+    if (good && (!layers || layers->accept_padded)) {
+        rewind_to(r, layers, true);
+        return all(r, e);
     }
-    not_matched(r);
+    if (good)
+        list_fault(r->out,
+                   "IMA list: PCR %d of %s is extended with SHA-1 and zeros, as kernels before 5.8 do; the "
+                   "policy does not accept that (\"ima\": {\"sha1_padded\": \"accept\"})",
+                   LT_IMA_PCR, lt_hash_name(r->in->bank));
+    else
+        not_matched(r);
     return 0;
 }
 
@@ -332,8 +341,7 @@ static int run(struct replay *r, struct lt_err *e)
         LT_TRY(older(r, e));
     else if (!r->matched)
         not_matched(r);
-    if (r->padded && r->matched)
-        r->out->padded = true;
+    r->out->padded = r->padded && r->matched;
     return verdict(r, e);
 }
 
@@ -430,6 +438,7 @@ int lt_ima_files(struct lt_slice list, lt_ima_file_fn fn, void *arg, struct lt_e
             return 0;
         if (line.violation || line.kind == LT_IMA_BUFFER || line.pcr != LT_IMA_PCR)
             continue;
-        LT_TRY(fn(arg, &(struct lt_ima_file){i, line.path, line.alg, line.digest}, e));
+        const struct lt_ima_file file = {i, line.path, line.alg, line.digest, lt_ima_line_is_aggregate(&line)};
+        LT_TRY(fn(arg, &file, e));
     }
 }

@@ -76,6 +76,7 @@ struct lt_ima_file { /* neither buffers nor violations; the chain is not looked 
     struct lt_slice path;
     uint16_t alg;
     struct lt_slice digest; /* bytes */
+    bool aggregate; /* boot_aggregate, which is no file */
 };
 typedef int (*lt_ima_file_fn)(void *arg, const struct lt_ima_file *f, struct lt_err *e);
 int lt_ima_files(struct lt_slice list, lt_ima_file_fn fn, void *arg, struct lt_err *e) LT_MUST_CHECK;

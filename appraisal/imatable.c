@@ -2,6 +2,7 @@
  */
 #include "appraisal/imatable_format.h"
 #include "appraisal/pattern.h"
+#include "common/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,20 @@ static int has_digest(const struct lt_ima_table *t, const struct found *f, struc
     return 0;
 }
 
+/* A name that is no UTF-8, as a document can hold it. */
+static __attribute__((noinline)) int find_escaped(const struct lt_ima_table *t, unsigned section,
+                                                  struct lt_slice name, struct found *out, struct lt_err *e)
+{
+    char text[LT_UTF8_ESCAPED(LT_MAX_IMA_NAME)];
+    struct lt_slice held = {(const uint8_t *)text, 0};
+
+    *out = (struct found){0};
+    if (name.n > LT_MAX_IMA_NAME)
+        return 0;
+    held.n = lt_utf8_escape(name, text);
+    return held.n > LT_MAX_IMA_NAME ? 0 : find(t, section, held, out, e);
+}
+
 int lt_ima_table_ask(const struct lt_ima_table *t, enum lt_ima_section s, struct lt_slice name,
                      struct lt_slice digest, enum lt_ima_answer *out, struct lt_err *e)
 {
@@ -171,7 +186,7 @@ int lt_ima_table_ask(const struct lt_ima_table *t, enum lt_ima_section s, struct
     bool hit = false;
 
     *out = LT_IMA_ABSENT;
-    LT_TRY(find(t, s, name, &f, e));
+    LT_TRY(lt_utf8_valid(name) ? find(t, s, name, &f, e) : find_escaped(t, s, name, &f, e));
     if (f.there) {
         LT_TRY(has_digest(t, &f, digest, &hit, e));
         *out = hit ? LT_IMA_ALLOWED : LT_IMA_OTHER;

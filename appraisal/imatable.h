@@ -27,7 +27,8 @@ enum lt_ima_answer {
     LT_IMA_EXCLUDED, /* a pattern of excludes matches the path */
 };
 enum lt_ima_section { LT_IMA_FILES, LT_IMA_KEYRINGS, LT_IMA_BUFFERS };
-/* name need not be NUL-terminated, may hold any byte. Digests are compared by value and length (Keylime: the algorithm's
+/* name need not be NUL-terminated, may hold any byte; one that is no UTF-8 is looked up as JSON can hold it
+ * (common/utf8.h), and matched with excludes as it is. Digests are compared by value and length (Keylime: the algorithm's
  * name does not take part). A hostile exclude that hits PCRE2's limits is an error, not a match. */
 int lt_ima_table_ask(const struct lt_ima_table *t, enum lt_ima_section s, struct lt_slice name, struct lt_slice digest,
                      enum lt_ima_answer *out, struct lt_err *e) LT_MUST_CHECK;

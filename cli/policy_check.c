@@ -1,7 +1,7 @@
 /* limetree policy check: a dry run of layers and boot policy on stored bundles, by the same judgement as
  * checks 3 and 7. */
+#include "appraisal/imaline.h"
 #include "cli/policy.h"
-
 #include "common/clock.h"
 #include "common/file.h"
 
@@ -84,24 +84,21 @@ struct gather {
     json_t *seen;
 };
 
+#define PATH_SHOWN 512
+
 static int gather_file(void *arg, const struct lt_ima_file *f, struct lt_err *e)
 {
     struct gather *g = arg;
     enum lt_ima_answer a;
-    char digest[2 * LT_MAX_DIGEST + 1];
-    LT_AUTOFREE char *key = NULL;
+    char digest[2 * LT_MAX_DIGEST + 1], path[PATH_SHOWN + 1], key[sizeof digest + sizeof path + 16];
     int which;
 
-    if (lt_ima_layers_ask(&g->k->layers, g->k->now, LT_IMA_FILES, f->path, f->digest, &a, &which, e) ||
+    if (f->aggregate || lt_ima_layers_ask(&g->k->layers, g->k->now, LT_IMA_FILES, f->path, f->digest, &a, &which, e) ||
         a == LT_IMA_ALLOWED || a == LT_IMA_EXCLUDED || f->digest.n > LT_MAX_DIGEST)
         return 0;
     lt_hex(f->digest.p, f->digest.n, digest);
-    if (asprintf(&key, "%.*s %s:%s", (int)f->path.n, f->path.p,
-                 lt_hash_name(f->alg) ? lt_hash_name(f->alg) : "?", digest) < 0)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
-    for (char *c = key; *c; c++) /* a JSON key must be text */
-        if (*c < ' ' || *c > '~')
-            *c = '?';
+    lt_ima_line_show(f->path, path, PATH_SHOWN); /* a JSON key must be text */
+    snprintf(key, sizeof key, "%s %s:%s", path, lt_hash_name(f->alg) ? lt_hash_name(f->alg) : "?", digest);
     if (json_object_get(g->seen, key))
         return 0;
     json_int_t count = json_integer_value(json_object_get(g->k->missing, key));

@@ -2,6 +2,7 @@
  * is believed only as far as its quotes reach; the same evidence always gives the same document. */
 #include "cli/policy.h"
 
+#include "appraisal/imalearn.h"
 #include "appraisal/offline.h"
 #include "common/clock.h"
 #include "common/file.h"
@@ -9,101 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct learnt {
-    json_t *digests; /* name → list */
-    uint64_t until;  /* entries from here on are left out */
-    uint64_t entries, left_out, unnameable;
-};
-
-static int learn_file(void *arg, const struct lt_ima_file *f, struct lt_err *e)
-{
-    static const uint8_t zeros[LT_MAX_DIGEST];
-    struct learnt *l = arg;
-    size_t i;
-    json_t *v;
-
-    l->entries++;
-    if (f->digest.n > sizeof zeros ||
-        !memcmp(f->digest.p, zeros, f->digest.n)) { /* could not be hashed: says nothing */
-        l->unnameable++;
-        return 0;
-    }
-    if (f->entry >= l->until) {
-        l->left_out++;
-        return 0;
-    }
-    /* JSON holds no other bytes than UTF-8 without NULs: such a file cannot be allowed by name. */
-    json_t *text = f->path.n && f->path.n <= LT_MAX_IMA_NAME && !memchr(f->path.p, 0, f->path.n)
-                       ? json_stringn((const char *)f->path.p, f->path.n)
-                       : NULL;
-    LT_AUTOJSON json_t *name = text;
-    if (!name) {
-        l->unnameable++;
-        lt_policy_say(
-            "IMA entry %llu: its path is no UTF-8 text of 1 to %u bytes and cannot stand in a policy\n",
-            (unsigned long long)f->entry, LT_MAX_IMA_NAME);
-        return 0;
-    }
-    LT_AUTOJSON json_t *digest = lt_json_new_hex(f->digest.p, f->digest.n);
-    json_t *list = json_object_get(l->digests, json_string_value(name));
-    if (!list) {
-        json_object_set_new(l->digests, json_string_value(name), json_array());
-        list = json_object_get(l->digests, json_string_value(name));
-    }
-    json_array_foreach(list, i, v)
-    {
-        if (json_equal(v, digest))
-            return 0;
-    }
-    return json_array_append(list, digest) ? lt_fail(e, LT_E_NO_MEMORY, "no memory for a policy") : 0;
-}
-
-/* Of the template-hash column: told by its width. */
-static const char *log_hash(struct lt_slice list)
-{
-    static const char *const names[] = {"sha1", "sha256", "sha384", "sha512"};
-    const uint8_t *blank = list.n ? memchr(list.p, ' ', list.n) : NULL;
-    size_t left = blank ? list.n - (size_t)(blank + 1 - list.p) : 0;
-    const uint8_t *end = blank ? memchr(blank + 1, ' ', left) : NULL;
-
-    for (size_t i = 0; end && i < sizeof names / sizeof *names; i++)
-        if ((size_t)(end - blank - 1) == 2 * lt_hash_size(lt_hash_by_name(names[i])))
-            return names[i];
-    return "sha1";
-}
-
-static char *document(const struct learnt *l, struct lt_slice list)
-{
-    LT_AUTOJSON json_t *j = json_pack(
-        "{s:{s:i, s:i}, s:i, s:O, s:[], s:{}, s:{s:[], s:s, s:n}, s:{}, s:s}", "meta", "version", 1,
-        "generator", 0, "release", 0, "digests", l->digests, "excludes", "keyrings", "ima",
-        "ignored_keyrings", "log_hash_alg", log_hash(list), "dm_policy", "ima-buf", "verification-keys", "");
-    return j ? json_dumps(j, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
-}
-
-/* Entries that the quoted PCR 10 covers; all of them if there is no quote. */
-static int covered(const struct lt_policy_evidence *ev, uint64_t *until, struct lt_err *e)
-{
-    struct lt_ima_progress progress = {0};
-    struct lt_ima_result *r = calloc(1, sizeof *r);
-    struct lt_ima_input in = {.list = ev->ima, .layers = NULL};
-
-    *until = UINT64_MAX;
-    if (!r)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
-    LT_AUTOFREE struct lt_ima_result *mine = r;
-    if (!ev->pcrs)
-        return 0;
-    if (!(ev->pcrs->mask >> LT_IMA_PCR & 1))
-        return lt_fail(e, LT_E_REFUSED, "PCR 10 is not in the quote, so nothing vouches for the IMA list");
-    in.bank = ev->pcrs->alg;
-    in.pcr = ev->pcrs->value[LT_IMA_PCR];
-    int rc = lt_ima_appraise(&in, &progress, mine, e);
-    lt_ima_progress_free(&progress);
-    *until = mine->matched;
-    return rc;
-}
 
 static int write_boot(const char *out, const struct lt_policy_evidence *ev, uint8_t digest[LT_SHA256],
                       struct lt_err *e)
@@ -143,45 +49,69 @@ static int learn_boot(const struct lt_policy_cli *c, const struct lt_policy_evid
     return 0;
 }
 
+static int say_json(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, const struct lt_ima_learnt *l,
+                    const char *digest, struct lt_err *e)
+{
+    json_t *notes = json_array();
+
+    for (unsigned i = 0; i < l->told; i++)
+        json_array_append_new(notes, lt_json_new_text(l->note[i]));
+    return lt_policy_print_json(
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:o}", "digest", digest, "names",
+                  (json_int_t)l->names, "files", (json_int_t)l->files, "buffers", (json_int_t)l->buffers, "keys",
+                  (json_int_t)l->keys, "left_out", (json_int_t)l->behind, "unnameable", (json_int_t)l->left_out,
+                  "escaped", (json_int_t)l->escaped, "violations", (json_int_t)l->violations, "sha1_padded",
+                  l->padded, "quoted", ev->pcrs != NULL, "boot", c->boot != NULL, "notes", notes),
+        e);
+}
+
+static void say(const struct lt_policy_evidence *ev, const struct lt_ima_learnt *l, const char *digest)
+{
+    lt_policy_say("%s: %zu names from %llu file entries, %llu buffers, %llu keys%s\n", digest, l->names,
+                  (unsigned long long)l->files, (unsigned long long)l->buffers, (unsigned long long)l->keys,
+                  ev->pcrs ? "" : "; no quote stands behind them");
+    for (unsigned i = 0; i < l->told; i++)
+        lt_policy_say("%s\n", l->note[i]);
+    if (l->left_out)
+        lt_policy_say("%llu entries could not be learnt, and do not pass\n", (unsigned long long)l->left_out);
+    if (l->violations)
+        lt_policy_say("%llu violations: a policy passes them only with \"ima\": {\"violations\": \"accept\"}\n",
+                      (unsigned long long)l->violations);
+    if (l->padded)
+        lt_policy_say("a kernel before 5.8: a policy passes it only with \"ima\": {\"sha1_padded\": \"accept\"}\n");
+    if (l->behind)
+        lt_policy_say("%llu entries beyond the quoted ones left out (--all takes them)\n",
+                      (unsigned long long)l->behind);
+}
+
+static void learnt_free(struct lt_ima_learnt **l)
+{
+    if (*l)
+        lt_ima_learnt_free(*l);
+    free(*l);
+}
+
 static int learn(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *digests = json_object();
-    LT_AUTOBUF struct lt_buf table = LT_BUF(0);
-    struct learnt l = {.digests = digests};
-    uint64_t quoted;
+    __attribute__((cleanup(learnt_free))) struct lt_ima_learnt *l = calloc(1, sizeof *l);
+    const struct lt_ima_lesson lesson = {.list = ev->ima, .pcrs = ev->pcrs, .all = c->all};
     uint8_t hash[LT_SHA256];
     char name[65];
 
+    if (!l)
+        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
     if (!ev->ima.p && c->boot_log)
         return learn_boot(c, ev, e);
     if (!ev->ima.p)
         return lt_fail(e, LT_E_NOT_FOUND, "no IMA list in the evidence");
-    LT_TRY(covered(ev, &quoted, e));
-    l.until = c->all ? UINT64_MAX : quoted;
-    LT_TRY(lt_ima_files(ev->ima, learn_file, &l, e));
-    LT_AUTOFREE char *text = document(&l, ev->ima);
-    if (!text)
-        return lt_fail(e, LT_E_NO_MEMORY, "runtime policy: no memory");
-    /* What is written must be what a verifier takes. */
-    if (lt_ima_table_compile(text, strlen(text), NULL, &table, e))
-        return lt_fail_in(e, "what was learnt");
-    LT_TRY(lt_file_write(c->out, text, strlen(text), 0644, e));
+    LT_TRY(lt_ima_learn(&lesson, l, e));
+    LT_TRY(lt_file_write(c->out, l->text, strlen(l->text), 0644, e));
     if (c->boot)
         LT_TRY(write_boot(c->boot, ev, hash, e));
-    lt_sha256(text, strlen(text), hash);
-    lt_hex(hash, sizeof hash, name);
+    lt_hex(l->digest, sizeof l->digest, name);
     if (c->json)
-        return lt_policy_print_json(json_pack("{s:s, s:I, s:I, s:I, s:I, s:b, s:b}", "digest", name, "names",
-                                              (json_int_t)json_object_size(digests), "files",
-                                              (json_int_t)l.entries, "left_out", (json_int_t)l.left_out,
-                                              "unnameable", (json_int_t)l.unnameable, "quoted",
-                                              ev->pcrs != NULL, "boot", c->boot != NULL),
-                                    e);
-    lt_policy_say("%s: %zu names from %llu file entries%s\n", name, json_object_size(digests),
-                  (unsigned long long)l.entries, ev->pcrs ? "" : "; no quote stands behind them");
-    if (l.left_out)
-        lt_policy_say("%llu entries beyond the quoted ones left out (--all takes them)\n",
-                      (unsigned long long)l.left_out);
+        return say_json(c, ev, l, name, e);
+    say(ev, l, name);
     return 0;
 }
 

@@ -1,4 +1,5 @@
 #include "common/json_pull.h"
+#include "common/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,25 +91,6 @@ int lt_pull_item(struct lt_pull *s, struct lt_pull_list *l, struct lt_err *e)
     return 0;
 }
 
-/* Length of the UTF-8 sequence at p (RFC 3629: shortest form, no surrogates), 0: none. */
-static size_t utf8(const uint8_t *p, size_t left)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = *p < 0x80 ? 1 : *p >> 5 == 6 ? 2 : *p >> 4 == 14 ? 3 : *p >> 3 == 30 ? 4 : 0;
-
-    if (n < 2)
-        return n;
-    if (n > left)
-        return 0;
-    uint32_t c = *p & (0xffu >> (n + 1));
-    for (size_t i = 1; i < n; i++) {
-        if (p[i] >> 6 != 2)
-            return 0;
-        c = c << 6 | (p[i] & 0x3f);
-    }
-    return c >= least[n] && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff) ? n : 0;
-}
-
 static int hex4(struct lt_pull *s, uint32_t *out, struct lt_err *e)
 {
     uint32_t v = 0;
@@ -176,7 +158,7 @@ static int decode(struct lt_pull *s, size_t start, size_t max, struct lt_slice *
         if (s->p[s->at] == '\\') {
             s->at++;
             LT_TRY(escape(s, c, &k, e));
-        } else if (s->p[s->at] < 0x20 || !(k = utf8(s->p + s->at, s->n - s->at))) {
+        } else if (s->p[s->at] < 0x20 || !(k = lt_utf8_size(s->p + s->at, s->n - s->at))) {
             return lt_pull_fail(s, e, "byte 0x%02x in a string", s->p[s->at]);
         } else {
             memcpy(c, s->p + s->at, k);
@@ -216,7 +198,7 @@ int lt_pull_string(struct lt_pull *s, size_t max, struct lt_slice *out, struct l
     LT_TRY(expect(s, '"', "a string", e));
     size_t start = s->at;
     while (s->at < s->n && s->p[s->at] != '"' && s->p[s->at] != '\\') {
-        size_t k = s->p[s->at] < 0x20 ? 0 : utf8(s->p + s->at, s->n - s->at);
+        size_t k = s->p[s->at] < 0x20 ? 0 : lt_utf8_size(s->p + s->at, s->n - s->at);
         if (!k)
             return lt_pull_fail(s, e, "byte 0x%02x in a string", s->p[s->at]);
         s->at += k;

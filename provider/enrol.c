@@ -195,12 +195,29 @@ static int put_json(struct lt_registry *r, const json_t *j, uint8_t digest[32], 
     return lt_registry_put_policy(r, (struct lt_slice){(uint8_t *)text, strlen(text)}, digest, e);
 }
 
-/* One layer of what the host has measured so far. The list is asked for after the quote, and is longer, not shorter. */
-static int learn_ima(struct lt_registry *r, const struct lt_host *h, json_t *policy, struct lt_err *e)
+static int put_learnt(struct lt_registry *r, const struct lt_host *h, struct lt_slice list,
+                      const struct lt_pcrs *pcrs, uint8_t digest[32], struct lt_err *e)
+{
+    const struct lt_ima_lesson lesson = {.list = list, .pcrs = pcrs};
+    LT_AUTOFREE struct lt_ima_learnt *l = calloc(1, sizeof *l);
+
+    if (!l)
+        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    LT_TRY(lt_ima_learn(&lesson, l, e));
+    for (unsigned i = 0; i < l->told; i++)
+        lt_log(LT_LOG_WARNING, "host-learnt", "host %s: %s", h->address, l->note[i]);
+    int rc = lt_registry_put_policy(r, (struct lt_slice){(uint8_t *)l->text, strlen(l->text)}, digest, e);
+    lt_ima_learnt_free(l);
+    return rc;
+}
+
+/* One layer of what the host has measured up to its quote. The list is asked for after it, and is longer, not
+ * shorter. */
+static int learn_ima(struct lt_registry *r, const struct lt_host *h, const struct lt_pcrs *pcrs, json_t *policy,
+                     struct lt_err *e)
 {
     struct lt_peer peer = {.has_host = true};
     LT_AUTOFREE uint8_t *list = NULL;
-    LT_AUTOJSON json_t *runtime = NULL;
     uint8_t digest[32];
     size_t n;
 
@@ -210,8 +227,7 @@ static int learn_ima(struct lt_registry *r, const struct lt_host *h, json_t *pol
                                             .max_reply = LT_MAX_IMA_LOG},
                    &peer, &list, &n, e))
         return lt_fail_in(e, "IMA list");
-    LT_TRY(lt_ima_learn((struct lt_slice){list, n}, &runtime, e));
-    LT_TRY(put_json(r, runtime, digest, e));
+    LT_TRY(put_learnt(r, h, (struct lt_slice){list, n}, pcrs, digest, e));
     json_object_set_new(policy, "layers",
                         json_pack("[{s:s, s:o}]", "name", "learnt", "policy", lt_json_new_hex(digest, sizeof digest)));
     return 0;
@@ -229,13 +245,14 @@ int lt_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[
     pthread_mutex_unlock(&l.lock);
     if (!l.batch)
         return lt_fail(e, l.why.code, "%s", l.why.message);
-    int rc = check_measured(&l.batch->pcrs, e);
-    LT_AUTOJSON json_t *j = rc ? NULL : policy_of(&l.batch->pcrs);
+    const struct lt_pcrs pcrs = l.batch->pcrs;
+    int rc = check_measured(&pcrs, e);
+    LT_AUTOJSON json_t *j = rc ? NULL : policy_of(&pcrs);
     lt_batch_unref(l.batch);
     if (rc)
         return rc;
     if (j && ima)
-        LT_TRY(learn_ima(r, h, j, e));
+        LT_TRY(learn_ima(r, h, &pcrs, j, e));
     LT_TRY(put_json(r, j, digest, e));
     return lt_registry_set_policy(r, h->id, digest, e);
 }

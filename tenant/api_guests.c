@@ -271,7 +271,7 @@ static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct 
 {
     struct lt_ref *last = lt_rounds_last(t->rounds, uuid), *policy = NULL;
     struct lt_guest g;
-    char open[160];
+    char open[LT_LEARN_OPEN];
     int rc = lt_store_guest_get(t->store, uuid, &g, e);
 
     if (!rc && !last)

@@ -10,6 +10,8 @@
  * value. */
 #define NOT_LEARNT (1u << 10 | 1u << LT_TRANSPORT_PCR)
 
+#define LT_LEFT 340 /* what is told of entries that were not learnt as they are */
+
 static json_t *one_hex(const uint8_t d[LT_SHA256])
 {
     return json_pack("[o]", lt_json_new_hex(d, LT_SHA256));
@@ -45,24 +47,48 @@ static json_t *candidate(const struct lt_round *round, const struct lt_header *h
                      one_hex(h->policy_digest), "accept", names);
 }
 
-static int put_document(struct lt_documents *d, json_t *doc, char hex[2 * LT_SHA256 + 1], struct lt_err *e)
+static int put_text(struct lt_documents *d, const char *text, char hex[2 * LT_SHA256 + 1], struct lt_err *e)
 {
-    LT_AUTOFREE char *text = doc ? lt_json_dump(doc) : NULL;
     uint8_t digest[LT_SHA256];
 
-    if (!text)
-        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
     LT_TRY(lt_documents_put(d, text, strlen(text), digest, e));
     lt_hex(digest, LT_SHA256, hex);
     return 0;
 }
 
+static int put_document(struct lt_documents *d, json_t *doc, char hex[2 * LT_SHA256 + 1], struct lt_err *e)
+{
+    LT_AUTOFREE char *text = doc ? lt_json_dump(doc) : NULL;
+    return text ? put_text(d, text, hex, e) : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+}
+
+/* One layer "learnt" of the entries that the round's quote covers, as `limetree policy learn` makes it of its
+ * bundle. */
+static int learn_list(const struct lt_round *round, const struct lt_blob *ima, struct lt_documents *d, json_t *policy,
+                      char left[LT_LEFT], struct lt_err *e)
+{
+    LT_AUTOFREE struct lt_ima_learnt *l = calloc(1, sizeof *l);
+    const struct lt_ima_lesson lesson = {.list = {ima->p, ima->n}, .pcrs = &round->quote.pcrs};
+    char hex[2 * LT_SHA256 + 1];
+
+    if (!l)
+        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    LT_TRY(lt_ima_learn(&lesson, l, e));
+    if (l->told)
+        snprintf(left, LT_LEFT, "%s%s", l->note[0], l->told > 1 ? ", and more" : "");
+    int rc = put_text(d, l->text, hex, e);
+    if (!rc)
+        json_object_set_new(policy, "layers", json_pack("[{s:s, s:s}]", "name", "learnt", "policy", hex));
+    lt_ima_learnt_free(l);
+    return rc;
+}
+
 /* Adds "boot" and "layers". Where there is no boot log there is no boot policy, and check 3 says so. */
-static int learn_logs(const struct lt_round *round, struct lt_documents *d, json_t *policy, struct lt_err *e)
+static int learn_logs(const struct lt_round *round, struct lt_documents *d, json_t *policy, char left[LT_LEFT],
+                      struct lt_err *e)
 {
     const struct lt_blob *ima = lt_ref_value(round->ima);
     LT_AUTOJSON json_t *boot = NULL;
-    LT_AUTOJSON json_t *runtime = NULL;
     char hex[2 * LT_SHA256 + 1];
 
     if (!ima || !ima->n || round->ima_broken)
@@ -74,10 +100,7 @@ static int learn_logs(const struct lt_round *round, struct lt_documents *d, json
         LT_TRY(put_document(d, boot, hex, e));
         json_object_set_new(policy, "boot", json_string(hex));
     }
-    LT_TRY(lt_ima_learn((struct lt_slice){ima->p, ima->n}, &runtime, e));
-    LT_TRY(put_document(d, runtime, hex, e));
-    json_object_set_new(policy, "layers", json_pack("[{s:s, s:s}]", "name", "learnt", "policy", hex));
-    return 0;
+    return learn_list(round, ima, d, policy, left, e);
 }
 
 static bool may_stay_open(enum lt_check c)
@@ -85,7 +108,7 @@ static bool may_stay_open(enum lt_check c)
     return c == LT_HOST_CLOCK || c == LT_SANDWICH;
 }
 
-static int judge(const struct lt_verdict *v, char open[160], struct lt_err *e)
+static int judge(const struct lt_verdict *v, char open[LT_LEARN_OPEN], struct lt_err *e)
 {
     size_t n = 0;
 
@@ -96,21 +119,22 @@ static int judge(const struct lt_verdict *v, char open[160], struct lt_err *e)
         if (!may_stay_open(c))
             return lt_fail(e, LT_E_CONFLICT, "nothing was learnt: %s did not pass: %s", lt_check_slug(c),
                            v->check[c].message);
-        n += (size_t)snprintf(open + n, 160 - n, "%s%s", n ? ", " : "", lt_check_slug(c));
+        n += (size_t)snprintf(open + n, LT_LEARN_OPEN - n, "%s%s", n ? ", " : "", lt_check_slug(c));
     }
     if (!strcmp(v->reason, "level"))
-        snprintf(open, 160, "level: link %s, host %s are not accepted; name what you accept with --accept",
+        snprintf(open, LT_LEARN_OPEN, "level: link %s, host %s are not accepted; name what you accept with --accept",
                  lt_link_slug(v->link), lt_level_slug(v->level));
     return 0;
 }
 
 int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint64_t window_ms,
-             struct lt_documents *d, struct lt_ref **policy, char open[160], struct lt_err *e)
+             struct lt_documents *d, struct lt_ref **policy, char open[LT_LEARN_OPEN], struct lt_err *e)
 {
     struct lt_header header;
     struct lt_record record;
     struct lt_round_facts facts;
     struct lt_verdict v;
+    char left[LT_LEFT] = "";
 
     *policy = NULL;
     if (!round->has_proof || !round->host.keys || !round->proof.resident)
@@ -124,7 +148,7 @@ int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint6
         return rc;
     LT_AUTOJSON json_t *j = candidate(round, &header, &record, accept);
     if (j && accept->ima)
-        LT_TRY(learn_logs(round, d, j, e));
+        LT_TRY(learn_logs(round, d, j, left, e));
     char *text = j ? lt_json_dump(j) : NULL;
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
@@ -138,5 +162,7 @@ int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint6
     rc = judge(&v, open, e);
     if (rc)
         lt_ref_put(lt_take(policy));
+    else if (left[0])
+        snprintf(open + strlen(open), LT_LEARN_OPEN - strlen(open), "%s%s", open[0] ? "; " : "", left);
     return rc;
 }

@@ -14,10 +14,9 @@ CASES = VECTORS / "cases"
 
 # Right values that mends under way bring: `boot` the judges and the parser of boot logs, `ima` lists and learning.
 waits_boot = pytest.mark.xfail(reason="waits for boot", strict=False)
-waits_ima = pytest.mark.xfail(reason="waits for ima", strict=False)
 WAITS = {"boot-hcrtm.bin": waits_boot, "boot-fewer-digests.bin": waits_boot, "boot-evil-post-code.bin": waits_boot,
          "boot-old-shim.bin": waits_boot, "boot-vendor-db.bin": waits_boot, "boot-el8-cmdline.bin": waits_boot,
-         "boot-sdboot-cmdline.bin": waits_boot, "ima-buffers.txt": waits_ima}
+         "boot-sdboot-cmdline.bin": waits_boot}
 
 
 def rows(table):

@@ -1,0 +1,15 @@
+/* UTF-8 (RFC 3629), and what is done with names that are none: JSON cannot hold them. */
+#ifndef LT_COMMON_UTF8_H
+#define LT_COMMON_UTF8_H
+
+#include "common/bytes.h"
+
+/* Length of the sequence at p (shortest form, no surrogates), of which left > 0 bytes are there; 0: none. */
+size_t lt_utf8_size(const uint8_t *p, size_t left);
+bool lt_utf8_valid(struct lt_slice s);
+/* Text that is UTF-8 as it is. Else each byte that is none as \xNN and each backslash as \x5c, so that no two texts
+ * look the same among those. out holds LT_UTF8_ESCAPED(s.n); the length without the NUL. */
+#define LT_UTF8_ESCAPED(n) (4 * (n) + 1)
+size_t lt_utf8_escape(struct lt_slice s, char *out);
+
+#endif
