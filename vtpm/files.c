@@ -13,8 +13,6 @@
 #include <unistd.h>
 
 #define CACHE 256 /* files; one more takes the place of the oldest */
-/* File times come from a coarser clock than process starts: no more than a few ticks apart. */
-#define SLACK_NS 100000000LL
 
 struct lt_files {
     struct {
@@ -22,6 +20,7 @@ struct lt_files {
         uint8_t digest[32];
     } list[CACHE];
     size_t count, next;
+    struct lt_wall wall;
 };
 
 struct lt_files *lt_files_new(void)
@@ -29,7 +28,13 @@ struct lt_files *lt_files_new(void)
     struct lt_files *f = calloc(1, sizeof *f);
     if (!f)
         abort();
+    lt_wall_look(&f->wall);
     return f;
+}
+
+void lt_files_look(struct lt_files *f)
+{
+    lt_wall_look(&f->wall);
 }
 
 void lt_files_free(struct lt_files *f)
@@ -86,14 +91,16 @@ static int digest_fd(struct lt_files *f, int fd, const struct lt_proc *p, const 
                      struct lt_err *e)
 {
     struct statx st;
-    int64_t start = lt_proc_start_wall_ns(p) + SLACK_NS;
+    int64_t start = lt_proc_start_ns(p);
     int rc = look(fd, path, &st, e);
 
     if (rc)
         return rc;
     /* Not ctime: libvirt changes owner and labels of kernel and initrd at each start of a domain. A file put
      * in the place of another has a birth time of its own. */
-    if (ns(&st.stx_mtime) > start || ((st.stx_mask & STATX_BTIME) && ns(&st.stx_btime) > start))
+    lt_wall_look(&f->wall);
+    if (lt_wall_after(&f->wall, ns(&st.stx_mtime), start) ||
+        ((st.stx_mask & STATX_BTIME) && lt_wall_after(&f->wall, ns(&st.stx_btime), start)))
         return lt_fail(e, LT_E_REFUSED, "%s: written after process %d started", path, (int)p->pid);
     return hash(f, fd, path, &st, out, e);
 }

@@ -6,11 +6,14 @@
 
 #include "vtpm/domain.h"
 #include "vtpm/procs.h"
+#include "vtpm/wall.h"
 
 struct lt_files;
 
 struct lt_files *lt_files_new(void); /* aborts without memory */
 void lt_files_free(struct lt_files *f);
+/* Now and then, so that a clock that was set is seen soon (vtpm/wall.h). */
+void lt_files_look(struct lt_files *f);
 /* path as p finds it. LT_E_REFUSED if the file was written or made after p started: what p read is unknown
  * then. */
 int lt_files_digest(struct lt_files *f, const struct lt_proc *p, const char *path, uint8_t out[32],

@@ -110,15 +110,9 @@ bool lt_proc_alive(const struct lt_proc *p)
     return p->pidfd >= 0 && poll(&f, 1, 0) == 0;
 }
 
-int64_t lt_proc_start_wall_ns(const struct lt_proc *p)
+int64_t lt_proc_start_ns(const struct lt_proc *p)
 {
-    struct timespec wall, boot;
-
-    clock_gettime(CLOCK_REALTIME, &wall);
-    clock_gettime(CLOCK_BOOTTIME, &boot);
-    int64_t boot_at = (wall.tv_sec - boot.tv_sec) * 1000000000LL + wall.tv_nsec - boot.tv_nsec;
-    int64_t tick = 1000000000LL / sysconf(_SC_CLK_TCK);
-    return boot_at + (int64_t)p->start_ticks * tick;
+    return (int64_t)p->start_ticks * (1000000000LL / sysconf(_SC_CLK_TCK));
 }
 
 int lt_proc_words(const struct lt_proc *p, struct lt_words *out, struct lt_err *e)

@@ -23,8 +23,8 @@ struct lt_proc {
 int lt_proc_open(pid_t pid, struct lt_proc *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_proc_close(struct lt_proc *p);
 bool lt_proc_alive(const struct lt_proc *p); /* false for a zombie */
-/* CLOCK_REALTIME of its start, in nanoseconds; exact to a clock tick. */
-int64_t lt_proc_start_wall_ns(const struct lt_proc *p);
+/* CLOCK_BOOTTIME of its start, in nanoseconds; exact to a clock tick. */
+int64_t lt_proc_start_ns(const struct lt_proc *p);
 
 /* The command line: words one after the other, each with its NUL. */
 struct lt_words {

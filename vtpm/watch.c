@@ -307,6 +307,7 @@ static void serve(struct lt_inventory *inv, struct link *l)
         uint64_t until = refresh;
         /* In time even when somebody is always due: nothing else finds a taint by monitor commands. */
         if (lt_now_ms() >= refresh) {
+            lt_files_look(inv->files);
             for (size_t i = 0; i < inv->count; i++)
                 inv->list[i]->marks.dirty |= !inv->list[i]->why.code;
             until = refresh = lt_now_ms() + LT_REFRESH_MS;

@@ -2,6 +2,7 @@ lt_unit_test(test_vtpm_domain lt_vtpm_domain)
 lt_unit_test(test_vtpm_sockets lt_vtpm)
 lt_unit_test(test_vtpm_birth lt_vtpm lt_vtpm_ekcert lt_daemon)
 lt_unit_test(test_vtpm_ek lt_vtpm)
+lt_unit_test(test_vtpm_wall lt_vtpm)
 lt_unit_test(test_vtpm_table lt_vtpm)
 target_include_directories(test_vtpm_table PRIVATE ${LIBVIRT_INCLUDE_DIRS})
 
