@@ -2,6 +2,7 @@
 
 #include "common/file.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,19 +48,37 @@ void lt_sequence_close(struct lt_sequence *s)
     *s = (struct lt_sequence){0};
 }
 
-int lt_sequence_claim(struct lt_sequence *s, uint64_t seq, struct lt_err *e)
+/* A full disk has no room for a new file, but the old one's block is there. */
+static int write_over(const char *file, const char *line, size_t n)
+{
+    int fd = open(file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool done = fd >= 0 && pwrite(fd, line, n, 0) == (ssize_t)n && !ftruncate(fd, (off_t)n) && !fsync(fd);
+
+    if (fd >= 0)
+        close(fd);
+    return done ? 0 : LT_E_IO;
+}
+
+/* Always as long, so that one can be written over the other. */
+static int write_ceiling(struct lt_sequence *s, uint64_t ceiling, struct lt_err *e)
 {
     char line[128];
+    int n = snprintf(line, sizeof line, "%s %020" PRIu64 "\n", s->boot, ceiling);
+    int rc = lt_file_write(s->file, line, (size_t)n, 0600, e);
 
+    if (rc && write_over(s->file, line, (size_t)n))
+        return rc;
+    s->written = ceiling;
+    return 0;
+}
+
+int lt_sequence_claim(struct lt_sequence *s, uint64_t seq, struct lt_err *e)
+{
     if (seq <= s->last)
         return lt_fail(e, LT_E_CONFLICT, "batch_seq %" PRIu64 ": the last one was %" PRIu64, seq, s->last);
     if (seq > s->written) {
         uint64_t ceiling = seq > INT64_MAX - AHEAD ? seq : seq + AHEAD; /* told in JSON: signed */
-        int n = snprintf(line, sizeof line, "%s %" PRIu64 "\n", s->boot, ceiling);
-        int rc = lt_file_write(s->file, line, (size_t)n, 0600, e);
-        if (rc)
-            return rc;
-        s->written = ceiling;
+        LT_TRY(write_ceiling(s, ceiling, e));
     }
     s->last = seq;
     return 0;

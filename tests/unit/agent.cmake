@@ -1,5 +1,6 @@
 lt_unit_test(test_agent_jobs lt_agent)
 lt_unit_test(test_agent_parts lt_agent)
+lt_unit_test(test_agent_sequence lt_agent)
 lt_unit_test(test_agent_state lt_agent)
 lt_unit_test(test_agent_tpm_words lt_agent)
 lt_unit_test(test_agent_routes lt_agent lt_http_check)
