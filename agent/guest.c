@@ -134,6 +134,9 @@ static int start_registration(struct lt_guest *g, struct lt_err *e)
         .contact = g->contact,
         .tpm = g->tpm,
         .attester = &g->attester,
+        .asked_ms = &g->api.asked_ms,
+        .idle_ms = (uint64_t)g->conf->register_idle_s * 1000,
+        .again_ms = (uint64_t)g->conf->register_again_s * 1000,
         .refused = registration_refused,
         .arg = g,
     };

@@ -1,6 +1,7 @@
 #include "agent/guest_api.h"
 
 #include "agent/measurements.h"
+#include "common/clock.h"
 #include "common/hash.h"
 #include "common/limits.h"
 
@@ -264,6 +265,7 @@ static void quote_request(struct lt_req *req, struct lt_guest_api *api, bool ide
         lt_reply_error(req, &e, 0);
         return;
     }
+    atomic_store(&api->asked_ms, lt_now_ms());
     q->api = api;
     q->req = req;
     q->minor = minor;

@@ -7,6 +7,8 @@
 #include "agent/tpm.h"
 #include "common/http_server.h"
 
+#include <stdatomic.h>
+
 struct lt_guest_api {
     struct lt_tpm *tpm;
     struct lt_jobs *worker; /* reads logs, which may take long */
@@ -14,6 +16,7 @@ struct lt_guest_api {
     const char *id, *ima, *boot_log;
     char *pubkey;              /* PEM text of the transport key NK, this start's */
     uint8_t pubkey_digest[32]; /* what PCR 16 is extended with */
+    _Atomic uint64_t asked_ms; /* lt_now_ms() of the last question for a quote; 0: none yet */
 };
 
 /* Handlers' app is a struct lt_guest_api. */

@@ -1,12 +1,14 @@
 #include "agent/registration.h"
 
 #include "agent/contact.h"
+#include "common/clock.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/http_client.h"
 #include "common/log.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -18,6 +20,9 @@
 #define BACKOFF_MIN_MS 500
 #define BACKOFF_MAX_MS 30000
 #define TIMEOUT_MS 10000
+#define WAIT_MAX_MS 3600000         /* a wait ends then, whatever became of the clocks meanwhile */
+#define IDLE_MAX_OURS_MS 3600000    /* a registrar of ours is asked once an hour at the least, */
+#define IDLE_MAX_MS (24 * 3600000ull) /* one that counts registrations and warns once a day */
 
 struct lt_registration {
     struct lt_registration_conf conf;
@@ -26,6 +31,7 @@ struct lt_registration {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool stopping;
+    bool ours; /* of the thread: the registrar takes the same keys as nothing new */
 };
 
 void lt_auth_tag(const uint8_t *secret, size_t n, const char *id, char out[97])
@@ -73,6 +79,7 @@ static int discover(struct lt_registration *r, int *minor, struct lt_err *e)
     size_t i;
 
     *minor = MINOR_UNKNOWN;
+    r->ours = false;
     int rc = call(r, "GET", "version", NULL, &reply, e);
     if (rc)
         return rc;
@@ -80,6 +87,8 @@ static int discover(struct lt_registration *r, int *minor, struct lt_err *e)
     if (results_of(&reply, &doc, &results, &why) ||
         lt_json_array(results, "supported_versions", 64, &list, &why))
         return 0;
+    const char *kind = json_string_value(json_object_get(results, "registrar"));
+    r->ours = kind && !strcmp(kind, "limetree");
     json_array_foreach(list, i, item)
     {
         const char *v = json_string_value(item);
@@ -196,13 +205,14 @@ static int attempt(struct lt_registration *r, struct lt_err *e)
     return rc;
 }
 
-/* False when it is time to stop. */
-static bool wait_ms(struct lt_registration *r, unsigned ms)
+/* Until that moment of lt_now_ms(); false when it is time to stop. */
+static bool wait_until(struct lt_registration *r, uint64_t when)
 {
+    uint64_t now = lt_now_ms(), ms = when > now ? when - now : 0;
     struct timespec until;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
+    until.tv_sec += (time_t)(ms / 1000);
     until.tv_nsec += (long)(ms % 1000) * 1000000;
     if (until.tv_nsec >= 1000000000) {
         until.tv_sec++;
@@ -216,28 +226,88 @@ static bool wait_ms(struct lt_registration *r, unsigned ms)
     return go_on;
 }
 
+/* From 3/4 to 5/4 of it: a thousand guests that started together do not come together. */
+static uint64_t spread(uint64_t ms)
+{
+    uint32_t random;
+
+    lt_random(&random, sizeof random);
+    return ms - ms / 4 + random % (ms / 2 + 1);
+}
+
+static void tell(const struct lt_registration *r, enum lt_log_level level)
+{
+    lt_log(level, "registered", "agent %s is registered and activated at %s", r->conf.id, r->conf.registrar);
+}
+
+/* Until it works (0) or cannot (LT_E_FORBIDDEN), or it is time to stop. Trouble is told when it begins and when it ends. */
+static int try_on(struct lt_registration *r, bool first, struct lt_err *e)
+{
+    uint64_t backoff = BACKOFF_MIN_MS;
+
+    for (;;) {
+        int rc = attempt(r, e);
+        if (!rc)
+            tell(r, first || backoff > BACKOFF_MIN_MS ? LT_LOG_INFO : LT_LOG_DEBUG);
+        if (!rc || rc == LT_E_FORBIDDEN)
+            return rc;
+        lt_log(backoff == BACKOFF_MIN_MS ? LT_LOG_WARNING : LT_LOG_DEBUG, "registration", "%s; trying on", e->msg);
+        if (!wait_until(r, lt_now_ms() + spread(backoff)))
+            return rc;
+        backoff = backoff < BACKOFF_MAX_MS / 2 ? backoff * 2 : BACKOFF_MAX_MS;
+    }
+}
+
+/* When to come again, from the last time we did: what is due first. */
+static uint64_t due(const struct lt_registration *r, uint64_t registered, uint64_t idle, uint64_t again)
+{
+    uint64_t asked = atomic_load(r->conf.asked_ms), from = asked > registered ? asked : registered;
+    uint64_t when = idle ? from + idle : UINT64_MAX;
+
+    return again && registered + again < when ? registered + again : when;
+}
+
+/* False when it is time to stop. Whoever is asked again has not been forgotten: *idle is short again then. */
+static bool wait_due(struct lt_registration *r, uint64_t registered, uint64_t idle)
+{
+    uint64_t again = r->ours ? spread(r->conf.again_ms) : 0, when;
+
+    if (idle)
+        idle = spread(idle);
+    while ((when = due(r, registered, idle, again)) > lt_now_ms())
+        if (!wait_until(r, when < lt_now_ms() + WAIT_MAX_MS ? when : lt_now_ms() + WAIT_MAX_MS))
+            return false;
+    return true;
+}
+
+/* Nobody asks a guest that was registered and never added: the less often does it come. */
+static uint64_t longer(const struct lt_registration *r, uint64_t idle, uint64_t registered)
+{
+    uint64_t most = r->ours ? IDLE_MAX_OURS_MS : IDLE_MAX_MS, next = idle * 2 < most ? idle * 2 : most;
+
+    if (atomic_load(r->conf.asked_ms) > registered)
+        return r->conf.idle_ms;
+    return next > idle ? next : idle;
+}
+
 static void *registration_thread(void *arg)
 {
     struct lt_registration *r = arg;
-    unsigned backoff = BACKOFF_MIN_MS;
+    uint64_t idle = r->conf.idle_ms, registered = 0;
+    struct lt_err e = {0};
+    int rc;
 
-    do {
-        struct lt_err e = {0};
-        int rc = attempt(r, &e);
-        if (!rc) {
-            lt_log(LT_LOG_INFO, "registered", "agent %s is registered and activated at %s", r->conf.id,
-                   r->conf.registrar);
-            break;
-        }
-        if (rc == LT_E_FORBIDDEN) {
-            r->conf.refused(r->conf.arg, &e);
-            break;
-        }
-        lt_log(LT_LOG_WARNING, "registration", "%s; again in %u ms", e.msg, backoff);
-        if (!wait_ms(r, backoff))
-            break;
-        backoff = backoff < BACKOFF_MAX_MS / 2 ? backoff * 2 : BACKOFF_MAX_MS;
-    } while (true);
+    while (!(rc = try_on(r, !registered, &e)) || (rc == LT_E_FORBIDDEN && registered)) {
+        if (rc) /* it served until now, and goes on */
+            lt_log(LT_LOG_ERROR, "registration-refused", "%s", e.msg);
+        if (registered && idle)
+            idle = longer(r, idle, registered);
+        registered = lt_now_ms();
+        if (!wait_due(r, registered, idle))
+            return NULL;
+    }
+    if (rc == LT_E_FORBIDDEN)
+        r->conf.refused(r->conf.arg, &e);
     return NULL;
 }
 

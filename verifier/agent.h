@@ -40,6 +40,9 @@ json_t *lt_agent_to_json(const struct lt_agent *a);
 int lt_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered,
                             struct lt_err *e) LT_MUST_CHECK;
 
+/* Nothing that a registration can change differs. */
+bool lt_agent_same(const struct lt_agent *a, const struct lt_agent *b);
+
 /* The first certificate of a PEM chain as DER; caller frees. */
 int lt_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e) LT_MUST_CHECK;
 

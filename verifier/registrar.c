@@ -49,6 +49,7 @@ static void get_version(struct lt_req *req, void *app)
         json_array_append_new(list, json_string(versions[i]));
     json_object_set_new(o, "current_version", json_string(versions[VERSIONS - 1]));
     json_object_set_new(o, "supported_versions", list);
+    json_object_set_new(o, "registrar", json_string("limetree")); /* to which agents may come again */
     lt_reply_keylime(req, 200, o);
 }
 
@@ -124,7 +125,7 @@ static void register_agent(struct lt_req *req, struct lt_registrar *r, bool id_i
         fail(req, &e);
         return;
     }
-    lt_log(LT_LOG_INFO, "registration", "%s from %s: challenge issued", id, lt_req_source(req));
+    lt_log(LT_LOG_DEBUG, "registration", "%s from %s: challenge issued", id, lt_req_source(req));
     lt_reply_keylime(req, 200, json_pack("{s:o}", "blob", blob));
 }
 
@@ -147,6 +148,7 @@ static void activate(struct lt_req *req, void *app)
     LT_AUTOJSON json_t *body = lt_req_json(req, &e);
     LT_AUTOAGENT struct lt_agent a = {0};
     uint8_t tag[LT_AUTH_TAG];
+    bool changed = true;
 
     int rc = body ? lt_json_hex(body, "auth_tag", tag, sizeof tag, &e) : e.code;
     if (!rc)
@@ -154,14 +156,16 @@ static void activate(struct lt_req *req, void *app)
     if (rc == LT_E_REFUSED)
         e.code = rc = LT_E_MALFORMED; /* Keylime's wire wants 400 here */
     if (!rc)
-        rc = lt_store_agent_activate(r->conf.store, &a, &e);
+        rc = lt_store_agent_activate(r->conf.store, &a, &changed, &e);
     if (rc) {
         lt_log(LT_LOG_WARNING, "activation-refused", "%s from %s: %s", id, lt_req_source(req), e.msg);
         fail(req, &e);
         return;
     }
-    lt_log(LT_LOG_INFO, "activation", "%s from %s: active", id, lt_req_source(req));
-    if (r->conf.activated)
+    /* Agents come again, once a day and when nobody asks them. */
+    lt_log(changed ? LT_LOG_INFO : LT_LOG_DEBUG, "activation", "%s from %s: active%s", id, lt_req_source(req),
+           changed ? "" : " as before");
+    if (changed && r->conf.activated)
         r->conf.activated(r->conf.app, a.id);
     lt_reply_keylime(req, 200, NULL);
 }

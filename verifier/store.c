@@ -153,6 +153,7 @@ struct agent_job {
     const char *id;
     struct lt_agent *out;
     const struct lt_agent *in;
+    bool same; /* the record has all of it already */
 };
 
 static int get_agent(sqlite3 *sql, void *arg, struct lt_err *e)
@@ -258,12 +259,13 @@ static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
     if (!rc) {
         rc = lt_agent_check_identity(&old, a, e);
         regcount = old.regcount + (!old.ekcert && a->ekcert);
+        j->same = !rc && lt_agent_same(&old, a);
     } else if (rc == LT_E_NOT_FOUND) {
         rc = check_room(sql, j->s, a, e);
         if (!rc)
             rc = check_ek_free(sql, a, e);
     }
-    if (rc)
+    if (rc || j->same)
         return rc;
     return lt_db_exec(sql, NULL, e,
                       "INSERT INTO agents VALUES(?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
@@ -273,9 +275,14 @@ static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
                       (int64_t)a->port, regcount, lt_wall_s());
 }
 
-int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, struct lt_err *e)
+int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, bool *changed, struct lt_err *e)
 {
-    return lt_db_write(s->db, activate_agent, &(struct agent_job){.s = s, .in = a}, e);
+    struct agent_job job = {.s = s, .in = a};
+    int rc = lt_db_write(s->db, activate_agent, &job, e);
+
+    if (changed)
+        *changed = !job.same;
+    return rc;
 }
 
 static int delete_agent(sqlite3 *sql, void *arg, struct lt_err *e)

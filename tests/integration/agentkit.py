@@ -156,8 +156,8 @@ def name_of(public):
 class Registrar:
     """Keylime's registration (keylime-api 2), one agent at a time, on plain HTTP."""
 
-    def __init__(self, lab, versions=("2.0", "2.5", "2.6"), refuse=None):
-        self.lab, self.versions, self.refuse = lab, versions, refuse
+    def __init__(self, lab, versions=("2.0", "2.5", "2.6"), refuse=None, ours=False):
+        self.lab, self.versions, self.refuse, self.ours = lab, versions, refuse, ours
         self.seen, self.agents, self.active = [], {}, {}
         self.change = threading.Condition()
         registrar = self
@@ -193,7 +193,8 @@ class Registrar:
             if path == "/version":
                 if self.versions is None:
                     return 404, {}
-                return 200, {"current_version": self.versions[-1], "supported_versions": list(self.versions)}
+                return 200, {"current_version": self.versions[-1], "supported_versions": list(self.versions)} | (
+                    {"registrar": "limetree"} if self.ours else {})
             _, version, kind, uuid = path.split("/")
             if kind != "agents" or version not in [f"v{v}" for v in self.versions or ("2.3",)]:
                 return 404, {}

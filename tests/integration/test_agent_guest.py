@@ -10,6 +10,7 @@ import pytest
 
 from agentkit import (Attest, Ca, Https, Registrar, agent, b64, extended, lab, name_of, options,  # noqa: F401
                       tpm, unb64)
+from tests.lab.procs import Deadline
 
 IMA = "".join(f"10 {i:040x} ima-ng sha256:{i:064x} /usr/bin/tool-{i}\n" for i in range(5))
 
@@ -254,6 +255,55 @@ def test_registrar_without_a_version_list(lab, agent, tpm):  # noqa: F811
     guest = Guest(lab, agent, tpm, registrar=Registrar(lab, versions=None))
     posts = [path.split("/")[1] for method, path in guest.registrar.seen if method == "POST"]
     assert posts == ["v2.6", "v2.5", "v2.4", "v2.3"]
+
+
+def busy(guest, seconds):
+    """A verifier that asks, for so long."""
+    deadline = Deadline(seconds)
+    while not deadline.expired():
+        guest.check(guest.quote("busy"), "busy")
+
+
+def test_registers_again_when_nobody_asks(lab, agent, tpm):  # noqa: F811
+    """With the same keys and the same certificate, at a registrar of whatever make."""
+    guest = Guest(lab, agent, tpm, register_idle_s=1)
+    first = {k: v for k, v in guest.record.items() if k != "secret"}
+    again = guest.registrar.wait_active(guest.uuid, 3)
+    assert {k: v for k, v in again.items() if k != "secret"} == first
+    assert guest.child.tail().count('"event":"registered"') == 1      # a line for what is new
+
+
+def test_who_is_asked_does_not_register_again(lab, agent, tpm):  # noqa: F811
+    guest = Guest(lab, agent, tpm, register_idle_s=4, register_again_s=1)   # daily: only where it is no news
+    busy(guest, 7)
+    assert guest.registrar.active[guest.uuid] == 1
+    guest.registrar.wait_active(guest.uuid, 2)
+
+
+def test_registers_again_once_a_day_at_a_registrar_of_ours(lab, agent, tpm):  # noqa: F811
+    guest = Guest(lab, agent, tpm, register_idle_s=0, register_again_s=1, registrar=Registrar(lab, ours=True))
+    deadline = Deadline(30)
+    while guest.registrar.active[guest.uuid] < 3:
+        assert not deadline.expired()
+        guest.check(guest.quote("asked"), "asked")
+
+
+def test_never_again_if_told_so(lab, agent, tpm):  # noqa: F811
+    guest = Guest(lab, agent, tpm, register_idle_s=0, register_again_s=0, registrar=Registrar(lab, ours=True))
+    busy(guest, 3)
+    assert guest.registrar.active[guest.uuid] == 1
+
+
+def test_a_refusal_later_ends_nobody_who_serves(lab, agent, tpm):  # noqa: F811
+    """A registrar restored from before this guest's keys: the agent says so, serves on, and comes again."""
+    guest = Guest(lab, agent, tpm, register_idle_s=1)
+    with guest.registrar.change:
+        guest.registrar.refuse = [403]
+    guest.child.wait_log("registration-refused", 30)
+    guest.check(guest.quote("on"), "on")
+    times = guest.registrar.active[guest.uuid]
+    guest.registrar.wait_active(guest.uuid, times + 1)
+    assert guest.child.alive()
 
 
 def test_a_refused_identity_ends_the_agent(lab, agent, tpm):  # noqa: F811

@@ -362,7 +362,7 @@ void rig_register(struct rig *r, struct rig_guest *g)
     strcpy(a.id, g->text);
     memcpy(a.ek, g->ek.raw, a.ek_n = g->ek.raw_n);
     memcpy(a.ak, g->ak.raw, a.ak_n = g->ak.raw_n);
-    OK(lt_store_agent_activate(r->tenant->store, &a, &err));
+    OK(lt_store_agent_activate(r->tenant->store, &a, NULL, &err));
 }
 
 /* ---- the provider ---- */

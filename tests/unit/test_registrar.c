@@ -222,6 +222,34 @@ static void test_register_activate_and_read(void **state)
     drop_keys(&k);
 }
 
+/* An agent comes again with what is on record: the record stays as it is, and nobody is told. */
+static void test_the_same_again_changes_nothing(void **state)
+{
+    struct at *a = *state;
+    struct keys k;
+
+    make_keys(&k);
+    enrol(a, &k, "v2.6", registration(&k));
+    assert_int_equal(a->activated, 1);
+    LT_AUTOJSON json_t *before = admin(a, "GET", "/v2.6/agents/" ID, 200);
+    for (int i = 0; i < 3; i++)
+        enrol(a, &k, "v2.6", registration(&k));
+    LT_AUTOJSON json_t *after = admin(a, "GET", "/v2.6/agents/" ID, 200);
+    assert_true(json_equal(before, after));
+    assert_int_equal(a->activated, 1);
+    /* One that asks and does not answer: active stays active. */
+    json_decref(call(a, "POST", "/v2.6/agents/" ID, registration(&k), 200));
+    LT_AUTOJSON json_t *still = admin(a, "GET", "/v2.6/agents/" ID, 200);
+    assert_true(json_equal(before, still));
+    json_t *moved = registration(&k);
+    json_object_set_new(moved, "port", json_integer(9003));
+    enrol(a, &k, "v2.6", moved);
+    assert_int_equal(a->activated, 2);
+    LT_AUTOJSON json_t *v = call(a, "GET", "/version", NULL, 200);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(v, "results"), "registrar")), "limetree");
+    drop_keys(&k);
+}
+
 static void test_identity_never_changes(void **state)
 {
     struct at *a = *state;
@@ -516,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_flood_of_a_network),
         cmocka_unit_test(test_rate_of_a_network),
         cmocka_unit_test_setup_teardown(test_register_activate_and_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_same_again_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_identity_never_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_ek_one_agent, setup, teardown),
         cmocka_unit_test_setup_teardown(test_eviction_attack, setup, teardown),

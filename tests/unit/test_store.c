@@ -244,7 +244,7 @@ static void test_a_verdict_is_of_one_policy(void **state)
 static void agent(struct at *a, uint8_t ek)
 {
     struct lt_agent g = {.id = "01020300-0000-0000-0000-000000000000", .ek = {ek}, .ek_n = 4, .ak = {1}, .ak_n = 4};
-    OK(lt_store_agent_activate(a->s, &g, &err));
+    OK(lt_store_agent_activate(a->s, &g, NULL, &err));
 }
 
 static void test_a_verdict_is_of_one_vtpm(void **state)
