@@ -147,8 +147,8 @@ static void test_rows_that_cannot_be_read(void **state)
             " (x'01','10.0.0.1:1',x'00',x'00','[]',zeroblob(32)), ('text','10.0.0.1:1',x'00',x'00','[]','x'),"
             " (x'020102030405060708090a0b0c0d0e0f','10.0.0.1:1',x'00',x'00','{',zeroblob(32));"
             "INSERT INTO policies VALUES(zeroblob(32),x'00'),(x'01',x'02');"
-            "INSERT INTO guests VALUES(x'02',zeroblob(16),NULL),(zeroblob(16),x'03',NULL),"
-            " (x'05000000000000000000000000000000',zeroblob(16),x'04')");
+            "INSERT INTO guests VALUES(x'02',zeroblob(16)),(zeroblob(16),x'03');"
+            "INSERT INTO places VALUES(NULL,x'05',zeroblob(32),zeroblob(16))");
     struct lt_db_skipped s = skipped(a);
     assert_int_equal(s.count, 9);
     assert_non_null(strstr(s.first, a->db));
@@ -160,6 +160,27 @@ static void test_rows_that_cannot_be_read(void **state)
     OK(lt_registry_drop_policy(a->r, bad, &err)); /* one whose bytes are others */
     reopen(a);
     assert_int_equal(skipped(a).count, 8);
+}
+
+/* The first schema, as the first program wrote it; one row of it is bad. */
+static void test_a_store_of_before(void **state)
+{
+    struct at *a = *state;
+    const uint8_t uuid[16] = {1};
+    struct lt_store_guest g;
+    uint8_t digest[32];
+
+    assert_int_equal(put(a, 1, 4096, digest), 0);
+    by_hand(a, "DROP TABLE places; DROP TABLE guests;"
+               "CREATE TABLE guests(uuid BLOB PRIMARY KEY, tenant BLOB NOT NULL, host BLOB) WITHOUT ROWID;"
+               "INSERT INTO guests VALUES(x'01000000000000000000000000000000',x'09000000000000000000000000000000',"
+               " x'07000000000000000000000000000000'),(x'02',zeroblob(16),NULL);"
+               "PRAGMA application_id=0; PRAGMA user_version=1");
+    assert_true(has(a, digest));
+    assert_true(lt_registry_guest(a->r, uuid, &g) && g.has_tenant && g.tenant[0] == 9);
+    assert_int_equal(skipped(a).count, 1);
+    reopen(a);
+    assert_true(lt_registry_guest(a->r, uuid, &g));
 }
 
 /* Named by a host policy as layer or boot policy: it stays, and who names it is told. */
@@ -206,6 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_one_document_too_many),
         T(test_rows_that_cannot_be_read),
+        T(test_a_store_of_before),
         T(test_documents_that_are_named),
         T(test_another_daemons_store),
     };
