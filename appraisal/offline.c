@@ -80,8 +80,12 @@ static void open_documents(const struct lt_bundle *b, const struct lt_offline *o
 }
 
 static void set_logs(struct lt_logs *l, const struct lt_blob *ima, const struct lt_boot_log *log,
-                     const struct documents *d, int64_t now)
+                     const struct documents *d, int64_t now, bool omitted)
 {
+    if (omitted && !log->replay.present)
+        l->boot_log_trouble = "the boot log was left out of the bundle for want of room";
+    if (omitted && !ima->p)
+        l->ima_trouble = "the IMA list was left out of the bundle for want of room";
     l->boot_log = log;
     l->has_ima = ima->p;
     l->ima = slice(ima);
@@ -144,7 +148,7 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
         .identity = id,
         .policy = policy,
     };
-    set_logs(&round.logs, &b->host.ima, log, &documents, o->now);
+    set_logs(&round.logs, &b->host.ima, log, &documents, o->now, b->logs_omitted);
     lt_appraise_host(&round, f, v);
     return 0;
 }
@@ -172,7 +176,7 @@ int lt_appraise_bundle(const struct lt_bundle *b, const struct lt_offline *o, st
         .pubkey = b->guest.pubkey,
         .policy = o->policy,
     };
-    set_logs(&round.logs, &b->guest.ima, log, &documents, o->now);
+    set_logs(&round.logs, &b->guest.ima, log, &documents, o->now, b->logs_omitted);
     memcpy(round.tenant_id, b->tenant_id, sizeof round.tenant_id);
     memcpy(round.guest_uuid, b->guest.uuid, sizeof round.guest_uuid);
     memcpy(round.nonce, b->guest.nonce, sizeof round.nonce);

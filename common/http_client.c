@@ -1,6 +1,7 @@
 #include "common/http_client.h"
 
 #include "common/clock.h"
+#include "common/http_room.h"
 #include "common/http_trust.h"
 #include "common/limits.h"
 
@@ -9,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -33,7 +35,10 @@ struct transfer {
     bool pinned, tls, checked, idempotent, headers_end;
     unsigned attempts;
     long timeout_ms;
-    size_t max_reply, header_n, large; /* large: its part of c->large */
+    size_t max_reply, header_n, weight;
+    unsigned rank;
+    struct lt_claim claim;
+    bool claimed;
     struct lt_buf reply_body;
     struct lt_http_reply reply;
     struct lt_err e; /* the first fault found in a callback */
@@ -50,7 +55,7 @@ struct lt_http_client {
     int epoll, wake;
     uint64_t timer_ms; /* when curl wants to be called; UINT64_MAX: not */
     struct transfer *running;
-    size_t large, max_large; /* bytes of running replies beyond LT_SMALL_REPLY each */
+    struct lt_room room;
     pthread_mutex_t lock; /* guards pending, stopping */
     struct transfer *pending, **pending_end;
     bool stopping;
@@ -128,6 +133,46 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
     return n;
 }
 
+/* Once, so that growing needs no second copy beside the first. */
+static bool reserve(struct lt_buf *b, size_t n)
+{
+    uint8_t *p = realloc(b->p, n + 2);
+
+    if (!p)
+        return false;
+    b->p = p;
+    b->cap = n + 2;
+    return true;
+}
+
+/* Of a reply that has brought, or announces, more than a small one: whether it may be read on. False without an
+ * error: later. curl then brings the same bytes again. */
+static bool claim(struct transfer *t, size_t so_far)
+{
+    curl_off_t told = -1;
+
+    curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &told);
+    if (so_far <= LT_SMALL_REPLY && told <= LT_SMALL_REPLY)
+        return true;
+    size_t all = told < 0 || (size_t)told > t->max_reply ? t->max_reply : (size_t)told, size = all * t->weight;
+    if (told >= 0 && (size_t)told > t->max_reply) {
+        (void)lt_fail(&t->e, LT_E_TOO_LARGE, "reply: more than %zu bytes", t->max_reply);
+        return false;
+    }
+    if (lt_room_never(&t->c->room, size)) {
+        (void)lt_fail(&t->e, LT_E_BUSY, "reply: %zu bytes would need %zu of memory, more than may be used", all, size);
+        return false;
+    }
+    if (!t->claim.waiting && !t->claim.at && !lt_room_claim(&t->c->room, &t->claim, t->rank, size, lt_now_ms()))
+        return false;
+    if (t->claim.waiting)
+        return false;
+    t->claimed = true;
+    if (!reserve(&t->reply_body, all))
+        (void)lt_fail(&t->e, LT_E_NO_MEMORY, "no memory for the reply");
+    return !t->e.code;
+}
+
 static size_t on_body(char *p, size_t size, size_t count, void *arg)
 {
     struct transfer *t = arg;
@@ -138,13 +183,8 @@ static size_t on_body(char *p, size_t size, size_t count, void *arg)
         (void)lt_fail(&t->e, LT_E_TOO_LARGE, "reply: more than %zu bytes", t->max_reply);
         return 0;
     }
-    size_t all = t->reply_body.n + n, large = all > LT_SMALL_REPLY ? all - LT_SMALL_REPLY : 0;
-    if (t->c->max_large && large - t->large > t->c->max_large - t->c->large) {
-        (void)lt_fail(&t->e, LT_E_BUSY, "reply: %zu bytes, and the others under way leave no room", all);
-        return 0;
-    }
-    t->c->large += large - t->large;
-    t->large = large;
+    if (t->c->room.budget && !t->claimed && !claim(t, t->reply_body.n + n))
+        return t->e.code ? 0 : CURL_WRITEFUNC_PAUSE;
     lt_buf_put(&t->reply_body, p, n);
     return t->reply_body.failed ? 0 : n;
 }
@@ -168,8 +208,9 @@ static void transfer_free(struct transfer *t)
 {
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
-    t->c->large -= t->large;
     lt_buf_free(&t->reply_body);
+    if (t->c->room.budget)
+        lt_budget_give(t->c->room.budget, lt_room_done(&t->c->room, &t->claim));
     free(t->method);
     free(t->url);
     free(t->body);
@@ -179,6 +220,9 @@ static void transfer_free(struct transfer *t)
 
 static void finish(struct transfer *t, int code, const char *why)
 {
+    if (code == LT_E_TIMEOUT && t->claim.waiting)
+        (void)lt_fail(&t->e, LT_E_BUSY, "reply: it needs %zu bytes of memory, and others left no room in time",
+                      t->claim.size);
     if (code && !t->e.code)
         (void)lt_fail(&t->e, code, "%s", *t->told ? t->told : why);
     lt_buf_u8(&t->reply_body, 0);
@@ -191,6 +235,7 @@ static void finish(struct transfer *t, int code, const char *why)
     } else {
         t->reply.body = (const char *)t->reply_body.p;
         t->reply.n = t->reply_body.n - 1;
+        t->reply.charge = lt_room_done(&t->c->room, &t->claim);
     }
     t->done(t->arg, &t->reply, &t->e);
     transfer_free(t);
@@ -346,6 +391,11 @@ static int code_of(CURLcode rc)
     }
 }
 
+static struct transfer *of_claim(struct lt_claim *c)
+{
+    return (struct transfer *)((char *)c - offsetof(struct transfer, claim));
+}
+
 static void take_results(struct lt_http_client *c)
 {
     CURLMsg *m;
@@ -370,6 +420,42 @@ static void take_results(struct lt_http_client *c)
     }
 }
 
+/* Who waited for room is read on; who holds it too long while others wait is given up. Returns when to look
+ * again. */
+static uint64_t make_room(struct lt_http_client *c)
+{
+    struct lt_claim *claim;
+    uint64_t next = UINT64_MAX;
+
+    if (!c->room.budget)
+        return next;
+    while ((claim = lt_room_next(&c->room, lt_now_ms()))) {
+        struct transfer *t = of_claim(claim);
+        CURLcode rc = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* on_body runs in it */
+        if (rc) {
+            detach(t);
+            finish(t, code_of(rc), curl_easy_strerror(rc));
+        }
+    }
+    while ((claim = lt_room_slow(&c->room, lt_now_ms(), &next))) {
+        struct transfer *t = of_claim(claim);
+        (void)lt_fail(&t->e, LT_E_TIMEOUT, "reply: too slow, %zu bytes in %d ms, while others wait for room",
+                      t->reply_body.n, LT_ROOM_MS);
+        detach(t);
+        finish(t, LT_E_TIMEOUT, "too slow");
+    }
+    return next;
+}
+
+static int wait_ms(const struct lt_http_client *c, uint64_t room_ms)
+{
+    uint64_t at = c->timer_ms < room_ms ? c->timer_ms : room_ms, now = lt_now_ms();
+
+    if (at == UINT64_MAX)
+        return -1;
+    return at <= now ? 0 : at - now > 60000 ? 60000 : (int)(at - now);
+}
+
 static void *run(void *arg)
 {
     struct lt_http_client *c = arg;
@@ -382,12 +468,7 @@ static void *run(void *arg)
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     while (take_pending(c)) {
-        uint64_t now = lt_now_ms();
-        int wait = c->timer_ms == UINT64_MAX   ? -1
-                   : c->timer_ms <= now        ? 0
-                   : c->timer_ms - now > 60000 ? 60000
-                                               : (int)(c->timer_ms - now);
-        int n = epoll_wait(c->epoll, ev, 64, wait);
+        int n = epoll_wait(c->epoll, ev, 64, wait_ms(c, make_room(c)));
         for (int i = 0; i < n; i++) {
             if (ev[i].data.fd == c->wake) {
                 uint64_t v;
@@ -423,6 +504,11 @@ static void wake(struct lt_http_client *c)
     }
 }
 
+static void wake_up(void *arg)
+{
+    wake(arg);
+}
+
 /* ---- public ---- */
 
 static char *dup_or_null(const char *s)
@@ -449,6 +535,8 @@ void lt_http_send(struct lt_http_client *c, const struct lt_http_request *r, lt_
     t->timeout_ms = r->timeout_ms > 0 ? r->timeout_ms : TIMEOUT_MS;
     t->max_reply = r->max_reply ? r->max_reply : LT_MAX_REPLY;
     t->reply_body = LT_BUF(t->max_reply + 1);
+    t->weight = r->weight ? r->weight : 1;
+    t->rank = r->rank;
     t->method = strdup(r->method);
     t->url = strdup(r->url);
     t->pin_pem = dup_or_null(r->pin);
@@ -518,15 +606,18 @@ int lt_http_client_new(const struct lt_http_client_conf *f, struct lt_http_clien
     c->timer_ms = UINT64_MAX;
     c->pending_end = &c->pending;
     c->allow_plain = f->allow_plain;
-    c->max_large = f->max_large;
+    c->room = (struct lt_room){.budget = f->budget, .leave = f->leave};
     int rc = lt_http_trust_load(&c->trust, f, e);
     if (!rc)
         rc = client_start(c, f->max_per_host, e);
-    if (rc)
+    if (rc) {
         client_free(c);
-    else
-        *out = c;
-    return rc;
+        return rc;
+    }
+    if (f->budget)
+        lt_budget_watch(f->budget, wake_up, c);
+    *out = c;
+    return 0;
 }
 
 void lt_http_client_free(struct lt_http_client *c)
@@ -538,5 +629,7 @@ void lt_http_client_free(struct lt_http_client *c)
     pthread_mutex_unlock(&c->lock);
     wake(c);
     pthread_join(c->thread, NULL);
+    if (c->room.budget)
+        lt_budget_unwatch(c->room.budget, c);
     client_free(c);
 }

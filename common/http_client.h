@@ -4,6 +4,7 @@
 #ifndef LT_COMMON_HTTP_CLIENT_H
 #define LT_COMMON_HTTP_CLIENT_H
 
+#include "common/budget.h"
 #include "common/json.h"
 #include "common/tls.h"
 
@@ -14,7 +15,8 @@ struct lt_http_client_conf {
     const char *ca;          /* PEM file; NULL: only pinned or plain requests are possible */
     unsigned server_role;    /* the role a server under ca must have; 0: any certificate under ca */
     unsigned max_per_host;   /* connections to one address; 0: 8 */
-    size_t max_large;        /* what all replies under way may hold beyond LT_SMALL_REPLY each; 0: no limit */
+    struct lt_budget *budget; /* borrowed; replies above LT_SMALL_REPLY are taken from it. NULL: nothing is counted */
+    size_t leave;             /* of it, that stays free for others */
     bool allow_plain;        /* http:// URLs too (Keylime's registration) */
 };
 
@@ -26,6 +28,8 @@ struct lt_http_request {
     const char *pin;            /* PEM of the one certificate the server must show; NULL: by CA and role */
     long timeout_ms;            /* in all; 0: 30000 */
     size_t max_reply;           /* 0: LT_MAX_REPLY */
+    unsigned rank;              /* a large reply waits for room behind those of a lower rank */
+    unsigned weight;            /* bytes of the budget for a byte of a large reply; 0: 1 */
 };
 
 struct lt_http_reply {
@@ -36,12 +40,13 @@ struct lt_http_reply {
     char location[512];    /* "" if none */
     uint64_t ima_first;    /* X-Ima-First (docs/api.md); 0 if none */
     uint64_t last_byte_ms; /* CLOCK_BOOTTIME when the last byte came in: t5 */
+    size_t charge;         /* taken from the client's budget: now the callback's to give back */
     struct lt_peer server; /* zero when pinned or plain */
 };
 
 /* Runs on the client's thread: must not block. e->code is 0 when an HTTP reply of whatever status came in;
- * LT_E_UNREACHABLE, LT_E_TIMEOUT, LT_E_TOO_LARGE, LT_E_UNAUTHENTICATED (the server's certificate) otherwise. A
- * GET that finds its kept connection dead is sent once more; nothing else is ever sent twice. */
+ * LT_E_UNREACHABLE, LT_E_TIMEOUT, LT_E_TOO_LARGE, LT_E_UNAUTHENTICATED (the server's certificate), LT_E_BUSY (no
+ * room in the budget until it timed out) otherwise. A GET that finds its kept connection dead is sent once more; nothing else is ever sent twice. */
 typedef void (*lt_http_done)(void *arg, const struct lt_http_reply *r, const struct lt_err *e);
 
 int lt_http_client_new(const struct lt_http_client_conf *c, struct lt_http_client **out, struct lt_err *e) LT_MUST_CHECK;

@@ -50,9 +50,12 @@
 /* HTTP */
 #define LT_MAX_BODY_SMALL (64u << 10)   /* requests of a few fields */
 #define LT_MAX_REGISTRATION (256u << 10) /* an agent's registration: keys and certificate chains */
+#define LT_MAX_REGISTRAR_BYTES (64u << 20) /* of each registrar's server: bodies and replies on their way */
 #define LT_MAX_GUEST_REPLY (32u << 20)  /* one quote of a guest with its logs */
-#define LT_SMALL_REPLY (1u << 20)       /* up to here a guest's reply is taken whatever the others' hold */
-#define LT_MAX_LARGE_REPLIES (256u << 20) /* all of them together beyond that */
+#define LT_MAX_PROOF_REPLY (32u << 10)  /* what POST proofs answers for one guest: quotes and proofs of 4 hosts */
+#define LT_REPLY_WEIGHT 5               /* memory for a byte of a guest's reply: body, tree, logs, bundle; count */
+#define LT_SMALL_BUNDLE (256u << 10)    /* evidence without logs */
+#define LT_SMALL_REPLY (64u << 10)      /* up to here a reply is taken whatever the others hold */
 #define LT_MAX_BODY_PROOFS (1u << 20)   /* POST proofs */
 #define LT_MAX_PROOF_ITEMS 1024         /* guests in one POST proofs, count */
 #define LT_MAX_CLAIMANTS 4              /* hosts asked for the proof of one guest, count */

@@ -192,7 +192,7 @@ static int any_object(const json_t *j, const char *key, json_t **out, struct lt_
 static int parse(const json_t *j, struct lt_bundle *b, struct lt_err *e)
 {
     static const char *const keys[] = {"format",    "tenant_id", "guest", "commitment", "host", "batch",
-                                       "residency", "policies",  "times", "verdict",    NULL};
+                                       "residency", "policies",  "times", "verdict",    "logs_omitted", NULL};
     const char *format;
     json_t *o;
     int rc;
@@ -206,6 +206,8 @@ static int parse(const json_t *j, struct lt_bundle *b, struct lt_err *e)
         return rc;
     if (guest(o, &b->guest, e))
         return lt_fail_in(e, "guest");
+    if (lt_json_has(j, "logs_omitted") && (rc = lt_json_bool(j, "logs_omitted", &b->logs_omitted, e)))
+        return rc;
     if ((rc = host_half(j, b, e)) || (rc = policies(j, b, e)) || (rc = any_object(j, "times", &b->times, e)))
         return rc;
     return any_object(j, "verdict", &b->verdict, e);
@@ -293,6 +295,8 @@ json_t *lt_bundle_to_json(const struct lt_bundle *b)
         json_object_update(o, proof);
     }
     json_object_set_new(o, "policies", policies_json(b));
+    if (b->logs_omitted)
+        json_object_set_new(o, "logs_omitted", json_true());
     if (b->times)
         json_object_set(o, "times", b->times);
     if (b->verdict)

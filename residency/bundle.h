@@ -47,6 +47,7 @@ struct lt_bundle {
     struct lt_proof proof;
     struct lt_bundle_policy *policies; /* owned */
     size_t policy_count;
+    bool logs_omitted;       /* there was no room for logs that were judged: those not here are not at hand */
     json_t *times, *verdict; /* owned; for people */
 };
 

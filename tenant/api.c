@@ -102,7 +102,6 @@ static void get_bundle(struct lt_req *req, void *app)
     struct lt_tenant *t = app;
     const char *trusted = lt_req_query(req, "trusted");
     uint8_t uuid[LT_UUID], *text = NULL;
-    char name[LT_UUID_TEXT + 16] = "";
     struct lt_guest g;
     struct lt_err e = {0};
     size_t n = 0;
@@ -110,13 +109,8 @@ static void get_bundle(struct lt_req *req, void *app)
 
     if (!rc)
         rc = lt_store_guest_get(t->store, uuid, &g, &e);
-    if (!rc) {
-        lt_uuid_format(uuid, name);
-        strcat(name, trusted && !strcmp(trusted, "1") ? ".trusted.json" : ".json");
-        LT_AUTOFREE char *path = lt_path(t->bundles, name);
-        if (lt_file_read(path, LT_MAX_BUNDLE, &text, &n, &e))
-            rc = lt_fail(&e, LT_E_NOT_FOUND, "guest %s: no such bundle yet", lt_req_arg(req, 0));
-    }
+    if (!rc)
+        rc = lt_bundles_get(t->bundles, uuid, trusted && !strcmp(trusted, "1"), &text, &n, &e);
     if (rc)
         lt_tenant_api_fail(req, &e);
     else

@@ -229,6 +229,7 @@ void lt_tenant_api_delete_guest(struct lt_req *req, void *app)
         return;
     }
     lt_rounds_remove(t->rounds, uuid);
+    lt_bundles_remove(t->bundles, uuid);
     lt_reply_json(req, 200, json_object());
 }
 
@@ -266,6 +267,27 @@ static bool too_old(const struct lt_tenant *t, const struct lt_round *round)
     return lt_now_ms() - round->t5_ms > lt_rounds_deadlines(t->rounds).news_ms;
 }
 
+/* Who learns accepts what the host's provider publishes now: until then nobody did, and nothing of it was
+ * fetched. */
+static int learn_round(struct lt_tenant *t, const struct lt_round *round, const struct lt_accept *accept,
+                       struct lt_ref **policy, char open[LT_LEARN_OPEN], struct lt_err *e)
+{
+    const struct lt_host_quote *q = lt_ref_value(round->host_quote);
+    struct lt_round with = *round; /* the same evidence; only its view of the host is ours */
+    struct lt_host_view view = {0};
+    char host[2 * LT_HOST_ID + 1];
+    struct lt_header h;
+
+    if (!round->host.policy && !lt_header_parse(q->header, sizeof q->header, &h, NULL)) {
+        lt_hex(h.host_id, LT_HOST_ID, host);
+        LT_TRY(lt_hosts_view(t->hosts, host, q, true, &view, e));
+        with.host = view;
+    }
+    int rc = lt_learn(&with, accept, (uint64_t)t->conf->window_ms, t->documents, policy, open, e);
+    lt_host_view_free(&view);
+    return rc;
+}
+
 static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_accept *accept,
                  json_t **reply, struct lt_err *e)
 {
@@ -283,7 +305,7 @@ static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct 
                      "the last round with a host quote is not of the present any more; ask for one with"
                      " limetree guest round");
     if (!rc)
-        rc = lt_learn(lt_ref_value(last), accept, (uint64_t)t->conf->window_ms, t->documents, &policy, open, e);
+        rc = learn_round(t, lt_ref_value(last), accept, &policy, open, e);
     lt_ref_put(last);
     if (rc)
         return rc;

@@ -40,7 +40,7 @@ static json_t *times(const struct lt_round *r)
                      (json_int_t)(r->t5_ms - r->t1_ms));
 }
 
-static void fill_host(const struct lt_round *r, struct lt_bundle *b)
+static void fill_host(const struct lt_round *r, struct lt_bundle *b, bool logs)
 {
     const struct lt_host_keys *keys = lt_ref_value(r->host.keys);
     const struct lt_host_log *log = lt_ref_value(r->host.log);
@@ -51,9 +51,9 @@ static void fill_host(const struct lt_round *r, struct lt_bundle *b)
     b->host.ek = keys->ek;
     b->host.ek_certificates = keys->certificates;
     const struct lt_host_ima *ima = lt_ref_value(r->host.ima);
-    if (log && log->log->replay.present)
+    if (logs && log && log->log->replay.present)
         b->host.boot_log = view(log->log->bytes, log->log->n);
-    if (ima && ima->present)
+    if (logs && ima && ima->present)
         b->host.ima = ima->bytes;
     b->proof = r->proof;
 }
@@ -121,7 +121,7 @@ static void documents_free(struct documents *d)
         free(d->list[i].bytes.p);
 }
 
-char *lt_round_bundle(const struct lt_round *r, struct lt_documents *d)
+static char *make(const struct lt_round *r, struct lt_documents *d, bool logs)
 {
     __attribute__((cleanup(documents_free))) struct documents documents = {0};
     const struct lt_blob *ima = lt_ref_value(r->ima);
@@ -140,13 +140,14 @@ char *lt_round_bundle(const struct lt_round *r, struct lt_documents *d)
     b.guest.ak = view(r->agent.ak, r->agent.ak_n);
     b.guest.ek = view(r->agent.ek, r->agent.ek_n);
     b.guest.pubkey = r->pubkey;
-    if (r->boot_log && r->boot_log->replay.present)
+    b.logs_omitted = !logs || r->dropped;
+    if (logs && r->boot_log && r->boot_log->replay.present)
         b.guest.boot_log = view(r->boot_log->bytes, r->boot_log->n);
-    if (ima && !r->ima_broken)
+    if (logs && ima && !r->ima_broken)
         b.guest.ima = *ima;
     memcpy(b.commitment, r->facts.commitment, sizeof b.commitment);
     if (r->has_proof && r->host.keys)
-        fill_host(r, &b);
+        fill_host(r, &b, logs);
     b.times = when;
     b.verdict = verdict;
     split_certificates(r->agent.ekcert, &b.guest.ek_certificates);
@@ -154,4 +155,14 @@ char *lt_round_bundle(const struct lt_round *r, struct lt_documents *d)
     for (unsigned i = 0; i < b.guest.ek_certificates.count; i++)
         free(b.guest.ek_certificates.pem[i]);
     return j ? lt_json_dump(j) : NULL;
+}
+
+char *lt_round_bundle(const struct lt_round *r, struct lt_documents *d)
+{
+    return make(r, d, true);
+}
+
+char *lt_round_bundle_without(const struct lt_round *r)
+{
+    return make(r, NULL, false);
 }

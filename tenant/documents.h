@@ -1,6 +1,7 @@
 /* The documents that policies name by digest: runtime policies (layers), compiled once into
  * STATE/tables/DIGEST and mapped, so that all guests and hosts that use one share it; and boot policies.
- * Their bytes are in the store. */
+ * Their bytes are in the store; those of documents that were fetched from the provider, and their tables, are in
+ * STATE/fetched/DIGEST and DIGEST.table, under a ceiling. */
 #ifndef LT_TENANT_DOCUMENTS_H
 #define LT_TENANT_DOCUMENTS_H
 
@@ -15,10 +16,14 @@
 
 struct lt_documents;
 
-/* dir: made if absent. key: PEM of the key that DSSE envelopes must be signed with; NULL: plain documents
- * only. Both borrowed, as is the store. */
-int lt_documents_new(const char *dir, struct lt_store *store, const char *key, struct lt_documents **out,
-                     struct lt_err *e) LT_MUST_CHECK;
+struct lt_documents_conf {
+    const char *tables;     /* directory, made if absent; all is borrowed */
+    const char *fetched;    /* the same, for documents of others, bytes and tables */
+    size_t max_fetched;     /* bytes of these */
+    struct lt_store *store; /* the operator's documents */
+    const char *key;        /* PEM of the key that DSSE envelopes must be signed with; NULL: plain documents only */
+};
+int lt_documents_new(const struct lt_documents_conf *c, struct lt_documents **out, struct lt_err *e) LT_MUST_CHECK;
 void lt_documents_free(struct lt_documents *d);
 
 /* Stores a document of either kind, compiled. Takes as long as that takes: for workers. */
@@ -27,6 +32,13 @@ int lt_documents_put(struct lt_documents *d, const void *p, size_t n, uint8_t di
 
 /* Forgets one that nobody names: LT_E_CONFLICT says who does, LT_E_NOT_FOUND. Rounds under way keep what they have. */
 int lt_documents_drop(struct lt_documents *d, const uint8_t digest[LT_SHA256], struct lt_err *e) LT_MUST_CHECK;
+/* The same for one that the provider brought, since an accepted host policy names it: it is kept apart from the
+ * operator's. Those that nobody uses make room; LT_E_TOO_LARGE when that is not enough. */
+int lt_documents_put_fetched(struct lt_documents *d, const void *p, size_t n, uint8_t digest[LT_SHA256],
+                             struct lt_err *e) LT_MUST_CHECK;
+/* Removes what was fetched and nobody uses now. */
+void lt_documents_collect(struct lt_documents *d);
+size_t lt_documents_fetched(struct lt_documents *d); /* bytes on disk */
 
 /* References to what a policy names; view is what the checks take. */
 struct lt_document_set {

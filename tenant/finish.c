@@ -12,25 +12,34 @@ static void round_free(void *p)
     lt_round_free(p);
 }
 
-/* UUID.json is the last round's evidence, UUID.trusted.json the last trusted one's. Nothing is decided by
- * them, and a round must not cost an fsync. */
-static void write_bundles(struct lt_rounds *r, const struct lt_round *round)
+/* Nothing is decided by bundles, and a round must not cost an fsync. One too large for its guest's part of the
+ * quota is made again without the guest's logs. */
+static int write_bundle(struct lt_rounds *r, struct lt_round *round, struct lt_err *e)
 {
-    char name[LT_UUID_TEXT + 16];
-    struct lt_err e = {0};
-    LT_AUTOFREE char *text = lt_round_bundle(round, r->conf.documents);
+    struct lt_bundles *b = r->conf.bundles;
+    size_t host = lt_round_host_logs(round), taken = host > LT_SMALL_REPLY ? host * LT_REPLY_WEIGHT : 0;
+    bool fits = lt_bundles_room(b, round->uuid, (lt_round_logs(round) + host) / 3 * 4);
 
-    snprintf(name, sizeof name, "%s.json", round->uuid_text);
-    LT_AUTOFREE char *last = lt_path(r->conf.bundles, name);
-    snprintf(name, sizeof name, "%s.trusted.json", round->uuid_text);
-    LT_AUTOFREE char *trusted = lt_path(r->conf.bundles, name);
-    if (text && !lt_store_fits(r->conf.store, strlen(text)))
-        return; /* told once, by the store: what is left of the disk is for verdicts */
-    int rc =
-        text ? lt_file_replace(last, text, strlen(text), 0600, &e) : lt_fail(&e, LT_E_NO_MEMORY, "no memory");
-    if (!rc && round->verdict.result == LT_TRUSTED)
-        rc = lt_file_link(last, trusted, &e);
-    if (rc)
+    taken = fits && lt_budget_take(r->conf.memory, taken, 0) ? taken : 0;
+    fits = fits && (taken || host <= LT_SMALL_REPLY);
+    LT_AUTOFREE char *text = fits ? lt_round_bundle(round, r->conf.documents) : NULL;
+    if (!text || !lt_bundles_room(b, round->uuid, strlen(text))) {
+        free(lt_take(&text));
+        text = lt_round_bundle_without(round);
+    }
+    lt_budget_give(r->conf.memory, taken);
+    if (!text)
+        return lt_fail(e, LT_E_NO_MEMORY, "bundle: no memory");
+    if (!lt_store_fits(r->conf.store, strlen(text)))
+        return 0; /* told once, by the store: what is left of the disk is for verdicts */
+    return lt_bundles_put(b, round->uuid, text, strlen(text), round->verdict.result == LT_TRUSTED, e);
+}
+
+static void write_bundles(struct lt_rounds *r, struct lt_round *round)
+{
+    struct lt_err e = {0};
+
+    if (write_bundle(r, round, &e))
         lt_log(LT_LOG_ERROR, "bundle", "guest %s: %s", round->uuid_text, e.msg);
 }
 
@@ -95,21 +104,54 @@ static enum kept store(struct lt_rounds *r, struct lt_flight *f)
     return (enum kept)kept;
 }
 
-/* The evidence can be judged again (learn), by whoever was told of its verdict: so it is kept before that is. A
- * reference for the caller. */
-static struct lt_ref *keep(struct lt_rounds *r, struct lt_watched *g, struct lt_round *round)
+static size_t text_size(const struct lt_list *l, const struct lt_round *last)
 {
-    round->list = NULL; /* the guest's, not the round's */
-    struct lt_ref *ref = lt_ref_new(round, round_free);
+    const struct lt_blob *text = lt_ref_value(l->text);
+    return text && (!last || last->ima != l->text) ? text->n : 0;
+}
 
-    if (round->has_proof && round->host.keys) {
-        pthread_mutex_lock(&r->lock);
-        struct lt_ref *old = g->last;
-        g->last = lt_ref_get(ref);
-        pthread_mutex_unlock(&r->lock);
-        lt_ref_put(old);
+/* The logs of `last`, and the list, are kept only if there is room: `fresh` loses them otherwise. */
+static void keep_logs(struct lt_flight *f, const struct lt_round *last, struct lt_round *fresh)
+{
+    struct lt_budget *memory = f->owner->conf.memory;
+    struct lt_watched *g = f->guest;
+    size_t logs = last ? lt_round_logs(last) : 0;
+
+    if (lt_budget_settle(memory, lt_take_charge(f), &g->kept, logs + text_size(&g->list, last)))
+        return;
+    lt_list_clear(&g->list);
+    if (fresh)
+        lt_round_drop_logs(fresh);
+    (void)!lt_budget_keep(memory, &g->kept, fresh ? 0 : logs); /* less: always */
+}
+
+/* The evidence can be judged again (learn), from before its verdict is seen. A new reference to the round, which
+ * nobody changes any more. */
+static struct lt_ref *keep(struct lt_flight *f)
+{
+    struct lt_round *round = f->round;
+    struct lt_rounds *r = f->owner;
+    bool judged = round->has_proof && round->host.keys;
+    struct lt_ref *is = lt_ref_new(round, round_free), *old;
+
+    round->list = NULL; /* the guest's, not the round's */
+    pthread_mutex_lock(&r->lock);
+    old = lt_ref_get(f->guest->last);
+    pthread_mutex_unlock(&r->lock);
+    keep_logs(f, judged ? round : lt_ref_value(old), judged ? round : NULL);
+    lt_ref_put(old);
+    pthread_mutex_lock(&r->lock);
+    if (judged && !f->guest->removed) {
+        lt_ref_put(f->guest->last);
+        f->guest->last = lt_ref_get(is);
     }
-    return ref;
+    pthread_mutex_unlock(&r->lock);
+    return is;
+}
+
+void lt_flight_uncharge(struct lt_flight *f)
+{
+    lt_budget_give(f->owner->conf.memory, lt_take_charge(f));
 }
 
 void lt_flight_finish(struct lt_flight *f)
@@ -117,10 +159,10 @@ void lt_flight_finish(struct lt_flight *f)
     struct lt_rounds *r = f->owner;
     struct lt_watched *g = f->guest;
     const struct lt_verdict *v = &f->round->verdict;
-    struct lt_ref *round = keep(r, g, f->round);
 
     if (f->round->has_quote)
         write_bundles(r, f->round);
+    struct lt_ref *round = keep(f);
     enum kept kept = store(r, f);
     tell(f->round, kept);
     bool counts = kept == KEPT || kept == HELD;
@@ -133,8 +175,8 @@ void lt_flight_finish(struct lt_flight *f)
         due = now; /* whatever it said, it said of something else */
     else if (kept == LOST)
         due = now + r->conf.period_ms;
-    lt_ref_put(round);
 
+    lt_ref_put(round);
     pthread_mutex_lock(&r->lock);
     if (proven)
         g->proven_until_ms = t1 + r->conf.max_stale_ms;
@@ -146,8 +188,9 @@ void lt_flight_finish(struct lt_flight *f)
         g->due_ms = now;
     }
     g->flying = false;
+    if (g->removed)
+        lt_bundles_remove(r->conf.bundles, g->uuid);
     r->flying--;
-    r->large -= f->large;
     pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
     free(f);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HOST_REPLY_WEIGHT 3 /* body, its copy, what is made of it */
+
 int lt_host_call(const struct lt_host_source *p, const char *method, const char *path, const char *body,
                  size_t max, struct lt_http_reply *reply, struct lt_err *e)
 {
@@ -18,6 +20,7 @@ int lt_host_call(const struct lt_host_source *p, const char *method, const char 
                                 .body = body,
                                 .body_n = body ? strlen(body) : 0,
                                 .timeout_ms = p->timeout_ms,
+                                .weight = HOST_REPLY_WEIGHT,
                                 .max_reply = max};
 
     if (n < 0 || (size_t)n >= sizeof url)
@@ -36,6 +39,7 @@ static json_t *call_json(const struct lt_host_source *p, const char *method, con
         if (!j)
             lt_fail_in(e, "provider, %s", path);
         free((char *)reply.body);
+        lt_budget_give(p->memory, reply.charge); /* trees of at most LT_MAX_BODY_PROOFS are not counted */
     }
     return j;
 }
@@ -51,7 +55,18 @@ static void keys_free(void *p)
     free(k->ek.p);
     for (unsigned i = 0; i < k->certificates.count; i++)
         free(k->certificates.pem[i]);
+    if (k->memory)
+        (void)!lt_budget_keep(k->memory, &k->kept, 0);
     free(k);
+}
+
+static size_t keys_size(const struct lt_host_keys *k)
+{
+    size_t n = k->ak.n + k->ek.n;
+
+    for (unsigned i = 0; i < k->certificates.count; i++)
+        n += strlen(k->certificates.pem[i]);
+    return n;
 }
 
 static int read_certificates(const json_t *j, struct lt_certificates *out, struct lt_err *e)
@@ -155,11 +170,14 @@ int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const s
     *out = NULL;
     if (!k)
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+    k->memory = p->memory;
     snprintf(path, sizeof path, "hosts/%s", host);
     LT_AUTOJSON json_t *j = call_json(p, "GET", path, NULL, e);
     int rc = j ? read_keys(j, k, e) : e->code;
     if (!rc)
         rc = check_ek(host, k, e);
+    if (!rc && !lt_budget_keep(p->memory, &k->kept, keys_size(k)))
+        rc = lt_fail(e, LT_E_BUSY, "host %s: its keys and certificates find no room (memory_limit_mib)", host);
     if (rc) {
         keys_free(k);
         return rc;
@@ -205,6 +223,10 @@ int lt_host_judge_again(const struct lt_host_keys *had, const struct lt_trust *t
             keys_free(k);
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     }
+    k->memory = had->memory;
+    /* As large as the ones it takes the place of: without room they count once, until they have gone. */
+    if (k->memory)
+        (void)!lt_budget_keep(k->memory, &k->kept, had->kept);
     lt_trust_judge(trust, &k->certificates, k->id);
     k->id->activated = had->id->activated; /* no time makes an AK another EK's */
     *out = lt_ref_new(k, keys_free);

@@ -9,9 +9,10 @@ struct lt_host_source {
     struct lt_http_client *client;
     const char *url; /* https://HOST:PORT */
     long timeout_ms;
+    struct lt_budget *memory; /* large replies are taken from it, and what is kept of them */
 };
 
-/* GET or POST /federation/v1/PATH; the reply's body is the caller's to free. */
+/* GET or POST /federation/v1/PATH; the reply's body is the caller's to free, and its charge to give back. */
 int lt_host_call(const struct lt_host_source *p, const char *method, const char *path, const char *body,
                  size_t max, struct lt_http_reply *reply, struct lt_err *e) LT_MUST_CHECK;
 

@@ -7,8 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int fetch(const struct lt_host_source *p, const char *path, size_t max, struct lt_blob *out,
-                 uint64_t *ima_first, struct lt_err *e)
+/* A reply's bytes, and what they hold of the memory until the caller knows what stays of them. */
+struct fetched {
+    struct lt_blob b;
+    uint64_t ima_first;
+    size_t charge;
+};
+
+static int fetch(const struct lt_host_source *p, const char *path, size_t max, struct fetched *out,
+                 struct lt_err *e)
 {
     struct lt_http_reply reply = {0};
 
@@ -16,40 +23,56 @@ static int fetch(const struct lt_host_source *p, const char *path, size_t max, s
     if (reply.status != 200) {
         LT_AUTOJSON json_t *none = lt_http_json(&reply, 200, e);
         free((char *)reply.body);
+        lt_budget_give(p->memory, reply.charge);
         return e->code;
     }
-    *out = (struct lt_blob){(uint8_t *)reply.body, reply.n};
-    if (ima_first)
-        *ima_first = reply.ima_first;
+    *out = (struct fetched){{(uint8_t *)reply.body, reply.n}, reply.ima_first, reply.charge};
     return 0;
+}
+
+/* n bytes stay of what was fetched. */
+static int stay(const struct lt_host_source *p, const char *what, struct fetched *f, size_t *kept, size_t n,
+                struct lt_err *e)
+{
+    size_t charge = f->charge;
+
+    f->charge = 0;
+    return lt_budget_settle(p->memory, charge, kept, n)
+               ? 0
+               : lt_fail(e, LT_E_BUSY, "%s: %zu bytes find no room (memory_limit_mib)", what, n);
 }
 
 /* ---- documents ---- */
 
 static int fetch_document(const struct lt_host_source *p, const uint8_t digest[LT_SHA256], size_t max,
-                          struct lt_blob *out, struct lt_err *e)
+                          struct fetched *out, struct lt_err *e)
 {
     char path[96] = "policies/";
     uint8_t is[LT_SHA256];
 
     lt_hex(digest, LT_SHA256, path + strlen(path));
-    LT_TRY(fetch(p, path, max, out, NULL, e));
-    lt_sha256(out->p, out->n, is);
+    LT_TRY(fetch(p, path, max, out, e));
+    lt_sha256(out->b.p, out->b.n, is);
     if (!memcmp(is, digest, LT_SHA256))
         return 0;
-    free(lt_take(&out->p));
+    free(lt_take(&out->b.p));
+    lt_budget_give(p->memory, out->charge);
     return lt_fail(e, LT_E_REFUSED, "provider, %s: the document has another digest", path);
 }
 
 static void bring(const struct lt_host_source *p, struct lt_documents *d, const uint8_t digest[LT_SHA256])
 {
-    struct lt_blob b = {0};
+    struct fetched f = {0};
     uint8_t is[LT_SHA256];
     struct lt_err e = {0};
 
-    if (fetch_document(p, digest, LT_MAX_POLICY, &b, &e) || lt_documents_put(d, b.p, b.n, is, &e))
+    if (!fetch_document(p, digest, LT_MAX_POLICY, &f, &e)) {
+        (void)!lt_documents_put_fetched(d, f.b.p, f.b.n, is, &e);
+        free(f.b.p);
+        lt_budget_give(p->memory, f.charge);
+    }
+    if (e.code)
         lt_log(LT_LOG_WARNING, "host-document-missing", "%s", e.msg);
-    free(b.p);
 }
 
 /* What is not there is fetched once; what cannot be had is named by check 7 as not at hand. */
@@ -105,11 +128,12 @@ static int document(const struct lt_host_source *p, const uint8_t digest[LT_SHA2
 int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT_SHA256],
                          struct lt_documents *d, struct lt_ref **out, struct lt_err *e)
 {
-    struct lt_blob b = {0};
+    struct fetched f = {0};
 
     *out = NULL;
-    LT_TRY(fetch_document(p, digest, LT_MAX_HOST_POLICY, &b, e));
-    return document(p, digest, b, d, out, e);
+    LT_TRY(fetch_document(p, digest, LT_MAX_HOST_POLICY, &f, e));
+    lt_budget_give(p->memory, f.charge); /* it is one that the tenant accepts, so its size is the tenant's choice */
+    return document(p, digest, f.b, d, out, e);
 }
 
 bool lt_host_fetch_missing(const struct lt_host_source *p, const struct lt_host_document *have,
@@ -136,6 +160,7 @@ static void log_free(void *p)
 {
     struct lt_host_log *l = p;
     lt_boot_log_free(l->log);
+    (void)!lt_budget_keep(l->memory, &l->kept, 0);
     free(l);
 }
 
@@ -143,32 +168,36 @@ int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t
                       struct lt_ref **out, struct lt_err *e)
 {
     char path[64];
-    struct lt_blob b = {0};
+    struct fetched f = {0};
 
     *out = NULL;
     snprintf(path, sizeof path, "hosts/%s/boot-log", host);
-    int rc = fetch(p, path, LT_MAX_BOOT_LOG, &b, NULL, e);
+    int rc = fetch(p, path, LT_MAX_BOOT_LOG, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
     struct lt_host_log *l = calloc(1, sizeof *l);
     if (l) {
-        l->log = lt_boot_log_new((struct lt_slice){b.p, b.n});
+        l->memory = p->memory;
+        l->log = lt_boot_log_new((struct lt_slice){f.b.p, f.b.n});
         l->reset_count = reset_count;
-        lt_sha256(b.p ? b.p : (const uint8_t *)"", b.n, l->digest);
+        lt_sha256(f.b.p ? f.b.p : (const uint8_t *)"", f.b.n, l->digest);
     }
-    free(b.p);
-    if (!l || !l->log) {
-        free(l);
-        return lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
-    }
-    *out = lt_ref_new(l, log_free);
-    return 0;
+    free(f.b.p);
+    size_t n = l && l->log ? l->log->n + l->log->count * sizeof *l->log->event : 0;
+    rc = l && l->log ? stay(p, "boot log", &f, &l->kept, n, e) : lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
+    lt_budget_give(p->memory, f.charge);
+    if (!rc)
+        *out = lt_ref_new(l, log_free);
+    else if (l)
+        log_free(l);
+    return rc;
 }
 
 static void ima_free(void *p)
 {
     struct lt_host_ima *i = p;
     free(i->bytes.p);
+    (void)!lt_budget_keep(i->memory, &i->kept, 0);
     free(i);
 }
 
@@ -207,8 +236,7 @@ int lt_host_fetch_ima(const struct lt_host_source *p, const char *host, const st
                       struct lt_err *e)
 {
     char path[96];
-    struct lt_blob b = {0};
-    uint64_t first = 0;
+    struct fetched f = {0};
 
     *out = NULL;
     /* A last line without its end is not counted, and would be told twice. */
@@ -216,25 +244,30 @@ int lt_host_fetch_ima(const struct lt_host_source *p, const char *host, const st
                 had->bytes.p[had->bytes.n - 1] != '\n'))
         had = NULL;
     snprintf(path, sizeof path, "hosts/%s/ima?first=%llu", host, (unsigned long long)(had ? had->lines : 0));
-    int rc = fetch(p, path, LT_MAX_IMA_LOG, &b, &first, e);
+    int rc = fetch(p, path, LT_MAX_IMA_LOG, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
     struct lt_host_ima *i = calloc(1, sizeof *i);
     bool present = !rc;
     rc = i ? 0 : lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
     if (!rc && present)
-        rc = join(had, first, &b, e);
+        rc = join(had, f.ima_first, &f.b, e);
+    if (!rc) {
+        i->memory = p->memory;
+        rc = stay(p, "IMA list", &f, &i->kept, f.b.n, e);
+    }
+    lt_budget_give(p->memory, f.charge);
     if (rc) {
-        free(b.p);
+        free(f.b.p);
         free(i);
         return rc;
     }
     i->present = present;
-    i->bytes = b;
-    i->lines = lines(&b);
+    i->bytes = f.b;
+    i->lines = lines(&f.b);
     i->reset_count = reset_count;
     memcpy(i->pcr, pcr, LT_SHA256);
-    lt_sha256(b.p ? b.p : (const uint8_t *)"", b.n, i->digest);
+    lt_sha256(f.b.p ? f.b.p : (const uint8_t *)"", f.b.n, i->digest);
     *out = lt_ref_new(i, ima_free);
     return 0;
 }

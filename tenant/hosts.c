@@ -71,7 +71,7 @@ int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt
     }
     h->conf = *c;
     h->conf.facts_ms = c->facts_ms ? c->facts_ms : LT_HOST_FACTS_MS;
-    h->provider = (struct lt_host_source){c->client, c->provider, c->timeout_ms};
+    h->provider = (struct lt_host_source){c->client, c->provider, c->timeout_ms, c->memory};
     h->trust = lt_ref_new(trust, trust_free);
     pthread_mutex_init(&h->lock, NULL);
     *out = h;
@@ -213,14 +213,20 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
     return e->code;
 }
 
-static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest[LT_SHA256])
+/* Nothing of a document that nobody accepts is fetched: the provider may publish as many as it likes. One that a
+ * neighbour's policy accepts is used for all: check 7 asks each guest's own. */
+static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest[LT_SHA256], bool accepted)
 {
     const struct lt_host_document *d = lt_ref_value(x->view.policy);
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
+    if (!accepted && !(d && !memcmp(d->digest, digest, LT_SHA256))) {
+        lt_ref_put(lt_take(&x->view.policy));
+        return;
+    }
     if (d && !memcmp(d->digest, digest, LT_SHA256)) {
-        bool lacks = d->parsed && !d->documents.complete;
+        bool lacks = accepted && d->parsed && !d->documents.complete;
         if (!lacks || lt_now_ms() < x->documents_ms)
             return;
         x->documents_ms = lt_now_ms() + LT_HOST_RETRY_MS;
@@ -232,8 +238,11 @@ static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest
     }
     if (lt_host_fetch_policy(&h->provider, digest, h->conf.documents, &fresh, &e))
         lt_log(LT_LOG_WARNING, "host-policy-missing", "host %s: %s", x->name, e.msg);
+    bool replaced = x->view.policy;
     lt_ref_put(x->view.policy);
     x->view.policy = fresh;
+    if (replaced)
+        lt_documents_collect(h->conf.documents);
 }
 
 /* A log of another boot, or none, may be the provider's cache: it says nothing of the host, is not used, and
@@ -312,7 +321,7 @@ static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, c
     x->view.ima = fresh;
 }
 
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q,
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted,
                   struct lt_host_view *out, struct lt_err *e)
 {
     uint8_t id[LT_HOST_ID];
@@ -336,7 +345,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quo
     pthread_mutex_lock(&x->busy);
     int rc = need_keys(h, x, parsed ? &attest : NULL, q, e);
     if (!rc && parsed && credible(x, &attest)) {
-        need_policy(h, x, header.policy_digest);
+        need_policy(h, x, header.policy_digest, accepted);
         need_log(h, x, q, attest.clock.reset_count);
         need_ima(h, x, attest.clock.reset_count, &q->pcrs);
     }

@@ -26,6 +26,7 @@ struct lt_hosts;
 struct lt_hosts_conf {
     struct lt_http_client *client;  /* borrowed: identity tenant, server role provider */
     struct lt_store *store;         /* borrowed: the last clock of each AK_h */
+    struct lt_budget *memory;       /* borrowed: of what is asked for and kept */
     struct lt_documents *documents; /* borrowed: what host policies name is put there */
     const char *provider;           /* https://HOST:PORT */
     const char *registry;           /* file, limetree-registry/1; NULL: none pinned */
@@ -43,6 +44,8 @@ struct lt_host_keys { /* immutable once shared */
     struct lt_host_identity *id;
     struct lt_blob ak, ek;
     struct lt_certificates certificates;
+    struct lt_budget *memory; /* all below, too: what it keeps is given back with its last reference */
+    size_t kept;
 };
 struct lt_host_document { /* a host policy: bytes always, parsed if it could be */
     struct lt_host_policy *parsed;
@@ -55,6 +58,8 @@ struct lt_host_log {
     struct lt_boot_log *log;
     uint8_t digest[LT_SHA256];
     uint32_t reset_count;
+    struct lt_budget *memory;
+    size_t kept;
 };
 struct lt_host_ima { /* the whole list */
     bool present;
@@ -63,6 +68,8 @@ struct lt_host_ima { /* the whole list */
     uint8_t digest[LT_SHA256];
     uint32_t reset_count;
     uint8_t pcr[LT_SHA256]; /* PCR 10 of the quote it was fetched for */
+    struct lt_budget *memory;
+    size_t kept;
 };
 
 /* What stands behind one host quote. */
@@ -74,9 +81,10 @@ struct lt_host_view {
 };
 void lt_host_view_free(struct lt_host_view *v);
 
-/* host: 32 hex digits, as the provider names it; q: its quote, not checked yet. LT_E_…: the identity could
- * not be had, which is transport trouble. */
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q,
+/* host: 32 hex digits, as the provider names it; q: its quote, not checked yet. accepted: some guest's policy
+ * accepts the document that the quote's header names; else neither that nor what it names is fetched. LT_E_…: the
+ * identity could not be had, which is transport trouble. */
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted,
                   struct lt_host_view *out, struct lt_err *e) LT_MUST_CHECK;
 
 /* History of an AK_h: all quotes so far, and one more. */

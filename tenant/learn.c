@@ -91,6 +91,11 @@ static int learn_logs(const struct lt_round *round, struct lt_documents *d, json
     LT_AUTOJSON json_t *boot = NULL;
     char hex[2 * LT_SHA256 + 1];
 
+    if (round->dropped)
+        return lt_fail(e, LT_E_CONFLICT,
+                       "nothing was learnt: %zu bytes of logs of the last round were judged and not kept, for want of"
+                       " room in memory_limit_mib; learn from files with limetree policy learn",
+                       round->dropped);
     if (!ima || !ima->n || round->ima_broken)
         return lt_fail(e, LT_E_CONFLICT, "nothing was learnt: the last round brought no IMA list");
     if (round->boot_log && round->boot_log->replay.present) {

@@ -1,5 +1,7 @@
 #include "tenant/tenant.h"
 
+#include <malloc.h>
+
 static struct lt_tenant *tenant;
 static struct lt_tenant_conf conf;
 
@@ -25,6 +27,10 @@ static void stop(void *c)
     lt_tenant_stop(tenant);
 }
 
+/* glibc's threshold would rise with the first large answer, and what others leave behind then stays in the heap:
+ * memory_limit_mib is about what the process has, not about what it uses. */
+#define MAPPED (128 << 10)
+
 int main(int argc, char **argv)
 {
     const struct lt_daemon d = {
@@ -39,5 +45,7 @@ int main(int argc, char **argv)
         .reload = reload,
         .stop = stop,
     };
+    mallopt(M_MMAP_THRESHOLD, MAPPED);
+    mallopt(M_ARENA_MAX, 2);
     return lt_daemon_main(&d, argc, argv);
 }

@@ -46,12 +46,27 @@ static void host_stage(void *arg)
     lt_flight_finish(f);
 }
 
+static bool accepted(const struct group *g)
+{
+    const struct lt_host_quote *q = lt_ref_value(g->quote);
+    struct lt_header h;
+
+    if (lt_header_parse(q->header, sizeof q->header, &h, NULL))
+        return false;
+    for (const struct lt_flight *f = g->flights; f; f = f->next) {
+        const struct lt_guest_policy *p = lt_policy_parsed(f->round->policy);
+        if (p && lt_digests_have(&p->host_policies, h.policy_digest))
+            return true;
+    }
+    return false;
+}
+
 static void group_stage(void *arg)
 {
     struct group *g = arg;
     struct lt_host_view view;
     struct lt_err e = {0};
-    int rc = lt_hosts_view(g->r->conf.hosts, g->host, lt_ref_value(g->quote), &view, &e);
+    int rc = lt_hosts_view(g->r->conf.hosts, g->host, lt_ref_value(g->quote), accepted(g), &view, &e);
 
     for (struct lt_flight *f = g->flights, *next; f; f = next) {
         next = f->next;
@@ -190,6 +205,7 @@ static void proofs_stage(void *arg)
         }
     }
     free((char *)a->reply.body);
+    lt_budget_give(a->r->conf.memory, a->reply.charge);
     free(a);
 }
 
@@ -230,7 +246,8 @@ static void send_ask(struct ask *a)
                                 .body = body,
                                 .body_n = strlen(body),
                                 .timeout_ms = (long)c->window_ms,
-                                .max_reply = LT_MAX_REPLY};
+                                .weight = LT_REPLY_WEIGHT,
+                                .max_reply = LT_SMALL_REPLY + a->n * LT_MAX_PROOF_REPLY};
     lt_http_send(c->to_provider, &q, proofs_done, a);
 }
 

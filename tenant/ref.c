@@ -37,6 +37,11 @@ void lt_ref_put(struct lt_ref *r)
     free(r);
 }
 
+bool lt_ref_shared(const struct lt_ref *r)
+{
+    return r && atomic_load(&r->count) > 1;
+}
+
 void *lt_ref_value(const struct lt_ref *r)
 {
     return r ? r->p : NULL;

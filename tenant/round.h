@@ -40,6 +40,7 @@ struct lt_round {
     size_t ima_kept;      /* bytes of the list before that */
     bool rebooted;        /* since what is kept of the list */
     bool ima_broken;      /* the answer continues a list of an earlier boot */
+    size_t dropped;       /* bytes of logs that were judged and not kept; 0: none */
     /* from the provider */
     bool has_proof;
     uint64_t t5_ms;
@@ -88,6 +89,12 @@ struct lt_caches {
 };
 void lt_round_appraise_host(const struct lt_round *r, const struct lt_ref *policy, uint64_t window_ms,
                             const struct lt_caches *caches, struct lt_round_facts *f, struct lt_verdict *v);
+/* What the guest's logs take in memory, and the host's, which other rounds have too. */
+size_t lt_round_logs(const struct lt_round *r);
+size_t lt_round_host_logs(const struct lt_round *r);
+/* The guest's logs go, after they were judged: there is no room for them. It cannot be judged by them again. */
+void lt_round_drop_logs(struct lt_round *r);
+
 /* After check 3 of a flight: r->list goes on to where the list was matched, or begins anew. */
 void lt_round_keep_list(struct lt_round *r);
 void lt_round_conclude(const struct lt_guest_policy *policy, struct lt_verdict *v);
@@ -95,5 +102,7 @@ void lt_round_conclude(const struct lt_guest_policy *policy, struct lt_verdict *
 /* The bundle of a round that has a quote, as text; caller frees. NULL without memory. Documents that policies
  * name are in it up to LT_BUNDLED_DOCUMENT each (d NULL: none). */
 char *lt_round_bundle(const struct lt_round *r, struct lt_documents *d);
+/* The same without logs and documents, and it says so. */
+char *lt_round_bundle_without(const struct lt_round *r);
 
 #endif

@@ -18,12 +18,13 @@ static struct lt_watched *find(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
     return g;
 }
 
-static void watched_free(struct lt_watched *g)
+static void watched_free(struct lt_rounds *r, struct lt_watched *g)
 {
     lt_ref_put(g->identity);
     lt_ref_put(g->policy);
     lt_ref_put(g->last);
     lt_list_clear(&g->list);
+    (void)!lt_budget_keep(r->conf.memory, &g->kept, 0);
     free(g);
 }
 
@@ -73,7 +74,7 @@ static uint64_t look_after(struct lt_rounds *r, uint64_t now_ms)
     for (struct lt_watched **at = &r->guests, *g; (g = *at);) {
         if (g->removed && !g->flying) {
             *at = g->next;
-            watched_free(g);
+            watched_free(r, g);
             continue;
         }
         if (g->proven_until_ms && now_ms > g->proven_until_ms)
@@ -214,13 +215,18 @@ static void rounds_free(struct lt_rounds *r)
 {
     for (struct lt_watched *g = r->guests, *next; g; g = next) {
         next = g->next;
-        watched_free(g);
+        watched_free(r, g);
     }
     lt_quote_cache_free(r->caches.quotes);
     lt_measured_cache_free(r->caches.measured);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
     free(r);
+}
+
+static bool known(void *arg, const uint8_t uuid[LT_UUID])
+{
+    return find(arg, uuid);
 }
 
 int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_rounds **out, struct lt_err *e)
@@ -243,6 +249,8 @@ int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_rounds **out, stru
     pthread_cond_init(&r->wake, &attr);
     pthread_condattr_destroy(&attr);
     rc = lt_store_guests(c->store, load, r, e);
+    if (!rc)
+        lt_bundles_collect(c->bundles, known, r);
     if (!rc && (rc = pthread_create(&r->thread, NULL, schedule, r)))
         rc = lt_fail(e, LT_E_INTERNAL, "rounds: thread: %s", strerror(rc));
     if (rc)

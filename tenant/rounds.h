@@ -8,6 +8,7 @@
 #ifndef LT_TENANT_ROUNDS_H
 #define LT_TENANT_ROUNDS_H
 
+#include "tenant/bundles.h"
 #include "tenant/round.h"
 #include "tenant/schedule.h"
 #include "verifier/pool.h"
@@ -17,9 +18,10 @@ struct lt_rounds;
 struct lt_rounds_conf {
     uint8_t tenant_id[16];
     const char *provider; /* https://HOST:PORT */
-    const char *bundles;  /* directory */
     uint64_t period_ms, max_stale_ms, window_ms, gather_ms;
     struct lt_store *store; /* borrowed, as all below */
+    struct lt_bundles *bundles;
+    struct lt_budget *memory;
     struct lt_hosts *hosts;
     struct lt_documents *documents;
     struct lt_pool *pool;

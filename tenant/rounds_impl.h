@@ -23,6 +23,8 @@ struct lt_watched {
     struct lt_ref *policy;           /* (f) */
     struct lt_list list;             /* (f) of identity's machine */
     struct lt_guest_history history; /* (f) of identity's EK */
+    unsigned slow;                   /* (f) answers in a row that came too slowly */
+    size_t kept;                     /* (f) of conf.memory: logs of `last` and the list */
     struct lt_ref *last;
     uint64_t proven_until_ms; /* no trusted verdict after that: unproven. 0: never trusted, or told already */
 };
@@ -38,7 +40,7 @@ struct lt_flight {
     int status;
     char *body;
     size_t body_n;
-    size_t large; /* its part of lt_rounds.large, until it has ended */
+    size_t charge; /* its part of conf.memory, until it has ended */
 };
 
 /* Guests that were due together. Guarded by lt_rounds.lock. */
@@ -60,7 +62,6 @@ struct lt_rounds {
     struct lt_watched *guests;
     struct lt_sweep *sweeps;
     size_t flying;
-    size_t large;  /* bytes of guests' answers beyond LT_SMALL_REPLY each: read, waiting, or in a round */
     uint64_t asks; /* requests so far */
     struct lt_rounds_count count;
 };
@@ -72,6 +73,16 @@ struct lt_flight *lt_sweep_take(struct lt_sweep *s);
 
 /* proofs.c: asks the provider for the proofs of these. */
 void lt_flights_ask(struct lt_rounds *r, struct lt_flight *flights);
+
+/* What the answer holds of the memory is no longer the flight's. */
+static inline size_t lt_take_charge(struct lt_flight *f)
+{
+    size_t n = f->charge;
+    f->charge = 0;
+    return n;
+}
+/* finish.c: the answer is no longer in memory. */
+void lt_flight_uncharge(struct lt_flight *f);
 
 /* finish.c: the verdict is concluded; learns, stores, schedules; the flight is gone. */
 void lt_flight_finish(struct lt_flight *f);

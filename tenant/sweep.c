@@ -10,6 +10,7 @@
 
 /* Newest first; an agent that says it does not know one is asked in the next (keylime-api 1.2). */
 static const char *const agent_versions[] = {"2.6", "2.5", "2.4", "2.3", "2.2", "2.1"};
+#define MAX_SLOW 255 /* more makes no difference */
 #define VERSIONS (sizeof agent_versions / sizeof *agent_versions)
 
 /* ---- what a round needs, before t1 ---- */
@@ -127,29 +128,12 @@ static int prepare(struct lt_flight *f, char *address, size_t size, struct lt_er
 
 static void guest_stage(void *arg);
 
-/* Thousands of guests may be hostile at once: what they send must find room beside what the others have sent.
- */
-static bool room_for(struct lt_flight *f, size_t n)
-{
-    struct lt_rounds *r = f->owner;
-    size_t large = n > LT_SMALL_REPLY ? n - LT_SMALL_REPLY : 0;
-
-    pthread_mutex_lock(&r->lock);
-    r->large -= f->large; /* of an answer in another version */
-    bool fits = large <= LT_MAX_LARGE_REPLIES - r->large;
-    f->large = fits ? large : 0;
-    r->large += f->large;
-    pthread_mutex_unlock(&r->lock);
-    return fits;
-}
-
 static void guest_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
 {
     struct lt_flight *f = arg;
 
     f->e = *e;
-    if (!e->code && !room_for(f, reply->n))
-        (void)lt_fail(&f->e, LT_E_BUSY, "guest's answer: %zu bytes, and the others' leave no room", reply->n);
+    f->charge = reply->charge;
     if (!f->e.code) {
         f->status = reply->status;
         f->round->retry_after_s = reply->retry_after_s;
@@ -176,7 +160,9 @@ static void ask_guest(struct lt_flight *f, const char *address)
                                 .url = url,
                                 .pin = f->round->agent.mtls_cert,
                                 .timeout_ms = (long)r->conf.window_ms,
-                                .max_reply = LT_MAX_GUEST_REPLY};
+                                .max_reply = LT_MAX_GUEST_REPLY,
+                                .rank = f->guest->slow,
+                                .weight = LT_REPLY_WEIGHT};
     lt_http_send(r->conf.to_guests, &q, guest_done, f);
 }
 
@@ -323,6 +309,7 @@ static bool ask_again(struct lt_flight *f, const char *address)
     if (go) {
         f->guest->version++;
         free(lt_take(&f->body));
+        lt_flight_uncharge(f);
         ask_guest(f, address);
     }
     pthread_mutex_unlock(&r->lock);
@@ -343,6 +330,31 @@ static int read_answer(struct lt_flight *f, struct lt_err *e)
     return lt_round_read_quote(f->round, f->body, f->body_n, e);
 }
 
+/* Who keeps room busy that others wait for comes behind them, until it answers in time. */
+static void note_pace(struct lt_watched *g, int code)
+{
+    if (code == LT_E_TIMEOUT)
+        g->slow += g->slow < MAX_SLOW;
+    else if (!code)
+        g->slow = 0;
+}
+
+/* What was judged and will be neither evidence on disk nor kept must not wait for the provider in memory. */
+static void drop_early(struct lt_flight *f)
+{
+    struct lt_rounds *r = f->owner;
+    size_t logs = lt_round_logs(f->round);
+    struct lt_budget_use use;
+
+    lt_budget_use(r->conf.memory, &use);
+    if (logs <= LT_SMALL_REPLY || lt_bundles_room(r->conf.bundles, f->round->uuid, logs) ||
+        lt_budget_allows(use.limit / 2, use.kept, f->guest->kept, logs))
+        return;
+    lt_round_drop_logs(f->round);
+    lt_list_clear(&f->guest->list);
+    lt_flight_uncharge(f);
+}
+
 static void guest_stage(void *arg)
 {
     struct lt_flight *f = arg;
@@ -357,9 +369,11 @@ static void guest_stage(void *arg)
         return;
     int rc = read_answer(f, &e);
     free(lt_take(&f->body));
+    note_pace(f->guest, f->e.code);
     if (!rc) {
         lt_round_appraise_guest(round, round->policy, &round->facts, &round->verdict);
         lt_round_keep_list(round);
+        drop_early(f);
     }
     bool stopped = !rc && lt_verdict_stopped(&round->verdict);
     if (stopped)

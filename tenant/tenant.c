@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FETCHERS 4 /* hosts that are asked about at once */
+#define FETCHERS 4      /* hosts that are asked about at once */
+#define PROVIDER_PART 8 /* of the memory, that guests leave to the provider's answers */
 
 #define TEXT(k, fallback, help)                                                                              \
     {                                                                                                        \
@@ -54,9 +55,19 @@ const struct lt_conf_key lt_tenant_keys[] = {
         "seconds after which a host's EK certificate and place in the registry are judged again"),
     INT(gather_ms, "3000", 1, 60000, "milliseconds the guests of a sweep wait for a slow one"),
     LT_SPACE_KEYS(struct lt_tenant_conf, reserve_mib, min_free_mib),
+    INT(memory_limit_mib, "512", 448, 1048576,
+        "MiB that all guests' and the provider's answers, and what is kept of them, may take together"),
+    INT(bundle_limit_mib, "4096", 16, 16777216, "MiB of evidence bundles under state_dir"),
+    INT(document_limit_mib, "1024", 16, 16777216,
+        "MiB under state_dir of documents fetched from the provider, compiled ones included"),
     LT_DAEMON_LOG_KEYS(struct lt_tenant_conf),
 };
 const size_t lt_tenant_key_count = sizeof lt_tenant_keys / sizeof *lt_tenant_keys;
+
+static size_t mib(int64_t n)
+{
+    return (size_t)n << 20;
+}
 
 static int open_store(struct lt_tenant *t, struct lt_err *e)
 {
@@ -74,9 +85,9 @@ static int open_state(struct lt_tenant *t, struct lt_err *e)
 
     if (!rc)
         rc = lt_lock_state(t->conf->state_dir, &t->state_lock, e);
-    t->bundles = lt_path(t->conf->state_dir, "bundles");
+    LT_AUTOFREE char *bundles = lt_path(t->conf->state_dir, "bundles");
     if (!rc)
-        rc = lt_dir_private(t->bundles, e);
+        rc = lt_bundles_open(bundles, mib(t->conf->bundle_limit_mib), &t->bundles, e);
     if (!rc)
         rc = open_store(t, e);
     t->tables = lt_path(t->conf->state_dir, "tables");
@@ -84,7 +95,13 @@ static int open_state(struct lt_tenant *t, struct lt_err *e)
         size_t n;
         rc = lt_file_read(t->conf->policy_key, LT_MAX_PUBKEY, (uint8_t **)&t->policy_key, &n, e);
     }
-    return rc ? rc : lt_documents_new(t->tables, t->store, t->policy_key, &t->documents, e);
+    t->fetched = lt_path(t->conf->state_dir, "fetched");
+    const struct lt_documents_conf documents = {.tables = t->tables,
+                                                .fetched = t->fetched,
+                                                .max_fetched = mib(t->conf->document_limit_mib),
+                                                .store = t->store,
+                                                .key = t->policy_key};
+    return rc ? rc : lt_documents_new(&documents, &t->documents, e);
 }
 
 static const char *or_null(const char *s)
@@ -100,11 +117,13 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                            .key = c->federation_key,
                                            .ca = c->federation_ca,
                                            .server_role = LT_ROLE_PROVIDER,
-                                           .max_per_host = 64};
+                                           .max_per_host = 64,
+                                           .budget = t->memory};
     struct lt_http_client_conf guests = {.cert = c->agent_cert,
                                          .key = c->agent_key,
                                          .max_per_host = 2,
-                                         .max_large = LT_MAX_LARGE_REPLIES};
+                                         .budget = t->memory,
+                                         .leave = mib(c->memory_limit_mib) / PROVIDER_PART};
     int64_t stale_s = c->max_stale_s ? c->max_stale_s : 3 * c->period_s > 180 ? 3 * c->period_s : 180;
 
     int rc = lt_http_client_new(&provider, &t->to_provider, e);
@@ -113,6 +132,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
     struct lt_hosts_conf hosts = {.client = t->to_provider,
                                   .store = t->store,
                                   .documents = t->documents,
+                                  .memory = t->memory,
                                   .provider = c->provider,
                                   .registry = or_null(c->registry),
                                   .roots = or_null(c->roots),
@@ -126,6 +146,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
     struct lt_rounds_conf rounds = {
         .provider = c->provider,
         .bundles = t->bundles,
+        .memory = t->memory,
         .period_ms = (uint64_t)c->period_s * 1000,
         .max_stale_ms = (uint64_t)stale_s * 1000,
         .window_ms = (uint64_t)c->window_ms,
@@ -188,6 +209,7 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     if (!t)
         return lt_fail(e, LT_E_NO_MEMORY, "tenant: no memory");
     t->conf = c;
+    t->memory = lt_budget_new(mib(c->memory_limit_mib));
     t->state_lock = -1;
     int rc = lt_uuid_parse(c->tenant_id, t->id, e) ? lt_fail_in(e, "tenant_id") : 0;
     if (!rc && strncmp(c->provider, "https://", 8))
@@ -236,7 +258,9 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_store_close(t->store);
     lt_lock_release(&t->state_lock);
     free(t->tables);
+    free(t->fetched);
     free(t->policy_key);
-    free(t->bundles);
+    lt_bundles_free(t->bundles);
+    lt_budget_free(t->memory);
     free(t);
 }

@@ -15,6 +15,7 @@ struct lt_tenant_conf {
     char *provider, *federation_cert, *federation_key, *federation_ca;
     char *registry, *roots, *policy_key, *tenant_id, *state_dir;
     int64_t period_s, max_stale_s, window_ms, gather_ms, host_facts_s, reserve_mib, min_free_mib;
+    int64_t memory_limit_mib, bundle_limit_mib, document_limit_mib;
 };
 
 extern const struct lt_conf_key lt_tenant_keys[];
@@ -24,10 +25,11 @@ struct lt_tenant {
     const struct lt_tenant_conf *conf; /* borrowed */
     uint8_t id[LT_UUID];
     int state_lock; /* of state_dir, common/lock.h */
-    char *bundles;
+    struct lt_budget *memory;   /* of everything that guests and the provider make it hold */
+    struct lt_bundles *bundles; /* their evidence on disk */
     struct lt_store *store;
     struct lt_documents *documents;
-    char *tables, *policy_key; /* directory; PEM text, NULL: none */
+    char *tables, *fetched, *policy_key; /* directories; PEM text, NULL: none */
     struct lt_pool *work;      /* appraisal */
     struct lt_pool *fetch;     /* waits for the provider */
     struct lt_pool *io;        /* serves requests */

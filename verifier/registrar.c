@@ -259,6 +259,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
                                         .routes = plain_routes,
                                         .route_count = COUNT(plain_routes),
                                         .app = r,
+                                        .max_bytes = LT_MAX_REGISTRAR_BYTES,
                                         .threads = 1};
     struct lt_http_server_conf tls = {.listen = c->tls_listen,
                                       .cert = c->cert,
@@ -267,6 +268,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
                                       .routes = tls_routes,
                                       .route_count = COUNT(tls_routes),
                                       .app = r,
+                                      .max_bytes = LT_MAX_REGISTRAR_BYTES,
                                       .threads = 1};
     int rc = lt_http_server_start(&plain, &r->plain, e);
     if (rc)

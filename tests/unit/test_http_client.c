@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/http_room.h"
 #include "common/limits.h"
 
 #include <setjmp.h>
@@ -474,38 +475,162 @@ static void test_endless_headers(void **state)
     lt_http_client_free(c);
 }
 
-/* What all large replies under way hold together is bounded, and given back. */
+/* A large reply is taken from the budget, waits for room, and what it took is the caller's to give back. */
 static void test_large_replies(void **state)
 {
-    const size_t over = 100, n = LT_SMALL_REPLY + over;
+    const size_t n = LT_SMALL_REPLY + 1, room = 3 * n;
     LT_AUTOFREE char *reply = malloc(n + 100);
-    const char *const script[] = {"", reply, "", reply, "", reply, NULL, NULL};
+    const char *const script[] = {"", reply, NULL, "", reply, NULL, "", reply, NULL, NULL};
+    struct lt_budget *b = lt_budget_new(room + 10);
+    struct lt_http_client *c = NULL;
+    struct lt_http_reply r = {0};
+    struct lt_err e = {0};
+    struct lt_budget_use use;
+    struct stage s;
+    char url[256];
     (void)state;
     int head = sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
     memset(reply + head, 'x', n);
     reply[(size_t)head + n] = 0;
-    for (size_t room = over - 1; room <= over; room++) {
-        struct lt_http_client *c = NULL;
-        struct lt_err e = {0};
-        struct stage s;
-        char url[256];
-        assert_int_equal(
-            lt_http_client_new(&(struct lt_http_client_conf){.allow_plain = true, .max_large = room}, &c, &e),
-            0);
-        open_stage(&s, script);
-        snprintf(url, sizeof url, "http://%s/x", s.address);
-        for (int i = 0; i < 3; i++) {
-            struct lt_http_reply r = {0};
-            int rc = lt_http_call(c, &(struct lt_http_request){.method = "GET", .url = url}, &r, &e);
-            assert_int_equal(rc, room < over ? LT_E_BUSY : 0);
-            if (rc)
-                break;
-            assert_int_equal(r.n, n);
-            free((char *)r.body);
-        }
-        lt_http_client_free(c);
-        close_stage(&s);
+    struct lt_http_client_conf conf = {.allow_plain = true, .budget = b, .leave = 10};
+    assert_int_equal(lt_http_client_new(&conf, &c, &e), 0);
+    open_stage(&s, script);
+    snprintf(url, sizeof url, "http://%s/x", s.address);
+    struct lt_http_request q = {.method = "POST", .url = url, .weight = 4, .timeout_ms = 300};
+    assert_int_equal(lt_http_call(c, &q, &r, &e), LT_E_BUSY); /* would never fit */
+    assert_non_null(strstr(e.msg, "more than may be used"));
+    q.weight = 3;
+    assert_true(lt_budget_take(b, 1, 0));
+    assert_int_equal(lt_http_call(c, &q, &r, &e), LT_E_BUSY); /* waited in vain */
+    assert_non_null(strstr(e.msg, "left no room in time"));
+    lt_budget_use(b, &use);
+    assert_int_equal(use.used, 1);
+    lt_budget_give(b, 1);
+    q.timeout_ms = 0;
+    assert_int_equal(lt_http_call(c, &q, &r, &e), 0);
+    assert_int_equal(r.n, n);
+    assert_int_equal(r.charge, room);
+    lt_budget_use(b, &use);
+    assert_int_equal(use.used, room);
+    lt_budget_give(b, r.charge);
+    free((char *)r.body);
+    lt_http_client_free(c);
+    close_stage(&s);
+    lt_budget_free(b);
+}
+
+struct outcome {
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    int done, code[2];
+    char msg[320];
+    struct lt_budget *b;
+};
+
+static void on_outcome(void *arg, const struct lt_http_reply *r, const struct lt_err *e)
+{
+    struct outcome *o = arg;
+    pthread_mutex_lock(&o->lock);
+    o->code[o->done++] = e->code;
+    if (e->code)
+        memcpy(o->msg, e->msg, sizeof o->msg);
+    lt_budget_give(o->b, r->charge);
+    pthread_cond_signal(&o->news);
+    pthread_mutex_unlock(&o->lock);
+}
+
+/* One that has room and trickles is given up as soon as its time is over and another waits; that one is read on. */
+static void test_slow_reply(void **state)
+{
+    const size_t n = LT_SMALL_REPLY + 1;
+    LT_AUTOFREE char *reply = malloc(n + 100);
+    const char *const quick[] = {"", reply, NULL, NULL};
+    struct outcome o = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, {0}, "", lt_budget_new(2 * n - 1)};
+    struct lt_http_client *c = NULL;
+    struct lt_err e = {0};
+    struct stage s[2];
+    char url[2][256];
+    (void)state;
+    int head = sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
+    memset(reply + head, 'x', n);
+    reply[(size_t)head + n] = 0;
+    struct lt_http_client_conf conf = {.allow_plain = true, .budget = o.b};
+    assert_int_equal(lt_http_client_new(&conf, &c, &e), 0);
+    LT_AUTOFREE char *part = strndup(reply, (size_t)head + 10);
+    const char *const trickle[] = {"", part, "", NULL, NULL};
+    open_stage(&s[0], trickle);
+    open_stage(&s[1], quick);
+    struct lt_budget_use use = {0};
+    for (int i = 0; i < 2; i++) {
+        snprintf(url[i], sizeof url[i], "http://%s/x", s[i].address);
+        lt_http_send(c, &(struct lt_http_request){.method = "GET", .url = url[i], .rank = (unsigned)i}, on_outcome, &o);
+        for (uint64_t until = lt_now_ms() + 10000; !use.used && lt_now_ms() < until; usleep(1000))
+            lt_budget_use(o.b, &use); /* the first has its room */
     }
+    pthread_mutex_lock(&o.lock);
+    while (o.done < 2)
+        pthread_cond_wait(&o.news, &o.lock);
+    pthread_mutex_unlock(&o.lock);
+    assert_int_equal(o.code[0], LT_E_TIMEOUT);
+    assert_non_null(strstr(o.msg, "while others wait for room"));
+    assert_int_equal(o.code[1], 0);
+    lt_budget_use(o.b, &use);
+    assert_int_equal(use.used, 0);
+    lt_http_client_free(c);
+    close_stage(&s[0]);
+    close_stage(&s[1]);
+    lt_budget_free(o.b);
+}
+
+static void room_back(struct lt_room *r, struct lt_claim *c)
+{
+    size_t n = lt_room_done(r, c);
+    assert_int_equal(n, c->size);
+    lt_budget_give(r->budget, n);
+}
+
+/* Who waits for room is served by rank, then the smaller first, then by turn. */
+static void test_room_order(void **state)
+{
+    static const struct {
+        unsigned rank;
+        size_t size;
+    } ask[] = {{0, 90}, {1, 10}, {0, 50}, {0, 20}, {1, 10}, {0, 50}};
+    struct lt_claim c[6] = {0}, first = {0};
+    struct lt_room r = {.budget = lt_budget_new(100)};
+    uint64_t next;
+    (void)state;
+
+    assert_true(lt_room_claim(&r, &first, 9, 100, 1000));
+    assert_null(lt_room_slow(&r, UINT64_MAX, &next)); /* nobody waits */
+    for (int i = 0; i < 6; i++)
+        assert_false(lt_room_claim(&r, &c[i], ask[i].rank, ask[i].size, 1000));
+    assert_null(lt_room_next(&r, 1000));
+    assert_null(lt_room_slow(&r, 1000 + LT_ROOM_MS - 1, &next));
+    assert_int_equal(next, 1000 + LT_ROOM_MS);
+    assert_ptr_equal(lt_room_slow(&r, next, &next), &first);
+    room_back(&r, &first);
+    assert_ptr_equal(lt_room_next(&r, 2000), &c[3]);
+    assert_ptr_equal(lt_room_next(&r, 2000), &c[2]);
+    assert_null(lt_room_next(&r, 2000));
+    assert_false(lt_room_claim(&r, &first, 0, 51, 2000)); /* not before those who wait already */
+    assert_int_equal(lt_room_done(&r, &first), 0);
+    room_back(&r, &c[3]);
+    assert_ptr_equal(lt_room_next(&r, 2000), &c[5]);
+    room_back(&r, &c[2]);
+    room_back(&r, &c[5]);
+    assert_ptr_equal(lt_room_next(&r, 2000), &c[0]);
+    assert_ptr_equal(lt_room_next(&r, 2000), &c[1]);
+    assert_null(lt_room_next(&r, 2000));
+    room_back(&r, &c[0]);
+    assert_ptr_equal(lt_room_next(&r, 2000), &c[4]);
+    room_back(&r, &c[1]);
+    room_back(&r, &c[4]);
+    assert_int_equal(lt_room_done(&r, &c[0]), 0);
+    assert_true(lt_budget_take(r.budget, 100, 0));
+    assert_true(lt_room_never(&r, 101));
+    assert_false(lt_room_never(&r, 100));
+    lt_budget_free(r.budget);
 }
 
 static void test_timeout(void **state)
@@ -600,7 +725,8 @@ int main(void)
         cmocka_unit_test(test_retry_ends),
         cmocka_unit_test(test_hostile_replies),
         cmocka_unit_test(test_endless_headers),
-        cmocka_unit_test(test_large_replies),
+        cmocka_unit_test(test_large_replies), cmocka_unit_test(test_slow_reply),
+        cmocka_unit_test(test_room_order),
         cmocka_unit_test(test_timeout),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_json),
