@@ -397,6 +397,8 @@ int lt_cli_status(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e)
     {
         if (json_is_integer(v))
             printf("%s: %lld\n", key, json_integer_value(v));
+        else if (json_is_null(v))
+            printf("%s: not known\n", key);
     }
     print_store(json_object_get(j, "store"));
     return 0;

@@ -13,21 +13,34 @@
 
 #define TRIES 10 /* the file may be taken away between our open and our lock, count */
 
+#define COMM 15 /* characters of a name that the kernel keeps */
+
+static void read_proc(long pid, const char *what, size_t max, char *out, size_t size)
+{
+    LT_AUTOFREE uint8_t *text = NULL;
+    char path[40];
+    size_t n;
+
+    *out = 0;
+    snprintf(path, sizeof path, "/proc/%ld/%s", pid, what);
+    if (!lt_file_read(path, max, &text, &n, NULL))
+        snprintf(out, size, "%.*s", (int)strcspn((char *)text, "\n"), (const char *)text);
+}
+
+/* A name that was cut short goes on as the first word of the command line does. */
 void lt_process_text(long pid, char out[64])
 {
-    LT_AUTOFREE uint8_t *name = NULL;
-    char path[40];
-    size_t size;
+    char name[COMM + 1], word[256];
 
     if (pid <= 0) {
         strcpy(out, "unknown");
         return;
     }
-    snprintf(path, sizeof path, "/proc/%ld/comm", pid);
-    bool known = !lt_file_read(path, 64, &name, &size, NULL);
-    if (known)
-        name[strcspn((char *)name, "\n")] = 0;
-    snprintf(out, 64, known ? "%ld (%.30s)" : "%ld", pid, (const char *)name);
+    read_proc(pid, "comm", 64, name, sizeof name);
+    read_proc(pid, "cmdline", 1 << 20, word, sizeof word);
+    const char *slash = strrchr(word, '/'), *base = slash ? slash + 1 : word;
+    bool cut = strlen(name) == COMM && !strncmp(base, name, COMM);
+    snprintf(out, 64, *name ? "%ld (%.30s)" : "%ld", pid, cut ? base : name);
 }
 
 /* The kernel's word for the name, the file's for the pid: for people only. */

@@ -158,28 +158,33 @@ static json_t *store_status(struct lt_tenant *t)
     return j;
 }
 
+static json_t *number(bool known, json_int_t n)
+{
+    return known ? json_integer(n) : json_null();
+}
+
+/* Of a store that cannot be read status says just that. */
 static void get_status(struct lt_req *req, void *app)
 {
     struct tally y = {.t = app};
     struct lt_rounds_count c;
     struct lt_err e = {0};
-    int rc = lt_store_guests(y.t->store, count, &y, &e);
+    bool known = !lt_store_guests(y.t->store, count, &y, &e);
 
-    if (rc) {
-        if (!e.code)
-            (void)lt_fail(&e, rc, "status: the store could not be read");
-        lt_tenant_api_fail(req, &e);
-        return;
-    }
     lt_rounds_count(y.t->rounds, &c);
-    json_t *j = json_pack("{s:I}", "guests", y.guests);
+    json_t *j = json_pack("{s:o}", "guests", number(known, y.guests));
     for (int r = LT_TRUSTED; r <= LT_UNREACHABLE; r++)
-        json_object_set_new(j, lt_result_slug(r), json_integer(y.by_result[r]));
-    json_object_set_new(j, "unknown", json_integer(y.unknown));
-    json_object_set_new(j, "unproven", json_integer(y.unproven));
+        json_object_set_new(j, lt_result_slug(r), number(known, y.by_result[r]));
+    json_object_set_new(j, "unknown", number(known, y.unknown));
+    json_object_set_new(j, "unproven", number(known, y.unproven));
     json_object_set_new(j, "quotes", json_integer((json_int_t)c.quotes));
     json_object_set_new(j, "last_batch", json_integer(c.last_batch));
-    json_object_set_new(j, "store", store_status(y.t));
+    json_t *store = store_status(y.t);
+    if (!known && strcmp(json_string_value(json_object_get(store, "state")), "fault")) {
+        json_object_set_new(store, "state", json_string("fault"));
+        json_object_set_new(store, "message", lt_json_new_text(e.msg));
+    }
+    json_object_set_new(j, "store", store);
     lt_reply_json(req, 200, j);
 }
 
