@@ -31,11 +31,14 @@ def fed():
 
 
 def state(fed):
-    (host,) = fed.cli("host", "list")["hosts"]
-    assert host["host"] == fed.host
-    shown = fed.cli("host", "show", fed.host)
-    assert shown["state"] == host["state"] and shown["error"] == host["error"]
-    return host
+    while True:
+        (host,) = fed.cli("host", "list")["hosts"]
+        assert host["host"] == fed.host
+        shown = fed.cli("host", "show", fed.host)
+        (after,) = fed.cli("host", "list")["hosts"]
+        if (host["state"], host["error"]) == (after["state"], after["error"]):    # it did not change meanwhile
+            assert shown["state"] == host["state"] and shown["error"] == host["error"]
+            return host
 
 
 def test_a_killed_agent_and_a_dead_tpm_are_seen_at_once(fed):

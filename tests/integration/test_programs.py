@@ -57,9 +57,9 @@ def test_help_of_scripts(name):
 
 
 def blocks(page, kind):
-    """(text before, text) of the fenced blocks of that kind."""
-    parts = re.split(r"^ *```(\w*)\n", (TOP / page).read_text(), flags=re.M)   # text, kind, text, "", text ...
-    found = [(parts[i - 1], parts[i + 1]) for i in range(1, len(parts) - 1, 4) if parts[i] == kind]
+    """(words behind the kind, text) of the fenced blocks of that kind."""
+    parts = re.split(r"^ *```(.*)\n", (TOP / page).read_text(), flags=re.M)   # text, info, text, "", text ...
+    found = [(parts[i].split()[1:], parts[i + 1]) for i in range(1, len(parts) - 1, 4) if parts[i].split()[:1] == [kind]]
     assert found, page
     return found
 
@@ -89,8 +89,8 @@ def test_what_the_pages_tell_to_type(page):
 
 def test_the_configurations_in_operations_have_known_keys():
     seen = set()
-    for before, text in blocks("docs/operations.md", ""):
-        name = re.search(r"`/etc/limetree/(agent|provider|tenant)\.conf`:\s*$", before)
+    for words, text in blocks("docs/operations.md", "conf"):
+        name = re.search(r"/etc/limetree/(agent|provider|tenant)\.conf$", words[-1])
         if not name:
             continue
         seen.add(name.group(1))
