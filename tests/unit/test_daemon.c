@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,6 +43,10 @@ static int on_start(void *conf, json_t **ready, struct lt_err *e)
     struct rlimit core;
     if (getrlimit(RLIMIT_CORE, &core) || core.rlim_cur || core.rlim_max)
         return lt_fail(e, LT_E_INTERNAL, "core dumps are possible");
+#if !defined(__SANITIZE_ADDRESS__)
+    if (prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+        return lt_fail(e, LT_E_INTERNAL, "its memory can be read");
+#endif
     if (!strcmp(c->name, "broken"))
         return lt_fail(e, LT_E_CONFIG, "broken on purpose");
     *ready = json_pack("{ss sI}", "listen", c->listen, "count", (json_int_t)c->count);
