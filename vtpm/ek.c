@@ -22,6 +22,7 @@
 #define CC_CLEAR 0x126u
 #define CC_CLEAR_CONTROL 0x127u
 #define CC_CREATE_PRIMARY 0x131u
+#define CC_READ_CLOCK 0x181u
 #define RH_ENDORSEMENT 0x4000000bu
 #define RH_PLATFORM 0x4000000cu
 #define RS_PW 0x40000009u
@@ -60,14 +61,38 @@ static int receive(int fd, uint8_t *p, size_t n, uint64_t deadline, struct lt_er
     return 0;
 }
 
+/* Sends a command whole; *r is left behind the response's header. */
+static int exchange(int fd, uint32_t command, const struct lt_buf *b, uint8_t response[MAX_RESPONSE],
+                    struct lt_reader *r, uint64_t deadline, struct lt_err *e)
+{
+    struct lt_reader head = lt_reader(response, 10, "TPM response");
+    uint32_t size, code;
+    uint16_t tag;
+
+    LT_TRY(lt_buf_ok(b, e));
+    if (send(fd, b->p, b->n, MSG_NOSIGNAL) != (ssize_t)b->n)
+        return lt_fail(e, LT_E_TPM, "swtpm on the copy: %s", strerror(errno));
+    LT_TRY(receive(fd, response, 10, deadline, e));
+    LT_TRY(lt_read_u16(&head, &tag, e));
+    LT_TRY(lt_read_u32(&head, &size, e));
+    LT_TRY(lt_read_u32(&head, &code, e));
+    if (size < 10 || size > MAX_RESPONSE)
+        return lt_fail(e, LT_E_TPM, "TPM response to 0x%x: %u bytes", command, size);
+    LT_TRY(receive(fd, response + 10, size - 10, deadline, e));
+    if (code)
+        return lt_fail(e, LT_E_TPM, "TPM command 0x%x on the copy: response code 0x%x", command, code);
+    *r = lt_reader(response, size, "TPM response");
+    r->at = 10;
+    return 0;
+}
+
 /* Sends handle, an empty password session and parameters; *r is left at the response's parameters. */
 static int transact(int fd, uint32_t command, uint32_t handle, const struct lt_buf *parameters,
                     bool returns_handle, uint8_t response[MAX_RESPONSE], struct lt_reader *r,
                     uint64_t deadline, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(1024);
-    uint32_t size, code, ignored;
-    uint16_t tag;
+    uint32_t ignored;
     int rc;
 
     lt_buf_u16(&b, 0x8002); /* TPM_ST_SESSIONS */
@@ -80,27 +105,29 @@ static int transact(int fd, uint32_t command, uint32_t handle, const struct lt_b
     lt_buf_u8(&b, 0);
     lt_buf_u16(&b, 0);
     lt_buf_put(&b, parameters->p, parameters->n);
-    if ((rc = lt_buf_ok(&b, e)) || (rc = lt_buf_ok(parameters, e)))
+    if ((rc = lt_buf_ok(parameters, e)) || (rc = exchange(fd, command, &b, response, r, deadline, e)))
         return rc;
-    if (send(fd, b.p, b.n, MSG_NOSIGNAL) != (ssize_t)b.n)
-        return lt_fail(e, LT_E_TPM, "swtpm on the copy: %s", strerror(errno));
-    if ((rc = receive(fd, response, 10, deadline, e)))
-        return rc;
-    struct lt_reader head = lt_reader(response, 10, "TPM response");
-    if ((rc = lt_read_u16(&head, &tag, e)) || (rc = lt_read_u32(&head, &size, e)) ||
-        (rc = lt_read_u32(&head, &code, e)))
-        return rc;
-    if (size < 10 || size > MAX_RESPONSE)
-        return lt_fail(e, LT_E_TPM, "TPM response to 0x%x: %u bytes", command, size);
-    if ((rc = receive(fd, response + 10, size - 10, deadline, e)))
-        return rc;
-    if (code)
-        return lt_fail(e, LT_E_TPM, "TPM command 0x%x on the copy: response code 0x%x", command, code);
-    *r = lt_reader(response, size, "TPM response");
-    r->at = 10;
     if (returns_handle && (rc = lt_read_u32(r, &ignored, e)))
         return rc;
     return lt_read_u32(r, &ignored, e); /* parameterSize */
+}
+
+/* Before clear, which sets the counts to zero. */
+static int read_starts(int fd, uint64_t deadline, struct lt_vtpm_starts *out, struct lt_err *e)
+{
+    LT_AUTOBUF struct lt_buf b = LT_BUF(16);
+    uint8_t response[MAX_RESPONSE];
+    struct lt_reader r;
+    uint64_t ignored;
+
+    lt_buf_u16(&b, 0x8001); /* TPM_ST_NO_SESSIONS */
+    lt_buf_u32(&b, 10);
+    lt_buf_u32(&b, CC_READ_CLOCK);
+    LT_TRY(exchange(fd, CC_READ_CLOCK, &b, response, &r, deadline, e));
+    LT_TRY(lt_read_u64(&r, &ignored, e)); /* time */
+    LT_TRY(lt_read_u64(&r, &ignored, e)); /* clock */
+    LT_TRY(lt_read_u32(&r, &out->reset, e));
+    return lt_read_u32(&r, &out->restart, e);
 }
 
 static int clear(int fd, uint64_t deadline, struct lt_err *e)
@@ -316,7 +343,7 @@ static void end(pid_t pid, int fd)
 }
 
 int lt_ek_read(const struct lt_proc *swtpm, const char *program, const char *scratch, struct lt_public *out,
-               struct lt_err *e)
+               struct lt_vtpm_starts *starts, struct lt_err *e)
 {
     char dir[PATH_MAX];
     LT_AUTOFREE uint8_t *state = NULL;
@@ -336,7 +363,9 @@ int lt_ek_read(const struct lt_proc *swtpm, const char *program, const char *scr
         uint64_t deadline = lt_now_ms() + LT_EK_TIMEOUT_MS;
         rc = spawn(program, dir, key, swtpm->uid, &fd, &pid, e);
         if (!rc) {
-            rc = clear(fd, deadline, e);
+            rc = read_starts(fd, deadline, starts, e);
+            if (!rc)
+                rc = clear(fd, deadline, e);
             if (!rc)
                 rc = create(fd, deadline, out, e);
             end(pid, fd);

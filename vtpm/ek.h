@@ -11,10 +11,15 @@
 #define LT_MAX_VTPM_STATE (1u << 20) /* bytes of tpm2-00.permall */
 #define LT_EK_TIMEOUT_MS 10000       /* for the whole conversation with the private swtpm */
 
+/* How often the TPM of that state was started, plus the copy's own start: other numbers, and it was started again. */
+struct lt_vtpm_starts {
+    uint32_t reset, restart;
+};
+
 /* program: of swtpm, absolute. scratch: an existing directory; the copy lies in one of ours below it and is
  * wiped. As root the private swtpm runs as the user of the given one. Encrypted state: LT_E_REFUSED unless
  * its key is in a file. */
 int lt_ek_read(const struct lt_proc *swtpm, const char *program, const char *scratch, struct lt_public *out,
-               struct lt_err *e) LT_MUST_CHECK;
+               struct lt_vtpm_starts *starts, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -12,6 +12,7 @@
 struct work {
     struct lt_inventory *inv;
     const struct lt_resident *old;
+    struct lt_resident *live; /* the same, for what must be seen at once; under the lock */
     const struct lt_facts *facts;
     struct lt_marks marks;
     struct lt_domain domain;
@@ -39,22 +40,44 @@ static int find_pair(struct work *w, struct lt_err *e)
     return rc;
 }
 
+/* The state was loaded anew since it was last read, and no event told: a reset while libvirt was away. What is settled
+ * only: before, firmware may not have started the vTPM yet. */
+static void compare_starts(struct work *w, const struct lt_vtpm_starts *now)
+{
+    bool same = now->reset == w->new.starts.reset && now->restart == w->new.starts.restart;
+
+    w->new.starts = *now;
+    if (w->new.settled && !same && !w->marks.redraw) {
+        w->marks.redraw = true;
+        pthread_mutex_lock(&w->inv->lock); /* not listed until there is a new one */
+        (void)lt_fail(&w->live->why, LT_E_BUSY, "it was reset while libvirt was away; being examined");
+        pthread_mutex_unlock(&w->inv->lock);
+    } else if (!w->marks.redraw) {
+        w->new.settled |= lt_now_ms() - w->new.drawn_ms >= LT_REFRESH_MS;
+    }
+}
+
 /* While a swtpm lives its EK is the one first found: another one in its state means that somebody put another
  * state into its place, and it is not listed. */
 static int find_ek(struct work *w, struct lt_err *e)
 {
+    struct lt_vtpm_starts starts;
     struct lt_public ek;
     uint8_t digest[32];
     int rc;
 
     if (w->new.have_ek && !w->marks.reread)
         return 0;
-    if ((rc = lt_ek_read(&w->new.pair.swtpm, w->inv->swtpm, w->inv->conf.scratch, &ek, e)) ||
+    if ((rc = lt_ek_read(&w->new.pair.swtpm, w->inv->swtpm, w->inv->conf.scratch, &ek, &starts, e)) ||
         (rc = lt_public_ek_digest(&ek, digest, e)))
         return rc;
     if (w->new.have_ek && memcmp(digest, w->new.record.ek_digest, 32))
         return lt_fail(e, LT_E_REFUSED, "swtpm %d: its state holds another EK than the one it began with",
                        (int)w->new.pair.swtpm.pid);
+    if (w->new.have_ek)
+        compare_starts(w, &starts);
+    else
+        w->new.starts = starts;
     memcpy(w->new.record.ek_digest, digest, 32);
     w->new.have_ek = true;
     w->new.agreed = false;
@@ -121,6 +144,8 @@ static int draw(struct work *w, struct lt_err *e)
     r->start_restart = clock.restart_count;
     r->start_clock_ms = clock.clock_ms;
     w->new.have_incarnation = true;
+    w->new.settled = false;
+    w->new.drawn_ms = lt_now_ms();
     pthread_mutex_lock(&inv->lock);
     lt_table_counts(inv, clock.reset_count, clock.restart_count);
     pthread_mutex_unlock(&inv->lock);
@@ -167,6 +192,9 @@ static void store(struct work *w, struct lt_resident *r)
     r->have_incarnation = w->new.have_incarnation;
     r->agreed = w->new.agreed;
     r->born = w->new.born;
+    r->starts = w->new.starts;
+    r->settled = w->new.settled;
+    r->drawn_ms = w->new.drawn_ms;
     r->record = w->new.record;
     r->why = w->new.why;
     r->waits = w->clock_failed;
@@ -189,7 +217,7 @@ static void store(struct work *w, struct lt_resident *r)
 void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt_facts *facts,
                 struct lt_marks marks)
 {
-    struct work w = {.inv = inv, .old = r, .facts = facts, .marks = marks};
+    struct work w = {.inv = inv, .old = r, .live = r, .facts = facts, .marks = marks};
 
     w.new.pair = r->pair;
     w.new.have_ek = r->have_ek;
@@ -197,6 +225,9 @@ void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt
     w.new.have_incarnation = r->have_incarnation;
     w.new.agreed = r->agreed;
     w.new.born = r->born;
+    w.new.starts = r->starts;
+    w.new.settled = r->settled;
+    w.new.drawn_ms = r->drawn_ms;
     w.new.record = r->record;
     memcpy(w.new.record.guest_uuid, r->uuid, LT_UUID);
     int rc = work(&w, &w.new.why);

@@ -4,6 +4,7 @@
 #ifndef LT_VTPM_TABLE_H
 #define LT_VTPM_TABLE_H
 
+#include "vtpm/ek.h"
 #include "vtpm/files.h"
 #include "vtpm/inventory.h"
 #include "vtpm/pair.h"
@@ -31,6 +32,10 @@ struct lt_resident {
     struct lt_err why; /* code 0: listed; else why not */
     struct lt_pair pair;
     bool have_ek, have_files, have_incarnation; /* what is valid in record */
+    struct lt_vtpm_starts starts; /* of its vTPM, when the EK was last read */
+    bool settled;      /* and that was so long after the incarnation began that firmware has started it */
+    bool once_more;    /* libvirt was away; if it was reset just then, only the next refresh sees that */
+    uint64_t drawn_ms; /* lt_now_ms() of the incarnation */
     bool agreed, born;                          /* no birth record speaks against the EK; one speaks for it */
     struct lt_record record;
 };

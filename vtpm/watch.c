@@ -185,8 +185,8 @@ static int connect_events(struct lt_inventory *inv, struct link *l)
 }
 
 /* Every running domain becomes a resident to be examined, and so does every one known from before. A reset
- * while libvirt was away is not told any more, so their EKs are read again; the incarnations of living pairs
- * stay. */
+ * while libvirt was away is not told any more: the EKs are read again, and with them how often the vTPM was started;
+ * the incarnations of living pairs whose vTPM was not stay. */
 static int list_all(struct lt_inventory *inv, struct link *l)
 {
     const struct lt_virt *v = inv->virt;
@@ -197,7 +197,7 @@ static int list_all(struct lt_inventory *inv, struct link *l)
         return LT_E_UNREACHABLE;
     pthread_mutex_lock(&inv->lock);
     for (size_t i = 0; i < inv->count; i++)
-        inv->list[i]->marks.dirty = inv->list[i]->marks.reread = true;
+        inv->list[i]->marks.dirty = inv->list[i]->marks.reread = inv->list[i]->once_more = true;
     pthread_mutex_unlock(&inv->lock);
     for (int i = 0; i < n; i++) {
         mark(inv, domains[i], false);
@@ -296,6 +296,17 @@ static void examine(struct lt_inventory *inv, struct link *l, struct lt_resident
     pthread_mutex_unlock(&inv->lock);
 }
 
+/* Lock held. The starts of its vTPM are read once more when they have settled, and after libvirt was away. */
+static void refresh_one(struct lt_resident *r)
+{
+    if (r->why.code)
+        return;
+    r->marks.dirty = true;
+    if (r->once_more || (!r->settled && lt_now_ms() - r->drawn_ms >= LT_REFRESH_MS))
+        r->marks.reread = true;
+    r->once_more = false;
+}
+
 /* Serves one connection until it is lost or the inventory stops. */
 static void serve(struct lt_inventory *inv, struct link *l)
 {
@@ -309,7 +320,7 @@ static void serve(struct lt_inventory *inv, struct link *l)
         if (lt_now_ms() >= refresh) {
             lt_files_look(inv->files);
             for (size_t i = 0; i < inv->count; i++)
-                inv->list[i]->marks.dirty |= !inv->list[i]->why.code;
+                refresh_one(inv->list[i]);
             until = refresh = lt_now_ms() + LT_REFRESH_MS;
         }
         inv->ready = inv->ready || none_waits(inv); /* not "none is due": somebody may always be */

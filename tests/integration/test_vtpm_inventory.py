@@ -391,6 +391,42 @@ def test_libvirtd_s_restart_changes_nothing(virt, shell, vm):
     assert shell.record(vm)["incarnation"] == first["incarnation"]
 
 
+def qmp(lab, vm, command):
+    """As libvirt would say it; its own connection is gone with it."""
+    (path,) = [p for p in lab.dir.rglob("monitor.sock") if p.parent.name.endswith(f"-{vm.name}")]
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(10)
+        s.connect(os.fspath(path))
+        f = s.makefile("rw")
+        assert "QMP" in f.readline()
+        for each in ("qmp_capabilities", command):
+            f.write(json.dumps({"execute": each}) + "\n")
+            f.flush()
+            while "return" not in (said := json.loads(f.readline())):
+                assert "error" not in said, said
+
+
+def test_a_reset_while_libvirtd_was_away_draws_anew(lab, virt, shell, new_vm):
+    vm, other = new_vm().start(), new_vm().start()
+    first, untouched = shell.listed(vm), shell.listed(other)
+    # Incarnations of some age; nothing tells of that.
+    deadline = Deadline(13)
+    while not deadline.expired():
+        assert shell.record(vm) == first
+        time.sleep(0.2)
+    virt.stop()
+    shell.until(lambda: not shell("report")["connected"])
+    before = (vm.vtpm_state / "tpm2-00.permall").stat().st_mtime_ns
+    qmp(lab, vm, "system_reset")
+    shell.until(lambda: (vm.vtpm_state / "tpm2-00.permall").stat().st_mtime_ns != before)    # firmware started the vTPM
+    assert shell.record(vm) == first, "nobody knows yet"
+    virt.start()
+    shell.until(lambda: shell("report")["connected"])
+    after = shell.until(lambda: (r := shell.record(vm)) and r["incarnation"] != first["incarnation"] and r)
+    assert after["ek_digest"] == first["ek_digest"] and after["start_clock"] > first["start_clock"]
+    assert shell.listed(other) == untouched
+
+
 def test_busy_until_everything_is_examined(lab, virt, records, shell, vm):
     shell.listed(vm)
     late = Shell(lab, virt.uri, records)
