@@ -3,6 +3,7 @@
 #include "agent/measurements.h"
 #include "common/clock.h"
 #include "common/hash.h"
+#include "common/ima_list.h"
 #include "common/limits.h"
 
 #include <errno.h>
@@ -112,7 +113,7 @@ struct quote {
     int minor;
     char nonce[NONCE_MAX + 1];
     uint32_t mask;
-    bool with_key, with_logs;
+    bool with_key, with_logs, ima_bytes;
     uint64_t ima_entry;
     struct lt_quote q;
 };
@@ -127,19 +128,40 @@ static void quote_end(struct quote *q, json_t *results, const struct lt_err *e)
     free(q);
 }
 
-static int add_ima(const struct quote *q, json_t *results, struct lt_err *e)
+/* Keylime's field: text, from a line on. */
+static int add_ima_text(const struct quote *q, json_t *results, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *text = NULL;
-    uint64_t first;
+    uint64_t first = q->ima_entry;
     size_t n;
-    int rc = lt_measurements_read(q->api->ima, LT_MAX_IMA_LOG, &text, &n, e);
 
-    if (rc)
-        return rc == LT_E_NOT_FOUND ? 0 : rc;
-    const char *from = lt_ima_from((const char *)text, q->ima_entry, &first);
-    json_object_set_new(results, "ima_measurement_list", lt_json_new_text(from));
+    LT_TRY(lt_measurements_read(q->api->ima, LT_MAX_IMA_LOG, &text, &n, e));
+    size_t from = lt_ima_list_from((struct lt_slice){text, n}, &first);
+    LT_AUTOFREE char *held = lt_ima_text((const char *)text + from, n - from);
+    if (!held || json_object_set_new(results, "ima_measurement_list", json_string(held)))
+        return lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
     json_object_set_new(results, "ima_measurement_list_entry", json_integer((json_int_t)first));
     return 0;
+}
+
+/* For verifiers that ask for it (docs/api.md): no byte is lost. From a unit on: common/ima_list.h. */
+static int add_ima_bytes(const struct quote *q, json_t *results, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *list = NULL;
+    uint64_t first = q->ima_entry;
+    size_t n;
+
+    LT_TRY(lt_ima_read(q->api->ima, &list, &n, e));
+    size_t from = lt_ima_list_from((struct lt_slice){list, n}, &first);
+    json_object_set_new(results, "ima_measurement_list_b64", lt_json_new_base64(list + from, n - from));
+    json_object_set_new(results, "ima_measurement_list_entry", json_integer((json_int_t)first));
+    return 0;
+}
+
+static int add_ima(const struct quote *q, json_t *results, struct lt_err *e)
+{
+    int rc = q->ima_bytes ? add_ima_bytes(q, results, e) : add_ima_text(q, results, e);
+    return rc == LT_E_NOT_FOUND ? 0 : rc;
 }
 
 static int add_boot_log(const struct quote *q, json_t *results, struct lt_err *e)
@@ -228,7 +250,8 @@ static int parse_mask(const struct lt_req *req, uint32_t *out, struct lt_err *e)
 
 static int parse_integrity(const struct lt_req *req, struct quote *q, struct lt_err *e)
 {
-    const char *partial = lt_req_query(req, "partial"), *entry = lt_req_query(req, "ima_ml_entry");
+    const char *partial = lt_req_query(req, "partial"), *entry = lt_req_query(req, "ima_ml_entry"),
+               *bytes = lt_req_query(req, "ima_ml_b64");
     int rc = parse_mask(req, &q->mask, e);
 
     if (rc)
@@ -237,6 +260,7 @@ static int parse_integrity(const struct lt_req *req, struct quote *q, struct lt_
         return lt_fail(e, LT_E_MALFORMED, "partial: 0 or 1 is needed");
     q->with_key = *partial == '0';
     q->with_logs = true;
+    q->ima_bytes = bytes && !strcmp(bytes, "1");
     /* Not a number, or too great a one: everything from line 0 (keylime-api 3.2). */
     if (entry && *entry && strspn(entry, "0123456789") == strlen(entry)) {
         errno = 0;

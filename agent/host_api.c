@@ -1,6 +1,7 @@
 #include "agent/host_api.h"
 
 #include "agent/measurements.h"
+#include "common/ima_list.h"
 #include "residency/proof.h"
 
 #include <stdio.h>
@@ -338,22 +339,21 @@ static void boot_log_run(struct task *t)
     reply_log(t, t->api->boot_log, LT_MAX_BOOT_LOG);
 }
 
-/* From that line on; a list that is shorter comes whole, and the header says so. */
+/* Without loss, from that unit on (common/ima_list.h); a list that is shorter comes whole, and the header says so. */
 static void ima_run(struct task *t)
 {
     struct lt_err e = {0};
     char header[24];
-    uint64_t first;
+    uint64_t first = first_asked(t->req);
     uint8_t *p;
     size_t n;
 
-    if (lt_measurements_read(t->api->ima, LT_MAX_IMA_LOG, &p, &n, &e)) {
+    if (lt_ima_read(t->api->ima, &p, &n, &e)) {
         task_end(t, NULL, &e);
         return;
     }
-    const char *from = lt_ima_from((const char *)p, first_asked(t->req), &first);
-    size_t skipped = (size_t)(from - (const char *)p);
-    memmove(p, from, n - skipped);
+    size_t skipped = lt_ima_list_from((struct lt_slice){p, n}, &first);
+    memmove(p, p + skipped, n - skipped);
     snprintf(header, sizeof header, "%llu", (unsigned long long)first);
     lt_req_add_header(t->req, "X-Ima-First", header);
     lt_reply_bytes(t->req, 200, "application/octet-stream", p, n - skipped);

@@ -1,9 +1,12 @@
 #include "agent/measurements.h"
 
 #include "common/file.h"
+#include "common/ima_list.h"
 #include "common/limits.h"
+#include "common/utf8.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,20 +20,67 @@ int lt_measurements_read(const char *path, size_t max, uint8_t **out, size_t *n,
     return lt_file_read(path, max, out, n, e);
 }
 
-const char *lt_ima_from(const char *text, uint64_t entry, uint64_t *first)
+/* NULL: the path does not name a text. */
+static char *binary_beside(const char *path)
 {
-    const char *at = text;
+    static const char text[] = "ascii_", binary[] = "binary_";
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char *beside = NULL;
 
-    for (uint64_t i = 0; i < entry; i++) {
-        const char *end = strchr(at, '\n');
-        if (!end) {
-            *first = 0;
-            return text;
-        }
-        at = end + 1;
-    }
-    *first = entry;
+    if (strncmp(name, text, sizeof text - 1) ||
+        asprintf(&beside, "%.*s%s%s", (int)(name - path), path, binary, name + sizeof text - 1) < 0)
+        return NULL;
+    return beside;
+}
+
+int lt_ima_read(const char *path, uint8_t **out, size_t *n, struct lt_err *e)
+{
+    LT_AUTOFREE char *beside = binary_beside(path);
+
+    if (beside && !lt_measurements_read(beside, LT_MAX_IMA_LOG, out, n, NULL))
+        return 0;
+    return lt_measurements_read(path, LT_MAX_IMA_LOG, out, n, e);
+}
+
+/* "10 1d8d…": whatever else is a line belongs to the entry before, whose name holds a newline. */
+static bool begins(struct lt_slice line)
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t n = 3;
+
+    if (line.n < 43 || line.p[2] != ' ')
+        return false;
+    while (n < 43 && line.p[n] && strchr(hex, line.p[n]))
+        n++;
+    return n == 43;
+}
+
+/* Bytes of the entry at the text's beginning. */
+static size_t entry_size(struct lt_slice text)
+{
+    size_t at = 0;
+
+    do {
+        const uint8_t *lf = memchr(text.p + at, '\n', text.n - at);
+        at = lf ? (size_t)(lf + 1 - text.p) : text.n;
+    } while (at < text.n && !begins((struct lt_slice){text.p + at, text.n - at}));
     return at;
+}
+
+char *lt_ima_text(const char *text, size_t n)
+{
+    struct lt_slice rest = {(const uint8_t *)text, n};
+    bool whole = lt_utf8_valid(rest);
+    char *out = malloc(whole ? n + 1 : LT_UTF8_ESCAPED(n));
+    size_t at = 0;
+
+    for (size_t k; out && rest.n; rest = (struct lt_slice){rest.p + k, rest.n - k}) {
+        k = whole ? rest.n : entry_size(rest);
+        at += lt_utf8_escape((struct lt_slice){rest.p, k}, out + at);
+    }
+    if (out)
+        out[at] = 0;
+    return out;
 }
 
 uint64_t lt_ima_count(const char *path)
@@ -40,14 +90,11 @@ uint64_t lt_ima_count(const char *path)
     LT_AUTOFREE char *dir = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
     LT_AUTOFREE char *beside = dir ? lt_path(dir, counter) : NULL;
     LT_AUTOFREE uint8_t *text = NULL;
-    uint64_t lines = 0;
     size_t n;
 
     if (beside && !lt_measurements_read(beside, 64, &text, &n, NULL))
         return strtoull((const char *)text, NULL, 10);
     if (lt_measurements_read(path, LT_MAX_IMA_LOG, &text, &n, NULL))
         return 0;
-    for (const uint8_t *p = text; (p = memchr(p, '\n', (size_t)(text + n - p))); p++)
-        lines++;
-    return lines;
+    return lt_ima_list_units((struct lt_slice){text, n});
 }

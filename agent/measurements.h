@@ -8,10 +8,13 @@
  * Caller frees. */
 int lt_measurements_read(const char *path, size_t max, uint8_t **out, size_t *n,
                          struct lt_err *e) LT_MUST_CHECK;
-/* Keylime's ima_ml_entry (keylime-api 3.2): the text from line `entry` on and that number; the whole text and
- * 0 when the list is shorter. text ends with a NUL; a line counts when its LF is there. */
-const char *lt_ima_from(const char *text, uint64_t entry, uint64_t *first);
-/* Lines of the list: the kernel's counter beside it, or counted; 0 when there is none. */
+/* The IMA list without loss: the kernel's binary list, which lies beside the text of that path
+ * ("ascii_…", "binary_…"), else the text as it is. */
+int lt_ima_read(const char *path, uint8_t **out, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+/* The text as Keylime's wire can hold it: entries whose bytes are no UTF-8 escaped (common/utf8.h). Lines
+ * stay lines. NULL without memory; caller frees. */
+char *lt_ima_text(const char *text, size_t n);
+/* Entries of the list: the kernel's counter beside it, or its lines; 0 when there is none. */
 uint64_t lt_ima_count(const char *path);
 
 #endif

@@ -1,6 +1,7 @@
 #include "provider/relay.h"
 
 #include "common/clock.h"
+#include "common/ima_list.h"
 #include "common/log.h"
 #include "provider/host.h"
 
@@ -76,41 +77,25 @@ static void reply_error(struct lt_req *req, int code, const char *text, unsigned
 
 /* ---- logs ---- */
 
-/* Where line `first` begins; the list is told whole when it is not that long. */
-static const char *from_line(const char *p, size_t n, uint64_t *first)
-{
-    const char *at = p, *lf;
-
-    for (uint64_t i = 0; i < *first; i++) {
-        if (!(lf = memchr(at, '\n', n - (size_t)(at - p)))) {
-            *first = 0;
-            return p;
-        }
-        at = lf + 1;
-    }
-    return at;
-}
-
 static uint64_t epoch_of(struct lt_host *h, enum lt_log_kind kind)
 {
     return kind == LT_IMA ? atomic_load(&h->ima_epoch) : 0;
 }
 
-/* A list from the line that was asked for. */
+/* A list from the unit on that was asked for: a line of text, an entry of a binary list. */
 static void reply_log(struct lt_req *req, enum lt_log_kind kind, struct lt_shared *log)
 {
     const char *q = kind == LT_IMA ? lt_req_query(req, "first") : NULL;
     uint64_t first = q && *q && strlen(q) < 20 && strspn(q, "0123456789") == strlen(q) ? strtoull(q, NULL, 10) : 0;
-    struct lt_slice whole = lt_shared_bytes(log);
-    const char *p = (const char *)whole.p, *from = p;
+    size_t from = 0;
     char header[24];
 
     if (kind == LT_IMA) {
-        from = from_line(p, whole.n, &first);
+        from = lt_ima_list_from(lt_shared_bytes(log), &first);
         snprintf(header, sizeof header, "%llu", (unsigned long long)first);
         lt_req_add_header(req, "X-Ima-First", header);
     }
-    lt_reply_shared(req, 200, "application/octet-stream", log, (size_t)(from - p));
+    lt_reply_shared(req, 200, "application/octet-stream", log, from);
 }
 
 static bool fresh(struct lt_host *h, enum lt_log_kind kind, const struct cached_log *l)

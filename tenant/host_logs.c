@@ -1,6 +1,7 @@
 /* The rest of host_fetch.h: documents and logs. */
 #include "tenant/host_fetch.h"
 
+#include "common/ima_list.h"
 #include "common/log.h"
 
 #include <stdio.h>
@@ -201,21 +202,19 @@ static void ima_free(void *p)
     free(i);
 }
 
-static uint64_t lines(const struct lt_blob *b)
+static struct lt_slice bytes_of(const struct lt_blob *b)
 {
-    uint64_t n = 0;
-
-    for (const uint8_t *p = b->p, *end = b->p + b->n; p && (p = memchr(p, '\n', (size_t)(end - p))); p++)
-        n++;
-    return n;
+    return (struct lt_slice){b->p, b->n};
 }
 
-/* had's lines and what came after them. */
+/* had's units and what came after them. */
 static int join(const struct lt_host_ima *had, uint64_t first, struct lt_blob *b, struct lt_err *e)
 {
     if (!first)
         return 0;
-    if (!had || first != had->lines)
+    if (b->n && had && lt_ima_is_binary(bytes_of(&had->bytes)) != lt_ima_is_binary(bytes_of(b)))
+        return lt_fail(e, LT_E_MALFORMED, "IMA list: text goes on as a binary list, or the other way round");
+    if (!had || first != had->units)
         return lt_fail(e, LT_E_MALFORMED, "IMA list from entry %llu, which was not asked for",
                        (unsigned long long)first);
     if (b->n > LT_MAX_IMA_LOG - had->bytes.n)
@@ -240,10 +239,9 @@ int lt_host_fetch_ima(const struct lt_host_source *p, const char *host, const st
 
     *out = NULL;
     /* A last line without its end is not counted, and would be told twice. */
-    if (had && (!had->present || !had->lines || had->reset_count != reset_count ||
-                had->bytes.p[had->bytes.n - 1] != '\n'))
+    if (had && (!had->present || !had->units || had->reset_count != reset_count || !had->whole))
         had = NULL;
-    snprintf(path, sizeof path, "hosts/%s/ima?first=%llu", host, (unsigned long long)(had ? had->lines : 0));
+    snprintf(path, sizeof path, "hosts/%s/ima?first=%llu", host, (unsigned long long)(had ? had->units : 0));
     int rc = fetch(p, path, LT_MAX_IMA_LOG, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
@@ -264,7 +262,7 @@ int lt_host_fetch_ima(const struct lt_host_source *p, const char *host, const st
     }
     i->present = present;
     i->bytes = f.b;
-    i->lines = lines(&f.b);
+    i->whole = lt_ima_list_skip(bytes_of(&f.b), UINT64_MAX, &i->units) == f.b.n;
     i->reset_count = reset_count;
     memcpy(i->pcr, pcr, LT_SHA256);
     lt_sha256(f.b.p ? f.b.p : (const uint8_t *)"", f.b.n, i->digest);

@@ -64,7 +64,8 @@ struct lt_host_log {
 struct lt_host_ima { /* the whole list */
     bool present;
     struct lt_blob bytes;
-    uint64_t lines;
+    uint64_t units; /* it holds (common/ima_list.h) */
+    bool whole;     /* nothing is behind them */
     uint8_t digest[LT_SHA256];
     uint32_t reset_count;
     uint8_t pcr[LT_SHA256]; /* PCR 10 of the quote it was fetched for */

@@ -26,7 +26,7 @@ static void blob_free(void *p)
     free(b);
 }
 
-int lt_list_join(const struct lt_ref *kept, size_t n, const char *text, size_t text_n, struct lt_ref **out,
+int lt_list_join(const struct lt_ref *kept, size_t n, const void *text, size_t text_n, struct lt_ref **out,
                  struct lt_err *e)
 {
     const struct lt_blob *old = lt_ref_value(kept);
@@ -49,15 +49,4 @@ int lt_list_join(const struct lt_ref *kept, size_t n, const char *text, size_t t
     b->n = n + text_n;
     *out = lt_ref_new(b, blob_free);
     return 0;
-}
-
-size_t lt_list_bytes(struct lt_slice text, uint64_t lines)
-{
-    const uint8_t *at = text.p, *end = text.p + text.n, *lf;
-
-    while (lines && at < end && (lf = memchr(at, '\n', (size_t)(end - at)))) {
-        at = lf + 1;
-        lines--;
-    }
-    return lines ? text.n : (size_t)(at - text.p);
 }

@@ -10,6 +10,7 @@
 struct lt_list {
     struct lt_ref *text;             /* struct lt_blob; NULL: nothing kept */
     size_t n;                        /* bytes of it that hold the entries up to progress.next */
+    uint64_t units;                  /* in these (common/ima_list.h): what the guest is asked for next */
     struct lt_ima_progress progress; /* zeroed: from the beginning */
     uint32_t reset_count;            /* of the boot it belongs to */
     uint8_t basis[LT_SHA256];        /* of the policy and its layers in force that judged it */
@@ -21,9 +22,7 @@ void lt_list_basis(const uint8_t policy[LT_SHA256], const struct lt_measured_pol
                    uint8_t out[LT_SHA256]);
 /* A new blob: the first n bytes of kept (NULL: none) and the text behind. LT_E_TOO_LARGE beyond
  * LT_MAX_IMA_LOG. */
-int lt_list_join(const struct lt_ref *kept, size_t n, const char *text, size_t text_n, struct lt_ref **out,
+int lt_list_join(const struct lt_ref *kept, size_t n, const void *text, size_t text_n, struct lt_ref **out,
                  struct lt_err *e) LT_MUST_CHECK;
-/* Bytes of the first `lines` lines of text; all, if there are fewer. */
-size_t lt_list_bytes(struct lt_slice text, uint64_t lines);
 
 #endif

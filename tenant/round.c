@@ -1,5 +1,7 @@
 #include "tenant/round.h"
 
+#include "common/ima_list.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,22 +72,45 @@ static int dup_text(const char *s, char **out, struct lt_err *e)
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "guest evidence: no memory");
 }
 
-/* Where the list continues what is kept, both make the whole; a list that shrank comes from entry 0 on. */
+/* Keylime's text, or the list without loss, from an agent that has it. */
+static int read_list(const json_t *results, uint8_t **out, size_t *n, struct lt_err *e)
+{
+    const char *text;
+
+    if (lt_json_has(results, "ima_measurement_list_b64"))
+        return lt_json_base64(results, "ima_measurement_list_b64", LT_MAX_IMA_LOG, out, n, e);
+    LT_TRY(lt_json_string(results, "ima_measurement_list", &text, e));
+    LT_TRY(dup_text(text, (char **)out, e));
+    *n = strlen(text);
+    return 0;
+}
+
+/* Text does not go on as a binary list. */
+static bool same_form(const struct lt_list *kept, struct lt_slice more)
+{
+    const struct lt_blob *had = lt_ref_value(kept->text);
+
+    return !had || !more.n || lt_ima_is_binary((struct lt_slice){had->p, kept->n}) == lt_ima_is_binary(more);
+}
+
+/* Where the list continues what is kept, both make the whole; a list that shrank comes from its beginning on. */
 static int read_ima(struct lt_round *r, const json_t *results, struct lt_err *e)
 {
     const struct lt_list *l = r->list;
+    LT_AUTOFREE uint8_t *list = NULL;
     int64_t first = 0;
-    const char *ima;
+    size_t n;
 
-    LT_TRY(lt_json_string(results, "ima_measurement_list", &ima, e));
+    LT_TRY(read_list(results, &list, &n, e));
     if (lt_json_has(results, "ima_measurement_list_entry"))
         LT_TRY(lt_json_int(results, "ima_measurement_list_entry", 0, INT64_MAX, &first, e));
     if (first && (uint64_t)first != r->ima_asked)
         return lt_fail(e, LT_E_MALFORMED, "ima_measurement_list_entry: %lld, asked was %llu",
                        (long long)first, (unsigned long long)r->ima_asked);
-    r->ima_first = (uint64_t)first;
+    r->ima_first = first ? l->progress.next : 0;
     r->ima_kept = first ? l->n : 0;
-    return lt_list_join(first ? l->text : NULL, r->ima_kept, ima, strlen(ima), &r->ima, e);
+    r->ima_broken = first && !same_form(l, (struct lt_slice){list, n});
+    return lt_list_join(first ? l->text : NULL, r->ima_kept, list, n, &r->ima, e);
 }
 
 static int read_logs(struct lt_round *r, const json_t *results, struct lt_err *e)
@@ -98,7 +123,9 @@ static int read_logs(struct lt_round *r, const json_t *results, struct lt_err *e
     r->boot_log = lt_boot_log_new((struct lt_slice){log, n});
     if (!r->boot_log)
         return lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
-    return lt_json_has(results, "ima_measurement_list") ? read_ima(r, results, e) : 0;
+    return lt_json_has(results, "ima_measurement_list") || lt_json_has(results, "ima_measurement_list_b64")
+               ? read_ima(r, results, e)
+               : 0;
 }
 
 /* A list that continues one of an earlier boot is no list of this one: the next round asks for all. The
@@ -110,7 +137,7 @@ static void check_boot(struct lt_round *r)
     r->rebooted = r->list && r->list->text &&
                   !lt_attest_parse(r->quote.attest, r->quote.attest_n, &a, NULL) &&
                   a.clock.reset_count != r->list->reset_count;
-    r->ima_broken = r->rebooted && r->ima_first;
+    r->ima_broken |= r->rebooted && r->ima_first;
 }
 
 int lt_round_read_quote(struct lt_round *r, const char *body, size_t n, struct lt_err *e)
@@ -181,7 +208,8 @@ static void guest_ima(const struct lt_round *r, const struct lt_policy *p, struc
     uint8_t basis[LT_SHA256];
 
     if (r->ima_broken) {
-        l->ima_trouble = "the IMA list continues one of an earlier boot; the next round asks for all of it";
+        l->ima_trouble = "the IMA list continues one of an earlier boot, or of another form; the next round asks for all"
+                         " of it";
         return;
     }
     l->has_ima = all;
@@ -243,14 +271,14 @@ void lt_round_keep_list(struct lt_round *r)
         lt_list_clear(l);
         return;
     }
-    if (l->progress.next < r->ima_first) { /* judged anew, it matched before the point that was kept */
-        lt_list_clear(l);
+    const struct lt_slice kept = {all->p, (size_t)l->progress.bytes};
+    if (l->progress.bytes > all->n || lt_ima_list_skip(kept, UINT64_MAX, &l->units) != kept.n) {
+        lt_list_clear(l); /* a last line without its end would be told twice */
         return;
     }
-    uint64_t more = l->progress.next - r->ima_first;
     lt_ref_put(l->text);
     l->text = lt_ref_get(r->ima);
-    l->n = r->ima_kept + lt_list_bytes((struct lt_slice){all->p + r->ima_kept, all->n - r->ima_kept}, more);
+    l->n = kept.n;
     l->reset_count = r->facts.guest_clock.reset_count;
     lt_list_basis(p->parsed->digest, &p->parsed->measured, r->started, l->basis);
 }

@@ -34,12 +34,12 @@ struct lt_round {
     char *pubkey;
     struct lt_boot_log *boot_log; /* NULL before has_quote */
     struct lt_list *list; /* borrowed while the guest flies: what is kept of its IMA list. NULL: nothing */
-    uint64_t ima_asked;   /* entry that the guest was asked for; 0: all */
+    uint64_t ima_asked;   /* unit that the guest was asked for (common/ima_list.h); 0: all */
     struct lt_ref *ima;   /* struct lt_blob, the whole list; NULL: the guest has none */
-    uint64_t ima_first;   /* entry that its answer begins at */
+    uint64_t ima_first;   /* entry that its answer begins with */
     size_t ima_kept;      /* bytes of the list before that */
     bool rebooted;        /* since what is kept of the list */
-    bool ima_broken;      /* the answer continues a list of an earlier boot */
+    bool ima_broken;      /* the answer continues a list of an earlier boot, or of another form */
     size_t dropped;       /* bytes of logs that were judged and not kept; 0: none */
     /* from the provider */
     bool has_proof;

@@ -120,7 +120,7 @@ static int prepare(struct lt_flight *f, char *address, size_t size, struct lt_er
     round->mask &= ~(1u << LT_TRANSPORT_PCR);
     /* Without layers nobody replays the list, so nothing is kept of it. */
     round->list = &f->guest->list;
-    round->ima_asked = round->list->text ? round->list->progress.next : 0;
+    round->ima_asked = round->list->text ? round->list->units : 0;
     return 0;
 }
 
@@ -153,7 +153,7 @@ static void ask_guest(struct lt_flight *f, const char *address)
     char url[LT_MAX_URL];
 
     snprintf(url, sizeof url,
-             "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0&ima_ml_entry=%llu", address,
+             "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0&ima_ml_entry=%llu&ima_ml_b64=1", address,
              agent_versions[f->guest->version], f->round->nonce, f->round->mask,
              (unsigned long long)f->round->ima_asked);
     struct lt_http_request q = {.method = "GET",

@@ -118,6 +118,22 @@ def test_partial_and_ima_entries(guest):
     assert "ima_measurement_list" not in guest.quote()
 
 
+def test_lists_without_loss(guest):
+    """With ima_ml_b64=1 every byte, from a unit on; Keylime's field holds what JSON can, line for line."""
+    line = b"10 " + b"ab" * 20 + b" ima-ng sha256:" + b"cd" * 32 + b" "
+    text = line + b"/tmp/a\nb\xeb\\x41\n" + line + b"/tmp/\\x41\n"
+    guest.ima.write_bytes(text)
+    lines = text.splitlines(keepends=True)
+    for entry, first in ((0, 0), (1, 1), (3, 3), (4, 0)):
+        r = guest.quote(partial=1, extra=f"&ima_ml_entry={entry}&ima_ml_b64=1")
+        assert "ima_measurement_list" not in r and r["ima_measurement_list_entry"] == first
+        assert unb64(r["ima_measurement_list_b64"]) == b"".join(lines[first:])
+    r = guest.quote(partial=1)
+    assert "ima_measurement_list_b64" not in r
+    assert r["ima_measurement_list"] == (line + b"/tmp/a\nb\\xeb\\x5cx41\n" + line + b"/tmp/\\x41\n").decode()
+    assert guest.quote(partial=1, extra="&ima_ml_b64=0")["ima_measurement_list"] == r["ima_measurement_list"]
+
+
 def test_the_other_routes(guest):
     get = guest.http.get
     versions = [f"2.{i}" for i in range(1, 7)]

@@ -30,6 +30,27 @@ static inline void ima_line(struct lt_buf *list, uint8_t *pcr, const uint8_t dig
     lt_buf_printf(list, "10 %s ima-ng sha256:%s %s\n", text, hex, path);
 }
 
+/* The same entry as the kernel's binary list has it. */
+static inline void ima_frame(struct lt_buf *list, const uint8_t digest[32], const char *path)
+{
+    uint8_t data[512] = {40}, column[20];
+    size_t n = strlen(path) + 1;
+
+    assert_true(n < sizeof data - 48);
+    memcpy(data + 4, "sha256:", 8);
+    memcpy(data + 12, digest, 32);
+    data[44] = (uint8_t)n;
+    data[45] = (uint8_t)(n >> 8);
+    memcpy(data + 48, path, n);
+    const struct lt_slice part = {data, 48 + n};
+    lt_hash(LT_HASH_SHA1, &part, 1, column);
+    lt_buf_put(list, "\x0a\0\0", 4);
+    lt_buf_put(list, column, sizeof column);
+    lt_buf_put(list, "\6\0\0\0ima-ng", 10);
+    lt_buf_put(list, (const uint8_t[]){(uint8_t)part.n, (uint8_t)(part.n >> 8), 0, 0}, 4);
+    lt_buf_put(list, part.p, part.n);
+}
+
 /* A file whose content is its path. */
 static inline void ima_file(struct lt_buf *list, uint8_t *pcr, const char *path)
 {
@@ -40,10 +61,9 @@ static inline void ima_file(struct lt_buf *list, uint8_t *pcr, const char *path)
 }
 
 /* boot_aggregate over PCR 0-9 as they are; the kernel's first entry. */
-static inline void ima_aggregate(struct lt_buf *list, uint8_t *pcr, const struct lt_pcrs *boot)
+static inline void ima_aggregate(struct lt_buf *list, uint8_t *pcr, const struct lt_pcrs *boot, uint8_t digest[32])
 {
     struct lt_slice part[10];
-    uint8_t digest[32];
 
     for (int i = 0; i < 10; i++)
         part[i] = (struct lt_slice){boot->value[i], 32};

@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/ima_list.h"
 #include "tpm/attest.h"
 
 #include <ftw.h>
@@ -169,22 +170,6 @@ static void news(struct rig *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* The text from line *first on; all, and 0, if there are not so many. */
-static const char *from_line(const struct lt_buf *list, uint64_t *first)
-{
-    const char *at = (const char *)list->p, *end = at + list->n;
-
-    for (uint64_t i = 0; i < *first; i++) {
-        const char *lf = at < end ? memchr(at, '\n', (size_t)(end - at)) : NULL;
-        if (!lf) {
-            *first = 0;
-            return (const char *)list->p;
-        }
-        at = lf + 1;
-    }
-    return at;
-}
-
 static void add_list(struct rig_guest *g, struct lt_req *req, json_t *results)
 {
     uint64_t first = strtoull(lt_req_query(req, "ima_ml_entry"), NULL, 10);
@@ -192,10 +177,14 @@ static void add_list(struct rig_guest *g, struct lt_req *req, json_t *results)
     g->ima_asked = first;
     if (!g->ima.n)
         return;
-    const char *at = from_line(&g->ima, &first);
-    json_object_set_new(results, "ima_measurement_list",
-                        json_stringn(at, (size_t)((const char *)g->ima.p + g->ima.n - at)));
+    const struct lt_buf *b = g->form == FORM_BINARY ? &g->ima_binary : &g->ima;
+    size_t from = lt_ima_list_from((struct lt_slice){b->p, b->n}, &first);
+    if (g->form == FORM_TEXT)
+        json_object_set_new(results, "ima_measurement_list", json_stringn((char *)b->p + from, b->n - from));
+    else
+        json_object_set_new(results, "ima_measurement_list_b64", lt_json_new_base64(b->p + from, b->n - from));
     json_object_set_new(results, "ima_measurement_list_entry", json_integer((json_int_t)first));
+    assert_string_equal(lt_req_query(req, "ima_ml_b64"), "1");
 }
 
 static void answer(struct rig_guest *g, struct lt_req *req)
@@ -216,10 +205,16 @@ void rig_measure(struct rig *r, struct rig_guest *g, const char *path)
     pthread_mutex_lock(&r->lock);
     if (!g->ima.n) {
         static const struct lt_pcrs zeros;
+        uint8_t aggregate[32];
         g->ima = LT_BUF(65536);
-        ima_aggregate(&g->ima, g->pcr10, &zeros);
+        g->ima_binary = LT_BUF(65536);
+        ima_aggregate(&g->ima, g->pcr10, &zeros, aggregate);
+        ima_frame(&g->ima_binary, aggregate, "boot_aggregate");
     }
-    ima_file(&g->ima, g->pcr10, path);
+    uint8_t digest[32];
+    lt_sha256(path, strlen(path), digest);
+    ima_line(&g->ima, g->pcr10, digest, path);
+    ima_frame(&g->ima_binary, digest, path);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -227,6 +222,7 @@ void rig_reboot(struct rig *r, struct rig_guest *g)
 {
     pthread_mutex_lock(&r->lock);
     lt_buf_free(&g->ima);
+    lt_buf_free(&g->ima_binary);
     memset(g->pcr10, 0, sizeof g->pcr10);
     g->reset_count++;
     pthread_mutex_unlock(&r->lock);
@@ -236,8 +232,9 @@ void rig_measure_host(struct rig *r, const char *path)
 {
     pthread_mutex_lock(&r->lock);
     if (!r->ima.n) {
+        uint8_t aggregate[32];
         r->ima = LT_BUF(65536);
-        ima_aggregate(&r->ima, r->host.pcrs.value[10], &r->host.pcrs);
+        ima_aggregate(&r->ima, r->host.pcrs.value[10], &r->host.pcrs, aggregate);
     }
     ima_file(&r->ima, r->host.pcrs.value[10], path);
     pthread_mutex_unlock(&r->lock);
@@ -542,9 +539,8 @@ static void get_ima(struct lt_req *req, void *app)
     pthread_mutex_lock(&r->lock);
     r->ima_posts++;
     r->ima_first = first;
-    const char *at = r->ima.n ? from_line(&r->ima, &first) : NULL;
-    size_t n = at ? (size_t)((const char *)r->ima.p + r->ima.n - at) : 0;
-    char *copy = at && r->lie != LIE_NO_IMA ? strndup(at, n) : NULL;
+    size_t from = lt_ima_list_from((struct lt_slice){r->ima.p, r->ima.n}, &first), n = r->ima.n - from;
+    char *copy = r->ima.n && r->lie != LIE_NO_IMA ? strndup((const char *)r->ima.p + from, n) : NULL;
     pthread_mutex_unlock(&r->lock);
     if (copy && r->lie == LIE_IMA_DIGIT && n > 60) /* of a template hash or a file's digest */
         copy[60] = copy[60] == '0' ? '1' : '0';
@@ -707,6 +703,7 @@ void rig_free(struct rig *r)
     for (unsigned i = 0; i < RIG_GUESTS; i++) {
         lt_http_server_stop(r->guest[i].server);
         lt_buf_free(&r->guest[i].ima);
+        lt_buf_free(&r->guest[i].ima_binary);
         EVP_PKEY_free(r->guest[i].ek_key);
         EVP_PKEY_free(r->guest[i].ak_key);
     }

@@ -30,6 +30,10 @@ enum provider_lie {
     LIE_NO_IMA
 };
 
+/* Of a guest's list: a stock agent's text; our agent's bytes, of the text where the kernel's binary list is not
+ * there; or of that. */
+enum guest_form { FORM_TEXT, FORM_BYTES, FORM_BINARY };
+
 struct rig_guest {
     struct rig *rig;
     uint8_t uuid[16];
@@ -42,10 +46,11 @@ struct rig_guest {
     uint64_t clock_ms;
     struct lt_req *held;
     /* its IMA list, under rig.lock; no list while it is empty */
-    struct lt_buf ima;
+    enum guest_form form;
+    struct lt_buf ima, ima_binary;
     uint8_t pcr10[32];
     uint32_t reset_count;
-    uint64_t ima_asked; /* entry of the last question */
+    uint64_t ima_asked; /* unit of the last question */
 };
 
 struct rig {

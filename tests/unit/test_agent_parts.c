@@ -3,6 +3,8 @@
 #include "agent/contact.h"
 #include "agent/measurements.h"
 #include "agent/registration.h"
+#include "common/file.h"
+#include "common/ima_list.h"
 #include "tests/unit/unit.h"
 
 #include <unistd.h>
@@ -77,10 +79,60 @@ static void ima_entries(void **state)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        uint64_t first = 77;
-        assert_string_equal(lt_ima_from(cases[i].text, cases[i].ask, &first), cases[i].rest);
+        const struct lt_slice list = {(const uint8_t *)cases[i].text, strlen(cases[i].text)};
+        uint64_t first = cases[i].ask;
+        assert_string_equal(cases[i].text + lt_ima_list_from(list, &first), cases[i].rest);
         assert_int_equal(first, cases[i].first);
     }
+}
+
+/* What Keylime's wire carries: UTF-8 as it is; else those entries escaped, with their backslashes. */
+static void ima_text(void **state)
+{
+#define HEAD "10 61b2b0f573bbf93c1485a03f8cc33639315cd5c3 ima-ng sha256:00 "
+    static const char *const cases[][2] = {
+        {"", ""},
+        {"10 a\n10 b\n", "10 a\n10 b\n"},
+        {HEAD "/\xc3\xa9\\x41\n", HEAD "/\xc3\xa9\\x41\n"},
+        {HEAD "/\xeb\\x41\n" HEAD "/\\x41\n", HEAD "/\\xeb\\x5cx41\n" HEAD "/\\x41\n"},
+        {HEAD "/\\x41\nb\xff\n" HEAD "/\\x41\nc\n", HEAD "/\\x5cx41\nb\\xff\n" HEAD "/\\x41\nc\n"},
+        {HEAD "/\xff", HEAD "/\\xff"},
+        {"\xff\n" HEAD "/\\\n", "\\xff\n" HEAD "/\\\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        LT_AUTOFREE char *text = lt_ima_text(cases[i][0], strlen(cases[i][0]));
+        assert_string_equal(text, cases[i][1]);
+    }
+}
+
+/* The binary list beside the text, where it is; else the text. */
+static void ima_bytes(void **state)
+{
+    char dir[] = "/tmp/lt-agent-XXXXXX", text[64], binary[64];
+    uint8_t *p;
+    size_t n;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(text, sizeof text, "%s/ascii_runtime_measurements_sha256", dir);
+    snprintf(binary, sizeof binary, "%s/binary_runtime_measurements_sha256", dir);
+    FAILS(LT_E_NOT_FOUND, lt_ima_read(text, &p, &n, &err));
+    OK(lt_file_write(text, "text\xff", 5, 0600, &err));
+    OK(lt_ima_read(text, &p, &n, &err));
+    assert_int_equal(n, 5);
+    free(p);
+    OK(lt_file_write(binary, "bin", 3, 0600, &err));
+    OK(lt_ima_read(text, &p, &n, &err));
+    assert_memory_equal(p, "bin", 4);
+    free(p);
+    OK(lt_ima_read(binary, &p, &n, &err)); /* of another name: as it is */
+    assert_int_equal(n, 3);
+    free(p);
+    unlink(text);
+    unlink(binary);
+    rmdir(dir);
 }
 
 static void logs(void **state)
@@ -164,7 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(auth_tag),    cmocka_unit_test(contact), cmocka_unit_test(contact_of_a_wildcard),
-        cmocka_unit_test(ima_entries), cmocka_unit_test(logs),    cmocka_unit_test(configuration),
+        cmocka_unit_test(ima_entries), cmocka_unit_test(ima_text), cmocka_unit_test(ima_bytes), cmocka_unit_test(logs),    cmocka_unit_test(configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include "appraisal/offline.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/ima_list.h"
 
 static const char *text(const json_t *o, const char *key)
 {
@@ -270,6 +271,52 @@ static void the_provider_changes_the_list(void **state)
     }
 }
 
+/* Names that any user of the guest can make, in each form that its list comes in; learnt, and grown by more. A form
+ * that changes between two rounds is asked for again, from its beginning. */
+static void odd_names(void **state)
+{
+    static const enum guest_form forms[] = {FORM_TEXT, FORM_BYTES, FORM_BINARY};
+    static const char *const names[] = {"/tmp/a\nb", "/tmp/a\n10 0 x", "/tmp/\n\n\n", "/tmp/a\\x41 b\t\r",
+                                        "/tmp/\xeb\xff\\n"};
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    for (int i = 0; i < RIG_GUESTS; i++) {
+        struct rig_guest *g = &r.guest[i];
+        size_t count = forms[i] == FORM_TEXT ? 4 : 5; /* JSON holds no other bytes than UTF-8 */
+        g->form = forms[i];
+        rig_measure(&r, g, "/init");
+        for (size_t k = 0; k < count; k++)
+            rig_measure(&r, g, names[k]);
+        json_decref(adopt(&r, g));
+        settle(&r, g);
+        rig_wait(&r, g, "trusted");
+        const struct lt_buf *list = forms[i] == FORM_BINARY ? &g->ima_binary : &g->ima;
+        assert_int_equal(g->ima_asked, lt_ima_list_units((struct lt_slice){list->p, list->n}));
+        for (size_t k = 0; k < count; k++)
+            rig_measure(&r, g, names[k]);
+        round_of(&r, g, "trusted");
+        settle(&r, g);
+        assert_int_equal(g->ima_asked, lt_ima_list_units((struct lt_slice){list->p, list->n}));
+        rig_wait(&r, g, "trusted");
+    }
+    struct rig_guest *g = &r.guest[1]; /* bytes of the text; then a kernel with the binary list */
+    unsigned before = g->asked;
+    g->form = FORM_BINARY;
+    rig_measure(&r, g, "/init");
+    rig_ask(&r, g);
+    rig_wait_asked(g, before + 1);
+    settle(&r, g);
+    rig_wait(&r, g, "trusted");
+    assert_int_equal(g->ima_asked, lt_ima_list_units((struct lt_slice){g->ima_binary.p, g->ima_binary.n}));
+    rig_measure(&r, g, "/tmp/new\n");
+    json_t *v = round_of(&r, g, "failed");
+    assert_true(says(v, "failed", "guest-policy", "(/tmp/new\\x0a): digest sha256:"));
+    rig_free(&r);
+}
+
 static void documents_are_checked(void **state)
 {
     struct rig r;
@@ -295,6 +342,7 @@ int main(void)
         cmocka_unit_test(learnt_and_grown),      cmocka_unit_test(list_of_an_earlier_boot),
         cmocka_unit_test(a_list_that_hides),     cmocka_unit_test(host_is_appraised),
         cmocka_unit_test(the_provider_changes_the_list),
+        cmocka_unit_test(odd_names),
         cmocka_unit_test(documents_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
