@@ -44,8 +44,10 @@ static int make(struct lt_dev *d, const struct lt_ek *ek, const struct lt_ak_spe
 
 static int lost_key(struct lt_err *e, const char *how)
 {
-    return lt_fail(e, LT_E_TPM, "this agent's key was removed or replaced while it serves (%.160s). Another program did "
-                   "that; restart the agent once it is known which", how);
+    return lt_fail(e, LT_E_TPM,
+                   "this agent's key was removed or replaced while it serves (%.160s). Another program did "
+                   "that; restart the agent once it is known which",
+                   how);
 }
 
 /* e says why there is no key. */
@@ -56,7 +58,8 @@ static int may_make(const struct lt_attester *a, struct lt_err *e)
     if (a->known)
         return lost_key(e, why.msg);
     if (!a->make)
-        return lt_fail(e, LT_E_NOT_FOUND, "no key was made (%.180s): limetree-agent --anchor makes one, early in the boot",
+        return lt_fail(e, LT_E_NOT_FOUND,
+                       "no key was made (%.180s): limetree-agent --anchor makes one, early in the boot",
                        why.msg);
     return 0;
 }
@@ -185,13 +188,18 @@ static int taken(struct lt_dev *d, const struct lt_attester *a, const uint8_t pc
     struct lt_err none;
 
     if (names(pcr, secret->name))
-        return lt_fail(e, LT_E_REFUSED, "PCR %d names the key of %s, but it is no longer at TPM handle 0x%x: another "
-                       "program removed or replaced it. Reboot this host, let the agent make a new key, and enrol it anew",
+        return lt_fail(e, LT_E_REFUSED,
+                       "PCR %d names the key of %s, but it is no longer at TPM handle 0x%x: another "
+                       "program removed or replaced it. Reboot this host, let the agent make a new key, and "
+                       "enrol it anew",
                        LT_AK_PCR, a->file, (unsigned)a->handle);
     if (!lt_handle_name(d, a->handle, there, &none) && names(pcr, there))
-        return lt_fail(e, LT_E_REFUSED, "PCR %d names the key at TPM handle 0x%x, whose secret is not in %.100s: is "
-                       "state_dir the one that this host's agent has? If that is lost, reboot: the next start makes a "
-                       "new key", LT_AK_PCR, (unsigned)a->handle, a->file);
+        return lt_fail(
+            e, LT_E_REFUSED,
+            "PCR %d names the key at TPM handle 0x%x, whose secret is not in %.100s: is "
+            "state_dir the one that this host's agent has? If that is lost, reboot: the next start makes a "
+            "new key",
+            LT_AK_PCR, (unsigned)a->handle, a->file);
     return lt_pcr13_refused(pcr, e);
 }
 
@@ -200,15 +208,17 @@ int lt_pcr13_refused(const uint8_t pcr[LT_SHA256], struct lt_err *e)
     char hex[2 * LT_SHA256 + 1];
 
     lt_hex(pcr, LT_SHA256, hex);
-    return lt_fail(e, LT_E_REFUSED,
-                   "PCR %d holds %s, which does not name this agent's key: it was extended by another program or for a "
-                   "key that is gone. It cannot be reset: reboot this host, with limetree-agent --anchor early in the "
-                   "boot", LT_AK_PCR, hex);
+    return lt_fail(
+        e, LT_E_REFUSED,
+        "PCR %d holds %s, which does not name this agent's key: it was extended by another program or for a "
+        "key that is gone. It cannot be reset: reboot this host, with limetree-agent --anchor early in the "
+        "boot",
+        LT_AK_PCR, hex);
 }
 
 /* Under a new secret; the file is written when the key is in its place. */
-static int make_host_key(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek, struct host_secret *secret,
-                         struct lt_public *ak, struct lt_err *e)
+static int make_host_key(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek,
+                         struct host_secret *secret, struct lt_public *ak, struct lt_err *e)
 {
     const struct lt_ak_spec spec = spec_of(a, (struct lt_slice){secret->auth, sizeof secret->auth});
 
@@ -259,9 +269,11 @@ static int load(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek,
 
 static int same_ek(const struct lt_attester *a, const struct lt_ek *ek, struct lt_err *e)
 {
-    if (lt_slice_eq((struct lt_slice){ek->pub.raw, ek->pub.raw_n}, (struct lt_slice){a->ek.pub.raw, a->ek.pub.raw_n}))
+    if (lt_slice_eq((struct lt_slice){ek->pub.raw, ek->pub.raw_n},
+                    (struct lt_slice){a->ek.pub.raw, a->ek.pub.raw_n}))
         return 0;
-    return lt_fail(e, LT_E_TPM, "the TPM has another EK than at start: not the same TPM; restart the agent if it was "
+    return lt_fail(e, LT_E_TPM,
+                   "the TPM has another EK than at start: not the same TPM; restart the agent if it was "
                    "replaced on purpose");
 }
 
@@ -297,7 +309,8 @@ int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e)
 
 /* ---- use ---- */
 
-/* After a command that the TPM refused (e): if the key is no longer what it was, that is why, and a new open says so. */
+/* After a command that the TPM refused (e): if the key is no longer what it was, that is why, and a new open
+ * says so. */
 static int diagnose(struct lt_dev *d, const struct lt_attester *a, int rc, struct lt_err *e)
 {
     uint8_t name[LT_NAME];
@@ -309,7 +322,8 @@ static int diagnose(struct lt_dev *d, const struct lt_attester *a, int rc, struc
     if (found == LT_E_TPM || (!found && !memcmp(name, a->ak_name, sizeof name)))
         return rc;
     d->lost = true;
-    return lt_fail(e, LT_E_TPM, "the key at TPM handle 0x%x was replaced by another program", (unsigned)a->handle);
+    return lt_fail(e, LT_E_TPM, "the key at TPM handle 0x%x was replaced by another program",
+                   (unsigned)a->handle);
 }
 
 /* A handle is not a key: with the empty authValue of a guest's, whatever lies there would sign. */
@@ -325,8 +339,8 @@ static int check_signer(const struct lt_attester *a, const struct lt_quote *q, s
                : lt_fail(e, LT_E_TPM, "the quote was signed by another key than this agent's");
 }
 
-int lt_attester_quote(struct lt_dev *d, const struct lt_attester *a, const void *extra, size_t n, uint32_t mask,
-                      struct lt_quote *out, struct lt_err *e)
+int lt_attester_quote(struct lt_dev *d, const struct lt_attester *a, const void *extra, size_t n,
+                      uint32_t mask, struct lt_quote *out, struct lt_err *e)
 {
     int rc = lt_dev_quote(d, a->key, extra, n, mask, out, e);
 

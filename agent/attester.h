@@ -1,7 +1,7 @@
 /* A TPM's EK and the attestation key under it, found or made at the first open, never another later.
  *
- * AK_h (protocol.md R1): PCR 13 is read before any handle is looked at. While it names a key, or holds anything else, none
- * is made and none is put away. */
+ * AK_h (protocol.md R1): PCR 13 is read before any handle is looked at. While it names a key, or holds
+ * anything else, none is made and none is put away. */
 #ifndef LT_AGENT_ATTESTER_H
 #define LT_AGENT_ATTESTER_H
 
@@ -30,14 +30,14 @@ struct lt_attester {
     ESYS_TR key;
 };
 
-/* After every open of the device. LT_E_NOT_FOUND when there is no key and none may be made: ek is then set all the same,
- * and the message says what to do. LT_E_TPM when it is no longer the TPM of the first open, or the key was removed or
- * replaced meanwhile. */
+/* After every open of the device. LT_E_NOT_FOUND when there is no key and none may be made: ek is then set
+ * all the same, and the message says what to do. LT_E_TPM when it is no longer the TPM of the first open, or
+ * the key was removed or replaced meanwhile. */
 int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e) LT_MUST_CHECK;
-/* lt_dev_quote and lt_ak_activate with the attester's key. Whatever another program did to the handle: nothing signed by
- * another key comes out, and the message says what happened. */
-int lt_attester_quote(struct lt_dev *d, const struct lt_attester *a, const void *extra, size_t n, uint32_t mask,
-                      struct lt_quote *out, struct lt_err *e) LT_MUST_CHECK;
+/* lt_dev_quote and lt_ak_activate with the attester's key. Whatever another program did to the handle:
+ * nothing signed by another key comes out, and the message says what happened. */
+int lt_attester_quote(struct lt_dev *d, const struct lt_attester *a, const void *extra, size_t n,
+                      uint32_t mask, struct lt_quote *out, struct lt_err *e) LT_MUST_CHECK;
 int lt_attester_activate(struct lt_dev *d, const struct lt_attester *a, struct lt_slice credential,
                          uint8_t secret[LT_MAX_DIGEST], size_t *secret_n, struct lt_err *e) LT_MUST_CHECK;
 void lt_attester_free(struct lt_attester *a);

@@ -10,7 +10,9 @@
     {#name, LT_CONF_TEXT, offsetof(struct lt_agent_conf, name), fallback, 0, 0, help}
 
 #define NUMBER(name, fallback, max, help)                                                                    \
-    {#name, LT_CONF_INT, offsetof(struct lt_agent_conf, name), fallback, 0, max, help}
+    {                                                                                                        \
+#name, LT_CONF_INT, offsetof(struct lt_agent_conf, name), fallback, 0, max, help                     \
+    }
 
 const struct lt_conf_key lt_agent_keys[] = {
     TEXT(role, "guest", "guest (in a VM, beside its vTPM) or host (on the hypervisor)"),
@@ -30,9 +32,11 @@ const struct lt_conf_key lt_agent_keys[] = {
     TEXT(uuid, "dmidecode", "guest: agent id; dmidecode: the machine's UUID from DMI"),
     TEXT(registrar, "", "guest: URL of the registrar, http://HOST:PORT; empty: do not register"),
     NUMBER(register_idle_s, "300", 30 * 86400,
-           "guest: seconds without a verifier's question after which it registers again (a few of its periods); 0: never"),
-    NUMBER(register_again_s, "86400", 365 * 86400,
-           "guest: seconds after which it registers again in any case, at a registrar of Limetree's; 0: never"),
+           "guest: seconds without a verifier's question after which it registers again (a few of its "
+           "periods); 0: never"),
+    NUMBER(
+        register_again_s, "86400", 365 * 86400,
+        "guest: seconds after which it registers again in any case, at a registrar of Limetree's; 0: never"),
     TEXT(contact, "", "guest: HOST:PORT registered as the agent's address; empty: where it listens"),
     TEXT(cert, "", "host: PEM file, certificate with role host under the federation's CA"),
     TEXT(key, "", "host: PEM file, its private key (mode 0600)"),

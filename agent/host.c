@@ -275,13 +275,14 @@ int lt_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_opt
     if (!rc)
         *out = json_pack("{s:o, s:o, s:o, s:o*}", "host", lt_json_new_hex(id, sizeof id), "ek_digest",
                          lt_json_new_hex(ek_digest, sizeof ek_digest), "ak_name",
-                         h->attester.known ? lt_json_new_hex(h->attester.ak_name, LT_NAME) : json_null(), "note",
-                         h->attester.known ? NULL : lt_json_new_text(h->none.msg));
+                         h->attester.known ? lt_json_new_hex(h->attester.ak_name, LT_NAME) : json_null(),
+                         "note", h->attester.known ? NULL : lt_json_new_text(h->none.msg));
     lt_host_stop(h);
     return rc;
 }
 
-/* For people the TPM's clock does not matter, so it is not opened: this works beside the agent that has it. */
+/* For people the TPM's clock does not matter, so it is not opened: this works beside the agent that has it.
+ */
 static int no_clock(void *ctx, struct lt_host_clock *out, struct lt_err *e)
 {
     (void)ctx, (void)e;

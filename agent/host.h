@@ -14,9 +14,9 @@ void lt_host_stop(struct lt_host_agent *h);
 
 /* One-shot commands. The first two open the TPM, do their work, and close it again; *out is a new object.
  * anchor: the early unit's work, before libvirtd and any login; {"ak_name","pcr13"}.
- * identity: {"host","ek_digest","ak_name":hex|null,"note":text}, for the operator who issues the host's certificate. It
- * makes no key: without one ak_name is null and note says what to do instead.
- * inventory: lt_inventory_report once it is ready, or as it is after 30 s; the TPM is not opened. */
+ * identity: {"host","ek_digest","ak_name":hex|null,"note":text}, for the operator who issues the host's
+ * certificate. It makes no key: without one ak_name is null and note says what to do instead. inventory:
+ * lt_inventory_report once it is ready, or as it is after 30 s; the TPM is not opened. */
 int lt_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
                    struct lt_err *e) LT_MUST_CHECK;
 int lt_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,

@@ -300,8 +300,10 @@ static int check_unnamed(struct lt_dev *d, TPM2_HANDLE handle, struct lt_err *e)
     lt_ak_host_pcr(name, pcr);
     return memcmp(pcr, pcrs.value[LT_AK_PCR], sizeof pcr)
                ? 0
-               : lt_fail(e, LT_E_REFUSED, "PCR %d names the key at TPM handle 0x%x: it is not replaced before this host "
-                         "was rebooted", LT_AK_PCR, (unsigned)handle);
+               : lt_fail(e, LT_E_REFUSED,
+                         "PCR %d names the key at TPM handle 0x%x: it is not replaced before this host "
+                         "was rebooted",
+                         LT_AK_PCR, (unsigned)handle);
 }
 
 int lt_ak_persist(struct lt_dev *d, ESYS_TR key, TPM2_HANDLE handle, struct lt_err *e)

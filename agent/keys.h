@@ -12,8 +12,8 @@ struct lt_ek {
     bool at_handle; /* 0x81010001 holds this very key, which saves CreatePrimary: seconds on a chip */
 };
 
-/* A Name that is this TPM's whoever asks, by whatever way and with whatever ek_alg: of its P-256 EK, or of its RSA one
- * where the TPM makes no other. Nothing stays behind. */
+/* A Name that is this TPM's whoever asks, by whatever way and with whatever ek_alg: of its P-256 EK, or of
+ * its RSA one where the TPM makes no other. Nothing stays behind. */
 int lt_tpm_name(struct lt_dev *d, uint8_t out[LT_NAME], struct lt_err *e) LT_MUST_CHECK;
 /* Always by CreatePrimary: what lies at 0x81010001 is its owner's word (protocol.md section 3). */
 int lt_ek_find(struct lt_dev *d, uint16_t alg, struct lt_ek *out, struct lt_err *e) LT_MUST_CHECK;
@@ -33,11 +33,12 @@ int lt_ak_create(struct lt_dev *d, ESYS_TR ek, const struct lt_ak_spec *spec, st
 /* LT_E_REFUSED when this EK is not the blob's parent. */
 int lt_ak_load(struct lt_dev *d, ESYS_TR ek, const void *blob, size_t n, struct lt_slice auth, ESYS_TR *out,
                struct lt_err *e) LT_MUST_CHECK;
-/* The Name of what lies at a persistent handle: LT_E_NOT_FOUND when nothing does, LT_E_REFUSED when it is no key of a
- * kind that we know. */
-int lt_handle_name(struct lt_dev *d, TPM2_HANDLE handle, uint8_t out[LT_NAME], struct lt_err *e) LT_MUST_CHECK;
-/* Copies a loaded key to a persistent handle (owner's empty auth); what was there is replaced, unless PCR 13 names it:
- * LT_E_REFUSED, a host's federation key (protocol.md R1). */
+/* The Name of what lies at a persistent handle: LT_E_NOT_FOUND when nothing does, LT_E_REFUSED when it is no
+ * key of a kind that we know. */
+int lt_handle_name(struct lt_dev *d, TPM2_HANDLE handle, uint8_t out[LT_NAME],
+                   struct lt_err *e) LT_MUST_CHECK;
+/* Copies a loaded key to a persistent handle (owner's empty auth); what was there is replaced, unless PCR 13
+ * names it: LT_E_REFUSED, a host's federation key (protocol.md R1). */
 int lt_ak_persist(struct lt_dev *d, ESYS_TR key, TPM2_HANDLE handle, struct lt_err *e) LT_MUST_CHECK;
 /* A key that is there already: its public area, and that it hangs under this EK with these attributes and
  * algorithm (LT_E_REFUSED if not). */

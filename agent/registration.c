@@ -20,8 +20,8 @@
 #define BACKOFF_MIN_MS 500
 #define BACKOFF_MAX_MS 30000
 #define TIMEOUT_MS 10000
-#define WAIT_MAX_MS 3600000         /* a wait ends then, whatever became of the clocks meanwhile */
-#define IDLE_MAX_OURS_MS 3600000    /* a registrar of ours is asked once an hour at the least, */
+#define WAIT_MAX_MS 3600000           /* a wait ends then, whatever became of the clocks meanwhile */
+#define IDLE_MAX_OURS_MS 3600000      /* a registrar of ours is asked once an hour at the least, */
 #define IDLE_MAX_MS (24 * 3600000ull) /* one that counts registrations and warns once a day */
 
 struct lt_registration {
@@ -240,7 +240,8 @@ static void tell(const struct lt_registration *r, enum lt_log_level level)
     lt_log(level, "registered", "agent %s is registered and activated at %s", r->conf.id, r->conf.registrar);
 }
 
-/* Until it works (0) or cannot (LT_E_FORBIDDEN), or it is time to stop. Trouble is told when it begins and when it ends. */
+/* Until it works (0) or cannot (LT_E_FORBIDDEN), or it is time to stop. Trouble is told when it begins and
+ * when it ends. */
 static int try_on(struct lt_registration *r, bool first, struct lt_err *e)
 {
     uint64_t backoff = BACKOFF_MIN_MS;
@@ -251,7 +252,8 @@ static int try_on(struct lt_registration *r, bool first, struct lt_err *e)
             tell(r, first || backoff > BACKOFF_MIN_MS ? LT_LOG_INFO : LT_LOG_DEBUG);
         if (!rc || rc == LT_E_FORBIDDEN)
             return rc;
-        lt_log(backoff == BACKOFF_MIN_MS ? LT_LOG_WARNING : LT_LOG_DEBUG, "registration", "%s; trying on", e->msg);
+        lt_log(backoff == BACKOFF_MIN_MS ? LT_LOG_WARNING : LT_LOG_DEBUG, "registration", "%s; trying on",
+               e->msg);
         if (!wait_until(r, lt_now_ms() + spread(backoff)))
             return rc;
         backoff = backoff < BACKOFF_MAX_MS / 2 ? backoff * 2 : BACKOFF_MAX_MS;

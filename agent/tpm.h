@@ -12,9 +12,9 @@ struct lt_tpm;
 typedef int (*lt_tpm_fn)(struct lt_dev *d, void *arg, struct lt_err *e);
 typedef void (*lt_tpm_done)(void *arg, int rc, const struct lt_err *e);
 
-/* Opens the TPM before it returns, and holds its lock until it is freed (agent/tpm_lock.h). on_open is called after
- * every open, on the thread that has the TPM: it finds the keys. Its failure is a failure to open. A job that finds the
- * TPM not to be opened ends with LT_E_TPM, whatever the reason. */
+/* Opens the TPM before it returns, and holds its lock until it is freed (agent/tpm_lock.h). on_open is called
+ * after every open, on the thread that has the TPM: it finds the keys. Its failure is a failure to open. A
+ * job that finds the TPM not to be opened ends with LT_E_TPM, whatever the reason. */
 int lt_tpm_start(const char *tcti, lt_tpm_fn on_open, void *arg, struct lt_tpm **out,
                  struct lt_err *e) LT_MUST_CHECK;
 /* done is called exactly once, from the TPM's thread, or from here if the queue is full. quote: before every

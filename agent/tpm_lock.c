@@ -61,7 +61,8 @@ int lt_tpm_lock_name(const uint8_t *name, size_t n, int *fd, struct lt_err *e)
         return lt_fail(e, LT_E_IO, "the TPM's lock: %s", strerror(os));
     holder(&a, size, who);
     return lt_fail(e, LT_E_CONFIG,
-                   "pid %s holds this TPM: one limetree-agent a TPM, whatever its state_dir and tcti. Nothing was changed. Is "
+                   "pid %s holds this TPM: one limetree-agent a TPM, whatever its state_dir and tcti. "
+                   "Nothing was changed. Is "
                    "this a second start by mistake? Its log names the host; stop it first to start another",
                    who);
 }

@@ -31,8 +31,9 @@ static const struct {
     {TPM2_RC_INITIALIZE, "the TPM was reset and nobody has started it: reboot this machine"},
     {TPM2_RC_FAILURE, "the TPM is in failure mode: power this machine off and on"},
     {TPM2_RC_REBOOT, "the TPM wants a reset: reboot this machine"},
-    {TPM2_RC_LOCKOUT, "lockout: too many wrong authorizations or hard stops. It forgives with time; its owner ends it "
-                      "at once with tpm2_dictionarylockout --clear-lockout"},
+    {TPM2_RC_LOCKOUT,
+     "lockout: too many wrong authorizations or hard stops. It forgives with time; its owner ends it "
+     "at once with tpm2_dictionarylockout --clear-lockout"},
     {TPM2_RC_RETRY, "the TPM is busy"},
     {TPM2_RC_YIELDED, "the TPM is busy"},
     {TPM2_RC_TESTING, "the TPM is busy with its self-test"},
@@ -154,7 +155,8 @@ void lt_tcti_parse(const char *tcti, struct lt_tcti *out)
     }
     copy(out->name, sizeof out->name, from, n);
     if (!strcmp(out->name, "device"))
-        copy(out->path, sizeof out->path, *conf ? conf : "/dev/tpm0", *conf ? strlen(conf) : strlen("/dev/tpm0"));
+        copy(out->path, sizeof out->path, *conf ? conf : "/dev/tpm0",
+             *conf ? strlen(conf) : strlen("/dev/tpm0"));
     else if (!strcmp(out->name, "swtpm"))
         socket_path(conf, out);
 }
@@ -170,9 +172,11 @@ static int denied(struct lt_err *e, const char *path)
 
     (void)!stat(path, &st);
     struct group *g = getgrgid(st.st_gid);
-    return lt_fail(e, LT_E_TPM, "denied: uid %u may not open %s (mode %04o, uid %u, group %s): run the agent as "
-                   "root, or in that group", (unsigned)geteuid(), path, (unsigned)(st.st_mode & 07777),
-                   (unsigned)st.st_uid, g ? g->gr_name : "?");
+    return lt_fail(e, LT_E_TPM,
+                   "denied: uid %u may not open %s (mode %04o, uid %u, group %s): run the agent as "
+                   "root, or in that group",
+                   (unsigned)geteuid(), path, (unsigned)(st.st_mode & 07777), (unsigned)st.st_uid,
+                   g ? g->gr_name : "?");
 }
 
 static int busy(struct lt_err *e, const char *path)
@@ -184,7 +188,8 @@ static int busy(struct lt_err *e, const char *path)
     if (!pid)
         return lt_fail(e, LT_E_TPM, "busy: another program has %s open", path);
     lt_process_text(pid, who);
-    return lt_fail(e, LT_E_TPM, "busy: pid %s has %s open; stop it, or use device:/dev/tpmrm0, which many may open", who,
+    return lt_fail(e, LT_E_TPM,
+                   "busy: pid %s has %s open; stop it, or use device:/dev/tpmrm0, which many may open", who,
                    path);
 }
 
@@ -205,7 +210,8 @@ static int device_trouble(const char *path, struct lt_err *e)
     case EBUSY:
         return busy(e, path);
     case ENOENT:
-        return absent(e, path, "there is none. Is the chip on in the firmware's setup? In a VM: has it a vTPM?");
+        return absent(e, path,
+                      "there is none. Is the chip on in the firmware's setup? In a VM: has it a vTPM?");
     default:
         return absent(e, path, strerror(os));
     }
@@ -266,8 +272,10 @@ int lt_tcti_diagnose(const char *tcti, struct lt_err *e)
 
     lt_tcti_parse(tcti, &t);
     if (*t.name && !library_is_here(tcti, &t))
-        return lt_fail(e, LT_E_TPM, "no library " PREFIX "%s.so.0: install it (Debian: libtss2-tcti-%s0), or correct "
-                       "the key tcti", t.name, t.name);
+        return lt_fail(e, LT_E_TPM,
+                       "no library " PREFIX "%s.so.0: install it (Debian: libtss2-tcti-%s0), or correct "
+                       "the key tcti",
+                       t.name, t.name);
     if (!*t.path)
         return 0;
     if (!strcmp(t.name, "device"))

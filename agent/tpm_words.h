@@ -18,8 +18,8 @@ struct lt_tcti {
 };
 void lt_tcti_parse(const char *tcti, struct lt_tcti *out);
 
-/* Why that TCTI does not open, asked of the operating system: "absent: …", "denied: …", "busy: …", "no library
- * …". 0 when it finds nothing wrong. */
+/* Why that TCTI does not open, asked of the operating system: "absent: …", "denied: …", "busy: …", "no
+ * library …". 0 when it finds nothing wrong. */
 int lt_tcti_diagnose(const char *tcti, struct lt_err *e);
 
 /* A process that has this character device open; 0: none that may be seen. */

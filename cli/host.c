@@ -27,7 +27,8 @@ static void print_troubles(const json_t *hosts)
     {
         const json_t *error = json_object_get(h, "error");
         if (json_is_object(error))
-            printf("%s: %s: %s\n", lt_cli_text(h, "host"), lt_cli_text(error, "slug"), lt_cli_text(error, "message"));
+            printf("%s: %s: %s\n", lt_cli_text(h, "host"), lt_cli_text(error, "slug"),
+                   lt_cli_text(error, "message"));
     }
 }
 

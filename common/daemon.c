@@ -100,8 +100,8 @@ static int run(const struct lt_daemon *d, int ready_fd, struct lt_err *e)
 #endif
 #endif
 
-/* The limit holds for files; a dump piped to a collector needs the second, which also keeps every process of the same user
- * from reading our memory by ptrace or /proc. */
+/* The limit holds for files; a dump piped to a collector needs the second, which also keeps every process of
+ * the same user from reading our memory by ptrace or /proc. */
 void lt_no_core_dumps(void)
 {
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});

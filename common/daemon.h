@@ -26,8 +26,8 @@ struct lt_daemon {
  * table must have the text keys "log" and "log_level" (LT_DAEMON_LOG_KEYS). */
 int lt_daemon_main(const struct lt_daemon *d, int argc, char **argv);
 
-/* For every program that holds keys, first thing: no dump, to a file or a collector, and no other process of this user
- * reads its memory. */
+/* For every program that holds keys, first thing: no dump, to a file or a collector, and no other process of
+ * this user reads its memory. */
 void lt_no_core_dumps(void);
 
 struct lt_daemon_log_conf {

@@ -73,7 +73,8 @@ static void ask_one(struct gathering *g, struct lt_host *h)
         one_checked(g);
 }
 
-/* Asks those whose last answer is not of just now, and waits for them, but not for ever. On an admin thread. */
+/* Asks those whose last answer is not of just now, and waits for them, but not for ever. On an admin thread.
+ */
 static void check_all(struct lt_host *const *hosts, size_t count)
 {
     struct gathering *g = gather();
@@ -142,8 +143,9 @@ void lt_api_host_list(struct lt_req *req, struct lt_provider *p)
         struct lt_host *h = hosts->host[i];
         struct lt_residents *r = lt_host_residents(h);
         lt_host_policy(h, policy);
-        json_t *j = json_pack("{s:o, s:s, s:o, s:i}", "host", lt_json_new_hex(h->id, sizeof h->id), "address", h->address,
-                              "policy", lt_json_new_hex(policy, sizeof policy), "guests", r ? (int)r->count : 0);
+        json_t *j = json_pack("{s:o, s:s, s:o, s:i}", "host", lt_json_new_hex(h->id, sizeof h->id), "address",
+                              h->address, "policy", lt_json_new_hex(policy, sizeof policy), "guests",
+                              r ? (int)r->count : 0);
         add_health(j, h);
         json_array_append_new(list, j);
         lt_residents_unref(r);

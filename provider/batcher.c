@@ -311,8 +311,8 @@ static void tell_failure(const struct lt_batcher *b, const struct closed *c, con
     char id[2 * LT_HOST_ID + 1];
 
     lt_hex(b->conf.host_id, LT_HOST_ID, id);
-    lt_log(LT_LOG_DEBUG, "host-quote", "host %s, batch %llu of %u: %s", id, (unsigned long long)c->ask.batch_seq,
-           c->ask.n, e->msg);
+    lt_log(LT_LOG_DEBUG, "host-quote", "host %s, batch %llu of %u: %s", id,
+           (unsigned long long)c->ask.batch_seq, c->ask.n, e->msg);
     if (b->conf.failed)
         b->conf.failed(b->conf.arg, e);
 }

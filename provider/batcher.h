@@ -55,8 +55,8 @@ struct lt_batcher_conf {
     void (*context)(void *arg, uint8_t policy_digest[32], struct lt_residents **known);
     /* A host quote was accepted: the host's inventory and reset count are now these. */
     void (*quoted)(void *arg, const struct lt_batch *batch);
-    /* A batch got none: LT_E_HOST_TPM and LT_E_BUSY as the host said it, LT_E_MALFORMED and the like when its answer
-     * proves nothing, else it was not reached. The text is for operators. May be NULL. */
+    /* A batch got none: LT_E_HOST_TPM and LT_E_BUSY as the host said it, LT_E_MALFORMED and the like when its
+     * answer proves nothing, else it was not reached. The text is for operators. May be NULL. */
     void (*failed)(void *arg, const struct lt_err *e);
     /* Ask the host; lt_batcher_answer is to be called exactly once for it, by any thread. */
     void (*send)(void *arg, const struct lt_batch_ask *ask);

@@ -157,8 +157,8 @@ static void learned(struct lt_batch_item *i, struct lt_batch *batch, uint32_t in
     pthread_mutex_unlock(&l->lock);
 }
 
-/* Firmware extends 0 to 7, if only by separators. A bank that is off, or a TPM that the firmware does not use, proves
- * nothing about the boot, and learnt would be good for every other boot that nobody measured. */
+/* Firmware extends 0 to 7, if only by separators. A bank that is off, or a TPM that the firmware does not
+ * use, proves nothing about the boot, and learnt would be good for every other boot that nobody measured. */
 static int check_measured(const struct lt_pcrs *pcrs, struct lt_err *e)
 {
     uint8_t empty[2][LT_SHA256];
@@ -168,8 +168,10 @@ static int check_measured(const struct lt_pcrs *pcrs, struct lt_err *e)
     for (unsigned i = 0; i < FIRMWARE_PCRS; i++)
         if (memcmp(pcrs->value[i], empty[0], LT_SHA256) && memcmp(pcrs->value[i], empty[1], LT_SHA256))
             return 0;
-    return lt_fail(e, LT_E_REFUSED, "nothing was learnt: PCR 0-7 of the sha256 bank are empty, so nobody measured this "
-                   "boot into this TPM. Is the sha256 bank on in the firmware's setup, and was the host booted since? Is "
+    return lt_fail(e, LT_E_REFUSED,
+                   "nothing was learnt: PCR 0-7 of the sha256 bank are empty, so nobody measured this "
+                   "boot into this TPM. Is the sha256 bank on in the firmware's setup, and was the host "
+                   "booted since? Is "
                    "the agent's tcti the TPM that the firmware uses?");
 }
 

@@ -58,8 +58,8 @@ void lt_health_note(struct lt_health *h, const char *who, const struct lt_err *e
     const char *is = word(h, now_ms);
     pthread_mutex_unlock(&h->lock);
     if (strcmp(was, is))
-        lt_log(e ? LT_LOG_WARNING : LT_LOG_INFO, "host-state", "host %s: %s, was %s%s%s", who, is, was, e ? ": " : "",
-               e ? e->msg : "");
+        lt_log(e ? LT_LOG_WARNING : LT_LOG_INFO, "host-state", "host %s: %s, was %s%s%s", who, is, was,
+               e ? ": " : "", e ? e->msg : "");
 }
 
 bool lt_health_due(struct lt_health *h, uint64_t age_ms, uint64_t now_ms)
@@ -96,7 +96,8 @@ json_t *lt_health_json(struct lt_health *h, uint64_t now_ms)
                                           lt_json_new_text(h->e.msg))
                               : json_null();
     json_t *age = h->quoted_ms ? json_integer((json_int_t)(now_ms - h->quoted_ms)) : json_null();
-    json_t *j = json_pack("{s:s, s:o, s:o}", "state", word(h, now_ms), "last_quote_age_ms", age, "error", error);
+    json_t *j =
+        json_pack("{s:s, s:o, s:o}", "state", word(h, now_ms), "last_quote_age_ms", age, "error", error);
     pthread_mutex_unlock(&h->lock);
     return j;
 }

@@ -135,8 +135,8 @@ int lt_host_new(const struct lt_host_shared *shared, const char *address, const 
     if (!rc)
         rc = lt_relay_new(&h->relay, e);
     if (!rc) {
-        struct lt_batcher_conf c = {.ak = &h->ak, .arg = h,
-                                    .context = context, .quoted = quoted, .failed = failed, .send = send_ask};
+        struct lt_batcher_conf c = {
+            .ak = &h->ak, .arg = h, .context = context, .quoted = quoted, .failed = failed, .send = send_ask};
         memcpy(c.host_id, h->id, sizeof c.host_id);
         rc = lt_batcher_new(&c, &h->batcher, e);
     }
@@ -226,7 +226,8 @@ struct check {
     void *arg;
 };
 
-static void checked(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index, const struct lt_item_error *why)
+static void checked(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
+                    const struct lt_item_error *why)
 {
     struct check *c = (struct check *)i;
 

@@ -72,8 +72,8 @@ void lt_host_policy(struct lt_host *h, uint8_t out[32]);
 void lt_host_set_policy(struct lt_host *h, const uint8_t digest[32]);
 struct lt_residents *lt_host_residents(struct lt_host *h); /* a new reference or NULL */
 void lt_host_adopt(struct lt_host *h, struct lt_residents *r, bool quoted);
-/* A quote of our own, if it gave no answer for age_ms and no other such question is under way: false, and done is not
- * called, if there is no need. done (may be NULL) runs once, on the work pool. */
+/* A quote of our own, if it gave no answer for age_ms and no other such question is under way: false, and
+ * done is not called, if there is no need. done (may be NULL) runs once, on the work pool. */
 bool lt_host_check(struct lt_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg);
 
 /* GET host without waiting, unless one is under way; no use of the TPM. done may be NULL; it runs on the work pool,

@@ -13,15 +13,18 @@
 
 #define KEY(name) offsetof(struct lt_provider_conf, name)
 const struct lt_conf_key lt_provider_keys[] = {
-    {"listen", LT_CONF_TEXT, KEY(listen), "127.0.0.1:8981", 0, 0, "address and port of the federation API; port 0: any"},
-    {"cert", LT_CONF_TEXT, KEY(cert), NULL, 0, 0, "PEM file: certificate with the role provider, for server and client"},
+    {"listen", LT_CONF_TEXT, KEY(listen), "127.0.0.1:8981", 0, 0,
+     "address and port of the federation API; port 0: any"},
+    {"cert", LT_CONF_TEXT, KEY(cert), NULL, 0, 0,
+     "PEM file: certificate with the role provider, for server and client"},
     {"key", LT_CONF_TEXT, KEY(key), NULL, 0, 0, "PEM file: its private key, mode 0600"},
     {"ca", LT_CONF_TEXT, KEY(ca), NULL, 0, 0, "PEM file: the federation CA"},
     {"state_dir", LT_CONF_TEXT, KEY(state_dir), "/var/lib/limetree/provider", 0, 0,
      "directory of the database; made if it is missing"},
     {"max_waiting", LT_CONF_INT, KEY(max_waiting), "65536", 1, 1 << 20,
      "guests, of all tenants, that may wait for proofs or be kept for a ticket"},
-    {"max_waiting_per_tenant", LT_CONF_INT, KEY(max_waiting_per_tenant), "8192", 1, 1 << 20, "the same of one tenant"},
+    {"max_waiting_per_tenant", LT_CONF_INT, KEY(max_waiting_per_tenant), "8192", 1, 1 << 20,
+     "the same of one tenant"},
     {"host_timeout_ms", LT_CONF_INT, KEY(host_timeout_ms), "10000", 100, 60000,
      "milliseconds after which a host that does not answer fails its guests' requests"},
     {"host_check_s", LT_CONF_INT, KEY(host_check_s), "10", 1, 3600,

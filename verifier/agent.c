@@ -288,7 +288,7 @@ static bool same_text(const char *a, const char *b)
 
 bool lt_agent_same(const struct lt_agent *a, const struct lt_agent *b)
 {
-    return !strcmp(a->id, b->id) && a->ek_n == b->ek_n && !memcmp(a->ek, b->ek, a->ek_n) && a->ak_n == b->ak_n &&
-           !memcmp(a->ak, b->ak, a->ak_n) && same_text(a->ekcert, b->ekcert) && same_text(a->mtls_cert, b->mtls_cert) &&
-           same_text(a->ip, b->ip) && a->port == b->port;
+    return !strcmp(a->id, b->id) && a->ek_n == b->ek_n && !memcmp(a->ek, b->ek, a->ek_n) &&
+           a->ak_n == b->ak_n && !memcmp(a->ak, b->ak, a->ak_n) && same_text(a->ekcert, b->ekcert) &&
+           same_text(a->mtls_cert, b->mtls_cert) && same_text(a->ip, b->ip) && a->port == b->port;
 }

@@ -40,8 +40,8 @@ static int find_pair(struct work *w, struct lt_err *e)
     return rc;
 }
 
-/* The state was loaded anew since it was last read, and no event told: a reset while libvirt was away. What is settled
- * only: before, firmware may not have started the vTPM yet. */
+/* The state was loaded anew since it was last read, and no event told: a reset while libvirt was away. What
+ * is settled only: before, firmware may not have started the vTPM yet. */
 static void compare_starts(struct work *w, const struct lt_vtpm_starts *now)
 {
     bool same = now->reset == w->new.starts.reset && now->restart == w->new.starts.restart;

@@ -32,7 +32,7 @@ struct lt_resident {
     struct lt_err why; /* code 0: listed; else why not */
     struct lt_pair pair;
     bool have_ek, have_files, have_incarnation; /* what is valid in record */
-    struct lt_vtpm_starts starts; /* of its vTPM, when the EK was last read */
+    struct lt_vtpm_starts starts;               /* of its vTPM, when the EK was last read */
     bool settled;      /* and that was so long after the incarnation began that firmware has started it */
     bool once_more;    /* libvirt was away; if it was reset just then, only the next refresh sees that */
     uint64_t drawn_ms; /* lt_now_ms() of the incarnation */

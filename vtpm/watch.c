@@ -185,8 +185,8 @@ static int connect_events(struct lt_inventory *inv, struct link *l)
 }
 
 /* Every running domain becomes a resident to be examined, and so does every one known from before. A reset
- * while libvirt was away is not told any more: the EKs are read again, and with them how often the vTPM was started;
- * the incarnations of living pairs whose vTPM was not stay. */
+ * while libvirt was away is not told any more: the EKs are read again, and with them how often the vTPM was
+ * started; the incarnations of living pairs whose vTPM was not stay. */
 static int list_all(struct lt_inventory *inv, struct link *l)
 {
     const struct lt_virt *v = inv->virt;

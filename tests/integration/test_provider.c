@@ -682,9 +682,9 @@ static json_t *listed(struct rig *r, unsigned host)
     json_t *h;
     size_t i;
 
-    json_array_foreach(json_object_get(list, "hosts"), i, h)
-        if (!strcmp(json_string_value(json_object_get(h, "host")), r->host[host]))
-            return json_incref(h);
+    json_array_foreach(
+        json_object_get(list, "hosts"), i,
+        h) if (!strcmp(json_string_value(json_object_get(h, "host")), r->host[host])) return json_incref(h);
     fail_msg("host %u is not listed", host);
     return NULL;
 }
@@ -731,12 +731,15 @@ static void a_host_s_state_is_its_last_quote(void **state)
     check_state(r, 0, "host-tpm", "host-tpm");
     check_state(r, 1, "up", NULL);
     LT_AUTOJSON json_t *h = listed(r, 0);
-    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(h, "error"), "message")), "absent"));
+    assert_non_null(
+        strstr(json_string_value(json_object_get(json_object_get(h, "error"), "message")), "absent"));
     assert_true(json_is_integer(json_object_get(h, "last_quote_age_ms"))); /* the last good one */
     LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
     check_item_error(reply, 0, "host-tpm", 503, true);
-    assert_null(strstr(json_string_value(json_object_get(json_object_get(json_array_get(
-        json_object_get(reply, "proofs"), 0), "error"), "message")), "tpmrm0")); /* its words are not for tenants */
+    assert_null(
+        strstr(json_string_value(json_object_get(
+                   json_object_get(json_array_get(json_object_get(reply, "proofs"), 0), "error"), "message")),
+               "tpmrm0")); /* its words are not for tenants */
     atomic_store(&r->agent[0].no_tpm, false);
     wait_state(r, 0, "up");
     mock_agent_stop(&r->agent[0]);
@@ -748,7 +751,8 @@ static void a_host_s_state_is_its_last_quote(void **state)
     char path[80];
     snprintf(path, sizeof path, "hosts/%s", r->host[0]);
     LT_AUTOJSON json_t *tenants = rig_json(r, r->a, "GET", path, NULL, 200);
-    assert_false(lt_json_has(tenants, "state") || json_object_get(tenants, "error") || lt_json_has(tenants, "address"));
+    assert_false(lt_json_has(tenants, "state") || json_object_get(tenants, "error") ||
+                 lt_json_has(tenants, "address"));
 }
 
 /* A host that hangs keeps the list from nobody, and is not "up" by that. */

@@ -19,12 +19,24 @@ static void codes(void **state)
         TSS2_RC rc;
         const char *word; /* NULL: none */
     } cases[] = {
-        {0x921, "lockout"},        {0x100, "reset"},          {0x101, "failure mode"},
-        {0x902, "slot"},           {0x98e, "wrong auth"},     {0x9a2, "wrong auth"},
-        {0x18b, "no such key"},    {0x910, "another program"}, {0x918, "another program"},
-        {0x922, "busy"},           {0xa000a, "no connection"}, {0xc0921, "lockout"},
-        {0x285, "hierarchy"},      {0x084, NULL},             {0x1c4, NULL},
-        {0x90921, NULL},           {0, NULL},                 {0xffffffff, NULL},
+        {0x921, "lockout"},
+        {0x100, "reset"},
+        {0x101, "failure mode"},
+        {0x902, "slot"},
+        {0x98e, "wrong auth"},
+        {0x9a2, "wrong auth"},
+        {0x18b, "no such key"},
+        {0x910, "another program"},
+        {0x918, "another program"},
+        {0x922, "busy"},
+        {0xa000a, "no connection"},
+        {0xc0921, "lockout"},
+        {0x285, "hierarchy"},
+        {0x084, NULL},
+        {0x1c4, NULL},
+        {0x90921, NULL},
+        {0, NULL},
+        {0xffffffff, NULL},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -177,8 +189,9 @@ static void one_holder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codes),    cmocka_unit_test(texts),      cmocka_unit_test(openings),
-        cmocka_unit_test(who_has_a_device), cmocka_unit_test(one_holder),
+        cmocka_unit_test(codes),      cmocka_unit_test(texts),
+        cmocka_unit_test(openings),   cmocka_unit_test(who_has_a_device),
+        cmocka_unit_test(one_holder),
     };
 
     if (!mkdtemp(top))

@@ -434,14 +434,15 @@ static void a_host_s_word_about_itself(void **state)
         const char *slug;
         int code;
     } cases[] = {
-        {"host-tpm", LT_E_HOST_TPM}, {"busy", LT_E_BUSY},     {"not-assigned", LT_E_BUSY}, {"guest-tpm", LT_E_BUSY},
-        {"internal", LT_E_BUSY},     {"of-tomorrow", LT_E_BUSY},
+        {"host-tpm", LT_E_HOST_TPM}, {"busy", LT_E_BUSY},     {"not-assigned", LT_E_BUSY},
+        {"guest-tpm", LT_E_BUSY},    {"internal", LT_E_BUSY}, {"of-tomorrow", LT_E_BUSY},
     };
     struct rig *r = *state;
     char body[128];
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int n = snprintf(body, sizeof body, "{\"error\":{\"slug\":\"%s\",\"message\":\"secret\"}}", cases[i].slug);
+        int n = snprintf(body, sizeof body, "{\"error\":{\"slug\":\"%s\",\"message\":\"secret\"}}",
+                         cases[i].slug);
         add(r, i, i + 1);
         lt_batcher_answer(r->b, &(struct lt_host_answer){.status = 503, .body = body, .n = (size_t)n});
         check_failed(&r->items[i], cases[i].code);

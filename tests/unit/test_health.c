@@ -44,10 +44,14 @@ static void the_last_answer_counts(void **state)
         int code;
         const char *word;
     } cases[] = {
-        {LT_E_HOST_TPM, "host-tpm"},         {LT_E_BUSY, "busy"},
-        {LT_E_MALFORMED, "bad-quote"},       {LT_E_BAD_SIGNATURE, "bad-quote"},
-        {LT_E_HOST_UNREACHABLE, "unreachable"}, {LT_E_UNREACHABLE, "unreachable"},
-        {LT_E_TIMEOUT, "unreachable"},       {LT_E_UNAUTHENTICATED, "unreachable"},
+        {LT_E_HOST_TPM, "host-tpm"},
+        {LT_E_BUSY, "busy"},
+        {LT_E_MALFORMED, "bad-quote"},
+        {LT_E_BAD_SIGNATURE, "bad-quote"},
+        {LT_E_HOST_UNREACHABLE, "unreachable"},
+        {LT_E_UNREACHABLE, "unreachable"},
+        {LT_E_TIMEOUT, "unreachable"},
+        {LT_E_UNAUTHENTICATED, "unreachable"},
     };
     struct lt_health h;
     uint64_t now = 1000;
@@ -57,7 +61,8 @@ static void the_last_answer_counts(void **state)
         const struct lt_err e = {cases[i].code, "why"};
         lt_health_note(&h, "h", NULL, ++now);
         lt_health_note(&h, "h", &e, now + 5);
-        says(&h, now + 6, cases[i].word, 6, lt_err_slug(cases[i].code)); /* a good one just before helps nothing */
+        says(&h, now + 6, cases[i].word, 6,
+             lt_err_slug(cases[i].code)); /* a good one just before helps nothing */
         says(&h, now + 100 * PERIOD, cases[i].word, 100 * PERIOD, lt_err_slug(cases[i].code));
     }
     lt_health_destroy(&h);

@@ -246,7 +246,8 @@ static void test_the_same_again_changes_nothing(void **state)
     enrol(a, &k, "v2.6", moved);
     assert_int_equal(a->activated, 2);
     LT_AUTOJSON json_t *v = call(a, "GET", "/version", NULL, 200);
-    assert_string_equal(json_string_value(json_object_get(json_object_get(v, "results"), "registrar")), "limetree");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(v, "results"), "registrar")),
+                        "limetree");
     drop_keys(&k);
 }
 
