@@ -2,6 +2,7 @@
 
 #include "common/ids.h"
 #include "common/limits.h"
+#include "common/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -220,16 +221,15 @@ json_t *lt_json_new_uuid(const uint8_t uuid[16])
 
 json_t *lt_json_new_text(const char *s)
 {
-    json_t *j = json_string(s);
-    if (j)
-        return j;
-    LT_AUTOFREE char *copy = strdup(s);
-    if (!copy)
+    const struct lt_slice all = {(const uint8_t *)s, strlen(s)};
+
+    if (lt_utf8_valid(all))
+        return json_string(s);
+    LT_AUTOFREE char *escaped = malloc(LT_UTF8_ESCAPED(all.n));
+    if (!escaped)
         return NULL;
-    for (char *c = copy; *c; c++)
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    return json_string(copy);
+    lt_utf8_escape(all, escaped);
+    return json_string(escaped);
 }
 
 void lt_cleanup_json(json_t **j)

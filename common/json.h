@@ -34,7 +34,7 @@ int lt_json_only(const json_t *o, const char *const *keys, struct lt_err *e) LT_
 json_t *lt_json_new_hex(const void *p, size_t n);
 json_t *lt_json_new_base64(const void *p, size_t n);
 json_t *lt_json_new_uuid(const uint8_t uuid[16]);
-/* Text from outside: what is not UTF-8 is replaced, so that a value is always made. */
+/* Text from outside: what is not UTF-8 is escaped (common/utf8.h), so that a value is always made. */
 json_t *lt_json_new_text(const char *s);
 
 void lt_cleanup_json(json_t **j);

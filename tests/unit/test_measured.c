@@ -170,6 +170,21 @@ static void aggregate(struct forge *f)
     f->ima_g.other_aggregate = true;
 }
 
+static void vacuous(struct forge *f)
+{
+    f->ima_g.vacuous = true;
+}
+
+static void host_vacuous(struct forge *f)
+{
+    f->ima_h.vacuous = true;
+}
+
+static void no_pcr9(struct forge *f)
+{
+    f->guest_mask &= ~(1u << 9);
+}
+
 static void expired(struct forge *f)
 {
     f->ima_g.window = ",\"not_after\":\"2026-01-01T00:00:00Z\"";
@@ -269,6 +284,10 @@ static void guest_reasons(void **state)
         {"ToMToU accepted", tomtou_accepted, NULL, LT_TRUSTED, "", HEALTHY, NULL, NULL, LT_LEVEL_NONE},
         {"other boot_aggregate", aggregate, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
          "boot_aggregate", LT_LEVEL_NONE},
+        {"nothing measured", vacuous, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
+         "PCR 10 covers no entry, not even boot_aggregate", LT_LEVEL_NONE},
+        {"PCR 9 not quoted", no_pcr9, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
+         "PCR 9: the policy has layers and it is not in the quote", LT_LEVEL_NONE},
         {"layer expired", expired, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
          "IMA entry 1 (/init)", LT_LEVEL_NONE},
         {"layer not yet valid", not_yet, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL, NULL,
@@ -463,6 +482,8 @@ static void host_levels(void **state)
          LT_LEVEL_BOOT_ONLY},
         {"entry not allowed", host_not_allowed, NULL, LT_FAILED, "host-policy", "PPPPPPF--P-", NULL,
          "IMA entry 2 (/usr/sbin/libvirtd)", LT_LEVEL_NONE},
+        {"nothing measured", host_vacuous, NULL, LT_FAILED, "host-policy", "PPPPPPF--P-", NULL,
+         "PCR 10 covers no entry", LT_LEVEL_NONE},
         {"no list", NULL, host_no_list, LT_FAILED, "host-policy", "PPPPPPF--P-", NULL, "no IMA list",
          LT_LEVEL_NONE},
         {"list not had", NULL, host_list_not_had, LT_UNCHECKED, "host-policy", "PPPPPP---P-", NULL,
