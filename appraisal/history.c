@@ -21,6 +21,8 @@ void lt_guest_history_learn(struct lt_guest_history *h, const struct lt_round_fa
         h->accepted_clock = f->guest_clock;
         memcpy(h->accepted_ak_name, f->host_ak_name, LT_NAME);
         memcpy(h->accepted_incarnation, f->incarnation, LT_INCARNATION);
+        memcpy(h->accepted_host, f->host_id, LT_HOST_ID);
+        h->has_accepted_host = true;
     }
 }
 

@@ -18,6 +18,8 @@ struct lt_guest_history {
     struct lt_clock_info accepted_clock; /* of its guest quote */
     uint8_t accepted_ak_name[LT_NAME];   /* AK_h */
     uint8_t accepted_incarnation[LT_INCARNATION];
+    bool has_accepted_host; /* false: accepted by a version that kept no host_id */
+    uint8_t accepted_host[LT_HOST_ID];
     bool absent_before; /* the last residency asked for was null or paused */
 };
 
@@ -41,7 +43,7 @@ struct lt_round_facts {
     struct lt_clock_info guest_clock;
     bool host_genuine; /* checks 5 and 6 passed */
     struct lt_clock_info host_clock;
-    uint8_t host_ak_name[LT_NAME];
+    uint8_t host_ak_name[LT_NAME], host_id[LT_HOST_ID]; /* host_id: of the header */
     enum lt_absence absence;
     bool resident; /* check 8 passed */
     bool accepted; /* checks 4-9 passed */

@@ -67,6 +67,7 @@ static void check_quote(struct chain *c)
         return;
     c->f->host_clock = c->attest.clock;
     memcpy(c->f->host_ak_name, c->in->identity->ak_name, LT_NAME);
+    memcpy(c->f->host_id, c->header.host_id, LT_HOST_ID);
     c->v->has_host = c->v->has_batch = true;
     memcpy(c->v->host_id, c->header.host_id, LT_HOST_ID);
     c->v->batch_n = c->header.n;
@@ -340,6 +341,19 @@ static void check_host_change(struct chain *c)
             "on another host than before, not handed over by it, and the guest has not been reset");
 }
 
+/* Any host can list this UUID with an EK of its own: that says no more of the guest than a null. From the host that was
+ * accepted last it says that another vTPM runs there under this UUID. */
+static void other_ek(struct chain *c)
+{
+    const struct lt_guest_history *h = c->in->guest->history;
+    bool its_host = h && h->has_accepted && !memcmp(h->accepted_ak_name, c->f->host_ak_name, LT_NAME);
+
+    if (its_host || c->v->check[LT_RESIDENCY].state == LT_NOT_PASSED)
+        lt_check_fault(c->v, LT_RESIDENCY, "the record is of another EK");
+    else
+        absent(c, LT_ABSENT_NULL, "the record is of another EK");
+}
+
 static void check_record(struct chain *c)
 {
     const struct lt_proof *proof = c->in->proof;
@@ -356,8 +370,10 @@ static void check_record(struct chain *c)
     }
     if (memcmp(r->guest_uuid, c->in->guest->guest_uuid, LT_UUID))
         lt_check_fault(v, LT_RESIDENCY, "the record is of another guest");
-    if (memcmp(r->ek_digest, c->in->guest->identity->ek_digest, sizeof r->ek_digest))
-        lt_check_fault(v, LT_RESIDENCY, "the record is of another EK");
+    if (memcmp(r->ek_digest, c->in->guest->identity->ek_digest, sizeof r->ek_digest)) {
+        other_ek(c);
+        return;
+    }
     if (r->flags & ~(uint32_t)LT_RECORD_FLAGS)
         lt_check_fault(v, LT_RESIDENCY, "record flags 0x%x: not all known", r->flags);
     if (!(r->flags & (LT_RUNNING | LT_PAUSED)))

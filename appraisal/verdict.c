@@ -274,6 +274,11 @@ void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept
         conclude(v, LT_TRUSTED, "");
 }
 
+void lt_verdict_undecided(struct lt_verdict *v, const char *reason)
+{
+    conclude(v, LT_UNCHECKED, reason);
+}
+
 void lt_verdict_no_answer(struct lt_verdict *v, enum lt_result result, const struct lt_err *e)
 {
     const char *slug;

@@ -118,6 +118,8 @@ bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c);
 bool lt_verdict_stopped(const struct lt_verdict *v);
 /* Result and reason from the checks, by the table; accept_*: what the tenant's policy accepts by name. */
 void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept_boot_only);
+/* Unchecked, for that reason (static), whatever its checks say: none of them failed. */
+void lt_verdict_undecided(struct lt_verdict *v, const char *reason);
 /* A round that got no usable answer (result LT_UNREACHABLE or LT_STALE): checks already made stay, the others
  * are not made with e's message; a check that failed before decides all the same. */
 void lt_verdict_no_answer(struct lt_verdict *v, enum lt_result result, const struct lt_err *e);

@@ -280,7 +280,7 @@ static int learn_round(struct lt_tenant *t, const struct lt_round *round, const 
 
     if (!round->host.policy && !lt_header_parse(q->header, sizeof q->header, &h, NULL)) {
         lt_hex(h.host_id, LT_HOST_ID, host);
-        LT_TRY(lt_hosts_view(t->hosts, host, q, true, &view, e));
+        LT_TRY(lt_hosts_view(t->hosts, host, q, true, true, &view, e));
         with.host = view;
     }
     int rc = lt_learn(&with, accept, (uint64_t)t->conf->window_ms, t->documents, policy, open, e);

@@ -321,7 +321,7 @@ static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, c
     x->view.ima = fresh;
 }
 
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted,
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted, bool wait,
                   struct lt_host_view *out, struct lt_err *e)
 {
     uint8_t id[LT_HOST_ID];
@@ -342,7 +342,10 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quo
     /* Bytes that do not parse are judged by check 5, not here. */
     bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, NULL) &&
                   !lt_header_parse(q->header, sizeof q->header, &header, NULL);
-    pthread_mutex_lock(&x->busy);
+    if (wait)
+        pthread_mutex_lock(&x->busy);
+    else if (pthread_mutex_trylock(&x->busy))
+        return lt_fail(e, LT_E_BUSY, "the provider is being asked about host %s", x->name);
     int rc = need_keys(h, x, parsed ? &attest : NULL, q, e);
     if (!rc && parsed && credible(x, &attest)) {
         need_policy(h, x, header.policy_digest, accepted);

@@ -83,9 +83,10 @@ struct lt_host_view {
 void lt_host_view_free(struct lt_host_view *v);
 
 /* host: 32 hex digits, as the provider names it; q: its quote, not checked yet. accepted: some guest's policy
- * accepts the document that the quote's header names; else neither that nor what it names is fetched. LT_E_…: the
- * identity could not be had, which is transport trouble. */
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted,
+ * accepts the document that the quote's header names; else neither that nor what it names is fetched. wait
+ * false: LT_E_BUSY if somebody asks about it just now. LT_E_…: the identity could not be had, which is transport
+ * trouble. */
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted, bool wait,
                   struct lt_host_view *out, struct lt_err *e) LT_MUST_CHECK;
 
 /* History of an AK_h: all quotes so far, and one more. */

@@ -142,6 +142,10 @@ int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint6
     char left[LT_LEFT] = "";
 
     *policy = NULL;
+    if (round->contested && !round->history.has_accepted_host)
+        return lt_fail(e, LT_E_CONFLICT,
+                       "nothing was learnt: several hosts claim this guest, and which is its host is not known (limetree"
+                       " guest show names them)");
     if (!round->has_proof || !round->host.keys || !round->proof.resident)
         return lt_fail(e, LT_E_CONFLICT,
                        "nothing to learn from: the last round brought no host quote with a residency");

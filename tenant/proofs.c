@@ -22,6 +22,7 @@ struct group {
     struct lt_ref *quote;
     char host[2 * LT_HOST_ID + 1];
     struct lt_flight *flights;
+    struct lt_claim *claims; /* of guests that other hosts claim too */
 };
 
 static void group_free(struct group *g)
@@ -58,16 +59,35 @@ static bool accepted(const struct group *g)
         if (p && lt_digests_have(&p->host_policies, h.policy_digest))
             return true;
     }
+    for (const struct lt_claim *c = g->claims; c; c = lt_claim_next(c)) {
+        const struct lt_guest_policy *p = lt_claim_policy(c);
+        if (p && lt_digests_have(&p->host_policies, h.policy_digest))
+            return true;
+    }
     return false;
+}
+
+/* Some guest's verdict waits for this host's; else they are all its rivals. */
+static bool awaited(const struct group *g)
+{
+    bool rivals = !g->flights;
+
+    for (struct lt_claim *c = g->claims; c && rivals; c = lt_claim_next(c))
+        rivals = lt_claim_is_rival(c);
+    return !rivals;
 }
 
 static void group_stage(void *arg)
 {
     struct group *g = arg;
-    struct lt_host_view view;
+    struct lt_host_view view = {0};
     struct lt_err e = {0};
-    int rc = lt_hosts_view(g->r->conf.hosts, g->host, lt_ref_value(g->quote), accepted(g), &view, &e);
+    int rc = lt_hosts_view(g->r->conf.hosts, g->host, lt_ref_value(g->quote), accepted(g), awaited(g), &view, &e);
 
+    for (struct lt_claim *c = g->claims, *next; c; c = next) {
+        next = lt_claim_next(c);
+        lt_claim_viewed(c, &view, rc ? &e : NULL);
+    }
     for (struct lt_flight *f = g->flights, *next; f; f = next) {
         next = f->next;
         if (rc) {
@@ -136,15 +156,21 @@ static void count_quotes(struct lt_rounds *r, struct group *const *groups, size_
 static void deal(struct ask *a, const json_t *proofs, struct group **groups, size_t n)
 {
     LT_AUTOFREE struct lt_ref **quotes = calloc(n + 1, sizeof *quotes);
+    LT_AUTOFREE struct lt_claim **claims = calloc(n + 1, sizeof *claims);
 
-    if (!quotes)
+    if (!quotes || !claims)
         abort();
     for (size_t i = 0; i < n; i++)
         quotes[i] = groups[i] ? groups[i]->quote : NULL;
     for (size_t i = 0; i < a->n; i++) {
+        const json_t *item = json_array_get(proofs, i);
         struct lt_flight *f = a->items[i];
         struct lt_err e = {0};
-        if (lt_round_read_proof(f->round, json_array_get(proofs, i), quotes, n, &e)) {
+        if (json_array_size(json_object_get(item, "others")) && !lt_round_check_item(f->round, item, &e)) {
+            lt_contest_start(f, item, quotes, n, claims);
+            continue;
+        }
+        if (lt_round_read_proof(f->round, item, quotes, n, &e)) {
             lt_flight_unreachable(f, &e);
             continue;
         }
@@ -154,6 +180,9 @@ static void deal(struct ask *a, const json_t *proofs, struct group **groups, siz
         f->next = groups[at]->flights;
         groups[at]->flights = f;
     }
+    for (size_t i = 0; i < n; i++)
+        if (groups[i])
+            groups[i]->claims = claims[i];
 }
 
 static int read_reply(struct ask *a, json_t **reply, json_t **quotes, json_t **proofs, struct lt_err *e)
@@ -163,7 +192,7 @@ static int read_reply(struct ask *a, json_t **reply, json_t **quotes, json_t **p
         return lt_fail_in(e, "provider");
     }
     *reply = lt_http_json(&a->reply, 200, e);
-    int rc = *reply ? lt_json_array(*reply, "quotes", LT_MAX_PROOF_ITEMS, quotes, e) : e->code;
+    int rc = *reply ? lt_json_array(*reply, "quotes", LT_MAX_PROOF_ITEMS * LT_MAX_CLAIMANTS, quotes, e) : e->code;
     if (!rc)
         rc = lt_json_array(*reply, "proofs", LT_MAX_PROOF_ITEMS, proofs, e);
     if (!rc && json_array_size(*proofs) != a->n)
@@ -198,7 +227,7 @@ static void proofs_stage(void *arg)
         count_quotes(a->r, groups, n);
         deal(a, proofs, groups, n);
         for (size_t i = 0; i < n; i++) {
-            if (groups[i] && groups[i]->flights)
+            if (groups[i] && (groups[i]->flights || groups[i]->claims))
                 lt_pool_post(a->r->conf.fetch, group_stage, groups[i]);
             else if (groups[i])
                 group_free(groups[i]);
@@ -226,6 +255,18 @@ static void proofs_done(void *arg, const struct lt_http_reply *reply, const stru
     lt_pool_post(a->r->conf.pool, proofs_stage, a);
 }
 
+/* The pair, and the host that was accepted last: it is asked whoever else claims the guest. */
+static json_t *describe(const struct lt_round *round)
+{
+    const struct lt_guest_identity *id = lt_ref_value(round->identity);
+    json_t *o = json_pack("{s:s, s:o, s:o}", "uuid", round->uuid_text, "commitment",
+                          lt_json_new_hex(round->facts.commitment, 32), "ek_digest", lt_json_new_hex(id->ek_digest, 32));
+
+    if (round->history.has_accepted_host)
+        json_object_set_new(o, "host", lt_json_new_hex(round->history.accepted_host, LT_HOST_ID));
+    return o;
+}
+
 static void send_ask(struct ask *a)
 {
     const struct lt_rounds_conf *c = &a->r->conf;
@@ -233,9 +274,7 @@ static void send_ask(struct ask *a)
     char url[LT_MAX_URL];
 
     for (size_t i = 0; i < a->n; i++)
-        json_array_append_new(guests,
-                              json_pack("{s:s, s:o}", "uuid", a->items[i]->round->uuid_text, "commitment",
-                                        lt_json_new_hex(a->items[i]->round->facts.commitment, 32)));
+        json_array_append_new(guests, describe(a->items[i]->round));
     LT_AUTOJSON json_t *j = json_pack("{s:o}", "guests", guests);
     LT_AUTOFREE char *body = j ? lt_json_dump(j) : NULL;
     if (!body)
@@ -251,7 +290,26 @@ static void send_ask(struct ask *a)
     lt_http_send(c->to_provider, &q, proofs_done, a);
 }
 
-void lt_flights_ask(struct lt_rounds *r, struct lt_flight *flights)
+/* Takes those of the list that have an accepted host, or those that have none. */
+static struct lt_flight *split(struct lt_flight **flights, bool accepted)
+{
+    struct lt_flight *mine = NULL, **end = &mine;
+
+    for (struct lt_flight **at = flights; *at;) {
+        struct lt_flight *f = *at;
+        if (f->round->history.has_accepted_host != accepted) {
+            at = &f->next;
+            continue;
+        }
+        *at = f->next;
+        f->next = NULL;
+        *end = f;
+        end = &f->next;
+    }
+    return mine;
+}
+
+static void ask_all(struct lt_rounds *r, struct lt_flight *flights)
 {
     while (flights) {
         struct ask *a = calloc(1, sizeof *a);
@@ -262,4 +320,14 @@ void lt_flights_ask(struct lt_rounds *r, struct lt_flight *flights)
             a->items[a->n++] = flights;
         send_ask(a);
     }
+}
+
+/* A guest that no host was accepted for waits for all who claim it, however slow: not the others' business, so those go
+ * in a request of their own. */
+void lt_flights_ask(struct lt_rounds *r, struct lt_flight *flights)
+{
+    struct lt_flight *accepted = split(&flights, true);
+
+    ask_all(r, accepted);
+    ask_all(r, flights);
 }

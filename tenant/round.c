@@ -169,32 +169,48 @@ int lt_round_read_quote(struct lt_round *r, const char *body, size_t n, struct l
     return 0;
 }
 
+int lt_round_check_item(const struct lt_round *r, const json_t *item, struct lt_err *e)
+{
+    uint8_t uuid[LT_UUID];
+
+    LT_TRY(lt_json_uuid(item, "uuid", uuid, e));
+    return memcmp(uuid, r->uuid, sizeof uuid) ? lt_fail(e, LT_E_MALFORMED, "it is for another guest") : 0;
+}
+
+static int read_error(const json_t *error, unsigned *retry_after_s, struct lt_err *e)
+{
+    const char *slug = json_string_value(json_object_get(error, "slug"));
+    const char *message = json_string_value(json_object_get(error, "message"));
+    json_int_t retry = json_integer_value(json_object_get(error, "retry_after"));
+
+    *retry_after_s = retry > 0 && retry < 3600 ? (unsigned)retry : 0;
+    return lt_fail(e, LT_E_UNREACHABLE, "%s: %s", slug ? slug : "error", message ? message : "no message");
+}
+
+int lt_round_read_answer(const json_t *j, struct lt_ref *const *quotes, size_t count, struct lt_proof *proof,
+                         struct lt_ref **quote, unsigned *retry_after_s, struct lt_err *e)
+{
+    int64_t at;
+
+    if (lt_json_has(j, "error"))
+        return read_error(json_object_get(j, "error"), retry_after_s, e);
+    LT_TRY(lt_json_int(j, "quote", 0, LT_MAX_PROOF_ITEMS * LT_MAX_CLAIMANTS, &at, e));
+    if ((size_t)at >= count || !quotes[at])
+        return lt_fail(e, LT_E_MALFORMED, "host quote %d is missing or malformed", (int)at);
+    LT_TRY(lt_proof_from_json(j, proof, e));
+    *quote = lt_ref_get(quotes[at]);
+    return 0;
+}
+
 int lt_round_read_proof(struct lt_round *r, const json_t *item, struct lt_ref *const *quotes, size_t count,
                         struct lt_err *e)
 {
-    uint8_t uuid[LT_UUID];
-    int64_t quote;
-    int rc = lt_json_uuid(item, "uuid", uuid, e);
+    int rc = lt_round_check_item(r, item, e);
 
-    if (!rc && memcmp(uuid, r->uuid, sizeof uuid))
-        rc = lt_fail(e, LT_E_MALFORMED, "it is for another guest");
-    if (!rc && lt_json_has(item, "error")) {
-        const json_t *error = json_object_get(item, "error");
-        const char *slug = json_string_value(json_object_get(error, "slug"));
-        const char *message = json_string_value(json_object_get(error, "message"));
-        json_int_t retry = json_integer_value(json_object_get(error, "retry_after"));
-        r->retry_after_s = retry > 0 && retry < 3600 ? (unsigned)retry : 0;
-        rc = lt_fail(e, LT_E_UNREACHABLE, "%s: %s", slug ? slug : "error", message ? message : "no message");
-    }
     if (!rc)
-        rc = lt_json_int(item, "quote", 0, LT_MAX_PROOF_ITEMS, &quote, e);
-    if (!rc && ((size_t)quote >= count || !quotes[quote]))
-        rc = lt_fail(e, LT_E_MALFORMED, "host quote %d is missing or malformed", (int)quote);
-    if (!rc)
-        rc = lt_proof_from_json(item, &r->proof, e);
+        rc = lt_round_read_answer(item, quotes, count, &r->proof, &r->host_quote, &r->retry_after_s, e);
     if (rc)
         return lt_fail_in(e, "provider's proof");
-    r->host_quote = lt_ref_get(quotes[quote]);
     r->has_proof = true;
     return 0;
 }
@@ -288,11 +304,11 @@ void lt_round_conclude(const struct lt_guest_policy *policy, struct lt_verdict *
     lt_verdict_conclude(v, policy && policy->accept_copyable, policy && policy->accept_boot_only);
 }
 
-static void host_logs(const struct lt_round *r, struct lt_logs *l)
+static void host_logs(const struct lt_round *r, const struct lt_host_view *view, struct lt_logs *l)
 {
-    const struct lt_host_document *document = lt_ref_value(r->host.policy);
-    const struct lt_host_log *log = lt_ref_value(r->host.log);
-    const struct lt_host_ima *ima = lt_ref_value(r->host.ima);
+    const struct lt_host_document *document = lt_ref_value(view->policy);
+    const struct lt_host_log *log = lt_ref_value(view->log);
+    const struct lt_host_ima *ima = lt_ref_value(view->ima);
 
     l->now = r->started;
     l->documents = document ? &document->documents.view : NULL;
@@ -311,16 +327,17 @@ static void host_logs(const struct lt_round *r, struct lt_logs *l)
     }
 }
 
-void lt_round_appraise_host(const struct lt_round *r, const struct lt_ref *policy, uint64_t window_ms,
-                            const struct lt_caches *caches, struct lt_round_facts *f, struct lt_verdict *v)
+void lt_round_appraise_half(const struct lt_round *r, const struct lt_host_half *half, const struct lt_ref *policy,
+                            uint64_t window_ms, const struct lt_caches *caches, struct lt_round_facts *f,
+                            struct lt_verdict *v)
 {
     struct lt_guest_round g = guest_round(r, policy);
-    const struct lt_host_keys *keys = lt_ref_value(r->host.keys);
-    const struct lt_host_document *document = lt_ref_value(r->host.policy);
+    const struct lt_host_keys *keys = lt_ref_value(half->view->keys);
+    const struct lt_host_document *document = lt_ref_value(half->view->policy);
     struct lt_host_round h = {
         .guest = &g,
-        .quote = lt_ref_value(r->host_quote),
-        .proof = &r->proof,
+        .quote = lt_ref_value(half->quote),
+        .proof = half->proof,
         .identity = keys->id,
         .policy = document ? document->parsed : NULL,
         .measured_cache = caches ? caches->measured : NULL,
@@ -329,11 +346,19 @@ void lt_round_appraise_host(const struct lt_round *r, const struct lt_ref *polic
         .t5_ms = r->t5_ms,
         .window_ms = window_ms,
         .nonce_used = r->nonce_used,
-        .history = &r->host_history,
+        .history = half->history,
         .cache = caches ? caches->quotes : NULL,
     };
 
-    host_logs(r, &h.logs);
+    host_logs(r, half->view, &h.logs);
     lt_appraise_host(&h, f, v);
     lt_round_conclude(g.policy, v);
+}
+
+void lt_round_appraise_host(const struct lt_round *r, const struct lt_ref *policy, uint64_t window_ms,
+                            const struct lt_caches *caches, struct lt_round_facts *f, struct lt_verdict *v)
+{
+    const struct lt_host_half half = {r->host_quote, &r->proof, &r->host, &r->host_history};
+
+    lt_round_appraise_half(r, &half, policy, window_ms, caches, f, v);
 }

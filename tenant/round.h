@@ -49,6 +49,7 @@ struct lt_round {
     struct lt_proof proof;
     struct lt_host_view host;
     struct lt_host_history host_history;
+    bool contested; /* other hosts claim this guest too */
     /* what came out */
     struct lt_round_facts facts;
     struct lt_verdict verdict;
@@ -78,6 +79,12 @@ int lt_round_read_quote(struct lt_round *r, const char *body, size_t n, struct l
 int lt_round_read_proof(struct lt_round *r, const json_t *item, struct lt_ref *const *quotes, size_t count,
                         struct lt_err *e) LT_MUST_CHECK;
 
+/* What is alike in an item and in one of its others: an error, or a proof and its quote (a new reference). */
+int lt_round_read_answer(const json_t *j, struct lt_ref *const *quotes, size_t count, struct lt_proof *proof,
+                         struct lt_ref **quote, unsigned *retry_after_s, struct lt_err *e) LT_MUST_CHECK;
+/* The item is for this guest. */
+int lt_round_check_item(const struct lt_round *r, const json_t *item, struct lt_err *e) LT_MUST_CHECK;
+
 /* Checks 1-3, and 4-11, of what was read, under this policy (struct lt_policy; NULL: none).
  * lt_round_appraise_host concludes; after lt_round_appraise_guest that is the caller's, if the round ends
  * there. With r->list the IMA list is judged from where that stands; without it whole. */
@@ -89,6 +96,16 @@ struct lt_caches {
 };
 void lt_round_appraise_host(const struct lt_round *r, const struct lt_ref *policy, uint64_t window_ms,
                             const struct lt_caches *caches, struct lt_round_facts *f, struct lt_verdict *v);
+/* 4-11 on one host's half of a round, which need not be the round's own. All borrowed. */
+struct lt_host_half {
+    struct lt_ref *quote;
+    const struct lt_proof *proof;
+    const struct lt_host_view *view;
+    const struct lt_host_history *history;
+};
+void lt_round_appraise_half(const struct lt_round *r, const struct lt_host_half *half, const struct lt_ref *policy,
+                            uint64_t window_ms, const struct lt_caches *caches, struct lt_round_facts *f,
+                            struct lt_verdict *v);
 /* What the guest's logs take in memory, and the host's, which other rounds have too. */
 size_t lt_round_logs(const struct lt_round *r);
 size_t lt_round_host_logs(const struct lt_round *r);

@@ -155,6 +155,7 @@ static void *schedule(void *arg)
     pthread_mutex_lock(&r->lock);
     while (!r->stopping) {
         uint64_t now = lt_now_ms(), next = look_after(r, now);
+        lt_contests_due(r, now, &next);
         if ((list = take_due(r, now))) {
             pthread_mutex_unlock(&r->lock);
             lt_sweep_start(r, list);
@@ -271,7 +272,7 @@ void lt_rounds_stop(struct lt_rounds *r)
     pthread_join(r->thread, NULL);
     lt_http_client_free(r->conf.to_guests);
     pthread_mutex_lock(&r->lock);
-    while (r->flying)
+    while (r->flying || r->contests)
         pthread_cond_wait(&r->wake, &r->lock);
     pthread_mutex_unlock(&r->lock);
     rounds_free(r);

@@ -62,6 +62,7 @@ struct lt_rounds {
     struct lt_watched *guests;
     struct lt_sweep *sweeps;
     size_t flying;
+    struct lt_contest *contests; /* guests that several hosts claim; none is left when all have ended */
     uint64_t asks; /* requests so far */
     struct lt_rounds_count count;
 };
@@ -83,6 +84,20 @@ static inline size_t lt_take_charge(struct lt_flight *f)
 }
 /* finish.c: the answer is no longer in memory. */
 void lt_flight_uncharge(struct lt_flight *f);
+/* contest.c: a guest whose proof several hosts gave (docs/protocol.md section 6). Each claim is judged by all of 4-11,
+ * and the flight ends when all are, or a second after one of them holds: nobody's delay or silence counts against the
+ * others. item: of the provider's `proofs`; groups[i] gets the claims with quotes[i] in front. */
+struct lt_claim;
+void lt_contest_start(struct lt_flight *f, const json_t *item, struct lt_ref *const *quotes, size_t n,
+                      struct lt_claim **groups);
+struct lt_claim *lt_claim_next(const struct lt_claim *c);
+/* Not of the guest's own host, which is among the claimants: others do not wait for what is fetched of it. */
+bool lt_claim_is_rival(const struct lt_claim *c);
+const struct lt_guest_policy *lt_claim_policy(const struct lt_claim *c); /* of its guest; NULL: none */
+/* What stands behind its quote, or (e not NULL) why that cannot be had. c is gone. */
+void lt_claim_viewed(struct lt_claim *c, const struct lt_host_view *v, const struct lt_err *e);
+/* Decides what is due. Under the lock. */
+void lt_contests_due(struct lt_rounds *r, uint64_t now_ms, uint64_t *next);
 
 /* finish.c: the verdict is concluded; learns, stores, schedules; the flight is gone. */
 void lt_flight_finish(struct lt_flight *f);

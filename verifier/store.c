@@ -29,6 +29,7 @@ static const char *const migrations[] = {
     "CREATE INDEX agents_ek ON agents(ek);",
     /* Verdicts of before say nothing of the policy they were made under: they count for none. */
     "ALTER TABLE verdicts ADD COLUMN policy BLOB; ALTER TABLE verdicts ADD COLUMN ek BLOB;",
+    "ALTER TABLE guest_history ADD COLUMN host BLOB;", /* host_id of the last accepted round */
 };
 
 static int read_boot_id(char out[LT_UUID_TEXT], struct lt_err *e)

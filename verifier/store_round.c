@@ -29,7 +29,7 @@ static int get_guest_history(sqlite3 *sql, void *arg, struct lt_err *e)
     int rc = lt_db_prepare(
         sql,
         "SELECT clock_reset, clock_restart, clock, accepted_reset, accepted_restart, accepted_clock,"
-        " ak_name, incarnation, absent FROM guest_history WHERE ek_digest = ?",
+        " ak_name, incarnation, absent, host FROM guest_history WHERE ek_digest = ?",
         &st, e, "b", j->key, (size_t)32);
 
     if (!rc)
@@ -44,8 +44,10 @@ static int get_guest_history(sqlite3 *sql, void *arg, struct lt_err *e)
     if (!h->has_accepted)
         return 0;
     h->accepted_clock = column_clock(st, 3);
-    rc = lt_db_blob(st, 6, h->accepted_ak_name, sizeof h->accepted_ak_name, e);
-    return rc ? rc : lt_db_blob(st, 7, h->accepted_incarnation, sizeof h->accepted_incarnation, e);
+    LT_TRY(lt_db_blob(st, 6, h->accepted_ak_name, sizeof h->accepted_ak_name, e));
+    LT_TRY(lt_db_blob(st, 7, h->accepted_incarnation, sizeof h->accepted_incarnation, e));
+    h->has_accepted_host = sqlite3_column_type(st, 9) != SQLITE_NULL;
+    return h->has_accepted_host ? lt_db_blob(st, 9, h->accepted_host, sizeof h->accepted_host, e) : 0;
 }
 
 int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], struct lt_guest_history *out,
@@ -100,10 +102,11 @@ static int put_guest_history(sqlite3 *sql, const uint8_t *ek_digest, const struc
         rc = lt_db_exec(
             sql, NULL, e,
             "UPDATE guest_history SET accepted_reset = ?, accepted_restart = ?, accepted_clock = ?,"
-            " ak_name = ?, incarnation = ? WHERE ek_digest = ?",
-            "iiibbb", (int64_t)h->accepted_clock.reset_count, (int64_t)h->accepted_clock.restart_count,
+            " ak_name = ?, incarnation = ?, host = ? WHERE ek_digest = ?",
+            "iiibbbb", (int64_t)h->accepted_clock.reset_count, (int64_t)h->accepted_clock.restart_count,
             (int64_t)h->accepted_clock.clock_ms, h->accepted_ak_name, sizeof h->accepted_ak_name,
-            h->accepted_incarnation, sizeof h->accepted_incarnation, ek_digest, (size_t)32);
+            h->accepted_incarnation, sizeof h->accepted_incarnation, h->has_accepted_host ? h->accepted_host : NULL,
+            h->has_accepted_host ? sizeof h->accepted_host : (size_t)0, ek_digest, (size_t)32);
     return rc;
 }
 

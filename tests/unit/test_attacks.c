@@ -198,6 +198,24 @@ static void other_ek(struct forge *f)
     memset(f->record.ek_digest, 0xee, 32);
 }
 
+static void other_ek_and_guest(struct forge *f)
+{
+    other_ek(f);
+    f->record.guest_uuid[0] ^= 1;
+}
+
+static void absent_before(struct forge *f)
+{
+    f->history.absent_before = true;
+}
+
+/* Any host can list a UUID with an EK of its own; the one that was accepted last has another vTPM under it. */
+static void accepted_here(struct forge *f)
+{
+    f->history.has_accepted = true;
+    memcpy(f->history.accepted_ak_name, f->host_id->ak_name, LT_NAME);
+}
+
 static void record_not_in_tree(struct forge *f)
 {
     f->proof.record[60] ^= 1;
@@ -367,7 +385,10 @@ static const struct row {
     {"a residency node too many", NULL, residency_node_more, LT_FAILED, "residency", RESIDENCY},
     {"a residency node too few", NULL, residency_node_less, LT_FAILED, "residency", RESIDENCY},
     {"residency index moved", NULL, residency_index_moved, LT_FAILED, "residency", RESIDENCY},
-    {"record of another EK", other_ek, NULL, LT_FAILED, "residency", RESIDENCY},
+    {"record of another EK", other_ek, NULL, LT_UNCHECKED, "residency", RESIDENCY},
+    {"record of another EK, again", other_ek, absent_before, LT_FAILED, "residency", RESIDENCY},
+    {"record of another EK, of its host", other_ek, accepted_here, LT_FAILED, "residency", RESIDENCY},
+    {"record of another EK and guest", other_ek_and_guest, NULL, LT_FAILED, "residency", RESIDENCY},
     {"record not in the tree", NULL, record_not_in_tree, LT_FAILED, "residency", RESIDENCY},
     {"host boot log lies", NULL, boot_log_lies, LT_FAILED, "host-policy", "PPPPPPF--P-"},
     {"guest boot log broken", NULL, guest_boot_log_broken, LT_FAILED, "guest-policy", "PPFPPPPPPPP"},
