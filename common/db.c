@@ -15,6 +15,7 @@
 
 #define GROUP 256 /* jobs in one commit */
 #define TICK_MS 1000
+#define HUNG_MS 10000 /* a group that takes so long: the disk does not answer */
 
 struct job {
     struct job *next;
@@ -55,6 +56,7 @@ struct lt_db {
     void (*tick)(void *arg);
     void *tick_arg;
     /* under lock */
+    uint64_t busy_ms; /* when the writer began with the group it has; 0: none */
     bool fault[FAULTS];
     char why[FAULTS][320];
     int64_t since;
@@ -102,7 +104,7 @@ static int write_group(struct lt_db *db, struct job *group, struct lt_err *e)
 {
     int rc = try_group(db->sql, group, true, e);
 
-    if (!lt_db_trouble)
+    if (!lt_db_trouble || lt_db_trouble == SQLITE_BUSY) /* that was waited for already */
         return rc;
     if (lt_db_trouble == SQLITE_FULL || lt_db_trouble == SQLITE_IOERR)
         (void)lt_space_release(db->space);
@@ -149,11 +151,20 @@ static const char *why_of(const struct job *group, const struct lt_err *e)
     return e->msg;
 }
 
+static void set_busy(struct lt_db *db, uint64_t since_ms)
+{
+    pthread_mutex_lock(&db->lock);
+    db->busy_ms = since_ms;
+    pthread_mutex_unlock(&db->lock);
+}
+
 static void run_group(struct lt_db *db, struct job *group)
 {
     struct lt_err e = {0};
-    int rc = write_group(db, group, &e);
 
+    set_busy(db, lt_now_ms());
+    int rc = write_group(db, group, &e);
+    set_busy(db, 0);
     if (lt_db_trouble)
         note_trouble(db, why_of(group, &e));
     else if (!rc)
@@ -456,15 +467,33 @@ void lt_db_on_tick(struct lt_db *db, void (*fn)(void *arg), void *arg)
     pthread_mutex_unlock(&db->lock);
 }
 
+/* Under the lock. */
+static uint64_t hung_ms(const struct lt_db *db)
+{
+    return db->busy_ms ? lt_now_ms() - db->busy_ms : 0;
+}
+
+bool lt_db_faulty(struct lt_db *db)
+{
+    pthread_mutex_lock(&db->lock);
+    bool faulty = worst(db) >= 0 || hung_ms(db) > HUNG_MS;
+    pthread_mutex_unlock(&db->lock);
+    return faulty;
+}
+
 void lt_db_health(struct lt_db *db, struct lt_db_health *out)
 {
     *out = (struct lt_db_health){0};
     pthread_mutex_lock(&db->lock);
     int f = worst(db);
-    out->fault = f >= 0;
-    if (out->fault) {
+    uint64_t hung = hung_ms(db);
+    out->fault = f >= 0 || hung > HUNG_MS;
+    if (f >= 0) {
         out->since = db->since;
         memcpy(out->why, db->why[f], sizeof out->why);
+    } else if (out->fault) {
+        out->since = lt_wall_s() - (int64_t)(hung / 1000);
+        snprintf(out->why, sizeof out->why, "%.200s: its disk does not answer", db->path);
     }
     pthread_mutex_unlock(&db->lock);
     lt_space_state(db->space, &out->space);

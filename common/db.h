@@ -43,6 +43,7 @@ struct lt_db_health {
     struct lt_space_state space;
 };
 void lt_db_health(struct lt_db *db, struct lt_db_health *out);
+bool lt_db_faulty(struct lt_db *db); /* out->fault of that, alone */
 /* Whether n bytes that can be done without may be written (common/space.h). */
 bool lt_db_fits(struct lt_db *db, uint64_t n);
 

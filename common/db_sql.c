@@ -14,6 +14,7 @@ static const struct {
     int code;
     const char *remedy;
 } remedies[] = {
+    {SQLITE_BUSY, "another program writes it: end that"},
     {SQLITE_FULL, "free space on its file system"},
     {SQLITE_CORRUPT, "it is damaged: put a backup in its place, or move it away with its -wal and -shm (sqlite3's "
                      ".recover reads what is left), and start anew"},

@@ -348,6 +348,7 @@ struct lt_deadlines lt_rounds_deadlines(const struct lt_rounds *r)
     /* News come once a period; a round may take the gathering and the window. */
     return (struct lt_deadlines){
         .news_ms = r->conf.period_ms + r->conf.gather_ms + r->conf.window_ms,
+        .fault_ms = r->conf.period_ms,
         .max_stale_ms = r->conf.max_stale_ms,
     };
 }

@@ -115,6 +115,7 @@ int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_er
 
 struct lt_deadlines {
     uint64_t news_ms;      /* a trusted verdict older than that reads as stale: no news for a period */
+    uint64_t fault_ms;     /* the same while the store takes nothing, when that is shorter; 0: news_ms */
     uint64_t max_stale_ms; /* no trusted verdict for that long: reason "unproven" */
 };
 

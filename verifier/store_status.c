@@ -214,6 +214,13 @@ static int tell(const struct status_job *j, const struct lt_store_row *row, cons
     return 0;
 }
 
+/* While the store takes nothing, rounds may not begin, either: then nothing is believed for longer than a period. */
+static uint64_t news_ms(const struct status_job *j)
+{
+    const struct lt_deadlines *d = j->d;
+    return d->fault_ms && d->fault_ms < d->news_ms && lt_db_faulty(j->s->db) ? d->fault_ms : d->news_ms;
+}
+
 static int judge_row(const struct status_job *j, const struct lt_store_row *row,
                      const struct lt_store_basis *now, struct lt_err *e)
 {
@@ -229,7 +236,7 @@ static int judge_row(const struct status_job *j, const struct lt_store_row *row,
     o->unproven = !failed && since > j->d->max_stale_ms;
     if (row->was_trusted && !failed && !o->unproven)
         o->proven_ms = j->d->max_stale_ms - since + 1;
-    if (o->result == LT_TRUSTED && (o->unproven || aged > j->d->news_ms))
+    if (o->result == LT_TRUSTED && (o->unproven || aged > news_ms(j)))
         o->result = LT_STALE;
     return j->json ? tell(j, row, other, aged, e) : 0;
 }

@@ -282,6 +282,52 @@ static void test_no_room(void **state)
     lt_db_close(db);
 }
 
+/* Another program in the middle of a transaction: a fault that ends with it. */
+static void test_held_by_another(void **state)
+{
+    struct lt_db *db = open_db(1);
+    struct lt_db_health h;
+    struct lt_err e = {0};
+    sqlite3 *other;
+    (void)state;
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(lt_db_write(db, add, "late", &e), LT_E_BUSY);
+    lt_db_health(db, &h);
+    assert_true(h.fault && strstr(h.why, "another program") && strstr(h.why, path));
+    sqlite3_close(other);
+    assert_int_equal(lt_db_write(db, add, "late", &e), 0);
+    lt_db_health(db, &h);
+    assert_false(h.fault);
+    lt_db_close(db);
+}
+
+static int take_long(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    sem_wait(arg);
+    return add(sql, "long", e);
+}
+
+/* A disk that does not answer is a fault before anything has failed. */
+static void test_hung(void **state)
+{
+    struct lt_db *db = open_db(1);
+    struct lt_db_health h;
+    sem_t sem;
+    (void)state;
+    sem_init(&sem, 0, 0);
+    lt_db_post(db, take_long, &sem, NULL);
+    do {
+        usleep(50000);
+        lt_db_health(db, &h);
+    } while (!h.fault);
+    assert_non_null(strstr(h.why, "does not answer"));
+    assert_int_equal(items(db), 0); /* readers are told what there is */
+    sem_post(&sem);
+    wait_fault(db, false, &h);
+    lt_db_close(db);
+}
+
 static int fail_after_writing(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     LT_TRY(add(sql, arg, e));
@@ -507,6 +553,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_killed),       T(test_file),    T(test_migrations), T(test_neighbours),
         T(test_close_drains), T(test_readers), T(test_helpers),    T(test_threads),
+        T(test_held_by_another), T(test_hung),
         T(test_whose_it_is),  T(test_damaged), T(test_lost),       T(test_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

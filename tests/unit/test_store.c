@@ -391,6 +391,12 @@ static void test_a_full_disk(void **state)
     reads(a, LT_UNREACHABLE, NULL);
     assert_int_equal(put_about(a, LT_TRUSTED, 920, 930, &none), LT_STORE_HELD);
     reads(a, LT_TRUSTED, NULL);
+    for (uint64_t now = 930 + 50; now < 930 + 52; now++) { /* and for no longer than a period */
+        const struct lt_deadlines d = {.news_ms = 93000, .fault_ms = 50, .max_stale_ms = 180000};
+        struct lt_status st;
+        OK(lt_store_status(a->s, uuid, &d, now, &st, NULL, &err));
+        assert_int_equal(st.result, now > 980 ? LT_STALE : LT_TRUSTED);
+    }
     OK(lt_store_nonces(a->s, n, 1, 1000, 60000, &used, &err)); /* rounds go on */
     assert_false(used);
     OK(lt_store_nonces(a->s, n, 1, 30000, 60000, &used, &err));
