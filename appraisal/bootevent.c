@@ -104,18 +104,31 @@ static int slice64(struct lt_reader *r, uint64_t n, uint64_t unit, struct lt_sli
     return lt_read_slice(r, (size_t)(n * unit), out, e);
 }
 
-int lt_boot_variable(const struct lt_boot_event *ev, struct lt_boot_variable *out, struct lt_err *e)
+static int variable(struct lt_reader *r, struct lt_boot_variable *out, struct lt_err *e)
 {
-    struct lt_reader r = lt_reader(ev->data.p, ev->data.n, "UEFI variable");
     uint64_t name_n, data_n;
 
     *out = (struct lt_boot_variable){0};
-    LT_TRY(lt_read_copy(&r, out->guid, sizeof out->guid, e));
-    LT_TRY(u64le(&r, &name_n, e));
-    LT_TRY(u64le(&r, &data_n, e));
-    LT_TRY(slice64(&r, name_n, 2, &out->utf16, e));
-    LT_TRY(slice64(&r, data_n, 1, &out->data, e));
+    LT_TRY(lt_read_copy(r, out->guid, sizeof out->guid, e));
+    LT_TRY(u64le(r, &name_n, e));
+    LT_TRY(u64le(r, &data_n, e));
+    LT_TRY(slice64(r, name_n, 2, &out->utf16, e));
+    return slice64(r, data_n, 1, &out->data, e);
+}
+
+int lt_boot_variable(const struct lt_boot_event *ev, struct lt_boot_variable *out, struct lt_err *e)
+{
+    struct lt_reader r = lt_reader(ev->data.p, ev->data.n, "UEFI variable");
+
+    LT_TRY(variable(&r, out, e));
     return lt_reader_end(&r, e);
+}
+
+int lt_boot_variable_front(struct lt_slice bytes, struct lt_boot_variable *out, struct lt_err *e)
+{
+    struct lt_reader r = lt_reader(bytes.p, bytes.n, "UEFI variable");
+
+    return variable(&r, out, e);
 }
 
 bool lt_boot_variable_is(const struct lt_boot_variable *v, const uint8_t guid[16], const char *ascii)
@@ -224,26 +237,49 @@ const char *lt_boot_shown(struct lt_slice s, char buf[64])
     return buf;
 }
 
-static const char cmdline_prefix[] = "kernel_cmdline: ";
-
-bool lt_boot_cmdline(const struct lt_boot_event *ev, struct lt_slice *text)
+/* Little-endian UTF-16 that is ASCII, with or without a NUL at its end. */
+static bool narrow(struct lt_slice wide, uint8_t buf[LT_MAX_SUBJECT], struct lt_slice *text)
 {
-    struct lt_slice s = lt_boot_text(ev);
-    if (ev->type != LT_EV_IPL || ev->pcr != 8 || !lt_slice_begins(s, cmdline_prefix))
+    size_t n = wide.n / 2;
+
+    if (!n || wide.n % 2 || n > LT_MAX_SUBJECT)
         return false;
-    *text = (struct lt_slice){s.p + sizeof cmdline_prefix - 1, s.n - (sizeof cmdline_prefix - 1)};
+    n -= !wide.p[wide.n - 2] && !wide.p[wide.n - 1];
+    for (size_t i = 0; i < n; i++) {
+        if (!wide.p[2 * i] || wide.p[2 * i] > 127 || wide.p[2 * i + 1])
+            return false;
+        buf[i] = wide.p[2 * i];
+    }
+    *text = (struct lt_slice){buf, n};
     return true;
 }
 
-bool lt_boot_cmdline_measured(const struct lt_boot_event *ev, uint16_t alg, struct lt_slice text)
+/* Where a label may end: nowhere, behind its ": ", behind its first blank. */
+static size_t label_end(struct lt_slice s, int way)
 {
-    return lt_boot_measures(ev, alg, text) || lt_boot_measures(ev, alg, ev->data);
+    size_t near = s.n < 64 ? s.n : 64;
+    const uint8_t *at = way == 0 || !near ? NULL : memmem(s.p, near, way == 1 ? ": " : " ", way == 1 ? 2 : 1);
+
+    return at ? (size_t)(at - s.p) + (way == 1 ? 2 : 1) : 0;
 }
 
-bool lt_boot_separator(const struct lt_boot_event *ev, uint16_t alg)
+bool lt_boot_proved_text(const struct lt_boot_event *ev, uint16_t alg, uint8_t buf[LT_MAX_SUBJECT],
+                         struct lt_slice *text)
 {
-    static const uint8_t zeros[4], ones[4] = {0xff, 0xff, 0xff, 0xff};
-    return ev->type == LT_EV_SEPARATOR && ev->data.n == 4 &&
-           (!memcmp(ev->data.p, zeros, 4) || !memcmp(ev->data.p, ones, 4)) &&
-           lt_boot_measures(ev, alg, ev->data);
+    struct lt_slice plain = lt_boot_text(ev);
+    /* Without NULs, with one (which may be half of a last character in UTF-16), with all. */
+    const size_t ends[] = {plain.n, plain.n + 1, ev->data.n};
+
+    for (int way = 0; way < 3 && plain.n; way++) {
+        size_t from = label_end(plain, way);
+        for (int i = 0; i < 3 && (from || !way); i++) {
+            struct lt_slice is = {ev->data.p + from, ends[i] - from};
+            if (ends[i] > ev->data.n || !lt_boot_measures(ev, alg, is))
+                continue;
+            if (!narrow(is, buf, text))
+                *text = (struct lt_slice){plain.p + from, plain.n - from};
+            return true;
+        }
+    }
+    return false;
 }

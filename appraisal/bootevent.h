@@ -5,6 +5,7 @@
 #define LT_APPRAISAL_BOOTEVENT_H
 
 #include "appraisal/bootlog.h"
+#include "common/limits.h"
 
 enum lt_boot_event_type {
     LT_EV_POST_CODE = 1,
@@ -23,6 +24,7 @@ enum lt_boot_event_type {
     LT_EV_EFI_ACTION = 0x80000007,
     LT_EV_EFI_PLATFORM_FIRMWARE_BLOB = 0x80000008,
     LT_EV_EFI_PLATFORM_FIRMWARE_BLOB2 = 0x8000000a,
+    LT_EV_EFI_HCRTM_EVENT = 0x80000010,
     LT_EV_EFI_VARIABLE_AUTHORITY = 0x800000e0,
 };
 /* "EV_SEPARATOR"; a type without a name comes as hex in the buffer. */
@@ -41,6 +43,8 @@ struct lt_boot_variable {
 };
 int lt_boot_variable(const struct lt_boot_event *ev, struct lt_boot_variable *out,
                      struct lt_err *e) LT_MUST_CHECK;
+/* The same of bytes that may go on behind it: shim up to 15 logs a few more than its variable has. */
+int lt_boot_variable_front(struct lt_slice bytes, struct lt_boot_variable *out, struct lt_err *e) LT_MUST_CHECK;
 bool lt_boot_variable_is(const struct lt_boot_variable *v, const uint8_t guid[16], const char *ascii);
 /* For messages: its name, what is not printable ASCII as '?', at most 60 characters. */
 const char *lt_boot_variable_name(const struct lt_boot_variable *v, char buf[64]);
@@ -75,11 +79,10 @@ bool lt_slice_holds(struct lt_slice s, const char *text);
 /* For messages: at most 60 characters, what is not printable as '?'. */
 const char *lt_boot_shown(struct lt_slice s, char buf[64]);
 
-/* What Linux's loader gave it: "kernel_cmdline: TEXT" of grub in PCR 8. False: another event. */
-bool lt_boot_cmdline(const struct lt_boot_event *ev, struct lt_slice *text);
-/* grub measures the text alone, without prefix and NUL. */
-bool lt_boot_cmdline_measured(const struct lt_boot_event *ev, uint16_t alg, struct lt_slice text);
-/* A separator with a digest that is its own: 00000000 or ffffffff (an error separator is none). */
-bool lt_boot_separator(const struct lt_boot_event *ev, uint16_t alg);
+/* The text that was measured, wherever the digest proves it: all of the data or what stands behind a label
+ * ("kernel_cmdline: TEXT", "grub_cmd TEXT"), with or without a NUL; UTF-16 comes as ASCII in buf. False: the
+ * digest proves none, or its text is longer than buf and UTF-16. */
+bool lt_boot_proved_text(const struct lt_boot_event *ev, uint16_t alg, uint8_t buf[LT_MAX_SUBJECT],
+                         struct lt_slice *text);
 
 #endif

@@ -1,4 +1,5 @@
-/* A boot policy from the log of a good machine. */
+/* A boot policy from the log of a good machine. It names digests, in the order of their first events, and
+ * asks for no type or label: what a log calls its events is not measured, in a good machine's neither. */
 #include "appraisal/bootrules.h"
 
 #include "common/limits.h"
@@ -7,169 +8,88 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Appends a digest to out[key], once. False: no memory, or more than a boot has. */
-static bool add(json_t *out, const char *key, const struct lt_boot_event *ev)
+static int no_memory(struct lt_err *e)
 {
-    const uint8_t *d = lt_boot_digest(ev, LT_BOOT_ALG);
-    json_t *list = json_object_get(out, key), *v;
-    char hex[2 * LT_SHA256 + 1];
-    size_t i;
-
-    if (!list && json_object_set_new(out, key, list = json_array()))
-        return false;
-    lt_hex(d, LT_SHA256, hex);
-    json_array_foreach(list, i, v)
-    {
-        if (!strcmp(json_string_value(v), hex))
-            return true;
-    }
-    if (json_array_size(list) == LT_MAX_BOOT_CHOICES)
-        return false;
-    return !json_array_append_new(list, json_string(hex));
+    return lt_fail(e, LT_E_NO_MEMORY, "no memory for a boot policy");
 }
 
-static bool add_text(json_t *out, const char *key, const char *text)
+/* Each digest of one PCR once. */
+static int learn_pcr(const struct lt_boot_log *l, unsigned pcr, json_t *events, struct lt_err *e)
 {
-    json_t *list = json_object_get(out, key);
-    if (!list && json_object_set_new(out, key, list = json_array()))
-        return false;
-    if (json_array_size(list) == LT_MAX_BOOT_CMDLINES)
-        return false;
-    return !json_array_append_new(list, json_string(text));
-}
+    LT_AUTOJSON json_t *seen = json_object();
+    json_t *list = json_array();
+    const struct lt_boot_event *ev;
+    char hex[2 * LT_SHA256 + 1], index[4];
 
-/* The pattern that matches this text alone. What is not ASCII cannot be told apart from its escapes in JSON:
- * refused. */
-static int add_cmdline(json_t *out, const struct lt_boot_event *ev, struct lt_slice text, struct lt_err *e)
-{
-    LT_AUTOFREE char *pattern = text.n <= LT_MAX_SUBJECT ? malloc(2 * text.n + 1) : NULL;
-    size_t n = 0;
-
-    if (text.n > LT_MAX_SUBJECT)
-        return lt_boot_refuse(ev, e, "a command line of %zu bytes", text.n);
-    if (!pattern)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory for a command line, or too many");
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] < ' ' || text.p[i] > 126)
-            return lt_boot_refuse(ev, e, "byte 0x%02x in the command line", text.p[i]);
-        if (strchr("\\^$.[]|()?*+{}#-", text.p[i]))
-            pattern[n++] = '\\';
-        pattern[n++] = (char)text.p[i];
-    }
-    pattern[n] = 0;
-    return add_text(out, "cmdline", pattern)
-               ? 0
-               : lt_fail(e, LT_E_NO_MEMORY, "no memory for a command line, or too many");
-}
-
-static bool has_label(const struct lt_boot_log *l, uint32_t pcr, const char *begin)
-{
-    for (unsigned i = 0; i < l->count; i++)
-        if (l->event[i].pcr == pcr && l->event[i].type == LT_EV_IPL &&
-            lt_slice_begins(lt_boot_text(&l->event[i]), begin))
-            return true;
-    return false;
-}
-
-/* Who is who among the applications: shim measures Mok lists into PCR 14, grub its commands into PCR 8. */
-static int applications(const struct lt_boot_log *l, json_t *out, struct lt_err *e)
-{
-    struct lt_boot_apps apps;
-    unsigned next = 0;
-    bool good = true;
-
-    LT_TRY(lt_boot_applications(l, &apps, e));
-    if (next < apps.count && has_label(l, 14, "MokList"))
-        good = good && add(out, "shim", apps.app[next++]);
-    if (next < apps.count && has_label(l, 8, "grub_cmd: "))
-        good = good && add(out, "grub", apps.app[next++]);
-    bool plain = next == apps.count;
-    for (; next < apps.count; next++)
-        good = good && add(out, "kernel", apps.app[next]);
-    for (unsigned i = 0; i < l->count && plain; i++)
-        if (lt_boot_file(&l->event[i]) == LT_BOOT_KERNEL)
-            good = good && add(out, "kernel", &l->event[i]);
-    return good ? 0
-                : lt_fail(e, LT_E_NO_MEMORY, "no memory for a boot policy, or more than one boot measures");
-}
-
-static int load_options(const struct lt_boot_log *l, const struct lt_boot_event *ev, json_t *out,
-                        struct lt_err *e)
-{
-    struct lt_slice text;
-    char value[80];
-
-    for (unsigned i = 0; i < l->count; i++)
-        if (lt_boot_cmdline(&l->event[i], &text) &&
-            lt_boot_is_load_options(lt_boot_digest(ev, LT_BOOT_ALG), text))
-            return 0; /* said by grub already */
-    return add_text(out, "cmdline", lt_boot_value(ev, value))
-               ? 0
-               : lt_fail(e, LT_E_NO_MEMORY, "no memory for load options, or too many");
-}
-
-static int events(const struct lt_boot_log *l, json_t *out, struct lt_err *e)
-{
-    bool good = true;
-
-    for (unsigned i = 0; i < l->count && good; i++) {
-        const struct lt_boot_event *ev = &l->event[i];
-        struct lt_slice text;
-        if (ev->type == LT_EV_NO_ACTION)
+    snprintf(index, sizeof index, "%u", pcr);
+    if (!seen || json_object_set_new(events, index, list))
+        return no_memory(e);
+    for (unsigned at = 0; (ev = lt_boot_next(l, pcr, &at));) {
+        lt_hex(lt_boot_digest(ev, LT_BOOT_ALG), LT_SHA256, hex);
+        if (json_object_get(seen, hex))
             continue;
-        if (!lt_boot_digest(ev, LT_BOOT_ALG))
-            return lt_boot_refuse(ev, e, "no sha256 digest to learn");
-        if (ev->pcr == 0 && !lt_boot_separator(ev, LT_BOOT_ALG))
-            good = add(out, "firmware", ev);
-        if (lt_boot_file(ev) == LT_BOOT_INITRD || lt_boot_tagged(ev, LT_TAG_INITRD))
-            good = good && add(out, "initrd", ev);
-        if (lt_boot_tagged(ev, LT_TAG_LOAD_OPTIONS))
-            LT_TRY(load_options(l, ev, out, e));
-        if (lt_boot_cmdline(ev, &text))
-            LT_TRY(add_cmdline(out, ev, text, e));
+        if (json_array_size(list) == LT_MAX_BOOT_DIGESTS)
+            return lt_boot_refuse(ev, e, "more than %d digests in one PCR", LT_MAX_BOOT_DIGESTS);
+        if (json_object_set_new(seen, hex, json_true()) || json_array_append_new(list, json_string(hex)))
+            return no_memory(e);
     }
-    return good ? 0
-                : lt_fail(e, LT_E_NO_MEMORY, "no memory for a boot policy, or more than one boot measures");
+    return 0;
 }
 
-/* Firmware that measures nothing by name (SeaBIOS): the values as they are, PCR 0-7. */
-static int golden(const struct lt_boot_log *l, json_t *out, struct lt_err *e)
+/* PCRs that the evidence speaks of: systemd extends PCR 11 after the last event of the log, and what a log does
+ * not replay to it cannot explain. */
+static uint32_t learnable(const struct lt_boot_log *l, const struct lt_pcrs *quoted)
 {
-    json_t *values = json_object();
-    json_t *all = json_pack("{s:o}", "learnt", values);
-    char index[4], hex[2 * LT_SHA256 + 1];
-    bool good = all && !json_object_set_new(out, "golden", all);
+    unsigned at = 0;
+    uint32_t mask = LT_BOOT_LEARNT | (lt_boot_next(l, 11, &at) ? 1u << 11 : 0), out = 0;
 
-    for (unsigned i = 0; i < 8 && good; i++) {
-        snprintf(index, sizeof index, "%u", i);
-        lt_hex(lt_boot_replay_value(&l->replay, LT_BOOT_ALG, i), LT_SHA256, hex);
-        good = !json_object_set_new(values, index, json_string(hex));
-    }
-    return good ? 0
-                : lt_fail(e, LT_E_NO_MEMORY, "no memory for a boot policy, or more than one boot measures");
+    for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
+        if (mask >> i & 1 && (!quoted || (quoted->mask >> i & 1 &&
+                                          lt_boot_replay_fits(&l->replay, LT_BOOT_ALG, i, quoted->value[i]))))
+            out |= 1u << i;
+    return out;
 }
 
-json_t *lt_boot_policy_learn(const struct lt_boot_log *l, struct lt_err *e)
+/* What is handed out must pass what it was made of. */
+static int proven(const char *text, const struct lt_boot_log *l, const struct lt_pcrs *pcrs, uint32_t *covers,
+                  struct lt_err *e)
 {
-    LT_AUTOJSON json_t *out = json_object();
-    int on;
+    struct lt_boot_policy *p;
+    struct lt_err why = {0};
+    int rc = lt_boot_policy_parse(text, strlen(text), &p, &why);
 
-    if (!out) {
-        (void)lt_fail(e, LT_E_NO_MEMORY, "no memory for a boot policy, or more than one boot measures");
-        return NULL;
-    }
-    if (!l->replay.present || l->replay.fault.code || !lt_boot_replay_value(&l->replay, LT_BOOT_ALG, 0)) {
-        (void)lt_fail(e, l->replay.fault.code ? l->replay.fault.code : LT_E_UNSUPPORTED, "%s",
-                      l->replay.fault.code ? l->replay.fault.msg
-                                           : "boot log: no sha256 digests, nothing to learn a policy from");
-        return NULL;
-    }
-    on = lt_boot_secure_boot(l);
-    if (on >= 0 && json_object_set_new(out, "secure_boot", json_boolean(on))) {
-        (void)lt_fail(e, LT_E_NO_MEMORY, "no memory for a boot policy, or more than one boot measures");
-        return NULL;
-    }
-    if (on < 0 ? golden(l, out, e) : (events(l, out, e) || applications(l, out, e)))
-        return NULL;
-    return lt_take(&out);
+    rc = rc ? rc : lt_boot_policy_judge(p, l, pcrs, &why);
+    *covers = rc ? 0 : lt_boot_policy_covers(p);
+    lt_boot_policy_free(p);
+    return rc ? lt_fail(e, rc, "what was learnt refuses its own evidence: %.250s", why.msg) : 0;
+}
+
+int lt_boot_policy_learn(const struct lt_boot_log *l, const struct lt_pcrs *quoted, char **text,
+                         uint32_t *covers, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *events = json_object();
+    struct lt_pcrs replayed;
+
+    *text = NULL;
+    *covers = 0;
+    if (l->replay.fault.code)
+        return lt_fail(e, l->replay.fault.code, "%s", l->replay.fault.msg);
+    if (!l->replay.present || !lt_boot_replay_pcrs(&l->replay, LT_BOOT_ALG, &replayed))
+        return lt_fail(e, LT_E_UNSUPPORTED,
+                       "boot log: not every event has a sha256 digest, nothing to learn a policy from");
+    if (quoted)
+        LT_TRY(lt_boot_replay_match(&l->replay, quoted, e));
+    uint32_t mask = learnable(l, quoted);
+    if (!mask)
+        return lt_fail(e, LT_E_REFUSED, "boot log: no PCR of it was quoted, nothing to learn a policy from");
+    for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
+        if (mask >> i & 1)
+            LT_TRY(learn_pcr(l, i, events, e));
+    LT_AUTOJSON json_t *out = json_pack("{s:O}", "events", events);
+    LT_AUTOFREE char *made = out ? lt_json_pretty(out) : NULL;
+    if (!made)
+        return no_memory(e);
+    LT_TRY(proven(made, l, quoted ? quoted : &replayed, covers, e));
+    *text = lt_take(&made);
+    return 0;
 }

@@ -10,11 +10,18 @@
 static const char spec_id[16] = "Spec ID Event03";
 static const char startup_locality[16] = "StartupLocality";
 
-/* What the Spec ID event announces: every later event carries exactly these digests. */
+/* What the Spec ID event announces: later events carry these digests, or some of them (Windows, some firmware). */
 struct format {
     bool sha1_only; /* TCG 1.2: one digest, no announcement */
     unsigned count;
     uint16_t alg[MAX_ALGS], size[MAX_ALGS];
+};
+
+/* What is known between two events. */
+struct state {
+    bool started;     /* PCR 0 was extended, or its start is known */
+    bool extended;    /* PCR 0 was extended */
+    unsigned spoiled; /* banks that an extending event has no digest of, bits */
 };
 
 static int algorithms(struct lt_reader *r, struct format *f, struct lt_boot_replay *out, struct lt_err *e)
@@ -82,21 +89,28 @@ static int first_event(struct lt_reader *r, struct format *f, struct lt_boot_eve
     return lt_reader_end(&d, e);
 }
 
+static void start_at(struct lt_boot_replay *out, unsigned locality)
+{
+    out->locality = locality;
+    for (unsigned b = 0; b < out->bank_count; b++)
+        memcpy(out->bank[b].value[0], out->bank[b].from[locality], LT_MAX_DIGEST);
+}
+
 /* No-action event of PCR 0: TPM2_Startup came from another locality, so PCR 0 did not start at zero. */
-static int locality(struct lt_slice data, const bool *extended, struct lt_boot_replay *out, struct lt_err *e)
+static int locality(struct lt_slice data, struct state *s, struct lt_boot_replay *out, struct lt_err *e)
 {
     if (data.n != sizeof startup_locality + 1 || memcmp(data.p, startup_locality, sizeof startup_locality))
         return 0;
     uint8_t from = data.p[sizeof startup_locality];
-    if (*extended || from > 4)
+    if (s->extended || from >= LT_BOOT_LOCALITIES)
         return lt_fail(e, LT_E_MALFORMED, "StartupLocality %u%s", from,
-                       *extended ? " after PCR 0 was extended" : "");
-    for (unsigned b = 0; b < out->bank_count; b++)
-        out->bank[b].value[0][lt_hash_size(out->bank[b].alg) - 1] = from;
+                       s->extended ? " after PCR 0 was extended" : "");
+    s->started = true;
+    start_at(out, from);
     return 0;
 }
 
-/* TCG_PCR_EVENT2: pcr, type, a digest for each announced algorithm, length, data. */
+/* TCG_PCR_EVENT2: pcr, type, digests of announced algorithms, length, data. */
 static int new_event(struct lt_reader *r, const struct format *f, struct lt_boot_event *ev, struct lt_err *e)
 {
     uint32_t count, size, seen = 0;
@@ -104,7 +118,7 @@ static int new_event(struct lt_reader *r, const struct format *f, struct lt_boot
     LT_TRY(lt_read_u32le(r, &ev->pcr, e));
     LT_TRY(lt_read_u32le(r, &ev->type, e));
     LT_TRY(lt_read_u32le(r, &count, e));
-    if (count != f->count)
+    if (count > f->count || (!count && ev->type != LT_EV_NO_ACTION))
         return lt_fail(e, LT_E_MALFORMED, "%u digests at byte %zu, the log announced %u", count, r->at,
                        f->count);
     for (unsigned i = 0; i < count; i++) {
@@ -126,21 +140,53 @@ static int new_event(struct lt_reader *r, const struct format *f, struct lt_boot
     return lt_read_slice(r, size, &ev->data, e);
 }
 
-static int extend(const struct lt_boot_event *ev, bool *extended, struct lt_boot_replay *out,
+static void extend_bank(struct lt_boot_replay *out, unsigned b, unsigned pcr, const uint8_t *digest)
+{
+    uint16_t alg = out->bank[b].alg;
+
+    lt_pcr_extend(alg, out->bank[b].value[pcr], digest);
+    for (unsigned i = 0; i < LT_BOOT_LOCALITIES && !pcr; i++)
+        lt_pcr_extend(alg, out->bank[b].from[i], digest);
+}
+
+static int extend(const struct lt_boot_event *ev, struct state *s, struct lt_boot_replay *out,
                   struct lt_err *e)
 {
     if (ev->type == LT_EV_NO_ACTION)
-        return ev->pcr ? 0 : locality(ev->data, extended, out, e);
+        return ev->pcr ? 0 : locality(ev->data, s, out, e);
     if (ev->pcr >= LT_MAX_PCRS)
         return lt_fail(e, LT_E_MALFORMED, "PCR %u", ev->pcr);
-    if (ev->pcr >= LT_BOOT_REPLAYED)
-        return 0;
-    *extended = *extended || ev->pcr == 0;
-    for (unsigned b = 0; b < out->bank_count; b++)
-        for (unsigned k = 0; k < ev->digest_count; k++)
-            if (ev->digest[k].alg == out->bank[b].alg)
-                lt_pcr_extend(out->bank[b].alg, out->bank[b].value[ev->pcr], ev->digest[k].value.p);
+    if (!ev->pcr && !s->started && ev->type == LT_EV_EFI_HCRTM_EVENT)
+        start_at(out, 4); /* Platform Firmware Profile 3.3.4: an H-CRTM sequence came before TPM2_Startup */
+    s->started = s->started || !ev->pcr;
+    s->extended = s->extended || !ev->pcr;
+    for (unsigned b = 0; b < out->bank_count; b++) {
+        const uint8_t *digest = lt_boot_digest(ev, out->bank[b].alg);
+        if (!digest)
+            s->spoiled |= 1u << b;
+        else if (ev->pcr < LT_BOOT_REPLAYED)
+            extend_bank(out, b, ev->pcr, digest);
+    }
     return 0;
+}
+
+/* PCR 0 before the first event. */
+static void begin(struct lt_boot_replay *out)
+{
+    for (unsigned b = 0; b < out->bank_count; b++)
+        for (unsigned i = 0; i < LT_BOOT_LOCALITIES; i++)
+            out->bank[b].from[i][lt_hash_size(out->bank[b].alg) - 1] = (uint8_t)i;
+}
+
+/* A bank that not every extending event has a digest of proves nothing of those that lack it. */
+static void drop_spoiled(struct lt_boot_replay *out, unsigned spoiled)
+{
+    unsigned kept = 0;
+
+    for (unsigned b = 0; b < out->bank_count; b++)
+        if (!(spoiled >> b & 1))
+            out->bank[kept++] = out->bank[b];
+    out->bank_count = kept;
 }
 
 /* Room for one more; grows by doubling up to LT_MAX_BOOT_EVENTS, which the caller keeps. */
@@ -158,14 +204,12 @@ static int keep(struct lt_boot_log *l, const struct lt_boot_event *ev, struct lt
 }
 
 /* log is kept in l, if there is one. */
-static int replay(struct lt_slice log, struct lt_boot_replay *out, struct lt_boot_log *l, struct lt_err *e)
+static int events(struct lt_slice log, struct state *s, struct lt_boot_replay *out, struct lt_boot_log *l,
+                  struct lt_err *e)
 {
     struct lt_reader r = lt_reader(log.p, log.n, "boot log");
     struct format f = {0};
-    bool extended = false;
 
-    if (log.n > LT_MAX_BOOT_LOG)
-        return lt_fail(e, LT_E_TOO_LARGE, "boot log: %zu bytes > %u", log.n, LT_MAX_BOOT_LOG);
     do {
         struct lt_boot_event ev = {.number = out->events, .offset = r.at};
         int rc;
@@ -175,7 +219,9 @@ static int replay(struct lt_slice log, struct lt_boot_replay *out, struct lt_boo
             rc = first_event(&r, &f, &ev, out, e);
         else
             rc = f.sha1_only ? old_event(&r, &ev, e) : new_event(&r, &f, &ev, e);
-        if (rc || extend(&ev, &extended, out, e) || (l && keep(l, &ev, e)))
+        if (!out->events)
+            begin(out);
+        if (rc || extend(&ev, s, out, e) || (l && keep(l, &ev, e)))
             return ev.number ? lt_fail_in(e, "boot log event %u (from byte %zu)", ev.number, ev.offset)
                              : lt_fail_in(e, "boot log event 0");
         if (l)
@@ -183,6 +229,17 @@ static int replay(struct lt_slice log, struct lt_boot_replay *out, struct lt_boo
         out->events++;
     } while (lt_reader_left(&r));
     return 0;
+}
+
+static int replay(struct lt_slice log, struct lt_boot_replay *out, struct lt_boot_log *l, struct lt_err *e)
+{
+    struct state s = {0};
+
+    if (log.n > LT_MAX_BOOT_LOG)
+        return lt_fail(e, LT_E_TOO_LARGE, "boot log: %zu bytes > %u", log.n, LT_MAX_BOOT_LOG);
+    int rc = events(log, &s, out, l, e);
+    drop_spoiled(out, s.spoiled);
+    return rc;
 }
 
 void lt_boot_replay(struct lt_slice log, struct lt_boot_replay *out)
@@ -233,6 +290,35 @@ const uint8_t *lt_boot_replay_value(const struct lt_boot_replay *r, uint16_t ban
     return NULL;
 }
 
+bool lt_boot_replay_fits(const struct lt_boot_replay *r, uint16_t bank, unsigned pcr, const uint8_t *value)
+{
+    size_t n = lt_hash_size(bank);
+
+    for (unsigned b = 0; b < r->bank_count; b++) {
+        if (r->bank[b].alg != bank)
+            continue;
+        bool fits = !memcmp(r->bank[b].value[pcr], value, n);
+        for (unsigned i = 0; i < LT_BOOT_LOCALITIES && !pcr; i++)
+            fits = fits || !memcmp(r->bank[b].from[i], value, n);
+        return fits;
+    }
+    return false;
+}
+
+bool lt_boot_replay_pcrs(const struct lt_boot_replay *r, uint16_t bank, struct lt_pcrs *out)
+{
+    *out = (struct lt_pcrs){.alg = bank, .mask = (1u << LT_BOOT_REPLAYED) - 1};
+    if (r->fault.code)
+        return false;
+    for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++) {
+        const uint8_t *v = lt_boot_replay_value(r, bank, i);
+        if (!v)
+            return false;
+        memcpy(out->value[i], v, lt_hash_size(bank));
+    }
+    return true;
+}
+
 unsigned lt_boot_aggregate(const struct lt_boot_replay *r, uint16_t bank, uint8_t out[2][LT_MAX_DIGEST])
 {
     struct lt_slice parts[LT_BOOT_PCRS];
@@ -249,19 +335,17 @@ unsigned lt_boot_aggregate(const struct lt_boot_replay *r, uint16_t bank, uint8_
 int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcrs *quoted, struct lt_err *e)
 {
     char is[2 * LT_MAX_DIGEST + 1], quote[2 * LT_MAX_DIGEST + 1];
-    unsigned b = 0;
+    size_t n = lt_hash_size(quoted->alg);
 
     if (r->fault.code)
         return lt_fail(e, r->fault.code, "%s", r->fault.msg);
-    while (b < r->bank_count && r->bank[b].alg != quoted->alg)
-        b++;
-    if (b == r->bank_count)
-        return lt_fail(e, LT_E_REFUSED, "boot log: no digests of the quoted bank 0x%04x", quoted->alg);
-    size_t n = lt_hash_size(quoted->alg);
+    if (!lt_boot_replay_value(r, quoted->alg, 0))
+        return lt_fail(e, LT_E_REFUSED, "boot log: not every event has a digest of the quoted bank 0x%04x",
+                       quoted->alg);
     for (unsigned i = 0; i < LT_BOOT_PCRS; i++) {
-        if (!(quoted->mask >> i & 1) || !memcmp(r->bank[b].value[i], quoted->value[i], n))
+        if (!(quoted->mask >> i & 1) || lt_boot_replay_fits(r, quoted->alg, i, quoted->value[i]))
             continue;
-        lt_hex(r->bank[b].value[i], n, is);
+        lt_hex(lt_boot_replay_value(r, quoted->alg, i), n, is);
         lt_hex(quoted->value[i], n, quote);
         return lt_fail(e, LT_E_REFUSED, "boot log: %u events replay PCR %u to %s, quoted is %s", r->events, i,
                        is, quote);

@@ -10,6 +10,7 @@
 #define LT_BOOT_PCRS 10     /* PCR 0-9 are compared; later ones belong to the operating system */
 #define LT_BOOT_REPLAYED 16 /* PCR 0-15 are replayed: shim's PCR 14 is for policies that ask for it */
 #define LT_BOOT_BANKS 4
+#define LT_BOOT_LOCALITIES 5 /* TPM2_Startup comes from locality 0 or 3, an H-CRTM from 4 */
 
 /* What a log replays to: made once per log, then used read-only by any number of rounds. No pointers: copy
  * freely. */
@@ -18,10 +19,12 @@ struct lt_boot_replay {
         fault;    /* code not 0: the log is malformed or absent, message with event number and byte offset */
     bool present; /* false: there is no log (fault is then 0) */
     unsigned events;
-    unsigned bank_count;
+    unsigned bank_count; /* banks that every extending event has a digest of */
+    unsigned locality;   /* of TPM2_Startup as the log has it: PCR 0 starts at 00…0L */
     struct {
         uint16_t alg;
         uint8_t value[LT_BOOT_REPLAYED][LT_MAX_DIGEST];
+        uint8_t from[LT_BOOT_LOCALITIES][LT_MAX_DIGEST]; /* PCR 0, had it started from there */
     } bank[LT_BOOT_BANKS];
 };
 
@@ -60,6 +63,12 @@ int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcrs *q
                          struct lt_err *e) LT_MUST_CHECK;
 /* The replayed value of one PCR below LT_BOOT_REPLAYED; NULL: the log has not that bank. */
 const uint8_t *lt_boot_replay_value(const struct lt_boot_replay *r, uint16_t bank, unsigned pcr);
+/* That PCR may have this value: the replayed one. For PCR 0 any start will do: where it started is not
+ * measured but by its value, and the log's word for it (StartupLocality, EV_EFI_HCRTM_EVENT) decides nothing. */
+bool lt_boot_replay_fits(const struct lt_boot_replay *r, uint16_t bank, unsigned pcr, const uint8_t *value);
+/* All of them, PCR 0-15, as if they were quoted: no quote stands behind them. False: the log is
+ * faulty or has not that bank. */
+bool lt_boot_replay_pcrs(const struct lt_boot_replay *r, uint16_t bank, struct lt_pcrs *out);
 /* What IMA may have as its first entry, boot_aggregate: H(PCR 0-7) (before Linux 5.8, and SHA-1 banks) and
  * H(PCR 0-9), with the bank's own hash. The number of candidates: 2, or 0 if the log is faulty or has not
  * that bank. */

@@ -7,16 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Roles are stages of a PCR: shim before grub before kernel. */
 enum role { FIRMWARE, SHIM, GRUB, KERNEL, INITRD, ROLES };
 
 static const struct {
     const char *name;
-    uint32_t pcrs; /* that must be quoted for it: grub without secure boot measures the kernel as a file */
-} roles[ROLES] = {{"firmware", 1u << 0},
-                  {"shim", 1u << 4},
-                  {"grub", 1u << 4},
-                  {"kernel", 1u << 4 | 1u << 9},
-                  {"initrd", 1u << 9}};
+    uint32_t pcr;
+} roles[ROLES] = {{"firmware", 0}, {"shim", 4}, {"grub", 4}, {"kernel", 4}, {"initrd", 9}};
+
+#define CMDLINE_PCRS (1u << 8 | 1u << 9 | 1u << 12) /* grub's text; the stub's load options; systemd's text */
 
 struct golden {
     char name[64];
@@ -24,10 +23,13 @@ struct golden {
 };
 
 struct lt_boot_policy {
-    struct lt_refstate *refstate; /* NULL: ours */
-    uint32_t pcrs;
-    bool judges_secure_boot, secure_boot, judges_cmdline, judges[ROLES];
-    struct lt_digests digests[ROLES];
+    struct lt_refstate *refstate; /* NULL: none */
+    uint32_t pcrs;                /* that must be quoted */
+    uint32_t closed;              /* whose events are judged by the sets */
+    struct lt_boot_set set[LT_BOOT_REPLAYED];
+    const char *stage[LT_BOOT_REPLAYED][ROLES]; /* what the roles' stages are called */
+    struct lt_boot_set kernel;                  /* one of it is in PCR 4 or 9 */
+    bool judges_secure_boot, secure_boot, judges_kernel, judges_cmdline;
     size_t pattern_count, option_count, golden_count;
     struct lt_pattern **pattern;
     uint8_t (*option)[LT_SHA256]; /* digests of load options */
@@ -38,22 +40,67 @@ struct lt_boot_policy {
 
 /* ---- parsing ---- */
 
+static void judges(struct lt_boot_policy *p, uint32_t pcrs)
+{
+    p->closed |= pcrs;
+    p->pcrs |= pcrs;
+}
+
+static bool pcr_index(const char *s, unsigned end, unsigned *out)
+{
+    char *rest;
+    unsigned long i = strtoul(s, &rest, 10);
+
+    *out = (unsigned)i;
+    return s[0] >= '0' && s[0] <= '9' && !*rest && i < end && (s[0] != '0' || !s[1]);
+}
+
+/* {"N":list, …} of "events" and "also". */
+static int sets(const json_t *o, const char *key, struct lt_boot_policy *p, struct lt_err *e)
+{
+    bool events = !strcmp(key, "events");
+    const char *index;
+    json_t *all, *list;
+    unsigned i;
+
+    if (!json_object_get(o, key))
+        return 0;
+    LT_TRY(lt_json_object(o, key, &all, e));
+    json_object_foreach(all, index, list)
+    {
+        if (!pcr_index(index, LT_BOOT_REPLAYED, &i))
+            return lt_fail(e, LT_E_MALFORMED, "\"%s\": \"%.20s\" is no PCR from 0 to %d", key, index,
+                           LT_BOOT_REPLAYED - 1);
+        if (events && p->refstate && LT_REFSTATE_JUDGED >> i & 1)
+            return lt_fail(e, LT_E_MALFORMED, "\"events\": PCR %u is the reference state's; \"also\" names more",
+                           i);
+        if (events ? lt_boot_set_events(&p->set[i], list, e)
+                   : lt_boot_set_add(&p->set[i], list, LT_BOOT_ANYWHERE, e))
+            return lt_fail_in(e, "\"%s\" of PCR %u", key, i);
+        judges(p, 1u << i);
+    }
+    return 0;
+}
+
 static int role(const json_t *o, enum role r, struct lt_boot_policy *p, struct lt_err *e)
 {
-    json_t *list, *v;
-    size_t i;
+    struct lt_boot_set *s = &p->set[roles[r].pcr];
+    const json_t *list = json_object_get(o, roles[r].name);
 
-    LT_TRY(lt_json_array(o, roles[r].name, LT_MAX_BOOT_DIGESTS, &list, e));
-    if (json_array_size(list) && !(p->digests[r].d = calloc(json_array_size(list), LT_SHA256)))
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory for %zu digests", json_array_size(list));
-    json_array_foreach(list, i, v)
-    {
-        if (lt_unhex(json_string_value(v), p->digests[r].d[i], LT_SHA256, e))
-            return lt_fail_in(e, "\"%s\" value %zu", roles[r].name, i);
-        p->digests[r].count++;
-    }
-    p->judges[r] = true;
-    p->pcrs |= roles[r].pcrs;
+    if (!list)
+        return 0;
+    if (s->listed || (r == KERNEL && p->set[9].listed))
+        return lt_fail(e, LT_E_MALFORMED, "\"%s\": \"events\" has the order of that PCR already", roles[r].name);
+    p->stage[roles[r].pcr][s->stages] = roles[r].name;
+    if (lt_boot_set_add(s, list, s->stages++, e) ||
+        (r == KERNEL && (lt_boot_set_add(&p->kernel, list, 0, e) ||
+                         lt_boot_set_add(&p->set[9], list, LT_BOOT_ANYWHERE, e))))
+        return lt_fail_in(e, "\"%s\"", roles[r].name);
+    if (r == KERNEL) /* grub without secure boot measures it as a file only */
+        p->judges_kernel = true;
+    else
+        s->needed = s->stages;
+    judges(p, 1u << roles[r].pcr | (r == KERNEL ? 1u << 9 : 0));
     return 0;
 }
 
@@ -84,6 +131,8 @@ static int cmdlines(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
     json_t *list, *v;
     size_t i;
 
+    if (!json_object_get(o, "cmdline"))
+        return 0;
     LT_TRY(lt_json_array(o, "cmdline", LT_MAX_BOOT_CHOICES, &list, e));
     size_t n = json_array_size(list) + 1;
     p->pattern = calloc(n, sizeof *p->pattern);
@@ -106,10 +155,10 @@ static int cmdlines(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
             rc = rc ? rc : literal(p, s, e);
         }
         if (rc)
-            return e ? lt_fail_in(e, "\"cmdline\" value %zu", i) : rc;
+            return lt_fail_in(e, "\"cmdline\" value %zu", i);
     }
     p->judges_cmdline = true;
-    p->pcrs |= 1u << 8 | 1u << 9;
+    judges(p, CMDLINE_PCRS);
     return 0;
 }
 
@@ -117,6 +166,7 @@ static int configuration(const char *name, const json_t *values, struct golden *
 {
     const char *index;
     json_t *v;
+    unsigned i;
 
     if (!name[0] || strlen(name) >= sizeof g->name || !json_is_object(values) || !json_object_size(values))
         return lt_fail(e, LT_E_MALFORMED, "a name of 1 to %zu bytes and PCRs are wanted", sizeof g->name - 1);
@@ -126,12 +176,10 @@ static int configuration(const char *name, const json_t *values, struct golden *
     g->pcrs.alg = LT_BOOT_ALG;
     json_object_foreach((json_t *)values, index, v)
     {
-        char *end;
-        unsigned long i = strtoul(index, &end, 10);
-        if (index[0] < '0' || index[0] > '9' || *end || i >= LT_MAX_PCRS || (index[0] == '0' && index[1]))
+        if (!pcr_index(index, LT_MAX_PCRS, &i))
             return lt_fail(e, LT_E_MALFORMED, "a key is no PCR from 0 to %d", LT_MAX_PCRS - 1);
         if (lt_unhex(json_string_value(v), g->pcrs.value[i], LT_SHA256, e))
-            return lt_fail_in(e, "PCR %lu", i);
+            return lt_fail_in(e, "PCR %u", i);
         g->pcrs.mask |= 1u << i;
     }
     return 0;
@@ -142,6 +190,8 @@ static int goldens(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
     json_t *all, *v;
     const char *name;
 
+    if (!json_object_get(o, "golden"))
+        return 0;
     LT_TRY(lt_json_object(o, "golden", &all, e));
     if (!json_object_size(all) || json_object_size(all) > LT_MAX_BOOT_CHOICES)
         return lt_fail(e, LT_E_MALFORMED, "\"golden\": %zu configurations, not 1 to %d",
@@ -157,29 +207,51 @@ static int goldens(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
     return 0;
 }
 
+static int reference(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
+{
+    p->pcrs |= LT_REFSTATE_PCRS;
+    return lt_refstate_parse(o, &p->refstate, e);
+}
+
+/* Beside a reference state stands only what adds to it: its own rules judge the rest. */
+static int carried(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
+{
+    static const char *const keys[] = {"refstate", "events", "also", "golden", NULL};
+    json_t *state;
+
+    if (!json_object_get(o, "refstate"))
+        return 0;
+    LT_TRY(lt_json_only(o, keys, e));
+    LT_TRY(lt_json_object(o, "refstate", &state, e));
+    return reference(state, p, e);
+}
+
 static int parse(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
 {
-    static const char *const keys[] = {"secure_boot", "firmware", "shim",   "grub", "kernel",
-                                       "initrd",      "cmdline",  "golden", NULL};
+    static const char *const keys[] = {"events", "also",   "secure_boot", "firmware", "shim",     "grub",
+                                       "kernel", "initrd", "cmdline",     "golden",   "refstate", NULL};
 
     if (!json_is_object(o))
         return lt_fail(e, LT_E_MALFORMED, "not a JSON object");
-    if (lt_refstate_is(o)) {
-        p->pcrs = LT_REFSTATE_PCRS;
-        return lt_refstate_parse(o, &p->refstate, e);
-    }
+    if (lt_refstate_is(o))
+        return reference(o, p, e);
     LT_TRY(lt_json_only(o, keys, e));
+    LT_TRY(carried(o, p, e));
+    LT_TRY(sets(o, "events", p, e));
+    LT_TRY(sets(o, "also", p, e));
+    for (enum role r = 0; r < ROLES; r++)
+        LT_TRY(role(o, r, p, e));
     if (json_object_get(o, "secure_boot")) {
         LT_TRY(lt_json_bool(o, "secure_boot", &p->secure_boot, e));
         p->judges_secure_boot = true;
-        p->pcrs |= 1u << 7;
+        judges(p, 1u << 7);
     }
-    for (enum role r = 0; r < ROLES; r++)
-        if (json_object_get(o, roles[r].name))
-            LT_TRY(role(o, r, p, e));
-    if (json_object_get(o, "cmdline"))
-        LT_TRY(cmdlines(o, p, e));
-    return json_object_get(o, "golden") ? goldens(o, p, e) : 0;
+    LT_TRY(cmdlines(o, p, e));
+    LT_TRY(goldens(o, p, e));
+    for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
+        if (lt_boot_set_close(&p->set[i], e))
+            return lt_fail_in(e, "PCR %u", i);
+    return lt_boot_set_close(&p->kernel, e);
 }
 
 int lt_boot_policy_parse(const void *p, size_t n, struct lt_boot_policy **out, struct lt_err *e)
@@ -204,8 +276,9 @@ void lt_boot_policy_free(struct lt_boot_policy *p)
     if (!p)
         return;
     lt_refstate_free(p->refstate);
-    for (int r = 0; r < ROLES; r++)
-        free(p->digests[r].d);
+    for (int i = 0; i < LT_BOOT_REPLAYED; i++)
+        lt_boot_set_free(&p->set[i]);
+    lt_boot_set_free(&p->kernel);
     for (size_t i = 0; i < p->pattern_count; i++)
         lt_pattern_free(p->pattern[i]);
     for (size_t i = 0; i < p->literal_count; i++)
@@ -222,143 +295,148 @@ uint32_t lt_boot_policy_pcrs(const struct lt_boot_policy *p)
     return p->pcrs;
 }
 
+uint32_t lt_boot_policy_covers(const struct lt_boot_policy *p)
+{
+    uint32_t values = p->golden_count ? UINT32_MAX : 0;
+
+    for (size_t i = 0; i < p->golden_count; i++)
+        values &= p->golden[i].pcrs.mask;
+    return p->closed | values | (p->refstate ? lt_refstate_covers(p->refstate) : 0);
+}
+
 /* ---- judging ---- */
 
-static int accept(const struct lt_boot_policy *p, enum role r, const struct lt_boot_event *ev,
+/* One log under one policy. */
+struct job {
+    const struct lt_boot_policy *p;
+    const struct lt_boot_log *log;
+    bool kernel, separated, secure_boot; /* what was met */
+    unsigned lines;                      /* command lines; bounded, each may cost a match of every pattern */
+    unsigned texts;
+    struct lt_slice text[LT_MAX_BOOT_CMDLINES]; /* those of grub */
+    uint8_t buf[LT_MAX_SUBJECT];
+};
+
+/* True: the digest is one of the set's. Order is judged here. */
+static bool named(const struct lt_boot_set *s, const struct lt_boot_event *ev, uint32_t *reached, int *rc,
                   struct lt_err *e)
 {
-    const struct lt_digests *l = &p->digests[r];
-    const uint8_t *d = lt_boot_digest(ev, LT_BOOT_ALG);
-    char value[80], first[2 * LT_SHA256 + 1] = "none";
-
-    if (d && lt_digests_have(l, d))
-        return 0;
-    if (l->count)
-        lt_hex(l->d[0], LT_SHA256, first);
-    return lt_boot_refuse(ev, e, "%s %s is not accepted (%zu %s: %.16s%s)", roles[r].name,
-                          lt_boot_value(ev, value), l->count, l->count == 1 ? "is" : "are", first,
-                          l->count > 1 ? "…" : "");
-}
-
-static int missing(enum role r, struct lt_err *e)
-{
-    return lt_fail(e, LT_E_REFUSED, "boot log: no %s was measured", roles[r].name);
-}
-
-/* Everything in PCR 0 but separators, whatever its type says: the type is not measured. */
-static int firmware(const struct lt_boot_policy *p, const struct lt_boot_log *l, struct lt_err *e)
-{
-    bool any = false;
-
-    for (unsigned i = 0; i < l->count; i++) {
-        const struct lt_boot_event *ev = &l->event[i];
-        if (ev->pcr || ev->type == LT_EV_NO_ACTION || lt_boot_separator(ev, LT_BOOT_ALG))
-            continue;
-        LT_TRY(accept(p, FIRMWARE, ev, e));
-        any = true;
-    }
-    return any ? 0 : missing(FIRMWARE, e);
-}
-
-/* Boot applications in order: shim, grub, then only kernels. */
-static int applications(const struct lt_boot_policy *p, const struct lt_boot_log *l, struct lt_err *e)
-{
-    struct lt_boot_apps apps;
-    unsigned next = 0;
-    bool any = false;
-
-    LT_TRY(lt_boot_applications(l, &apps, e));
-    for (enum role r = SHIM; r <= GRUB; r++) {
-        if (!p->judges[r])
-            continue;
-        if (next == apps.count)
-            return missing(r, e);
-        LT_TRY(accept(p, r, apps.app[next++], e));
-    }
-    if (!p->judges[KERNEL])
-        return 0;
-    for (; next < apps.count; next++, any = true)
-        LT_TRY(accept(p, KERNEL, apps.app[next], e));
-    for (unsigned i = 0; i < l->count; i++)
-        if (lt_boot_file(&l->event[i]) == LT_BOOT_KERNEL && !any)
-            LT_TRY(accept(p, KERNEL, &l->event[i], e));
-    for (unsigned i = 0; i < l->count && !any; i++)
-        any = lt_boot_file(&l->event[i]) == LT_BOOT_KERNEL;
-    return any ? 0 : missing(KERNEL, e);
-}
-
-/* PCR 9. Labels are not measured: without grub in the policy nothing but the kernel's two own events may
- * stand there. */
-static int initrd(const struct lt_boot_policy *p, const struct lt_boot_log *l, struct lt_err *e)
-{
-    bool any = false;
+    const struct lt_boot_named *n = lt_boot_set_find(s, lt_boot_digest(ev, LT_BOOT_ALG));
     char value[80];
 
-    for (unsigned i = 0; i < l->count; i++) {
-        const struct lt_boot_event *ev = &l->event[i];
-        if (ev->pcr != 9 || ev->type == LT_EV_NO_ACTION || lt_boot_tagged(ev, LT_TAG_LOAD_OPTIONS))
-            continue;
-        if (lt_boot_file(ev) == LT_BOOT_INITRD || lt_boot_tagged(ev, LT_TAG_INITRD)) {
-            LT_TRY(accept(p, INITRD, ev, e));
-            any = true;
-        } else if (ev->type != LT_EV_IPL || !p->judges[GRUB]) {
-            return lt_boot_refuse(ev, e, "%s is not expected without grub in the policy",
-                                  lt_boot_value(ev, value));
-        }
-    }
-    return any ? 0 : missing(INITRD, e);
+    *rc = 0;
+    if (n && n->stage != LT_BOOT_ANYWHERE && n->stage > *reached)
+        *rc = lt_boot_refuse(ev, e, "%s stands before what the policy has in front of it",
+                             lt_boot_value(ev, value));
+    else if (n && n->stage == *reached)
+        ++*reached;
+    return n != NULL;
 }
 
-static int load_options(const struct lt_boot_policy *p, const struct lt_boot_log *l,
-                        const struct lt_boot_event *ev, struct lt_err *e)
+/* What needs no name where no list of events says otherwise. */
+static bool usual(const struct job *j, const struct lt_boot_event *ev, uint32_t reached)
+{
+    if (j->p->set[ev->pcr].listed || ev->pcr > 7)
+        return false;
+    return lt_boot_is_separator(ev) ||
+           (ev->pcr == 4 && (lt_boot_is_attempt(ev) || (!reached && lt_boot_is_return(ev))));
+}
+
+/* The load options that a kernel's stub measures are a digest without its text: that of a literal pattern, or of
+ * a line that grub measured and that was accepted. */
+static bool load_options(const struct job *j, const struct lt_boot_event *ev)
 {
     const uint8_t *d = lt_boot_digest(ev, LT_BOOT_ALG);
+
+    for (size_t i = 0; i < j->p->option_count; i++)
+        if (!memcmp(j->p->option[i], d, LT_SHA256))
+            return true;
+    for (size_t i = 0; i < j->p->literal_count; i++)
+        if (lt_boot_is_load_options(d, j->p->literal[i]))
+            return true;
+    for (unsigned i = 0; i < j->texts; i++)
+        if (lt_boot_is_load_options(d, j->text[i]))
+            return true;
+    return false;
+}
+
+static int cmdline(struct job *j, const struct lt_boot_event *ev, bool *hit, struct lt_err *e)
+{
     struct lt_slice text;
-    char value[80];
 
-    for (size_t i = 0; i < p->option_count; i++)
-        if (d && !memcmp(p->option[i], d, LT_SHA256))
-            return 0;
-    for (size_t i = 0; i < p->literal_count; i++)
-        if (d && lt_boot_is_load_options(d, p->literal[i]))
-            return 0;
-    /* grub's own command lines are judged each; what it handed over may be one of them. */
-    for (unsigned i = 0, lines = 0; i < l->count && lines < LT_MAX_BOOT_CMDLINES && d; i++)
-        if (lt_boot_cmdline(&l->event[i], &text) && ++lines && lt_boot_is_load_options(d, text))
-            return 0;
-    return lt_boot_refuse(ev, e,
-                          "load options %s are of no accepted command line (\"cmdline\" may name the digest)",
-                          lt_boot_value(ev, value));
+    *hit = load_options(j, ev);
+    bool proved = !*hit && lt_boot_proved_text(ev, LT_BOOT_ALG, j->buf, &text);
+    for (size_t k = 0; k < j->p->pattern_count && proved && !*hit; k++)
+        LT_TRY(lt_pattern_match(j->p->pattern[k], text, hit, e));
+    if (!*hit)
+        return 0;
+    if (j->lines++ == LT_MAX_BOOT_CMDLINES)
+        return lt_boot_refuse(ev, e, "more than %d command lines", LT_MAX_BOOT_CMDLINES);
+    if (proved && text.p != j->buf)
+        j->text[j->texts++] = text;
+    return 0;
 }
 
-static int cmdline(const struct lt_boot_policy *p, const struct lt_boot_log *l, struct lt_err *e)
+/* A value has one digest, so what the log calls it is of no matter. */
+static int secure_boot(struct job *j, const struct lt_boot_event *ev, bool *known, struct lt_err *e)
 {
-    unsigned found = 0; /* bounded: each may cost a match of every pattern */
-    char shown[80];
+    bool want = j->p->secure_boot;
 
-    for (unsigned i = 0; i < l->count; i++) {
-        const struct lt_boot_event *ev = &l->event[i];
-        struct lt_slice text;
-        bool hit = false;
-        bool options = lt_boot_tagged(ev, LT_TAG_LOAD_OPTIONS);
-        if (!options && !lt_boot_cmdline(ev, &text))
-            continue;
-        if (found++ == LT_MAX_BOOT_CMDLINES)
-            return lt_boot_refuse(ev, e, "more than %d command lines", LT_MAX_BOOT_CMDLINES);
-        if (options) {
-            LT_TRY(load_options(p, l, ev, e));
-            continue;
-        }
-        if (!lt_boot_cmdline_measured(ev, LT_BOOT_ALG, text))
-            return lt_boot_refuse(ev, e, "%s is not the digest of its command line",
-                                  lt_boot_value(ev, shown));
-        for (size_t k = 0; k < p->pattern_count && !hit; k++)
-            LT_TRY(lt_pattern_match(p->pattern[k], text, &hit, e));
-        if (!hit)
-            return lt_boot_refuse(ev, e, "command line '%s' matches none of %zu patterns",
-                                  lt_boot_shown(text, shown), p->pattern_count);
+    if (lt_boot_is_secure_boot(ev, !want))
+        return lt_boot_refuse(ev, e, "secure boot is %s, only %s is accepted", want ? "off" : "on",
+                              want ? "on" : "off");
+    *known = *known || (!j->separated && lt_boot_is_secure_boot(ev, want));
+    j->secure_boot = j->secure_boot || (!j->separated && lt_boot_is_secure_boot(ev, want));
+    j->separated = j->separated || lt_boot_is_separator(ev);
+    return 0;
+}
+
+static int unnamed(struct job *j, const struct lt_boot_event *ev, struct lt_err *e)
+{
+    char value[80], shown[64];
+    bool hit = false;
+
+    if (j->p->judges_cmdline && CMDLINE_PCRS >> ev->pcr & 1)
+        LT_TRY(cmdline(j, ev, &hit, e));
+    return hit ? 0
+               : lt_boot_refuse(ev, e, "%s is none of the %zu digests named for this PCR (the log says '%s')",
+                                lt_boot_value(ev, value), j->p->set[ev->pcr].count,
+                                lt_boot_shown(lt_boot_text(ev), shown));
+}
+
+static int unmet(const struct lt_boot_policy *p, unsigned pcr, uint32_t stage, struct lt_err *e)
+{
+    const struct lt_boot_set *s = &p->set[pcr];
+    char hex[2 * LT_SHA256 + 1] = "";
+
+    if (!s->listed)
+        return lt_fail(e, LT_E_REFUSED, "boot log (PCR %u): no %s was measured", pcr, p->stage[pcr][stage]);
+    for (size_t i = 0; i < s->count && !*hex; i++)
+        if (s->named[i].stage == stage)
+            lt_hex(s->named[i].digest, LT_SHA256, hex);
+    return lt_fail(e, LT_E_REFUSED, "boot log (PCR %u): entry %u of \"events\" was not measured: sha256:%s", pcr,
+                   stage, hex);
+}
+
+static int judge_pcr(struct job *j, unsigned pcr, struct lt_err *e)
+{
+    const struct lt_boot_set *s = &j->p->set[pcr];
+    const struct lt_boot_event *ev;
+    uint32_t reached = 0;
+    int rc;
+
+    for (unsigned at = 0; (ev = lt_boot_next(j->log, pcr, &at));) {
+        bool known = named(s, ev, &reached, &rc, e);
+        if (rc)
+            return rc;
+        if (pcr == 7 && j->p->judges_secure_boot)
+            LT_TRY(secure_boot(j, ev, &known, e));
+        if (!known && !usual(j, ev, reached))
+            LT_TRY(unnamed(j, ev, e));
+        if (pcr == 4 || pcr == 9)
+            j->kernel = j->kernel || lt_boot_set_find(&j->p->kernel, lt_boot_digest(ev, LT_BOOT_ALG));
     }
-    return found ? 0 : lt_fail(e, LT_E_REFUSED, "boot log: no command line was measured");
+    return reached < s->needed ? unmet(j->p, pcr, reached, e) : 0;
 }
 
 static int golden(const struct lt_boot_policy *p, const struct lt_pcrs *quoted, struct lt_err *e)
@@ -392,31 +470,39 @@ static int golden(const struct lt_boot_policy *p, const struct lt_pcrs *quoted, 
                    pcr, is, p->golden[best].name, p->golden_count, want);
 }
 
+static int judge_events(const struct lt_boot_policy *p, const struct lt_boot_log *l, struct lt_err *e)
+{
+    struct job j = {.p = p, .log = l};
+
+    for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
+        if (p->closed >> i & 1 && !(p->refstate && LT_REFSTATE_JUDGED >> i & 1))
+            LT_TRY(judge_pcr(&j, i, e));
+    if (p->judges_kernel && !j.kernel)
+        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 4, 9): no kernel was measured");
+    if (p->judges_secure_boot && !j.secure_boot)
+        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 7): no variable SecureBoot of %s before the separator",
+                       p->secure_boot ? "on" : "off");
+    if (p->judges_cmdline && !j.lines && !p->set[8].listed && !p->set[9].listed && !p->set[12].listed)
+        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 8, 9, 12): no command line was measured");
+    return 0;
+}
+
 int lt_boot_policy_judge(const struct lt_boot_policy *p, const struct lt_boot_log *l,
                          const struct lt_pcrs *quoted, struct lt_err *e)
 {
-    bool needs_log = p->refstate || p->judges_secure_boot || p->judges_cmdline;
+    uint32_t events = p->closed | (p->refstate ? LT_REFSTATE_PCRS : 0);
 
-    for (int r = 0; r < ROLES; r++)
-        needs_log = needs_log || p->judges[r];
     if (!p->pcrs)
         return 0; /* judges nothing: lt_boot_policy_pcrs says so */
-    if (needs_log && (!l || !l->replay.present))
+    if (events && (!l || !l->replay.present))
         return lt_fail(e, LT_E_REFUSED, "boot policy: there is no boot log to judge");
-    if (needs_log && l->replay.fault.code)
+    if (events && l->replay.fault.code)
         return lt_fail(e, l->replay.fault.code, "%s", l->replay.fault.msg);
-    LT_TRY(lt_boot_quoted(needs_log ? l : NULL, p->pcrs, quoted, e));
-    if (p->refstate)
-        return lt_refstate_judge(p->refstate, l, e);
+    LT_TRY(lt_boot_quoted(NULL, p->pcrs, quoted, e));
+    LT_TRY(lt_boot_quoted(l, events, quoted, e));
     if (p->golden_count)
         LT_TRY(golden(p, quoted, e));
-    if (p->judges[FIRMWARE])
-        LT_TRY(firmware(p, l, e));
-    if (p->judges_secure_boot)
-        LT_TRY(lt_boot_pcr7(l, p->secure_boot, NULL, NULL, e));
-    if (p->judges[SHIM] || p->judges[GRUB] || p->judges[KERNEL])
-        LT_TRY(applications(p, l, e));
-    if (p->judges[INITRD])
-        LT_TRY(initrd(p, l, e));
-    return p->judges_cmdline ? cmdline(p, l, e) : 0;
+    if (p->refstate)
+        LT_TRY(lt_refstate_judge(p->refstate, l, p->set, e));
+    return judge_events(p, l, e);
 }

@@ -1,6 +1,6 @@
-/* Keylime's example engine: a reference state judged with its rules, and stricter where they trust what is
- * not measured (each such place says so). PCR 1, 3, 5 and 6 hold configuration that a reference state has no
- * words for: any event. */
+/* Keylime's example engine: a reference state judged with its rules, and by digests alone where they trust
+ * types and labels. PCR 1, 3, 5 and 6 hold configuration that a reference state has no words for: any event.
+ * In the others what it has no words for is refused, until a boot policy that carries it names the digest. */
 #include "appraisal/bootrefstate.h"
 
 #include "common/limits.h"
@@ -9,30 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    uint32_t pcr, type;
-} expected[] = {
-    {0, LT_EV_S_CRTM_VERSION},
-    {0, LT_EV_S_CRTM_CONTENTS},
-    {0, LT_EV_EFI_PLATFORM_FIRMWARE_BLOB},
-    {0, LT_EV_EFI_PLATFORM_FIRMWARE_BLOB2},
-    {0, LT_EV_POST_CODE},
-    {0, LT_EV_POST_CODE2},
-    {0, LT_EV_SEPARATOR},
-    {2, LT_EV_EFI_BOOT_SERVICES_DRIVER},
-    {2, LT_EV_EFI_RUNTIME_SERVICES_DRIVER},
-    {2, LT_EV_SEPARATOR},
-    {4, LT_EV_EFI_BOOT_SERVICES_APPLICATION},
-    {4, LT_EV_EFI_ACTION},
-    {4, LT_EV_SEPARATOR},
-    {7, LT_EV_EFI_VARIABLE_DRIVER_CONFIG},
-    {7, LT_EV_EFI_VARIABLE_AUTHORITY},
-    {7, LT_EV_EFI_ACTION},
-    {7, LT_EV_SEPARATOR},
-    {8, LT_EV_IPL},
-    {9, LT_EV_IPL},
-    {9, LT_EV_EVENT_TAG},
-    {14, LT_EV_IPL},
+/* A log, and what is good besides. */
+struct view {
+    const struct lt_refstate *r;
+    const struct lt_boot_log *l;
+    const struct lt_boot_set *more; /* by PCR */
 };
 
 static bool is(const struct lt_boot_event *ev, const uint8_t want[LT_SHA256])
@@ -41,58 +22,90 @@ static bool is(const struct lt_boot_event *ev, const uint8_t want[LT_SHA256])
     return d && !memcmp(d, want, LT_SHA256);
 }
 
-/* Only (PCR, type) pairs that the engine knows; separators are separators. */
-static int kinds(const struct lt_boot_log *l, struct lt_err *e)
+/* The next event that the reference state must explain. *separators counts those passed on the way. */
+static const struct lt_boot_event *next(const struct view *v, uint32_t pcr, unsigned *at, unsigned *separators)
 {
-    char value[80];
+    const struct lt_boot_event *ev;
 
-    for (unsigned i = 0; i < l->count; i++) {
-        const struct lt_boot_event *ev = &l->event[i];
-        bool known = ev->pcr == 1 || ev->pcr == 3 || ev->pcr == 5 || ev->pcr == 6 ||
-                     (ev->pcr > 9 && ev->pcr != 14) || ev->type == LT_EV_NO_ACTION;
-        for (size_t k = 0; k < sizeof expected / sizeof *expected && !known; k++)
-            known = ev->pcr == expected[k].pcr && ev->type == expected[k].type;
-        if (!known)
-            return lt_boot_refuse(ev, e, "%s: a reference state expects no such event there",
-                                  lt_boot_value(ev, value));
-        if (ev->pcr <= 7 && ev->type == LT_EV_SEPARATOR && !lt_boot_separator(ev, LT_BOOT_ALG))
-            return lt_boot_refuse(ev, e, "%s is not the digest of a separator", lt_boot_value(ev, value));
+    while ((ev = lt_boot_next(v->l, pcr, at))) {
+        bool separator = pcr <= 7 && lt_boot_is_separator(ev);
+        *separators += separator;
+        if (!separator && !lt_boot_set_find(&v->more[pcr], lt_boot_digest(ev, LT_BOOT_ALG)))
+            return ev;
     }
-    return 0;
+    return NULL;
 }
 
-/* The one S-CRTM version and all firmware blobs in order. *far: how many events agreed. */
-static int one_bios(const struct lt_ref_bios *b, const struct lt_boot_log *l, size_t which, unsigned *far,
-                    struct lt_err *e)
+static int separated(unsigned pcr, unsigned separators, struct lt_err *e)
 {
-    unsigned scrtm = 0;
+    return separators ? 0 : lt_fail(e, LT_E_REFUSED, "boot log (PCR %u): no separator was measured", pcr);
+}
+
+/* ---- PCR 0 and 2 ---- */
+
+/* The one S-CRTM version and all firmware blobs in order. *far: how many events agreed. */
+static int one_bios(const struct view *v, size_t which, unsigned *far, struct lt_err *e)
+{
+    const struct lt_ref_bios *b = &v->r->bios[which];
+    const struct lt_boot_event *ev;
+    unsigned separators = 0, scrtm = 0;
     size_t blobs = 0;
     char value[80];
 
-    for (unsigned i = 0; i < l->count; i++) {
-        const struct lt_boot_event *ev = &l->event[i];
-        if (ev->pcr)
-            continue;
-        if (ev->type == LT_EV_S_CRTM_VERSION) {
-            if (scrtm++ || !is(ev, b->scrtm))
-                return lt_boot_refuse(ev, e, "%s is not the scrtm of scrtm_and_bios[%zu]",
-                                      lt_boot_value(ev, value), which);
-            (*far)++;
-        } else if (ev->type == LT_EV_EFI_PLATFORM_FIRMWARE_BLOB ||
-                   ev->type == LT_EV_EFI_PLATFORM_FIRMWARE_BLOB2) {
-            if (blobs == b->firmware.count || !is(ev, b->firmware.d[blobs]))
-                return lt_boot_refuse(ev, e, "%s is not platform_firmware[%zu] of scrtm_and_bios[%zu]",
-                                      lt_boot_value(ev, value), blobs, which);
+    for (unsigned at = 0; (ev = next(v, 0, &at, &separators)); (*far)++) {
+        if (blobs < b->firmware.count && is(ev, b->firmware.d[blobs]))
             blobs++;
-            (*far)++;
-        }
+        else if (scrtm++ || !is(ev, b->scrtm))
+            return lt_boot_refuse(ev, e, "%s is neither the scrtm nor platform_firmware[%zu] of scrtm_and_bios[%zu]",
+                                  lt_boot_value(ev, value), blobs, which);
     }
     if (!scrtm || blobs != b->firmware.count)
         return lt_fail(e, LT_E_REFUSED,
                        "boot log (PCR 0): %u S-CRTM versions and %zu firmware blobs, scrtm_and_bios[%zu]"
                        " has 1 and %zu",
                        scrtm, blobs, which, b->firmware.count);
-    return 0;
+    return separated(0, separators, e);
+}
+
+/* The nearest of some choices gives the reason. */
+typedef int (*choice_fn)(const struct view *v, const void *arg, size_t which, unsigned *far, struct lt_err *e);
+
+static int nearest(const struct view *v, const void *arg, choice_fn fn, size_t count, const char *what,
+                   struct lt_err *e)
+{
+    struct lt_err best = {0};
+    unsigned most = 0;
+
+    (void)lt_fail(&best, LT_E_REFUSED, "reference state: %s is empty", what);
+    for (size_t i = 0; i < count; i++) {
+        struct lt_err why = {0};
+        unsigned far = 1;
+        if (!fn(v, arg, i, &far, &why))
+            return 0;
+        if (far > most) {
+            most = far;
+            best = why;
+        }
+    }
+    return lt_fail(e, best.code, "%s", best.msg);
+}
+
+static int bios(const struct view *v, const void *arg, size_t which, unsigned *far, struct lt_err *e)
+{
+    (void)arg;
+    return one_bios(v, which, far, e);
+}
+
+static int option_roms(const struct view *v, struct lt_err *e)
+{
+    unsigned at = 0, separators = 0;
+    const struct lt_boot_event *ev = next(v, 2, &at, &separators);
+    char value[80];
+
+    if (ev)
+        return lt_boot_refuse(ev, e, "%s: a reference state has no words for what PCR 2 measures",
+                              lt_boot_value(ev, value));
+    return separated(2, separators, e);
 }
 
 /* ---- PCR 7 ---- */
@@ -100,6 +113,7 @@ static int one_bios(const struct lt_ref_bios *b, const struct lt_boot_log *l, si
 struct variables {
     const struct lt_refstate *r;
     unsigned seen[LT_REF_LISTS];
+    bool secure_boot;
 };
 
 struct walk {
@@ -175,98 +189,197 @@ static int key_list(const struct lt_refstate *r, const struct lt_boot_event *ev,
     return 0;
 }
 
-/* shim measures the one signature that verified (owner, data), or its whole list. */
-static int vendor_db(const struct lt_refstate *r, const struct lt_boot_event *ev, struct lt_slice data,
+/* What let an application be loaded: the one signature (owner, data) that verified it, or its whole list. */
+static int authority(const struct lt_refstate *r, const struct lt_boot_event *ev, int list, struct lt_slice data,
                      struct lt_err *e)
 {
-    struct walk w = {r, ev, LT_REF_VENDOR_DB, NULL};
-    char value[80];
+    struct walk w = {r, ev, list, NULL};
 
-    if (!r->has_vendor_db)
+    if (list == LT_REF_VENDOR_DB && !r->has_vendor_db)
         return 0; /* shim's own digest answers for what is built into it */
-    if (!lt_boot_measures(ev, LT_BOOT_ALG, ev->data))
-        return lt_boot_refuse(ev, e, "%s is not the digest of the vendor_db beside it",
-                              lt_boot_value(ev, value));
     if (data.n > 16 &&
         !signature(&w, lt_guid_x509, data.p, (struct lt_slice){data.p + 16, data.n - 16}, NULL))
         return 0;
-    return key_list(r, ev, LT_REF_VENDOR_DB, data, e);
+    return key_list(r, ev, list, data, e);
 }
 
-static int variable(void *arg, const struct lt_boot_event *ev, const struct lt_boot_variable *v,
-                    struct lt_err *e)
+/* A variable that its digest proves, before the separator or behind it. */
+static int variable(struct variables *s, const struct lt_boot_event *ev, bool late, struct lt_err *e)
 {
     static const struct {
         const uint8_t *guid;
         const char *name;
-        uint32_t type;
+        bool late;
         int list; /* -1: any value (the engine's rule: shim's digest was judged, and MokList in PCR 14) */
     } known[] = {
-        {lt_guid_global, "PK", LT_EV_EFI_VARIABLE_DRIVER_CONFIG, LT_REF_PK},
-        {lt_guid_global, "KEK", LT_EV_EFI_VARIABLE_DRIVER_CONFIG, LT_REF_KEK},
-        {lt_guid_security, "db", LT_EV_EFI_VARIABLE_DRIVER_CONFIG, LT_REF_DB},
-        {lt_guid_security, "dbx", LT_EV_EFI_VARIABLE_DRIVER_CONFIG, LT_REF_DBX},
-        {lt_guid_shim, "vendor_db", LT_EV_EFI_VARIABLE_AUTHORITY, LT_REF_VENDOR_DB},
-        {lt_guid_security, "db", LT_EV_EFI_VARIABLE_AUTHORITY, -1},
-        {lt_guid_shim, "SbatLevel", LT_EV_EFI_VARIABLE_AUTHORITY, -1},
-        {lt_guid_shim, "Shim", LT_EV_EFI_VARIABLE_AUTHORITY, -1},
-        {lt_guid_shim, "MokListTrusted", LT_EV_EFI_VARIABLE_AUTHORITY, -1},
-        {lt_guid_shim, "MokListRT", LT_EV_EFI_VARIABLE_AUTHORITY, -1},
+        {lt_guid_global, "PK", false, LT_REF_PK},
+        {lt_guid_global, "KEK", false, LT_REF_KEK},
+        {lt_guid_security, "db", false, LT_REF_DB},
+        {lt_guid_security, "dbx", false, LT_REF_DBX},
+        {lt_guid_security, "db", true, LT_REF_DB},
+        {lt_guid_security, "vendor_db", true, LT_REF_VENDOR_DB},
+        {lt_guid_shim, "vendor_db", true, LT_REF_VENDOR_DB},
+        {lt_guid_shim, "SbatLevel", true, -1},
+        {lt_guid_shim, "Shim", true, -1},
+        {lt_guid_shim, "MokListTrusted", true, -1},
+        {lt_guid_shim, "MokListRT", true, -1},
     };
-    struct variables *s = arg;
+    struct lt_boot_variable v;
     char shown[64];
 
+    LT_TRY(lt_boot_proved_variable(ev, late, &v, e));
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (ev->type != known[i].type || !lt_boot_variable_is(v, known[i].guid, known[i].name))
+        if (late != known[i].late || !lt_boot_variable_is(&v, known[i].guid, known[i].name))
             continue;
         if (known[i].list < 0)
             return 0;
+        if (late)
+            return authority(s->r, ev, known[i].list, v.data, e);
         if (s->seen[known[i].list]++)
             return lt_boot_refuse(ev, e, "%s was measured before", known[i].name);
-        return known[i].list == LT_REF_VENDOR_DB ? vendor_db(s->r, ev, v->data, e)
-                                                 : key_list(s->r, ev, known[i].list, v->data, e);
+        return key_list(s->r, ev, known[i].list, v.data, e);
     }
-    return lt_boot_refuse(ev, e, "variable '%s' is none that a reference state knows",
-                          lt_boot_variable_name(v, shown));
+    return lt_boot_refuse(ev, e, "variable '%s' is none that a reference state knows %s the separator",
+                          lt_boot_variable_name(&v, shown), late ? "behind" : "before");
 }
 
-static int pcr7(const struct lt_refstate *r, const struct lt_boot_log *l, struct lt_err *e)
+static int secure_boot(const struct view *v, const struct lt_boot_event *ev, struct variables *s, bool late,
+                       struct lt_err *e)
 {
-    struct variables v = {.r = r};
+    bool want = v->r->secure_boot;
 
-    LT_TRY(lt_boot_pcr7(l, r->secure_boot, variable, &v, e));
+    if (lt_boot_is_secure_boot(ev, !want))
+        return lt_boot_refuse(ev, e, "secure boot is %s, only %s is accepted", want ? "off" : "on",
+                              want ? "on" : "off");
+    if (!late && lt_boot_is_secure_boot(ev, want)) {
+        s->secure_boot = true;
+        return 0;
+    }
+    return lt_boot_is_text(ev, "DMA Protection Disabled") ? 0 : variable(s, ev, late, e);
+}
+
+static int pcr7(const struct view *v, struct lt_err *e)
+{
+    struct variables s = {.r = v->r};
+    const struct lt_boot_event *ev;
+    unsigned separators = 0;
+
+    for (unsigned at = 0; (ev = next(v, 7, &at, &separators));)
+        LT_TRY(secure_boot(v, ev, &s, separators > 0, e));
+    LT_TRY(separated(7, separators, e));
+    if (separators > 1)
+        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 7): %u separators", separators);
+    if (!s.secure_boot)
+        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 7): no SecureBoot variable was measured, only %s is accepted",
+                       v->r->secure_boot ? "on" : "off");
     for (int i = LT_REF_PK; i <= LT_REF_DBX; i++) /* stricter: what is judged must have been measured */
-        if (!v.seen[i] && (r->secure_boot || r->keys[i].count))
+        if (!s.seen[i] && (v->r->secure_boot || v->r->keys[i].count))
             return lt_fail(e, LT_E_REFUSED, "boot log (PCR 7): no variable %s was measured", lt_ref_names[i]);
+    return 0;
+}
+
+/* ---- PCR 14 ---- */
+
+static int mok(const struct view *v, struct lt_err *e)
+{
+    const struct lt_refstate *r = v->r;
+    const struct lt_boot_event *ev;
+    unsigned separators = 0, lists = 0, blocked = 0;
+    char value[80];
+
+    for (unsigned at = 0; (ev = next(v, 14, &at, &separators));) {
+        const uint8_t *d = lt_boot_digest(ev, LT_BOOT_ALG);
+        bool in = lt_digests_have(&r->mok, d), out = lt_digests_have(&r->mokx, d);
+        lists += in;
+        blocked += out;
+        /* MokListTrusted is a flag: a byte of 0 or 1. */
+        if (!in && !out && !lt_boot_is_byte(ev, 0) && !lt_boot_is_byte(ev, 1))
+            return lt_boot_refuse(ev, e, "%s is not in mokdig or mokxdig", lt_boot_value(ev, value));
+    }
+    if ((r->mok.count && !lists) || (r->mokx.count && !blocked))
+        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 14): nothing of %s was measured",
+                       r->mok.count && !lists ? "mokdig" : "mokxdig");
     return 0;
 }
 
 /* ---- shim, grub, kernel, initrd, command line ---- */
 
-static int label(const struct lt_refstate *r, const struct lt_boot_event *ev, struct lt_err *e)
-{
-    static const uint8_t no = 0, yes = 1;
-    struct lt_slice s = lt_boot_text(ev);
-    const uint8_t *d = lt_boot_digest(ev, LT_BOOT_ALG);
-    char value[80], shown[64];
+/* What one boot loaded: what needs judging by each of the kernels, gathered once. A log may be long. */
+struct loaded {
+    unsigned apps, parts;
+    const struct lt_boot_event *app[LT_BOOT_APPS];
+    struct {
+        const struct lt_boot_event *ev;
+        enum { LINE, LINUX, FIRST, FILE_ } kind; /* FIRST: the first file, FILE_: a later one, by digest alone */
+        struct lt_slice text;
+    } part[LT_MAX_BOOT_CMDLINES];
+    uint8_t buf[LT_MAX_SUBJECT];
+};
 
-    if (ev->pcr == 14) {
-        bool good = d && ((lt_slice_is(s, "MokList") && lt_digests_have(&r->mok, d)) ||
-                          (lt_slice_is(s, "MokListX") && lt_digests_have(&r->mokx, d)));
-        /* Stricter: a flag is a flag, or another list could go by its name. */
-        if (lt_slice_is(s, "MokListTrusted"))
-            good = lt_boot_measures(ev, LT_BOOT_ALG, (struct lt_slice){&no, 1}) ||
-                   lt_boot_measures(ev, LT_BOOT_ALG, (struct lt_slice){&yes, 1});
-        return good ? 0
-                    : lt_boot_refuse(ev, e, "'%s' with %s is not in mokdig or mokxdig",
-                                     lt_boot_shown(s, shown), lt_boot_value(ev, value));
+static int applications(const struct view *v, struct loaded *out, struct lt_err *e)
+{
+    const struct lt_boot_event *ev;
+    unsigned separators = 0;
+
+    for (unsigned at = 0; (ev = next(v, 4, &at, &separators));) {
+        if (lt_boot_is_attempt(ev) || (!out->apps && lt_boot_is_return(ev)))
+            continue;
+        if (out->apps == LT_BOOT_APPS)
+            return lt_boot_refuse(ev, e, "more than %d boot applications", LT_BOOT_APPS);
+        out->app[out->apps++] = ev;
     }
-    if (ev->pcr == 8 && ev->type == LT_EV_IPL && !lt_slice_begins(s, "grub_cmd: ") &&
-        !lt_boot_cmdline(ev, &s))
-        return lt_boot_refuse(ev, e, "'%s' is neither grub_cmd nor kernel_cmdline", lt_boot_shown(s, shown));
-    if (ev->pcr == 9 && ev->type == LT_EV_IPL && lt_boot_file(ev) == LT_BOOT_OTHER)
-        return lt_boot_refuse(ev, e, "'%s' is neither kernel, initrd nor a file of grub",
-                              lt_boot_shown(s, shown));
+    return separated(4, separators, e);
+}
+
+/* Commands of grub that run nothing whose code or command line goes unmeasured. Any other (chainloader hands a
+ * kernel its own options) is one that a reference state has no words for. */
+static bool command(struct lt_slice text, bool *linux_, struct lt_slice *rest)
+{
+    static const char *const words[] = {
+        "[",           "configfile", "export",          "gfxmode",        "initrd",  "initrdefi", "insmod",
+        "linux",       "linuxefi",   "load_env",        "load_video",     "loadfont", "menuentry", "recordfail",
+        "save_env",    "search",     "search.fs_label", "search.fs_uuid", "set",     "setparams", "submenu",
+        "terminal_input", "terminal_output", "test"};
+    const uint8_t *blank = text.n ? memchr(text.p, ' ', text.n) : NULL;
+    struct lt_slice word = {text.p, blank ? (size_t)(blank - text.p) : text.n};
+
+    *linux_ = lt_slice_is(word, "linux") || lt_slice_is(word, "linuxefi");
+    *rest = (struct lt_slice){text.p + word.n + (blank != NULL), text.n - word.n - (blank != NULL)};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (lt_slice_is(word, words[i]))
+            return true;
+    return false;
+}
+
+static int part(struct loaded *out, const struct lt_boot_event *ev, int kind, struct lt_slice text,
+                struct lt_err *e)
+{
+    if (out->parts == LT_MAX_BOOT_CMDLINES)
+        return lt_boot_refuse(ev, e, "more than %d kernels, initrds and command lines", LT_MAX_BOOT_CMDLINES);
+    out->part[out->parts].ev = ev;
+    out->part[out->parts].kind = kind;
+    out->part[out->parts++].text = text;
+    return 0;
+}
+
+static int lines_and_files(const struct view *v, struct loaded *out, struct lt_err *e)
+{
+    const struct lt_boot_event *ev;
+    unsigned separators = 0, files = 0;
+    struct lt_slice text, rest;
+    char value[80];
+    bool linux_;
+
+    for (unsigned at = 0; (ev = next(v, 8, &at, &separators));) {
+        if (!lt_boot_proved_text(ev, LT_BOOT_ALG, out->buf, &text) || text.p == out->buf)
+            return lt_boot_refuse(ev, e, "%s is not the digest of the text beside it", lt_boot_value(ev, value));
+        if (!command(text, &linux_, &rest))
+            LT_TRY(part(out, ev, LINE, text, e));
+        else if (linux_)
+            LT_TRY(part(out, ev, LINUX, rest, e));
+    }
+    for (unsigned at = 0; (ev = next(v, 9, &at, &separators));)
+        LT_TRY(part(out, ev, files++ ? FILE_ : FIRST, (struct lt_slice){0}, e));
     return 0;
 }
 
@@ -281,126 +394,95 @@ static int one_app(const struct lt_boot_event *ev, const uint8_t want[LT_SHA256]
     return 0;
 }
 
-static int one_cmdline(const struct lt_ref_kernel *k, const struct lt_boot_event *ev, struct lt_slice text,
-                       size_t which, struct lt_err *e)
+static int one_line(const struct lt_ref_kernel *k, const struct lt_boot_event *ev, struct lt_slice text,
+                    size_t which, struct lt_err *e)
 {
     char shown[80];
     bool hit;
 
-    if (!lt_boot_cmdline_measured(ev, LT_BOOT_ALG, text))
-        return lt_boot_refuse(ev, e, "%s is not the digest of its command line", lt_boot_value(ev, shown));
     LT_TRY(lt_pattern_match(k->cmdline, text, &hit, e));
     return hit ? 0
-               : lt_boot_refuse(ev, e, "command line '%s' is not the kernel_cmdline of kernels[%zu]",
+               : lt_boot_refuse(ev, e, "'%s' is neither the kernel_cmdline of kernels[%zu] nor a command",
                                 lt_boot_shown(text, shown), which);
 }
 
-/* What grub and the kernel's stub measured of one boot, told apart once: a log may be long, and kernels many.
- */
-struct loaded {
-    unsigned count;
-    struct {
-        const struct lt_boot_event *ev;
-        enum lt_boot_file file; /* LT_BOOT_OTHER: a command line, its text */
-        struct lt_slice text;
-    } part[LT_MAX_BOOT_CMDLINES];
-};
-
-static int loaded(const struct lt_boot_log *l, struct loaded *out, struct lt_err *e)
+/* Load options are those of a line of grub, each of which is judged. */
+static bool load_options(const struct loaded *in, const struct lt_boot_event *ev)
 {
-    unsigned kernels = 0, initrds = 0, cmdlines = 0;
+    for (unsigned i = 0; i < in->parts && in->part[i].kind <= LINUX; i++)
+        if (in->part[i].kind == LINE &&
+            lt_boot_is_load_options(lt_boot_digest(ev, LT_BOOT_ALG), in->part[i].text))
+            return true;
+    return false;
+}
 
-    out->count = 0;
-    for (unsigned i = 0; i < l->count; i++) {
-        const struct lt_boot_event *ev = &l->event[i];
-        enum lt_boot_file file = lt_boot_tagged(ev, LT_TAG_INITRD) ? LT_BOOT_INITRD : lt_boot_file(ev);
-        struct lt_slice text = {0};
-        if (file == LT_BOOT_GRUB || (file == LT_BOOT_OTHER && !lt_boot_cmdline(ev, &text)))
-            continue;
-        if (out->count == LT_MAX_BOOT_CMDLINES)
-            return lt_boot_refuse(ev, e, "more than %d kernels, initrds and command lines",
-                                  LT_MAX_BOOT_CMDLINES);
-        out->part[out->count].ev = ev;
-        out->part[out->count].file = file;
-        out->part[out->count++].text = text;
-        kernels += file == LT_BOOT_KERNEL;
-        initrds += file == LT_BOOT_INITRD && ev->type == LT_EV_IPL;
-        cmdlines += file == LT_BOOT_OTHER;
-    }
-    if (initrds != 1 || kernels != 1 || cmdlines != 1)
-        return lt_fail(e, LT_E_REFUSED,
-                       "boot log (PCR 8, 9): %u kernels, %u initrds and %u command lines, not one each",
-                       kernels, initrds, cmdlines);
+/* Which of initrd, kernel and command line one part is. With secure boot the form has no word for the file that
+ * grub read the kernel from, which PCR 4 names: the first of PCR 9 then, unless the policy names files. */
+static int one_part(const struct view *v, size_t which, const struct loaded *in, unsigned i, unsigned found[3],
+                    struct lt_err *e)
+{
+    const struct lt_ref_kernel *k = &v->r->kernel[which];
+    const struct lt_boot_event *ev = in->part[i].ev;
+    bool file = in->part[i].kind >= FIRST;
+    bool plain = file && (v->r->secure_boot ? in->part[i].kind == FIRST && !v->more[9].given : is(ev, k->kernel));
+    char value[80];
+
+    found[2] += in->part[i].kind == LINE;
+    if (!file)
+        return one_line(k, ev, in->part[i].text, which, e);
+    if (is(ev, k->initrd))
+        found[1]++;
+    else if (plain)
+        found[0]++;
+    else if (!load_options(in, ev))
+        return lt_boot_refuse(ev, e, "%s is neither initrd nor vmlinuz of kernels[%zu]", lt_boot_value(ev, value),
+                              which);
     return 0;
 }
 
 /* *far: how many events agreed; the kernel that agreed longest gives the reason. */
-static int one_kernel(const struct lt_refstate *r, size_t which, const struct lt_boot_apps *apps,
-                      const struct loaded *parts, unsigned *far, struct lt_err *e)
+static int one_kernel(const struct view *v, const void *arg, size_t which, unsigned *far, struct lt_err *e)
 {
-    const struct lt_ref_kernel *k = &r->kernel[which];
-    unsigned least = r->secure_boot ? 3 : 2;
+    const struct loaded *in = arg;
+    const struct lt_ref_kernel *k = &v->r->kernel[which];
+    unsigned least = v->r->secure_boot ? 3 : 2, found[3] = {0};
 
     /* With secure boot the kernel may be measured twice; without, grub measures it only as a file. */
-    if (apps->count < least || apps->count > (r->secure_boot ? 4u : 2u))
-        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 4): %u boot applications, kernels[%zu] has %u",
-                       apps->count, which, least);
-    LT_TRY(one_app(apps->app[0], k->shim, "shim", which, far, e));
-    LT_TRY(one_app(apps->app[1], k->grub, "grub", which, far, e));
-    for (unsigned i = 2; i < apps->count; i++)
-        LT_TRY(one_app(apps->app[i], k->kernel, "kernel", which, far, e));
-    for (unsigned i = 0; i < parts->count; i++) {
-        const struct lt_boot_event *ev = parts->part[i].ev;
-        if (parts->part[i].file == LT_BOOT_INITRD)
-            LT_TRY(one_app(ev, k->initrd, "initrd", which, far, e));
-        if (parts->part[i].file == LT_BOOT_KERNEL && !r->secure_boot)
-            LT_TRY(one_app(ev, k->kernel, "vmlinuz", which, far, e));
-        if (parts->part[i].file != LT_BOOT_OTHER)
-            continue;
-        LT_TRY(one_cmdline(k, ev, parts->part[i].text, which, e));
-        (*far)++;
-    }
-    return 0;
+    if (in->apps < least || in->apps > (v->r->secure_boot ? 4u : 2u))
+        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 4): %u boot applications, kernels[%zu] has %u", in->apps,
+                       which, least);
+    LT_TRY(one_app(in->app[0], k->shim, "shim", which, far, e));
+    LT_TRY(one_app(in->app[1], k->grub, "grub", which, far, e));
+    for (unsigned i = 2; i < in->apps; i++)
+        LT_TRY(one_app(in->app[i], k->kernel, "kernel", which, far, e));
+    for (unsigned i = 0; i < in->parts; i++, (*far)++)
+        LT_TRY(one_part(v, which, in, i, found, e));
+    bool kernel = found[0] || (v->r->secure_boot && v->more[9].given);
+    return kernel && found[1] && found[2]
+               ? 0
+               : lt_fail(e, LT_E_REFUSED, "boot log (PCR 8, 9): kernels[%zu]: no %s was measured", which,
+                         !kernel     ? "kernel's file in front"
+                         : !found[1] ? "initrd"
+                                     : "command line");
 }
 
-int lt_refstate_judge(const struct lt_refstate *r, const struct lt_boot_log *l, struct lt_err *e)
+uint32_t lt_refstate_covers(const struct lt_refstate *r)
 {
-    struct lt_boot_apps apps;
-    struct loaded parts;
-    struct lt_err best = {0};
-    unsigned most = 0;
-    bool good = false;
+    return LT_REFSTATE_JUDGED & ~(r->secure_boot ? 1u << 9 : 0u);
+}
 
-    LT_TRY(kinds(l, e));
-    (void)lt_fail(&best, LT_E_REFUSED, "reference state: scrtm_and_bios is empty");
-    for (size_t i = 0; i < r->bios_count && !good; i++) {
-        struct lt_err why = {0};
-        unsigned far = 1;
-        good = !one_bios(&r->bios[i], l, i, &far, &why);
-        if (far > most) {
-            most = far;
-            best = why;
-        }
-    }
-    if (!good)
-        return lt_fail(e, best.code, "%s", best.msg);
-    LT_TRY(pcr7(r, l, e));
-    for (unsigned i = 0; i < l->count; i++)
-        if (l->event[i].type != LT_EV_NO_ACTION)
-            LT_TRY(label(r, &l->event[i], e));
-    LT_TRY(lt_boot_applications(l, &apps, e));
-    LT_TRY(loaded(l, &parts, e));
-    (void)lt_fail(&best, LT_E_REFUSED, "reference state: kernels is empty");
-    good = false;
-    most = 0;
-    for (size_t i = 0; i < r->kernel_count && !good; i++) {
-        struct lt_err why = {0};
-        unsigned far = 1;
-        good = !one_kernel(r, i, &apps, &parts, &far, &why);
-        if (far > most) {
-            most = far;
-            best = why;
-        }
-    }
-    return good ? 0 : lt_fail(e, best.code, "%s", best.msg);
+int lt_refstate_judge(const struct lt_refstate *r, const struct lt_boot_log *l,
+                      const struct lt_boot_set more[LT_BOOT_REPLAYED], struct lt_err *e)
+{
+    const struct view v = {r, l, more};
+    struct loaded in;
+
+    in.apps = in.parts = 0;
+    LT_TRY(nearest(&v, NULL, bios, r->bios_count, "scrtm_and_bios", e));
+    LT_TRY(option_roms(&v, e));
+    LT_TRY(pcr7(&v, e));
+    LT_TRY(mok(&v, e));
+    LT_TRY(applications(&v, &in, e));
+    LT_TRY(lines_and_files(&v, &in, e));
+    return nearest(&v, &in, one_kernel, r->kernel_count, "kernels", e);
 }

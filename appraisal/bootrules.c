@@ -26,129 +26,88 @@ const char *lt_boot_value(const struct lt_boot_event *ev, char buf[80])
     return buf;
 }
 
-int lt_boot_applications(const struct lt_boot_log *l, struct lt_boot_apps *out, struct lt_err *e)
+const struct lt_boot_event *lt_boot_next(const struct lt_boot_log *l, uint32_t pcr, unsigned *at)
 {
-    char value[80];
-
-    out->count = 0;
-    for (unsigned i = 0; i < l->count; i++) {
-        const struct lt_boot_event *ev = &l->event[i];
-        struct lt_slice text = lt_boot_text(ev);
-        if (ev->pcr != 4 || ev->type == LT_EV_NO_ACTION || lt_boot_separator(ev, LT_BOOT_ALG))
-            continue;
-        if (ev->type == LT_EV_EFI_BOOT_SERVICES_APPLICATION) {
-            if (out->count == LT_BOOT_APPS)
-                return lt_boot_refuse(ev, e, "more than %d boot applications", LT_BOOT_APPS);
-            out->app[out->count++] = ev;
-        } else if (ev->type != LT_EV_EFI_ACTION || !lt_boot_measures(ev, LT_BOOT_ALG, ev->data) ||
-                   (!lt_slice_is(text, "Calling EFI Application from Boot Option") &&
-                    !lt_slice_is(text, "Returning from EFI Application from Boot Option"))) {
-            return lt_boot_refuse(
-                ev, e, "%s is neither a boot application nor an action or separator that it proves",
-                lt_boot_value(ev, value));
-        }
+    while (*at < l->count) {
+        const struct lt_boot_event *ev = &l->event[(*at)++];
+        if (ev->pcr == pcr && ev->type != LT_EV_NO_ACTION)
+            return ev;
     }
-    return 0;
+    return NULL;
 }
 
-/* One variable of PCR 7 whose data the digest must prove. */
-static int configuration(const struct lt_boot_event *ev, struct lt_boot_variable *v, struct lt_err *e)
+static bool is(const struct lt_boot_event *ev, const void *p, size_t n)
 {
+    return lt_boot_measures(ev, LT_BOOT_ALG, (struct lt_slice){p, n});
+}
+
+bool lt_boot_is_text(const struct lt_boot_event *ev, const char *text)
+{
+    return is(ev, text, strlen(text)) || is(ev, text, strlen(text) + 1);
+}
+
+bool lt_boot_is_byte(const struct lt_boot_event *ev, uint8_t byte)
+{
+    return is(ev, &byte, 1);
+}
+
+bool lt_boot_is_separator(const struct lt_boot_event *ev)
+{
+    static const uint8_t digests[2][LT_SHA256] = {
+        /* 00000000, ffffffff: asked for often, so not hashed each time */
+        {0xdf, 0x3f, 0x61, 0x98, 0x04, 0xa9, 0x2f, 0xdb, 0x40, 0x57, 0x19, 0x2d, 0xc4, 0x3d, 0xd7, 0x48,
+         0xea, 0x77, 0x8a, 0xdc, 0x52, 0xbc, 0x49, 0x8c, 0xe8, 0x05, 0x24, 0xc0, 0x14, 0xb8, 0x11, 0x19},
+        {0xad, 0x95, 0x13, 0x1b, 0xc0, 0xb7, 0x99, 0xc0, 0xb1, 0xaf, 0x47, 0x7f, 0xb1, 0x4f, 0xcf, 0x26,
+         0xa6, 0xa9, 0xf7, 0x60, 0x79, 0xe4, 0x8b, 0xf0, 0x90, 0xac, 0xb7, 0xe8, 0x36, 0x7b, 0xfd, 0x0e}};
+    const uint8_t *d = lt_boot_digest(ev, LT_BOOT_ALG);
+
+    return d && (!memcmp(d, digests[0], LT_SHA256) || !memcmp(d, digests[1], LT_SHA256));
+}
+
+bool lt_boot_is_attempt(const struct lt_boot_event *ev)
+{
+    return lt_boot_is_text(ev, "Calling EFI Application from Boot Option") ||
+           lt_boot_is_text(ev, "BOOT ATTEMPTS OMITTED"); /* EV_OMIT_BOOT_DEVICE_EVENTS */
+}
+
+bool lt_boot_is_return(const struct lt_boot_event *ev)
+{
+    return lt_boot_is_text(ev, "Returning from EFI Application from Boot Option");
+}
+
+bool lt_boot_is_secure_boot(const struct lt_boot_event *ev, bool on)
+{
+    static const char name[] = "SecureBoot";
+    uint8_t v[16 + 8 + 8 + 20 + 1] = {0};
+
+    memcpy(v, lt_guid_global, 16);
+    v[16] = 10; /* characters of the name */
+    v[24] = 1;  /* bytes of the value */
+    for (int i = 0; i < 10; i++)
+        v[32 + 2 * i] = (uint8_t)name[i];
+    v[52] = on;
+    if (is(ev, v, sizeof v))
+        return true;
+    v[24] = 0;
+    return !on && is(ev, v, sizeof v - 1);
+}
+
+int lt_boot_proved_variable(const struct lt_boot_event *ev, bool late, struct lt_boot_variable *out,
+                            struct lt_err *e)
+{
+    struct lt_slice data = ev->data;
     char value[80];
     struct lt_err why = {0};
 
-    if (!lt_boot_measures(ev, LT_BOOT_ALG, ev->data))
-        return lt_boot_refuse(ev, e, "%s is not the digest of the variable beside it",
-                              lt_boot_value(ev, value));
-    if (lt_boot_variable(ev, v, &why))
-        return lt_boot_refuse(ev, e, "%s", why.msg);
+    if (!is(ev, data.p, data.n)) {
+        data.n -= data.n > 0;
+        if (!late || !is(ev, data.p, data.n))
+            return lt_boot_refuse(ev, e, "%s is not the digest of the variable beside it",
+                                  lt_boot_value(ev, value));
+    }
+    if (late ? lt_boot_variable_front(data, out, &why) : lt_boot_variable(ev, out, &why))
+        return lt_boot_refuse(ev, e, "%s: %s", lt_boot_value(ev, value), why.msg);
     return 0;
-}
-
-static int pcr7_event(const struct lt_boot_event *ev, bool want, bool *separated, unsigned *found,
-                      lt_boot_visit visit, void *arg, struct lt_err *e)
-{
-    struct lt_boot_variable v;
-    struct lt_err why = {0};
-    char value[80];
-
-    if (ev->type == LT_EV_SEPARATOR) {
-        if (*separated || !lt_boot_separator(ev, LT_BOOT_ALG))
-            return lt_boot_refuse(ev, e, "%s: %s", lt_boot_value(ev, value),
-                                  *separated ? "a second separator" : "not the digest of a separator");
-        *separated = true;
-        return 0;
-    }
-    if (ev->type == LT_EV_EFI_ACTION && lt_boot_measures(ev, LT_BOOT_ALG, ev->data) &&
-        lt_slice_is(lt_boot_text(ev), "DMA Protection Disabled"))
-        return 0;
-    if (ev->type == LT_EV_EFI_VARIABLE_DRIVER_CONFIG && !*separated) {
-        LT_TRY(configuration(ev, &v, e));
-        if (!lt_boot_variable_is(&v, lt_guid_global, "SecureBoot"))
-            return visit ? visit(arg, ev, &v, e) : 0;
-        bool on = v.data.n == 1 && v.data.p[0] == 1;
-        if (on != want || (!on && v.data.n && (v.data.n != 1 || v.data.p[0])))
-            return lt_boot_refuse(ev, e, "secure boot is %s, %s is accepted", on ? "on" : "not on",
-                                  want ? "only on" : "only off");
-        (*found)++;
-        return 0;
-    }
-    if (ev->type == LT_EV_EFI_VARIABLE_AUTHORITY && *separated) {
-        if (lt_boot_variable(ev, &v, &why))
-            return lt_boot_refuse(ev, e, "%s", why.msg);
-        return visit ? visit(arg, ev, &v, e) : 0;
-    }
-    return lt_boot_refuse(ev, e, "%s is not expected %s the separator of PCR 7", lt_boot_value(ev, value),
-                          *separated ? "behind" : "before");
-}
-
-int lt_boot_pcr7(const struct lt_boot_log *l, bool want, lt_boot_visit visit, void *arg, struct lt_err *e)
-{
-    bool separated = false;
-    unsigned found = 0;
-
-    for (unsigned i = 0; i < l->count; i++)
-        if (l->event[i].pcr == 7 && l->event[i].type != LT_EV_NO_ACTION)
-            LT_TRY(pcr7_event(&l->event[i], want, &separated, &found, visit, arg, e));
-    if (want && !found)
-        return lt_fail(e, LT_E_REFUSED,
-                       "boot log (PCR 7): no SecureBoot variable was measured, only on is accepted");
-    if (found && !separated)
-        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 7): no separator behind the variables");
-    return 0;
-}
-
-int lt_boot_secure_boot(const struct lt_boot_log *l)
-{
-    for (unsigned i = 0; i < l->count; i++) {
-        struct lt_boot_variable v;
-        const struct lt_boot_event *ev = &l->event[i];
-        if (ev->pcr == 7 && ev->type == LT_EV_EFI_VARIABLE_DRIVER_CONFIG && !configuration(ev, &v, NULL) &&
-            lt_boot_variable_is(&v, lt_guid_global, "SecureBoot"))
-            return v.data.n == 1 && v.data.p[0] == 1;
-    }
-    return -1;
-}
-
-enum lt_boot_file lt_boot_file(const struct lt_boot_event *ev)
-{
-    struct lt_slice s = lt_boot_text(ev);
-
-    if (ev->pcr != 9 || ev->type != LT_EV_IPL)
-        return LT_BOOT_OTHER;
-    /* First what is judged: a label that could be read either way is judged. */
-    if (lt_slice_holds(s, "/vmlinuz"))
-        return LT_BOOT_KERNEL;
-    if (lt_slice_holds(s, "/initrd") || lt_slice_holds(s, "/initramfs"))
-        return LT_BOOT_INITRD;
-    return lt_slice_holds(s, "/grub") || lt_slice_holds(s, "/loader/entries") ? LT_BOOT_GRUB : LT_BOOT_OTHER;
-}
-
-bool lt_boot_tagged(const struct lt_boot_event *ev, uint32_t id)
-{
-    uint32_t is;
-    struct lt_slice data;
-    return ev->pcr == 9 && ev->type == LT_EV_EVENT_TAG && !lt_boot_tag(ev, &is, &data, NULL) && is == id;
 }
 
 bool lt_boot_is_load_options(const uint8_t digest[LT_SHA256], struct lt_slice cmdline)
@@ -189,8 +148,8 @@ int lt_boot_quoted(const struct lt_boot_log *l, uint32_t mask, const struct lt_p
             continue;
         const uint8_t *v = lt_boot_replay_value(&l->replay, LT_BOOT_ALG, i);
         if (!v)
-            return lt_fail(e, LT_E_REFUSED, "boot log: no sha256 digests for PCR %u", i);
-        if (!memcmp(v, quoted->value[i], LT_SHA256))
+            return lt_fail(e, LT_E_REFUSED, "boot log: not every event has a sha256 digest");
+        if (lt_boot_replay_fits(&l->replay, LT_BOOT_ALG, i, quoted->value[i]))
             continue;
         lt_hex(v, LT_SHA256, is);
         lt_hex(quoted->value[i], LT_SHA256, want);

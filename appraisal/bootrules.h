@@ -1,14 +1,15 @@
-/* What both forms of boot policy stand on; private to bootpolicy.c, bootrefstate.c and bootlearn.c.
+/* What both forms of boot policy stand on; private to the boot judges.
  *
- * A digest in a log is what was measured; the type, label and data beside it are the machine's word, and a
- * machine that booted what it should not may relabel, and extend later what was missing. So in PCR 0, 4 and 7
- * every event is judged by its digest or has data that the digest proves, and PCR 7's variables stand before
- * its one separator. */
+ * What a TPM proves of a boot is, for each PCR, which digests were extended and in which order. The types,
+ * labels and data beside them are the machine's word: one that booted what it should not may call its events
+ * what it likes, and extend what was missing later. So nothing here asks for a type or a label. An event is
+ * known by its digest, or by text and variables that its digest proves; everything else is refused. */
 #ifndef LT_APPRAISAL_BOOTRULES_H
 #define LT_APPRAISAL_BOOTRULES_H
 
 #include "appraisal/bootevent.h"
 #include "appraisal/bootpolicy.h"
+#include "appraisal/bootset.h"
 #include "appraisal/pattern.h"
 #include "appraisal/policy.h"
 
@@ -21,28 +22,24 @@ int lt_boot_refuse(const struct lt_boot_event *ev, struct lt_err *e, const char 
 /* "sha256:<64 hex>" of the event, or "no sha256". */
 const char *lt_boot_value(const struct lt_boot_event *ev, char buf[80]);
 
-struct lt_boot_apps {
-    unsigned count;
-    const struct lt_boot_event *app[LT_BOOT_APPS];
-};
-/* PCR 4: the boot applications in order; anything else must be a proven action or separator. */
-int lt_boot_applications(const struct lt_boot_log *l, struct lt_boot_apps *out,
-                         struct lt_err *e) LT_MUST_CHECK;
+/* The next event that extended this PCR from *at on; NULL: no more. */
+const struct lt_boot_event *lt_boot_next(const struct lt_boot_log *l, uint32_t pcr, unsigned *at);
 
-/* PCR 7: SecureBoot is what is wanted. visit (or NULL) gets every other variable before the separator, whose
- * data is proven, and every authority (EV_EFI_VARIABLE_AUTHORITY) behind it. */
-typedef int (*lt_boot_visit)(void *arg, const struct lt_boot_event *ev, const struct lt_boot_variable *v,
-                             struct lt_err *e);
-int lt_boot_pcr7(const struct lt_boot_log *l, bool want, lt_boot_visit visit, void *arg,
-                 struct lt_err *e) LT_MUST_CHECK;
-/* What PCR 7 proves: 1 on, 0 off, -1 nothing measured. */
-int lt_boot_secure_boot(const struct lt_boot_log *l);
+/* Digests that mean the same everywhere. */
+bool lt_boot_is_text(const struct lt_boot_event *ev, const char *text); /* with or without a NUL */
+bool lt_boot_is_byte(const struct lt_boot_event *ev, uint8_t byte);
+bool lt_boot_is_separator(const struct lt_boot_event *ev); /* 00000000 or ffffffff; an error separator is none */
+/* What firmware says in PCR 4 of its attempts to boot. "Returning …" is none: it may stand before the first
+ * application only, since an attempt that came to one and back leaves the next to somebody else. */
+bool lt_boot_is_attempt(const struct lt_boot_event *ev);
+bool lt_boot_is_return(const struct lt_boot_event *ev);
+/* The variable SecureBoot with that value: off is 0 or no bytes. */
+bool lt_boot_is_secure_boot(const struct lt_boot_event *ev, bool on);
 
-/* Labels of PCR 9, as Keylime's example engine tells them apart. */
-enum lt_boot_file { LT_BOOT_OTHER, LT_BOOT_KERNEL, LT_BOOT_INITRD, LT_BOOT_GRUB };
-enum lt_boot_file lt_boot_file(const struct lt_boot_event *ev);
-/* Linux's EFI stub measured that. */
-bool lt_boot_tagged(const struct lt_boot_event *ev, uint32_t id);
+/* The variable that the digest proves. late: behind PCR 7's separator, where shim up to 15 measures more bytes
+ * than its variable has, all that it logs but the last. */
+int lt_boot_proved_variable(const struct lt_boot_event *ev, bool late, struct lt_boot_variable *out,
+                            struct lt_err *e) LT_MUST_CHECK;
 /* The digest is that of load options made of this command line: UTF-16, with or without NUL and grub's
  * BOOT_IMAGE=. */
 bool lt_boot_is_load_options(const uint8_t digest[LT_SHA256], struct lt_slice cmdline);
@@ -56,8 +53,12 @@ struct lt_refstate;
 bool lt_refstate_is(const json_t *o);
 int lt_refstate_parse(const json_t *o, struct lt_refstate **out, struct lt_err *e) LT_MUST_CHECK;
 void lt_refstate_free(struct lt_refstate *r);
-#define LT_REFSTATE_PCRS 0x43ffu /* 0-9 and 14 */
+#define LT_REFSTATE_PCRS 0x43ffu   /* 0-9 and 14: must be quoted */
+#define LT_REFSTATE_JUDGED 0x4395u /* 0, 2, 4, 7, 8, 9, 14: for 1, 3, 5 and 6 it has no words */
+/* PCRs of which it names every event; with secure boot not 9, where it has no word for the kernel's file. */
+uint32_t lt_refstate_covers(const struct lt_refstate *r);
+/* more: digests that are good besides, by PCR. */
 int lt_refstate_judge(const struct lt_refstate *r, const struct lt_boot_log *l,
-                      struct lt_err *e) LT_MUST_CHECK;
+                      const struct lt_boot_set more[LT_BOOT_REPLAYED], struct lt_err *e) LT_MUST_CHECK;
 
 #endif

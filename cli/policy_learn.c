@@ -11,57 +11,89 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int write_boot(const char *out, const struct lt_policy_evidence *ev, uint8_t digest[LT_SHA256],
+/* A boot policy that was written. */
+struct boot_learnt {
+    char digest[2 * LT_SHA256 + 1], pcrs[80]; /* pcrs: "0-9, 12, 14", which it leaves nothing open of */
+    json_t *covers;                           /* the same as an array, owned */
+};
+
+static void boot_learnt_free(struct boot_learnt *b)
+{
+    json_decref(b->covers);
+}
+
+static void covered_pcrs(uint32_t mask, struct boot_learnt *b)
+{
+    size_t n = 0;
+
+    b->covers = json_array();
+    for (unsigned i = 0, first = 0; i < LT_MAX_PCRS; i++) {
+        if (!(mask >> i & 1))
+            continue;
+        json_array_append_new(b->covers, json_integer(i));
+        if (!i || !(mask >> (i - 1) & 1))
+            n += (size_t)snprintf(b->pcrs + n, sizeof b->pcrs - n, "%s%u", n ? ", " : "", first = i);
+        if (!(mask >> (i + 1) & 1) && first != i)
+            n += (size_t)snprintf(b->pcrs + n, sizeof b->pcrs - n, "-%u", i);
+    }
+}
+
+static int write_boot(const char *out, const struct lt_policy_evidence *ev, struct boot_learnt *b,
                       struct lt_err *e)
 {
+    LT_AUTOFREE char *text = NULL;
+    uint8_t digest[LT_SHA256];
+    uint32_t covers;
+
     if (!ev->boot_log.p)
         return lt_fail(e, LT_E_NOT_FOUND, "no boot log to learn --boot from");
     struct lt_boot_log *log = lt_boot_log_new(ev->boot_log);
     if (!log)
         return lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
-    json_t *j = NULL;
-    int rc = log->replay.fault.code ? lt_fail(e, LT_E_MALFORMED, "%.300s", log->replay.fault.msg)
-             : ev->pcrs             ? lt_boot_replay_match(&log->replay, ev->pcrs, e)
-                                    : 0;
-    if (!rc && !(j = lt_boot_policy_learn(log, e)))
-        rc = e->code;
-    LT_AUTOJSON json_t *mine = j;
+    int rc = lt_boot_policy_learn(log, ev->pcrs, &text, &covers, e);
     lt_boot_log_free(log);
-    LT_AUTOFREE char *text = rc ? NULL : lt_json_pretty(mine);
-    if (!rc && !text)
-        rc = lt_fail(e, LT_E_NO_MEMORY, "boot policy: no memory");
-    if (!rc)
-        lt_sha256(text, strlen(text), digest);
-    return rc ? rc : lt_file_write(out, text, strlen(text), 0644, e);
+    if (rc)
+        return rc;
+    lt_sha256(text, strlen(text), digest);
+    lt_hex(digest, sizeof digest, b->digest);
+    covered_pcrs(covers, b);
+    return lt_file_write(out, text, strlen(text), 0644, e);
+}
+
+static void say_boot(const struct boot_learnt *b, bool quoted)
+{
+    lt_policy_say("%s: a boot policy, covers PCR %s%s\n", b->digest, b->pcrs,
+                  quoted ? "" : "; no quote stands behind it, judged by what the log replays to");
 }
 
 /* A boot log alone: its policy is all there is to write, and goes to --boot or -o. */
 static int learn_boot(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, struct lt_err *e)
 {
-    uint8_t hash[LT_SHA256];
-    char name[65];
+    __attribute__((cleanup(boot_learnt_free))) struct boot_learnt b = {.covers = NULL};
 
-    LT_TRY(write_boot(c->boot ? c->boot : c->out, ev, hash, e));
-    lt_hex(hash, sizeof hash, name);
+    LT_TRY(write_boot(c->boot ? c->boot : c->out, ev, &b, e));
     if (c->json)
-        return lt_policy_print_json(json_pack("{s:s, s:b, s:b}", "digest", name, "quoted", false, "boot", true), e);
-    lt_policy_say("%s: a boot policy; no quote stands behind it\n", name);
+        return lt_policy_print_json(json_pack("{s:s, s:b, s:b, s:O}", "digest", b.digest, "quoted",
+                                              ev->pcrs != NULL, "boot", true, "covers", b.covers),
+                                    e);
+    say_boot(&b, ev->pcrs != NULL);
     return 0;
 }
 
 static int say_json(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, const struct lt_ima_learnt *l,
-                    const char *digest, struct lt_err *e)
+                    const char *digest, json_t *covers, struct lt_err *e)
 {
     json_t *notes = json_array();
 
     for (unsigned i = 0; i < l->told; i++)
         json_array_append_new(notes, lt_json_new_text(l->note[i]));
     return lt_policy_print_json(
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:o}", "digest", digest, "names",
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:o, s:O*}", "digest", digest, "names",
                   (json_int_t)l->names, "files", (json_int_t)l->files, "buffers", (json_int_t)l->buffers, "keys",
                   (json_int_t)l->keys, "left_out", (json_int_t)l->behind, "unnameable", (json_int_t)l->left_out,
                   "escaped", (json_int_t)l->escaped, "violations", (json_int_t)l->violations, "sha1_padded",
-                  l->padded, "quoted", ev->pcrs != NULL, "boot", c->boot != NULL, "notes", notes),
+                  l->padded, "quoted", ev->pcrs != NULL, "boot", c->boot != NULL, "notes", notes,
+                  "covers", covers),
         e);
 }
 
@@ -95,7 +127,7 @@ static int learn(const struct lt_policy_cli *c, const struct lt_policy_evidence 
 {
     __attribute__((cleanup(learnt_free))) struct lt_ima_learnt *l = calloc(1, sizeof *l);
     const struct lt_ima_lesson lesson = {.list = ev->ima, .pcrs = ev->pcrs, .all = c->all};
-    uint8_t hash[LT_SHA256];
+    __attribute__((cleanup(boot_learnt_free))) struct boot_learnt boot = {.covers = NULL};
     char name[65];
 
     if (!l)
@@ -107,11 +139,13 @@ static int learn(const struct lt_policy_cli *c, const struct lt_policy_evidence 
     LT_TRY(lt_ima_learn(&lesson, l, e));
     LT_TRY(lt_file_write(c->out, l->text, strlen(l->text), 0644, e));
     if (c->boot)
-        LT_TRY(write_boot(c->boot, ev, hash, e));
+        LT_TRY(write_boot(c->boot, ev, &boot, e));
     lt_hex(l->digest, sizeof l->digest, name);
     if (c->json)
-        return say_json(c, ev, l, name, e);
+        return say_json(c, ev, l, name, boot.covers, e);
     say(ev, l, name);
+    if (c->boot)
+        say_boot(&boot, ev->pcrs != NULL);
     return 0;
 }
 

@@ -42,6 +42,8 @@ static json_t *candidate(const struct lt_round *round, const struct lt_header *h
         json_array_append_new(names, json_string("boot-only"));
     if (accept->tainted)
         json_array_append_new(names, json_string("tainted"));
+    if (accept->open_boot)
+        json_array_append_new(names, json_string("open-boot"));
     return json_pack("{s:o, s:o, s:o, s:o, s:o}", "pcrs", learn_pcrs(&round->quote.pcrs), "firmware",
                      one_hex(r->firmware_digest), "domain", one_hex(r->domain_digest), "host_policies",
                      one_hex(h->policy_digest), "accept", names);
@@ -54,12 +56,6 @@ static int put_text(struct lt_documents *d, const char *text, char hex[2 * LT_SH
     LT_TRY(lt_documents_put(d, text, strlen(text), digest, e));
     lt_hex(digest, LT_SHA256, hex);
     return 0;
-}
-
-static int put_document(struct lt_documents *d, json_t *doc, char hex[2 * LT_SHA256 + 1], struct lt_err *e)
-{
-    LT_AUTOFREE char *text = doc ? lt_json_dump(doc) : NULL;
-    return text ? put_text(d, text, hex, e) : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
 }
 
 /* One layer "learnt" of the entries that the round's quote covers, as `limetree policy learn` makes it of its
@@ -88,8 +84,8 @@ static int learn_logs(const struct lt_round *round, struct lt_documents *d, json
                       struct lt_err *e)
 {
     const struct lt_blob *ima = lt_ref_value(round->ima);
-    LT_AUTOJSON json_t *boot = NULL;
     char hex[2 * LT_SHA256 + 1];
+    uint32_t covers;
 
     if (round->dropped)
         return lt_fail(e, LT_E_CONFLICT,
@@ -99,10 +95,9 @@ static int learn_logs(const struct lt_round *round, struct lt_documents *d, json
     if (!ima || !ima->n || round->ima_broken)
         return lt_fail(e, LT_E_CONFLICT, "nothing was learnt: the last round brought no IMA list");
     if (round->boot_log && round->boot_log->replay.present) {
-        boot = lt_boot_policy_learn(round->boot_log, e);
-        if (!boot)
-            return e->code;
-        LT_TRY(put_document(d, boot, hex, e));
+        LT_AUTOFREE char *boot = NULL;
+        LT_TRY(lt_boot_policy_learn(round->boot_log, &round->quote.pcrs, &boot, &covers, e));
+        LT_TRY(put_text(d, boot, hex, e));
         json_object_set_new(policy, "boot", json_string(hex));
     }
     return learn_list(round, ima, d, policy, left, e);

@@ -8,7 +8,7 @@
 #define LT_LEARN_OPEN 640
 
 struct lt_accept {
-    bool copyable, boot_only, tainted;
+    bool copyable, boot_only, tainted, open_boot;
     bool ima; /* learn the boot log and the IMA list too: a boot policy, and one layer "learnt" */
 };
 

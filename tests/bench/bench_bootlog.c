@@ -84,8 +84,11 @@ int main(int argc, char **argv)
     }
     boot_forge_pcrs(&b, &pcrs);
     struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){b.p, b.n});
-    LT_AUTOJSON json_t *learnt = lt_boot_policy_learn(l, &e);
-    struct lt_boot_policy *own = policy(lt_json_dump(learnt));
+    char *learnt;
+    uint32_t covers;
+    if (!l || lt_boot_policy_learn(l, &pcrs, &learnt, &covers, &e))
+        abort();
+    struct lt_boot_policy *own = policy(learnt);
     EVP_MD *md = EVP_MD_fetch(NULL, "SHA256", NULL);
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     for (size_t i = 0; i < rounds; i++) {

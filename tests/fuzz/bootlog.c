@@ -32,8 +32,9 @@ static void inside(const struct lt_boot_event *ev)
     if (!lt_boot_tag(ev, &id, &s, NULL))
         FUZZ_REQUIRE(8 + s.n == ev->data.n);
     FUZZ_REQUIRE(strlen(lt_boot_shown(lt_boot_text(ev), buf)) <= 60);
-    if (lt_boot_cmdline(ev, &s))
-        FUZZ_REQUIRE(s.n < ev->data.n);
+    uint8_t wide[LT_MAX_SUBJECT];
+    if (lt_boot_proved_text(ev, LT_HASH_SHA256, wide, &s))
+        FUZZ_REQUIRE(s.n && s.n <= ev->data.n);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

@@ -117,19 +117,16 @@ static void texts(void **state)
     struct lt_boot_event ev = of(8, LT_EV_IPL, "kernel_cmdline: a b\0\0", 21);
     char buf[64], type[16];
     struct lt_slice text;
-    uint8_t digest[32];
+    uint8_t digest[32], wide[LT_MAX_SUBJECT];
 
     (void)state;
-    assert_true(lt_boot_cmdline(&ev, &text) && lt_slice_is(text, "a b"));
-    lt_sha256("a b", 3, digest);
     ev.digest_count = 1;
     ev.digest[0] = (struct lt_boot_digest){LT_HASH_SHA256, {digest, 32}};
-    assert_true(lt_boot_cmdline_measured(&ev, LT_HASH_SHA256, text));
-    assert_false(lt_boot_cmdline_measured(&ev, LT_HASH_SHA384, text));
+    lt_sha256("a b", 3, digest);
+    assert_true(lt_boot_proved_text(&ev, LT_HASH_SHA256, wide, &text) && lt_slice_is(text, "a b"));
+    assert_false(lt_boot_proved_text(&ev, LT_HASH_SHA384, wide, &text));
     digest[3] ^= 1;
-    assert_false(lt_boot_cmdline_measured(&ev, LT_HASH_SHA256, text));
-    ev.pcr = 9;
-    assert_false(lt_boot_cmdline(&ev, &text));
+    assert_false(lt_boot_proved_text(&ev, LT_HASH_SHA256, wide, &text));
     assert_string_equal(lt_boot_shown((struct lt_slice){(const uint8_t *)"a\n\x80z", 4}, buf), "a??z");
     uint8_t longer[100];
     memset(longer, 'x', sizeof longer);
@@ -140,9 +137,52 @@ static void texts(void **state)
     assert_true(lt_slice_begins((struct lt_slice){NULL, 0}, ""));
 }
 
+/* What was measured, in what is logged: labels of either grub, none, UTF-16, with and without NULs. */
+static void proved(void **state)
+{
+    static const struct {
+        const char *data;
+        size_t n;
+        const char *measured;
+        size_t m;
+        const char *text; /* NULL: none is proved */
+    } cases[] = {
+        {"grub_cmd: a b", 14, "a b", 3, "a b"},
+        {"grub_cmd a b", 13, "a b", 3, "a b"},
+        {"grub_kernel_cmdline /v a=b: c", 30, "/v a=b: c", 9, "/v a=b: c"},
+        {"any label: a b", 15, "a b", 3, "a b"},
+        {"a b", 4, "a b", 3, "a b"},
+        {"a b", 4, "a b\0", 4, "a b"},
+        {"grub_cmd: a b\0\0", 16, "a b\0\0\0", 6, "a b"},
+        {"a\0 \0b\0\0", 8, "a\0 \0b\0\0\0", 8, "a b"},
+        {"a\0 \0b\0\0", 8, "a\0 \0b\0", 6, "a b"},
+        {"a\0 \0b", 6, "a\0 \0b\0", 6, "a b"},
+        {"label: a\0b", 11, "a\0b\0", 4, "ab"},
+        {"kernel_cmdline: a b", 20, "a c", 3, NULL},
+        {"kernel_cmdline: a b", 20, " a b", 4, NULL},
+        {"/initrd", 8, "contents", 8, NULL},
+        {"", 1, "", 1, NULL},
+        {"", 0, "", 0, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lt_boot_event ev = of(8, LT_EV_IPL, cases[i].data, cases[i].n);
+        uint8_t digest[32], wide[LT_MAX_SUBJECT];
+        struct lt_slice text;
+        lt_sha256(cases[i].measured, cases[i].m, digest);
+        ev.digest_count = 1;
+        ev.digest[0] = (struct lt_boot_digest){LT_HASH_SHA256, {digest, 32}};
+        bool is = lt_boot_proved_text(&ev, LT_HASH_SHA256, wide, &text);
+        if (is != (cases[i].text != NULL) || (is && !lt_slice_is(text, cases[i].text)))
+            fail_msg("case %zu: %d '%.*s'", i, is, is ? (int)text.n : 0, is ? (const char *)text.p : "");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(variables), cmocka_unit_test(signature_lists),
-                                       cmocka_unit_test(images_and_tags), cmocka_unit_test(texts)};
+                                       cmocka_unit_test(images_and_tags), cmocka_unit_test(texts),
+                                       cmocka_unit_test(proved)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "appraisal/bootlog.h"
 #include "common/file.h"
 #include "tests/unit/forge.h"
+#include "tests/unit/vectors.h"
 
 static uint8_t *real_log(size_t *n)
 {
@@ -115,6 +116,128 @@ static void locality(void **state)
     replay(&log, &r);
     assert_int_equal(r.fault.code, LT_E_MALFORMED);
     assert_non_null(strstr(r.fault.msg, "event 3"));
+}
+
+/* Where PCR 0 starts: at the StartupLocality, at 4 if an H-CRTM came first and nothing else says, else at 0. A
+ * quoted PCR 0 may have started anywhere: its value alone tells, not what the log calls its first event. */
+static void starts(void **state)
+{
+    static const uint8_t zeros[32];
+    static const struct {
+        uint32_t first, second; /* types of the events of PCR 0 */
+        int locality;           /* -1: no event says */
+        uint8_t start;
+    } cases[] = {{8, 8, -1, 0},          {0x80000010, 8, -1, 4}, {0x80000010, 0x80000010, -1, 4},
+                 {8, 0x80000010, -1, 0}, {8, 8, 0, 0},           {8, 8, 3, 3},
+                 {8, 8, 4, 4},           {0x80000010, 8, 3, 3},  {0x80000010, 8, 0, 0}};
+    uint8_t digest[32] = {1};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t data[17] = "StartupLocality", want[32] = {0};
+        LT_AUTOBUF struct lt_buf log = LT_BUF(4096);
+        struct lt_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 1};
+        struct lt_boot_replay r;
+        forge_log_begin(&log);
+        data[16] = (uint8_t)cases[i].locality;
+        if (cases[i].locality >= 0)
+            forge_log_event(&log, 0, 3, zeros, data, 17);
+        forge_log_event(&log, 7, 0x80000010, digest, "", 0); /* of another PCR: starts nothing */
+        forge_log_event(&log, 0, cases[i].first, digest, "", 0);
+        forge_log_event(&log, 0, cases[i].second, digest, "", 0);
+        replay(&log, &r);
+        assert_int_equal(r.fault.code, 0);
+        assert_int_equal(r.locality, cases[i].start);
+        want[31] = cases[i].start;
+        lt_pcr_extend(LT_HASH_SHA256, want, digest);
+        lt_pcr_extend(LT_HASH_SHA256, want, digest);
+        assert_memory_equal(lt_boot_replay_value(&r, LT_HASH_SHA256, 0), want, 32);
+        for (uint8_t start = 0; start < 7; start++) {
+            memset(quoted.value[0], 0, 32);
+            quoted.value[0][31] = start;
+            lt_pcr_extend(LT_HASH_SHA256, quoted.value[0], digest);
+            lt_pcr_extend(LT_HASH_SHA256, quoted.value[0], digest);
+            assert_int_equal(lt_boot_replay_match(&r, &quoted, &err) == 0, start <= 4);
+        }
+    }
+}
+
+static void many_digests(struct lt_buf *b, uint32_t pcr, uint32_t type, unsigned banks)
+{
+    static const struct {
+        uint16_t alg;
+        size_t n;
+    } all[] = {{LT_HASH_SHA1, 20}, {LT_HASH_SHA256, 32}, {LT_HASH_SHA384, 48}};
+    uint8_t digest[48] = {9}, le[12] = {(uint8_t)pcr, 0, 0, 0, (uint8_t)type, 0, 0, 0, 0, 0, 0, 0};
+
+    for (unsigned i = 0; i < 3; i++)
+        le[8] += banks >> i & 1;
+    lt_buf_put(b, le, 12);
+    for (unsigned i = 0; i < 3; i++)
+        if (banks >> i & 1) {
+            lt_buf_put(b, (uint8_t[]){(uint8_t)all[i].alg, 0}, 2);
+            lt_buf_put(b, digest, all[i].n);
+        }
+    lt_buf_put(b, "\0\0\0\0", 4);
+}
+
+/* Windows and some firmware announce more banks than they write: what every extending event has is a bank. */
+static void fewer_digests(void **state)
+{
+    static const uint8_t head[] = {0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0, 0,    0, 0,    0,
+                                   0, 0, 0, 0, 0, 0, 0, 41, 0, 0, 0},
+                         algs[] = {0, 0, 0, 0, 0, 2, 0, 2, 3, 0, 0, 0, 4, 0, 20, 0, 0x0b, 0, 32, 0, 0x0c, 0, 48, 0, 0};
+    static const struct {
+        unsigned banks[3];
+        unsigned kept, fault;
+    } cases[] = {{{7, 7, 7}, 7, 0}, {{3, 3, 3}, 3, 0}, {{2, 2, 2}, 2, 0}, {{7, 3, 7}, 3, 0}, {{7, 7, 5}, 5, 0},
+                 {{1, 2, 4}, 0, 0}, {{7, 0, 7}, 0, 1}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        LT_AUTOBUF struct lt_buf b = LT_BUF(4096);
+        struct lt_boot_replay r;
+        unsigned kept = 0;
+        lt_buf_put(&b, head, sizeof head);
+        lt_buf_put(&b, "Spec ID Event03", 16);
+        lt_buf_put(&b, algs, sizeof algs);
+        for (uint32_t k = 0; k < 3; k++)
+            many_digests(&b, k, 8, cases[i].banks[k]);
+        many_digests(&b, 0, 3, 1); /* extends nothing, spoils nothing */
+        replay(&b, &r);
+        if ((r.fault.code != 0) != cases[i].fault)
+            fail_msg("case %zu: %s", i, r.fault.msg);
+        for (unsigned k = 0; k < r.bank_count && !r.fault.code; k++)
+            kept |= r.bank[k].alg == LT_HASH_SHA1 ? 1 : r.bank[k].alg == LT_HASH_SHA256 ? 2 : 4;
+        assert_int_equal(kept, cases[i].kept);
+        struct lt_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 0}, own;
+        assert_int_equal(lt_boot_replay_match(&r, &quoted, &err) == 0, (kept & 2) != 0);
+        assert_int_equal(lt_boot_replay_pcrs(&r, LT_HASH_SHA384, &own), (kept & 4) != 0);
+    }
+}
+
+/* The cases of public reports. */
+static void cases(void **state)
+{
+    static const struct {
+        const char *log, *pcr0;
+    } all[] = {
+        {"cases/boot-hcrtm.bin", "45e1dd9bca7b42f8e5afc1f6cae9960974a93033d33b97fda9f7ace279a033e2"},
+        {"cases/boot-fewer-digests.bin", "fe566898d21165776985914d6e4f7bc9167e4c9bf957be918eb88ec6b0dab25b"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        size_t n;
+        LT_AUTOFREE uint8_t *raw = lt_vector_read(all[i].log, &n);
+        struct lt_boot_replay r;
+        uint8_t want[32];
+        lt_boot_replay((struct lt_slice){raw, n}, &r);
+        assert_int_equal(r.fault.code, 0);
+        OK(lt_unhex(all[i].pcr0, want, 32, &err));
+        assert_memory_equal(lt_boot_replay_value(&r, LT_HASH_SHA256, 0), want, 32);
+        assert_null(lt_boot_replay_value(&r, LT_HASH_SHA384, 0));
+    }
 }
 
 static void not_extended(void **state)
@@ -304,6 +427,9 @@ int main(void)
         cmocka_unit_test(real),
         cmocka_unit_test(prefixes_and_bits),
         cmocka_unit_test(locality),
+        cmocka_unit_test(starts),
+        cmocka_unit_test(fewer_digests),
+        cmocka_unit_test(cases),
         cmocka_unit_test(not_extended),
         cmocka_unit_test(absent_and_empty),
         cmocka_unit_test(lies),

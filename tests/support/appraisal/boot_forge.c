@@ -132,10 +132,12 @@ static void loader(struct lt_buf *b, const struct boot_plan *plan)
     LT_AUTOBUF struct lt_buf label = LT_BUF(65536), wide = LT_BUF(65536);
     uint8_t digest[LT_SHA256];
 
-    boot_forge_label(b, 9, "(hd0,gpt1)/EFI/debian/grub.cfg", "grub.cfg");
+    if (plan->grub_files)
+        boot_forge_label(b, 9, "(hd0,gpt1)/EFI/debian/grub.cfg", "grub.cfg");
     for (int i = 0; i < 60; i++)
         boot_forge_label(b, 8, "grub_cmd: [ xy = xy ]", "[ xy = xy ]");
-    boot_forge_label(b, 9, "/vmlinuz-6.1", or (plan->kernel, "kernel"));
+    /* PCR 4 has its Authenticode digest then. */
+    boot_forge_label(b, 9, "/vmlinuz-6.1", plan->secure_boot ? "vmlinuz" : or (plan->kernel, "kernel"));
     lt_buf_str(&label, "kernel_cmdline: ");
     lt_buf_put(&label, cmdline, strlen(cmdline) + 1);
     boot_forge_label(b, 8, (const char *)label.p, cmdline);
@@ -226,7 +228,7 @@ void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcrs *out)
     struct lt_boot_replay r;
 
     lt_boot_replay((struct lt_slice){b->p, b->n}, &r);
-    *out = (struct lt_pcrs){.alg = LT_HASH_SHA256, .mask = 0x43ff};
+    *out = (struct lt_pcrs){.alg = LT_HASH_SHA256, .mask = 0xffff};
     for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
         memcpy(out->value[i], lt_boot_replay_value(&r, LT_HASH_SHA256, i), LT_SHA256);
 }

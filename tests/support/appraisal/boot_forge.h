@@ -17,6 +17,7 @@ void boot_forge_keys(struct lt_buf *b, const uint8_t type[16], unsigned count, s
 
 struct boot_plan {
     bool secure_boot;
+    bool grub_files;     /* PCR 9 holds a file that grub read for itself, too */
     unsigned dbx;        /* digests in it, count */
     const char *cmdline; /* NULL: the usual one */
     const char *firmware, *shim, *grub, *kernel, *initrd,
@@ -24,9 +25,10 @@ struct boot_plan {
 };
 /* A server with shim and grub. */
 void boot_forge_server(struct lt_buf *b, const struct boot_plan *plan);
-/* The reference state that a log of {.secure_boot, .dbx} with everything else usual passes; caller frees. */
+/* The reference state that a log of {.secure_boot, .dbx} with everything else usual, and no files of
+ * grub's, passes; caller frees. */
 char *boot_forge_refstate(const struct boot_plan *plan);
-/* PCR values that the log replays to, mask PCR 0-9 and 14. */
+/* PCR values that the log replays to, mask PCR 0-15. */
 void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcrs *out);
 
 #endif
