@@ -1,5 +1,6 @@
 #include "appraisal/chain.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The blob's values are not signed; the selection and the digest over the values are. One sha256 bank, and
@@ -110,6 +111,22 @@ static void check_clock(const struct lt_guest_round *in, const struct lt_round_f
     lt_check_close(v, LT_GUEST_CLOCK);
 }
 
+/* Layers judge what the kernel measured, and the command line says what it measures: with that open, the list
+ * says nothing of what was not asked for. */
+static void rest_on_boot(const struct lt_guest_policy *p, struct lt_measured_result *r)
+{
+    uint32_t open = r->open & LT_PCRS_IMA;
+
+    if (!p->measured.layer_count || !open || p->accept_open_boot || r->part[LT_PART_IMA].state != LT_PART_GOOD)
+        return;
+    r->part[LT_PART_IMA].state = LT_PART_LACKING;
+    snprintf(r->part[LT_PART_IMA].message, sizeof r->part[LT_PART_IMA].message,
+             "the policy has layers and leaves%s%s%s%s open, so whoever chose the command line chose what IMA"
+             " measures; judge them, or accept \"open-boot\"",
+             open >> 4 & 1 ? " PCR 4" : "", open >> 8 & 1 ? " PCR 8" : "", open >> 9 & 1 ? " PCR 9" : "",
+             open >> 12 & 1 ? " PCR 12" : "");
+}
+
 static void check_policy(const struct lt_guest_round *in, struct lt_verdict *v)
 {
     const struct lt_logs *l = &in->logs;
@@ -134,6 +151,7 @@ static void check_policy(const struct lt_guest_round *in, struct lt_verdict *v)
         .now = l->now,
     };
     lt_measured_appraise(&m, &p->pcrs, &p->measured, l->documents, p->digest, false, &r);
+    rest_on_boot(p, &r);
     lt_measured_tell(&r, LT_GUEST_POLICY, v);
     if (r.part[LT_PART_PCRS].state == LT_PART_OMITTED && r.part[LT_PART_BOOT_POLICY].state == LT_PART_OMITTED &&
         r.part[LT_PART_IMA].state == LT_PART_OMITTED)

@@ -173,21 +173,9 @@ static bool policy_accepted(struct chain *c)
     return c->v->offline;
 }
 
-/* Boot is measured into PCR 0-9: which of them the policy leaves open stands in the verdict. */
-static void tell_unnamed(struct chain *c, uint32_t named)
-{
-    char list[64] = "";
-    size_t n = 0;
-
-    for (int i = 0; i < LT_BOOT_PCRS; i++)
-        if (!(named >> i & 1))
-            n += (size_t)snprintf(list + n, sizeof list - n, "%s%d", n ? ", " : "", i);
-    if (n)
-        lt_check_omit(c->v, LT_HOST_POLICY, "pcrs", "the host policy does not name PCR %s", list);
-}
-
-/* Which of the programs that a host's word rests on the list does not show (section 5, level `appraised`). */
-static void say_missing(struct lt_verdict *v, unsigned programs)
+/* What the level `appraised` lacks (section 5): boot PCRs that nothing judges, and programs that a host's word
+ * rests on and the list does not show. */
+static void say_missing(struct lt_verdict *v, unsigned programs, uint32_t open)
 {
     static const struct {
         unsigned bit;
@@ -203,6 +191,12 @@ static void say_missing(struct lt_verdict *v, unsigned programs)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!(programs & names[i].bit))
             n += (size_t)snprintf(missing + n, sizeof missing - n, "%s%s", n ? ", " : "", names[i].name);
+    if (open)
+        lt_check_omit(v, LT_HOST_POLICY, "level",
+                      "the host policy leaves PCRs open that decide over the code that runs (mask 0x%04x); boot-only",
+                      open);
+    if (!n)
+        return;
     lt_check_omit(v, LT_HOST_POLICY, "programs",
                   "the host's IMA list does not show, as allowed by a layer: %s; boot-only", missing);
 }
@@ -261,18 +255,17 @@ static void check_policy(struct chain *c)
         for (int i = 0; i < LT_MEASURED_PARTS; i++)
             if (i != LT_PART_BOOT_LOG)
                 r.part[i].state = LT_PART_GOOD;
-    } else if (!policy->pcrs.mask) {
+        r.open = 0; /* nobody knows */
+    } else if (!policy->pcrs.mask && r.part[LT_PART_BOOT_POLICY].state == LT_PART_OMITTED) {
         lt_check_lack(v, LT_HOST_POLICY, "pcrs", "the host policy names no PCR: nothing of the host's boot is judged");
         r.part[LT_PART_PCRS].state = LT_PART_GOOD; /* told */
-    } else {
-        tell_unnamed(c, policy->pcrs.mask);
     }
     lt_measured_tell(&r, LT_HOST_POLICY, v);
-    if (at_hand && policy->measured.layer_count && r.part[LT_PART_IMA].state == LT_PART_GOOD &&
-        r.programs != LT_PROGRAMS)
-        say_missing(v, r.programs);
+    bool whole = r.programs == LT_PROGRAMS && !(r.open & LT_PCRS_DECISIVE);
+    if (at_hand && policy->measured.layer_count && r.part[LT_PART_IMA].state == LT_PART_GOOD && !whole)
+        say_missing(v, r.programs, r.open & LT_PCRS_DECISIVE);
     if (lt_check_close(v, LT_HOST_POLICY))
-        v->level = r.programs == LT_PROGRAMS ? LT_LEVEL_APPRAISED : LT_LEVEL_BOOT_ONLY;
+        v->level = whole ? LT_LEVEL_APPRAISED : LT_LEVEL_BOOT_ONLY;
 }
 
 /* ---- 8 ---- */

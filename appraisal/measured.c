@@ -281,6 +281,22 @@ static void judge_ima(struct work *w, bool programs)
         w->out->programs = s.found & ~s.excluded;
 }
 
+/* Of PCR 11 and 14 only a quoted value other than zero is something measured. */
+static uint32_t open_pcrs(const struct work *w)
+{
+    static const uint8_t zeros[LT_MAX_DIGEST];
+    uint32_t boot = LT_BOOT_LEARNT & ~(1u << 14), covered = 0;
+
+    for (unsigned i = 11; i <= 14; i += 3)
+        if (w->m->pcrs->mask >> i & 1 && memcmp(w->m->pcrs->value[i], zeros, lt_hash_size(w->m->pcrs->alg)))
+            boot |= 1u << i;
+    if (w->out->part[LT_PART_PCRS].state == LT_PART_GOOD)
+        covered |= w->rules->mask;
+    if (w->out->part[LT_PART_BOOT_POLICY].state == LT_PART_GOOD)
+        covered |= lt_boot_policy_covers(w->d->boot);
+    return boot & ~covered;
+}
+
 void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules *rules,
                           const struct lt_measured_policy *p, const struct lt_measured_documents *d,
                           const uint8_t policy[LT_SHA256], bool programs, struct lt_measured_result *out)
@@ -294,6 +310,19 @@ void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules
     judge_boot_log(&w);
     judge_boot_policy(&w);
     judge_ima(&w, programs);
+    out->open = open_pcrs(&w);
+}
+
+static void tell_open(uint32_t open, enum lt_check c, struct lt_verdict *v)
+{
+    char list[160] = "";
+    size_t n = 0;
+
+    for (unsigned i = 0; i < LT_MAX_PCRS; i++)
+        if (open >> i & 1)
+            n += (size_t)snprintf(list + n, sizeof list - n, "%sPCR %u", n ? ", " : "", i);
+    if (n)
+        lt_check_omit(v, c, part_names[LT_PART_PCRS], "open, the policy does not judge what they measured: %s", list);
 }
 
 void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struct lt_verdict *v)
@@ -317,6 +346,7 @@ void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struc
             break;
         }
     }
+    tell_open(r->open, c, v);
     for (unsigned i = 0; i < r->kept; i++)
         lt_check_note(v, c, part_names[LT_PART_IMA], "%s", r->fault[i]);
     if (r->faults > r->kept + 1)

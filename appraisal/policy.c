@@ -127,7 +127,8 @@ static int accept(const json_t *j, struct lt_guest_policy *p, struct lt_err *e)
         bool *flag;
     } names[] = {{"copyable", &p->accept_copyable},
                  {"boot-only", &p->accept_boot_only},
-                 {"tainted", &p->accept_tainted}};
+                 {"tainted", &p->accept_tainted},
+                 {"open-boot", &p->accept_open_boot}};
     json_t *list, *v;
     size_t i, k;
 
@@ -143,7 +144,7 @@ static int accept(const json_t *j, struct lt_guest_policy *p, struct lt_err *e)
             ;
         if (k == sizeof names / sizeof *names)
             return lt_fail(e, LT_E_MALFORMED,
-                           "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted",
+                           "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted, open-boot",
                            i, s);
         *names[k].flag = true;
     }

@@ -50,7 +50,7 @@ struct lt_guest_policy {
     bool judges_firmware, judges_domain; /* false: the key is absent, that digest is not judged */
     struct lt_digests firmware, domain;
     struct lt_digests host_policies; /* accepted documents; none: none */
-    bool accept_copyable, accept_boot_only, accept_tainted;
+    bool accept_copyable, accept_boot_only, accept_tainted, accept_open_boot;
 };
 
 /* Unknown keys, values that are not lower-case hex SHA-256, indices beyond 23, more than LT_MAX_POLICY bytes

@@ -144,7 +144,7 @@ static int learn(struct lt_cli *c, struct lt_err *e)
         return e->code;
     if (c->json)
         return lt_cli_json(j), 0;
-    printf("policy %s published for host %s: its present PCR 0-9%s were trusted as they are\n",
+    printf("policy %s published for host %s: its present PCR 0-9, 12 and 14%s were trusted as they are\n",
            lt_cli_text(j, "digest"), id, c->ima ? " and the files it has measured" : "");
     return 0;
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEARNED_PCRS 0x03ffu /* 0-9: what a boot log explains */
+#define LEARNED_PCRS 0x53ffu /* 0-9, 12, 14: what boot is measured into; 11 too where it is */
 #define FIRMWARE_PCRS 8      /* 0-7, count */
 
 static int read_public(const json_t *j, const char *key, struct lt_public *out, struct lt_err *e)
@@ -177,11 +177,13 @@ static int check_measured(const struct lt_pcrs *pcrs, struct lt_err *e)
 
 static json_t *policy_of(const struct lt_pcrs *pcrs)
 {
+    static const uint8_t zeros[LT_SHA256];
+    uint32_t mask = LEARNED_PCRS | (memcmp(pcrs->value[11], zeros, sizeof zeros) ? 1u << 11 : 0);
     json_t *values = json_object();
     char key[4];
 
     for (unsigned i = 0; i < 16; i++)
-        if (LEARNED_PCRS >> i & 1) {
+        if (mask >> i & 1) {
             snprintf(key, sizeof key, "%u", i);
             json_object_set_new(values, key, json_pack("[o]", lt_json_new_hex(pcrs->value[i], LT_SHA256)));
         }

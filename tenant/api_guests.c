@@ -246,7 +246,7 @@ static int read_accept(const json_t *body, struct lt_accept *out, struct lt_err 
     out->ima = json_is_true(ima);
     if (rc || !lt_json_has(body, "accept"))
         return rc;
-    rc = lt_json_array(body, "accept", 3, &list, e);
+    rc = lt_json_array(body, "accept", 4, &list, e);
     for (size_t i = 0; !rc && i < json_array_size(list); i++) {
         const char *s = json_string_value(json_array_get(list, i));
         if (s && !strcmp(s, "copyable"))
@@ -255,8 +255,11 @@ static int read_accept(const json_t *body, struct lt_accept *out, struct lt_err 
             out->boot_only = true;
         else if (s && !strcmp(s, "tainted"))
             out->tainted = true;
+        else if (s && !strcmp(s, "open-boot"))
+            out->open_boot = true;
         else
-            rc = lt_fail(e, LT_E_MALFORMED, "accept: only copyable, boot-only and tainted can be accepted");
+            rc = lt_fail(e, LT_E_MALFORMED,
+                         "accept: only copyable, boot-only, tainted and open-boot can be accepted");
     }
     return rc;
 }

@@ -909,7 +909,7 @@ static void policies(void **state)
     assert_memory_equal(digest, told, 32);
     LT_AUTOJSON json_t *policy = lt_json_parse(doc.body, doc.n, 1 << 20, &err);
     free((char *)doc.body);
-    assert_int_equal(json_object_size(json_object_get(policy, "pcrs")), 10);
+    assert_int_equal(json_object_size(json_object_get(policy, "pcrs")), 12);
     LT_AUTOJSON json_t *with = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
     h = check_proof(with, 0, &r->agent[0].host, 0, 2, true);
     assert_memory_equal(h.policy_digest, told, 32);

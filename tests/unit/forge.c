@@ -78,6 +78,8 @@ void forge_init(struct forge *f)
     f->guest_type = f->host_type = LT_TPM_ST_ATTEST_QUOTE;
     f->guest_bank = LT_HASH_SHA256;
     f->guest_mask = 0x0103ff & ~0x0200u; /* PCR 0-8 and 16 */
+    f->guest_named = 1u << 4;
+    f->host_named = 1u << 0 | 1u << 7;
     memcpy(f->host_selection, selection, sizeof selection);
     memset(f->tenant_id, 0x11, sizeof f->tenant_id);
     memset(f->committed_tenant, 0x11, sizeof f->committed_tenant);
@@ -104,7 +106,9 @@ void forge_init(struct forge *f)
 
 void forge_measure(struct forge *f)
 {
-    f->guest_mask |= 1u << LT_IMA_PCR | LT_IMA_BOOT_PCRS;
+    f->guest_mask |= 1u << LT_IMA_PCR | LT_IMA_BOOT_PCRS | 1u << 12;
+    f->guest_named = 0x13ff; /* 0-9 and 12: what decides over the list is not open */
+    f->host_named = 0x13ff;
     f->ima_g = (struct forge_ima){.paths = {"/init", "/usr/bin/web", "/usr/lib/libc.so.6"}};
     f->ima_h =
         (struct forge_ima){.paths = {"/usr/sbin/limetree-agent", "/usr/sbin/libvirtd", "/usr/bin/swtpm",
@@ -222,26 +226,43 @@ static void public_of(EVP_PKEY *k, const struct soft_shape *s, struct lt_buf *ou
     soft_public(k, s, out);
 }
 
+/* "pcrs" with the value of each PCR of mask. */
+static void named_pcrs(const struct lt_pcrs *pcrs, uint32_t mask, struct lt_buf *b)
+{
+    const char *comma = "";
+    char hex[65];
+
+    lt_buf_str(b, "\"pcrs\":{");
+    for (unsigned i = 0; i < LT_MAX_PCRS; i++) {
+        if (!(mask >> i & 1))
+            continue;
+        lt_hex(pcrs->value[i], 32, hex);
+        lt_buf_printf(b, "%s\"%u\":[\"%s\"]", comma, i, hex);
+        comma = ",";
+    }
+    lt_buf_str(b, "}");
+}
+
 static void policies(struct forge *f)
 {
-    char hex[5][65], digest[65];
+    char firmware[65], domain[65], digest[65];
 
-    lt_hex(f->host_pcrs.value[0], 32, hex[0]);
-    lt_hex(f->host_pcrs.value[7], 32, hex[1]);
-    f->policy_h = LT_BUF(4096);
-    lt_buf_printf(&f->policy_h, "{\"pcrs\":{\"0\":[\"%s\"],\"7\":[\"%s\"]}", hex[0], hex[1]);
+    f->policy_h = LT_BUF(16384);
+    lt_buf_str(&f->policy_h, "{");
+    named_pcrs(&f->host_pcrs, f->host_named, &f->policy_h);
     measured_keys(&f->ima_h, &f->policy_h);
     lt_buf_str(&f->policy_h, "}");
     OK(lt_host_policy_parse(f->policy_h.p, f->policy_h.n, &f->host_policy, &err));
     lt_hex(f->host_policy->digest, 32, digest);
 
-    lt_hex(f->guest_pcrs.value[4], 32, hex[2]);
-    lt_hex(f->record.firmware_digest, 32, hex[3]);
-    lt_hex(f->record.domain_digest, 32, hex[4]);
-    f->policy_g = LT_BUF(4096);
-    lt_buf_printf(&f->policy_g, "{\"pcrs\":{\"4\":[\"%s\"]},\"accept\":%s", hex[2], f->accept);
+    lt_hex(f->record.firmware_digest, 32, firmware);
+    lt_hex(f->record.domain_digest, 32, domain);
+    f->policy_g = LT_BUF(16384);
+    lt_buf_str(&f->policy_g, "{");
+    named_pcrs(&f->guest_pcrs, f->guest_named, &f->policy_g);
+    lt_buf_printf(&f->policy_g, ",\"accept\":%s", f->accept);
     if (f->pin_digests)
-        lt_buf_printf(&f->policy_g, ",\"firmware\":[\"%s\"],\"domain\":[\"%s\"]", hex[3], hex[4]);
+        lt_buf_printf(&f->policy_g, ",\"firmware\":[\"%s\"],\"domain\":[\"%s\"]", firmware, domain);
     if (f->pin_host)
         lt_buf_printf(&f->policy_g, ",\"host_policies\":[\"%s\"]", digest);
     measured_keys(&f->ima_g, &f->policy_g);

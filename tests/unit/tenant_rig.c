@@ -251,9 +251,14 @@ void rig_host_layer(struct rig *r, const char *const *paths)
     ima_policy(&r->layer, paths, NULL);
     lt_sha256(r->layer.p, r->layer.n, digest);
     lt_hex(digest, 32, layer);
-    lt_hex(r->host.pcrs.value[4], 32, hex);
-    snprintf(r->policy, sizeof r->policy,
-             "{\"pcrs\":{\"4\":[\"%s\"]},\"layers\":[{\"name\":\"host\",\"policy\":\"%s\"}]}", hex, layer);
+    size_t at = (size_t)snprintf(r->policy, sizeof r->policy, "{\"pcrs\":{");
+    for (unsigned i = 0; i < 15; i++) { /* what `appraised` needs: no PCR open that decides over the code */
+        if (!(0x5bffu >> i & 1))
+            continue;
+        lt_hex(r->host.pcrs.value[i], 32, hex);
+        at += (size_t)snprintf(r->policy + at, sizeof r->policy - at, "%s\"%u\":[\"%s\"]", i ? "," : "", i, hex);
+    }
+    snprintf(r->policy + at, sizeof r->policy - at, "},\"layers\":[{\"name\":\"host\",\"policy\":\"%s\"}]}", layer);
     lt_sha256(r->policy, strlen(r->policy), r->policy_digest);
     pthread_mutex_unlock(&r->lock);
 }

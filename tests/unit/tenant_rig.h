@@ -61,7 +61,7 @@ struct rig {
     X509 *maker;
     char *ek_pem, *other_pem, *broken_pem;
     atomic_int lie; /* enum provider_lie */
-    char policy[512]; /* the host's policy document */
+    char policy[2048]; /* the host's policy document */
     uint8_t policy_digest[32];
     /* the host's IMA list, which it has with a layer, under lock */
     struct lt_buf ima, layer;

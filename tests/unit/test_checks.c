@@ -367,7 +367,8 @@ static void link_level_and_parts(void **state)
     assert_int_equal(v.batch_n, FORGE_BATCH);
     assert_int_equal(v.batch_seq, 42);
     const char *wanted[][2] = {{"guest-policy", "boot-log"}, {"guest-policy", "boot-policy"},
-                               {"guest-policy", "ima"},      {"host-policy", "boot-policy"},
+                               {"guest-policy", "ima"},      {"guest-policy", "pcrs"},
+                               {"host-policy", "boot-policy"},
                                {"host-policy", "ima"},       {"host-policy", "pcrs"},
                                {"residency", "firmware"},
                                {"residency", "domain"},      {"residency", "tainted"},

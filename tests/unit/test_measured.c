@@ -620,11 +620,107 @@ static void pcrs_that_are_needed(void **state)
     forge_build(&f);
     const struct lt_guest_policy *p = f.guest_policy;
     assert_int_equal(lt_measured_pcrs(&p->pcrs, &p->measured, &f.ima_g.documents),
-                     LT_IMA_BOOT_PCRS | 1u << LT_IMA_PCR);
+                     LT_IMA_BOOT_PCRS | 1u << LT_IMA_PCR | 1u << 12);
     boot_pcr_not_quoted(&f);
     assert_int_equal(lt_measured_pcrs(&p->pcrs, &p->measured, &f.ima_g.documents),
-                     LT_IMA_BOOT_PCRS | 1u << LT_IMA_PCR | 1u << 11);
+                     LT_IMA_BOOT_PCRS | 1u << LT_IMA_PCR | 1u << 11 | 1u << 12);
     forge_free(&f);
+}
+
+/* ---- PCRs that a policy leaves open ---- */
+
+static uint32_t opened; /* PCRs that the policy of the row does not name */
+
+static void guest_open(struct forge *f)
+{
+    f->guest_named &= ~opened;
+}
+
+static void guest_open_accepted(struct forge *f)
+{
+    guest_open(f);
+    f->accept = "[\"open-boot\"]";
+}
+
+/* A boot policy names the values of all PCRs that the rules leave open. */
+static void guest_boot_covers(struct forge *f)
+{
+    guest_open(f);
+    f->ima_g.boot = true; /* of PCR 4 */
+}
+
+static void guest_bad_file(struct forge *f)
+{
+    guest_open(f);
+    not_allowed(f);
+}
+
+static void host_open(struct forge *f)
+{
+    f->host_named &= ~opened;
+    accept_boot_only(f);
+}
+
+static void host_open_pcr14(struct forge *f)
+{
+    f->host_pcrs.value[14][0] = 1;
+    accept_boot_only(f);
+}
+
+static void host_named_pcr14(struct forge *f)
+{
+    host_open_pcr14(f);
+    f->host_named |= 1u << 14;
+}
+
+static void host_boot_covers(struct forge *f)
+{
+    host_open(f);
+    f->ima_h.boot = true;
+}
+
+static void open_pcrs(void **state)
+{
+    static const struct row decides = {"guest", guest_open, NULL, LT_UNCHECKED, "guest-policy", "PP-PPPPPPPP", NULL,
+                                       "accept \"open-boot\"", LT_LEVEL_NONE};
+    static const struct row accepted = {"guest, accepted", guest_open_accepted, NULL, LT_TRUSTED, "", HEALTHY, NULL,
+                                        NULL, LT_LEVEL_APPRAISED};
+    static const struct row host = {"host", host_open, NULL, LT_TRUSTED, "", HEALTHY, "level", "boot-only",
+                                    LT_LEVEL_BOOT_ONLY};
+    static const struct row rows[] = {
+        {"bad file all the same", guest_bad_file, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
+         "/usr/bin/web", LT_LEVEL_NONE},
+        {"host, PCR 14 is something", host_open_pcr14, NULL, LT_TRUSTED, "", HEALTHY, "pcrs", ": PCR 14",
+         LT_LEVEL_BOOT_ONLY},
+        {"host, PCR 14 named", host_named_pcr14, NULL, LT_TRUSTED, "", HEALTHY, NULL, NULL, LT_LEVEL_APPRAISED},
+    };
+
+    (void)state;
+    for (unsigned i = 0; i <= 12; i = i == 9 ? 12 : i + 1) {
+        char name[16];
+        bool code = i != 1 && i != 3 && i != 5 && i != 6;
+        snprintf(name, sizeof name, ": PCR %u", i);
+        opened = 1u << i;
+        struct row g = i == 4 || i == 8 || i == 9 || i == 12 ? decides : accepted, h = host;
+        struct row named = accepted, covered = {"boot policy", guest_boot_covers, NULL, LT_TRUSTED, "", HEALTHY, NULL,
+                                                NULL, LT_LEVEL_APPRAISED};
+        g.plan = guest_open;
+        run(&g); /* named without being accepted where it lowers nothing */
+        named.part = "pcrs";
+        named.says = name;
+        run(&named);
+        h.level = code ? LT_LEVEL_BOOT_ONLY : LT_LEVEL_APPRAISED;
+        h.part = code ? "level" : "pcrs";
+        h.says = code ? "boot-only" : name;
+        run(&h);
+        if (i != 4)
+            continue;
+        run(&covered);
+        covered.plan = host_boot_covers;
+        run(&covered);
+    }
+    opened = 1u << 8;
+    RUN(rows);
 }
 
 /* ---- the rules for verifiers of keylime-api 9.3, G1 to G5, each turned by itself ---- */
@@ -751,7 +847,7 @@ int main(void)
         cmocka_unit_test(host_is_judged_once),
         cmocka_unit_test(cache_keys_differ),
         cmocka_unit_test(goes_on_where_it_stood),
-        cmocka_unit_test(pcrs_that_are_needed),
+        cmocka_unit_test(pcrs_that_are_needed), cmocka_unit_test(open_pcrs),
         cmocka_unit_test(rules_for_verifiers),
         cmocka_unit_test(offline),
     };

@@ -35,6 +35,10 @@ static void whole(void **state)
     assert_false(lt_digests_have(&p->domain, a));
     assert_true(lt_digests_have(&p->host_policies, b));
     assert_true(p->accept_copyable && p->accept_tainted && !p->accept_boot_only);
+    assert_false(p->accept_open_boot);
+    lt_guest_policy_free(p);
+    OK(guest("{\"accept\":[\"open-boot\"]}", &p));
+    assert_true(p->accept_open_boot && !p->accept_copyable && !p->accept_tainted && !p->accept_boot_only);
     lt_guest_policy_free(p);
     OK(guest("{}", &p));
     assert_false(p->judges_firmware || p->judges_domain || p->pcrs.mask || p->host_policies.count);
@@ -70,7 +74,7 @@ static void refused(void **state)
         "{\"accept\":[\"all\"]}",
         "{\"accept\":[1]}",
         "{\"accept\":[\"\"]}",
-        "{\"accept\":[\"copyable\",\"copyable\",\"copyable\",\"copyable\"]}",
+        "{\"accept\":[\"copyable\",\"copyable\",\"copyable\",\"copyable\",\"copyable\"]}",
         "{\"firmware\":null}",
         "{\"domain\":\"" A "\"}",
         "{\"host_policies\":{}}",
