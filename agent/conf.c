@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define EK_HANDLE 0x81010001
+#define SRK_HANDLE 0x81000001
+
 #define TEXT(name, fallback, help)                                                                           \
     {#name, LT_CONF_TEXT, offsetof(struct lt_agent_conf, name), fallback, 0, 0, help}
 
@@ -63,6 +66,9 @@ static int persistent_handle(const char *value, uint32_t *out, struct lt_err *e)
         return lt_fail(e, LT_E_CONFIG,
                        "ak_handle = %s: not a persistent handle of the owner, 0x81000000 to 0x817fffff",
                        value);
+    if (v == EK_HANDLE || v == SRK_HANDLE)
+        return lt_fail(e, LT_E_CONFIG, "ak_handle = %s: that is where a TPM's %s lies; what is there is replaced",
+                       value, v == EK_HANDLE ? "EK" : "storage root key");
     *out = (uint32_t)v;
     return 0;
 }

@@ -188,7 +188,9 @@ static void configuration(void **state)
                                       "ak_handle=1",
                                       "ak_handle=0x81800000",
                                       "ak_handle=0x8101003g",
-                                      "ak_handle=0x181010030"};
+                                      "ak_handle=0x181010030",
+                                      "ak_handle=0x81010001",
+                                      "ak_handle=0x81000001"};
     struct lt_agent_options o;
 
     OK(with((const char *const[]){NULL}, &o));
