@@ -43,6 +43,10 @@ const struct lt_conf_key lt_agent_keys[] = {
     TEXT(contact, "", "guest: HOST:PORT registered as the agent's address; empty: where it listens"),
     TEXT(cert, "", "host: PEM file, certificate with role host under the federation's CA"),
     TEXT(key, "", "host: PEM file, its private key (mode 0600)"),
+    TEXT(crl, "",
+         "host: PEM file, certificates that the federation's CA has revoked, read at start and on HUP; "
+         "empty: none"
+         " is asked for"),
     TEXT(libvirt_uri, "", "host: libvirt connection; empty: qemu:///system as root, else qemu:///session"),
     TEXT(records, "", "host: directory of limetree-localca's birth records; empty: none"),
     TEXT(swtpm, "swtpm", "host: program that reads copies of vTPM states"),

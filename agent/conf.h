@@ -8,7 +8,7 @@ struct lt_agent_conf {
     char *role, *tcti, *listen, *state_dir, *ek_alg, *ak_alg, *ak_handle, *ima, *boot_log, *client_ca;
     char *uuid, *registrar, *contact;                 /* guest */
     int64_t register_idle_s, register_again_s;
-    char *cert, *key, *libvirt_uri, *records, *swtpm; /* host */
+    char *cert, *key, *crl, *libvirt_uri, *records, *swtpm; /* host */
     struct lt_daemon_log_conf log;
     void *running; /* the role, while it runs */
     int exit_code; /* of the program when a thread ends it, else 0 */
@@ -24,6 +24,11 @@ struct lt_agent_options {
     uint32_t ak_handle;      /* persistent, 0x81000000 and above */
     const char *listen;
 };
+/* What struct lt_daemon's check does, for both roles. The TPM is not opened. */
+int lt_agent_check(const struct lt_agent_conf *c, bool alone, struct lt_err *e) LT_MUST_CHECK;
+/* Role host: is cert the one of this host? host_id NULL: not known yet, any host's will do. */
+int lt_agent_check_identity(const struct lt_agent_conf *c, const uint8_t *host_id,
+                            struct lt_err *e) LT_MUST_CHECK;
 int lt_agent_options(const struct lt_agent_conf *c, struct lt_agent_options *out,
                      struct lt_err *e) LT_MUST_CHECK;
 

@@ -20,6 +20,7 @@ struct lt_host_agent {
     struct lt_jobs *worker;
     struct lt_inventory *inventory;
     struct lt_http_server *server;
+    struct lt_crl *crl; /* NULL: none configured */
     char *secret_file;
     uint32_t reset_count;
     struct lt_err none; /* why there is no key, of one-shot commands that make none */
@@ -137,6 +138,8 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
     int rc = lt_jobs_start("worker", &h->worker, e);
     if (!rc)
         rc = lt_host_id(&h->attester.ek.pub, h->api.host_id, e);
+    if (!rc)
+        rc = lt_agent_check_identity(conf, h->api.host_id, e);
     if (rc)
         return rc;
     lt_ak_host_pcr(h->attester.ak_name, h->api.pcr13);
@@ -151,6 +154,7 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
         .cert = conf->cert,
         .key = conf->key,
         .client_ca = conf->client_ca,
+        .crl = h->crl,
         .routes = lt_host_routes,
         .route_count = lt_host_route_count,
         .app = &h->api,
@@ -165,16 +169,6 @@ static int open_sequence(struct lt_host_agent *h, struct lt_err *e)
 {
     LT_AUTOFREE char *file = lt_path(h->state.dir, "batch-seq");
     return lt_sequence_open(file, h->reset_count, &h->api.sequence, e);
-}
-
-static int check_conf(const struct lt_agent_conf *conf, struct lt_err *e)
-{
-    if (!*conf->cert || !*conf->key || !*conf->client_ca)
-        return lt_fail(
-            e, LT_E_CONFIG,
-            "cert, key, client_ca: a host needs all three (limetree pki issue --role host --host HEX, with "
-            "HEX from limetree-agent --identity)");
-    return 0;
 }
 
 /* What --identity would say: while this agent serves, that is refused. */
@@ -200,8 +194,7 @@ int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, 
     *out = NULL;
     if (!h)
         return e->code;
-    /* Nothing is extended for a daemon that cannot serve. */
-    int rc = check_conf(conf, e);
+    int rc = *conf->crl ? lt_crl_open("crl", conf->crl, conf->client_ca, &h->crl, e) : 0;
     if (!rc)
         rc = open_tpm(h, conf, open_anchored, e);
     if (!rc)
@@ -221,6 +214,14 @@ int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, 
     return 0;
 }
 
+void lt_host_reload(struct lt_host_agent *h)
+{
+    struct lt_err e = {0};
+
+    if (lt_crl_reload(h->crl, &e))
+        lt_log(LT_LOG_ERROR, "reload", "%s; the lists of before stay in force", e.msg);
+}
+
 /* The inventory goes before the TPM that it reads; requests that are held are answered, late ones refused. */
 void lt_host_stop(struct lt_host_agent *h)
 {
@@ -236,6 +237,7 @@ void lt_host_stop(struct lt_host_agent *h)
     lt_sequence_close(&h->api.sequence);
     lt_attester_free(&h->attester);
     lt_state_close(&h->state);
+    lt_crl_free(h->crl);
     free(h->secret_file);
     free(h);
 }

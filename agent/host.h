@@ -10,6 +10,8 @@ struct lt_host_agent;
  * {"listen":address,"host":HOST}. */
 int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_host_agent **out,
                   json_t **ready, struct lt_err *e) LT_MUST_CHECK;
+/* The lists of revoked certificates are read again. */
+void lt_host_reload(struct lt_host_agent *h);
 void lt_host_stop(struct lt_host_agent *h);
 
 /* One-shot commands. The first two open the TPM, do their work, and close it again; *out is a new object.

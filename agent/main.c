@@ -21,6 +21,19 @@ static int start(void *arg, json_t **ready, struct lt_err *e)
                   : lt_guest_start(c, &o, (struct lt_guest **)&c->running, ready, e);
 }
 
+static int check(void *arg, bool alone, struct lt_err *e)
+{
+    return lt_agent_check(arg, alone, e);
+}
+
+static void reload(void *arg)
+{
+    struct lt_agent_conf *c = arg;
+
+    if (!strcmp(c->role, "host"))
+        lt_host_reload(c->running);
+}
+
 static void stop(void *arg)
 {
     struct lt_agent_conf *c = arg;
@@ -116,7 +129,10 @@ int main(int argc, char **argv)
         .key_count = lt_agent_key_count,
         .conf = &conf,
         .start = start,
+        .reload = reload,
         .stop = stop,
+        .check = check,
+        .unchecked = "the TPM, libvirt, whether the registrar answers",
     };
     const struct command *command = find_command(argc, argv);
     struct lt_err e = {0};

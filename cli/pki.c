@@ -19,6 +19,7 @@
 
 #define CA_DAYS 3650
 #define LEAF_DAYS 825
+#define LIST_DAYS 30
 #define MAX_NAMES 16
 
 static const struct {
@@ -50,22 +51,27 @@ static const char usage_text[] =
     "       limetree pki issue DIR --ca federation|tenant|vtpm --out PREFIX [--role ROLE]\n"
     "                      [--tenant UUID] [--host HEX] [--name NAME]... [--server] [--client]\n"
     "                      [--days N] [--json]\n"
+    "       limetree pki revoke DIR --ca federation|tenant|vtpm [--cert CERT] [--days N]\n"
     "       limetree pki show CERT [--json]\n"
     "\n"
     "init makes DIR with three CAs (federation, vTPM, tenant) and the certificates of a provider, a tenant\n"
     "and their operators. issue makes PREFIX.crt and PREFIX.key under one of these CAs. Nothing is ever\n"
-    "overwritten. Keep the *-ca.key files off the machines that only verify.\n"
+    "overwritten. Keep the *-ca.key files off the machines that only verify. revoke puts CERT on the CA's "
+    "list\n"
+    "DIR/*-ca.crl, or makes the list anew before it is out of date; the keys crl and federation_crl of the\n"
+    "daemons name a copy of it.\n"
     "\n"
     "  --tenant UUID   the tenant's id (init: a new one is drawn if none is given)\n"
     "  --role ROLE     provider, host, tenant, operator or none (none)\n"
     "  --host HEX      the host's id, 32 hex digits; needed by role host\n"
     "  --name NAME     a DNS name or IP address, may be repeated\n"
     "  --server --client  extended key usage (both, if neither is given)\n"
-    "  --days N        validity in days (leaves: 825)\n"
+    "  --cert CERT     the certificate that is not to be believed any more\n"
+    "  --days N        validity in days (leaves: 825; a list: 30)\n"
     "  --json          tell the result as JSON\n";
 
 struct options {
-    const char *ca, *out, *names[MAX_NAMES + 1];
+    const char *ca, *out, *cert, *names[MAX_NAMES + 1];
     unsigned role, name_count;
     bool has_tenant, has_host, server, client, json, help;
     uint8_t tenant[16], host[16];
@@ -91,6 +97,9 @@ static int parse_option(int opt, struct options *o, struct lt_err *e)
         return 0;
     case 'o':
         o->out = optarg;
+        return 0;
+    case 'C':
+        o->cert = optarg;
         return 0;
     case 'r':
         o->role = lt_role_by_name(optarg);
@@ -124,12 +133,19 @@ static int parse_option(int opt, struct options *o, struct lt_err *e)
 }
 
 static const struct option long_options[] = {
-    {"ca", required_argument, NULL, 'c'},   {"out", required_argument, NULL, 'o'},
-    {"role", required_argument, NULL, 'r'}, {"tenant", required_argument, NULL, 't'},
-    {"host", required_argument, NULL, 'h'}, {"name", required_argument, NULL, 'n'},
-    {"days", required_argument, NULL, 'd'}, {"server", no_argument, NULL, 's'},
-    {"client", no_argument, NULL, 'l'},     {"json", no_argument, NULL, 'j'},
-    {"help", no_argument, NULL, 'H'},       {0},
+    {"ca", required_argument, NULL, 'c'},
+    {"out", required_argument, NULL, 'o'},
+    {"cert", required_argument, NULL, 'C'},
+    {"role", required_argument, NULL, 'r'},
+    {"tenant", required_argument, NULL, 't'},
+    {"host", required_argument, NULL, 'h'},
+    {"name", required_argument, NULL, 'n'},
+    {"days", required_argument, NULL, 'd'},
+    {"server", no_argument, NULL, 's'},
+    {"client", no_argument, NULL, 'l'},
+    {"json", no_argument, NULL, 'j'},
+    {"help", no_argument, NULL, 'H'},
+    {0},
 };
 
 /* ---- init ---- */
@@ -320,10 +336,29 @@ static int issue(struct options *o, struct lt_err *e)
     return rc;
 }
 
+static int revoke(struct options *o, struct lt_err *e)
+{
+    size_t i = 0;
+
+    while (i < CAS && (!o->ca || strcmp(cas[i].name, o->ca)))
+        i++;
+    if (i == CAS)
+        return lt_fail(e, LT_E_USAGE, "revoke needs --ca federation, tenant or vtpm");
+    LT_AUTOFREE char *cert = file_of(o->arg, cas[i].file, "crt");
+    LT_AUTOFREE char *key = file_of(o->arg, cas[i].file, "key");
+    LT_AUTOFREE char *list = file_of(o->arg, cas[i].file, "crl");
+    int days = o->days ? o->days : LIST_DAYS;
+    LT_TRY(lt_pki_revoke(cert, key, o->cert, list, days, e));
+    printf(
+        "%s: good for %d days; copy it to every machine whose configuration names it, and send HUP there\n",
+        list, days);
+    return 0;
+}
+
 static const struct {
     const char *verb;
     int (*run)(struct options *o, struct lt_err *e);
-} verbs[] = {{"init", init}, {"issue", issue}, {"show", show}};
+} verbs[] = {{"init", init}, {"issue", issue}, {"revoke", revoke}, {"show", show}};
 
 int lt_cmd_pki(int argc, char **argv)
 {

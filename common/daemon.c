@@ -1,6 +1,8 @@
 #include "common/daemon.h"
 
 #include "common/bytes.h"
+#include "common/clock.h"
+#include "common/expiry.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -21,10 +23,14 @@ static void help(const struct lt_daemon *d)
            "       %s --version | --help\n\n"
            "  --config FILE   read FILE instead of %s\n"
            "  -o key=value    set a key after the file was read\n"
-           "  --check-config  read the configuration, say what is wrong with it, and exit\n"
-           "  --ready-fd N    write one line of JSON with the bound addresses to file descriptor N when ready\n\n"
-           "TERM stops, HUP reopens the log. Configuration keys:\n\n",
-           d->program, d->summary, d->program, d->program, d->config);
+           "  --check-config  do all that a start does but binding: certificates, keys, lists, roots, state; "
+           "say what\n"
+           "                  is wrong, and exit\n"
+           "  --ready-fd N    write one line of JSON with the bound addresses to file descriptor N when "
+           "ready\n\n"
+           "TERM stops, HUP reopens the log%s. Configuration keys:\n\n",
+           d->program, d->summary, d->program, d->program, d->config,
+           d->reload ? " and reads the files anew that may change" : "");
     lt_conf_help(d->keys, d->key_count, stdout);
 }
 
@@ -58,11 +64,41 @@ static int tell_ready(int fd, json_t *ready, struct lt_err *e)
     return 0;
 }
 
+/* The next signal; in between, once a day, what runs out. */
+static int next_signal(const sigset_t *set, uint64_t *warned_ms)
+{
+    static const struct timespec hour = {.tv_sec = 3600};
+
+    for (;;) {
+        int sig = sigtimedwait(set, NULL, &hour);
+        if (sig >= 0 || (errno != EAGAIN && errno != EINTR))
+            return sig;
+        if (lt_now_ms() - *warned_ms >= 86400000) { /* CLOCK_BOOTTIME: a machine that slept is warned too */
+            *warned_ms = lt_now_ms();
+            lt_expiry_warn(lt_wall_s());
+        }
+    }
+}
+
+static void serve(const struct lt_daemon *d, const sigset_t *set)
+{
+    uint64_t warned_ms = lt_now_ms();
+
+    lt_expiry_warn(lt_wall_s());
+    while (next_signal(set, &warned_ms) == SIGHUP) {
+        struct lt_err e = {0};
+        if (lt_log_reopen(&e))
+            lt_log(LT_LOG_ERROR, "reload", "%s", e.msg);
+        if (d->reload)
+            d->reload(d->conf);
+        lt_expiry_warn(lt_wall_s());
+    }
+}
+
 static int run(const struct lt_daemon *d, int ready_fd, struct lt_err *e)
 {
     LT_AUTOJSON json_t *ready = NULL;
     sigset_t set;
-    int sig;
 
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -72,6 +108,8 @@ static int run(const struct lt_daemon *d, int ready_fd, struct lt_err *e)
     signal(SIGPIPE, SIG_IGN);
 
     int rc = open_log(d, e);
+    if (!rc && d->check)
+        rc = d->check(d->conf, false, e);
     if (!rc)
         rc = d->start(d->conf, &ready, e);
     if (rc)
@@ -79,16 +117,25 @@ static int run(const struct lt_daemon *d, int ready_fd, struct lt_err *e)
     if (ready_fd >= 0)
         rc = tell_ready(ready_fd, ready, e);
     lt_log(LT_LOG_INFO, "ready", "%s %s is ready", d->program, LT_VERSION);
-    while (!rc && !sigwait(&set, &sig) && sig == SIGHUP) {
-        struct lt_err le = {0};
-        if (lt_log_reopen(&le))
-            lt_log(LT_LOG_ERROR, "reload", "%s", le.msg);
-        if (d->reload)
-            d->reload(d->conf);
-    }
+    if (!rc)
+        serve(d, &set);
     lt_log(LT_LOG_INFO, "stop", "%s stops", d->program);
     d->stop(d->conf);
     return rc;
+}
+
+static int check_only(const struct lt_daemon *d, struct lt_err *e)
+{
+    const struct lt_daemon_log_conf *c = log_conf(d);
+
+    if (lt_log_level_parse(c->level) < 0)
+        return lt_fail(e, LT_E_CONFIG, "log_level = %s: not error, warning, info or debug", c->level);
+    if (d->check)
+        LT_TRY(d->check(d->conf, true, e));
+    lt_expiry_warn(lt_wall_s()); /* to standard error */
+    printf("%s: configuration is good%s%s%s\n", d->program, d->unchecked ? " (not looked at: " : "",
+           d->unchecked ? d->unchecked : "", d->unchecked ? ")" : "");
+    return 0;
 }
 
 /* The leak checker traces its own process, which is no longer allowed then. */
@@ -166,12 +213,10 @@ int lt_daemon_main(const struct lt_daemon *d, int argc, char **argv)
     if (!config && access(d->config, R_OK) == 0)
         config = d->config;
     int rc = lt_conf_load(d->keys, d->key_count, d->conf, config, overrides, &e);
-    if (!rc && !check)
-        rc = run(d, ready_fd, &e);
+    if (!rc)
+        rc = check ? check_only(d, &e) : run(d, ready_fd, &e);
     if (rc)
         fprintf(stderr, "%s: %s\n", d->program, e.msg);
-    else if (check)
-        printf("%s: configuration is good\n", d->program);
     lt_conf_free(d->keys, d->key_count, d->conf);
     return lt_err_exit(rc);
 }

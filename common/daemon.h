@@ -2,7 +2,8 @@
  *
  *   --config FILE  -o key=value  --check-config  --ready-fd N  --version  --help
  *
- * TERM and INT stop, HUP calls back. No daemonising of our own; no core dumps. */
+ * TERM and INT stop, HUP calls back. What runs out (common/expiry.h) is warned of at the start and once a
+ * day. No daemonising of our own; no core dumps. */
 #ifndef LT_COMMON_DAEMON_H
 #define LT_COMMON_DAEMON_H
 
@@ -20,6 +21,12 @@ struct lt_daemon {
     int (*start)(void *conf, json_t **ready, struct lt_err *e);
     void (*reload)(void *conf); /* SIGHUP, may be NULL; the log is reopened before */
     void (*stop)(void *conf);   /* drains and frees; called once if start succeeded */
+    /* Before start: are certificates, keys and lists the right ones (common/identity.h)? alone: for
+     * --check-config, where no start follows that would find the rest: state, files, addresses. Binds and
+     * changes nothing. May be NULL. */
+    int (*check)(void *conf, bool alone, struct lt_err *e);
+    const char *unchecked; /* what it does not look at, for --check-config's reader: "the TPM, libvirt"; may
+                              be NULL */
 };
 
 /* The whole of main(). Blocks the signals before start, so that every thread inherits that. Every program's

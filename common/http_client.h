@@ -5,6 +5,7 @@
 #define LT_COMMON_HTTP_CLIENT_H
 
 #include "common/budget.h"
+#include "common/crl.h"
 #include "common/json.h"
 #include "common/tls.h"
 
@@ -13,6 +14,7 @@ struct lt_http_client;
 struct lt_http_client_conf {
     const char *cert, *key;  /* PEM files of our identity; NULL: none */
     const char *ca;          /* PEM file; NULL: only pinned or plain requests are possible */
+    struct lt_crl *crl; /* servers under ca that are on it are refused, on kept connections too; borrowed */
     unsigned server_role;    /* the role a server under ca must have; 0: any certificate under ca */
     unsigned max_per_host;   /* connections to one address; 0: 8 */
     struct lt_budget *budget; /* borrowed; replies above LT_SMALL_REPLY are taken from it. NULL: nothing is counted */

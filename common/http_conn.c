@@ -4,6 +4,8 @@
 #include "common/http_req.h"
 #include "common/log.h"
 
+#include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -47,6 +49,16 @@ static void befriend(struct lt_conns *l, struct lt_conn *c)
     }
 }
 
+static void take_source(struct lt_conn *c)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+
+    if (getpeername(c->fd, (struct sockaddr *)&a, &n) ||
+        getnameinfo((struct sockaddr *)&a, n, c->source, sizeof c->source, NULL, 0, NI_NUMERICHOST))
+        snprintf(c->source, sizeof c->source, "an unknown address");
+}
+
 struct lt_conn *lt_conn_open(struct lt_http_server *s, int fd)
 {
     struct lt_conns *l = &s->conns;
@@ -56,6 +68,7 @@ struct lt_conn *lt_conn_open(struct lt_http_server *s, int fd)
         return NULL;
     c->server = s;
     c->fd = fd;
+    take_source(c);
     c->deadline_ms = lt_now_ms() + l->request_ms;
     pthread_mutex_lock(&l->lock);
     /* Where everybody has to show a certificate, a flood of those who do not pushes out its own oldest. */

@@ -21,8 +21,10 @@ struct lt_conn {
     struct lt_conn_list *list;
     struct lt_conn *prev, *next;
     int fd;
+    char source[48]; /* the peer's address */
     uint64_t deadline_ms;
-    bool verified; /* what its handshake proved */
+    bool verified, refused;  /* what its handshake proved; or was refused, and that was logged */
+    unsigned crl_generation; /* of the lists it was last held against */
     struct lt_peer peer;
 };
 
@@ -41,8 +43,21 @@ struct lt_conns {
     struct lt_conn_list strangers, others; /* strangers: still owe a certificate */
 };
 
+/* Refused handshakes: so many lines a period of each crowd of addresses, the rest is counted. */
+#define LT_REFUSAL_SHARES 64
+#define LT_REFUSAL_BURST 5
+#define LT_REFUSAL_PERIOD_MS 60000
+struct lt_refusals {
+    pthread_mutex_t lock;
+    struct lt_refusal_share {
+        uint64_t since_ms;
+        unsigned logged, missed;
+    } share[LT_REFUSAL_SHARES];
+};
+
 struct lt_http_server {
     struct lt_http_server_conf conf;
+    struct lt_refusals refusals;
     struct MHD_Daemon *daemon;
     bool tls, ask, require; /* client certificates */
     char address[64];

@@ -295,22 +295,41 @@ static int split_address(const char *listen_on, char host[64], const char **port
     return 0;
 }
 
-static int open_socket(const char *listen_on, char address[64], int *out, struct lt_err *e)
+/* *ai is the caller's to free. */
+static int resolve(const char *listen_on, struct addrinfo **ai, struct lt_err *e)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
                              .ai_socktype = SOCK_STREAM};
-    struct addrinfo *ai = NULL;
-    char host[64], name[64], serv[16];
+    char host[64];
     const char *port = NULL;
+
+    LT_TRY(split_address(listen_on, host, &port, e));
+    int rc = getaddrinfo(host, port, &hints, ai);
+    return rc ? lt_fail(e, LT_E_CONFIG, "listen = %s: %s", listen_on, gai_strerror(rc)) : 0;
+}
+
+int lt_http_server_check_listen(const char *key, const char *listen_on, struct lt_err *e)
+{
+    struct addrinfo *ai = NULL;
+    struct lt_err why = {0};
+
+    if (resolve(listen_on, &ai, &why))
+        return lt_fail(e, why.code, "%s%s", key, why.msg + strlen("listen"));
+    freeaddrinfo(ai);
+    return 0;
+}
+
+static int open_socket(const char *listen_on, char address[64], int *out, struct lt_err *e)
+{
+    struct addrinfo *ai = NULL;
+    char name[64], serv[16];
     struct sockaddr_storage bound;
     socklen_t n = sizeof bound;
     int on = 1;
 
-    if (split_address(listen_on, host, &port, e))
-        return e ? e->code : LT_E_CONFIG;
-    int rc = getaddrinfo(host, port, &hints, &ai);
+    int rc = resolve(listen_on, &ai, e);
     if (rc)
-        return lt_fail(e, LT_E_CONFIG, "listen = %s: %s", listen_on, gai_strerror(rc));
+        return rc;
     int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool ok = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) &&
               !bind(fd, ai->ai_addr, ai->ai_addrlen) && !listen(fd, SOMAXCONN) &&
@@ -429,6 +448,7 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
             s->require = false;
     lt_random(&s->id_prefix, sizeof s->id_prefix);
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->refusals.lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -443,6 +463,7 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
         lt_conns_stop(&s->conns);
         pthread_cond_destroy(&s->idle);
         pthread_mutex_destroy(&s->lock);
+        pthread_mutex_destroy(&s->refusals.lock);
         free(s);
         return rc;
     }
@@ -480,5 +501,6 @@ void lt_http_server_stop(struct lt_http_server *s)
         close(fd);
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->refusals.lock);
     free(s);
 }

@@ -3,6 +3,7 @@
 #ifndef LT_COMMON_HTTP_SERVER_H
 #define LT_COMMON_HTTP_SERVER_H
 
+#include "common/crl.h"
 #include "common/json.h"
 #include "common/tls.h"
 
@@ -31,6 +32,8 @@ struct lt_http_server_conf {
     const char *listen;     /* "127.0.0.1:8981", "[::]:0"; port 0: the kernel picks */
     const char *cert, *key; /* PEM files; NULL: plain HTTP (only LT_MAY_ANYONE routes can then be called) */
     const char *client_ca;  /* PEM file; NULL: no client certificates are asked for */
+    struct lt_crl
+        *crl; /* client certificates that are on it are refused, on kept connections too; borrowed */
     const struct lt_route *routes;
     size_t route_count;
     void *app;
@@ -47,6 +50,8 @@ struct lt_http_server_conf {
  * for every request. */
 int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_server **out,
                          struct lt_err *e) LT_MUST_CHECK;
+/* ADDRESS:PORT with numbers, as start wants it. key: the configuration's word, for the message. */
+int lt_http_server_check_listen(const char *key, const char *listen, struct lt_err *e) LT_MUST_CHECK;
 /* "127.0.0.1:40123", as bound. */
 const char *lt_http_server_address(const struct lt_http_server *s);
 /* Stops accepting; every request that is still held is answered 503; returns when the last is done. */

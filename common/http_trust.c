@@ -1,12 +1,14 @@
 #include "common/http_trust.h"
 
 #include "common/clock.h"
+#include "common/expiry.h"
 #include "common/file.h"
 #include "common/hash.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +22,7 @@ struct expected {
 struct found {
     bool good;
     bool pinned; /* good because it is the pinned one: names, dates and issuer were not looked at */
+    unsigned crl_generation; /* of the lists it was last held against */
     struct lt_peer peer;
 };
 
@@ -74,6 +77,29 @@ static int check_role(const struct lt_peer *p, unsigned role, struct lt_err *e)
     return 0;
 }
 
+static int revoked_one(const struct lt_http_trust *t, const X509 *x, struct lt_err *e)
+{
+    uint8_t *der = NULL;
+    int n = i2d_X509(x, &der);
+    int rc =
+        n > 0 ? lt_crl_check(t->crl, der, (size_t)n, e) : lt_fail(e, LT_E_UNAUTHENTICATED, "cannot be read");
+
+    OPENSSL_free(der);
+    return rc ? lt_fail_in(e, "server certificate") : 0;
+}
+
+/* The leaf, and all that was shown beside it. */
+static int check_revoked(const struct lt_http_trust *t, const X509 *leaf, const STACK_OF(X509) * others,
+                         struct lt_err *e)
+{
+    if (!t->crl)
+        return 0;
+    LT_TRY(revoked_one(t, leaf, e));
+    for (int i = 0; i < sk_X509_num(others); i++)
+        LT_TRY(revoked_one(t, sk_X509_value(others, i), e));
+    return 0;
+}
+
 static int check_by_ca(const struct expected *x, X509_STORE_CTX *theirs, struct found *f)
 {
     const struct lt_http_trust *t = x->trust;
@@ -87,7 +113,12 @@ static int check_by_ca(const struct expected *x, X509_STORE_CTX *theirs, struct 
     int rc = n > 0 ? lt_peer_from_der(der, (size_t)n, &f->peer, x->why)
                    : lt_fail(x->why, LT_E_UNAUTHENTICATED, "server certificate: cannot be read");
     OPENSSL_free(der);
-    return rc ? rc : check_role(&f->peer, t->role, x->why);
+    if (!rc)
+        rc = check_role(&f->peer, t->role, x->why);
+    f->crl_generation = lt_crl_generation(t->crl);
+    return rc ? rc
+              : check_revoked(t, X509_STORE_CTX_get0_cert(theirs), X509_STORE_CTX_get0_untrusted(theirs),
+                              x->why);
 }
 
 static int check_by_pin(const struct expected *x, X509_STORE_CTX *theirs, struct found *f)
@@ -97,6 +128,18 @@ static int check_by_pin(const struct expected *x, X509_STORE_CTX *theirs, struct
         memcmp(f->peer.fingerprint, x->pin, sizeof x->pin))
         return lt_fail(x->why, LT_E_UNAUTHENTICATED, "server certificate: not the pinned one");
     return 0;
+}
+
+/* Whose certificate it was that is refused. */
+static void tell_subject(const X509 *x, struct lt_err *why)
+{
+    char name[96];
+    size_t n = strlen(why->msg);
+
+    if (!x)
+        return;
+    lt_expiry_name(X509_get_subject_name(x), name, sizeof name);
+    snprintf(why->msg + n, sizeof why->msg - n, " (it is \"%s\")", name);
 }
 
 /* Takes the place of OpenSSL's own verification. */
@@ -113,6 +156,8 @@ static int verify_server(X509_STORE_CTX *ctx, void *arg)
         return 0;
     }
     f->good = !(x->pinned ? check_by_pin(x, ctx, f) : check_by_ca(x, ctx, f));
+    if (!f->good)
+        tell_subject(X509_STORE_CTX_get0_cert(ctx), x->why);
     X509_STORE_CTX_set_error(ctx, f->good ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
     return f->good;
 }
@@ -141,9 +186,22 @@ int lt_http_trust_install(const struct lt_http_trust *t, const uint8_t *pin, SSL
     return 0;
 }
 
+/* The lists of revoked certificates were read anew since this connection was made. */
+static int check_again(const SSL *ssl, struct found *f, struct lt_err *e)
+{
+    const struct expected *x = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), expected_at);
+    unsigned now = lt_crl_generation(x->trust->crl);
+
+    if (f->crl_generation == now)
+        return 0;
+    LT_TRY(check_revoked(x->trust, SSL_get0_peer_certificate(ssl), SSL_get_peer_cert_chain(ssl), e));
+    f->crl_generation = now;
+    return 0;
+}
+
 int lt_http_trust_check(const SSL *ssl, const uint8_t *pin, struct lt_peer *server, struct lt_err *e)
 {
-    const struct found *f = ssl ? SSL_get_ex_data(ssl, found_at) : NULL;
+    struct found *f = ssl ? SSL_get_ex_data(ssl, found_at) : NULL;
 
     if (!f || !f->good || f->pinned != (pin != NULL) || (pin && memcmp(f->peer.fingerprint, pin, 32)))
         return lt_fail(e, LT_E_UNAUTHENTICATED, "server certificate: the connection is another server's");
@@ -151,6 +209,7 @@ int lt_http_trust_check(const SSL *ssl, const uint8_t *pin, struct lt_peer *serv
         return 0;
     if (lt_wall_s() > f->peer.not_after)
         return lt_fail(e, LT_E_UNAUTHENTICATED, "server certificate: expired since the connection was made");
+    LT_TRY(check_again(ssl, f, e));
     *server = f->peer;
     return 0;
 }
@@ -168,6 +227,16 @@ int lt_http_trust_pin(const char *pem, uint8_t pin[32], struct lt_err *e)
     BIO_free(b);
     ERR_clear_error();
     return rc;
+}
+
+/* For the sentence of a client that was refused. */
+static char *describe(const char *file, const X509 *x)
+{
+    char name[96], day[16], *text;
+
+    lt_expiry_name(X509_get_subject_name(x), name, sizeof name);
+    lt_expiry_day(lt_expiry_seconds(X509_get0_notAfter(x)), day);
+    return asprintf(&text, "%s (%s, until %s)", file, name, day) < 0 ? NULL : text;
 }
 
 static int load_identity(struct lt_http_trust *t, const struct lt_http_client_conf *f, struct lt_err *e)
@@ -195,6 +264,7 @@ static int load_identity(struct lt_http_trust *t, const struct lt_http_client_co
     free(key);
     bool good = t->cert && t->key && X509_check_private_key(t->cert, t->key) == 1;
     ERR_clear_error();
+    t->ours = good ? describe(f->cert, t->cert) : NULL;
     return good ? 0 : lt_fail(e, LT_E_CONFIG, "%s, %s: not a certificate and its key", f->cert, f->key);
 }
 
@@ -220,6 +290,7 @@ static int load_ca(struct lt_http_trust *t, const char *path, struct lt_err *e)
 int lt_http_trust_load(struct lt_http_trust *t, const struct lt_http_client_conf *conf, struct lt_err *e)
 {
     t->role = conf->server_role;
+    t->crl = conf->crl;
     LT_TRY(load_identity(t, conf, e));
     return load_ca(t, conf->ca, e);
 }
@@ -228,6 +299,7 @@ void lt_http_trust_free(struct lt_http_trust *t)
 {
     X509_STORE_free(t->store);
     free(t->ca_pem);
+    free(t->ours);
     X509_free(t->cert);
     sk_X509_pop_free(t->chain, X509_free);
     EVP_PKEY_free(t->key);

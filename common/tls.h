@@ -53,4 +53,9 @@ int lt_pki_make_ca(const char *cert_path, const char *key_path, const char *comm
 int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s, const char *cert_path,
                  const char *key_path, struct lt_err *e) LT_MUST_CHECK;
 
+/* The CA's list of revoked certificates, PEM, good for so many days: what was on it stays on it, cert (NULL:
+ * nothing new) is added. Written whole or not at all. LT_E_REFUSED: cert is another CA's. */
+int lt_pki_revoke(const char *ca_cert, const char *ca_key, const char *cert, const char *list, int days,
+                  struct lt_err *e) LT_MUST_CHECK;
+
 #endif

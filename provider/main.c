@@ -11,6 +11,17 @@ static int start(void *c, json_t **ready, struct lt_err *e)
     return rc;
 }
 
+static int check(void *c, bool alone, struct lt_err *e)
+{
+    return lt_provider_check(c, alone, e);
+}
+
+static void reload(void *c)
+{
+    (void)c;
+    lt_provider_reload(provider);
+}
+
 static void stop(void *c)
 {
     (void)c;
@@ -27,7 +38,10 @@ int main(int argc, char **argv)
         .key_count = lt_provider_key_count,
         .conf = &conf,
         .start = start,
+        .reload = reload,
         .stop = stop,
+        .check = check,
+        .unchecked = "whether hosts answer",
     };
     return lt_daemon_main(&d, argc, argv);
 }

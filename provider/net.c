@@ -13,8 +13,10 @@ struct lt_net {
     bool closed;
 };
 
-int lt_net_new(const char *cert, const char *key, const char *ca, long timeout_ms, struct lt_net **out, struct lt_err *e)
+int lt_net_new(const struct lt_http_client_conf *identity, long timeout_ms, struct lt_net **out,
+               struct lt_err *e)
 {
+    struct lt_http_client_conf conf = *identity;
     struct lt_net *n = calloc(1, sizeof *n);
 
     *out = NULL;
@@ -22,8 +24,8 @@ int lt_net_new(const char *cert, const char *key, const char *ca, long timeout_m
         return lt_fail(e, LT_E_NO_MEMORY, "client: no memory");
     n->timeout_ms = timeout_ms;
     pthread_rwlock_init(&n->gate, NULL);
-    int rc = lt_http_client_new(
-        &(struct lt_http_client_conf){.cert = cert, .key = key, .ca = ca, .server_role = LT_ROLE_HOST}, &n->client, e);
+    conf.server_role = LT_ROLE_HOST;
+    int rc = lt_http_client_new(&conf, &n->client, e);
     if (rc)
         lt_net_free(n);
     else

@@ -8,8 +8,8 @@
 
 struct lt_net;
 
-/* Servers must have the role host under ca. */
-int lt_net_new(const char *cert, const char *key, const char *ca, long timeout_ms, struct lt_net **out,
+/* Servers must have the role host under identity's ca. */
+int lt_net_new(const struct lt_http_client_conf *identity, long timeout_ms, struct lt_net **out,
                struct lt_err *e) LT_MUST_CHECK;
 /* Ends what is under way with LT_E_UNREACHABLE; all later requests end so at once. */
 void lt_net_close(struct lt_net *n);

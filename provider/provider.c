@@ -1,8 +1,11 @@
 #include "provider/provider.h"
 
+#include "common/check.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/identity.h"
 #include "common/lock.h"
+#include "common/log.h"
 #include "provider/relay.h"
 
 #include <stdlib.h>
@@ -19,6 +22,9 @@ const struct lt_conf_key lt_provider_keys[] = {
      "PEM file: certificate with the role provider, for server and client"},
     {"key", LT_CONF_TEXT, KEY(key), NULL, 0, 0, "PEM file: its private key, mode 0600"},
     {"ca", LT_CONF_TEXT, KEY(ca), NULL, 0, 0, "PEM file: the federation CA"},
+    {"crl", LT_CONF_TEXT, KEY(crl), "", 0, 0,
+     "PEM file: certificates that the federation CA has revoked, read at start and on HUP; empty: none is "
+     "asked for"},
     {"state_dir", LT_CONF_TEXT, KEY(state_dir), "/var/lib/limetree/provider", 0, 0,
      "directory of the database; made if it is missing"},
     {"max_waiting", LT_CONF_INT, KEY(max_waiting), "65536", 1, 1 << 20,
@@ -37,6 +43,39 @@ const struct lt_conf_key lt_provider_keys[] = {
     LT_DAEMON_LOG_KEYS(struct lt_provider_conf),
 };
 const size_t lt_provider_key_count = sizeof lt_provider_keys / sizeof *lt_provider_keys;
+
+int lt_provider_check(const struct lt_provider_conf *c, bool alone, struct lt_err *e)
+{
+    const struct lt_identity mine = {
+        .cert_key = "cert",
+        .cert = c->cert,
+        .key_key = "key",
+        .key = c->key,
+        .ca_key = "ca",
+        .ca = c->ca,
+        .role = LT_ROLE_PROVIDER,
+        .serve = true,
+        .call = true,
+        .remedy = "limetree pki issue DIR --ca federation --role provider --out PREFIX"};
+    struct lt_crl *crl = NULL;
+
+    LT_TRY(lt_identity_check(&mine, e));
+    if (*c->crl)
+        LT_TRY(lt_crl_open("crl", c->crl, c->ca, &crl, e));
+    lt_crl_free(crl);
+    if (!alone)
+        return 0;
+    LT_TRY(lt_http_server_check_listen("listen", c->listen, e));
+    return lt_check_state(c->state_dir, "provider.db", e);
+}
+
+void lt_provider_reload(struct lt_provider *p)
+{
+    struct lt_err e = {0};
+
+    if (lt_crl_reload(p->crl, &e))
+        lt_log(LT_LOG_ERROR, "reload", "%s; the lists of before stay in force", e.msg);
+}
 
 /* A quote brings the inventory along, if it changed. */
 static void look_after(struct lt_provider *p)
@@ -71,7 +110,12 @@ static void *keep(void *arg)
 
 static int serve(struct lt_provider *p, const struct lt_provider_conf *c, struct lt_err *e)
 {
-    struct lt_http_server_conf s = {.listen = c->listen, .cert = c->cert, .key = c->key, .client_ca = c->ca, .app = p,
+    struct lt_http_server_conf s = {.listen = c->listen,
+                                    .cert = c->cert,
+                                    .key = c->key,
+                                    .client_ca = c->ca,
+                                    .crl = p->crl,
+                                    .app = p,
                                     .max_per_address = (unsigned)c->max_per_address};
 
     s.routes = lt_provider_routes(&s.route_count);
@@ -104,8 +148,12 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     p->shared.check_ms = (uint64_t)c->host_check_s * 1000;
     int rc = lt_dir_private(c->state_dir, e) ? lt_fail_in(e, "state_dir")
                                              : lt_lock_state(c->state_dir, &p->state_lock, e);
+    if (!rc && *c->crl)
+        rc = lt_crl_open("crl", c->crl, c->ca, &p->crl, e);
     if (!rc)
-        rc = lt_net_new(c->cert, c->key, c->ca, (long)c->host_timeout_ms, &p->shared.net, e);
+        rc = lt_net_new(
+            &(struct lt_http_client_conf){.cert = c->cert, .key = c->key, .ca = c->ca, .crl = p->crl},
+            (long)c->host_timeout_ms, &p->shared.net, e);
     if (!rc)
         rc = lt_work_new(JUDGE_THREADS, &p->shared.work, e);
     if (!rc)
@@ -143,6 +191,7 @@ void lt_provider_stop(struct lt_provider *p)
     lt_proofs_free(p->proofs);
     lt_registry_close(p->registry);
     lt_net_free(p->shared.net);
+    lt_crl_free(p->crl);
     lt_lock_release(&p->state_lock);
     pthread_cond_destroy(&p->stop);
     pthread_mutex_destroy(&p->lock);

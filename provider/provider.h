@@ -7,7 +7,7 @@
 #include "provider/proofs.h"
 
 struct lt_provider_conf {
-    char *listen, *cert, *key, *ca, *state_dir;
+    char *listen, *cert, *key, *ca, *crl, *state_dir;
     struct lt_daemon_log_conf log;
     int64_t max_waiting, max_waiting_per_tenant, host_timeout_ms, host_check_s, max_per_address;
     int64_t reserve_mib, min_free_mib, max_documents_mib;
@@ -24,11 +24,16 @@ struct lt_provider {
     struct lt_http_server *server;
     pthread_t keeper;      /* refreshes and sweeps */
     bool keeping, stopping;
+    struct lt_crl *crl; /* NULL: none configured */
     int state_lock; /* of state_dir, common/lock.h */
     pthread_mutex_t lock;
     pthread_cond_t stop;
 };
 
+/* What struct lt_daemon's check does. */
+int lt_provider_check(const struct lt_provider_conf *c, bool alone, struct lt_err *e) LT_MUST_CHECK;
+/* The lists of revoked certificates are read again. */
+void lt_provider_reload(struct lt_provider *p);
 int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out, struct lt_err *e) LT_MUST_CHECK;
 /* Whoever waits is answered 503. */
 void lt_provider_stop(struct lt_provider *p);

@@ -15,6 +15,11 @@ static int start(void *c, json_t **ready, struct lt_err *e)
     return rc;
 }
 
+static int check(void *c, bool alone, struct lt_err *e)
+{
+    return lt_tenant_check(c, alone, e);
+}
+
 static void reload(void *c)
 {
     (void)c;
@@ -44,6 +49,8 @@ int main(int argc, char **argv)
         .start = start,
         .reload = reload,
         .stop = stop,
+        .check = check,
+        .unchecked = "whether the provider answers",
     };
     mallopt(M_MMAP_THRESHOLD, MAPPED);
     mallopt(M_ARENA_MAX, 2);

@@ -1,8 +1,11 @@
 #include "tenant/tenant.h"
 
+#include "common/check.h"
 #include "common/file.h"
+#include "common/identity.h"
 #include "common/lock.h"
 #include "common/log.h"
+#include "tenant/trust.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +36,10 @@ const struct lt_conf_key lt_tenant_keys[] = {
          "certificate shown to the provider, PEM, role tenant, under the federation's CA"),
     TEXT(federation_key, NULL, "its key, PEM, mode 0600"),
     TEXT(federation_ca, NULL, "the federation's CA, PEM: the provider must show role provider under it"),
+    TEXT(federation_crl, "",
+         "PEM file: certificates that the federation's CA has revoked, read at start and on HUP; empty: none "
+         "is"
+         " asked for"),
     TEXT(registry, "",
          "file with the provider's hosts that are accepted (limetree host registry --json); empty: none"
          " is pinned, and no guest becomes trusted"),
@@ -109,6 +116,77 @@ static const char *or_null(const char *s)
     return *s ? s : NULL;
 }
 
+/* Three identities: its servers', and towards guests and towards the federation. */
+static int check_identities(const struct lt_tenant_conf *c, const uint8_t id[LT_UUID], struct lt_err *e)
+{
+    const struct lt_identity mine[] = {
+        {.cert_key = "cert",
+         .cert = c->cert,
+         .key_key = "key",
+         .key = c->key,
+         .ca_key = "ca",
+         .ca = c->ca,
+         .role = LT_ROLE_TENANT,
+         .serve = true,
+         .tenant_id = id,
+         .remedy = "limetree pki issue DIR --ca tenant --role tenant --tenant UUID --server --out PREFIX"},
+        {.cert_key = "agent_cert",
+         .cert = c->agent_cert,
+         .key_key = "agent_key",
+         .key = c->agent_key,
+         .ca_key = "ca",
+         .ca = c->ca,
+         .call = true,
+         .remedy = "limetree pki issue DIR --ca tenant --role tenant --tenant UUID --client --out PREFIX"},
+        {.cert_key = "federation_cert",
+         .cert = c->federation_cert,
+         .key_key = "federation_key",
+         .key = c->federation_key,
+         .ca_key = "federation_ca",
+         .ca = c->federation_ca,
+         .role = LT_ROLE_TENANT,
+         .call = true,
+         .tenant_id = id,
+         .remedy = "the provider's: limetree pki issue DIR --ca federation --role tenant --tenant UUID --out "
+                   "PREFIX"},
+    };
+
+    for (size_t i = 0; i < sizeof mine / sizeof *mine; i++)
+        LT_TRY(lt_identity_check(&mine[i], e));
+    return 0;
+}
+
+static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
+{
+    const char *const listens[][2] = {{"listen", c->listen},
+                                      {"registrar_listen", c->registrar_listen},
+                                      {"registrar_tls_listen", c->registrar_tls_listen}};
+    struct lt_trust *trust = NULL;
+
+    LT_TRY(lt_check_url("provider", c->provider, false, e));
+    for (size_t i = 0; i < 3; i++)
+        LT_TRY(lt_http_server_check_listen(listens[i][0], listens[i][1], e));
+    LT_TRY(lt_trust_load(or_null(c->registry), or_null(c->roots), &trust, e));
+    lt_trust_free(trust);
+    if (*c->policy_key)
+        LT_TRY(lt_check_public_key("policy_key", c->policy_key, e));
+    return lt_check_state(c->state_dir, "tenant.db", e);
+}
+
+int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e)
+{
+    struct lt_crl *crl = NULL;
+    uint8_t id[LT_UUID];
+
+    if (lt_uuid_parse(c->tenant_id, id, e))
+        return lt_fail_in(e, "tenant_id");
+    LT_TRY(check_identities(c, id, e));
+    if (*c->federation_crl)
+        LT_TRY(lt_crl_open("federation_crl", c->federation_crl, c->federation_ca, &crl, e));
+    lt_crl_free(crl);
+    return alone ? check_files(c, e) : 0;
+}
+
 static int start_rounds(struct lt_tenant *t, struct lt_err *e)
 {
     const struct lt_tenant_conf *c = t->conf;
@@ -116,6 +194,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
     struct lt_http_client_conf provider = {.cert = c->federation_cert,
                                            .key = c->federation_key,
                                            .ca = c->federation_ca,
+                                           .crl = t->crl,
                                            .server_role = LT_ROLE_PROVIDER,
                                            .max_per_host = 64,
                                            .budget = t->memory};
@@ -223,6 +302,10 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     if (!rc)
         rc = lt_pool_start(2, &t->io, e);
     if (!rc)
+        rc = *c->federation_crl
+                 ? lt_crl_open("federation_crl", c->federation_crl, c->federation_ca, &t->crl, e)
+                 : 0;
+    if (!rc)
         rc = start_rounds(t, e);
     if (!rc)
         rc = start_servers(t, e);
@@ -239,6 +322,8 @@ void lt_tenant_reload(struct lt_tenant *t)
 
     if (lt_hosts_reload(t->hosts, &e))
         lt_log(LT_LOG_ERROR, "reload", "%s; the old registry and roots stay in force", e.msg);
+    if (lt_crl_reload(t->crl, &e))
+        lt_log(LT_LOG_ERROR, "reload", "%s; the lists of before stay in force", e.msg);
 }
 
 /* From the outside inwards: nobody is left who could post to what is already gone. */
@@ -254,6 +339,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_hosts_free(t->hosts);
     if (t->to_provider)
         lt_http_client_free(t->to_provider);
+    lt_crl_free(t->crl);
     lt_documents_free(t->documents);
     lt_store_close(t->store);
     lt_lock_release(&t->state_lock);

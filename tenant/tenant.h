@@ -12,7 +12,7 @@ struct lt_tenant_conf {
     char *listen, *registrar_listen, *registrar_tls_listen;
     char *cert, *key, *ca;
     char *agent_cert, *agent_key;
-    char *provider, *federation_cert, *federation_key, *federation_ca;
+    char *provider, *federation_cert, *federation_key, *federation_ca, *federation_crl;
     char *registry, *roots, *policy_key, *tenant_id, *state_dir;
     int64_t period_s, max_stale_s, window_ms, gather_ms, host_facts_s, reserve_mib, min_free_mib;
     int64_t memory_limit_mib, bundle_limit_mib, document_limit_mib;
@@ -33,6 +33,7 @@ struct lt_tenant {
     struct lt_pool *work;      /* appraisal */
     struct lt_pool *fetch;     /* waits for the provider */
     struct lt_pool *io;        /* serves requests */
+    struct lt_crl *crl;        /* the federation's; NULL: none configured */
     struct lt_http_client *to_provider;
     struct lt_hosts *hosts;
     struct lt_rounds *rounds;
@@ -40,8 +41,10 @@ struct lt_tenant {
     struct lt_http_server *server;
 };
 
+/* What struct lt_daemon's check does. */
+int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e) LT_MUST_CHECK;
 int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, struct lt_err *e) LT_MUST_CHECK;
-/* The registry and the makers' roots are read again. */
+/* The registry, the makers' roots and the lists of revoked certificates are read again. */
 void lt_tenant_reload(struct lt_tenant *t);
 void lt_tenant_stop(struct lt_tenant *t);
 

@@ -79,8 +79,11 @@ int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out
     int rc = t ? 0 : lt_fail(e, LT_E_NO_MEMORY, "registry: no memory");
 
     *out = NULL;
-    if (!rc && registry)
-        rc = load_registry(t, registry, e);
+    if (!rc && registry && load_registry(t, registry, e)) {
+        rc = LT_E_CONFIG; /* a file of ours, whatever is wrong in it */
+        if (e)
+            e->code = rc;
+    }
     if (!rc && roots)
         rc = lt_roots_load(roots, &t->roots, e);
     if (rc)

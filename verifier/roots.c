@@ -1,9 +1,13 @@
 #include "verifier/roots.h"
 
+#include "common/expiry.h"
 #include "common/file.h"
+#include "tpm/certs.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +22,18 @@ static bool counts(const char *name)
     return false;
 }
 
+/* Anchors run out as other certificates do. */
+static int watch(void *path, struct lt_slice der, struct lt_err *e)
+{
+    const unsigned char *at = der.p;
+    X509 *x = d2i_X509(NULL, &at, (long)der.n);
+
+    if (x)
+        lt_expiry_add_x509("roots", path, x);
+    X509_free(x);
+    return x ? 0 : lt_fail(e, LT_E_CONFIG, "roots %s: cannot be read", (const char *)path);
+}
+
 static int add_file(struct lt_ek_roots *r, const char *path, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *bytes = NULL;
@@ -25,7 +41,9 @@ static int add_file(struct lt_ek_roots *r, const char *path, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(path, LT_MAX_ROOTS_FILE, &bytes, &n, e));
-    return lt_ek_roots_add(r, bytes, n, path, &why) ? lt_fail(e, LT_E_CONFIG, "%s", why.msg) : 0;
+    if (lt_ek_roots_add(r, bytes, n, path, &why))
+        return lt_fail(e, LT_E_CONFIG, "%s", why.msg);
+    return lt_certs_read((struct lt_slice){bytes, n}, UINT_MAX, watch, (void *)path, e);
 }
 
 static int add_dir(struct lt_ek_roots *r, DIR *d, const char *path, struct lt_err *e)
@@ -49,6 +67,7 @@ int lt_roots_load(const char *path, struct lt_ek_roots **out, struct lt_err *e)
     if (!d && errno != ENOTDIR)
         return lt_fail(e, LT_E_IO, "roots %s: %s", path, strerror(errno));
     int rc = lt_ek_roots_new(&r, e);
+    lt_expiry_forget("roots");
     if (!rc)
         rc = d ? add_dir(r, d, path, e) : add_file(r, path, e);
     if (d)

@@ -365,9 +365,11 @@ def test_what_is_wrong_with_the_tpm_is_said_in_words(guest, lab, tpm):  # noqa: 
 
 
 def test_configuration_that_cannot_work(lab, agent, tpm):  # noqa: F811
-    good = dict(role="guest", tcti=tpm.tcti, listen="127.0.0.1:0", state_dir=lab.path("gs"), uuid="a", client_ca="x")
+    good = dict(role="guest", tcti=tpm.tcti, listen="127.0.0.1:0", state_dir=lab.path("gs"), uuid="a",
+                client_ca=Ca(lab, "tenant-ca").cert)
     for change, word in (({"role": "both"}, "role"), ({"ek_alg": "dsa"}, "ek_alg"), ({"ak_handle": "12"}, "ak_handle"),
-                         ({"uuid": "../x"}, "uuid"), ({"client_ca": ""}, "client_ca"), ({"tcti": "nothing"}, "TPM"),
+                         ({"uuid": "../x"}, "uuid"), ({"client_ca": ""}, "client_ca"),
+                         ({"client_ca": "x"}, "client_ca = x"), ({"tcti": "nothing"}, "TPM"),
                          ({"role": "host", "state_dir": ""}, "state_dir"), ({"role": "host"}, "cert")):
         done = lab.run([agent, *options(**good | change)], check=False)
         assert done.returncode in (2, 4) and word in done.stderr, f"{change} {done.returncode}\n{done.stderr}"

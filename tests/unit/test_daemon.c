@@ -66,6 +66,14 @@ static void on_stop(void *conf)
     tell('e');
 }
 
+static int on_check(void *conf, bool alone, struct lt_err *e)
+{
+    struct conf *c = conf;
+    if (!strcmp(c->name, "wrong") || (alone && !strcmp(c->name, "stateless")))
+        return lt_fail(e, LT_E_CONFIG, "wrong on purpose");
+    return 0;
+}
+
 struct child {
     pid_t pid;
     int ready, events;
@@ -80,9 +88,9 @@ static struct child run(const char *const *args)
     assert_true(pid >= 0);
     if (!pid) {
         static struct conf c;
-        const struct lt_daemon d = {"test-daemon", "a daemon", "/nonexistent/test.conf",
-                                    keys,          KEYS,       &c,
-                                    on_start,      on_reload,  on_stop};
+        const struct lt_daemon d = {
+            "test-daemon", "a daemon", "/nonexistent/test.conf", keys, KEYS, &c, on_start, on_reload, on_stop,
+            on_check,      "the moon"};
         char *argv[16] = {"test-daemon"}, fd[16];
         int argc = 1;
         close(r[0]);
@@ -152,6 +160,10 @@ static void test_refusals(void **state)
     } cases[] = {
         {{"-o", "name=x", "--check-config"}, 0},
         {{"--check-config"}, 2},
+        {{"-o", "name=wrong", "--check-config"}, 2},
+        {{"-o", "name=wrong"}, 2},
+        {{"-o", "name=stateless", "--check-config"}, 2}, /* which a start would have found by itself */
+        {{"-o", "name=x", "-o", "log_level=loud", "--check-config"}, 2},
         {{"-o", "name=x", "-o", "what=y"}, 2},
         {{"-o", "name=broken"}, 2},
         {{"-o", "name=x", "extra"}, 2},
