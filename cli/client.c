@@ -1,6 +1,7 @@
 #include "cli/client.h"
 
 #include "common/conf.h"
+#include "common/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -162,7 +163,7 @@ int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count,
     if (!rc)
         rc = verb->run(&c, &e);
     if (rc)
-        fprintf(stderr, "%s: %s\n", name, e.msg);
+        fprintf(stderr, "%s: %s\n", name, lt_cli_shown(e.msg));
     for (int i = 0; i < 2; i++)
         if (c.client[i])
             lt_http_client_free(c.client[i]);
@@ -282,13 +283,21 @@ void lt_cli_json(const json_t *j)
     fputs(s ? s : "", stdout);
 }
 
+const char *lt_cli_shown(const char *s)
+{
+    enum { ROOM = 4096, TURNS = 16 };
+    static char ring[TURNS][ROOM];
+    static unsigned turn;
+    char *out = ring[turn++ % TURNS];
+
+    lt_utf8_show(s, out, ROOM);
+    return out;
+}
+
 const char *lt_cli_text(const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));
-    for (const char *p = s; p && *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            return "(unprintable)";
-    return s && *s ? s : "-";
+    return s && *s ? lt_cli_shown(s) : "-";
 }
 
 /* ---- table ---- */

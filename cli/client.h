@@ -71,7 +71,9 @@ int lt_cli_host_id(const char *text, char out[33], struct lt_err *e) LT_MUST_CHE
 
 /* Prints j as JSON. */
 void lt_cli_json(const json_t *j);
-/* Text of a member, "-" if it is null, absent or of another type; control characters do not reach the terminal. */
+/* The text with what a terminal obeys or does not show as \xNN and \u{NNNN}; good for the next 15 calls. */
+const char *lt_cli_shown(const char *s);
+/* Text of a member so shown, "-" if it is null, absent or of another type. */
 const char *lt_cli_text(const json_t *o, const char *key);
 
 /* A table for people: the first row is the heading; cells are copied. */

@@ -1,6 +1,7 @@
 /* limetree guest: the guests of a tenant; `assign` speaks to the provider. */
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "common/reason.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,8 @@ static void age(const json_t *verdict, char out[32])
     else
         strcpy(out, "-");
 }
+
+static void print_reasons(const json_t *guests);
 
 static int list(struct lt_cli *c, struct lt_err *e)
 {
@@ -51,20 +54,73 @@ static int list(struct lt_cli *c, struct lt_err *e)
         lt_table_cell(t, json_is_integer(n) ? "%lld" : "-", (long long)json_integer_value(n));
     }
     lt_table_print(t);
+    print_reasons(guests);
     return 0;
+}
+
+static void print_check(const json_t *line)
+{
+    printf("%s", lt_cli_text(line, "check"));
+    if (json_is_string(member(line, "part")))
+        printf("/%s", lt_cli_text(line, "part"));
+}
+
+/* What several checks lack for one cause is one line: "not made  batch-inclusion, host-quote: no answer". */
+static void print_folded(const json_t *list, size_t from, const char *word)
+{
+    const json_t *message = member(json_array_get(list, from), "message");
+
+    for (size_t i = 0; message && i < from; i++) /* it is in a line before */
+        if (json_equal(member(json_array_get(list, i), "message"), message))
+            return;
+    printf("  %-9s ", word);
+    print_check(json_array_get(list, from));
+    for (size_t i = from + 1; message && i < json_array_size(list); i++)
+        if (json_equal(member(json_array_get(list, i), "message"), message)) {
+            printf(", ");
+            print_check(json_array_get(list, i));
+        }
+    printf(": %s\n", lt_cli_text(json_array_get(list, from), "message"));
 }
 
 static void print_checks(const json_t *verdict, const char *key, const char *word)
 {
-    const json_t *item;
+    const json_t *list = member(verdict, key), *item;
     size_t i;
 
-    json_array_foreach((json_t *)member(verdict, key), i, item)
+    json_array_foreach((json_t *)list, i, item)
     {
         if (json_is_string(item))
-            printf("  %-9s %s\n", word, json_string_value(item));
+            printf("  %-9s %s\n", word, lt_cli_shown(json_string_value(item)));
         else
-            printf("  %-9s %s: %s\n", word, lt_cli_text(item, "check"), lt_cli_text(item, "message"));
+            print_folded(list, i, word);
+    }
+}
+
+static size_t with_reason(const json_t *guests, const char *slug)
+{
+    const json_t *g;
+    size_t i, n = 0;
+
+    json_array_foreach((json_t *)guests, i, g)
+    {
+        const char *is = json_string_value(member(member(g, "verdict"), "reason"));
+        n += is && !strcmp(is, slug);
+    }
+    return n;
+}
+
+/* Each reason once, however many guests have it. */
+static void print_reasons(const json_t *guests)
+{
+    bool any = false;
+
+    for (const struct lt_reason *r = lt_reasons; r->slug; r++) {
+        size_t n = with_reason(guests, r->slug);
+        if (!n)
+            continue;
+        printf("%s%s, %zu guest%s: %s\n  do: %s\n", any ? "" : "\n", r->slug, n, n == 1 ? "" : "s", r->cause, r->remedy);
+        any = true;
     }
 }
 
@@ -84,6 +140,9 @@ static void print_guest(const json_t *g)
            member(v, "reason") && json_is_string(member(v, "reason")) ? lt_cli_text(v, "reason") : "",
            lt_cli_text(v, "link"), json_is_true(member(v, "tainted")) ? ", tainted" : "", lt_cli_text(v, "host"),
            lt_cli_text(v, "host_level"), how_old);
+    const struct lt_reason *r = lt_reason(json_string_value(member(v, "reason")));
+    if (r)
+        printf("  because   %s\n  do        %s\n", r->cause, r->remedy);
     print_checks(v, "passed", "passed");
     print_checks(v, "failed", "FAILED");
     print_checks(v, "not_made", "not made");

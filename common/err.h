@@ -32,6 +32,8 @@
     X(PROVIDER_REFUSED, "provider-refused", LT_CLASS_PEER, 502, 1)                                           \
     X(GUEST_UNREACHABLE, "guest-unreachable", LT_CLASS_RETRY, 503, 4)                                        \
     X(GUEST_TPM, "guest-tpm", LT_CLASS_RETRY, 503, 4)                                                        \
+    X(NOT_REGISTERED, "not-registered", LT_CLASS_PEER, 404, 1)                                               \
+    X(NO_ROOM, "no-room", LT_CLASS_RETRY, 503, 4)                                                            \
     X(UNREACHABLE, "unreachable", LT_CLASS_RETRY, 503, 4)                                                    \
     X(TIMEOUT, "timeout", LT_CLASS_RETRY, 504, 4)                                                            \
     X(TPM, "tpm", LT_CLASS_RETRY, 500, 4)                                                                    \

@@ -37,7 +37,7 @@ struct transfer {
     long timeout_ms;
     size_t max_reply, header_n, weight;
     unsigned rank;
-    struct lt_claim claim;
+    struct lt_room_turn claim;
     bool claimed;
     struct lt_buf reply_body;
     struct lt_http_reply reply;
@@ -412,7 +412,7 @@ static int code_of(CURLcode rc)
     }
 }
 
-static struct transfer *of_claim(struct lt_claim *c)
+static struct transfer *of_claim(struct lt_room_turn *c)
 {
     return (struct transfer *)((char *)c - offsetof(struct transfer, claim));
 }
@@ -445,7 +445,7 @@ static void take_results(struct lt_http_client *c)
  * again. */
 static uint64_t make_room(struct lt_http_client *c)
 {
-    struct lt_claim *claim;
+    struct lt_room_turn *claim;
     uint64_t next = UINT64_MAX;
 
     if (!c->room.budget)

@@ -1,6 +1,6 @@
 #include "common/http_room.h"
 
-static void insert(struct lt_claim **at, struct lt_claim *c)
+static void insert(struct lt_room_turn **at, struct lt_room_turn *c)
 {
     c->next = *at;
     c->at = at;
@@ -9,7 +9,7 @@ static void insert(struct lt_claim **at, struct lt_claim *c)
     *at = c;
 }
 
-static void leave(struct lt_claim *c)
+static void leave(struct lt_room_turn *c)
 {
     if (!c->at)
         return;
@@ -19,21 +19,21 @@ static void leave(struct lt_claim *c)
     c->at = NULL;
 }
 
-static bool before(const struct lt_claim *a, unsigned rank, size_t size)
+static bool before(const struct lt_room_turn *a, unsigned rank, size_t size)
 {
     return a->rank != rank ? a->rank < rank : a->size <= size;
 }
 
-static void hold(struct lt_room *r, struct lt_claim *c, uint64_t now_ms)
+static void hold(struct lt_room *r, struct lt_room_turn *c, uint64_t now_ms)
 {
     c->waiting = false;
     c->until_ms = now_ms + LT_ROOM_MS;
     insert(&r->held, c);
 }
 
-bool lt_room_claim(struct lt_room *r, struct lt_claim *c, unsigned rank, size_t size, uint64_t now_ms)
+bool lt_room_claim(struct lt_room *r, struct lt_room_turn *c, unsigned rank, size_t size, uint64_t now_ms)
 {
-    struct lt_claim **at = &r->waiting;
+    struct lt_room_turn **at = &r->waiting;
 
     c->rank = rank;
     c->size = size;
@@ -56,9 +56,9 @@ bool lt_room_never(const struct lt_room *r, size_t size)
     return r->leave > u.limit || size > u.limit - r->leave;
 }
 
-struct lt_claim *lt_room_next(struct lt_room *r, uint64_t now_ms)
+struct lt_room_turn *lt_room_next(struct lt_room *r, uint64_t now_ms)
 {
-    struct lt_claim *c = r->waiting;
+    struct lt_room_turn *c = r->waiting;
 
     if (!c || !lt_budget_take(r->budget, c->size, r->leave))
         return NULL;
@@ -67,10 +67,10 @@ struct lt_claim *lt_room_next(struct lt_room *r, uint64_t now_ms)
     return c;
 }
 
-struct lt_claim *lt_room_slow(const struct lt_room *r, uint64_t now_ms, uint64_t *next_ms)
+struct lt_room_turn *lt_room_slow(const struct lt_room *r, uint64_t now_ms, uint64_t *next_ms)
 {
     *next_ms = UINT64_MAX;
-    for (struct lt_claim *c = r->waiting ? r->held : NULL; c; c = c->next) {
+    for (struct lt_room_turn *c = r->waiting ? r->held : NULL; c; c = c->next) {
         if (c->until_ms <= now_ms)
             return c;
         if (c->until_ms < *next_ms)
@@ -79,7 +79,7 @@ struct lt_claim *lt_room_slow(const struct lt_room *r, uint64_t now_ms, uint64_t
     return NULL;
 }
 
-size_t lt_room_done(struct lt_room *r, struct lt_claim *c)
+size_t lt_room_done(struct lt_room *r, struct lt_room_turn *c)
 {
     bool held = c->at && !c->waiting;
 

@@ -67,9 +67,41 @@ char *lt_json_dump(const json_t *j)
     return json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);
 }
 
+/* What jansson leaves as it is, and a terminal does not: only in strings can it stand. NULL stays NULL. */
+static char *plain(char *text)
+{
+    LT_AUTOFREE char *s = text;
+    size_t left = s ? strlen(s) : 0;
+    uint32_t c;
+    bool any = false;
+
+    for (const char *p = s, *end = s + left; s && p < end;)
+        p += lt_utf8_next((const uint8_t *)p, (size_t)(end - p), &c), any |= c >= 0x7f && lt_utf8_hidden(c);
+    if (!any)
+        return lt_take(&s);
+    struct lt_buf out = LT_BUF(6 * left + 1);
+    for (const uint8_t *p = (const uint8_t *)s; left;) {
+        size_t n = lt_utf8_next(p, left, &c);
+        if (c < 0x7f || !lt_utf8_hidden(c))
+            lt_buf_put(&out, p, n);
+        else if (c < 0x10000)
+            lt_buf_printf(&out, "\\u%04X", c);
+        else
+            lt_buf_printf(&out, "\\u%04X\\u%04X", 0xd7c0 + (c >> 10), 0xdc00 | (c & 0x3ff));
+        p += n;
+        left -= n;
+    }
+    return lt_buf_take_str(&out);
+}
+
+char *lt_json_dump_plain(const json_t *j)
+{
+    return plain(lt_json_dump(j));
+}
+
 char *lt_json_pretty(const json_t *j)
 {
-    LT_AUTOFREE char *s = json_dumps(j, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    LT_AUTOFREE char *s = plain(json_dumps(j, JSON_INDENT(2) | JSON_ENCODE_ANY));
     size_t n = s ? strlen(s) : 0;
     char *out = s ? realloc(s, n + 2) : NULL;
     if (out) {

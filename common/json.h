@@ -11,6 +11,9 @@
 json_t *lt_json_parse(const void *p, size_t n, size_t max, struct lt_err *e) LT_MUST_CHECK;
 /* Compact text, caller frees; NULL without memory. */
 char *lt_json_dump(const json_t *j);
+/* The same for terminals and line-wise readers: what prints as nothing or turns the line (DEL, C1, bidirectional
+ * and zero-width characters, separators) stands as \uNNNN, which reads back as the same value. */
+char *lt_json_dump_plain(const json_t *j);
 /* For people: two spaces, keys in insertion order, a newline at the end. */
 char *lt_json_pretty(const json_t *j);
 

@@ -52,9 +52,39 @@ int lt_log_open(const char *program, const char *path, enum lt_log_level level, 
     return lt_log_reopen(e);
 }
 
+static void write_line(char *s)
+{
+    size_t n = strlen(s);
+
+    s[n] = '\n'; /* the NUL is not written */
+    pthread_mutex_lock(&lock);
+    if (write(log_fd, s, n + 1) < 0) {
+        /* Nowhere left to say so. */
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void lt_log_fields(enum lt_log_level level, const char *event, json_t *fields)
+{
+    char when[32];
+    json_t *j = NULL;
+
+    if (level <= log_level && fields) {
+        lt_wall_text(lt_wall_s(), when);
+        j = json_pack("{ss ss ss ss}", "time", when, "level", names[level], "program", log_program, "event", event);
+        if (j)
+            json_object_update_missing(j, fields);
+    }
+    LT_AUTOFREE char *s = j ? lt_json_dump_plain(j) : NULL;
+    if (s)
+        write_line(s);
+    json_decref(j);
+    json_decref(fields);
+}
+
 void lt_log(enum lt_log_level level, const char *event, const char *fmt, ...)
 {
-    char msg[1024], when[32];
+    char msg[1024];
     va_list ap;
 
     if (level > log_level)
@@ -62,20 +92,5 @@ void lt_log(enum lt_log_level level, const char *event, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
-    lt_wall_text(lt_wall_s(), when);
-    json_t *text = lt_json_new_text(msg);
-    json_t *j = text ? json_pack("{ss ss ss ss so}", "time", when, "level", names[level], "program", log_program,
-                                 "event", event, "message", text)
-                     : NULL;
-    LT_AUTOFREE char *s = j ? lt_json_dump(j) : NULL;
-    json_decref(j);
-    if (!s)
-        return;
-    size_t n = strlen(s);
-    s[n] = '\n'; /* the NUL is not written */
-    pthread_mutex_lock(&lock);
-    if (write(log_fd, s, n + 1) < 0) {
-        /* Nowhere left to say so. */
-    }
-    pthread_mutex_unlock(&lock);
+    lt_log_fields(level, event, json_pack("{so}", "message", lt_json_new_text(msg)));
 }

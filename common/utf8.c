@@ -56,3 +56,47 @@ size_t lt_utf8_escape(struct lt_slice s, char *out)
     out[at] = 0;
     return at;
 }
+
+bool lt_utf8_hidden(uint32_t c)
+{
+    static const struct {
+        uint32_t from, to;
+    } hidden[] = {{0, 0x1f},           {0x7f, 0x9f},         {0xad, 0xad},     {0x61c, 0x61c},   {0x180e, 0x180e},
+                  {0x200b, 0x200f},    {0x2028, 0x202e},     {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb},
+                  {0xe0000, 0xe007f}};
+
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
+        if (c >= hidden[i].from && c <= hidden[i].to)
+            return true;
+    return false;
+}
+
+size_t lt_utf8_next(const uint8_t *p, size_t left, uint32_t *c)
+{
+    size_t n = lt_utf8_size(p, left);
+
+    *c = n == 1 ? p[0] : n ? p[0] & (0xffu >> (n + 1)) : 0xfffd;
+    for (size_t i = 1; i < n; i++)
+        *c = *c << 6 | (p[i] & 0x3f);
+    return n ? n : 1;
+}
+
+void lt_utf8_show(const char *s, char *out, size_t size)
+{
+    size_t left = strlen(s), at = 0;
+    uint32_t c;
+
+    for (const uint8_t *p = (const uint8_t *)s; left && at + 12 < size;) {
+        size_t n = lt_utf8_next(p, left, &c);
+        bool broken = n == 1 && *p >= 0x80;
+        if (broken || (lt_utf8_hidden(c) && c < 0x80))
+            at += (size_t)snprintf(out + at, size - at, "\\x%02x", *p);
+        else if (lt_utf8_hidden(c))
+            at += (size_t)snprintf(out + at, size - at, "\\u{%x}", c);
+        else
+            memcpy(out + at, p, n), at += n;
+        p += n;
+        left -= n;
+    }
+    out[at] = 0;
+}

@@ -53,22 +53,61 @@ enum kept {
     LOST
 };
 
-static void tell(const struct lt_round *round, enum kept kept)
+/* What the log said last of a guest; a line is for a change. */
+static bool told(struct lt_watched *g, const struct lt_verdict *v, enum kept kept)
+{
+    bool same = g->told && g->told_result == v->result && g->told_kept == (int)kept && !strcmp(g->told_reason, v->reason);
+
+    g->told = true;
+    g->told_result = v->result;
+    g->told_kept = (int)kept;
+    snprintf(g->told_reason, sizeof g->told_reason, "%s", v->reason);
+    return same;
+}
+
+static const char *first_message(const struct lt_verdict *v)
+{
+    for (int c = 0; v->result != LT_TRUSTED && c < LT_CHECKS; c++)
+        if (v->check[c].state == LT_NOT_PASSED && v->check[c].message[0])
+            return v->check[c].message;
+    for (int c = 0; v->result != LT_TRUSTED && c < LT_CHECKS; c++)
+        if (v->check[c].state == LT_NOT_MADE && v->check[c].weight != LT_WEIGHT_NONE && v->check[c].message[0])
+            return v->check[c].message;
+    return NULL;
+}
+
+static json_t *text_or_null(const char *s)
+{
+    return s && *s ? lt_json_new_text(s) : json_null();
+}
+
+static void tell(struct lt_watched *g, const struct lt_round *round, enum kept kept)
 {
     static const char *const notes[] = {
         [KEPT] = "",
-        [STANDS] = " (an earlier failed verdict stands)",
-        [OUTDATED] = " (under a policy or registration of before: it does not count)",
-        [GONE] = " (the guest was removed)",
-        [HELD] = " (in memory: the store takes nothing)",
-        [LOST] = "",
+        [STANDS] = "an earlier failed verdict stands",
+        [OUTDATED] = "under a policy or registration of before: it does not count",
+        [GONE] = "the guest was removed",
+        [HELD] = "in memory: the store takes nothing",
+        [LOST] = "the store took nothing",
     };
     const struct lt_verdict *v = &round->verdict;
+    json_t *was = g->told ? json_pack("{s:s, s:o}", "result", lt_result_slug(g->told_result), "reason",
+                                      text_or_null(g->told_reason))
+                          : json_null();
 
-    lt_log(v->result == LT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict", "guest %s: %s%s%s%s",
-           round->uuid_text, lt_result_slug(v->result), v->reason[0] ? ", " : "", v->reason, notes[kept]);
+    if (told(g, v, kept)) {
+        json_decref(was);
+        return;
+    }
+    json_t *host = v->has_host ? lt_json_new_hex(v->host_id, sizeof v->host_id) : json_null();
+    lt_log_fields(v->result == LT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict",
+                  json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "guest", round->uuid_text, "result",
+                            lt_result_slug(v->result), "reason", text_or_null(v->reason), "was", was, "host", host,
+                            "note", text_or_null(notes[kept]), "message", text_or_null(first_message(v))));
     if (v->result == LT_FAILED && (kept == KEPT || kept == HELD || kept == LOST))
-        lt_log(LT_LOG_ERROR, "revocation", "guest %s: failed, %s", round->uuid_text, v->reason);
+        lt_log_fields(LT_LOG_ERROR, "revocation",
+                      json_pack("{s:s, s:s, s:s}", "guest", round->uuid_text, "result", "failed", "reason", v->reason));
 }
 
 /* History first, then the verdict, in one transaction. */
@@ -164,7 +203,7 @@ void lt_flight_finish(struct lt_flight *f)
         write_bundles(r, f->round);
     struct lt_ref *round = keep(f);
     enum kept kept = store(r, f);
-    tell(f->round, kept);
+    tell(g, f->round, kept);
     bool counts = kept == KEPT || kept == HELD;
     bool proven = counts && v->result == LT_TRUSTED, failed = counts && v->result == LT_FAILED;
     uint64_t t1 = f->round->t1_ms, now = lt_now_ms();

@@ -2,6 +2,7 @@
 
 #include "common/hash.h"
 #include "common/log.h"
+#include "common/reason.h"
 #include "tpm/credential.h"
 
 #include <stdio.h>
@@ -25,7 +26,10 @@ int lt_host_call(const struct lt_host_source *p, const char *method, const char 
 
     if (n < 0 || (size_t)n >= sizeof url)
         return lt_fail(e, LT_E_TOO_LARGE, "%s: URL too long", path);
-    return lt_http_call(p->client, &q, reply, e) ? lt_fail_in(e, "provider, %s", path) : 0;
+    if (!lt_http_call(p->client, &q, reply, e))
+        return 0;
+    lt_reason_provider(e);
+    return lt_fail_in(e, "provider, %s", path);
 }
 
 static json_t *call_json(const struct lt_host_source *p, const char *method, const char *path,
@@ -36,8 +40,12 @@ static json_t *call_json(const struct lt_host_source *p, const char *method, con
 
     if (!lt_host_call(p, method, path, body, LT_MAX_BODY_PROOFS, &reply, e)) {
         j = lt_http_json(&reply, 200, e);
-        if (!j)
+        if (!j) {
+            (void)(reply.status == 200 ? lt_reason_provider(e) : lt_reason_said(e));
+            if (e->code == LT_E_NOT_FOUND) /* the host, of which it handed on a quote */
+                e->code = LT_E_PROVIDER_REFUSED;
             lt_fail_in(e, "provider, %s", path);
+        }
         free((char *)reply.body);
         lt_budget_give(p->memory, reply.charge); /* trees of at most LT_MAX_BODY_PROOFS are not counted */
     }
@@ -174,10 +182,12 @@ int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const s
     snprintf(path, sizeof path, "hosts/%s", host);
     LT_AUTOJSON json_t *j = call_json(p, "GET", path, NULL, e);
     int rc = j ? read_keys(j, k, e) : e->code;
+    if (j && rc)
+        rc = lt_reason_provider(e);
     if (!rc)
         rc = check_ek(host, k, e);
     if (!rc && !lt_budget_keep(p->memory, &k->kept, keys_size(k)))
-        rc = lt_fail(e, LT_E_BUSY, "host %s: its keys and certificates find no room (memory_limit_mib)", host);
+        rc = lt_fail(e, LT_E_NO_ROOM, "host %s: its keys and certificates find no room (memory_limit_mib)", host);
     if (rc) {
         keys_free(k);
         return rc;

@@ -40,7 +40,7 @@ static int stay(const struct lt_host_source *p, const char *what, struct fetched
     f->charge = 0;
     return lt_budget_settle(p->memory, charge, kept, n)
                ? 0
-               : lt_fail(e, LT_E_BUSY, "%s: %zu bytes find no room (memory_limit_mib)", what, n);
+               : lt_fail(e, LT_E_NO_ROOM, "%s: %zu bytes find no room (memory_limit_mib)", what, n);
 }
 
 /* ---- documents ---- */

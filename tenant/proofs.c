@@ -1,6 +1,7 @@
 #include "common/clock.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/reason.h"
 #include "tenant/rounds_impl.h"
 
 #include <stdio.h>
@@ -189,14 +190,21 @@ static int read_reply(struct ask *a, json_t **reply, json_t **quotes, json_t **p
 {
     if (a->e.code) {
         *e = a->e;
+        lt_reason_provider(e);
         return lt_fail_in(e, "provider");
     }
     *reply = lt_http_json(&a->reply, 200, e);
+    if (!*reply && a->reply.status != 200) {
+        e->code = LT_E_PROVIDER_REFUSED;
+        return lt_fail_in(e, "provider, HTTP %d", a->reply.status);
+    }
     int rc = *reply ? lt_json_array(*reply, "quotes", LT_MAX_PROOF_ITEMS * LT_MAX_CLAIMANTS, quotes, e) : e->code;
     if (!rc)
         rc = lt_json_array(*reply, "proofs", LT_MAX_PROOF_ITEMS, proofs, e);
     if (!rc && json_array_size(*proofs) != a->n)
         rc = lt_fail(e, LT_E_MALFORMED, "%zu proofs for %zu guests", json_array_size(*proofs), a->n);
+    if (rc)
+        lt_reason_provider(e);
     return rc ? lt_fail_in(e, "provider") : 0;
 }
 

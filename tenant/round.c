@@ -1,6 +1,7 @@
 #include "tenant/round.h"
 
 #include "common/ima_list.h"
+#include "common/reason.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -184,16 +185,15 @@ static int read_error(const json_t *error, unsigned *retry_after_s, struct lt_er
     json_int_t retry = json_integer_value(json_object_get(error, "retry_after"));
 
     *retry_after_s = retry > 0 && retry < 3600 ? (unsigned)retry : 0;
-    return lt_fail(e, LT_E_UNREACHABLE, "%s: %s", slug ? slug : "error", message ? message : "no message");
+    (void)lt_fail(e, lt_err_from_slug(slug), "%s: %s", slug ? slug : "error", message ? message : "no message");
+    return lt_reason_said(e);
 }
 
-int lt_round_read_answer(const json_t *j, struct lt_ref *const *quotes, size_t count, struct lt_proof *proof,
-                         struct lt_ref **quote, unsigned *retry_after_s, struct lt_err *e)
+static int parse_answer(const json_t *j, struct lt_ref *const *quotes, size_t count, struct lt_proof *proof,
+                        struct lt_ref **quote, struct lt_err *e)
 {
     int64_t at;
 
-    if (lt_json_has(j, "error"))
-        return read_error(json_object_get(j, "error"), retry_after_s, e);
     LT_TRY(lt_json_int(j, "quote", 0, LT_MAX_PROOF_ITEMS * LT_MAX_CLAIMANTS, &at, e));
     if ((size_t)at >= count || !quotes[at])
         return lt_fail(e, LT_E_MALFORMED, "host quote %d is missing or malformed", (int)at);
@@ -202,10 +202,18 @@ int lt_round_read_answer(const json_t *j, struct lt_ref *const *quotes, size_t c
     return 0;
 }
 
+int lt_round_read_answer(const json_t *j, struct lt_ref *const *quotes, size_t count, struct lt_proof *proof,
+                         struct lt_ref **quote, unsigned *retry_after_s, struct lt_err *e)
+{
+    if (lt_json_has(j, "error"))
+        return read_error(json_object_get(j, "error"), retry_after_s, e);
+    return parse_answer(j, quotes, count, proof, quote, e) ? lt_reason_provider(e) : 0;
+}
+
 int lt_round_read_proof(struct lt_round *r, const json_t *item, struct lt_ref *const *quotes, size_t count,
                         struct lt_err *e)
 {
-    int rc = lt_round_check_item(r, item, e);
+    int rc = lt_round_check_item(r, item, e) ? lt_reason_provider(e) : 0;
 
     if (!rc)
         rc = lt_round_read_answer(item, quotes, count, &r->proof, &r->host_quote, &r->retry_after_s, e);

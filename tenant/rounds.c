@@ -34,7 +34,9 @@ static void told_unproven(struct lt_watched *g)
 
     lt_uuid_format(g->uuid, uuid);
     g->proven_until_ms = 0;
-    lt_log(LT_LOG_ERROR, "revocation", "guest %s: unproven, no trusted verdict for max_stale_s", uuid);
+    lt_log_fields(LT_LOG_ERROR, "revocation",
+                  json_pack("{s:s, s:s, s:s}", "guest", uuid, "result", "unproven", "message",
+                            "no trusted verdict for max_stale_s"));
 }
 
 /* ---- the scheduler's thread ---- */

@@ -24,6 +24,10 @@ struct lt_watched {
     struct lt_list list;             /* (f) of identity's machine */
     struct lt_guest_history history; /* (f) of identity's EK */
     unsigned slow;                   /* (f) answers in a row that came too slowly */
+    bool told;                       /* (f) the log has said this of it: */
+    enum lt_result told_result;      /* (f) */
+    int told_kept;                   /* (f) enum kept of finish.c */
+    char told_reason[32];            /* (f) */
     size_t kept;                     /* (f) of conf.memory: logs of `last` and the list */
     struct lt_ref *last;
     uint64_t proven_until_ms; /* no trusted verdict after that: unproven. 0: never trusted, or told already */

@@ -2,6 +2,7 @@
 #include "common/hash.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/reason.h"
 #include "tenant/rounds_impl.h"
 
 #include <stdio.h>
@@ -74,15 +75,22 @@ static int need_address(const struct lt_guest *guest, const struct lt_agent *a, 
     bool v6 = a->ip && strchr(a->ip, ':');
 
     if (!a->mtls_cert || !strcmp(a->mtls_cert, "disabled"))
-        return lt_fail(e, LT_E_UNREACHABLE, "its agent registered no TLS certificate");
+        return lt_fail(e, LT_E_GUEST_UNREACHABLE, "its agent registered no TLS certificate");
     if (guest->address[0])
         snprintf(out, size, "%s", guest->address);
     else if (a->ip && a->port)
         snprintf(out, size, v6 ? "[%s]:%d" : "%s:%d", a->ip, a->port);
     else
-        return lt_fail(e, LT_E_UNREACHABLE,
+        return lt_fail(e, LT_E_GUEST_UNREACHABLE,
                        "its agent registered no address; limetree guest add --address HOST:PORT");
     return 0;
+}
+
+static int agent_of(struct lt_rounds *r, struct lt_round *round, struct lt_err *e)
+{
+    int rc = lt_store_agent_get(r->conf.store, round->uuid_text, &round->agent, e);
+
+    return rc == LT_E_NOT_FOUND ? lt_fail(e, LT_E_NOT_REGISTERED, "its agent has not registered here") : rc;
 }
 
 static int prepare(struct lt_flight *f, char *address, size_t size, struct lt_err *e)
@@ -97,7 +105,7 @@ static int prepare(struct lt_flight *f, char *address, size_t size, struct lt_er
     round->basis.has_policy = guest.has_policy;
     memcpy(round->basis.policy, guest.policy, sizeof round->basis.policy);
     if (!rc)
-        rc = lt_store_agent_get(r->conf.store, round->uuid_text, &round->agent, e);
+        rc = agent_of(r, round, e);
     if (!rc)
         lt_store_basis_ek(&round->basis, round->agent.ek, round->agent.ek_n);
     if (!rc)
@@ -320,14 +328,15 @@ static int read_answer(struct lt_flight *f, struct lt_err *e)
 {
     if (f->e.code) {
         *e = f->e;
-        return e->code;
+        return lt_reason_guest(e, 0);
     }
     if (f->status != 200) {
         struct lt_http_reply reply = {.status = f->status, .body = f->body, .n = f->body_n};
         LT_AUTOJSON json_t *none = lt_http_json(&reply, 200, e);
+        lt_reason_guest(e, f->status);
         return lt_fail_in(e, "guest's agent, HTTP %d", f->status);
     }
-    return lt_round_read_quote(f->round, f->body, f->body_n, e);
+    return lt_round_read_quote(f->round, f->body, f->body_n, e) ? lt_reason_guest(e, f->status) : 0;
 }
 
 /* Who keeps room busy that others wait for comes behind them, until it answers in time. */

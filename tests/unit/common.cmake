@@ -1,4 +1,6 @@
 lt_unit_test(test_err lt_common)
+lt_unit_test(test_reason lt_common)
+lt_unit_test(test_shown lt_daemon)
 lt_unit_test(test_bytes lt_common)
 lt_unit_test(test_hash lt_common)
 lt_unit_test(test_ids lt_common)

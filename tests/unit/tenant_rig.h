@@ -53,7 +53,12 @@ struct rig_guest {
     uint64_t ima_asked; /* unit of the last question */
 };
 
+struct rig_item {
+    const char *slug, *reason;
+};
+
 struct rig {
+    const struct rig_item *item; /* what every item of POST proofs says in place of a proof; NULL: proofs */
     struct check_pki pki;
     char dir[64], roots[96], registry[96], state[96];
     struct mock_host host;

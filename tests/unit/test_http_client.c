@@ -582,7 +582,7 @@ static void test_slow_reply(void **state)
     lt_budget_free(o.b);
 }
 
-static void room_back(struct lt_room *r, struct lt_claim *c)
+static void room_back(struct lt_room *r, struct lt_room_turn *c)
 {
     size_t n = lt_room_done(r, c);
     assert_int_equal(n, c->size);
@@ -596,7 +596,7 @@ static void test_room_order(void **state)
         unsigned rank;
         size_t size;
     } ask[] = {{0, 90}, {1, 10}, {0, 50}, {0, 20}, {1, 10}, {0, 50}};
-    struct lt_claim c[6] = {0}, first = {0};
+    struct lt_room_turn c[6] = {0}, first = {0};
     struct lt_room r = {.budget = lt_budget_new(100)};
     uint64_t next;
     (void)state;

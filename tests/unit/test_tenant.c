@@ -97,9 +97,18 @@ static void test_adopt_and_share_a_quote(void **state)
     rig_free(&r);
 }
 
+/* What the provider says of one guest; it cannot speak for guests or for the tenant. */
+static const struct rig_item said[] = {
+    {"host-unreachable", "host-unreachable"}, {"host-tpm", "host-tpm"},       {"not-assigned", "not-assigned"},
+    {"busy", "busy"},                         {"not-found", "not-found"},     {"guest-tpm", "provider-refused"},
+    {"no-room", "provider-refused"},          {"internal", "provider-refused"}, {"of-later", "provider-refused"},
+    {NULL, NULL},
+};
+
 static void test_transport_is_no_verdict(void **state)
 {
     static const enum guest_mode modes[] = {GUEST_FAILS, GUEST_BABBLES};
+    static const char *const reasons[] = {"guest-tpm", "guest-unreachable"};
     struct rig r;
     (void)state;
     rig_make(&r);
@@ -110,6 +119,9 @@ static void test_transport_is_no_verdict(void **state)
         g->mode = modes[i];
         json_t *v = round_of(&r, g, "unreachable");
         assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+        for (uint64_t until = lt_now_ms() + 20000; strcmp(text(v, "reason"), reasons[i]) && lt_now_ms() < until;)
+            v = rig_wait(&r, g, "unreachable");
+        assert_string_equal(text(v, "reason"), reasons[i]);
         g->mode = GUEST_ANSWERS;
         round_of(&r, g, "trusted");
     }
@@ -117,7 +129,17 @@ static void test_transport_is_no_verdict(void **state)
     json_t *v = round_of(&r, g, "unreachable");
     assert_true(names(v, "passed", "guest-quote") && names(v, "not_made", "host-quote"));
     assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+    assert_string_equal(text(v, "reason"), "provider-refused");
     r.mode = PROVIDER_PROVES;
+    round_of(&r, g, "trusted");
+    for (r.item = said; r.item->slug; r.item++) {
+        v = round_of(&r, g, "unreachable");
+        for (uint64_t until = lt_now_ms() + 20000; strcmp(text(v, "reason"), r.item->reason) && lt_now_ms() < until;)
+            v = rig_wait(&r, g, "unreachable"); /* one round earlier said so too */
+        assert_string_equal(text(v, "reason"), r.item->reason);
+        assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+    }
+    r.item = NULL;
     round_of(&r, g, "trusted");
     g->mode = GUEST_IS_OLD; /* speaks 2.3 at most: found within the round */
     unsigned before = g->asked;
@@ -392,7 +414,7 @@ static void test_unregistered_and_removed(void **state)
     struct rig_guest g = {0};
     strcpy(g.text, stranger + 7);
     json_t *v = rig_wait(&r, &g, "unreachable");
-    assert_string_equal(text(v, "reason"), "not-found");
+    assert_string_equal(text(v, "reason"), "not-registered");
     rig_drop(rig_call(&r, "DELETE", stranger, NULL, 200));
     rig_drop(rig_call(&r, "GET", stranger, NULL, 404));
     rig_drop(rig_call(&r, "POST", "rounds", json_pack("{s:[s]}", "guests", g.text), 404));
