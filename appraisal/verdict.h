@@ -72,8 +72,8 @@ struct lt_verdict {
         const char *reason; /* static; what the verdict's reason is when this check decides; NULL: its slug */
         char message[320];
     } check[LT_CHECKS];
-    struct lt_part parts[LT_VERDICT_PARTS];
     unsigned part_count;
+    struct lt_part parts[LT_VERDICT_PARTS]; /* last: a copy need not have those that are not used */
 };
 
 const char *lt_check_slug(enum lt_check c);

@@ -88,7 +88,7 @@ void rig_foreign_root(struct rig *r, const char *path)
 
 static void make_maker(struct rig *r)
 {
-    char path[160], ek[65], registry[256];
+    char path[160], ek[65], rival[65], registry[400];
     EVP_PKEY *ca_key = soft_ecc("P-256");
     EVP_PKEY *other_key = soft_ecc("P-256");
     X509 *ca = certificate(ca_key, ca_key, NULL, true, DAY),
@@ -100,15 +100,20 @@ static void make_maker(struct rig *r)
     r->ek_pem = pem_of(chip);
     r->other_pem = pem_of(other);
     r->broken_pem = pem_of(broken);
+    X509 *rivals = certificate(r->other.ek_key, ca_key, ca, false, DAY);
+    r->other_ek_pem = pem_of(rivals);
+    X509_free(rivals);
     X509_free(other);
     X509_free(broken);
     EVP_PKEY_free(other_key);
     snprintf(path, sizeof path, "%s/maker.pem", r->roots);
     write_text(path, root);
     lt_hex(r->host.ek_digest, 32, ek);
+    lt_hex(r->other.ek_digest, 32, rival);
     snprintf(registry, sizeof registry,
-             "{\"format\":\"limetree-registry/1\",\"hosts\":[{\"host\":\"%.32s\",\"ek_digest\":\"%s\"}]}", ek,
-             ek);
+             "{\"format\":\"limetree-registry/1\",\"hosts\":[{\"host\":\"%.32s\",\"ek_digest\":\"%s\"},"
+             "{\"host\":\"%.32s\",\"ek_digest\":\"%s\"}]}",
+             ek, ek, rival, rival);
     write_text(r->registry, registry);
     X509_free(chip);
     r->maker = ca;
@@ -394,23 +399,23 @@ void rig_inventory(struct rig *r, uint32_t flags, uint64_t start_clock_ms)
     pthread_mutex_unlock(&r->lock);
 }
 
-static json_t *residency(struct rig *r, const uint8_t uuid[16])
+static json_t *residency(struct rig *r, const struct mock_host *h, const uint8_t uuid[16])
 {
     struct lt_path path;
     uint8_t raw[LT_RECORD];
 
-    for (uint32_t j = 0; r->mode != PROVIDER_OMITS && j < r->host.count; j++)
-        if (!memcmp(r->host.records[j].guest_uuid, uuid, 16)) {
-            OK(lt_merkle_path(r->host.tree, j, &path, &err));
+    for (uint32_t j = 0; r->mode != PROVIDER_OMITS && j < h->count; j++)
+        if (!memcmp(h->records[j].guest_uuid, uuid, 16)) {
+            OK(lt_merkle_path(h->tree, j, &path, &err));
             json_t *o = lt_path_to_json(&path);
-            lt_record_write(&r->host.records[j], raw);
+            lt_record_write(&h->records[j], raw);
             json_object_set_new(o, "record", lt_json_new_base64(raw, sizeof raw));
             return o;
         }
     return json_null();
 }
 
-static json_t *prove(struct rig *r, const json_t *guests)
+static json_t *prove(struct rig *r, struct mock_host *h, const json_t *guests)
 {
     uint32_t n = (uint32_t)json_array_size(guests);
     uint8_t(*leaves)[LT_NODE] = calloc(n, LT_NODE), c[32], uuid[16];
@@ -424,24 +429,124 @@ static json_t *prove(struct rig *r, const json_t *guests)
         lt_merkle_leaf(c, 32, leaves[i]);
     }
     OK(lt_merkle_new((const uint8_t(*)[LT_NODE])leaves, n, &tree, &err));
-    LT_AUTOJSON json_t *ask = json_pack("{s:I, s:I, s:o, s:o}", "n", (json_int_t)n, "batch_seq",
-                                        (json_int_t)++r->host.last_batch_seq, "batch_root",
-                                        lt_json_new_hex(lt_merkle_root(tree), 32), "policy_digest",
-                                        lt_json_new_hex(r->policy_digest, 32));
-    mock_host_header(&r->host, ask, &header);
-    json_t *quote = mock_host_quote(&r->host, &header);
-    json_object_set_new(quote, "host", lt_json_new_hex(r->lie == LIE_LABEL ? r->host.ek_digest + 1 : r->host.host_id, 16));
+    LT_AUTOJSON json_t *ask =
+        json_pack("{s:I, s:I, s:o, s:o}", "n", (json_int_t)n, "batch_seq", (json_int_t)++h->last_batch_seq,
+                  "batch_root", lt_json_new_hex(lt_merkle_root(tree), 32), "policy_digest",
+                  lt_json_new_hex(r->policy_digest, 32));
+    mock_host_header(h, ask, &header);
+    json_t *quote = mock_host_quote(h, &header);
+    json_object_set_new(quote, "host", lt_json_new_hex(r->lie == LIE_LABEL ? h->ek_digest + 1 : h->host_id, 16));
     for (uint32_t i = 0; i < n; i++) {
         OK(lt_json_uuid(json_array_get(guests, i), "uuid", uuid, &err));
         OK(lt_merkle_path(tree, i, &path, &err));
         json_array_append_new(proofs, json_pack("{s:o, s:i, s:o, s:o, s:n}", "uuid", lt_json_new_uuid(uuid),
-                                                "quote", 0, "batch", lt_path_to_json(&path), "residency",
-                                                residency(r, uuid), "error"));
+                                                "quote", h == &r->host ? 0 : 1, "batch", lt_path_to_json(&path),
+                                                "residency", residency(r, h, uuid), "error"));
     }
     lt_merkle_free(tree);
     free(leaves);
-    r->last_n = n;
     return json_pack("{s:[o], s:o}", "quotes", quote, "proofs", proofs);
+}
+
+/* ---- a rival ---- */
+
+static json_t *silence(void)
+{
+    return json_pack("{s:n, s:n, s:n, s:{s:i, s:s, s:s, s:i}}", "quote", "batch", "residency", "error", "code", 503,
+                     "slug", "host-unreachable", "message", "it is silent", "retry_after", 1);
+}
+
+/* An answer among the others: it bears its host's name, and not the guest's. */
+static json_t *as_other(json_t *answer, const struct mock_host *h)
+{
+    json_object_set_new(answer, "host", lt_json_new_hex(h->host_id, 16));
+    json_object_del(answer, "uuid");
+    return answer;
+}
+
+/* Of the first guest's item (taken), and what the rival says instead or beside it. */
+static json_t *contest(struct rig *r, json_t *item, json_t *rivals)
+{
+    LT_AUTOJSON json_t *uuid = json_incref(json_object_get(item, "uuid"));
+    json_t *own = item, *other = json_incref(rivals);
+
+    switch (r->rival) {
+    case RIVAL_FIRST:
+    case RIVAL_IS_GOOD:
+    case RIVAL_AND_SILENCE:
+        own = other;
+        other = item;
+        if (r->rival == RIVAL_AND_SILENCE) {
+            json_decref(other);
+            other = silence();
+        }
+        other = as_other(other, &r->host);
+        break;
+    case RIVAL_OTHER_EK:
+        json_decref(own);
+        return other;
+    case RIVAL_ERRS:
+        json_decref(other);
+        other = as_other(silence(), &r->other);
+        break;
+    default:
+        other = as_other(other, &r->other);
+    }
+    json_object_set(own, "uuid", uuid);
+    json_object_set_new(own, "others", json_pack("[o]", other));
+    return own;
+}
+
+static void add_rival(struct rig *r, json_t *reply, const json_t *guests)
+{
+    LT_AUTOJSON json_t *theirs = prove(r, &r->other, guests);
+    json_t *proofs = json_object_get(reply, "proofs");
+
+    json_array_append(json_object_get(reply, "quotes"), json_array_get(json_object_get(theirs, "quotes"), 0));
+    for (size_t i = 0; i < json_array_size(proofs); i++) {
+        json_t *item = json_array_get(proofs, i);
+        if (!strcmp(json_string_value(json_object_get(item, "uuid")), r->guest[0].text))
+            json_array_set_new(proofs, i, contest(r, json_deep_copy(item),
+                                                  json_array_get(json_object_get(theirs, "proofs"), i)));
+    }
+}
+
+/* One record: the first guest's. */
+void rig_rival(struct rig *r, enum rival how)
+{
+    struct mock_host *h = &r->other;
+
+    pthread_mutex_lock(&r->lock);
+    r->rival = how;
+    mock_host_populate(h, 1, 1);
+    for (uint32_t i = 0; i < r->host.count; i++)
+        if (!memcmp(r->host.records[i].guest_uuid, r->guest[0].uuid, 16))
+            h->records[0] = r->host.records[i];
+    if (how == RIVAL_OTHER_EK)
+        memset(h->records[0].ek_digest, 0x66, 32);
+    memcpy(h->pcrs.value, r->host.pcrs.value, LT_AK_PCR * sizeof *h->pcrs.value);
+    h->pcrs.value[4][0] ^= how != RIVAL_IS_GOOD && how != RIVAL_OTHER_EK;
+    lt_merkle_free(h->tree);
+    OK(lt_inventory_tree(h->records, h->count, &h->tree, &err));
+    struct lt_req *held = how == RIVAL_NONE ? lt_take(&r->hanging) : NULL;
+    pthread_mutex_unlock(&r->lock);
+    if (held)
+        lt_reply_error(held, &(struct lt_err){LT_E_HOST_UNREACHABLE, "the host does not answer"}, 1);
+}
+
+static void count_asked(struct rig *r, const json_t *guests)
+{
+    char host[33];
+    json_t *g;
+    size_t i;
+
+    lt_hex(r->host.host_id, 16, host);
+    json_array_foreach(guests, i, g)
+    {
+        const char *named = json_string_value(json_object_get(g, "host"));
+        r->named += named && !strcmp(named, host);
+        r->pairs += lt_json_has(g, "ek_digest");
+    }
 }
 
 static void post_proofs(struct lt_req *req, void *app)
@@ -449,6 +554,7 @@ static void post_proofs(struct lt_req *req, void *app)
     struct rig *r = app;
     struct lt_err e = {LT_E_BUSY, "too many are waiting"};
     LT_AUTOJSON json_t *body = lt_req_json(req, &err);
+    const json_t *guests = json_object_get(body, "guests");
 
     r->posts++;
     if (r->mode == PROVIDER_IS_BUSY) {
@@ -466,7 +572,11 @@ static void post_proofs(struct lt_req *req, void *app)
         return;
     }
     pthread_mutex_lock(&r->lock);
-    json_t *reply = prove(r, json_object_get(body, "guests"));
+    count_asked(r, guests);
+    json_t *reply = prove(r, &r->host, guests);
+    r->last_n = (unsigned)json_array_size(guests);
+    if (r->rival)
+        add_rival(r, reply, guests);
     if (r->mode == PROVIDER_REPLAYS && r->replay) {
         json_decref(reply);
         reply = json_deep_copy(r->replay);
@@ -477,6 +587,14 @@ static void post_proofs(struct lt_req *req, void *app)
     pthread_cond_broadcast(&r->news);
     pthread_mutex_unlock(&r->lock);
     lt_reply_json(req, 200, reply);
+}
+
+static bool is_other(const struct rig *r, struct lt_req *req)
+{
+    char id[33];
+
+    lt_hex(r->other.host_id, 16, id);
+    return !strcmp(lt_req_arg(req, 0), id);
 }
 
 static json_t *certificates(const struct rig *r)
@@ -498,13 +616,15 @@ static json_t *certificates(const struct rig *r)
 static void get_host(struct lt_req *req, void *app)
 {
     struct rig *r = app;
-    const struct lt_public *ak = r->lie == LIE_AK ? &r->guest[0].ak : &r->host.ak,
-                           *ek = r->lie == LIE_EK ? &r->guest[0].ek : &r->host.ek;
+    bool other = is_other(r, req);
+    const struct mock_host *h = other ? &r->other : &r->host;
+    const struct lt_public *ak = r->lie == LIE_AK ? &r->guest[0].ak : &h->ak,
+                           *ek = r->lie == LIE_EK ? &r->guest[0].ek : &h->ek;
 
     lt_reply_json(req, 200,
                   json_pack("{s:s, s:o, s:o, s:o, s:o}", "host", lt_req_arg(req, 0), "ak",
                             lt_json_new_base64(ak->raw, ak->raw_n), "ek", lt_json_new_base64(ek->raw, ek->raw_n),
-                            "ek_certificates", certificates(r), "policy", lt_json_new_hex(r->policy_digest, 32)));
+                            "ek_certificates", other ? json_pack("[s]", r->other_ek_pem) : certificates(r), "policy", lt_json_new_hex(r->policy_digest, 32)));
 }
 
 static void post_activation(struct lt_req *req, void *app)
@@ -518,7 +638,15 @@ static void post_activation(struct lt_req *req, void *app)
     r->activations++;
     OK(lt_json_base64(body, "credential", LT_MAX_CREDENTIAL, &p, &n, &err));
     OK(lt_json_hex(body, "challenge", challenge, 32, &err));
-    bool opened = mock_host_activate(&r->host, (struct lt_slice){p, n}, challenge, proof);
+    if (is_other(r, req) && r->rival == RIVAL_HANGS) {
+        pthread_mutex_lock(&r->lock);
+        lt_req_hold(req);
+        r->hanging = req;
+        pthread_cond_broadcast(&r->news);
+        pthread_mutex_unlock(&r->lock);
+        return;
+    }
+    bool opened = mock_host_activate(is_other(r, req) ? &r->other : &r->host, (struct lt_slice){p, n}, challenge, proof);
     assert_true(opened || r->lie == LIE_AK);
     if (r->activation == 2 || !opened) {
         struct lt_err e = {LT_E_HOST_UNREACHABLE, "the host does not answer"};
@@ -624,6 +752,7 @@ static void make_provider(struct rig *r)
                                           .app = r,
                                           .threads = 2};
     mock_host_init(&r->host);
+    mock_host_init(&r->other);
     rig_policy(r);
     OK(lt_http_server_start(&c, &r->provider, &err));
     snprintf(r->provider_url, sizeof r->provider_url, "https://%s", lt_http_server_address(r->provider));
@@ -725,6 +854,8 @@ void rig_free(struct rig *r)
     lt_http_client_free(r->operator);
     lt_conf_free(lt_tenant_keys, lt_tenant_key_count, &r->conf);
     mock_host_free(&r->host);
+    mock_host_free(&r->other);
+    free(r->other_ek_pem);
     lt_buf_free(&r->ima);
     lt_buf_free(&r->layer);
     json_decref(r->replay);

@@ -34,6 +34,19 @@ enum provider_lie {
  * there; or of that. */
 enum guest_form { FORM_TEXT, FORM_BYTES, FORM_BINARY };
 
+/* What a second host, enrolled and certified like the first, says of the first guest. Its PCR 4 is off policy unless
+ * told otherwise. */
+enum rival {
+    RIVAL_NONE,
+    RIVAL_CLAIMS,      /* stands among the item's others */
+    RIVAL_FIRST,       /* is the item's own, the true host among the others */
+    RIVAL_IS_GOOD,     /* the same, and it is on policy */
+    RIVAL_HANGS,       /* as RIVAL_CLAIMS, and it is not activated until it is released */
+    RIVAL_ERRS,        /* its answer is an error */
+    RIVAL_AND_SILENCE, /* the item's own, and the true host's is an error */
+    RIVAL_OTHER_EK     /* the only one, on policy, with a record of another EK */
+};
+
 struct rig_guest {
     struct rig *rig;
     uint8_t uuid[16];
@@ -66,6 +79,11 @@ struct rig {
     X509 *maker;
     char *ek_pem, *other_pem, *broken_pem;
     atomic_int lie; /* enum provider_lie */
+    struct mock_host other;
+    char *other_ek_pem;
+    atomic_int rival; /* enum rival */
+    struct lt_req *hanging;
+    atomic_uint named, pairs; /* guests asked for with the first host's name, and with an EK */
     char policy[2048]; /* the host's policy document */
     uint8_t policy_digest[32];
     /* the host's IMA list, which it has with a layer, under lock */
@@ -108,6 +126,7 @@ void rig_reboot(struct rig *r, struct rig_guest *g);
 void rig_chip_until(struct rig *r, long seconds);
 /* What the registry's file holds from now on. */
 void rig_registry(struct rig *r, const char *text);
+void rig_rival(struct rig *r, enum rival how);
 /* A root that certified nobody, as PEM in that file. */
 void rig_foreign_root(struct rig *r, const char *path);
 /* The guest that is held answers now. */

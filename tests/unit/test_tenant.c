@@ -671,6 +671,175 @@ static void test_what_the_provider_tells_of_hosts(void **state)
     rig_free(&r);
 }
 
+/* The note about the other host's claim. */
+static const char *claimant(const json_t *verdict)
+{
+    json_t *v;
+    size_t i;
+
+    json_array_foreach(json_object_get(verdict, "notes"), i, v)
+    {
+        if (!strcmp(text(v, "part"), "claimant"))
+            return text(v, "message");
+    }
+    return "";
+}
+
+static bool is_host(const struct mock_host *h, const json_t *verdict)
+{
+    char id[33];
+
+    lt_hex(h->host_id, 16, id);
+    return text(verdict, "host") && !strcmp(text(verdict, "host"), id);
+}
+
+/* An enrolled host says that it has another's guest (place theft): the true host's proof is the verdict, and the other a
+ * note with its name. */
+static void test_another_host_claims_the_guest(void **state)
+{
+    static const struct {
+        enum rival rival;
+        const char *result, *reason, *note;
+    } rows[] = {
+        {RIVAL_CLAIMS, "trusted", NULL, "claims this guest too: failed, host-policy: PCR 4"},
+        {RIVAL_FIRST, "trusted", NULL, "claims this guest too: failed, host-policy: PCR 4"},
+        {RIVAL_ERRS, "trusted", NULL, "was asked too: provider's proof: host-unreachable"},
+        {RIVAL_AND_SILENCE, "unreachable", NULL, "claims this guest too: failed, host-policy: PCR 4"},
+        {RIVAL_CLAIMS, "trusted", NULL, "claims this guest too"},
+    };
+    char other[33];
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    rig_adopt(&r, &r.guest[1]);
+    lt_hex(r.other.host_id, 16, other);
+    assert_true(r.pairs > 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        unsigned named = r.named;
+        rig_rival(&r, rows[i].rival);
+        settle(&r, g);
+        json_t *v = rig_wait(&r, g, rows[i].result);
+        assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+        if (!strstr(claimant(v), rows[i].note) || !strstr(claimant(v), other))
+            fail_msg("row %zu: %s", i, claimant(v));
+        assert_true(rows[i].rival == RIVAL_AND_SILENCE || is_host(&r.host, v));
+        assert_true(r.named > named); /* the host that was accepted last */
+        round_of(&r, &r.guest[1], "trusted"); /* nobody else's business */
+        rig_rival(&r, RIVAL_NONE);
+        round_of(&r, g, "trusted"); /* nothing stuck */
+    }
+    /* A record of another EK from a host that is not the last accepted one: unchecked first, like a null. */
+    unsigned asked = g->asked;
+    rig_rival(&r, RIVAL_OTHER_EK);
+    json_t *v = round_of(&r, g, "failed");
+    assert_string_equal(text(v, "reason"), "residency");
+    assert_int_equal(g->asked, asked + 2);
+    rig_free(&r);
+}
+
+/* On a guest that no host was accepted for yet. */
+static void test_claims_on_a_fresh_guest(void **state)
+{
+    char path[96];
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    rig_rival(&r, RIVAL_CLAIMS);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    snprintf(path, sizeof path, "guests/%s", g->text);
+    rig_drop(rig_call(&r, "PUT", path, json_object(), 200));
+    rig_wait(&r, g, "unchecked");
+    settle(&r, g);
+    /* Which of them would be learnt? */
+    strcat(path, "/learn");
+    LT_AUTOJSON json_t *refused =
+        rig_call(&r, "POST", path, json_pack("{s:[s,s]}", "accept", "copyable", "boot-only"), 409);
+    assert_non_null(strstr(text(json_object_get(refused, "error"), "message"), "several hosts"));
+    rig_rival(&r, RIVAL_NONE);
+    settle(&r, g);
+    rig_drop(rig_call(&r, "POST", path, json_pack("{s:[s,s]}", "accept", "copyable", "boot-only"), 201));
+    rig_wait(&r, g, "trusted");
+    rig_free(&r);
+
+    /* The policy is known, the host is not: all that claim it fail, and nobody turns it red. */
+    rig_make(&r);
+    lt_hex(r.policy_digest, 32, path);
+    rig_rival(&r, RIVAL_CLAIMS);
+    pthread_mutex_lock(&r.lock);
+    r.host.pcrs.value[4][1] ^= 1;
+    pthread_mutex_unlock(&r.lock);
+    rig_start(&r);
+    g = &r.guest[0];
+    json_t *policy = json_pack("{s:{s:[s]}, s:[s], s:[s,s]}", "pcrs", "4",
+                               "0000000000000000000000000000000000000000000000000000000000000000", "host_policies", path,
+                               "accept", "copyable", "boot-only");
+    char put[64];
+    snprintf(put, sizeof put, "guests/%s", g->text);
+    rig_drop(rig_call(&r, "PUT", put, json_pack("{s:o}", "policy", policy), 200));
+    settle(&r, g);
+    json_t *v = rig_wait(&r, g, "unchecked");
+    assert_string_equal(text(v, "reason"), "claimants");
+    assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
+    assert_non_null(strstr(claimant(v), "failed, host-policy"));
+    pthread_mutex_lock(&r.lock);
+    r.host.pcrs.value[4][1] ^= 1;
+    pthread_mutex_unlock(&r.lock);
+    settle(&r, g);
+    v = rig_wait(&r, g, "trusted"); /* as soon as one holds */
+    assert_true(is_host(&r.host, v));
+    rig_free(&r);
+}
+
+/* Two hosts on policy have it: the one of before, and the verdict says that there is a copy. */
+static void test_two_copies(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    rig_rival(&r, RIVAL_IS_GOOD);
+    settle(&r, g);
+    json_t *v = rig_wait(&r, g, "trusted");
+    assert_true(is_host(&r.host, v));
+    assert_non_null(strstr(claimant(v), "not handed over by it")); /* on another host than before */
+    rig_free(&r);
+}
+
+/* A rival whose keys cannot be had, for as long as it likes, costs the verdict a second. */
+static void test_a_rival_that_hangs(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    rig_rival(&r, RIVAL_HANGS);
+    uint64_t from = lt_now_ms();
+    for (int i = 0; i < 3; i++) {
+        json_t *v = round_of(&r, g, "trusted");
+        settle(&r, g);
+        v = rig_wait(&r, g, "trusted");
+        assert_true(is_host(&r.host, v));
+    }
+    assert_true(lt_now_ms() - from < 20000);
+    json_t *v = rig_wait(&r, g, "trusted");
+    assert_non_null(strstr(claimant(v), "was asked too"));
+    rig_rival(&r, RIVAL_NONE); /* lets go of it */
+    round_of(&r, g, "trusted");
+    rig_free(&r);
+}
+
 static void test_routes_are_closed(void **state)
 {
     struct rig r;
@@ -703,6 +872,10 @@ int main(void)
         cmocka_unit_test(test_a_host_that_leaves_the_registry),
         cmocka_unit_test(test_a_certificate_that_expires),
         cmocka_unit_test(test_what_the_provider_tells_of_hosts),
+        cmocka_unit_test(test_another_host_claims_the_guest),
+        cmocka_unit_test(test_claims_on_a_fresh_guest),
+        cmocka_unit_test(test_two_copies),
+        cmocka_unit_test(test_a_rival_that_hangs),
         cmocka_unit_test(test_routes_are_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
