@@ -105,17 +105,6 @@ static int given_pcrs(struct judge *j, struct lt_err *e)
     return 0;
 }
 
-static void own_boot_pcrs(struct judge *j)
-{
-    for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++) {
-        const uint8_t *value = lt_boot_replay_value(&j->log->boot->replay, LT_HASH_SHA256, i);
-        if (!value)
-            continue;
-        memcpy(j->pcrs.value[i], value, LT_SHA256);
-        j->pcrs.mask |= 1u << i;
-    }
-}
-
 /* The log's own values. Not 0: it is malformed. */
 static int own_pcrs(struct judge *j, struct lt_err *e)
 {
@@ -125,7 +114,8 @@ static int own_pcrs(struct judge *j, struct lt_err *e)
     if (j->log->boot && j->log->boot->replay.fault.code)
         return lt_fail(e, j->log->boot->replay.fault.code, "%s", j->log->boot->replay.fault.msg);
     if (j->log->boot) {
-        own_boot_pcrs(j);
+        if (!lt_boot_replay_pcrs(&j->log->boot->replay, LT_HASH_SHA256, &j->pcrs))
+            return lt_fail(e, LT_E_MALFORMED, "boot log: not every event has a SHA-256 digest, and documents are in that bank");
     } else {
         LT_TRY(lt_ima_replay((struct lt_slice){j->log->bytes, j->log->n}, &r, e));
         for (int b = 0; b < LT_IMA_BANKS; b++)
@@ -146,6 +136,19 @@ static void part(struct judge *j, const struct lt_measured_result *r, enum lt_me
         add(j->reasons, "%s", r->part[p].message);
 }
 
+/* What the document leaves open is named, as in a verdict. */
+static void note_open(struct judge *j, uint32_t open)
+{
+    char list[96] = "";
+    size_t n = 0;
+
+    for (unsigned i = 0; i < LT_MAX_PCRS; i++)
+        if (open >> i & 1)
+            n += (size_t)snprintf(list + n, sizeof list - n, "%s%u", n ? ", " : "", i);
+    if (n)
+        add(j->notes, "open, the document does not judge what they measured: PCR %s", list);
+}
+
 static void appraise(struct judge *j, struct lt_measured_result *r)
 {
     static const struct lt_pcr_rules none;
@@ -163,6 +166,7 @@ static void appraise(struct judge *j, struct lt_measured_result *r)
     if (j->log->boot) {
         part(j, r, LT_PART_BOOT_LOG);
         part(j, r, LT_PART_BOOT_POLICY);
+        note_open(j, r->open);
         return;
     }
     part(j, r, LT_PART_IMA);

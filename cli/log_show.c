@@ -166,12 +166,15 @@ static void words(const struct lt_boot_event *ev, char *out)
         snprintf(out, WORDS, "%zu bytes", ev->data.n);
 }
 
-/* In each bank that the event has. */
+/* All of its data, or the text in it, in each bank that the event has. */
 static bool proven(const struct lt_boot_event *ev)
 {
+    uint8_t buf[LT_MAX_SUBJECT];
+    struct lt_slice text;
+
     for (unsigned i = 0; i < ev->digest_count; i++)
         if (!lt_boot_measures(ev, ev->digest[i].alg, ev->data) &&
-            !lt_boot_measures(ev, ev->digest[i].alg, lt_boot_text(ev)))
+            !lt_boot_proved_text(ev, ev->digest[i].alg, buf, &text))
             return false;
     return ev->digest_count && ev->type != LT_EV_NO_ACTION;
 }
