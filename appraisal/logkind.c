@@ -46,8 +46,8 @@ static bool is_base64(struct lt_slice s)
 
     while (text && (s.p[text - 1] == '\n' || s.p[text - 1] == '\r'))
         text--;
-    while (n < text && (digit(s.p[n]) || (s.p[n] >= 'a' && s.p[n] <= 'z') || (s.p[n] >= 'A' && s.p[n] <= 'Z') ||
-                        s.p[n] == '+' || s.p[n] == '/' || s.p[n] == '='))
+    while (n < text && (digit(s.p[n]) || (s.p[n] >= 'a' && s.p[n] <= 'z') ||
+                        (s.p[n] >= 'A' && s.p[n] <= 'Z') || s.p[n] == '+' || s.p[n] == '/' || s.p[n] == '='))
         n++;
     return text && n == text;
 }
@@ -63,7 +63,7 @@ enum lt_log_kind lt_log_kind(struct lt_slice bytes)
     /* TCG_PCR_EVENT: the first event is of a PCR, and of a type that is small or UEFI's. */
     uint32_t type = u32le(bytes, 4);
     return bytes.n >= 32 && u32le(bytes, 0) < 24 && (type < 0x100 || type >> 12 == 0x80000) ? LT_LOG_BOOT
-                                                                                         : LT_LOG_UNKNOWN;
+                                                                                            : LT_LOG_UNKNOWN;
 }
 
 const char *lt_log_kind_name(enum lt_log_kind kind)

@@ -1,5 +1,5 @@
-/* limetree log: boot logs and IMA lists replayed, judged, shown. Nothing is judged here: appraisal/ does, as it does
- * for the daemons. Exit codes: 0, 1 (refused or malformed), 2 usage or unreadable file. */
+/* limetree log: boot logs and IMA lists replayed, judged, shown. Nothing is judged here: appraisal/ does, as
+ * it does for the daemons. Exit codes: 0, 1 (refused or malformed), 2 usage or unreadable file. */
 #include "cli/log.h"
 
 #include "appraisal/imareplay.h"
@@ -127,8 +127,8 @@ static int replay(const struct lt_log_cli *c, const struct lt_log *log, struct l
         return lt_fail_in(e, "%s", c->path);
     if (c->json)
         return lt_policy_print_json(json_pack("{s:s, s:I, s:O, s:O*}", "log", lt_log_kind_name(log->kind),
-                                              log->boot ? "events" : "entries", (json_int_t)entries, "pcrs", pcrs,
-                                              "pcrs_padded_sha1", log->boot ? NULL : padded),
+                                              log->boot ? "events" : "entries", (json_int_t)entries, "pcrs",
+                                              pcrs, "pcrs_padded_sha1", log->boot ? NULL : padded),
                                     e);
     print_banks(pcrs, "");
     print_banks(padded, " (kernels before 5.8)");
@@ -148,7 +148,8 @@ static int dispatch(const char *name, const struct lt_log_cli *c, int *verdict, 
         return lt_fail(e, LT_E_USAGE, "%s: one FILE (- is standard input)", name);
     if (judge != (c->policy != NULL) || (!judge && (c->pcrs || c->key || c->accept)))
         return lt_fail(e, LT_E_USAGE,
-                       judge ? "judge: --policy DOC" : "%s: --policy, --pcrs, --accept and -k are judge's", name);
+                       judge ? "judge: --policy DOC" : "%s: --policy, --pcrs, --accept and -k are judge's",
+                       name);
     LT_TRY(log_read(c->path, &log, e));
     if (judge)
         return lt_log_judge(c, &log, verdict, e);

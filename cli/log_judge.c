@@ -50,7 +50,8 @@ static int accept(struct judge *j, struct lt_err *e)
 
     if (words && j->log->boot)
         return lt_fail(e, LT_E_USAGE, "--accept: %s is a boot log", j->c->path);
-    for (char *save = NULL, *w = words ? strtok_r(words, ",", &save) : NULL; w; w = strtok_r(NULL, ",", &save)) {
+    for (char *save = NULL, *w = words ? strtok_r(words, ",", &save) : NULL; w;
+         w = strtok_r(NULL, ",", &save)) {
         if (!strcmp(w, "violations"))
             j->policy.accept_violations = true;
         else if (!strcmp(w, "sha1_padded"))
@@ -115,7 +116,8 @@ static int own_pcrs(struct judge *j, struct lt_err *e)
         return lt_fail(e, j->log->boot->replay.fault.code, "%s", j->log->boot->replay.fault.msg);
     if (j->log->boot) {
         if (!lt_boot_replay_pcrs(&j->log->boot->replay, LT_HASH_SHA256, &j->pcrs))
-            return lt_fail(e, LT_E_MALFORMED, "boot log: not every event has a SHA-256 digest, and documents are in that bank");
+            return lt_fail(e, LT_E_MALFORMED,
+                           "boot log: not every event has a SHA-256 digest, and documents are in that bank");
     } else {
         LT_TRY(lt_ima_replay((struct lt_slice){j->log->bytes, j->log->n}, &r, e));
         for (int b = 0; b < LT_IMA_BANKS; b++)
@@ -193,9 +195,9 @@ static int print(const struct judge *j, const char *result, struct lt_err *e)
 {
     if (j->c->json)
         return lt_policy_print_json(json_pack("{s:o, s:s, s:s, s:b, s:O, s:O}", "file",
-                                              lt_json_new_text(j->c->path), "log", lt_log_kind_name(j->log->kind),
-                                              "result", result, "quoted", false, "reasons", j->reasons, "notes",
-                                              j->notes),
+                                              lt_json_new_text(j->c->path), "log",
+                                              lt_log_kind_name(j->log->kind), "result", result, "quoted",
+                                              false, "reasons", j->reasons, "notes", j->notes),
                                     e);
     if (json_array_size(j->reasons))
         print_list(!strcmp(result, "malformed") ? "malformed: " : "refused: ", j->reasons);

@@ -1,5 +1,5 @@
-/* limetree log show: events in words. Nothing is judged: what a log says of itself is shown as said, with a mark where
- * the digest proves it. */
+/* limetree log show: events in words. Nothing is judged: what a log says of itself is shown as said, with a
+ * mark where the digest proves it. */
 #include "cli/log.h"
 
 #include "appraisal/bootevent.h"
@@ -221,9 +221,10 @@ static const char *entry_words(const struct lt_ima_line *l)
 
 static json_t *entry_json(uint64_t number, const struct lt_ima_line *l, const char *path, const char *digest)
 {
-    return json_pack("{s:I, s:i, s:o, s:o, s:s, s:I}", "entry", (json_int_t)number, "pcr", (int)l->pcr, "path",
-                     lt_json_new_text(path), "digest", l->violation ? json_null() : json_string(digest), "words",
-                     entry_words(l), "extra_bytes", (json_int_t)(l->violation ? 0 : l->extra.n));
+    return json_pack("{s:I, s:i, s:o, s:o, s:s, s:I}", "entry", (json_int_t)number, "pcr", (int)l->pcr,
+                     "path", lt_json_new_text(path), "digest",
+                     l->violation ? json_null() : json_string(digest), "words", entry_words(l), "extra_bytes",
+                     (json_int_t)(l->violation ? 0 : l->extra.n));
 }
 
 static void entry(uint64_t number, const struct lt_ima_line *l, json_t *list)

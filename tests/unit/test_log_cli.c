@@ -1,6 +1,6 @@
-/* limetree log in this process, so that the sanitizers see it: every command over real logs, and show over every prefix
- * and turned bit of them, for what it reads inside events nobody has judged. tests/integration/test_log.py has the
- * right values. */
+/* limetree log in this process, so that the sanitizers see it: every command over real logs, and show over
+ * every prefix and turned bit of them, for what it reads inside events nobody has judged.
+ * tests/integration/test_log.py has the right values. */
 #include "cli/cli.h"
 #include "cli/log.h"
 #include "tests/unit/vectors.h"
@@ -49,8 +49,10 @@ static int command(const char *const *args)
 
 static void commands(void **state)
 {
-    LT_AUTOFREE char *boot = lt_vector("cases/boot-base.bin"), *state_doc = lt_vector("cases/refstate-base.json"),
-                     *list = lt_vector("cases/ima-buffers.txt"), *doc = lt_vector("cases/policy-true-sh.json"),
+    LT_AUTOFREE char *boot = lt_vector("cases/boot-base.bin"),
+                     *state_doc = lt_vector("cases/refstate-base.json"),
+                     *list = lt_vector("cases/ima-buffers.txt"),
+                     *doc = lt_vector("cases/policy-true-sh.json"),
                      *binary = lt_vector("guest-logs/ovmf/ima_binary_runtime_measurements"),
                      *pcrs = lt_vector("guest-logs/ovmf/pcrs.txt");
 
@@ -99,7 +101,8 @@ static void sweep(const char *name, bool json)
     assert_int_equal(show(p, n, &json), 0);
     for (size_t k = 0; k < n; k += 3)
         (void)!show(p, k, &json);
-    for (size_t i = 0; i < n; i++) { /* a length, a type, a text: anything may be shown, nothing read beyond */
+    for (size_t i = 0; i < n;
+         i++) { /* a length, a type, a text: anything may be shown, nothing read beyond */
         uint8_t was = p[i];
         p[i] ^= i % 2 ? 0x80 : 0xff;
         (void)!show(p, n, &json);

@@ -1,6 +1,6 @@
 /* Which log these bytes are, and which document; and what a whole IMA list gives as PCR 10. */
-#include "appraisal/logkind.h"
 #include "appraisal/imareplay.h"
+#include "appraisal/logkind.h"
 #include "tests/unit/imalist.h"
 #include "tests/unit/vectors.h"
 
@@ -104,7 +104,8 @@ static void replays(void **state)
         imalist_start(&l, algs[k / 4], algs[k % 4]);
         imalist_ng(&l, "/usr/bin/true");
         imalist_violation(&l, "/var/log/x");
-        imalist_add(&l, "ima-buf", LT_HASH_SHA256, "x", "kexec-cmdline", (struct lt_slice){(const uint8_t *)"a", 1});
+        imalist_add(&l, "ima-buf", LT_HASH_SHA256, "x", "kexec-cmdline",
+                    (struct lt_slice){(const uint8_t *)"a", 1});
         OK(lt_ima_replay(imalist_text(&l), &r, &err));
         assert_int_equal(r.entries, l.entries);
         assert_int_equal(r.violations, 1);
@@ -153,8 +154,8 @@ static void contradictions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kinds),   cmocka_unit_test(made_kinds), cmocka_unit_test(prefixes),
-        cmocka_unit_test(documents), cmocka_unit_test(replays),  cmocka_unit_test(padded),
+        cmocka_unit_test(kinds),          cmocka_unit_test(made_kinds), cmocka_unit_test(prefixes),
+        cmocka_unit_test(documents),      cmocka_unit_test(replays),    cmocka_unit_test(padded),
         cmocka_unit_test(contradictions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,8 @@ static inline uint8_t *lt_vector_read(const char *name, size_t *n)
 }
 
 /* Where a third party's file lies (the text is good until the next but one call); without it the running test
- * is skipped, and the line names the file. skip() jumps and frees nothing: call this before anything is held. */
+ * is skipped, and the line names the file. skip() jumps and frees nothing: call this before anything is held.
+ */
 static inline const char *vector_third_party(const char *name)
 {
     static char path[2][512];
