@@ -16,25 +16,26 @@
 static const struct template
 {
     const char *name;
+    size_t n;
     enum lt_ima_kind kind;
     enum { SIZED, PLAIN, NG, NGV2 } digest; /* d with a length; without, as of "ima"; d-ng; d-ngv2 */
     bool modsig;
 }
 templates[] = {
-    {"ima-ng", LT_IMA_FILE, NG, false},
-    {"ima-sig", LT_IMA_SIGNED, NG, false},
-    {"ima-buf", LT_IMA_BUFFER, NG, false},
-    {"ima", LT_IMA_FILE, PLAIN, false},
-    {"ima-ngv2", LT_IMA_FILE, NGV2, false},
-    {"ima-sigv2", LT_IMA_SIGNED, NGV2, false},
-    {"ima-modsig", LT_IMA_SIGNED, NG, true},
-    {"d|n", LT_IMA_FILE, SIZED, false},
-    {"d-ng|n-ng", LT_IMA_FILE, NG, false},
-    {"d-ng|n-ng|sig", LT_IMA_SIGNED, NG, false},
-    {"d-ng|n-ng|buf", LT_IMA_BUFFER, NG, false},
-    {"d-ngv2|n-ng", LT_IMA_FILE, NGV2, false},
-    {"d-ngv2|n-ng|sig", LT_IMA_SIGNED, NGV2, false},
-    {"d-ng|n-ng|sig|d-modsig|modsig", LT_IMA_SIGNED, NG, true},
+    {"ima-ng", 6, LT_IMA_FILE, NG, false},
+    {"ima-sig", 7, LT_IMA_SIGNED, NG, false},
+    {"ima-buf", 7, LT_IMA_BUFFER, NG, false},
+    {"ima", 3, LT_IMA_FILE, PLAIN, false},
+    {"ima-ngv2", 8, LT_IMA_FILE, NGV2, false},
+    {"ima-sigv2", 9, LT_IMA_SIGNED, NGV2, false},
+    {"ima-modsig", 10, LT_IMA_SIGNED, NG, true},
+    {"d|n", 3, LT_IMA_FILE, SIZED, false},
+    {"d-ng|n-ng", 9, LT_IMA_FILE, NG, false},
+    {"d-ng|n-ng|sig", 13, LT_IMA_SIGNED, NG, false},
+    {"d-ng|n-ng|buf", 13, LT_IMA_BUFFER, NG, false},
+    {"d-ngv2|n-ng", 11, LT_IMA_FILE, NGV2, false},
+    {"d-ngv2|n-ng|sig", 15, LT_IMA_SIGNED, NGV2, false},
+    {"d-ng|n-ng|sig|d-modsig|modsig", 29, LT_IMA_SIGNED, NG, true},
 };
 
 /* Values of hex digits in lower case; 0x80 marks what is none. */
@@ -91,7 +92,7 @@ static bool is_zeros(const uint8_t *p, size_t n)
 static const struct template *template_of(struct lt_slice name)
 {
     for (size_t i = 0; i < sizeof templates / sizeof *templates; i++)
-        if (strlen(templates[i].name) == name.n && !memcmp(templates[i].name, name.p, name.n))
+        if (templates[i].n == name.n && !memcmp(templates[i].name, name.p, name.n))
             return &templates[i];
     return NULL;
 }
@@ -381,7 +382,7 @@ static void begin(struct lt_ima_line *l, const struct head *h)
 {
     l->pcr = h->pcr;
     l->log_hash = h->log_hash;
-    memcpy(l->column, h->column, sizeof l->column);
+    memcpy(l->column, h->column, lt_hash_size(h->log_hash));
     l->violation = h->violation;
     l->proved = false;
     l->kind = h->t->kind;

@@ -186,7 +186,9 @@ int lt_ima_table_ask(const struct lt_ima_table *t, enum lt_ima_section s, struct
     bool hit = false;
 
     *out = LT_IMA_ABSENT;
-    LT_TRY(lt_utf8_valid(name) ? find(t, s, name, &f, e) : find_escaped(t, s, name, &f, e));
+    LT_TRY(find(t, s, name, &f, e));
+    if (!f.there && !lt_utf8_valid(name))
+        LT_TRY(find_escaped(t, s, name, &f, e));
     if (f.there) {
         LT_TRY(has_digest(t, &f, digest, &hit, e));
         *out = hit ? LT_IMA_ALLOWED : LT_IMA_OTHER;
