@@ -1,6 +1,7 @@
 /* limetree-provider as a process, mock agents behind mutual TLS: the federation API as a tenant and an operator meet
  * it, and what is left after a kill. */
 #include "common/clock.h"
+#include "common/ima_list.h"
 #include "provider/provider.h"
 #include "tests/support/provider_rig.h"
 #include "tests/unit/ima_lines.h"
@@ -928,31 +929,106 @@ static void policies(void **state)
         assert_int_equal(rig_http(r, r->operator, "POST", "policies", bad[i], NULL, NULL), 400);
 }
 
-/* The host has measured a file: its list and PCR 10. */
-static void measure(struct rig *r, const char *path)
+/* Behind the host's list, which is text or binary. */
+static void append(struct mock_agent *a, const struct lt_buf *more)
 {
-    LT_AUTOBUF struct lt_buf line = LT_BUF(1024);
-    struct mock_host *h = &r->agent[0].host;
-    uint8_t aggregate[32];
-
-    pthread_mutex_lock(&r->agent[0].lock);
-    if (!*r->agent[0].ima) /* the kernel's first */
-        ima_aggregate(&line, h->pcrs.value[10], &h->pcrs, aggregate);
-    ima_file(&line, r->agent[0].host.pcrs.value[10], path);
-    strncat(r->agent[0].ima, (const char *)line.p, line.n);
-    pthread_mutex_unlock(&r->agent[0].lock);
+    assert_true(a->ima_n + more->n < sizeof a->ima);
+    memcpy(a->ima + a->ima_n, more->p, more->n);
+    a->ima_n += more->n;
+    a->ima[a->ima_n] = 0;
 }
 
-static void get_list(struct rig *r, const char *query, uint64_t first, const char *expected)
+/* The host has measured a file: its list and PCR 10. What it measures first is boot_aggregate. */
+static void measure_as(struct rig *r, const char *path, bool binary)
+{
+    LT_AUTOBUF struct lt_buf line = LT_BUF(1024), frame = LT_BUF(1024);
+    struct mock_agent *a = &r->agent[0];
+    uint8_t digest[32];
+
+    pthread_mutex_lock(&a->lock);
+    if (!a->ima_n) {
+        ima_aggregate(&line, a->host.pcrs.value[10], &a->host.pcrs, digest);
+        ima_frame(&frame, digest, "boot_aggregate");
+    }
+    lt_sha256(path, strlen(path), digest);
+    ima_line(&line, a->host.pcrs.value[10], digest, path);
+    ima_frame(&frame, digest, path);
+    append(a, binary ? &frame : &line);
+    pthread_mutex_unlock(&a->lock);
+}
+
+static void measure(struct rig *r, const char *path)
+{
+    measure_as(r, path, false);
+}
+
+static void get_bytes(struct rig *r, const char *query, uint64_t first, struct lt_slice expected)
 {
     struct lt_http_reply t = {0};
     char path[96];
 
     snprintf(path, sizeof path, "hosts/%s/ima%s", r->host[0], query);
     assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, &t), 200);
-    assert_string_equal(t.body, expected);
+    assert_true(lt_slice_eq((struct lt_slice){(const uint8_t *)t.body, t.n}, expected));
     assert_int_equal(t.ima_first, first);
     free((char *)t.body);
+}
+
+static void get_list(struct rig *r, const char *query, uint64_t first, const char *expected)
+{
+    get_bytes(r, query, first, (struct lt_slice){(const uint8_t *)expected, strlen(expected)});
+}
+
+/* The digests that the host's policy learns, and the layer they are in. */
+static json_t *learn_host(struct rig *r)
+{
+    char path[96];
+
+    snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
+    LT_AUTOJSON json_t *learnt = rig_json(r, r->operator, "POST", path, json_pack("{s:b}", "ima", 1), 201);
+    snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(learnt, "digest")));
+    LT_AUTOJSON json_t *policy = rig_json(r, r->a, "GET", path, NULL, 200);
+    json_t *layer = json_array_get(json_object_get(policy, "layers"), 0);
+    snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(layer, "policy")));
+    LT_AUTOJSON json_t *runtime = rig_json(r, r->a, "GET", path, NULL, 200);
+    return json_incref(json_object_get(runtime, "digests"));
+}
+
+/* Names with newlines and bytes that are no text, in either form of the list: what is asked for from somewhere on, both
+ * ends count alike, and what is learnt is the same. */
+static void odd_names(void **state)
+{
+    static const char *const names[] = {"/sbin/init", "/tmp/a\nb", "/tmp/\n10 0 x\n", "/tmp/\xeb", NULL};
+    json_t *learnt[2] = {NULL, NULL};
+    struct rig *r = *state;
+    struct mock_agent *a = &r->agent[0];
+
+    for (int binary = 0; binary < 2; binary++) {
+        settle(r);
+        pthread_mutex_lock(&a->lock);
+        a->ima_n = 0;
+        memset(a->host.pcrs.value[10], 0, 32);
+        pthread_mutex_unlock(&a->lock);
+        for (int i = 0; names[i]; i++)
+            measure_as(r, names[i], binary);
+        json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200));
+        const struct lt_slice all = {(const uint8_t *)a->ima, a->ima_n};
+        uint64_t units = lt_ima_list_units(all), skipped;
+        assert_int_equal(units, binary ? 5 : 8);
+        for (uint64_t i = 0; i <= units; i++) {
+            char query[32];
+            size_t at = lt_ima_list_skip(all, i, &skipped);
+            snprintf(query, sizeof query, "?first=%llu", (unsigned long long)i);
+            get_bytes(r, query, i, (struct lt_slice){all.p + at, all.n - at});
+        }
+        learnt[binary] = learn_host(r);
+        assert_int_equal(json_object_size(learnt[binary]), 4);
+        assert_non_null(json_object_get(learnt[binary], "/tmp/a\nb"));
+        assert_non_null(json_object_get(learnt[binary], "/tmp/\\xeb"));
+    }
+    assert_true(json_equal(learnt[0], learnt[1]));
+    json_decref(lt_take(&learnt[0]));
+    json_decref(lt_take(&learnt[1]));
 }
 
 static void ima_lists(void **state)
@@ -1201,6 +1277,7 @@ int main(void)
         T(policies),
         T(relayed_logs),
         T(ima_lists),
+        T(odd_names),
         T(relayed_activation),
         T(every_route_has_its_rule),
         T(a_kill_in_mid_batch_loses_nothing),

@@ -148,11 +148,12 @@ static void get_ima(struct lt_req *req, void *app)
     struct mock_agent *a = app;
 
     pthread_mutex_lock(&a->lock);
-    char *copy = *a->ima ? strdup(a->ima) : NULL;
+    size_t n = a->ima_n;
+    char *copy = n ? memcpy(malloc(n + 1), a->ima, n) : NULL;
     pthread_mutex_unlock(&a->lock);
     atomic_fetch_add(&a->lists, 1);
     if (copy)
-        lt_reply_bytes(req, 200, "application/octet-stream", copy, strlen(copy));
+        lt_reply_bytes(req, 200, "application/octet-stream", copy, n);
     else
         lt_reply_error(req, &(struct lt_err){LT_E_NOT_FOUND, "no IMA here"}, 0);
 }

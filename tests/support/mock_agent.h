@@ -23,7 +23,8 @@ struct mock_agent {
     atomic_ulong quotes, leaves; /* answered with 200 */
     atomic_uint logs;            /* questions for the boot log */
     atomic_uint lists;           /* questions for the IMA list */
-    char ima[4096];              /* under the lock; "": none */
+    char ima[4096];              /* under the lock, with a NUL behind its ima_n bytes; "": none */
+    size_t ima_n;
     char cert[256], key[256];
 };
 
