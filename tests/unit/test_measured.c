@@ -180,9 +180,9 @@ static void host_vacuous(struct forge *f)
     f->ima_h.vacuous = true;
 }
 
-static void no_pcr9(struct forge *f)
+static void no_pcr5(struct forge *f)
 {
-    f->guest_mask &= ~(1u << 9);
+    f->guest_mask &= ~(1u << 5);
 }
 
 static void expired(struct forge *f)
@@ -286,8 +286,8 @@ static void guest_reasons(void **state)
          "boot_aggregate", LT_LEVEL_NONE},
         {"nothing measured", vacuous, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
          "PCR 10 covers no entry, not even boot_aggregate", LT_LEVEL_NONE},
-        {"PCR 9 not quoted", no_pcr9, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
-         "PCR 9: the policy has layers and it is not in the quote", LT_LEVEL_NONE},
+        {"PCR 5 not quoted", no_pcr5, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", "ima",
+         "PCR 5: the policy has layers and it is not in the quote", LT_LEVEL_NONE},
         {"layer expired", expired, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
          "IMA entry 1 (/init)", LT_LEVEL_NONE},
         {"layer not yet valid", not_yet, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL, NULL,
