@@ -1,5 +1,7 @@
 #include "agent/state.h"
 
+#include "common/clock.h"
+#include "common/expiry.h"
 #include "common/hash.h"
 #include "common/lock.h"
 #include "common/tls.h"
@@ -51,13 +53,19 @@ void lt_state_close(struct lt_state *s)
     *s = (struct lt_state){.lock = -1};
 }
 
-static bool usable(const char *pem, const char *id)
+/* For longer than a warning lasts: a restart meanwhile makes a new one. */
+static bool usable(const char *pem, const char *id, const char *path)
 {
     BIO *bio = BIO_new_mem_buf(pem, -1);
     X509 *x = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     char cn[128] = "";
     bool ok = x && X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, cn, sizeof cn) > 0 &&
-              !strcmp(cn, id) && X509_cmp_current_time(X509_get0_notAfter(x)) > 0;
+              !strcmp(cn, id) &&
+              lt_expiry_seconds(X509_get0_notAfter(x)) - lt_wall_s() > LT_EXPIRY_CERTIFICATE_S;
+
+    lt_expiry_forget("its own certificate");
+    if (ok)
+        lt_expiry_add_x509("its own certificate", path, x);
 
     X509_free(x);
     BIO_free(bio);
@@ -77,7 +85,7 @@ int lt_state_certificate(const struct lt_state *s, const char *id, char **cert, 
     *key = lt_path(s->dir, "mtls-key.pem");
     if (!lt_file_read(*cert, CERTIFICATE_MAX, &text, &n, &why)) {
         *pem = (char *)text;
-        if (usable(*pem, id) && !lt_file_read_secret(*key, CERTIFICATE_MAX, &secret, &n, &why)) {
+        if (usable(*pem, id, *cert) && !lt_file_read_secret(*key, CERTIFICATE_MAX, &secret, &n, &why)) {
             lt_wipe(secret, n);
             return 0;
         }

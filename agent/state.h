@@ -16,8 +16,8 @@ int lt_state_open(const char *state_dir, const char *tcti, struct lt_state *out,
                   struct lt_err *e) LT_MUST_CHECK;
 void lt_state_close(struct lt_state *s);
 
-/* A self-signed P-256 server certificate with CN = id, made unless a valid one is there. *pem: its text
- * (caller frees); the paths too. */
+/* A self-signed P-256 server certificate with CN = id, made unless one is there that is good for another
+ * month. *pem: its text (caller frees); the paths too. */
 int lt_state_certificate(const struct lt_state *s, const char *id, char **cert, char **key, char **pem,
                          struct lt_err *e) LT_MUST_CHECK;
 

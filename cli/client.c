@@ -1,6 +1,7 @@
 #include "cli/client.h"
 
 #include "common/conf.h"
+#include "common/log.h"
 #include "common/utf8.h"
 
 #include <stdarg.h>
@@ -15,6 +16,7 @@ static const struct lt_conf_key keys[] = {
     KEY(provider_cert, "PEM file: certificate with the role operator under the federation CA"),
     KEY(provider_key, "PEM file: its key, mode 0600"),
     KEY(provider_ca, "PEM file: the federation CA"),
+    KEY(provider_crl, "PEM file: certificates that the federation CA has revoked; empty: none is asked for"),
     KEY(tenant_url, "https://HOST:PORT of limetree-tenant"),
     KEY(tenant_cert, "PEM file: certificate with the role operator under the tenant CA"),
     KEY(tenant_key, "PEM file: its key, mode 0600"),
@@ -159,6 +161,8 @@ int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count,
     int rc = verb ? 0 : e.code;
     LT_AUTOFREE char *file = config_file(config);
     if (!rc)
+        rc = lt_log_open("limetree", NULL, LT_LOG_WARNING, &e); /* what a daemon would tell is no news here */
+    if (!rc)
         rc = lt_conf_load(keys, KEYS, &c.conf, file, overrides, &e);
     if (!rc)
         rc = verb->run(&c, &e);
@@ -167,6 +171,7 @@ int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count,
     for (int i = 0; i < 2; i++)
         if (c.client[i])
             lt_http_client_free(c.client[i]);
+    lt_crl_free(c.crl);
     lt_conf_free(keys, KEYS, &c.conf);
     return lt_err_exit(rc);
 }
@@ -188,7 +193,12 @@ static int connect_to(struct lt_cli *c, enum lt_cli_peer peer, const char **url,
         return lt_fail(e, LT_E_CONFIG,
                        "%s_url, %s_cert, %s_key and %s_ca must be set in the configuration ('%s --help' says where)",
                        who, who, who, who, c->name);
-    return c->client[peer] ? 0 : lt_http_client_new(&conf, &c->client[peer], e);
+    if (c->client[peer])
+        return 0;
+    if (!tenant && *f->provider_crl)
+        LT_TRY(lt_crl_open("provider_crl", f->provider_crl, f->provider_ca, &c->crl, e));
+    conf.crl = tenant ? NULL : c->crl;
+    return lt_http_client_new(&conf, &c->client[peer], e);
 }
 
 json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body, size_t n,

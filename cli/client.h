@@ -11,7 +11,7 @@
 #define LT_CLI_ARGUMENTS 8
 
 struct lt_cli_conf {
-    char *provider_url, *provider_cert, *provider_key, *provider_ca;
+    char *provider_url, *provider_cert, *provider_key, *provider_ca, *provider_crl;
     char *tenant_url, *tenant_cert, *tenant_key, *tenant_ca;
 };
 
@@ -20,6 +20,7 @@ enum lt_cli_peer { LT_CLI_PROVIDER, LT_CLI_TENANT };
 struct lt_cli {
     const char *name; /* "limetree guest" */
     struct lt_cli_conf conf;
+    struct lt_crl *crl;               /* the federation's; NULL: none configured */
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
     bool json, all, trusted, ima;
     const char *address, *policy, *accept, *ek_digest, *intermediates, *host;

@@ -243,5 +243,19 @@ def test_revocation_and_refusals(lab, pki):
         "ca": pki.dir / "federation-ca.crt"}.items())
     done = pki.limetree("host", "list", "--config", lab.write("stranger.conf", conf), check=False)
     assert done.returncode != 0 and "stranger.crt" in done.stderr and "Empty reply" not in done.stderr, done.stderr
+    # The command line reads a list, too.
+    pki.issue("lost", "--role", "provider")
+    crl.unlink()
+    pki.revoke("lost")
+    lost = lab.spawn("provider-lost", pki.provider("lost", state_dir=lab.path("lost", directory=True)), ready_fd=True)
+    conf = "".join(f"provider_{k} = {v}\n" for k, v in {
+        "url": f"https://{lost.ready()['listen']}", "cert": pki.dir / "operator.crt", "key": pki.dir / "operator.key",
+        "ca": pki.dir / "federation-ca.crt"}.items())
+    for more, code in (("", 0), (f"provider_crl = {crl}\n", 1)):
+        done = pki.limetree("host", "list", "--config", lab.write("operator.conf", conf + more), check=False)
+        assert done.returncode == code and '"event"' not in done.stderr, done.stderr
+    assert 'server certificate: revoked by its CA (it is "CN = lost")' in done.stderr
+    lost.stop()
     provider.stop()
+    crl.write_bytes(b"nothing")
     refused(lab, pki.provider("soon", crl=crl), f"crl = {crl}: not lists of revoked certificates")
