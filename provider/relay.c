@@ -4,6 +4,7 @@
 #include "common/ima_list.h"
 #include "common/log.h"
 #include "provider/host.h"
+#include "provider/turns.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,16 +27,16 @@ struct cached_log {
 };
 
 struct activation {
-    struct activation *next;
+    struct lt_turn turn; /* first */
     struct lt_host *host;
     struct lt_req *req; /* its body is what is forwarded */
-    uint8_t tenant[16];
 };
 
 struct lt_relay {
     pthread_mutex_t lock;
     struct cached_log logs[2];
-    struct activation *first, **last; /* the first is with the host */
+    struct activation *active; /* is with the host */
+    struct lt_turn *waiting;
 };
 
 static const struct {
@@ -54,7 +55,6 @@ int lt_relay_new(struct lt_relay **out, struct lt_err *e)
     if (!r)
         return lt_fail(e, LT_E_NO_MEMORY, "relay: no memory");
     pthread_mutex_init(&r->lock, NULL);
-    r->last = &r->first;
     return 0;
 }
 
@@ -278,10 +278,7 @@ static void activation_done(void *arg, const struct lt_http_reply *reply, const 
             reply_error(a->req, LT_E_HOST_UNREACHABLE, "the host did not answer", 2);
     }
     pthread_mutex_lock(&r->lock);
-    r->first = a->next;
-    if (!r->first)
-        r->last = &r->first;
-    struct activation *next = r->first;
+    struct activation *next = r->active = (struct activation *)lt_turns_take(&r->waiting, a->turn.tenant);
     pthread_mutex_unlock(&r->lock);
     if (next)
         forward(next);
@@ -314,10 +311,42 @@ static int check_activation(struct lt_req *req, struct lt_err *e)
     return 0;
 }
 
+/* Its place, or why it has none. *yields: who had to make room. Under the lock. */
+static int queue(struct lt_relay *r, struct activation *a, struct activation **yields)
+{
+    const uint8_t *tenant = a->turn.tenant;
+    bool own = r->active && !memcmp(r->active->turn.tenant, tenant, sizeof a->turn.tenant);
+    struct lt_turn **end = &r->waiting;
+
+    *yields = NULL;
+    if (own + lt_turns_count(r->waiting, tenant) >= LT_MAX_ACTIVATIONS_TENANT)
+        return LT_E_TOO_MANY;
+    if (lt_turns_count(r->waiting, NULL) + 1 >= LT_MAX_ACTIVATIONS &&
+        (own || !(*yields = (struct activation *)lt_turns_yield(&r->waiting, tenant))))
+        return LT_E_BUSY;
+    lt_host_ref(a->host);
+    lt_req_hold(a->req);
+    if (!r->active) {
+        r->active = a;
+        return 0;
+    }
+    while (*end)
+        end = &(*end)->next;
+    *end = &a->turn;
+    return 0;
+}
+
+static void give_up(struct activation *a)
+{
+    reply_error(a->req, LT_E_BUSY, "activations of other tenants wait, too", 2);
+    lt_host_unref(a->host);
+    free(a);
+}
+
 void lt_relay_activate(struct lt_host *h, struct lt_req *req)
 {
     struct lt_relay *r = h->relay;
-    unsigned all = 0, own = 0;
+    struct activation *yields;
     struct lt_err e = {0};
 
     if (check_activation(req, &e)) {
@@ -330,24 +359,17 @@ void lt_relay_activate(struct lt_host *h, struct lt_req *req)
         return;
     }
     *a = (struct activation){.host = h, .req = req};
-    memcpy(a->tenant, lt_req_peer(req)->tenant_id, sizeof a->tenant);
+    memcpy(a->turn.tenant, lt_req_peer(req)->tenant_id, sizeof a->turn.tenant);
     pthread_mutex_lock(&r->lock);
-    for (const struct activation *i = r->first; i; i = i->next) {
-        all++;
-        own += !memcmp(i->tenant, a->tenant, sizeof a->tenant);
-    }
-    bool full = all >= LT_MAX_ACTIVATIONS || own >= LT_MAX_ACTIVATIONS_TENANT;
-    if (!full) {
-        lt_host_ref(h);
-        lt_req_hold(req);
-        *r->last = a;
-        r->last = &a->next;
-    }
+    int rc = queue(r, a, &yields);
+    bool first = !rc && r->active == a;
     pthread_mutex_unlock(&r->lock);
-    if (full) {
+    if (yields)
+        give_up(yields);
+    if (rc) {
         free(a);
-        reply_error(req, own >= LT_MAX_ACTIVATIONS_TENANT ? LT_E_TOO_MANY : LT_E_BUSY, "activations wait already", 2);
-    } else if (!all) {
+        reply_error(req, rc, "activations wait already", 2);
+    } else if (first) {
         forward(a);
     }
 }

@@ -18,7 +18,8 @@ void lt_relay_free(struct lt_relay *r);
  * covers it. Those who ask meanwhile share one question to the host. An IMA list is told from the line of the query
  * "first" on. */
 void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req);
-/* One at a time for each host, in order; req's body is checked here. */
+/* One at a time for each host, tenants in turn: nobody waits behind all of another's, and who has most makes room for
+ * who has none. req's body is checked here. */
 void lt_relay_activate(struct lt_host *h, struct lt_req *req);
 /* Frees logs that are no longer fresh. */
 void lt_relay_sweep(struct lt_host *h);

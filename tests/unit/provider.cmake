@@ -5,6 +5,7 @@ target_compile_definitions(lt_mock_host PRIVATE LT_PROVIDER_PROGRAM="$<TARGET_FI
 add_dependencies(lt_mock_host limetree-provider)
 lt_unit_test(test_residents lt_provider lt_mock_host)
 lt_unit_test(test_claims lt_provider lt_mock_host)
+lt_unit_test(test_turns lt_provider)
 lt_unit_test(test_health lt_provider)
 lt_unit_test(test_batcher lt_provider lt_mock_host)
 lt_unit_test(test_registry lt_provider PkgConfig::SQLITE)
