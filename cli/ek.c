@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/json.h"
 #include "common/limits.h"
+#include "common/utf8.h"
 #include "tpm/certs.h"
 #include "verifier/agent.h"
 #include "verifier/roots.h"
@@ -49,9 +50,10 @@ struct ek_check {
 /* Nothing of a stranger's may steer a terminal. */
 static void print_text(FILE *to, const char *s)
 {
-    for (; *s; s++)
-        putc(*s < ' ' || *s > '~' ? '?' : *s, to);
-    putc('\n', to);
+    char text[4 * sizeof((struct lt_err *)0)->msg];
+
+    lt_utf8_show(s, text, sizeof text);
+    fprintf(to, "%s\n", text);
 }
 
 static int take_pem(void *arg, struct lt_slice der, struct lt_err *e)

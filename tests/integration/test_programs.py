@@ -11,7 +11,7 @@ TOP = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("LT_BUILD", TOP / "build/dev")) / "bin"
 DAEMONS = ["limetree-agent", "limetree-provider", "limetree-tenant"]
 PROGRAMS = ["limetree", "limetree-localca", *DAEMONS]
-COMMANDS = ["verify", "guest", "host", "domain", "pki"]
+COMMANDS = ["verify", "guest", "host", "domain", "pki", "ek"]
 SCRIPTS = ["setup", "demo", "test"]
 PAGES = ["README.md", "docs/operations.md"]
 
