@@ -201,7 +201,8 @@ static void look_after(struct lt_db *db)
     db->ticked_ms = now;
     lt_space_look(db->space);
     snprintf(why, sizeof why,
-             "%.160s: was deleted or replaced: what is written goes into the old file and is gone at the end; stop, "
+             "%.160s: was deleted or replaced: what is written goes into the old file and is gone at the "
+             "end; stop, "
              "put it back (or a backup), start",
              db->path);
     note(db, LOST, !in_place(db), why);

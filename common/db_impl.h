@@ -4,8 +4,8 @@
 
 #include "common/db.h"
 
-/* db_sql.c: SQLite's code of the last trouble on this thread that is the file's or the disk's, not the statement's;
- * set by lt_db_fail, cleared by whoever wants to know. */
+/* db_sql.c: SQLite's code of the last trouble on this thread that is the file's or the disk's, not the
+ * statement's; set by lt_db_fail, cleared by whoever wants to know. */
 extern _Thread_local int lt_db_trouble;
 
 /* db_open.c. Statements without parameters and rows. */

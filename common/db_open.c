@@ -28,9 +28,9 @@ int lt_db_connect(const char *path, bool writer, sqlite3 **out, struct lt_err *e
     }
     if (!rc)
         rc = lt_db_run(*out,
-                     writer ? "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY"
-                            : "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA query_only=ON",
-                     e);
+                       writer ? "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY"
+                              : "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA query_only=ON",
+                       e);
     if (rc) {
         sqlite3_close(*out);
         *out = NULL;
@@ -53,14 +53,16 @@ static int foreign(const char *path, const struct lt_db_kind *kind, uint32_t id,
     const char *whose = id == LT_DB_TENANT     ? "is a store of limetree-tenant"
                         : id == LT_DB_PROVIDER ? "is a store of limetree-provider"
                                                : "belongs to another program";
-    return lt_fail(e, LT_E_CONFIG,
-                   "%s: %s (application id %08x), not of %s, and was left as it is: name another state_dir, or move "
-                   "it away",
-                   path, whose, id, kind->program);
+    return lt_fail(
+        e, LT_E_CONFIG,
+        "%s: %s (application id %08x), not of %s, and was left as it is: name another state_dir, or move "
+        "it away",
+        path, whose, id, kind->program);
 }
 
 /* What file this is, before anything is written into it. *version: of its schema. */
-static int check_kind(sqlite3 *sql, const char *path, const struct lt_db_kind *kind, int *version, struct lt_err *e)
+static int check_kind(sqlite3 *sql, const char *path, const struct lt_db_kind *kind, int *version,
+                      struct lt_err *e)
 {
     int64_t id, is, tables, marked = 0;
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
@@ -76,16 +78,18 @@ static int check_kind(sqlite3 *sql, const char *path, const struct lt_db_kind *k
     if ((uint32_t)id != kind->application_id && (id || (tables && !marked)))
         return foreign(path, kind, (uint32_t)id, e);
     if (is < 0 || is > kind->count)
-        return lt_fail(e, LT_E_CONFIG,
-                       "%s: schema version %lld, this program knows %d: made by a newer %s; run that one, or put a "
-                       "backup of before in its place",
-                       path, (long long)is, kind->count, kind->program);
+        return lt_fail(
+            e, LT_E_CONFIG,
+            "%s: schema version %lld, this program knows %d: made by a newer %s; run that one, or put a "
+            "backup of before in its place",
+            path, (long long)is, kind->count, kind->program);
     *version = (int)is;
     return 0;
 }
 
 /* All steps in one transaction: a program killed here leaves the old schema. */
-static int migrate(sqlite3 *sql, const char *path, const struct lt_db_kind *kind, int version, struct lt_err *e)
+static int migrate(sqlite3 *sql, const char *path, const struct lt_db_kind *kind, int version,
+                   struct lt_err *e)
 {
     char set[96];
 
@@ -104,8 +108,8 @@ static int migrate(sqlite3 *sql, const char *path, const struct lt_db_kind *kind
     return rc;
 }
 
-/* FULL in WAL syncs the log at every commit, so what was answered survives the power. A store that is up to date is
- * not written to: it must open on a full disk. */
+/* FULL in WAL syncs the log at every commit, so what was answered survives the power. A store that is up to
+ * date is not written to: it must open on a full disk. */
 int lt_db_prepare_store(sqlite3 *sql, const char *path, const struct lt_db_kind *kind, struct lt_err *e)
 {
     int64_t id;

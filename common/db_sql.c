@@ -16,10 +16,12 @@ static const struct {
 } remedies[] = {
     {SQLITE_BUSY, "another program writes it: end that"},
     {SQLITE_FULL, "free space on its file system"},
-    {SQLITE_CORRUPT, "it is damaged: put a backup in its place, or move it away with its -wal and -shm (sqlite3's "
-                     ".recover reads what is left), and start anew"},
-    {SQLITE_NOTADB, "it is damaged, or no database of ours: put a backup in its place, or move it away with its -wal "
-                    "and -shm, and start anew"},
+    {SQLITE_CORRUPT,
+     "it is damaged: put a backup in its place, or move it away with its -wal and -shm (sqlite3's "
+     ".recover reads what is left), and start anew"},
+    {SQLITE_NOTADB,
+     "it is damaged, or no database of ours: put a backup in its place, or move it away with its -wal "
+     "and -shm, and start anew"},
     {SQLITE_IOERR, "its disk gives errors, or has no room: see the kernel's log"},
     {SQLITE_READONLY, "see its owner, its mode, and how its file system is mounted"},
     {SQLITE_CANTOPEN, "see whether it and its directory are there, and their owner and mode"},
@@ -133,7 +135,8 @@ int lt_db_blob(sqlite3_stmt *st, int col, void *out, size_t n, struct lt_err *e)
     return 0;
 }
 
-void lt_db_skip(struct lt_db_skipped *s, const char *table, sqlite3_stmt *st, int col, const struct lt_err *why)
+void lt_db_skip(struct lt_db_skipped *s, const char *table, sqlite3_stmt *st, int col,
+                const struct lt_err *why)
 {
     uint8_t key[20];
     char hex[2 * sizeof key + 1], text[320];

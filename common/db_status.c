@@ -22,7 +22,8 @@ static void why(const struct lt_db_health *h, char out[320])
         memcpy(out, h->why, sizeof h->why);
     else if (h->space.low)
         snprintf(out, 320,
-                 "the disk of the state directory is almost full (%llu MiB free): documents and bundles are not kept; "
+                 "the disk of the state directory is almost full (%llu MiB free): documents and bundles are "
+                 "not kept; "
                  "free some",
                  (unsigned long long)h->space.free >> 20);
 }
@@ -38,6 +39,6 @@ json_t *lt_db_status_json(const struct lt_db_health *h, const struct lt_db_skipp
                      text_or_null(since), "message", text_or_null(message), "free_mib",
                      (json_int_t)(h->space.free >> 20), "min_free_mib", (json_int_t)(h->space.min_free >> 20),
                      "reserve_mib", (json_int_t)(h->space.reserve >> 20), "held_mib",
-                     (json_int_t)(h->space.held >> 20), "skipped", (json_int_t)skipped->count, "skipped_first",
-                     text_or_null(skipped->first));
+                     (json_int_t)(h->space.held >> 20), "skipped", (json_int_t)skipped->count,
+                     "skipped_first", text_or_null(skipped->first));
 }

@@ -43,11 +43,13 @@ static void ask(struct lt_space *s)
     t->total = known ? (uint64_t)fs.f_blocks * fs.f_frsize : 0;
     t->min_free = least(s->conf.min_free, t->total / PART);
     t->reserve = least(s->conf.reserve, t->total / PART) & ~UINT64_C(4095);
-    t->held = s->fd >= 0 && !fstat(s->fd, &st) ? least((uint64_t)st.st_blocks * 512, (uint64_t)st.st_size) : 0;
+    t->held =
+        s->fd >= 0 && !fstat(s->fd, &st) ? least((uint64_t)st.st_blocks * 512, (uint64_t)st.st_size) : 0;
     t->low = t->free < t->min_free || t->held < t->reserve;
 }
 
-/* Also one that somebody took away, or cut. Under the lock; writes no more than there is room for above min_free. */
+/* Also one that somebody took away, or cut. Under the lock; writes no more than there is room for above
+ * min_free. */
 static void make_whole(struct lt_space *s)
 {
     struct lt_space_state *t = &s->state;
@@ -57,8 +59,7 @@ static void make_whole(struct lt_space *s)
         close(s->fd);
         s->fd = -1;
     }
-    if (!t->reserve || (s->fd >= 0 && t->held >= t->reserve) ||
-        t->free + t->held < t->reserve + t->min_free)
+    if (!t->reserve || (s->fd >= 0 && t->held >= t->reserve) || t->free + t->held < t->reserve + t->min_free)
         return;
     if (s->fd < 0)
         s->fd = open(s->file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -139,8 +140,8 @@ bool lt_space_release(struct lt_space *s)
     ask(s);
     pthread_mutex_unlock(&s->lock);
     if (some)
-        lt_log(LT_LOG_ERROR, "space-reserve", "%s: no room for what must not be lost: the reserve is used now",
-               s->dir);
+        lt_log(LT_LOG_ERROR, "space-reserve",
+               "%s: no room for what must not be lost: the reserve is used now", s->dir);
     return some;
 }
 

@@ -1,4 +1,4 @@
-/* Room on the disk of a state directory: how much is free, when only what must not be lost is still written, and a
+/* Room on the disk of a state directory: how much is free, when only what must not be lost is written, and a
  * reserve (DIR/reserve, preallocated) that is given back to the file system when such a write finds no room. Any
  * thread may ask; lt_space_look is one thread's. */
 #ifndef LT_COMMON_SPACE_H

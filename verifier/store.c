@@ -65,8 +65,9 @@ static int check_rows(sqlite3 *sql, void *arg, struct lt_err *e)
         rc = 0;
     }
     if (!rc)
-        rc = lt_db_prepare(sql, "SELECT uuid FROM verdicts WHERE typeof(result) <> 'integer' OR result < ? OR"
-                                " result > ? OR typeof(doc) <> 'text' OR NOT json_valid(doc)",
+        rc = lt_db_prepare(sql,
+                           "SELECT uuid FROM verdicts WHERE typeof(result) <> 'integer' OR result < ? OR"
+                           " result > ? OR typeof(doc) <> 'text' OR NOT json_valid(doc)",
                            &verdicts, e, "ii", (int64_t)LT_TRUSTED, (int64_t)LT_UNREACHABLE);
     while (!rc && (rc = lt_db_step(verdicts, e)) == 1) {
         lt_db_skip(&s->skipped, "verdicts", verdicts, 0, NULL);
@@ -378,9 +379,10 @@ static int get_guest(sqlite3 *sql, void *arg, struct lt_err *e)
     if (rc < 0 || !read_guest(st, j->out, e))
         return rc < 0 ? rc : 0;
     lt_uuid_format(j->uuid, text);
-    return lt_fail(e, LT_E_CONFLICT,
-                   "guest %s: what the store holds of it cannot be read; limetree guest remove %s, and add it again",
-                   text, text);
+    return lt_fail(
+        e, LT_E_CONFLICT,
+        "guest %s: what the store holds of it cannot be read; limetree guest remove %s, and add it again",
+        text, text);
 }
 
 int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_guest *out,

@@ -17,8 +17,8 @@
 
 struct lt_store;
 
-/* boot_id NULL: this boot's, from the kernel (tests give their own). space: of the directory it lies in, taken over
- * also on failure; NULL: nobody watches it. */
+/* boot_id NULL: this boot's, from the kernel (tests give their own). space: of the directory it lies in,
+ * taken over also on failure; NULL: nobody watches it. */
 int lt_store_open(const char *path, const char *boot_id, struct lt_space *space, struct lt_store **out,
                   struct lt_err *e) LT_MUST_CHECK;
 void lt_store_close(struct lt_store *s);
@@ -73,8 +73,8 @@ int lt_store_guest_history(struct lt_store *s, const uint8_t ek_digest[32], stru
                            struct lt_err *e) LT_MUST_CHECK;
 int lt_store_host_clock(struct lt_store *s, const uint8_t ak_name[LT_NAME], bool *has,
                         struct lt_clock_info *out, struct lt_err *e) LT_MUST_CHECK;
-/* Marks nonces as used and forgets those older than keep_ms. used[i]: it was used before. While the store takes
- * nothing they are remembered in memory. */
+/* Marks nonces as used and forgets those older than keep_ms. used[i]: it was used before. While the store
+ * takes nothing they are remembered in memory. */
 int lt_store_nonces(struct lt_store *s, const char (*nonces)[LT_NONCE + 1], size_t count, uint64_t now_ms,
                     uint64_t keep_ms, bool *used, struct lt_err *e) LT_MUST_CHECK;
 
@@ -107,7 +107,8 @@ enum lt_store_kept {
     LT_STORE_GONE,     /* the guest was removed meanwhile */
     LT_STORE_HELD      /* the store takes nothing: it counts, from memory, and is written when it can be */
 };
-/* History always; the verdict where *kept says so. From the call on status tells it, whatever the disk does. */
+/* History always; the verdict where *kept says so. From the call on status tells it, whatever the disk does.
+ */
 int lt_store_round(struct lt_store *s, const struct lt_store_round *r, enum lt_store_kept *kept,
                    struct lt_err *e) LT_MUST_CHECK;
 /* Removes a failed verdict. LT_E_CONFLICT: it is not failed. */
@@ -127,8 +128,9 @@ struct lt_status {
     uint64_t proven_ms; /* from now until it is unproven; 0: it is, or was never trusted, or failed */
 };
 
-/* The status now. json (may be NULL): a new VERDICT of docs/api.md, or JSON null. A verdict of another policy or
- * EK than the guest has now is unchecked, "policy-changed" or "registration-changed"; a failed one stays. */
+/* The status now. json (may be NULL): a new VERDICT of docs/api.md, or JSON null. A verdict of another policy
+ * or EK than the guest has now is unchecked, "policy-changed" or "registration-changed"; a failed one stays.
+ */
 int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_deadlines *d,
                     uint64_t now_ms, struct lt_status *out, json_t **json, struct lt_err *e) LT_MUST_CHECK;
 

@@ -1,6 +1,6 @@
-/* Verdicts in memory: each from before its write until that is committed, and on for as long as the store takes
- * none. They win over what the store says, but for a failed verdict there. Nothing stays green because writing
- * fails, and nothing failed is forgotten. */
+/* Verdicts in memory: each from before its write until that is committed, and on for as long as the store
+ * takes none. They win over what the store says, but for a failed verdict there. Nothing stays green because
+ * writing fails, and nothing failed is forgotten. */
 #include "common/log.h"
 #include "verifier/store_impl.h"
 
@@ -257,6 +257,7 @@ void lt_store_held_tick(void *arg)
 void lt_store_held_free(struct lt_store *s)
 {
     if (s->held_count)
-        lt_log(LT_LOG_ERROR, "store", "%zu verdicts could not be written until the end, and are gone", s->held_count);
+        lt_log(LT_LOG_ERROR, "store", "%zu verdicts could not be written until the end, and are gone",
+               s->held_count);
     tdestroy(s->held, held_free);
 }

@@ -24,7 +24,7 @@ struct lt_store {
 struct lt_store_row {
     bool known, bad; /* bad: it cannot be read. Never green, and the next round writes it anew */
     enum lt_result result;
-    char *doc; /* malloc'd; NULL: cannot be read */
+    char *doc;                               /* malloc'd; NULL: cannot be read */
     bool at_ours, was_trusted, trusted_ours; /* ours: the time is of this boot */
     int64_t at, received, trusted_at;
     struct lt_store_basis basis;
@@ -47,8 +47,8 @@ struct lt_store_held {
 };
 
 /* ---- store_held.c ---- */
-/* Takes a copy of h, which is what status tells from now on. False: a failed verdict that is not written yet stands;
- * h has that one now. */
+/* Takes a copy of h, which is what status tells from now on. False: a failed verdict that is not written yet
+ * stands; h has that one now. */
 bool lt_store_hold(struct lt_store *s, struct lt_store_held *h);
 /* The write of that generation has ended. */
 void lt_store_held_done(struct lt_store *s, const uint8_t uuid[LT_UUID], uint64_t generation, bool written);

@@ -1,5 +1,5 @@
-/* "N used once" (protocol.md section 5, window): nonces are written down before they leave. While the store takes
- * nothing, memory does it: two sets, the older of which is forgotten after keep_ms. */
+/* "N used once" (protocol.md section 5, window): nonces are written down before they leave. While the store
+ * takes nothing, memory does it: two sets, the older of which is forgotten after keep_ms. */
 #include "verifier/store_impl.h"
 
 #include <search.h>
@@ -58,7 +58,6 @@ void lt_store_nonces_free(struct lt_store *s)
     turn(s);
     turn(s);
 }
-
 
 static int claim_nonces(sqlite3 *sql, void *arg, struct lt_err *e)
 {

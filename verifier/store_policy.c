@@ -42,7 +42,8 @@ static int check_guests(sqlite3 *sql, const uint8_t digest[32], struct lt_err *e
     uint8_t uuid[LT_UUID];
     char text[LT_UUID_TEXT];
 
-    LT_TRY(lt_db_prepare(sql, "SELECT uuid FROM guests WHERE policy = ? LIMIT 1", &st, e, "b", digest, (size_t)32));
+    LT_TRY(lt_db_prepare(sql, "SELECT uuid FROM guests WHERE policy = ? LIMIT 1", &st, e, "b", digest,
+                         (size_t)32));
     int rc = lt_db_step(st, e);
     if (rc != 1)
         return rc;
@@ -57,8 +58,8 @@ static int check_policies(sqlite3 *sql, const uint8_t digest[32], struct lt_err 
     char hex[2 * LT_SHA256 + 1];
     uint8_t is[LT_SHA256];
 
-    LT_TRY(lt_db_prepare(sql, "SELECT digest, bytes FROM policies WHERE digest <> ? AND length(bytes) <= ?", &st, e,
-                         "bi", digest, (size_t)32, (int64_t)MAX_NAMING));
+    LT_TRY(lt_db_prepare(sql, "SELECT digest, bytes FROM policies WHERE digest <> ? AND length(bytes) <= ?",
+                         &st, e, "bi", digest, (size_t)32, (int64_t)MAX_NAMING));
     int rc;
     while ((rc = lt_db_step(st, e)) == 1) {
         if (!document_names(st, 1, digest))

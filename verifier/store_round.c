@@ -105,7 +105,8 @@ static int put_guest_history(sqlite3 *sql, const uint8_t *ek_digest, const struc
             " ak_name = ?, incarnation = ?, host = ? WHERE ek_digest = ?",
             "iiibbbb", (int64_t)h->accepted_clock.reset_count, (int64_t)h->accepted_clock.restart_count,
             (int64_t)h->accepted_clock.clock_ms, h->accepted_ak_name, sizeof h->accepted_ak_name,
-            h->accepted_incarnation, sizeof h->accepted_incarnation, h->has_accepted_host ? h->accepted_host : NULL,
+            h->accepted_incarnation, sizeof h->accepted_incarnation,
+            h->has_accepted_host ? h->accepted_host : NULL,
             h->has_accepted_host ? sizeof h->accepted_host : (size_t)0, ek_digest, (size_t)32);
     return rc;
 }
@@ -137,9 +138,9 @@ static int write_verdict(sqlite3 *sql, const struct lt_store *s, const struct lt
                       " doc = excluded.doc, boot = excluded.boot, at = excluded.at,"
                       " received = excluded.received, policy = excluded.policy, ek = excluded.ek WHERE"
                       " result <> ?9",
-                      "bittiibbi", h->uuid, sizeof h->uuid, (int64_t)r->result, r->doc, s->boot, r->at, r->received,
-                      b->has_policy ? b->policy : NULL, sizeof b->policy, b->has_ek ? b->ek : NULL, sizeof b->ek,
-                      (int64_t)LT_FAILED));
+                      "bittiibbi", h->uuid, sizeof h->uuid, (int64_t)r->result, r->doc, s->boot, r->at,
+                      r->received, b->has_policy ? b->policy : NULL, sizeof b->policy,
+                      b->has_ek ? b->ek : NULL, sizeof b->ek, (int64_t)LT_FAILED));
     if (!changes) {
         *kept = LT_STORE_STANDS;
         return 0;
@@ -147,8 +148,8 @@ static int write_verdict(sqlite3 *sql, const struct lt_store *s, const struct lt
     /* Freshness counts from t1: that is what the evidence is at least as new as. */
     if (!r->was_trusted)
         return 0;
-    return lt_db_exec(sql, NULL, e, "UPDATE verdicts SET trusted_boot = ?, trusted_at = ? WHERE uuid = ?", "tib",
-                      s->boot, r->trusted_at, h->uuid, sizeof h->uuid);
+    return lt_db_exec(sql, NULL, e, "UPDATE verdicts SET trusted_boot = ?, trusted_at = ? WHERE uuid = ?",
+                      "tib", s->boot, r->trusted_at, h->uuid, sizeof h->uuid);
 }
 
 static int check_basis(sqlite3 *sql, const struct lt_store_held *h, struct lt_store_basis *now,
@@ -211,11 +212,15 @@ static int make_held(const struct lt_store_round *r, struct lt_store_held *h, st
         json_pack("{s:I, s:I}", "started", (json_int_t)r->started, "received", (json_int_t)r->received);
     LT_AUTOJSON json_t *doc = lt_verdict_to_json(r->verdict, times);
 
-    *h = (struct lt_store_held){.verdict = true, .has_basis = r->basis, .has_history = r->ek_digest,
-                                .has_host = r->host_ak_name};
+    *h = (struct lt_store_held){
+        .verdict = true, .has_basis = r->basis, .has_history = r->ek_digest, .has_host = r->host_ak_name};
     memcpy(h->uuid, r->uuid, sizeof h->uuid);
-    h->row = (struct lt_store_row){.known = true, .result = r->verdict->result, .doc = doc ? lt_json_dump(doc) : NULL,
-                                   .at_ours = true, .at = (int64_t)r->end_ms, .received = r->received};
+    h->row = (struct lt_store_row){.known = true,
+                                   .result = r->verdict->result,
+                                   .doc = doc ? lt_json_dump(doc) : NULL,
+                                   .at_ours = true,
+                                   .at = (int64_t)r->end_ms,
+                                   .received = r->received};
     h->row.was_trusted = h->row.trusted_ours = r->verdict->result == LT_TRUSTED;
     h->row.trusted_at = (int64_t)r->t1_ms;
     if (r->basis)
@@ -262,8 +267,9 @@ struct clear_job {
 static int clear_verdict(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     const struct clear_job *j = arg;
-    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM verdicts WHERE uuid = ? AND (result = ? OR ?)", "bii",
-                                 j->uuid, (size_t)LT_UUID, (int64_t)LT_FAILED, (int64_t)j->held);
+    int changes,
+        rc = lt_db_exec(sql, &changes, e, "DELETE FROM verdicts WHERE uuid = ? AND (result = ? OR ?)", "bii",
+                        j->uuid, (size_t)LT_UUID, (int64_t)LT_FAILED, (int64_t)j->held);
     return rc || changes || j->held
                ? rc
                : lt_fail(e, LT_E_CONFLICT, "guest: its verdict is not failed, there is nothing to clear");

@@ -44,9 +44,9 @@ int lt_store_basis_now(sqlite3 *sql, const uint8_t uuid[LT_UUID], bool *exists, 
 
     *out = (struct lt_store_basis){0};
     lt_uuid_format(uuid, id);
-    LT_TRY(lt_db_prepare(sql,
-                         "SELECT g.policy, a.ek FROM guests g LEFT JOIN agents a ON a.id = ?1 WHERE g.uuid = ?2",
-                         &st, e, "tb", id, uuid, (size_t)LT_UUID));
+    LT_TRY(lt_db_prepare(
+        sql, "SELECT g.policy, a.ek FROM guests g LEFT JOIN agents a ON a.id = ?1 WHERE g.uuid = ?2", &st, e,
+        "tb", id, uuid, (size_t)LT_UUID));
     int rc = lt_db_step(st, e);
     *exists = rc == 1;
     if (*exists)
@@ -164,8 +164,8 @@ static json_t *nothing_made(enum lt_result result, const char *reason, const cha
     snprintf(v.reason, sizeof v.reason, "%s", reason);
     for (int c = 0; c < LT_CHECKS; c++)
         lt_check_skip(&v, c, "%s", message);
-    return lt_verdict_to_json(&v, json_pack("{s:I, s:I}", "started", (json_int_t)received, "received",
-                                            (json_int_t)received));
+    return lt_verdict_to_json(
+        &v, json_pack("{s:I, s:I}", "started", (json_int_t)received, "received", (json_int_t)received));
 }
 
 static json_t *digest_or_null(bool has, const uint8_t digest[32])
@@ -214,7 +214,8 @@ static int tell(const struct status_job *j, const struct lt_store_row *row, cons
     return 0;
 }
 
-/* While the store takes nothing, rounds may not begin, either: then nothing is believed for longer than a period. */
+/* While the store takes nothing, rounds may not begin, either: then nothing is believed for longer than a
+ * period. */
 static uint64_t news_ms(const struct status_job *j)
 {
     const struct lt_deadlines *d = j->d;
@@ -247,7 +248,8 @@ static int get_status(sqlite3 *sql, void *arg, struct lt_err *e)
     struct lt_store_row row = {0};
     struct lt_store_held held;
     struct lt_store_basis now = {0};
-    bool exists, has = lt_store_held_get(j->s, j->uuid, &held); /* before the row: it is gone once that is written */
+    bool exists,
+        has = lt_store_held_get(j->s, j->uuid, &held); /* before the row: it is gone once that is written */
     int rc = get_row(sql, j->s, j->uuid, &row, &exists, &now, e);
 
     if (has && !rc && exists)

@@ -3,8 +3,8 @@
 #include <string.h>
 #include <time.h>
 
-/* File times come from a coarser clock than process starts, and the two clocks are not read in one moment: no more than
- * a few ticks apart. Adjusting a clock slowly moves both alike. */
+/* File times come from a coarser clock than process starts, and the two clocks are not read in one moment: no
+ * more than a few ticks apart. Adjusting a clock slowly moves both alike. */
 #define SLACK_NS 100000000LL
 
 static bool near(int64_t a, int64_t b)
@@ -41,8 +41,8 @@ void lt_wall_look(struct lt_wall *w)
     lt_wall_note(w, ns(&boot), ns(&wall));
 }
 
-/* When the clock was set between two looks, either offset may have been the one. A time that no look explains, as one
- * to come, may have been written at any. */
+/* When the clock was set between two looks, either offset may have been the one. A time that no look
+ * explains, as one to come, may have been written at any. */
 bool lt_wall_after(const struct lt_wall *w, int64_t file_ns, int64_t boot_ns)
 {
     bool explained = false;

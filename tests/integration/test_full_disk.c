@@ -1,5 +1,5 @@
-/* A tenant on a small file system that is full: rounds go on, the newest verdict is what is told, what is wrong is
- * said, and it ends by itself. Real daemon, real TLS, a tmpfs in a mount namespace of our own. */
+/* A tenant on a small file system that is full: rounds go on, the newest verdict is what is told, what is
+ * wrong is said, and it ends by itself. Real daemon, real TLS, a tmpfs in a mount namespace of our own. */
 #include "common/clock.h"
 #include "tests/support/mounts.h"
 #include "tests/unit/tenant_rig.h"
@@ -23,8 +23,8 @@ static int setup(void **state)
     return 0;
 }
 
-/* Writes until nothing more goes in, and again, as whoever fills a disk does: a reserve that is given back is not
- * left to the verdicts alone. */
+/* Writes until nothing more goes in, and again, as whoever fills a disk does: a reserve that is given back is
+ * not left to the verdicts alone. */
 struct filler {
     char path[128];
     pthread_t thread;
@@ -85,8 +85,8 @@ static void wait_store(struct rig *r, const char *want)
     }
 }
 
-/* What a guest is told to be, on the way to `result`. With a store that takes nothing no trusted verdict is older than
- * a period. */
+/* What a guest is told to be, on the way to `result`. With a store that takes nothing no trusted verdict is
+ * older than a period. */
 static void watch(struct rig *r, const struct rig_guest *g, const char *result)
 {
     for (uint64_t until = lt_now_ms() + WAIT_MS;;) {
@@ -137,10 +137,10 @@ static void end_small(struct rig *r)
     rig_free(r);
 }
 
-#define NEEDS_MOUNTS                                                                                           \
+#define NEEDS_MOUNTS                                                                                         \
     do {                                                                                                     \
-        if (!mounts) {                                                                                         \
-            print_message("no mount namespace of its own to be had: neither root nor user namespaces\n");               \
+        if (!mounts) {                                                                                       \
+            print_message("no mount namespace of its own to be had: neither root nor user namespaces\n");    \
             skip();                                                                                          \
         }                                                                                                    \
     } while (0)

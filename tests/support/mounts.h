@@ -20,8 +20,8 @@ static inline bool mounts_write(const char *path, const char *text)
     return ok;
 }
 
-/* A mount namespace of this process alone, which goes with it; without root in a user namespace, where the kernel
- * allows that. Before there is a second thread. False: there is none to be had. */
+/* A mount namespace of this process alone, which goes with it; without root in a user namespace, where the
+ * kernel allows that. Before there is a second thread. False: there is none to be had. */
 static inline bool mounts_of_our_own(void)
 {
     unsigned uid = geteuid(), gid = getegid();

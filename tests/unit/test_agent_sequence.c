@@ -1,4 +1,5 @@
-/* batch_seq across restarts of the agent, and on a full disk: a host must not fall silent because of its logs. */
+/* batch_seq across restarts of the agent, and on a full disk: a host must not fall silent because of its
+ * logs. */
 #include "agent/sequence.h"
 
 #include "tests/support/mounts.h"

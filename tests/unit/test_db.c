@@ -29,7 +29,8 @@ static const char *const schema[] = {
 
 #define ID 0x74657374
 
-static int open_at(const char *at, const char *const *migrations, int count, struct lt_db **db, struct lt_err *e)
+static int open_at(const char *at, const char *const *migrations, int count, struct lt_db **db,
+                   struct lt_err *e)
 {
     return lt_db_open(at, &(struct lt_db_kind){"test_db", ID, "item", migrations, count}, NULL, db, e);
 }
@@ -551,10 +552,11 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_killed),       T(test_file),    T(test_migrations), T(test_neighbours),
-        T(test_close_drains), T(test_readers), T(test_helpers),    T(test_threads),
-        T(test_held_by_another), T(test_hung),
-        T(test_whose_it_is),  T(test_damaged), T(test_lost),       T(test_no_room),
+        T(test_killed),     T(test_file),         T(test_migrations),
+        T(test_neighbours), T(test_close_drains), T(test_readers),
+        T(test_helpers),    T(test_threads),      T(test_held_by_another),
+        T(test_hung),       T(test_whose_it_is),  T(test_damaged),
+        T(test_lost),       T(test_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

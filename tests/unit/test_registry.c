@@ -1,4 +1,5 @@
-/* The provider's registry across restarts: what does not fit is not stored, what cannot be read stops nobody. */
+/* The provider's registry across restarts: what does not fit is not stored, what cannot be read stops nobody.
+ */
 #include "provider/registry.h"
 
 #include "common/hash.h"
@@ -56,11 +57,12 @@ static int teardown(void **state)
 static int put(struct at *a, int release, size_t n, uint8_t digest[32])
 {
     char *doc = malloc(n);
-    int at = snprintf(doc, n,
-                      "{\"meta\":{\"version\":1,\"generator\":0},\"release\":%d,\"digests\":{},\"excludes\":[],"
-                      "\"keyrings\":{},\"ima\":{\"ignored_keyrings\":[],\"log_hash_alg\":\"sha1\",\"dm_policy\":null},"
-                      "\"ima-buf\":{},\"verification-keys\":\"\"",
-                      release);
+    int at = snprintf(
+        doc, n,
+        "{\"meta\":{\"version\":1,\"generator\":0},\"release\":%d,\"digests\":{},\"excludes\":[],"
+        "\"keyrings\":{},\"ima\":{\"ignored_keyrings\":[],\"log_hash_alg\":\"sha1\",\"dm_policy\":null},"
+        "\"ima-buf\":{},\"verification-keys\":\"\"",
+        release);
 
     memset(doc + at, ' ', n - (size_t)at);
     doc[n - 1] = '}';
@@ -143,7 +145,8 @@ static void test_rows_that_cannot_be_read(void **state)
     assert_int_equal(put(a, 1, 4096, digest), 0);
     OK(lt_registry_assign(a->r, uuid, tenant, &err));
     by_hand(a,
-            "INSERT INTO hosts VALUES(x'000102030405060708090a0b0c0d0e0f','10.0.0.1:1',x'00',x'00','[]',zeroblob(32)),"
+            "INSERT INTO hosts "
+            "VALUES(x'000102030405060708090a0b0c0d0e0f','10.0.0.1:1',x'00',x'00','[]',zeroblob(32)),"
             " (x'01','10.0.0.1:1',x'00',x'00','[]',zeroblob(32)), ('text','10.0.0.1:1',x'00',x'00','[]','x'),"
             " (x'020102030405060708090a0b0c0d0e0f','10.0.0.1:1',x'00',x'00','{',zeroblob(32));"
             "INSERT INTO policies VALUES(zeroblob(32),x'00'),(x'01',x'02');"
@@ -171,11 +174,13 @@ static void test_a_store_of_before(void **state)
     uint8_t digest[32];
 
     assert_int_equal(put(a, 1, 4096, digest), 0);
-    by_hand(a, "DROP TABLE places; DROP TABLE guests;"
-               "CREATE TABLE guests(uuid BLOB PRIMARY KEY, tenant BLOB NOT NULL, host BLOB) WITHOUT ROWID;"
-               "INSERT INTO guests VALUES(x'01000000000000000000000000000000',x'09000000000000000000000000000000',"
-               " x'07000000000000000000000000000000'),(x'02',zeroblob(16),NULL);"
-               "PRAGMA application_id=0; PRAGMA user_version=1");
+    by_hand(
+        a,
+        "DROP TABLE places; DROP TABLE guests;"
+        "CREATE TABLE guests(uuid BLOB PRIMARY KEY, tenant BLOB NOT NULL, host BLOB) WITHOUT ROWID;"
+        "INSERT INTO guests VALUES(x'01000000000000000000000000000000',x'09000000000000000000000000000000',"
+        " x'07000000000000000000000000000000'),(x'02',zeroblob(16),NULL);"
+        "PRAGMA application_id=0; PRAGMA user_version=1");
     assert_true(has(a, digest));
     assert_true(lt_registry_guest(a->r, uuid, &g) && g.has_tenant && g.tenant[0] == 9);
     assert_int_equal(skipped(a).count, 1);
@@ -192,7 +197,8 @@ static void test_documents_that_are_named(void **state)
 
     assert_int_equal(put(a, 1, 4096, layer), 0);
     lt_hex(layer, 32, hex);
-    snprintf(doc, sizeof doc, "{\"pcrs\":{\"4\":[\"%s\"]},\"layers\":[{\"name\":\"a\",\"policy\":\"%s\"}]}", hex, hex);
+    snprintf(doc, sizeof doc, "{\"pcrs\":{\"4\":[\"%s\"]},\"layers\":[{\"name\":\"a\",\"policy\":\"%s\"}]}",
+             hex, hex);
     OK(lt_registry_put_policy(a->r, (struct lt_slice){(uint8_t *)doc, strlen(doc)}, policy, &err));
     FAILS(LT_E_CONFLICT, lt_registry_drop_policy(a->r, layer, &err));
     lt_hex(policy, 32, hex);
@@ -225,11 +231,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_one_document_too_many),
-        T(test_rows_that_cannot_be_read),
-        T(test_a_store_of_before),
-        T(test_documents_that_are_named),
-        T(test_another_daemons_store),
+        T(test_one_document_too_many),    T(test_rows_that_cannot_be_read), T(test_a_store_of_before),
+        T(test_documents_that_are_named), T(test_another_daemons_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -218,7 +218,8 @@ static void test_a_verdict_is_of_one_policy(void **state)
                                 two = {.has_policy = true, .policy = {2}};
 
     set_policy(a, 1);
-    assert_int_equal(put_about(a, LT_TRUSTED, 10, 20, &none), LT_STORE_OUTDATED); /* begun before it had one */
+    assert_int_equal(put_about(a, LT_TRUSTED, 10, 20, &none),
+                     LT_STORE_OUTDATED); /* begun before it had one */
     assert_int_equal(put_about(a, LT_TRUSTED, 10, 20, &one), LT_STORE_KEPT);
     reads(a, LT_TRUSTED, NULL);
     set_policy(a, 1); /* an equal policy, or another address, changes nothing */
@@ -230,7 +231,8 @@ static void test_a_verdict_is_of_one_policy(void **state)
     assert_int_equal(put_about(a, LT_TRUSTED, 30, 40, &one), LT_STORE_OUTDATED); /* in flight meanwhile */
     assert_int_equal(put_about(a, LT_FAILED, 30, 40, &one), LT_STORE_OUTDATED);
     reads(a, LT_UNCHECKED, "policy-changed");
-    assert_int_equal(put_about(a, LT_UNREACHABLE, 50, 60, &two), LT_STORE_KEPT); /* a round under the new one */
+    assert_int_equal(put_about(a, LT_UNREACHABLE, 50, 60, &two),
+                     LT_STORE_KEPT); /* a round under the new one */
     reads(a, LT_UNREACHABLE, NULL);
     set_policy(a, 1);
     reads(a, LT_UNCHECKED, "policy-changed");
@@ -243,7 +245,8 @@ static void test_a_verdict_is_of_one_policy(void **state)
 
 static void agent(struct at *a, uint8_t ek)
 {
-    struct lt_agent g = {.id = "01020300-0000-0000-0000-000000000000", .ek = {ek}, .ek_n = 4, .ak = {1}, .ak_n = 4};
+    struct lt_agent g = {
+        .id = "01020300-0000-0000-0000-000000000000", .ek = {ek}, .ek_n = 4, .ak = {1}, .ak_n = 4};
     OK(lt_store_agent_activate(a->s, &g, NULL, &err));
 }
 
@@ -326,7 +329,7 @@ static void test_a_store_of_before(void **state)
 static void test_rows_that_cannot_be_read(void **state)
 {
     static const char *const how[] = {
-        "UPDATE verdicts SET doc = '{'",         "UPDATE verdicts SET doc = ''",
+        "UPDATE verdicts SET doc = '{'",          "UPDATE verdicts SET doc = ''",
         "UPDATE verdicts SET result = 'trusted'", "UPDATE verdicts SET result = 77",
         "UPDATE verdicts SET policy = x'00'",     "UPDATE verdicts SET boot = 7, at = 'x', received = x'01'",
     };
@@ -375,7 +378,8 @@ static void wait_written(struct at *a)
     fail_msg("%zu verdicts were never written", n);
 }
 
-/* The newest verdict wins though the disk takes nothing; failed stands; both are written as soon as it does. */
+/* The newest verdict wins though the disk takes nothing; failed stands; both are written as soon as it does.
+ */
 static void test_a_full_disk(void **state)
 {
     static const char n[1][LT_NONCE + 1] = {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
@@ -491,7 +495,8 @@ static void test_bad_guests_are_left_out(void **state)
     int guests = 0;
     const uint8_t bad[16] = {7};
 
-    by_hand(a, "INSERT INTO guests VALUES(x'07000000000000000000000000000000','h:1',x'00'),(x'08','h:2',NULL)");
+    by_hand(a,
+            "INSERT INTO guests VALUES(x'07000000000000000000000000000000','h:1',x'00'),(x'08','h:2',NULL)");
     OK(lt_store_guests(a->s, count_guest, &guests, &err));
     assert_int_equal(guests, 1);
     lt_store_report(a->s, &h, &skipped, &n);

@@ -47,8 +47,8 @@ static void test_set_ahead(void **state)
     noted(&w, 300, 0);
     noted(&w, 310, 3600);
     noted(&w, 1000, 3600);
-    assert_true(after(&w, 250, 0, 200));  /* written 50 s after the start, 60 s before the setting */
-    assert_true(after(&w, 305, 0, 200));  /* between two looks, before it was set */
+    assert_true(after(&w, 250, 0, 200));    /* written 50 s after the start, 60 s before the setting */
+    assert_true(after(&w, 305, 0, 200));    /* between two looks, before it was set */
     assert_true(after(&w, 305, 3600, 200)); /* and after */
     assert_true(after(&w, 400, 3600, 200));
     assert_false(after(&w, 150, 0, 200));
@@ -97,8 +97,11 @@ static void test_now(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nobody_sets_it),      cmocka_unit_test(test_set_ahead), cmocka_unit_test(test_set_back),
-        cmocka_unit_test(test_set_again_and_again), cmocka_unit_test(test_now),
+        cmocka_unit_test(test_nobody_sets_it),
+        cmocka_unit_test(test_set_ahead),
+        cmocka_unit_test(test_set_back),
+        cmocka_unit_test(test_set_again_and_again),
+        cmocka_unit_test(test_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
