@@ -32,18 +32,19 @@ static void whole(void **state)
                   "\"},{\"name\":\"web-1.2_x\","
                   "\"policy\":\"" A
                   "\",\"not_before\":\"2026-01-01T00:00:00Z\",\"not_after\":\"2026-01-01T00:00:00Z\"}],"
-                  "\"ima\":{\"violations\":\"accept\",\"learn_keys\":true,\"log_hash\":\"sha256\"}}");
+                  "\"ima\":{\"violations\":\"accept\",\"sha1_padded\":\"accept\",\"learn_keys\":true,"
+                  "\"log_hash\":\"sha256\"}}");
     assert_int_equal(p.layer_count, 2);
     assert_string_equal(p.layer[0].name, "base");
     assert_memory_equal(p.layer[0].policy, a, 32);
     assert_true(p.layer[0].not_before == 0 && p.layer[0].not_after == 0);
     assert_string_equal(p.layer[1].name, "web-1.2_x");
     assert_true(p.layer[1].not_before == 1767225600 && p.layer[1].not_after == 1767225600);
-    assert_true(p.has_boot && p.accept_violations && p.learn_keys);
+    assert_true(p.has_boot && p.accept_violations && p.accept_padded && p.learn_keys);
     assert_memory_equal(p.boot, a, 32);
     assert_int_equal(p.log_hash, LT_HASH_SHA256);
     p = read_both("{\"layers\":[{\"name\":\"b\",\"policy\":\"" A "\"}],\"ima\":{\"violations\":\"fail\"}}");
-    assert_false(p.accept_violations || p.learn_keys);
+    assert_false(p.accept_violations || p.accept_padded || p.learn_keys);
 }
 
 static void times(void **state)
@@ -106,6 +107,8 @@ static void refused(void **state)
         "{\"layers\":[{\"name\":\"b\",\"policy\":\"" A "\"}],\"ima\":{\"violations\":true}}",
         "{\"layers\":[{\"name\":\"b\",\"policy\":\"" A "\"}],\"ima\":{\"violations\":\"ignore\"}}",
         "{\"layers\":[{\"name\":\"b\",\"policy\":\"" A "\"}],\"ima\":{\"learn_keys\":1}}",
+        "{\"layers\":[{\"name\":\"b\",\"policy\":\"" A "\"}],\"ima\":{\"sha1_padded\":true}}",
+        "{\"layers\":[{\"name\":\"b\",\"policy\":\"" A "\"}],\"ima\":{\"sha1_padded\":\"yes\"}}",
         "{\"layers\":[{\"name\":\"b\",\"policy\":\"" A "\"}],\"ima\":{\"log_hash\":\"md5\"}}",
         "{\"layers\":[{\"name\":\"b\",\"policy\":\"" A "\"}],\"ima\":{\"x\":1}}",
     };
