@@ -3,6 +3,7 @@
 #include "tests/unit/ima_lines.h"
 #include "tests/unit/tenant_rig.h"
 
+#include "appraisal/imalearn.h"
 #include "appraisal/offline.h"
 #include "common/clock.h"
 #include "common/file.h"
@@ -271,6 +272,22 @@ static void the_provider_changes_the_list(void **state)
     }
 }
 
+/* What `limetree policy learn` makes of the last round's bundle is the layer that the tenant has learnt. */
+static void same_learner(struct rig *r, const struct rig_guest *g, const json_t *policy)
+{
+    static struct lt_ima_learnt l;
+    struct lt_bundle b;
+    char hex[65];
+
+    bundle_of(r, g, &b);
+    const struct lt_ima_lesson lesson = {.list = {b.guest.ima.p, b.guest.ima.n}, .pcrs = &b.guest.pcrs};
+    OK(lt_ima_learn(&lesson, &l, &err));
+    lt_hex(l.digest, sizeof l.digest, hex);
+    assert_string_equal(text(json_array_get(json_object_get(policy, "layers"), 0), "policy"), hex);
+    lt_ima_learnt_free(&l);
+    lt_bundle_free(&b);
+}
+
 /* Names that any user of the guest can make, in each form that its list comes in; learnt, and grown by more. A form
  * that changes between two rounds is asked for again, from its beginning. */
 static void odd_names(void **state)
@@ -290,9 +307,11 @@ static void odd_names(void **state)
         rig_measure(&r, g, "/init");
         for (size_t k = 0; k < count; k++)
             rig_measure(&r, g, names[k]);
-        json_decref(adopt(&r, g));
+        json_t *policy = adopt(&r, g);
         settle(&r, g);
         rig_wait(&r, g, "trusted");
+        same_learner(&r, g, policy);
+        json_decref(policy);
         const struct lt_buf *list = forms[i] == FORM_BINARY ? &g->ima_binary : &g->ima;
         assert_int_equal(g->ima_asked, lt_ima_list_units((struct lt_slice){list->p, list->n}));
         for (size_t k = 0; k < count; k++)
