@@ -17,7 +17,7 @@ struct replay {
     size_t size;                          /* of the bank's digests */
     bool judged, padded;                  /* content is asked for; extended as before 5.8 */
     bool matched;
-    uint8_t run[2 * LT_MAX_DIGEST]; /* PCR 10, and behind it what it is extended with */
+    uint8_t run[2 * LT_MAX_DIGEST];                /* PCR 10, and behind it what it is extended with */
     uint8_t aggregate_n, aggregate[LT_MAX_DIGEST]; /* entry 0's */
     unsigned had;                                  /* learnt keys, before */
     struct lt_ima_judge judge;
@@ -438,7 +438,8 @@ int lt_ima_files(struct lt_slice list, lt_ima_file_fn fn, void *arg, struct lt_e
             return 0;
         if (line.violation || line.kind == LT_IMA_BUFFER || line.pcr != LT_IMA_PCR)
             continue;
-        const struct lt_ima_file file = {i, line.path, line.alg, line.digest, lt_ima_line_is_aggregate(&line)};
+        const struct lt_ima_file file = {i, line.path, line.alg, line.digest,
+                                         lt_ima_line_is_aggregate(&line)};
         LT_TRY(fn(arg, &file, e));
     }
 }

@@ -35,7 +35,8 @@ __attribute__((format(printf, 4, 5))) static void note(struct lesson *s, uint64_
     vsnprintf(why, sizeof why, fmt, ap);
     va_end(ap);
     lt_ima_line_show(l->path, path, PATH_SHOWN);
-    snprintf(s->out->note[s->out->told++], sizeof s->out->note[0], "IMA entry %" PRIu64 " (%s): %s", entry, path, why);
+    snprintf(s->out->note[s->out->told++], sizeof s->out->note[0], "IMA entry %" PRIu64 " (%s): %s", entry,
+             path, why);
 }
 
 static void leave(struct lesson *s, uint64_t entry, const struct lt_ima_line *l, const char *why)
@@ -52,7 +53,8 @@ static int put(json_t *section, const char *name, struct lt_slice digest, struct
     size_t i;
 
     lt_hex(digest.p, digest.n, hex);
-    if (!list && (json_object_set_new(section, name, json_array()) || !(list = json_object_get(section, name))))
+    if (!list &&
+        (json_object_set_new(section, name, json_array()) || !(list = json_object_get(section, name))))
         return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
     json_array_foreach(list, i, have)
     {
@@ -60,8 +62,10 @@ static int put(json_t *section, const char *name, struct lt_slice digest, struct
             return 0;
     }
     if (json_array_size(list) == LT_MAX_NAME_DIGESTS)
-        return lt_fail(e, LT_E_TOO_LARGE, "policy: more than %u digests for \"%.100s\"", LT_MAX_NAME_DIGESTS, name);
-    return json_array_append_new(list, json_string(hex)) ? lt_fail(e, LT_E_NO_MEMORY, "policy: no memory") : 0;
+        return lt_fail(e, LT_E_TOO_LARGE, "policy: more than %u digests for \"%.100s\"", LT_MAX_NAME_DIGESTS,
+                       name);
+    return json_array_append_new(list, json_string(hex)) ? lt_fail(e, LT_E_NO_MEMORY, "policy: no memory")
+                                                         : 0;
 }
 
 static bool zeros(struct lt_slice digest)
@@ -71,8 +75,8 @@ static bool zeros(struct lt_slice digest)
 }
 
 /* Into the section, under its name as a document can hold it. */
-static int learn(struct lesson *s, json_t *section, uint64_t entry, const struct lt_ima_line *l, uint64_t *count,
-                 struct lt_err *e)
+static int learn(struct lesson *s, json_t *section, uint64_t entry, const struct lt_ima_line *l,
+                 uint64_t *count, struct lt_err *e)
 {
     char name[LT_UTF8_ESCAPED(LT_MAX_IMA_NAME)];
     size_t n = lt_utf8_escape(l->path, name);
@@ -160,10 +164,11 @@ static int walk(struct lesson *s, uint64_t until, struct lt_err *e)
 static int write_document(struct lesson *s, struct lt_err *e)
 {
     const char *hash = lt_hash_name(s->log_hash ? s->log_hash : (uint16_t)LT_HASH_SHA1);
-    LT_AUTOJSON json_t *j = json_pack(
-        "{s:{s:i, s:i}, s:i, s:O, s:[], s:O, s:{s:[], s:s, s:n}, s:O, s:s}", "meta", "version", 1, "generator", 0,
-        "release", 0, "digests", s->digests, "excludes", "keyrings", s->keyrings, "ima", "ignored_keyrings",
-        "log_hash_alg", hash, "dm_policy", "ima-buf", s->buffers, "verification-keys", "");
+    LT_AUTOJSON json_t *j =
+        json_pack("{s:{s:i, s:i}, s:i, s:O, s:[], s:O, s:{s:[], s:s, s:n}, s:O, s:s}", "meta", "version", 1,
+                  "generator", 0, "release", 0, "digests", s->digests, "excludes", "keyrings", s->keyrings,
+                  "ima", "ignored_keyrings", "log_hash_alg", hash, "dm_policy", "ima-buf", s->buffers,
+                  "verification-keys", "");
 
     s->out->text = j ? json_dumps(j, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
     if (!s->out->text)
@@ -193,9 +198,10 @@ static int basis(const struct lesson *s, struct lt_ima_input *in, struct lt_ima_
     *in = (struct lt_ima_input){.list = s->in->list, .bank = LT_HASH_SHA256};
     if (s->in->pcrs) {
         lt_ima_quoted(in, s->in->pcrs, keep);
-        return in->pcr ? 0
-                       : lt_fail(e, LT_E_REFUSED,
-                                 "PCR %d is not in the quote, so nothing vouches for the IMA list", LT_IMA_PCR);
+        return in->pcr
+                   ? 0
+                   : lt_fail(e, LT_E_REFUSED,
+                             "PCR %d is not in the quote, so nothing vouches for the IMA list", LT_IMA_PCR);
     }
     LT_TRY(lt_ima_replay(s->in->list, own, e));
     for (int b = 0; b < LT_IMA_BANKS; b++)

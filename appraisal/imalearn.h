@@ -1,10 +1,10 @@
-/* A runtime policy document (Keylime v1) from an IMA list that is taken for good: every file, buffer and key with
- * the digests it was measured with. The one learner: `policy learn`, `guest learn` and `host learn` write the same
- * bytes for the same evidence. Pure.
+/* A runtime policy document (Keylime v1) from an IMA list that is taken for good: every file, buffer and key
+ * with the digests it was measured with. The one learner: `policy learn`, `guest learn` and `host learn`
+ * write the same bytes for the same evidence. Pure.
  *
- * Not learnt: boot_aggregate, which follows from the boot PCRs; violations, which are no digest of anything (a
- * policy accepts them or not); files that could not be hashed (digest of zeros); buffers without their digest;
- * names that no document can hold. All but boot_aggregate are counted and named.
+ * Not learnt: boot_aggregate, which follows from the boot PCRs; violations, which are no digest of anything
+ * (a policy accepts them or not); files that could not be hashed (digest of zeros); buffers without their
+ * digest; names that no document can hold. All but boot_aggregate are counted and named.
  *
  * A path that is no UTF-8 is learnt with those bytes as \xNN and its backslashes as \x5c: that is how a table
  * is asked for it (appraisal/imatable.h). */
@@ -14,9 +14,9 @@
 #include "appraisal/ima.h"
 
 struct lt_ima_lesson {
-    struct lt_slice list;        /* whole, text or binary */
-    const struct lt_pcrs *pcrs;  /* quoted; NULL: no quote stands behind it, and all of it is learnt */
-    bool all;                    /* also what is behind the entries that the quoted PCR 10 covers */
+    struct lt_slice list;       /* whole, text or binary */
+    const struct lt_pcrs *pcrs; /* quoted; NULL: no quote stands behind it, and all of it is learnt */
+    bool all;                   /* also what is behind the entries that the quoted PCR 10 covers */
 };
 
 struct lt_ima_learnt {
@@ -33,8 +33,8 @@ struct lt_ima_learnt {
     char note[LT_IMA_FAULTS][320]; /* the first of those left out and escaped: which, and why */
 };
 
-/* The evidence is judged by what was learnt from it, violations and old kernels apart: a document that it does not
- * pass, but for what was left out, is not handed out (LT_E_REFUSED). *out is zeroed on failure. */
+/* The evidence is judged by what was learnt from it, violations and old kernels apart: a document that it
+ * does not pass, but for what was left out, is not handed out (LT_E_REFUSED). *out is zeroed on failure. */
 int lt_ima_learn(const struct lt_ima_lesson *in, struct lt_ima_learnt *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_ima_learnt_free(struct lt_ima_learnt *l);
 

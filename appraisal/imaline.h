@@ -1,5 +1,5 @@
-/* One entry of the kernel's IMA list, out of its text or its binary form, and the template data behind it: the
- * bytes whose hash the kernel showed and extended (Documentation/security/IMA-templates.rst;
+/* One entry of the kernel's IMA list, out of its text or its binary form, and the template data behind it:
+ * the bytes whose hash the kernel showed and extended (Documentation/security/IMA-templates.rst;
  * security/integrity/ima/ima_template_lib.c).
  *
  * Strict, for the kernel's own printing is: lower-case hex, one space between fields, an empty signature
@@ -22,13 +22,13 @@ enum lt_ima_kind { LT_IMA_FILE, LT_IMA_SIGNED, LT_IMA_BUFFER };
 /* Slices point into the list or into made. Not zeroed: made is large. */
 struct lt_ima_line {
     unsigned pcr;
-    uint16_t log_hash; /* of the column: what its width says */
+    uint16_t log_hash;             /* of the column: what its width says */
     uint8_t column[LT_MAX_DIGEST]; /* template hash, as the list shows it */
     bool violation; /* column is all zeros: ToMToU or open-writers; then only pcr, kind, path are set */
     bool proved;    /* hash equals column; never of a violation */
     uint8_t hash[LT_MAX_DIGEST]; /* of data, by log_hash; set by lt_ima_walk_next() alone, as is proved */
-    enum lt_ima_kind kind; /* ima-ngv2, ima-sigv2 and ima-modsig count as their plain kin */
-    bool verity;           /* the digest is not of the file's bytes but of its Merkle tree (fs-verity) */
+    enum lt_ima_kind kind;       /* ima-ngv2, ima-sigv2 and ima-modsig count as their plain kin */
+    bool verity; /* the digest is not of the file's bytes but of its Merkle tree (fs-verity) */
     struct lt_slice alg_name;
     uint16_t alg; /* 0: none of ours; the name stands */
     struct lt_slice digest, path;
@@ -41,11 +41,11 @@ struct lt_ima_line {
 /* A walk over a list of either form. */
 struct lt_ima_walk {
     struct lt_slice list;
-    size_t at;       /* where the next entry begins */
-    size_t hash_n;   /* of a binary list; 0: not seen yet */
-    unsigned lost;   /* entries whose end was searched for in vain: honest lists have none, and after
-                        LT_IMA_LOST no more is searched, so that work stays linear */
-    uint64_t tried;  /* bytes hashed in such searches, for tests */
+    size_t at;      /* where the next entry begins */
+    size_t hash_n;  /* of a binary list; 0: not seen yet */
+    unsigned lost;  /* entries whose end was searched for in vain: honest lists have none, and after
+                       LT_IMA_LOST no more is searched, so that work stays linear */
+    uint64_t tried; /* bytes hashed in such searches, for tests */
 };
 #define LT_IMA_LOST 8
 

@@ -80,20 +80,20 @@ static int learn_boot(const struct lt_policy_cli *c, const struct lt_policy_evid
     return 0;
 }
 
-static int say_json(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, const struct lt_ima_learnt *l,
-                    const char *digest, json_t *covers, struct lt_err *e)
+static int say_json(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev,
+                    const struct lt_ima_learnt *l, const char *digest, json_t *covers, struct lt_err *e)
 {
     json_t *notes = json_array();
 
     for (unsigned i = 0; i < l->told; i++)
         json_array_append_new(notes, lt_json_new_text(l->note[i]));
     return lt_policy_print_json(
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:o, s:O*}", "digest", digest, "names",
-                  (json_int_t)l->names, "files", (json_int_t)l->files, "buffers", (json_int_t)l->buffers, "keys",
-                  (json_int_t)l->keys, "left_out", (json_int_t)l->behind, "unnameable", (json_int_t)l->left_out,
-                  "escaped", (json_int_t)l->escaped, "violations", (json_int_t)l->violations, "sha1_padded",
-                  l->padded, "quoted", ev->pcrs != NULL, "boot", c->boot != NULL, "notes", notes,
-                  "covers", covers),
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:o, s:O*}", "digest", digest,
+                  "names", (json_int_t)l->names, "files", (json_int_t)l->files, "buffers",
+                  (json_int_t)l->buffers, "keys", (json_int_t)l->keys, "left_out", (json_int_t)l->behind,
+                  "unnameable", (json_int_t)l->left_out, "escaped", (json_int_t)l->escaped, "violations",
+                  (json_int_t)l->violations, "sha1_padded", l->padded, "quoted", ev->pcrs != NULL, "boot",
+                  c->boot != NULL, "notes", notes, "covers", covers),
         e);
 }
 
@@ -107,10 +107,12 @@ static void say(const struct lt_policy_evidence *ev, const struct lt_ima_learnt 
     if (l->left_out)
         lt_policy_say("%llu entries could not be learnt, and do not pass\n", (unsigned long long)l->left_out);
     if (l->violations)
-        lt_policy_say("%llu violations: a policy passes them only with \"ima\": {\"violations\": \"accept\"}\n",
-                      (unsigned long long)l->violations);
+        lt_policy_say(
+            "%llu violations: a policy passes them only with \"ima\": {\"violations\": \"accept\"}\n",
+            (unsigned long long)l->violations);
     if (l->padded)
-        lt_policy_say("a kernel before 5.8: a policy passes it only with \"ima\": {\"sha1_padded\": \"accept\"}\n");
+        lt_policy_say(
+            "a kernel before 5.8: a policy passes it only with \"ima\": {\"sha1_padded\": \"accept\"}\n");
     if (l->behind)
         lt_policy_say("%llu entries beyond the quoted ones left out (--all takes them)\n",
                       (unsigned long long)l->behind);
@@ -217,9 +219,11 @@ int lt_policy_learn(const struct lt_policy_cli *c, int *verdict, struct lt_err *
     *verdict = 0;
     const bool files = c->ima || c->boot_log, boot_alone = !c->ima && c->boot_log;
     if (c->count || !c->from == !files || (files && c->host))
-        return lt_fail(e, LT_E_USAGE, "learn: either --from BUNDLE, or --ima FILE and --boot-log FILE or one of them");
+        return lt_fail(e, LT_E_USAGE,
+                       "learn: either --from BUNDLE, or --ima FILE and --boot-log FILE or one of them");
     if (boot_alone ? !c->out == !c->boot : !c->out)
-        return lt_fail(e, LT_E_USAGE, boot_alone ? "learn: a boot log alone gives a boot policy: --boot OUT or -o OUT"
-                                                 : "learn: -o OUT");
+        return lt_fail(e, LT_E_USAGE,
+                       boot_alone ? "learn: a boot log alone gives a boot policy: --boot OUT or -o OUT"
+                                  : "learn: -o OUT");
     return c->from ? from_bundle(c, e) : from_files(c, e);
 }

@@ -1,5 +1,6 @@
 /* IMA lists, text and binary. The chain is replayed a second time, entry by entry, and both must agree about
- * the value that good entries lead to; with a policy and learnt keys besides, whatever comes out is consistent. */
+ * the value that good entries lead to; with a policy and learnt keys besides, whatever comes out is
+ * consistent. */
 #include "appraisal/ima.h"
 #include "appraisal/imakeys.h"
 #include "appraisal/imaline.h"
@@ -16,8 +17,8 @@ static const char document[] =
 
 static struct lt_ima_line line;
 
-/* The entries up to one that is none, or not of PCR 10, or without the right column of SHA-1; pcr is what they
- * extend to. */
+/* The entries up to one that is none, or not of PCR 10, or without the right column of SHA-1; pcr is what
+ * they extend to. */
 static void replay(struct lt_slice list, uint8_t pcr[LT_SHA256], uint64_t *entries)
 {
     struct lt_ima_walk w = lt_ima_walk(list);
@@ -31,7 +32,8 @@ static void replay(struct lt_slice list, uint8_t pcr[LT_SHA256], uint64_t *entri
         int rc = lt_ima_walk_next(&w, &line, &more, &e);
         FUZZ_REQUIRE(!rc == !e.msg[0] && (!rc || rc == LT_E_MALFORMED));
         FUZZ_REQUIRE(rc || !more ? w.at == from : w.at > from && w.at <= list.n);
-        if (rc || !more || line.pcr != LT_IMA_PCR || line.log_hash != LT_HASH_SHA1 || !(line.proved || line.violation))
+        if (rc || !more || line.pcr != LT_IMA_PCR || line.log_hash != LT_HASH_SHA1 ||
+            !(line.proved || line.violation))
             return;
         FUZZ_REQUIRE(line.data.n <= LT_MAX_IMA_LINE + 512 && line.path.n <= LT_MAX_IMA_NAME);
         memset(h, 0xff, sizeof h);

@@ -1,5 +1,5 @@
-/* Lists by themselves: the cases from public reports and the guests' own, judged as `limetree log` does it; and what
- * boot_aggregate and kernels before 5.8 decide. */
+/* Lists by themselves: the cases from public reports and the guests' own, judged as `limetree log` does it;
+ * and what boot_aggregate and kernels before 5.8 decide. */
 #include "appraisal/imareplay.h"
 #include "appraisal/measured.h"
 #include "tests/unit/imalist.h"
@@ -12,7 +12,8 @@ static struct lt_measured_result judged;
 static struct lt_ima_result result;
 
 /* By one policy; q NULL: by what the list replays to. */
-static int judge(struct lt_slice list, const struct imapolicy *p, const struct lt_pcrs *q, const char *options)
+static int judge(struct lt_slice list, const struct imapolicy *p, const struct lt_pcrs *q,
+                 const char *options)
 {
     static const struct lt_pcr_rules rules;
     static const uint8_t name[LT_SHA256];
@@ -55,8 +56,10 @@ static void cases_replay(void **state)
         unsigned entries;
         bool padded;
     } cases[] = {
-        {"cases/ima-buffers.txt", "a54fd19e586d1d18b9438ae7c6041e668e9926d4d2f88c74523c65cf43aac397", 4, false},
-        {"cases/ima-newline.txt", "6d5c4f6a312179b80aa8e8572879e12b1d68a8543979e1d23d64e5c65c7f7164", 3, false},
+        {"cases/ima-buffers.txt", "a54fd19e586d1d18b9438ae7c6041e668e9926d4d2f88c74523c65cf43aac397", 4,
+         false},
+        {"cases/ima-newline.txt", "6d5c4f6a312179b80aa8e8572879e12b1d68a8543979e1d23d64e5c65c7f7164", 3,
+         false},
         {"cases/ima-old-kernel.txt", "17039b98819180854d5f26a760fb95fc7b34be032ac197529ac90c0b50e64b46", 3,
          true},
     };
@@ -290,7 +293,8 @@ static void old_kernel(void **state)
 {
     static const char quote[] = "17039b98819180854d5f26a760fb95fc7b34be032ac197529ac90c0b50e64b46";
     LT_AUTOFREE uint8_t *text = NULL, *doc = NULL;
-    struct lt_slice list = file("cases/ima-old-kernel.txt", &text), json = file("cases/policy-true-sh.json", &doc);
+    struct lt_slice list = file("cases/ima-old-kernel.txt", &text),
+                    json = file("cases/policy-true-sh.json", &doc);
     struct imapolicy p = {.table = LT_BUF(1 << 20)}, none;
     struct lt_pcrs q = {.alg = LT_HASH_SHA256, .mask = 1u << 10};
 
@@ -355,7 +359,7 @@ static void old_kernel_grows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cases_replay), cmocka_unit_test(guests),     cmocka_unit_test(aggregate),
+        cmocka_unit_test(cases_replay),    cmocka_unit_test(guests),     cmocka_unit_test(aggregate),
         cmocka_unit_test(aggregate_later), cmocka_unit_test(old_kernel), cmocka_unit_test(old_kernel_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,8 +13,14 @@ static void lines(void **state)
         const char *text;
         uint64_t ask, skipped;
         size_t at;
-    } cases[] = {{"10 a\n10 b\n", 0, 0, 0}, {"10 a\n10 b\n", 1, 1, 5}, {"10 a\n10 b\n", 2, 2, 10}, {"10 a\n10 b\n", 9, 2, 10},
-                 {"10 a\nb\n\n", 3, 3, 8},   {"10 a\n10", 2, 1, 5},        {"", 1, 0, 0},               {"10 a", 1, 0, 0}};
+    } cases[] = {{"10 a\n10 b\n", 0, 0, 0},
+                 {"10 a\n10 b\n", 1, 1, 5},
+                 {"10 a\n10 b\n", 2, 2, 10},
+                 {"10 a\n10 b\n", 9, 2, 10},
+                 {"10 a\nb\n\n", 3, 3, 8},
+                 {"10 a\n10", 2, 1, 5},
+                 {"", 1, 0, 0},
+                 {"10 a", 1, 0, 0}};
     uint64_t skipped, first;
 
     (void)state;
@@ -27,7 +33,8 @@ static void lines(void **state)
         assert_int_equal(first, cases[i].ask == cases[i].skipped ? cases[i].ask : 0);
     }
     assert_int_equal(lt_ima_list_units(text("10 a\nb\n\n")), 3);
-    assert_false(lt_ima_is_binary(text("10 a")) || lt_ima_is_binary(text(" 9 a")) || lt_ima_is_binary(text("")));
+    assert_false(lt_ima_is_binary(text("10 a")) || lt_ima_is_binary(text(" 9 a")) ||
+                 lt_ima_is_binary(text("")));
 }
 
 static void u32(struct lt_buf *b, bool big, uint32_t v)
@@ -85,8 +92,8 @@ static void no_frames(void **state)
     static const struct {
         const char *name;
         uint32_t data_n;
-    } cases[] = {{"", 4},         {"IMA-ng", 4},     {"ima\xff", 4}, {"ima-ng", 41}, {"ima-ng", 65537}, {"ima-ng", UINT32_MAX},
-                 {"ima", 4097}, {"ima", UINT32_MAX}};
+    } cases[] = {{"", 4},           {"IMA-ng", 4},          {"ima\xff", 4}, {"ima-ng", 41},
+                 {"ima-ng", 65537}, {"ima-ng", UINT32_MAX}, {"ima", 4097},  {"ima", UINT32_MAX}};
     char long_name[200];
 
     (void)state;
@@ -133,7 +140,7 @@ static void real(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(frames), cmocka_unit_test(no_frames),
-                                       cmocka_unit_test(real)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(frames),
+                                       cmocka_unit_test(no_frames), cmocka_unit_test(real)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,8 +148,8 @@ static void guests(void **state)
     }
 }
 
-/* One character of a line at a time: the entry that is named is that one, and it is never good; what is behind
- * the match is nobody's. */
+/* One character of a line at a time: the entry that is named is that one, and it is never good; what is
+ * behind the match is nobody's. */
 static void changed(void **state)
 {
     static struct real r;

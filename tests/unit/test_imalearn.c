@@ -1,4 +1,5 @@
-/* A runtime policy learnt from a list is the one under which that list stands; what could not be learnt is named. */
+/* A runtime policy learnt from a list is the one under which that list stands; what could not be learnt is
+ * named. */
 #include "appraisal/imalearn.h"
 #include "appraisal/imareplay.h"
 #include "common/json.h"
@@ -39,8 +40,8 @@ static void add_buffer(struct imalist *list, const char *name, const void *p, si
     imalist_add(list, "ima-buf", LT_HASH_SHA256, "", name, (struct lt_slice){p, n});
 }
 
-/* Files, buffers, keys; signed and changed since; names of any bytes. In both forms, with a quote and without: the
- * same bytes. */
+/* Files, buffers, keys; signed and changed since; names of any bytes. In both forms, with a quote and
+ * without: the same bytes. */
 static void stands_under_what_it_taught(void **state)
 {
     EVP_PKEY *key = soft_ecc("P-256");
@@ -70,8 +71,9 @@ static void stands_under_what_it_taught(void **state)
     assert_int_equal(l.keys, 1);
     assert_int_equal(l.left_out + l.violations + l.behind, 0);
     assert_int_equal(l.escaped, 1);
-    assert_string_equal(l.note[0], "IMA entry 5 (/srv/zo\\xebm-k\\x5cx): its name is no UTF-8, the policy has it "
-                                   "with \\xNN");
+    assert_string_equal(l.note[0],
+                        "IMA entry 5 (/srv/zo\\xebm-k\\x5cx): its name is no UTF-8, the policy has it "
+                        "with \\xNN");
     LT_AUTOJSON json_t *j = lt_json_parse(l.text, strlen(l.text), 1 << 20, &err);
     json_t *digests = json_object_get(j, "digests");
     assert_int_equal(json_array_size(json_object_get(digests, "/init")), 2);
@@ -79,7 +81,8 @@ static void stands_under_what_it_taught(void **state)
     assert_int_equal(json_array_size(json_object_get(digests, "/tmp/a\nb\t\r\\x41")), 1);
     assert_int_equal(json_array_size(json_object_get(json_object_get(j, "ima-buf"), "kexec-cmdline")), 2);
     assert_int_equal(json_array_size(json_object_get(json_object_get(j, "keyrings"), ".ima")), 1);
-    assert_string_equal(json_string_value(json_object_get(json_object_get(j, "ima"), "log_hash_alg")), "sha1");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(j, "ima"), "log_hash_alg")),
+                        "sha1");
     OK(appraise(&list, l.text));
     for (int i = 0; i < 3; i++) {
         const struct lt_ima_lesson lesson = {.list = i % 2 ? imalist_text(&list) : imalist_binary(&list),
@@ -224,7 +227,8 @@ static void old_kernel(void **state)
 
     (void)state;
     lesson.list.p = bytes;
-    OK(lt_unhex("17039b98819180854d5f26a760fb95fc7b34be032ac197529ac90c0b50e64b46", q.value[10], LT_SHA256, &err));
+    OK(lt_unhex("17039b98819180854d5f26a760fb95fc7b34be032ac197529ac90c0b50e64b46", q.value[10], LT_SHA256,
+                &err));
     OK(lt_ima_learn(&lesson, &l, &err));
     assert_true(l.padded);
     assert_int_equal(l.names, 2);
