@@ -211,6 +211,7 @@ static int read_reply(struct ask *a, json_t **reply, json_t **quotes, json_t **p
 static void proofs_stage(void *arg)
 {
     struct ask *a = arg;
+    struct lt_budget *memory = a->r->conf.memory; /* with the last flight the rounds may be gone */
     LT_AUTOJSON json_t *reply = NULL;
     json_t *quotes, *proofs;
     struct lt_err e = {0};
@@ -242,7 +243,7 @@ static void proofs_stage(void *arg)
         }
     }
     free((char *)a->reply.body);
-    lt_budget_give(a->r->conf.memory, a->reply.charge);
+    lt_budget_give(memory, a->reply.charge);
     free(a);
 }
 
