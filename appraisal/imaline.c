@@ -9,6 +9,7 @@
 #define NAME_MAX_PLAIN 255 /* IMA_EVENT_NAME_LEN_MAX: template ima pads the name to one more */
 #define ALG_MAX 16         /* "streebog512" is the kernel's longest */
 #define DIGEST_PLAIN 20    /* of fields without an algorithm's name */
+#define MIN_DIGEST_TEXT 32 /* MD5, in hex */
 #define MAX_HEAD 512       /* bytes of an entry of text in front of its name, and more */
 
 /* Fields behind the digest, right to left, and how many of them are hex. An administrator's own format
@@ -437,13 +438,15 @@ static bool prove(struct lt_ima_line *l)
     return l->proved;
 }
 
+/* No digest of the kernel's is shorter: what a name must hold to look like that is not short either. */
 static bool begins(struct lt_slice text)
 {
     struct lt_slice line, digest;
     struct head h;
     size_t at = 0;
 
-    return lt_ima_line_next(text, &at, &line) && !head(&line, &h, &digest, NULL);
+    return lt_ima_line_next(text, &at, &line) && !head(&line, &h, &digest, NULL) &&
+           digest.n >= MIN_DIGEST_TEXT;
 }
 
 /* As it stands, or with its \xNN for bytes. */

@@ -305,6 +305,8 @@ static void names(void **state)
         "/home/u/\n\n\n",
         "\n",
         "/home/u/a\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng sha1:00 /bin/b",
+        "/home/u/a\n10 829de69e718061970530cad0f914199f7bfd0c92 ima "
+        "829de69e718061970530cad0f914199f7bfd0c92 /bin/b\n10 829de69e718061970530cad0f914199f7bfd0c92 ima x",
         "/home/u/a\n10 0000000000000000000000000000000000000000 ima-ng sha1:00 /bin/b",
         "/home/u/a\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng sha1:00 /bin/b\n10 "
         "829de69e718061970530cad0f914199f7bfd0c92 ima 00 /bin/b",
@@ -374,7 +376,8 @@ static void escaped_names(void **state)
         OK(appraise(&l, NULL, NULL));
         FAILS(LT_E_REFUSED, appraise(&l, &p, NULL));
         char shown[101], want[160];
-        lt_ima_line_show((struct lt_slice){(const uint8_t *)cases[i].name, strlen(cases[i].name)}, shown, 100);
+        lt_ima_line_show((struct lt_slice){(const uint8_t *)cases[i].name, strlen(cases[i].name)}, shown,
+                         100);
         snprintf(want, sizeof want, "IMA entry 1 (%s): digest", shown);
         assert_non_null(strstr(out.fault[1], want));
         at = memmem(l.text.p, l.text.n, "/u/", 3);
@@ -410,7 +413,8 @@ static void violation_names(void **state)
     /* What begins like one needs the binary form. */
     imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
     p.layers.accept_violations = true;
-    imalist_violation(&l, "/home/u/a\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng sha1:00 /x");
+    imalist_violation(&l, "/home/u/a\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng "
+                          "sha1:829de69e718061970530cad0f914199f7bfd0c92 /x");
     imalist_ng(&l, "/bin/b");
     assert_int_not_equal(appraise(&l, &p, NULL), 0);
     OK(appraise_binary(&l, &p, NULL));
@@ -418,11 +422,12 @@ static void violation_names(void **state)
     imapolicy_free(&p);
 }
 
-/* Names of nothing but beginnings of entries, as many as a name holds: work stays a small multiple of the list's
- * size, whether the ends are found or not. */
+/* Names of nothing but beginnings of entries, as many as a name holds: work stays a small multiple of the
+ * list's size, whether the ends are found or not. */
 static void hostile_names(void **state)
 {
-    static const char lure[] = "\n10 829de69e718061970530cad0f914199f7bfd0c92 ima-ng a:00 \\x4";
+    static const char lure[] = "\n10 829de69e718061970530cad0f914199f7bfd0c92 ima "
+                               "829de69e718061970530cad0f914199f7bfd0c92 \\x41";
     static struct lt_ima_line line;
     struct lt_ima_result r;
     struct imalist l;
@@ -560,10 +565,10 @@ static void large(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chains),     cmocka_unit_test(increments), cmocka_unit_test(no_way_back),
-        cmocka_unit_test(violations), cmocka_unit_test(other_pcr),  cmocka_unit_test(many_faults),
-        cmocka_unit_test(malformed),  cmocka_unit_test(names),      cmocka_unit_test(files),
-        cmocka_unit_test(large),      cmocka_unit_test(escaped_names), cmocka_unit_test(violation_names),
+        cmocka_unit_test(chains),        cmocka_unit_test(increments),    cmocka_unit_test(no_way_back),
+        cmocka_unit_test(violations),    cmocka_unit_test(other_pcr),     cmocka_unit_test(many_faults),
+        cmocka_unit_test(malformed),     cmocka_unit_test(names),         cmocka_unit_test(files),
+        cmocka_unit_test(large),         cmocka_unit_test(escaped_names), cmocka_unit_test(violation_names),
         cmocka_unit_test(hostile_names), cmocka_unit_test(longest_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
