@@ -1,5 +1,5 @@
-/* Which of the logs that a machine hands out these bytes are, and what kind of document may judge them. Told by
- * how they begin, not by a file's name; that they are well-formed is the parsers' business. Pure. */
+/* Which of the logs that a machine hands out these bytes are, and what kind of document may judge them. Told
+ * by how they begin, not by a file's name; that they are well-formed is the parsers' business. Pure. */
 #ifndef LT_APPRAISAL_LOGKIND_H
 #define LT_APPRAISAL_LOGKIND_H
 
@@ -15,8 +15,8 @@ enum lt_log_kind {
 enum lt_log_kind lt_log_kind(struct lt_slice bytes);
 const char *lt_log_kind_name(enum lt_log_kind kind); /* "boot log", "IMA list", "unknown" */
 
-/* A runtime policy, plain or in an envelope; else it can only be a boot policy or reference state. The first key
- * tells: such documents may be large. */
+/* A runtime policy, plain or in an envelope; else it can only be a boot policy or reference state. The first
+ * key tells: such documents may be large. */
 bool lt_document_is_runtime(struct lt_slice doc);
 
 #endif

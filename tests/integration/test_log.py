@@ -1,5 +1,6 @@
 """`limetree log` as a person calls it, over every log and list of tests/vectors: what each replays to, and who accepts it."""
 
+import base64
 import json
 import os
 import subprocess
@@ -190,12 +191,24 @@ def test_guests_by_what_is_learnt(guest, tmp_path):
         assert result == "refused" and f"PCR {pcr}" in " ".join(reasons)
 
 
-def test_the_servers_logs(third_party):
-    """Its log holds two EV_POST_CODE that its reference state has no words for."""
+def test_the_servers_logs(third_party, tmp_path):
+    """Its log holds two EV_POST_CODE that its reference state has no words for. What is learnt from both passes them."""
     assert log("replay", third_party("hpe/uefi_log.txt"))["events"] == 153
     assert log("replay", third_party("hpe/ima_log.txt"))["entries"] == 780
     result, reasons = judged(third_party("hpe/uefi_log.txt"), third_party("hpe/uefi_refstate.json"))
     assert result == "refused" and "EV_POST_CODE" in " ".join(reasons)
+    ima, boot, raw = tmp_path / "ima.json", tmp_path / "boot.json", tmp_path / "raw"
+    raw.write_bytes(base64.b64decode(third_party("hpe/uefi_log.txt").read_bytes()))
+    done = limetree("policy", "learn", "--ima", third_party("hpe/ima_log.txt"), "--boot-log", raw, "-o", ima, "--boot", boot)
+    assert done.returncode == 0 and b": 778 names from 779 file entries" in done.stdout, done.stdout + done.stderr
+    assert judged(third_party("hpe/uefi_log.txt"), boot) == ("ok", [])
+    assert judged(third_party("hpe/ima_log.txt"), ima) == ("ok", [])
+    compiled = limetree("policy", "compile", ima, "-o", tmp_path / "table")
+    assert compiled.returncode == 0 and b": 778 files" in compiled.stdout
+    guests = tmp_path / "guest.json"
+    assert limetree("policy", "learn", "--ima", OVMF / "ima_ascii_runtime_measurements", "-o", guests).returncode == 0
+    done = limetree("policy", "diff", ima, guests)
+    assert done.returncode == 1 and b"+ digests /bin/busybox " in done.stdout
 
 
 @pytest.mark.parametrize("name", rows([(p.name,) for p in sorted(CASES.glob("boot-*.bin"))]))

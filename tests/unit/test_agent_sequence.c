@@ -78,7 +78,7 @@ static void full_disk(void **state)
 
     (void)state;
     if (!mounted) {
-        print_message("no mount namespace of its own to be had: neither root nor user namespaces\n");
+        print_message("skipped: no mount namespace of its own to be had: neither root nor user namespaces\n");
         skip();
     }
     s = reopened(&s, 7);

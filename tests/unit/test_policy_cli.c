@@ -264,23 +264,10 @@ static void guests_list(void **state)
     POLICY(0, ": 56 names from 57 file entries", "learn", "--ima", guest, "-o", other);
 }
 
-static void servers_list(void **state)
-{
-    const char *hpe = vector_third_party("hpe/ima_log.txt");
-    LT_AUTOFREE char *guest = lt_vector("guest-logs/ovmf/ima_ascii_runtime_measurements");
-
-    (void)state;
-    POLICY(0, ": 778 names from 779 file entries", "learn", "--ima", hpe, "-o", doc);
-    POLICY(0, ": 778 files", "compile", doc, "-o", table);
-    POLICY(0, ": 56 names from 57 file entries", "learn", "--ima", guest, "-o", other);
-    POLICY(1, "+ digests /bin/busybox ", "diff", doc, other);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(learned), cmocka_unit_test(not_learned),
                                        cmocka_unit_test(checked), cmocka_unit_test(compiled_and_compared),
-                                       cmocka_unit_test(usages),  cmocka_unit_test(guests_list),
-                                       cmocka_unit_test(servers_list)};
+                                       cmocka_unit_test(usages),  cmocka_unit_test(guests_list)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -60,7 +60,7 @@ static void test_reserve(void **state)
 
     (void)state;
     if (!mounted) {
-        print_message("no mount namespace of its own to be had: neither root nor user namespaces\n");
+        print_message("skipped: no mount namespace of its own to be had: neither root nor user namespaces\n");
         skip();
     }
     OK(lt_space_open(dir, &conf, &s, &err));
