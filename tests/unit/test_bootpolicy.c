@@ -296,6 +296,28 @@ static void load_options(void **state)
     FAILS(LT_E_REFUSED, judge("{\"cmdline\":[\"console=.* quiet\"]}", &both, &err));
 }
 
+/* An initrd that is text to a pattern is an initrd all the same: 8-bit text is a command line in PCR 8
+ * alone. */
+static void archives(void **state)
+{
+    static const char line[] = "linux /vmlinuz root=/dev/vda1 ro";
+    static const char archive[] = "070701evil/init root=/dev/vda1 ro";
+    char policy[200];
+
+    (void)state;
+    snprintf(policy, sizeof policy, "{\"initrd\":[\"%s\"],\"cmdline\":[\".*root=/dev/vda1 ro\"]}",
+             hex("initrd"));
+    for (uint32_t pcr = 8; pcr <= 12; pcr++) {
+        LT_AUTOBUF struct lt_buf b = LT_BUF(65536);
+        boot_forge_begin(&b);
+        boot_forge_label(&b, 8, "grub_cmd: linux /vmlinuz root=/dev/vda1 ro", line);
+        boot_forge_label(&b, 9, "/initrd", "initrd");
+        OK(judge(policy, &b, &err));
+        boot_forge_event(&b, pcr, LT_EV_IPL, NULL, archive, sizeof archive - 1);
+        assert_int_equal(judge(policy, &b, &err), pcr == 9 || pcr == 12 ? LT_E_REFUSED : 0);
+    }
+}
+
 /* An initrd is what its digest says, and a second one is no file of grub's. */
 static void initrds(void **state)
 {
@@ -493,10 +515,11 @@ static void seabios(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(learnt),       cmocka_unit_test(coverage),  cmocka_unit_test(order),
-        cmocka_unit_test(closed),       cmocka_unit_test(secure_boot), cmocka_unit_test(floods),
-        cmocka_unit_test(load_options), cmocka_unit_test(initrds), cmocka_unit_test(documents), cmocka_unit_test(goldens),
-        cmocka_unit_test(logs),         cmocka_unit_test(ovmf),      cmocka_unit_test(seabios),
+        cmocka_unit_test(learnt), cmocka_unit_test(coverage), cmocka_unit_test(order),
+        cmocka_unit_test(closed), cmocka_unit_test(secure_boot), cmocka_unit_test(floods),
+        cmocka_unit_test(archives), cmocka_unit_test(load_options), cmocka_unit_test(initrds),
+        cmocka_unit_test(documents), cmocka_unit_test(goldens), cmocka_unit_test(logs),
+        cmocka_unit_test(ovmf), cmocka_unit_test(seabios),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
