@@ -460,10 +460,10 @@ static uint64_t make_room(struct lt_http_client *c)
     }
     while ((claim = lt_room_slow(&c->room, lt_now_ms(), &next))) {
         struct transfer *t = of_claim(claim);
-        (void)lt_fail(&t->e, LT_E_TIMEOUT, "reply: too slow, %zu bytes in %d ms, while others wait for room",
+        (void)lt_fail(&t->e, LT_E_BUSY, "reply: too slow, %zu bytes in %d ms, while others wait for room",
                       t->reply_body.n, LT_ROOM_MS);
         detach(t);
-        finish(t, LT_E_TIMEOUT, "too slow");
+        finish(t, LT_E_BUSY, "too slow");
     }
     return next;
 }

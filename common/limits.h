@@ -53,6 +53,7 @@
 #define LT_MAX_REGISTRAR_BYTES (64u << 20) /* of each registrar's server: bodies and replies on their way */
 #define LT_MAX_GUEST_REPLY (32u << 20)  /* one quote of a guest with its logs */
 #define LT_MAX_PROOF_REPLY (32u << 10)  /* what POST proofs answers for one guest: quotes and proofs of 4 hosts */
+#define LT_LARGE_ANSWER (2u << 20)      /* a guest's answer above that is judged behind the others */
 #define LT_REPLY_WEIGHT 5               /* memory for a byte of a guest's reply: body, tree, logs, bundle; count */
 #define LT_SMALL_BUNDLE (256u << 10)    /* evidence without logs */
 #define LT_SMALL_REPLY (64u << 10)      /* up to here a reply is taken whatever the others hold */

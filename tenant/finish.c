@@ -230,6 +230,7 @@ void lt_flight_finish(struct lt_flight *f)
     if (g->removed)
         lt_bundles_remove(r->conf.bundles, g->uuid);
     r->flying--;
+    r->bulky -= f->bulky;
     pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
     free(f);

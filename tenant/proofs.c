@@ -97,7 +97,7 @@ static void group_stage(void *arg)
         }
         f->round->host = (struct lt_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy), lt_ref_get(view.log),
                                                lt_ref_get(view.ima)};
-        lt_pool_post(g->r->conf.pool, host_stage, f);
+        lt_pool_post(lt_flight_pool(f), host_stage, f);
     }
     lt_host_view_free(&view);
     group_free(g);

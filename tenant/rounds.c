@@ -63,6 +63,8 @@ static bool held(const struct lt_rounds *r, const struct lt_watched *g, struct h
 /* When it may fly; LT_NEVER while something else must happen first. */
 static uint64_t due(const struct lt_rounds *r, const struct lt_watched *g, struct hold *h)
 {
+    if (g->bulky && r->bulky >= LT_BULKY_AT_ONCE)
+        return LT_NEVER;
     return g->flying || g->removed || held(r, g, h) ? LT_NEVER : g->due_ms;
 }
 
@@ -90,6 +92,36 @@ static uint64_t look_after(struct lt_rounds *r, uint64_t now_ms)
     return next;
 }
 
+/* Under the lock. */
+static struct lt_flight *take(struct lt_rounds *r, struct lt_watched *g, struct lt_flight *list)
+{
+    struct lt_flight *f = calloc(1, sizeof *f);
+
+    if (!f)
+        abort();
+    g->flying = true;
+    g->ask = 0;
+    f->owner = r;
+    f->guest = g;
+    f->next = list;
+    f->bulky = g->bulky;
+    r->bulky += f->bulky;
+    r->flying++;
+    return f;
+}
+
+/* The one that has waited longest; thousands of them at once would keep all others waiting. Under the lock. */
+static struct lt_watched *next_bulky(struct lt_rounds *r, uint64_t until_ms)
+{
+    struct lt_watched *first = NULL;
+    struct hold h = {0};
+
+    for (struct lt_watched *g = r->guests; g; g = g->next)
+        if (g->bulky && due(r, g, &h) <= until_ms && (!first || g->due_ms < first->due_ms))
+            first = g;
+    return first;
+}
+
 /* If anybody is due, everybody who is due soon. Under the lock. */
 static struct lt_flight *take_due(struct lt_rounds *r, uint64_t now_ms)
 {
@@ -100,20 +132,11 @@ static struct lt_flight *take_due(struct lt_rounds *r, uint64_t now_ms)
 
     for (const struct lt_watched *g = r->guests; g; g = g->next)
         any |= due(r, g, &h) <= now_ms;
-    for (struct lt_watched *g = r->guests; any && g; g = g->next) {
-        if (due(r, g, &h) > now_ms + slack)
-            continue;
-        struct lt_flight *f = calloc(1, sizeof *f);
-        if (!f)
-            abort();
-        g->flying = true;
-        g->ask = 0;
-        f->owner = r;
-        f->guest = g;
-        f->next = list;
-        list = f;
-        r->flying++;
-    }
+    for (struct lt_watched *g = r->guests; any && g; g = g->next)
+        if (!g->bulky && due(r, g, &h) <= now_ms + slack)
+            list = take(r, g, list);
+    for (struct lt_watched *g; any && (g = next_bulky(r, now_ms + slack));)
+        list = take(r, g, list);
     return list;
 }
 

@@ -25,6 +25,7 @@ struct lt_rounds_conf {
     struct lt_hosts *hosts;
     struct lt_documents *documents;
     struct lt_pool *pool;
+    struct lt_pool *large; /* for what takes long because it is long: few of those keep the others waiting */
     struct lt_pool *fetch; /* for what waits for the provider: a host that hangs keeps no appraisal waiting */
     struct lt_http_client *to_provider;
     struct lt_http_client *to_guests; /* taken over */

@@ -8,6 +8,8 @@
 
 #include <pthread.h>
 
+#define LT_BULKY_AT_ONCE 16 /* guests known for large answers that are asked at a time, count */
+
 /* One guest that is attested. Guarded by lt_rounds.lock, but what is marked (f) belongs to its flight while
  * it flies. */
 struct lt_watched {
@@ -23,7 +25,8 @@ struct lt_watched {
     struct lt_ref *policy;           /* (f) */
     struct lt_list list;             /* (f) of identity's machine */
     struct lt_guest_history history; /* (f) of identity's EK */
-    unsigned slow;                   /* (f) answers in a row that came too slowly */
+    unsigned slow;                   /* (f) answers in a row that found no room, or kept it too long */
+    bool bulky;                      /* its last answer was large, or found no room */
     bool told;                       /* (f) the log has said this of it: */
     enum lt_result told_result;      /* (f) */
     int told_kept;                   /* (f) enum kept of finish.c */
@@ -44,6 +47,7 @@ struct lt_flight {
     int status;
     char *body;
     size_t body_n;
+    bool bulky;    /* counted in lt_rounds.bulky */
     size_t charge; /* its part of conf.memory, until it has ended */
 };
 
@@ -66,6 +70,7 @@ struct lt_rounds {
     struct lt_watched *guests;
     struct lt_sweep *sweeps;
     size_t flying;
+    unsigned bulky; /* of those: at most LT_BULKY_AT_ONCE */
     struct lt_contest *contests; /* guests that several hosts claim; none is left when all have ended */
     uint64_t asks; /* requests so far */
     struct lt_rounds_count count;
@@ -85,6 +90,11 @@ static inline size_t lt_take_charge(struct lt_flight *f)
     size_t n = f->charge;
     f->charge = 0;
     return n;
+}
+/* Where the flight's work is done. */
+static inline struct lt_pool *lt_flight_pool(const struct lt_flight *f)
+{
+    return f->charge > LT_LARGE_ANSWER * LT_REPLY_WEIGHT ? f->owner->conf.large : f->owner->conf.pool;
 }
 /* finish.c: the answer is no longer in memory. */
 void lt_flight_uncharge(struct lt_flight *f);

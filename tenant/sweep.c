@@ -152,7 +152,7 @@ static void guest_done(void *arg, const struct lt_http_reply *reply, const struc
         memcpy(f->body, reply->body, reply->n);
         f->body[reply->n] = 0;
     }
-    lt_pool_post(f->owner->conf.pool, guest_stage, f);
+    lt_pool_post(lt_flight_pool(f), guest_stage, f);
 }
 
 static void ask_guest(struct lt_flight *f, const char *address)
@@ -339,13 +339,21 @@ static int read_answer(struct lt_flight *f, struct lt_err *e)
     return lt_round_read_quote(f->round, f->body, f->body_n, e) ? lt_reason_guest(e, f->status) : 0;
 }
 
-/* Who keeps room busy that others wait for comes behind them, until it answers in time. */
-static void note_pace(struct lt_watched *g, int code)
+/* Who found no room, or kept it busy while others waited, comes behind them until its answer finds room; who is
+ * known for large answers is asked a few at a time (lt_rounds). */
+static void note_pace(struct lt_flight *f)
 {
-    if (code == LT_E_TIMEOUT)
+    struct lt_watched *g = f->guest;
+    bool crowded = f->e.code == LT_E_BUSY, large = f->charge > LT_LARGE_ANSWER * LT_REPLY_WEIGHT;
+
+    if (crowded)
         g->slow += g->slow < MAX_SLOW;
-    else if (!code)
+    else if (!f->e.code)
         g->slow = 0;
+    pthread_mutex_lock(&f->owner->lock);
+    if (crowded || !f->e.code)
+        g->bulky = crowded || large;
+    pthread_mutex_unlock(&f->owner->lock);
 }
 
 /* What was judged and will be neither evidence on disk nor kept must not wait for the provider in memory. */
@@ -378,7 +386,7 @@ static void guest_stage(void *arg)
         return;
     int rc = read_answer(f, &e);
     free(lt_take(&f->body));
-    note_pace(f->guest, f->e.code);
+    note_pace(f);
     if (!rc) {
         lt_round_appraise_guest(round, round->policy, &round->facts, &round->verdict);
         lt_round_keep_list(round);

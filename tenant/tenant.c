@@ -234,6 +234,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
         .hosts = t->hosts,
         .documents = t->documents,
         .pool = t->work,
+        .large = t->large,
         .fetch = t->fetch,
         .to_provider = t->to_provider,
         .to_guests = to_guests,
@@ -298,6 +299,8 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     if (!rc)
         rc = lt_pool_start(0, &t->work, e);
     if (!rc)
+        rc = lt_pool_start(1, &t->large, e);
+    if (!rc)
         rc = lt_pool_start(FETCHERS, &t->fetch, e);
     if (!rc)
         rc = lt_pool_start(2, &t->io, e);
@@ -335,6 +338,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_pool_stop(t->io);
     lt_rounds_stop(t->rounds);
     lt_pool_stop(t->fetch);
+    lt_pool_stop(t->large);
     lt_pool_stop(t->work);
     lt_hosts_free(t->hosts);
     if (t->to_provider)

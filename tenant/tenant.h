@@ -31,6 +31,7 @@ struct lt_tenant {
     struct lt_documents *documents;
     char *tables, *fetched, *policy_key; /* directories; PEM text, NULL: none */
     struct lt_pool *work;      /* appraisal */
+    struct lt_pool *large;     /* the same of answers that are large */
     struct lt_pool *fetch;     /* waits for the provider */
     struct lt_pool *io;        /* serves requests */
     struct lt_crl *crl;        /* the federation's; NULL: none configured */
