@@ -8,6 +8,7 @@ target_link_libraries(lt_tenant_rig PUBLIC lt_tenant lt_http_check)
 lt_unit_test(test_tenant lt_tenant_rig)
 lt_unit_test(test_tenant_ima lt_tenant_rig)
 lt_unit_test(test_bundles lt_tenant)
+lt_unit_test(test_documents lt_tenant)
 
 add_executable(test_full_disk ../integration/test_full_disk.c)
 target_link_libraries(test_full_disk PRIVATE lt_tenant_rig)

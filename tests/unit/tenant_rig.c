@@ -662,6 +662,7 @@ static void get_policy(struct lt_req *req, void *app)
     struct rig *r = app;
     char hex[65];
 
+    r->policies++;
     pthread_mutex_lock(&r->lock);
     lt_hex(r->policy_digest, 32, hex);
     bool layer = r->layer.n && strcmp(lt_req_arg(req, 0), hex);

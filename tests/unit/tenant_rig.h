@@ -94,6 +94,7 @@ struct rig {
     atomic_int mode;
     atomic_int activation; /* 0: as it should be; 1: a wrong proof; 2: no answer */
     atomic_int log; /* what GET boot-log brings. 0: 404; 1: no log; 2: without events; 3: with one in PCR 5 */
+    atomic_uint policies; /* documents that it was asked for */
     atomic_uint logs; /* that it was asked for */
     atomic_uint posts, last_n, activations;
     json_t *replay;

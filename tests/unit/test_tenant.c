@@ -608,6 +608,34 @@ static void test_a_certificate_that_expires(void **state)
     rig_free(&r);
 }
 
+/* The provider may publish what it likes: nothing of it is fetched before somebody accepts it by its digest. */
+static void test_documents_nobody_accepts(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    char path[64];
+    snprintf(path, sizeof path, "guests/%s", g->text);
+    rig_drop(rig_call(&r, "PUT", path, json_object(), 200));
+    rig_wait(&r, g, "unchecked");
+    settle(&r, g);
+    assert_int_equal(r.policies, 0);
+    rig_adopt(&r, g); /* learning accepts it */
+    unsigned asked = r.policies;
+    assert_true(asked > 0);
+    pthread_mutex_lock(&r.lock);
+    strcat(r.policy, " ");
+    lt_sha256(r.policy, strlen(r.policy), r.policy_digest);
+    pthread_mutex_unlock(&r.lock);
+    json_t *v = round_of(&r, g, "unchecked");
+    assert_string_equal(text(v, "reason"), "host-policy");
+    settle(&r, g);
+    assert_int_equal(r.policies, asked);
+    rig_free(&r);
+}
+
 static bool lacks_log(const json_t *verdict)
 {
     json_t *v;
@@ -876,6 +904,7 @@ int main(void)
         cmocka_unit_test(test_claims_on_a_fresh_guest),
         cmocka_unit_test(test_two_copies),
         cmocka_unit_test(test_a_rival_that_hangs),
+        cmocka_unit_test(test_documents_nobody_accepts),
         cmocka_unit_test(test_routes_are_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
