@@ -196,7 +196,7 @@ static int authority(const struct lt_refstate *r, const struct lt_boot_event *ev
     struct walk w = {r, ev, list, NULL};
 
     if (list == LT_REF_VENDOR_DB && !r->has_vendor_db)
-        return 0; /* shim's own digest answers for what is built into it */
+        return lt_boot_refuse(ev, e, "the reference state has no vendor_db");
     if (data.n > 16 &&
         !signature(&w, lt_guid_x509, data.p, (struct lt_slice){data.p + 16, data.n - 16}, NULL))
         return 0;
