@@ -44,7 +44,8 @@ struct lt_boot_variable {
 int lt_boot_variable(const struct lt_boot_event *ev, struct lt_boot_variable *out,
                      struct lt_err *e) LT_MUST_CHECK;
 /* The same of bytes that may go on behind it: shim up to 15 logs a few more than its variable has. */
-int lt_boot_variable_front(struct lt_slice bytes, struct lt_boot_variable *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_boot_variable_front(struct lt_slice bytes, struct lt_boot_variable *out,
+                           struct lt_err *e) LT_MUST_CHECK;
 bool lt_boot_variable_is(const struct lt_boot_variable *v, const uint8_t guid[16], const char *ascii);
 /* For messages: its name, what is not printable ASCII as '?', at most 60 characters. */
 const char *lt_boot_variable_name(const struct lt_boot_variable *v, char buf[64]);

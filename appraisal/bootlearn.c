@@ -36,8 +36,8 @@ static int learn_pcr(const struct lt_boot_log *l, unsigned pcr, json_t *events, 
     return 0;
 }
 
-/* PCRs that the evidence speaks of: systemd extends PCR 11 after the last event of the log, and what a log does
- * not replay to it cannot explain. */
+/* PCRs that the evidence speaks of: systemd extends PCR 11 after the last event of the log, and what a log
+ * does not replay to it cannot explain. */
 static uint32_t learnable(const struct lt_boot_log *l, const struct lt_pcrs *quoted)
 {
     unsigned at = 0;

@@ -10,7 +10,8 @@
 static const char spec_id[16] = "Spec ID Event03";
 static const char startup_locality[16] = "StartupLocality";
 
-/* What the Spec ID event announces: later events carry these digests, or some of them (Windows, some firmware). */
+/* What the Spec ID event announces: later events carry these digests, or some of them (Windows, some
+ * firmware). */
 struct format {
     bool sha1_only; /* TCG 1.2: one digest, no announcement */
     unsigned count;

@@ -64,7 +64,8 @@ int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcrs *q
 /* The replayed value of one PCR below LT_BOOT_REPLAYED; NULL: the log has not that bank. */
 const uint8_t *lt_boot_replay_value(const struct lt_boot_replay *r, uint16_t bank, unsigned pcr);
 /* That PCR may have this value: the replayed one. For PCR 0 any start will do: where it started is not
- * measured but by its value, and the log's word for it (StartupLocality, EV_EFI_HCRTM_EVENT) decides nothing. */
+ * measured but by its value, and the log's word for it (StartupLocality, EV_EFI_HCRTM_EVENT) decides nothing.
+ */
 bool lt_boot_replay_fits(const struct lt_boot_replay *r, uint16_t bank, unsigned pcr, const uint8_t *value);
 /* All of them, PCR 0-15, as if they were quoted: no quote stands behind them. False: the log is
  * faulty or has not that bank. */

@@ -75,8 +75,8 @@ static int sets(const json_t *o, const char *key, struct lt_boot_policy *p, stru
             return lt_fail(e, LT_E_MALFORMED, "\"%s\": \"%.20s\" is no PCR from 0 to %d", key, index,
                            LT_BOOT_REPLAYED - 1);
         if (events && p->refstate && LT_REFSTATE_JUDGED >> i & 1)
-            return lt_fail(e, LT_E_MALFORMED, "\"events\": PCR %u is the reference state's; \"also\" names more",
-                           i);
+            return lt_fail(e, LT_E_MALFORMED,
+                           "\"events\": PCR %u is the reference state's; \"also\" names more", i);
         if (events ? lt_boot_set_events(&p->set[i], list, e)
                    : lt_boot_set_add(&p->set[i], list, LT_BOOT_ANYWHERE, e))
             return lt_fail_in(e, "\"%s\" of PCR %u", key, i);
@@ -93,11 +93,12 @@ static int role(const json_t *o, enum role r, struct lt_boot_policy *p, struct l
     if (!list)
         return 0;
     if (s->listed || (r == KERNEL && p->set[9].listed))
-        return lt_fail(e, LT_E_MALFORMED, "\"%s\": \"events\" has the order of that PCR already", roles[r].name);
+        return lt_fail(e, LT_E_MALFORMED, "\"%s\": \"events\" has the order of that PCR already",
+                       roles[r].name);
     p->stage[roles[r].pcr][s->stages] = roles[r].name;
     if (lt_boot_set_add(s, list, s->stages++, e) ||
-        (r == KERNEL && (lt_boot_set_add(&p->kernel, list, 0, e) ||
-                         lt_boot_set_add(&p->set[9], list, LT_BOOT_ANYWHERE, e))))
+        (r == KERNEL &&
+         (lt_boot_set_add(&p->kernel, list, 0, e) || lt_boot_set_add(&p->set[9], list, LT_BOOT_ANYWHERE, e))))
         return lt_fail_in(e, "\"%s\"", roles[r].name);
     if (r == KERNEL) /* grub without secure boot measures it as a file only */
         p->judges_kernel = true;
@@ -345,8 +346,8 @@ static bool usual(const struct job *j, const struct lt_boot_event *ev, uint32_t 
            (ev->pcr == 4 && (lt_boot_is_attempt(ev) || (!reached && lt_boot_is_return(ev))));
 }
 
-/* The load options that a kernel's stub measures are a digest without its text: that of a literal pattern, or of
- * a line that grub measured and that was accepted. */
+/* The load options that a kernel's stub measures are a digest without its text: that of a literal pattern, or
+ * of a line that grub measured and that was accepted. */
 static bool load_options(const struct job *j, const struct lt_boot_event *ev)
 {
     const uint8_t *d = lt_boot_digest(ev, LT_BOOT_ALG);
@@ -418,8 +419,8 @@ static int unmet(const struct lt_boot_policy *p, unsigned pcr, uint32_t stage, s
     for (size_t i = 0; i < s->count && !*hex; i++)
         if (s->named[i].stage == stage)
             lt_hex(s->named[i].digest, LT_SHA256, hex);
-    return lt_fail(e, LT_E_REFUSED, "boot log (PCR %u): entry %u of \"events\" was not measured: sha256:%s", pcr,
-                   stage, hex);
+    return lt_fail(e, LT_E_REFUSED, "boot log (PCR %u): entry %u of \"events\" was not measured: sha256:%s",
+                   pcr, stage, hex);
 }
 
 static int judge_pcr(struct job *j, unsigned pcr, struct lt_err *e)

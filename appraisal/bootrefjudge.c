@@ -23,7 +23,8 @@ static bool is(const struct lt_boot_event *ev, const uint8_t want[LT_SHA256])
 }
 
 /* The next event that the reference state must explain. *separators counts those passed on the way. */
-static const struct lt_boot_event *next(const struct view *v, uint32_t pcr, unsigned *at, unsigned *separators)
+static const struct lt_boot_event *next(const struct view *v, uint32_t pcr, unsigned *at,
+                                        unsigned *separators)
 {
     const struct lt_boot_event *ev;
 
@@ -56,7 +57,8 @@ static int one_bios(const struct view *v, size_t which, unsigned *far, struct lt
         if (blobs < b->firmware.count && is(ev, b->firmware.d[blobs]))
             blobs++;
         else if (scrtm++ || !is(ev, b->scrtm))
-            return lt_boot_refuse(ev, e, "%s is neither the scrtm nor platform_firmware[%zu] of scrtm_and_bios[%zu]",
+            return lt_boot_refuse(ev, e,
+                                  "%s is neither the scrtm nor platform_firmware[%zu] of scrtm_and_bios[%zu]",
                                   lt_boot_value(ev, value), blobs, which);
     }
     if (!scrtm || blobs != b->firmware.count)
@@ -68,7 +70,8 @@ static int one_bios(const struct view *v, size_t which, unsigned *far, struct lt
 }
 
 /* The nearest of some choices gives the reason. */
-typedef int (*choice_fn)(const struct view *v, const void *arg, size_t which, unsigned *far, struct lt_err *e);
+typedef int (*choice_fn)(const struct view *v, const void *arg, size_t which, unsigned *far,
+                         struct lt_err *e);
 
 static int nearest(const struct view *v, const void *arg, choice_fn fn, size_t count, const char *what,
                    struct lt_err *e)
@@ -190,8 +193,8 @@ static int key_list(const struct lt_refstate *r, const struct lt_boot_event *ev,
 }
 
 /* What let an application be loaded: the one signature (owner, data) that verified it, or its whole list. */
-static int authority(const struct lt_refstate *r, const struct lt_boot_event *ev, int list, struct lt_slice data,
-                     struct lt_err *e)
+static int authority(const struct lt_refstate *r, const struct lt_boot_event *ev, int list,
+                     struct lt_slice data, struct lt_err *e)
 {
     struct walk w = {r, ev, list, NULL};
 
@@ -270,7 +273,8 @@ static int pcr7(const struct view *v, struct lt_err *e)
     if (separators > 1)
         return lt_fail(e, LT_E_REFUSED, "boot log (PCR 7): %u separators", separators);
     if (!s.secure_boot)
-        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 7): no SecureBoot variable was measured, only %s is accepted",
+        return lt_fail(e, LT_E_REFUSED,
+                       "boot log (PCR 7): no SecureBoot variable was measured, only %s is accepted",
                        v->r->secure_boot ? "on" : "off");
     for (int i = LT_REF_PK; i <= LT_REF_DBX; i++) /* stricter: what is judged must have been measured */
         if (!s.seen[i] && (v->r->secure_boot || v->r->keys[i].count))
@@ -310,7 +314,12 @@ struct loaded {
     const struct lt_boot_event *app[LT_BOOT_APPS];
     struct {
         const struct lt_boot_event *ev;
-        enum { LINE, LINUX, FIRST, FILE_ } kind; /* FIRST: the first file, FILE_: a later one, by digest alone */
+        enum {
+            LINE,
+            LINUX,
+            FIRST,
+            FILE_
+        } kind; /* FIRST: the first file, FILE_: a later one, by digest alone */
         struct lt_slice text;
     } part[LT_MAX_BOOT_CMDLINES];
     uint8_t buf[LT_MAX_SUBJECT];
@@ -331,15 +340,15 @@ static int applications(const struct view *v, struct loaded *out, struct lt_err 
     return separated(4, separators, e);
 }
 
-/* Commands of grub that run nothing whose code or command line goes unmeasured. Any other (chainloader hands a
- * kernel its own options) is one that a reference state has no words for. */
+/* Commands of grub that run nothing whose code or command line goes unmeasured. Any other (chainloader hands
+ * a kernel its own options) is one that a reference state has no words for. */
 static bool command(struct lt_slice text, bool *linux_, struct lt_slice *rest)
 {
     static const char *const words[] = {
-        "[",           "configfile", "export",          "gfxmode",        "initrd",  "initrdefi", "insmod",
-        "linux",       "linuxefi",   "load_env",        "load_video",     "loadfont", "menuentry", "recordfail",
-        "save_env",    "search",     "search.fs_label", "search.fs_uuid", "set",     "setparams", "submenu",
-        "terminal_input", "terminal_output", "test"};
+        "[",         "configfile", "export",   "gfxmode",        "initrd",          "initrdefi",
+        "insmod",    "linux",      "linuxefi", "load_env",       "load_video",      "loadfont",
+        "menuentry", "recordfail", "save_env", "search",         "search.fs_label", "search.fs_uuid",
+        "set",       "setparams",  "submenu",  "terminal_input", "terminal_output", "test"};
     const uint8_t *blank = text.n ? memchr(text.p, ' ', text.n) : NULL;
     struct lt_slice word = {text.p, blank ? (size_t)(blank - text.p) : text.n};
 
@@ -372,7 +381,8 @@ static int lines_and_files(const struct view *v, struct loaded *out, struct lt_e
 
     for (unsigned at = 0; (ev = next(v, 8, &at, &separators));) {
         if (!lt_boot_proved_text(ev, LT_BOOT_ALG, out->buf, &text) || text.p == out->buf)
-            return lt_boot_refuse(ev, e, "%s is not the digest of the text beside it", lt_boot_value(ev, value));
+            return lt_boot_refuse(ev, e, "%s is not the digest of the text beside it",
+                                  lt_boot_value(ev, value));
         if (!command(text, &linux_, &rest))
             LT_TRY(part(out, ev, LINE, text, e));
         else if (linux_)
@@ -416,15 +426,17 @@ static bool load_options(const struct loaded *in, const struct lt_boot_event *ev
     return false;
 }
 
-/* Which of initrd, kernel and command line one part is. With secure boot the form has no word for the file that
- * grub read the kernel from, which PCR 4 names: the first of PCR 9 then, unless the policy names files. */
-static int one_part(const struct view *v, size_t which, const struct loaded *in, unsigned i, unsigned found[3],
-                    struct lt_err *e)
+/* Which of initrd, kernel and command line one part is. With secure boot the form has no word for the file
+ * that grub read the kernel from, which PCR 4 names: the first of PCR 9 then, unless the policy names files.
+ */
+static int one_part(const struct view *v, size_t which, const struct loaded *in, unsigned i,
+                    unsigned found[3], struct lt_err *e)
 {
     const struct lt_ref_kernel *k = &v->r->kernel[which];
     const struct lt_boot_event *ev = in->part[i].ev;
     bool file = in->part[i].kind >= FIRST;
-    bool plain = file && (v->r->secure_boot ? in->part[i].kind == FIRST && !v->more[9].given : is(ev, k->kernel));
+    bool plain =
+        file && (v->r->secure_boot ? in->part[i].kind == FIRST && !v->more[9].given : is(ev, k->kernel));
     char value[80];
 
     found[2] += in->part[i].kind == LINE;
@@ -435,8 +447,8 @@ static int one_part(const struct view *v, size_t which, const struct loaded *in,
     else if (plain)
         found[0]++;
     else if (!load_options(in, ev))
-        return lt_boot_refuse(ev, e, "%s is neither initrd nor vmlinuz of kernels[%zu]", lt_boot_value(ev, value),
-                              which);
+        return lt_boot_refuse(ev, e, "%s is neither initrd nor vmlinuz of kernels[%zu]",
+                              lt_boot_value(ev, value), which);
     return 0;
 }
 
@@ -449,8 +461,8 @@ static int one_kernel(const struct view *v, const void *arg, size_t which, unsig
 
     /* With secure boot the kernel may be measured twice; without, grub measures it only as a file. */
     if (in->apps < least || in->apps > (v->r->secure_boot ? 4u : 2u))
-        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 4): %u boot applications, kernels[%zu] has %u", in->apps,
-                       which, least);
+        return lt_fail(e, LT_E_REFUSED, "boot log (PCR 4): %u boot applications, kernels[%zu] has %u",
+                       in->apps, which, least);
     LT_TRY(one_app(in->app[0], k->shim, "shim", which, far, e));
     LT_TRY(one_app(in->app[1], k->grub, "grub", which, far, e));
     for (unsigned i = 2; i < in->apps; i++)

@@ -28,7 +28,8 @@ const struct lt_boot_event *lt_boot_next(const struct lt_boot_log *l, uint32_t p
 /* Digests that mean the same everywhere. */
 bool lt_boot_is_text(const struct lt_boot_event *ev, const char *text); /* with or without a NUL */
 bool lt_boot_is_byte(const struct lt_boot_event *ev, uint8_t byte);
-bool lt_boot_is_separator(const struct lt_boot_event *ev); /* 00000000 or ffffffff; an error separator is none */
+bool lt_boot_is_separator(
+    const struct lt_boot_event *ev); /* 00000000 or ffffffff; an error separator is none */
 /* What firmware says in PCR 4 of its attempts to boot. "Returning …" is none: it may stand before the first
  * application only, since an attempt that came to one and back leaves the next to somebody else. */
 bool lt_boot_is_attempt(const struct lt_boot_event *ev);
@@ -36,8 +37,8 @@ bool lt_boot_is_return(const struct lt_boot_event *ev);
 /* The variable SecureBoot with that value: off is 0 or no bytes. */
 bool lt_boot_is_secure_boot(const struct lt_boot_event *ev, bool on);
 
-/* The variable that the digest proves. late: behind PCR 7's separator, where shim up to 15 measures more bytes
- * than its variable has, all that it logs but the last. */
+/* The variable that the digest proves. late: behind PCR 7's separator, where shim up to 15 measures more
+ * bytes than its variable has, all that it logs but the last. */
 int lt_boot_proved_variable(const struct lt_boot_event *ev, bool late, struct lt_boot_variable *out,
                             struct lt_err *e) LT_MUST_CHECK;
 /* The digest is that of load options made of this command line: UTF-16, with or without NUL and grub's

@@ -10,7 +10,8 @@
 #include "appraisal/bootevent.h"
 #include "common/json.h"
 
-#define LT_BOOT_ANYWHERE UINT32_MAX /* stage of a digest that may stand anywhere, and need not stand at all */
+#define LT_BOOT_ANYWHERE UINT32_MAX /* stage of a digest that may stand anywhere, and need not stand at all  \
+                                     */
 
 struct lt_boot_named {
     uint8_t digest[LT_SHA256];
@@ -28,7 +29,8 @@ struct lt_boot_set {
 /* [ENTRY…]: a digest, or a list of digests of which one must stand. */
 int lt_boot_set_events(struct lt_boot_set *s, const json_t *list, struct lt_err *e) LT_MUST_CHECK;
 /* [digest…], all of one stage. */
-int lt_boot_set_add(struct lt_boot_set *s, const json_t *list, uint32_t stage, struct lt_err *e) LT_MUST_CHECK;
+int lt_boot_set_add(struct lt_boot_set *s, const json_t *list, uint32_t stage,
+                    struct lt_err *e) LT_MUST_CHECK;
 /* Sorts, after the last was added. A digest of two stages is refused. */
 int lt_boot_set_close(struct lt_boot_set *s, struct lt_err *e) LT_MUST_CHECK;
 void lt_boot_set_free(struct lt_boot_set *s);

@@ -115,16 +115,16 @@ static void check_clock(const struct lt_guest_round *in, const struct lt_round_f
  * says nothing of what was not asked for. */
 static void rest_on_boot(const struct lt_guest_policy *p, struct lt_measured_result *r)
 {
-    uint32_t open = r->open & LT_PCRS_IMA;
+    uint32_t open = p->measured.layer_count && !p->accept_open_boot ? r->open & LT_PCRS_IMA : 0;
+    char list[200];
 
-    if (!p->measured.layer_count || !open || p->accept_open_boot || r->part[LT_PART_IMA].state != LT_PART_GOOD)
+    if (!open || r->part[LT_PART_IMA].state != LT_PART_GOOD)
         return;
     r->part[LT_PART_IMA].state = LT_PART_LACKING;
     snprintf(r->part[LT_PART_IMA].message, sizeof r->part[LT_PART_IMA].message,
-             "the policy has layers and leaves%s%s%s%s open, so whoever chose the command line chose what IMA"
+             "the policy has layers and leaves %s open, so whoever chose the command line chose what IMA"
              " measures; judge them, or accept \"open-boot\"",
-             open >> 4 & 1 ? " PCR 4" : "", open >> 8 & 1 ? " PCR 8" : "", open >> 9 & 1 ? " PCR 9" : "",
-             open >> 12 & 1 ? " PCR 12" : "");
+             lt_measured_list(open, list));
 }
 
 static void check_policy(const struct lt_guest_round *in, struct lt_verdict *v)

@@ -173,8 +173,8 @@ static bool policy_accepted(struct chain *c)
     return c->v->offline;
 }
 
-/* What the level `appraised` lacks (section 5): boot PCRs that nothing judges, and programs that a host's word
- * rests on and the list does not show. */
+/* What the level `appraised` lacks (section 5): boot PCRs that nothing judges, and programs that a host's
+ * word rests on and the list does not show. */
 static void say_missing(struct lt_verdict *v, unsigned programs, uint32_t open)
 {
     static const struct {
@@ -185,16 +185,15 @@ static void say_missing(struct lt_verdict *v, unsigned programs, uint32_t open)
                  {LT_PROGRAM_QEMU, "qemu-system-*"},
                  {LT_PROGRAM_SWTPM, "swtpm"},
                  {LT_PROGRAM_LIBRARIES, "their libraries (lib*.so*)"}};
-    char missing[160] = "";
+    char missing[160] = "", list[200];
     size_t n = 0;
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!(programs & names[i].bit))
             n += (size_t)snprintf(missing + n, sizeof missing - n, "%s%s", n ? ", " : "", names[i].name);
     if (open)
-        lt_check_omit(v, LT_HOST_POLICY, "level",
-                      "the host policy leaves PCRs open that decide over the code that runs (mask 0x%04x); boot-only",
-                      open);
+        lt_check_omit(v, LT_HOST_POLICY, "level", "open, though it decides over the code that runs: %s; boot-only",
+                      lt_measured_list(open, list));
     if (!n)
         return;
     lt_check_omit(v, LT_HOST_POLICY, "programs",

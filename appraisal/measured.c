@@ -313,16 +313,24 @@ void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules
     out->open = open_pcrs(&w);
 }
 
-static void tell_open(uint32_t open, enum lt_check c, struct lt_verdict *v)
+const char *lt_measured_list(uint32_t pcrs, char buf[200])
 {
-    char list[160] = "";
     size_t n = 0;
 
+    buf[0] = 0;
     for (unsigned i = 0; i < LT_MAX_PCRS; i++)
-        if (open >> i & 1)
-            n += (size_t)snprintf(list + n, sizeof list - n, "%sPCR %u", n ? ", " : "", i);
-    if (n)
-        lt_check_omit(v, c, part_names[LT_PART_PCRS], "open, the policy does not judge what they measured: %s", list);
+        if (pcrs >> i & 1)
+            n += (size_t)snprintf(buf + n, 200 - n, "%sPCR %u", n ? ", " : "", i);
+    return buf;
+}
+
+static void tell_open(uint32_t open, enum lt_check c, struct lt_verdict *v)
+{
+    char list[200];
+
+    if (open)
+        lt_check_omit(v, c, part_names[LT_PART_PCRS],
+                      "open, the policy does not judge what they measured: %s", lt_measured_list(open, list));
 }
 
 void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struct lt_verdict *v)

@@ -48,8 +48,8 @@ enum {
 
 enum lt_measured_part { LT_PART_PCRS, LT_PART_BOOT_LOG, LT_PART_BOOT_POLICY, LT_PART_IMA, LT_MEASURED_PARTS };
 
-/* Boot is measured into PCR 0-9 and 12, where there is something into 11 and 14 too. Those that decide over the
- * code that runs: 1, 3, 5 and 6 move with boot order, cards and partitions. */
+/* Boot is measured into PCR 0-9 and 12, where there is something into 11 and 14 too. Those that decide over
+ * the code that runs: 1, 3, 5 and 6 move with boot order, cards and partitions. */
 #define LT_PCRS_DECISIVE 0x5b95u /* 0, 2, 4, 7, 8, 9, 11, 12, 14 */
 /* Who chooses these in a guest chooses what IMA measures there (ima=off, no ima_policy=). */
 #define LT_PCRS_IMA 0x1310u /* 4, 8, 9, 12 */
@@ -65,7 +65,7 @@ struct lt_measured_result {
     unsigned kept;                     /* further faults that are told, after the one in part[LT_PART_IMA] */
     char fault[LT_IMA_FAULTS][320];
     unsigned programs; /* found among the matched entries, each allowed; 0 unless the list is good */
-    uint32_t open;     /* boot PCRs of which neither the PCR rules nor the boot policy judge everything: bits */
+    uint32_t open;     /* boot PCRs that neither the PCR rules nor the boot policy cover: bits */
 };
 
 /* PCRs that must be in the quote: those of the rules, 0-10 with layers (boot_aggregate is made of 0-9), those
@@ -80,6 +80,8 @@ uint32_t lt_measured_active(const struct lt_measured_policy *p, int64_t now);
 void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules *rules,
                           const struct lt_measured_policy *p, const struct lt_measured_documents *d,
                           const uint8_t policy[LT_SHA256], bool programs, struct lt_measured_result *out);
+/* "PCR 0, PCR 12" of the PCRs of a mask; "": none. */
+const char *lt_measured_list(uint32_t pcrs, char buf[200]);
 /* Into check c, which is open. */
 void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struct lt_verdict *v);
 

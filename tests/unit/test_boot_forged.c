@@ -1,8 +1,9 @@
-/* Forged boot logs from a generator. Every honest log at hand, under the policy learnt from it and the reference
- * state there is of it: each event that extended a judged PCR with another digest, under its own and every other
- * type, label and tag, in its place and with the good one behind; one more inserted; the only one of a role left
- * out. All of them are refused, with PCR values that fit the forged log, since a quote is honest about those.
- * The same digests with other types and labels are judged as before, by the PCR values of the honest log. */
+/* Forged boot logs from a generator. Every honest log at hand, under the policy learnt from it and the
+ * reference state there is of it: each event that extended a judged PCR with another digest, under its own
+ * and every other type, label and tag, in its place and with the good one behind; one more inserted; the only
+ * one of a role left out. All of them are refused, with PCR values that fit the forged log, since a quote is
+ * honest about those. The same digests with other types and labels are judged as before, by the PCR values of
+ * the honest log. */
 #include "appraisal/bootpolicy.h"
 #include "tests/support/appraisal/boot_forge.h"
 #include "tests/unit/vectors.h"
@@ -45,23 +46,44 @@ static char first_accepted[400];
 
 /* ---- the wardrobe ---- */
 
-static const uint32_t types[] = {0,          1,          2,          4,          5,          6,          7,
-                                 8,          9,          10,         11,         12,         13,         14,
-                                 15,         16,         17,         18,         19,         0x80000000, 0x80000001,
-                                 0x80000002, 0x80000003, 0x80000004, 0x80000005, 0x80000006, 0x80000007, 0x80000008,
-                                 0x80000009, 0x8000000a, 0x8000000b, 0x8000000c, 0x80000010, 0x800000e0, 0x800000e1,
-                                 0x800000e2, 0xdeadbeef};
-static const char *const labels[] = {
-    "grub_cmd: set x=y", "grub_cmd set x=y", "grub_cmd: initrd /x", "kernel_cmdline: x", "grub_kernel_cmdline x",
-    "module_cmdline: x", "grub_linuxefi Kernel", "grub_linuxefi Initrd", "/vmlinuz-6.1", "/boot/vmlinuz",
-    "/initrd.img-6.1", "/initramfs.img", "(hd0,gpt1)/EFI/debian/grub.cfg", "(hd0,gpt2)/grub/grubenv",
-    "(hd0)/loader/entries/a.conf", "MokList", "MokListX", "MokListTrusted", "MokSBState", "Shim",
-    "Calling EFI Application from Boot Option", "Returning from EFI Application from Boot Option",
-    "DMA Protection Disabled", "BOOT ATTEMPTS OMITTED", "ACPI DATA", "HCRTM", "Exit Boot Services Invocation",
-    "\xed\x22\x3b\x8f\x1a\0\0\0LOADED_IMAGE::LoadOptions", "\xec\x22\x3b\x8f\x0d\0\0\0Linux initrd",
-    "StartupLocality"};
-static const char *const prefixes[] = {"grub_cmd: ", "kernel_cmdline: ", "grub_cmd ", "grub_kernel_cmdline ",
-                                       "other: ", ""};
+static const uint32_t types[] = {
+    0,          1,          2,          4,          5,          6,          7,          8,
+    9,          10,         11,         12,         13,         14,         15,         16,
+    17,         18,         19,         0x80000000, 0x80000001, 0x80000002, 0x80000003, 0x80000004,
+    0x80000005, 0x80000006, 0x80000007, 0x80000008, 0x80000009, 0x8000000a, 0x8000000b, 0x8000000c,
+    0x80000010, 0x800000e0, 0x800000e1, 0x800000e2, 0xdeadbeef};
+static const char *const labels[] = {"grub_cmd: set x=y",
+                                     "grub_cmd set x=y",
+                                     "grub_cmd: initrd /x",
+                                     "kernel_cmdline: x",
+                                     "grub_kernel_cmdline x",
+                                     "module_cmdline: x",
+                                     "grub_linuxefi Kernel",
+                                     "grub_linuxefi Initrd",
+                                     "/vmlinuz-6.1",
+                                     "/boot/vmlinuz",
+                                     "/initrd.img-6.1",
+                                     "/initramfs.img",
+                                     "(hd0,gpt1)/EFI/debian/grub.cfg",
+                                     "(hd0,gpt2)/grub/grubenv",
+                                     "(hd0)/loader/entries/a.conf",
+                                     "MokList",
+                                     "MokListX",
+                                     "MokListTrusted",
+                                     "MokSBState",
+                                     "Shim",
+                                     "Calling EFI Application from Boot Option",
+                                     "Returning from EFI Application from Boot Option",
+                                     "DMA Protection Disabled",
+                                     "BOOT ATTEMPTS OMITTED",
+                                     "ACPI DATA",
+                                     "HCRTM",
+                                     "Exit Boot Services Invocation",
+                                     "\xed\x22\x3b\x8f\x1a\0\0\0LOADED_IMAGE::LoadOptions",
+                                     "\xec\x22\x3b\x8f\x0d\0\0\0Linux initrd",
+                                     "StartupLocality"};
+static const char *const prefixes[] = {"grub_cmd: ",           "kernel_cmdline: ", "grub_cmd ",
+                                       "grub_kernel_cmdline ", "other: ",          ""};
 
 static void wear(struct honest *h, uint32_t type, struct lt_slice data)
 {
@@ -115,8 +137,9 @@ static void refused(const struct honest *h, const struct rule *r, const struct l
     forged++;
     if (judge(r, b, NULL) || accepted++)
         return;
-    snprintf(first_accepted, sizeof first_accepted, "%s under its %s: event %u of PCR %u, %s as type 0x%x '%.40s'",
-             h->name, r->kind, i, h->event[i].pcr, how, c->type, c->data.n ? (const char *)c->data.p : "");
+    snprintf(first_accepted, sizeof first_accepted,
+             "%s under its %s: event %u of PCR %u, %s as type 0x%x '%.40s'", h->name, r->kind, i,
+             h->event[i].pcr, how, c->type, c->data.n ? (const char *)c->data.p : "");
 }
 
 /* ---- one event changed ---- */
@@ -125,8 +148,8 @@ enum way { IN_PLACE, GOOD_BEHIND, INSERTED, APPENDED, WAYS };
 static const char *const ways[] = {"in its place", "in its place, the good one behind", "inserted before it",
                                    "behind all"};
 
-static void one(const struct honest *h, const struct rule *r, unsigned at, const struct event *bad, enum way way,
-                struct lt_buf *b)
+static void one(const struct honest *h, const struct rule *r, unsigned at, const struct event *bad,
+                enum way way, struct lt_buf *b)
 {
     b->n = 0;
     boot_forge_begin(b);
@@ -240,8 +263,8 @@ static void accepts(const struct honest *h, const struct rule *r, struct event *
         put(b, &events[i]);
     relabelled++;
     if (judge(r, b, &h->pcrs))
-        fail_msg("%s under its %s, event %u %s (type 0x%x): %s", h->name, r->kind, at, how, events[at].says.type,
-                 err.msg);
+        fail_msg("%s under its %s, event %u %s (type 0x%x): %s", h->name, r->kind, at, how,
+                 events[at].says.type, err.msg);
 }
 
 /* What a reference state knows by text or variable needs that beside the digest which proves it. */
@@ -320,8 +343,10 @@ static struct honest *open_log(const char *name, struct lt_slice raw)
     return h;
 }
 
-/* Under what is learnt from it, and under its reference state, or a boot policy that carries that, if there is. */
-static void try_log(const char *name, struct lt_slice raw, const char *refstate, const char *carried, unsigned step)
+/* Under what is learnt from it, and under its reference state, or a boot policy that carries that, if there
+ * is. */
+static void try_log(const char *name, struct lt_slice raw, const char *refstate, const char *carried,
+                    unsigned step)
 {
     struct honest *h = open_log(name, raw);
     LT_AUTOFREE char *learnt = NULL;
@@ -406,13 +431,14 @@ static void servers(void **state)
                  way & 1 ? hex[1] : "", way & 1 ? "\"" : "");
         carried = carry(plain, also);
         boot_forge_server(&b, &plan);
-        try_log(plan.secure_boot ? "server, secure boot" : "server", (struct lt_slice){b.p, b.n},
-                plain, plan.grub_files ? carried : NULL, 1);
+        try_log(plan.secure_boot ? "server, secure boot" : "server", (struct lt_slice){b.p, b.n}, plain,
+                plan.grub_files ? carried : NULL, 1);
     }
     report();
 }
 
-/* A unified kernel image that firmware starts: its stub measures sections, with the command line, into PCR 11. */
+/* A unified kernel image that firmware starts: its stub measures sections, with the command line, into
+ * PCR 11. */
 static void stub(void **state)
 {
     static const char *const sections[] = {".linux", ".osrel", ".cmdline", ".initrd"};
@@ -497,7 +523,7 @@ static void real(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(cases), cmocka_unit_test(servers), cmocka_unit_test(stub),
-                                       cmocka_unit_test(real)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(cases), cmocka_unit_test(servers),
+                                       cmocka_unit_test(stub), cmocka_unit_test(real)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,8 +118,8 @@ static void locality(void **state)
     assert_non_null(strstr(r.fault.msg, "event 3"));
 }
 
-/* Where PCR 0 starts: at the StartupLocality, at 4 if an H-CRTM came first and nothing else says, else at 0. A
- * quoted PCR 0 may have started anywhere: its value alone tells, not what the log calls its first event. */
+/* Where PCR 0 starts: at the StartupLocality, at 4 if an H-CRTM came first and nothing else says, else at 0.
+ * A quoted PCR 0 may have started anywhere: its value alone tells, not what the log calls its first event. */
 static void starts(void **state)
 {
     static const uint8_t zeros[32];
@@ -184,14 +184,15 @@ static void many_digests(struct lt_buf *b, uint32_t pcr, uint32_t type, unsigned
 /* Windows and some firmware announce more banks than they write: what every extending event has is a bank. */
 static void fewer_digests(void **state)
 {
-    static const uint8_t head[] = {0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0, 0,    0, 0,    0,
-                                   0, 0, 0, 0, 0, 0, 0, 41, 0, 0, 0},
-                         algs[] = {0, 0, 0, 0, 0, 2, 0, 2, 3, 0, 0, 0, 4, 0, 20, 0, 0x0b, 0, 32, 0, 0x0c, 0, 48, 0, 0};
+    static const uint8_t head[] = {0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0,  0, 0, 0,
+                                   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 41, 0, 0, 0},
+                         algs[] = {0, 0,  0, 0,    0, 2,  0, 2,    3, 0,  0, 0, 4,
+                                   0, 20, 0, 0x0b, 0, 32, 0, 0x0c, 0, 48, 0, 0};
     static const struct {
         unsigned banks[3];
         unsigned kept, fault;
-    } cases[] = {{{7, 7, 7}, 7, 0}, {{3, 3, 3}, 3, 0}, {{2, 2, 2}, 2, 0}, {{7, 3, 7}, 3, 0}, {{7, 7, 5}, 5, 0},
-                 {{1, 2, 4}, 0, 0}, {{7, 0, 7}, 0, 1}};
+    } cases[] = {{{7, 7, 7}, 7, 0}, {{3, 3, 3}, 3, 0}, {{2, 2, 2}, 2, 0}, {{7, 3, 7}, 3, 0},
+                 {{7, 7, 5}, 5, 0}, {{1, 2, 4}, 0, 0}, {{7, 0, 7}, 0, 1}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -424,18 +425,12 @@ static void ceilings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(real),
-        cmocka_unit_test(prefixes_and_bits),
-        cmocka_unit_test(locality),
-        cmocka_unit_test(starts),
-        cmocka_unit_test(fewer_digests),
-        cmocka_unit_test(cases),
-        cmocka_unit_test(not_extended),
-        cmocka_unit_test(absent_and_empty),
-        cmocka_unit_test(lies),
-        cmocka_unit_test(sha1_form),
-        cmocka_unit_test(typed),
-        cmocka_unit_test(ceilings),
+        cmocka_unit_test(real),          cmocka_unit_test(prefixes_and_bits),
+        cmocka_unit_test(locality),      cmocka_unit_test(starts),
+        cmocka_unit_test(fewer_digests), cmocka_unit_test(cases),
+        cmocka_unit_test(not_extended),  cmocka_unit_test(absent_and_empty),
+        cmocka_unit_test(lies),          cmocka_unit_test(sha1_form),
+        cmocka_unit_test(typed),         cmocka_unit_test(ceilings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

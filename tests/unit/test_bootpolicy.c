@@ -87,7 +87,8 @@ static void learnt(void **state)
     }
 }
 
-/* Which PCRs are learnt: those that were quoted and replay, all where there is no quote, 11 if it has events. */
+/* Which PCRs are learnt: those that were quoted and replay, all where there is no quote, 11 if it has events.
+ */
 static void coverage(void **state)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20);
@@ -123,16 +124,16 @@ static void coverage(void **state)
     lt_boot_log_free(l);
 }
 
-/* Roles stand in order. A kernel that was started past shim and grub, which are extended later, is found out by
- * that alone: each digest is a good one. */
+/* Roles stand in order. A kernel that was started past shim and grub, which are extended later, is found out
+ * by that alone: each digest is a good one. */
 static void order(void **state)
 {
     static const struct {
         const char *apps;
         bool good;
-    } boots[] = {{"sgk", true},   {"sgkk", true}, {"sssggk", true}, {"sgsk", true}, {"ksgk", false},
-                 {"kgs", false},  {"gsk", false}, {"sk", false},    {"sg", false},  {"gk", false},
-                 {"sgkx", false}, {"csrgk", false}, {"rcsgk", true}, {"cosgk", true}, {"sgkc", true}};
+    } boots[] = {{"sgk", true},   {"sgkk", true},   {"sssggk", true}, {"sgsk", true},  {"ksgk", false},
+                 {"kgs", false},  {"gsk", false},   {"sk", false},    {"sg", false},   {"gk", false},
+                 {"sgkx", false}, {"csrgk", false}, {"rcsgk", true},  {"cosgk", true}, {"sgkc", true}};
     static const struct {
         char c;
         const char *what;
@@ -193,7 +194,8 @@ static void closed(void **state)
     FAILS(LT_E_REFUSED, judge("{\"events\":{\"2\":[]}}", &b, &err)); /* a separator is an event, too */
     snprintf(doc, sizeof doc, "{\"firmware\":[\"%s\",\"%s\"]}", hex("crtm"), hex("firmware"));
     OK(judge(doc, &b, &err));
-    snprintf(doc, sizeof doc, "{\"firmware\":[\"%s\"],\"also\":{\"0\":[\"%s\"]}}", hex("firmware"), hex("crtm"));
+    snprintf(doc, sizeof doc, "{\"firmware\":[\"%s\"],\"also\":{\"0\":[\"%s\"]}}", hex("firmware"),
+             hex("crtm"));
     OK(judge(doc, &b, &err));
     OK(lt_boot_policy_parse(doc, strlen(doc), &p, &err));
     assert_int_equal(lt_boot_policy_pcrs(p), 1);
@@ -202,8 +204,8 @@ static void closed(void **state)
     snprintf(doc, sizeof doc, "{\"firmware\":[\"%s\"],\"also\":{\"0\":[\"%s\"]}}", hex("other"), hex("crtm"));
     FAILS(LT_E_REFUSED, judge(doc, &b, &err));
     assert_non_null(strstr(err.msg, "event 2 (PCR 0, EV_EFI_PLATFORM_FIRMWARE_BLOB): sha256:"));
-    snprintf(doc, sizeof doc, "{\"firmware\":[\"%s\"],\"also\":{\"0\":[\"%s\",\"%s\"]}}", hex("other"), hex("crtm"),
-             hex("firmware"));
+    snprintf(doc, sizeof doc, "{\"firmware\":[\"%s\"],\"also\":{\"0\":[\"%s\",\"%s\"]}}", hex("other"),
+             hex("crtm"), hex("firmware"));
     FAILS(LT_E_REFUSED, judge(doc, &b, &err));
     assert_non_null(strstr(err.msg, "no firmware was measured"));
 }
@@ -213,14 +215,15 @@ static void secure_boot(void **state)
 {
     (void)state;
     for (int on = 0; on < 2; on++)
-        for (int where = 0; where < 4; where++) { /* before the separator, behind it, nowhere; as another type */
+        for (int where = 0; where < 4;
+             where++) { /* before the separator, behind it, nowhere; as another type */
             LT_AUTOBUF struct lt_buf b = LT_BUF(65536);
             uint8_t value = (uint8_t)on;
             boot_forge_begin(&b);
             for (int i = 0; i < 2; i++) {
                 if (where == i || (where == 3 && !i))
-                    boot_forge_variable(&b, where == 3 ? LT_EV_IPL : LT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global,
-                                        "SecureBoot", &value, 1);
+                    boot_forge_variable(&b, where == 3 ? LT_EV_IPL : LT_EV_EFI_VARIABLE_DRIVER_CONFIG,
+                                        lt_guid_global, "SecureBoot", &value, 1);
                 if (!i)
                     boot_forge_event(&b, 7, where == 3 ? LT_EV_ACTION : LT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
             }

@@ -49,7 +49,8 @@ static void forged(void **state)
             {{.secure_boot = on, .dbx = 40, .shim = "evil"}, {"PCR 4", "shim of kernels[0]"}},
             {{.secure_boot = on, .dbx = 40, .grub = "evil"}, {"PCR 4", "grub of kernels[0]"}},
             {{.secure_boot = on, .dbx = 40, .kernel = "evil"}, {on ? "PCR 4" : "PCR 9", "of kernels[0]"}},
-            {{.secure_boot = on, .dbx = 40, .initrd = "evil"}, {"PCR 9", "neither initrd nor vmlinuz of kernels[0]"}},
+            {{.secure_boot = on, .dbx = 40, .initrd = "evil"},
+             {"PCR 9", "neither initrd nor vmlinuz of kernels[0]"}},
             {{.secure_boot = on, .dbx = 40, .mok = "evil"}, {"PCR 14", "mokdig"}},
             {{.secure_boot = on, .dbx = 40, .cmdline = "/vmlinuz-6.1 root=/dev/vda1 ro init=/bin/sh"},
              {"PCR 8", "init=/bin/sh"}},
@@ -65,7 +66,8 @@ static void forged(void **state)
     }
 }
 
-/* Labels and types are nobody's word: changed, the judgement stays. Text that a digest must prove is another thing. */
+/* Labels and types are nobody's word: changed, the judgement stays. Text that a digest must prove is another
+ * thing. */
 static void relabelled(void **state)
 {
     static const struct {
@@ -116,8 +118,8 @@ static void relabelled(void **state)
     assert_non_null(strstr(err.msg, "behind the separator"));
 }
 
-/* Commands that grub measured: those that start nothing unmeasured, with the text beside them; what hands a kernel
- * its command line only with an accepted one. */
+/* Commands that grub measured: those that start nothing unmeasured, with the text beside them; what hands a
+ * kernel its command line only with an accepted one. */
 static void commands(void **state)
 {
     static const struct {
@@ -279,7 +281,8 @@ static void variables(void **state)
         LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20), keys = LT_BUF(1024);
         boot_forge_server(&b, &plan);
         one[23] = way == 1 || way == 7 ? 9 : 8;
-        if (way < 2 || way > 5) { /* the one signature, known and not; shim 15.8 has it under the other GUID */
+        if (way < 2 ||
+            way > 5) { /* the one signature, known and not; shim 15.8 has it under the other GUID */
             boot_forge_variable(&b, LT_EV_EFI_VARIABLE_AUTHORITY, way < 2 ? lt_guid_shim : lt_guid_security,
                                 "vendor_db", one, sizeof one);
         } else if (way == 2) { /* a list of unknown ones */
@@ -404,7 +407,8 @@ static void documents(void **state)
     FAILS(LT_E_MALFORMED, lt_boot_policy_parse(policy, strlen(policy), &p, &err));
 }
 
-/* The cases of public reports, each under what is learnt from it or from another, and under a reference state. */
+/* The cases of public reports, each under what is learnt from it or from another, and under a reference
+ * state. */
 static void cases(void **state)
 {
     static const struct {
@@ -432,14 +436,16 @@ static void cases(void **state)
         char *text;
         snprintf(name[0], sizeof name[0], "cases/%s", all[i].log);
         snprintf(name[1], sizeof name[1], "cases/%s", all[i].learnt);
-        snprintf(name[2], sizeof name[2], "cases/%s", all[i].refstate ? all[i].refstate : "refstate-base.json");
+        snprintf(name[2], sizeof name[2], "cases/%s",
+                 all[i].refstate ? all[i].refstate : "refstate-base.json");
         LT_AUTOFREE uint8_t *log = lt_vector_read(name[0], &n[0]), *from = lt_vector_read(name[1], &n[1]),
                             *refstate = lt_vector_read(name[2], &n[2]);
         struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){from, n[1]});
         OK(lt_boot_policy_learn(l, NULL, &text, &covers, &err));
         lt_boot_log_free(l);
         struct lt_buf b = {.p = log, .n = n[0]};
-        bool learnt = !judge(text, &b, &err), state_is = !all[i].refstate || !judge((char *)refstate, &b, &err);
+        bool learnt = !judge(text, &b, &err),
+             state_is = !all[i].refstate || !judge((char *)refstate, &b, &err);
         free(text);
         if (learnt != all[i].good[0] || (all[i].refstate && state_is != all[i].good[1]))
             fail_msg("%s: %d %d: %s", all[i].log, learnt, state_is, err.msg);
@@ -455,8 +461,8 @@ static char *next_hex(char *at)
     return at ? at + 3 : NULL;
 }
 
-/* The events of this log that its reference state has no words for: ACPI tables in PCR 0, option ROMs in PCR 2,
- * three commands of grub, and the files that grub read for itself. */
+/* The events of this log that its reference state has no words for: ACPI tables in PCR 0, option ROMs in PCR
+ * 2, three commands of grub, and the files that grub read for itself. */
 static void carry(const struct lt_boot_log *l, const char *refstate, struct lt_buf *doc)
 {
     static const unsigned more[] = {11, 12, 13, 14, 16, 19, 88, 92, 119, 68, 72, 73, 74, 75, 77, 79, 117};
