@@ -15,7 +15,8 @@ static const struct {
     uint32_t pcr;
 } roles[ROLES] = {{"firmware", 0}, {"shim", 4}, {"grub", 4}, {"kernel", 4}, {"initrd", 9}};
 
-#define CMDLINE_PCRS (1u << 8 | 1u << 9 | 1u << 12) /* grub's text; the stub's load options; systemd's text */
+#define CMDLINE_PCRS (1u << 8 | 1u << 9 | 1u << 12) /* grub's text; the stub's load options; systemd's text  \
+                                                     */
 /* Files are measured there too, and one can be a pattern's text and an archive at once. Who measures a
  * command line there does it in UTF-16, which no kernel unpacks. */
 #define WIDE_PCRS (1u << 9 | 1u << 12)
@@ -35,9 +36,7 @@ struct lt_boot_policy {
     bool judges_secure_boot, secure_boot, judges_kernel, judges_cmdline;
     size_t pattern_count, option_count, golden_count;
     struct lt_pattern **pattern;
-    uint8_t (*option)[LT_SHA256]; /* digests of load options */
-    struct lt_slice *literal;     /* owned copies: patterns without operators, for load options */
-    size_t literal_count;
+    uint8_t (*option)[LT_SHA256]; /* digests of load options, those of patterns without operators too */
     struct golden *golden;
 };
 
@@ -108,10 +107,10 @@ static int role(const json_t *o, enum role r, struct lt_boot_policy *p, struct l
     return 0;
 }
 
-/* A pattern that stands for one text only: its text, unescaped. */
+/* A pattern that stands for one text only: the load options that are made of that. */
 static int literal(struct lt_boot_policy *p, const char *s, struct lt_err *e)
 {
-    char *copy = strdup(s);
+    LT_AUTOFREE uint8_t *copy = malloc(strlen(s) + 1);
     size_t n = 0;
 
     if (!copy)
@@ -120,13 +119,11 @@ static int literal(struct lt_boot_policy *p, const char *s, struct lt_err *e)
         bool escaped = *s == '\\';
         s += escaped;
         if (escaped ? !*s || (*s >= '0' && *s <= '9') || ((*s | 32) >= 'a' && (*s | 32) <= 'z')
-                    : strchr("^$.[|()?*+{", *s) != NULL) {
-            free(copy);
+                    : strchr("^$.[|()?*+{", *s) != NULL)
             return 0;
-        }
-        copy[n++] = *s;
+        copy[n++] = (uint8_t)*s;
     }
-    p->literal[p->literal_count++] = (struct lt_slice){(uint8_t *)copy, n};
+    p->option_count += lt_boot_load_options((struct lt_slice){copy, n}, p->option + p->option_count);
     return 0;
 }
 
@@ -140,9 +137,8 @@ static int cmdlines(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
     LT_TRY(lt_json_array(o, "cmdline", LT_MAX_BOOT_CHOICES, &list, e));
     size_t n = json_array_size(list) + 1;
     p->pattern = calloc(n, sizeof *p->pattern);
-    p->option = calloc(n, sizeof *p->option);
-    p->literal = calloc(n, sizeof *p->literal);
-    if (!p->pattern || !p->option || !p->literal)
+    p->option = calloc(n * LT_BOOT_WAYS, sizeof *p->option);
+    if (!p->pattern || !p->option)
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for %zu patterns", n);
     json_array_foreach(list, i, v)
     {
@@ -285,11 +281,8 @@ void lt_boot_policy_free(struct lt_boot_policy *p)
     lt_boot_set_free(&p->kernel);
     for (size_t i = 0; i < p->pattern_count; i++)
         lt_pattern_free(p->pattern[i]);
-    for (size_t i = 0; i < p->literal_count; i++)
-        free((void *)p->literal[i].p);
     free(p->pattern);
     free(p->option);
-    free(p->literal);
     free(p->golden);
     free(p);
 }
@@ -316,8 +309,8 @@ struct job {
     const struct lt_boot_log *log;
     bool kernel, separated, secure_boot; /* what was met */
     unsigned lines;                      /* command lines; bounded, each may cost a match of every pattern */
-    unsigned texts;
-    struct lt_slice text[LT_MAX_BOOT_CMDLINES]; /* those of grub */
+    unsigned options;
+    uint8_t option[LT_MAX_BOOT_CMDLINES * LT_BOOT_WAYS][LT_SHA256]; /* load options of grub's */
     uint8_t buf[LT_MAX_SUBJECT];
 };
 
@@ -350,18 +343,8 @@ static bool usual(const struct job *j, const struct lt_boot_event *ev, uint32_t 
  * of a line that grub measured and that was accepted. */
 static bool load_options(const struct job *j, const struct lt_boot_event *ev)
 {
-    const uint8_t *d = lt_boot_digest(ev, LT_BOOT_ALG);
-
-    for (size_t i = 0; i < j->p->option_count; i++)
-        if (!memcmp(j->p->option[i], d, LT_SHA256))
-            return true;
-    for (size_t i = 0; i < j->p->literal_count; i++)
-        if (lt_boot_is_load_options(d, j->p->literal[i]))
-            return true;
-    for (unsigned i = 0; i < j->texts; i++)
-        if (lt_boot_is_load_options(d, j->text[i]))
-            return true;
-    return false;
+    return lt_boot_is_one_of(ev, j->p->option[0], j->p->option_count) ||
+           lt_boot_is_one_of(ev, j->option[0], j->options);
 }
 
 static int cmdline(struct job *j, const struct lt_boot_event *ev, bool *hit, struct lt_err *e)
@@ -378,7 +361,7 @@ static int cmdline(struct job *j, const struct lt_boot_event *ev, bool *hit, str
     if (j->lines++ == LT_MAX_BOOT_CMDLINES)
         return lt_boot_refuse(ev, e, "more than %d command lines", LT_MAX_BOOT_CMDLINES);
     if (proved && text.p != j->buf)
-        j->text[j->texts++] = text;
+        j->options += lt_boot_load_options(text, j->option + j->options);
     return 0;
 }
 

@@ -322,6 +322,8 @@ struct loaded {
         } kind; /* FIRST: the first file, FILE_: a later one, by digest alone */
         struct lt_slice text;
     } part[LT_MAX_BOOT_CMDLINES];
+    unsigned options;
+    uint8_t option[LT_MAX_BOOT_CMDLINES * LT_BOOT_WAYS][LT_SHA256]; /* load options of the lines */
     uint8_t buf[LT_MAX_SUBJECT];
 };
 
@@ -368,6 +370,8 @@ static int part(struct loaded *out, const struct lt_boot_event *ev, int kind, st
     out->part[out->parts].ev = ev;
     out->part[out->parts].kind = kind;
     out->part[out->parts++].text = text;
+    if (kind == LINE)
+        out->options += lt_boot_load_options(text, out->option + out->options);
     return 0;
 }
 
@@ -416,16 +420,6 @@ static int one_line(const struct lt_ref_kernel *k, const struct lt_boot_event *e
                                 lt_boot_shown(text, shown), which);
 }
 
-/* Load options are those of a line of grub, each of which is judged. */
-static bool load_options(const struct loaded *in, const struct lt_boot_event *ev)
-{
-    for (unsigned i = 0; i < in->parts && in->part[i].kind <= LINUX; i++)
-        if (in->part[i].kind == LINE &&
-            lt_boot_is_load_options(lt_boot_digest(ev, LT_BOOT_ALG), in->part[i].text))
-            return true;
-    return false;
-}
-
 /* Which of initrd, kernel and command line one part is. With secure boot the form has no word for the file
  * that grub read the kernel from, which PCR 4 names: the first of PCR 9 then, unless the policy names files.
  */
@@ -446,7 +440,7 @@ static int one_part(const struct view *v, size_t which, const struct loaded *in,
         found[1]++;
     else if (plain)
         found[0]++;
-    else if (!load_options(in, ev))
+    else if (!lt_boot_is_one_of(ev, in->option[0], in->options)) /* of a line, each of which is judged */
         return lt_boot_refuse(ev, e, "%s is neither initrd nor vmlinuz of kernels[%zu]",
                               lt_boot_value(ev, value), which);
     return 0;
@@ -489,7 +483,7 @@ int lt_refstate_judge(const struct lt_refstate *r, const struct lt_boot_log *l,
     const struct view v = {r, l, more};
     struct loaded in;
 
-    in.apps = in.parts = 0;
+    in.apps = in.parts = in.options = 0;
     LT_TRY(nearest(&v, NULL, bios, r->bios_count, "scrtm_and_bios", e));
     LT_TRY(option_roms(&v, e));
     LT_TRY(pcr7(&v, e));

@@ -110,25 +110,33 @@ int lt_boot_proved_variable(const struct lt_boot_event *ev, bool late, struct lt
     return 0;
 }
 
-bool lt_boot_is_load_options(const uint8_t digest[LT_SHA256], struct lt_slice cmdline)
+unsigned lt_boot_load_options(struct lt_slice cmdline, uint8_t out[LT_BOOT_WAYS][LT_SHA256])
 {
     static const char image[] = "BOOT_IMAGE=";
-    uint8_t wide[2 * (sizeof image + LT_MAX_SUBJECT)] = {0}, is[LT_SHA256];
+    uint8_t wide[2 * (sizeof image + LT_MAX_SUBJECT)] = {0};
     size_t skip = sizeof image - 1;
 
     if (cmdline.n > LT_MAX_SUBJECT)
-        return false;
+        return 0;
     for (size_t i = 0; i < skip + cmdline.n; i++) {
         wide[2 * i] = i < skip ? (uint8_t)image[i] : cmdline.p[i - skip];
         if (wide[2 * i] > 127) /* not ASCII: no telling how it was widened */
-            return false;
+            return 0;
     }
-    for (int way = 0; way < 4; way++) {
+    for (int way = 0; way < LT_BOOT_WAYS; way++) {
         size_t from = way & 1 ? skip : 0, to = skip + cmdline.n + (way & 2 ? 1 : 0);
-        lt_sha256(wide + 2 * from, 2 * (to - from), is);
-        if (!memcmp(is, digest, sizeof is))
-            return true;
+        lt_sha256(wide + 2 * from, 2 * (to - from), out[way]);
     }
+    return LT_BOOT_WAYS;
+}
+
+bool lt_boot_is_one_of(const struct lt_boot_event *ev, const uint8_t *digests, size_t n)
+{
+    const uint8_t *d = lt_boot_digest(ev, LT_BOOT_ALG);
+
+    for (size_t i = 0; i < n; i++)
+        if (!memcmp(d, digests + i * LT_SHA256, LT_SHA256))
+            return true;
     return false;
 }
 

@@ -41,9 +41,12 @@ bool lt_boot_is_secure_boot(const struct lt_boot_event *ev, bool on);
  * bytes than its variable has, all that it logs but the last. */
 int lt_boot_proved_variable(const struct lt_boot_event *ev, bool late, struct lt_boot_variable *out,
                             struct lt_err *e) LT_MUST_CHECK;
-/* The digest is that of load options made of this command line: UTF-16, with or without NUL and grub's
- * BOOT_IMAGE=. */
-bool lt_boot_is_load_options(const uint8_t digest[LT_SHA256], struct lt_slice cmdline);
+/* The digests that load options made of this command line may have: UTF-16, with or without NUL and grub's
+ * BOOT_IMAGE=. Their number: 0 of a line that is not ASCII, or too long. Made once a line, since it may be
+ * long. */
+#define LT_BOOT_WAYS 4
+unsigned lt_boot_load_options(struct lt_slice cmdline, uint8_t out[LT_BOOT_WAYS][LT_SHA256]);
+bool lt_boot_is_one_of(const struct lt_boot_event *ev, const uint8_t *digests, size_t n);
 
 /* Every PCR of mask is quoted in SHA-256; with a log, it replays to that. */
 int lt_boot_quoted(const struct lt_boot_log *l, uint32_t mask, const struct lt_pcrs *quoted,

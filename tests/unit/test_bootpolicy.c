@@ -518,11 +518,11 @@ static void seabios(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(learnt), cmocka_unit_test(coverage), cmocka_unit_test(order),
-        cmocka_unit_test(closed), cmocka_unit_test(secure_boot), cmocka_unit_test(floods),
-        cmocka_unit_test(archives), cmocka_unit_test(load_options), cmocka_unit_test(initrds),
-        cmocka_unit_test(documents), cmocka_unit_test(goldens), cmocka_unit_test(logs),
-        cmocka_unit_test(ovmf), cmocka_unit_test(seabios),
+        cmocka_unit_test(learnt),    cmocka_unit_test(coverage),     cmocka_unit_test(order),
+        cmocka_unit_test(closed),    cmocka_unit_test(secure_boot),  cmocka_unit_test(floods),
+        cmocka_unit_test(archives),  cmocka_unit_test(load_options), cmocka_unit_test(initrds),
+        cmocka_unit_test(documents), cmocka_unit_test(goldens),      cmocka_unit_test(logs),
+        cmocka_unit_test(ovmf),      cmocka_unit_test(seabios),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

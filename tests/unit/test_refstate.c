@@ -3,6 +3,8 @@
 #include "tests/support/appraisal/boot_forge.h"
 #include "tests/unit/vectors.h"
 
+#include <time.h>
+
 static struct lt_boot_log *log_of(const struct lt_buf *b)
 {
     struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){b->p, b->n});
@@ -550,12 +552,65 @@ static void real(void **state)
     lt_boot_log_free(l);
 }
 
+/* As many kernels as a reference state may have; of the last, nothing fits. */
+static char *many_kernels(const struct boot_plan *plan)
+{
+    LT_AUTOFREE char *one = boot_forge_refstate(plan);
+    LT_AUTOJSON json_t *o = json_loads(one, 0, NULL);
+    json_t *kernels = json_object_get(o, "kernels"), *kernel = json_array_get(kernels, 0);
+    char none[67] = "0x";
+
+    memset(none + 2, '0', 64);
+    json_object_set_new(kernel, "initrd_plain_sha256", json_string(none));
+    while (json_array_size(kernels) < LT_MAX_BOOT_CHOICES)
+        json_array_append(kernels, kernel);
+    return lt_json_dump(o);
+}
+
+static void long_line(struct lt_buf *b, int i, uint8_t options[LT_SHA256])
+{
+    LT_AUTOBUF struct lt_buf label = LT_BUF(65536), wide = LT_BUF(65536);
+    char line[8000];
+    size_t n = (size_t)snprintf(line, sizeof line, "/vmlinuz-6.1 root=%07000d ro", i);
+
+    lt_buf_printf(&label, "kernel_cmdline: %s", line);
+    lt_buf_u8(&label, 0);
+    boot_forge_label(b, 8, (const char *)label.p, line);
+    for (size_t k = 0; k < n; k++) {
+        lt_buf_u8(&wide, (uint8_t)line[k]);
+        lt_buf_u8(&wide, 0);
+    }
+    lt_sha256(wide.p, wide.n, options);
+}
+
+/* What a log's lines cost is paid once, not for each kernel and each file again. */
+static void floods(void **state)
+{
+    const struct boot_plan plan = {.dbx = 1};
+    LT_AUTOFREE char *policy = many_kernels(&plan);
+    LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20);
+    uint8_t options[LT_SHA256];
+
+    (void)state;
+    boot_forge_server(&b, &(struct boot_plan){.dbx = 1, .initrd = "kernel"}); /* no initrd is found */
+    for (int i = 0; i < 29; i++)
+        long_line(&b, i, options);
+    for (int i = 0; i < 29; i++)
+        boot_forge_event(&b, 9, LT_EV_EVENT_TAG, options, "options", 7);
+    clock_t before = clock();
+    FAILS(LT_E_REFUSED, judge(policy, &b, &err));
+    assert_non_null(strstr(err.msg, "no initrd was measured"));
+    double s = (double)(clock() - before) / CLOCKS_PER_SEC;
+    print_message("%d kernels, %zu bytes of log: %.2f s\n", LT_MAX_BOOT_CHOICES, b.n, s);
+    assert_true(s < 5);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(forged),    cmocka_unit_test(relabelled),
-                                       cmocka_unit_test(additions), cmocka_unit_test(documents),
-                                       cmocka_unit_test(commands),  cmocka_unit_test(carried),
-                                       cmocka_unit_test(variables), cmocka_unit_test(old_shim),
-                                       cmocka_unit_test(cases),     cmocka_unit_test(real)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(forged),    cmocka_unit_test(relabelled), cmocka_unit_test(additions),
+        cmocka_unit_test(documents), cmocka_unit_test(commands),   cmocka_unit_test(carried),
+        cmocka_unit_test(variables), cmocka_unit_test(old_shim),   cmocka_unit_test(cases),
+        cmocka_unit_test(floods),    cmocka_unit_test(real)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
