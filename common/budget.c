@@ -49,8 +49,8 @@ static void add(struct lt_budget *b, size_t n)
 
 static bool keep(struct lt_budget *b, size_t *had, size_t n)
 {
-    if (n > *had && (!lt_budget_allows(b->use.limit / 2, b->use.kept, *had, n) ||
-                     n - *had > b->use.limit - b->use.used))
+    if (n > *had &&
+        (!lt_budget_allows(b->use.limit / 2, b->use.kept, *had, n) || n - *had > b->use.limit - b->use.used))
         return false;
     b->use.used -= *had;
     b->use.kept += n - *had; /* modulo; the sum is never negative */

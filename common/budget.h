@@ -1,9 +1,10 @@
-/* An account of memory: everything that outsiders make a daemon hold is taken from it, so that all of it together
- * stays under one ceiling. Nobody is ever put out for another: who finds no room waits, or does without. Thread safe.
+/* An account of memory: everything that outsiders make a daemon hold is taken from it, so that all of it
+ * together stays under one ceiling. Nobody is ever put out for another: who finds no room waits, or does
+ * without. Thread safe.
  *
  * Two ways in. `take` is for what passes through (an answer that is read, judged, let go). `keep` is for what
- * stays between rounds: at most half of the account, and one holder at most an eighth of what is still free of
- * that half, so that however many take all they can, the next one still finds a part. */
+ * stays between rounds: at most half of the account, and one holder at most an eighth of what is still free
+ * of that half, so that however many take all they can, the next one still finds a part. */
 #ifndef LT_COMMON_BUDGET_H
 #define LT_COMMON_BUDGET_H
 
@@ -22,8 +23,8 @@ bool lt_budget_take(struct lt_budget *b, size_t n, size_t leave);
 void lt_budget_give(struct lt_budget *b, size_t n);
 /* What one holder keeps, *had, becomes n: less always, more only within the rule above. False: *had stays. */
 bool lt_budget_keep(struct lt_budget *b, size_t *had, size_t n);
-/* Part of what was taken becomes kept: `taken` is given back and *had becomes n, if the rule allows; else false, and
- * `taken` is given back all the same. No other taker comes between. */
+/* Part of what was taken becomes kept: `taken` is given back and *had becomes n, if the rule allows; else
+ * false, and `taken` is given back all the same. No other taker comes between. */
 bool lt_budget_settle(struct lt_budget *b, size_t taken, size_t *had, size_t n);
 
 /* fn runs when room was given back, on the thread that gave it and under the lock: it only wakes somebody.

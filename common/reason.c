@@ -6,9 +6,11 @@
 
 const struct lt_reason lt_reasons[] = {
     {"provider-unreachable", "The provider gave no answer, or none that can be read.",
-     "See that limetree-provider runs and that `provider` in tenant.conf is its address; federation_ca must be its CA."},
+     "See that limetree-provider runs and that `provider` in tenant.conf is its address; federation_ca must "
+     "be its CA."},
     {"provider-refused", "The provider answered and refused, or is overloaded.",
-     "Read the message under `guest show`; the tenant's federation certificate must be valid and known to the provider."},
+     "Read the message under `guest show`; the tenant's federation certificate must be valid and known to "
+     "the provider."},
     {"host-unreachable", "The agent of the guest's host gave the provider no answer.",
      "Ask the provider: `limetree host list` says how old that host's last quote is, and why."},
     {"host-tpm", "The TPM of the guest's host fails or is away.",
@@ -16,7 +18,8 @@ const struct lt_reason lt_reasons[] = {
     {"busy", "The guest's host is not ready to quote: it examines its guests, or too many wait.",
      "It ends by itself; if it does not, the provider looks at the host agent's log."},
     {"guest-unreachable", "The guest's agent gave no answer, or none that can be read.",
-     "See that limetree-agent runs in the guest and that the tenant reaches its address (`guest add --address`)."},
+     "See that limetree-agent runs in the guest and that the tenant reaches its address (`guest add "
+     "--address`)."},
     {"guest-tpm", "The guest's agent answers that its vTPM fails or is away.",
      "Read the agent's log in the guest; after hard stops the vTPM's lockout ends by itself."},
     {"not-assigned", "The provider does not know the guest as this tenant's.",
@@ -72,7 +75,8 @@ int lt_reason_provider(struct lt_err *e)
 
 int lt_reason_said(struct lt_err *e)
 {
-    static const int his[] = {LT_E_HOST_UNREACHABLE, LT_E_HOST_TPM, LT_E_BUSY, LT_E_NOT_ASSIGNED, LT_E_NOT_FOUND};
+    static const int his[] = {LT_E_HOST_UNREACHABLE, LT_E_HOST_TPM, LT_E_BUSY, LT_E_NOT_ASSIGNED,
+                              LT_E_NOT_FOUND};
 
     for (size_t i = 0; i < sizeof his / sizeof *his; i++)
         if (e->code == his[i])

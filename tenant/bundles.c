@@ -67,7 +67,8 @@ static size_t of_entry(const struct entry *x)
     return x->n[LAST] + (x->same ? 0 : x->n[TRUSTED]);
 }
 
-/* What the file system says, after each change: a crash or a hand in between does not make the count wrong. */
+/* What the file system says, after each change: a crash or a hand in between does not make the count wrong.
+ */
 static void look(struct lt_bundles *b, struct entry *x)
 {
     struct stat st[FILES];
@@ -93,7 +94,8 @@ static bool parse_name(const char *name, uint8_t uuid[LT_UUID])
     memcpy(text, name, LT_UUID_TEXT - 1);
     text[LT_UUID_TEXT - 1] = 0;
     const char *rest = name + LT_UUID_TEXT - 1;
-    return !lt_uuid_parse(text, uuid, NULL) && (!strcmp(rest, suffix[LAST]) || !strcmp(rest, suffix[TRUSTED]));
+    return !lt_uuid_parse(text, uuid, NULL) &&
+           (!strcmp(rest, suffix[LAST]) || !strcmp(rest, suffix[TRUSTED]));
 }
 
 static int scan(struct lt_bundles *b, struct lt_err *e)
@@ -168,8 +170,8 @@ bool lt_bundles_room(struct lt_bundles *b, const uint8_t uuid[LT_UUID], size_t n
     return fits;
 }
 
-int lt_bundles_put(struct lt_bundles *b, const uint8_t uuid[LT_UUID], const char *text, size_t n, bool trusted,
-                   struct lt_err *e)
+int lt_bundles_put(struct lt_bundles *b, const uint8_t uuid[LT_UUID], const char *text, size_t n,
+                   bool trusted, struct lt_err *e)
 {
     LT_AUTOFREE char *last = path_of(b, uuid, LAST), *as = path_of(b, uuid, TRUSTED);
     int rc;
@@ -178,8 +180,8 @@ int lt_bundles_put(struct lt_bundles *b, const uint8_t uuid[LT_UUID], const char
     struct entry *x = entry(b, uuid);
     if (!room(b, x, n)) {
         (void)!unlink(last);
-        rc = lt_fail(e, LT_E_TOO_LARGE, "bundle of %zu bytes: no room for it in %zu, of which %zu are used", n,
-                     b->limit, b->used);
+        rc = lt_fail(e, LT_E_TOO_LARGE, "bundle of %zu bytes: no room for it in %zu, of which %zu are used",
+                     n, b->limit, b->used);
     } else {
         rc = lt_file_replace(last, text, n, 0600, e);
         if (!rc && trusted)
@@ -233,7 +235,8 @@ void lt_bundles_remove(struct lt_bundles *b, const uint8_t uuid[LT_UUID])
     pthread_mutex_unlock(&b->lock);
 }
 
-void lt_bundles_collect(struct lt_bundles *b, bool (*known)(void *arg, const uint8_t uuid[LT_UUID]), void *arg)
+void lt_bundles_collect(struct lt_bundles *b, bool (*known)(void *arg, const uint8_t uuid[LT_UUID]),
+                        void *arg)
 {
     pthread_mutex_lock(&b->lock);
     for (size_t i = 0; i < BUCKETS; i++)

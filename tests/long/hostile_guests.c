@@ -1,7 +1,8 @@
-/* Guests whose agents send as much as they may, beside honest ones: a real limetree-tenant in a process of its own must
- * stay under the ceilings that docs/operations.md states, in memory and on disk, and judge the honest ones on time.
- * Every agent here is software over real TLS; the hostile ones' quotes are genuine, so that they are asked again and
- * again. One JSON object on standard output; exit code 1 when something was not as it should be. */
+/* Guests whose agents send as much as they may, beside honest ones: a real limetree-tenant in a process of
+ * its own must stay under the ceilings that docs/operations.md states, in memory and on disk, and judge the
+ * honest ones on time. Every agent here is software over real TLS; the hostile ones' quotes are genuine, so
+ * that they are asked again and again. One JSON object on standard output; exit code 1 when something was not
+ * as it should be. */
 #include "tests/long/tls_agent.h"
 
 #include "common/clock.h"
@@ -22,7 +23,13 @@
 
 static struct options {
     unsigned guests, honest, mib, period_s, seconds, memory_mib, bundle_mib;
-} o = {.guests = 1000, .honest = 20, .mib = 16, .period_s = 60, .seconds = 300, .memory_mib = 512, .bundle_mib = 1024};
+} o = {.guests = 1000,
+       .honest = 20,
+       .mib = 16,
+       .period_s = 60,
+       .seconds = 300,
+       .memory_mib = 512,
+       .bundle_mib = 1024};
 
 static struct rig rig;
 static struct tls_agent *agents;
@@ -51,8 +58,9 @@ static SSL_CTX *make_tls(void)
 {
     SSL_CTX *c = SSL_CTX_new(TLS_server_method());
 
-    assert_true(c && SSL_CTX_use_certificate_file(c, check_path(&rig.pki, "guest0", "crt"), SSL_FILETYPE_PEM) == 1 &&
-                SSL_CTX_use_PrivateKey_file(c, check_path(&rig.pki, "guest0", "key"), SSL_FILETYPE_PEM) == 1);
+    assert_true(
+        c && SSL_CTX_use_certificate_file(c, check_path(&rig.pki, "guest0", "crt"), SSL_FILETYPE_PEM) == 1 &&
+        SSL_CTX_use_PrivateKey_file(c, check_path(&rig.pki, "guest0", "key"), SSL_FILETYPE_PEM) == 1);
     return c;
 }
 
@@ -104,8 +112,8 @@ static char *make_policy(void)
     lt_hex(memset(b, 0, 32), 32, zeros);
     lt_hex(memset(b, 0xf1, 32), 32, f);
     lt_hex(memset(b, 0xd0, 32), 32, d);
-    json_t *j = json_pack("{s:{s:[s]}, s:[s], s:[s], s:[s], s:[s,s]}", "pcrs", "0", zeros, "firmware", f, "domain", d,
-                          "host_policies", host, "accept", "copyable", "boot-only");
+    json_t *j = json_pack("{s:{s:[s]}, s:[s], s:[s], s:[s], s:[s,s]}", "pcrs", "0", zeros, "firmware", f,
+                          "domain", d, "host_policies", host, "accept", "copyable", "boot-only");
     char *text = lt_json_dump(j);
     json_decref(j);
     return text;
@@ -125,7 +133,8 @@ static void fill_store(void)
     OK(lt_file_read(check_path(&rig.pki, "guest0", "crt"), 65536, &pem, &n, &err));
     OK(lt_store_policy_put(s, policy, strlen(policy), g.policy, &err));
     for (unsigned i = 0; i < count; i++) {
-        LT_AUTOAGENT struct lt_agent a = {.ip = strdup("127.0.0.1"), .port = agents[i].port, .mtls_cert = strdup((char *)pem)};
+        LT_AUTOAGENT struct lt_agent a = {
+            .ip = strdup("127.0.0.1"), .port = agents[i].port, .mtls_cert = strdup((char *)pem)};
         lt_uuid_format(agents[i].uuid, a.id);
         memcpy(a.ek, agents[i].ek.raw, a.ek_n = agents[i].ek.raw_n);
         memcpy(a.ak, agents[i].ak.raw, a.ak_n = agents[i].ak.raw_n);
@@ -158,8 +167,12 @@ static void read_ready(int fd)
 /* The daemon, unlike the rig, asks its certificates for their roles. */
 static void make_certificate(const char *name, char **cert, char **key)
 {
-    const struct lt_pki_subject s = {.common_name = name, .role = LT_ROLE_TENANT, .tenant_id = rig.pki.tenant_id,
-                                     .server = true, .client = true, .days = 2};
+    const struct lt_pki_subject s = {.common_name = name,
+                                     .role = LT_ROLE_TENANT,
+                                     .tenant_id = rig.pki.tenant_id,
+                                     .server = true,
+                                     .client = true,
+                                     .days = 2};
 
     free(*cert);
     free(*key);
@@ -171,13 +184,14 @@ static void make_certificate(const char *name, char **cert, char **key)
 static void make_certificates(void)
 {
     struct lt_http_client_conf conf = {.cert = strdup(check_path(&rig.pki, "operator", "crt")),
-                                       .key = strdup(check_path(&rig.pki, "operator", "key")), .ca = rig.pki.ca};
+                                       .key = strdup(check_path(&rig.pki, "operator", "key")),
+                                       .ca = rig.pki.ca};
 
     make_certificate("as-server", &rig.conf.cert, &rig.conf.key);
     make_certificate("to-agents", &rig.conf.agent_cert, &rig.conf.agent_key);
     make_certificate("to-provider", &rig.conf.federation_cert, &rig.conf.federation_key);
     lt_http_client_free(rig.operator);
-    OK(lt_http_client_new(&conf, &rig.operator, &err));
+    OK(lt_http_client_new(&conf, &rig.operator, & err));
     free((char *)conf.cert);
     free((char *)conf.key);
 }
@@ -210,7 +224,8 @@ static void start_tenant(void)
     const struct {
         const char *key;
         unsigned value;
-    } set[] = {{"period_s", o.period_s}, {"memory_limit_mib", o.memory_mib}, {"bundle_limit_mib", o.bundle_mib}};
+    } set[] = {
+        {"period_s", o.period_s}, {"memory_limit_mib", o.memory_mib}, {"bundle_limit_mib", o.bundle_mib}};
     for (size_t i = 0; i < sizeof set / sizeof *set; i++) {
         snprintf(number, sizeof number, "%u", set[i].value);
         add_option(&at, set[i].key, number);
@@ -320,7 +335,9 @@ static void watch(struct seen *s)
         size_t bundles = disk("bundles"), rss = status_kib("VmRSS:");
         s->peak_bundles = bundles > s->peak_bundles ? bundles : s->peak_bundles;
         s->peak_rss_kib = rss > s->peak_rss_kib ? rss : s->peak_rss_kib;
-        fprintf(stderr, "hostile_guests: %4llu s, RSS %zu MiB, bundles %zu MiB, oldest honest verdict %.1f s, not trusted %u\n",
+        fprintf(stderr,
+                "hostile_guests: %4llu s, RSS %zu MiB, bundles %zu MiB, oldest honest verdict %.1f s, not "
+                "trusted %u\n",
                 (unsigned long long)(now - from) / 1000, rss >> 10, bundles >> 20, (double)s->oldest_ms / 1e3,
                 s->not_trusted);
         usleep(1000000);
@@ -331,7 +348,8 @@ static void watch(struct seen *s)
 
 static int report(const struct seen *s)
 {
-    size_t ceiling = (size_t)o.memory_mib * 1024 + 128 * 1024 + (size_t)count * 512; /* KiB, docs/operations.md */
+    size_t ceiling =
+        (size_t)o.memory_mib * 1024 + 128 * 1024 + (size_t)count * 512; /* KiB, docs/operations.md */
     unsigned long asked = 0, answered = 0, honest = 0;
 
     for (unsigned i = 0; i < count; i++) {
@@ -343,13 +361,14 @@ static int report(const struct seen *s)
     bool on_time = s->samples && !s->late && !s->not_trusted, attacked = answered > 0 && asked >= o.guests;
     LT_AUTOJSON json_t *status = get("/federation/v1/status");
     LT_AUTOJSON json_t *out = json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:O, s:s}", "long",
-        "hostile_guests", "hostile", (int)o.guests, "honest", (int)o.honest, "list_mib", (int)o.mib, "period_s",
-        (int)o.period_s, "seconds", (int)o.seconds, "rss_peak_mib", (int)(s->peak_rss_kib >> 10), "rss_ceiling_mib",
-        (int)(ceiling >> 10), "bundles_peak_mib", (int)(s->peak_bundles >> 20), "bundles_ceiling_mib", (int)o.bundle_mib,
-        "oldest_honest_verdict_s", (double)s->oldest_ms / 1e3, "honest_samples", (int)s->samples, "honest_late",
-        (int)s->late, "honest_not_trusted", (int)s->not_trusted, "honest_answers", (int)honest, "hostile_questions",
-        (int)asked, "hostile_answers", (int)answered, "status", status, "trouble", s->trouble);
+        "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:O, s:s}",
+        "long", "hostile_guests", "hostile", (int)o.guests, "honest", (int)o.honest, "list_mib", (int)o.mib,
+        "period_s", (int)o.period_s, "seconds", (int)o.seconds, "rss_peak_mib", (int)(s->peak_rss_kib >> 10),
+        "rss_ceiling_mib", (int)(ceiling >> 10), "bundles_peak_mib", (int)(s->peak_bundles >> 20),
+        "bundles_ceiling_mib", (int)o.bundle_mib, "oldest_honest_verdict_s", (double)s->oldest_ms / 1e3,
+        "honest_samples", (int)s->samples, "honest_late", (int)s->late, "honest_not_trusted",
+        (int)s->not_trusted, "honest_answers", (int)honest, "hostile_questions", (int)asked,
+        "hostile_answers", (int)answered, "status", status, "trouble", s->trouble);
     LT_AUTOFREE char *text = lt_json_dump(out);
 
     puts(text ? text : "{}");
@@ -366,9 +385,10 @@ static int report(const struct seen *s)
 
 static bool parse(int argc, char **argv)
 {
-    static const struct option options[] = {{"guests", 1, NULL, 'g'},  {"honest", 1, NULL, 'h'}, {"mib", 1, NULL, 'm'},
-                                            {"period", 1, NULL, 'p'},  {"seconds", 1, NULL, 's'},
-                                            {"memory", 1, NULL, 'M'},  {"bundles", 1, NULL, 'B'}, {0}};
+    static const struct option options[] = {{"guests", 1, NULL, 'g'},  {"honest", 1, NULL, 'h'},
+                                            {"mib", 1, NULL, 'm'},     {"period", 1, NULL, 'p'},
+                                            {"seconds", 1, NULL, 's'}, {"memory", 1, NULL, 'M'},
+                                            {"bundles", 1, NULL, 'B'}, {0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -395,8 +415,9 @@ int main(int argc, char **argv)
     struct rlimit files;
 
     if (!parse(argc, argv)) {
-        fprintf(stderr, "usage: hostile_guests [--guests N] [--honest N] [--mib N] [--period S] [--seconds S]\n"
-                        "                      [--memory MIB] [--bundles MIB]\n");
+        fprintf(stderr,
+                "usage: hostile_guests [--guests N] [--honest N] [--mib N] [--period S] [--seconds S]\n"
+                "                      [--memory MIB] [--bundles MIB]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);

@@ -5,7 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const char pubkey[] = "-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----\\n"; /* as JSON has it */
+static const char pubkey[] =
+    "-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----\\n"; /* as JSON has it */
 static const char pubkey_raw[] = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
 
 static char *quote(struct tls_agent *a, const char *nonce)
@@ -74,11 +75,14 @@ static bool answer(struct tls_agent *a, SSL *s, const char *nonce)
     static const char tail[] = "\"}}";
     LT_AUTOFREE char *q = quote(a, nonce), *head = NULL, *body = NULL;
     int n = asprintf(&body,
-                     "{\"code\":200,\"status\":\"Success\",\"results\":{\"quote\":\"%s\",\"hash_alg\":\"sha256\",\"enc_alg\":\"ecc256\","
-                     "\"sign_alg\":\"ecdsa\",\"pubkey\":\"%s\",\"ima_measurement_list_entry\":0,\"ima_measurement_list\":\"",
+                     "{\"code\":200,\"status\":\"Success\",\"results\":{\"quote\":\"%s\",\"hash_alg\":"
+                     "\"sha256\",\"enc_alg\":\"ecc256\","
+                     "\"sign_alg\":\"ecdsa\",\"pubkey\":\"%s\",\"ima_measurement_list_entry\":0,\"ima_"
+                     "measurement_list\":\"",
                      q, pubkey);
-    int m = asprintf(&head, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                     (size_t)n + a->list_n + strlen(tail));
+    int m =
+        asprintf(&head, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                 (size_t)n + a->list_n + strlen(tail));
 
     return n > 0 && m > 0 && send_all(s, head, (size_t)m) && send_all(s, body, (size_t)n) &&
            send_all(s, a->list, a->list_n) && send_all(s, tail, strlen(tail));

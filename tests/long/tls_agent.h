@@ -1,5 +1,5 @@
-/* A guest's agent with a software key, on a thread and a port of its own: real TLS, one connection at a time, and a
- * list as long as one likes of which all agents of the process send the same bytes. */
+/* A guest's agent with a software key, on a thread and a port of its own: real TLS, one connection at a time,
+ * and a list as long as one likes of which all agents of the process send the same bytes. */
 #ifndef LT_TESTS_LONG_TLS_AGENT_H
 #define LT_TESTS_LONG_TLS_AGENT_H
 

@@ -31,7 +31,8 @@ static void takes_up_to_the_limit(void **state)
     lt_budget_free(NULL);
 }
 
-/* However many keep all they can: half of the account stays for what passes, and the next still finds a part. */
+/* However many keep all they can: half of the account stays for what passes, and the next still finds a part.
+ */
 static void keepers_leave_room(void **state)
 {
     enum { MANY = 5000 };

@@ -39,7 +39,8 @@ static int teardown(void **state)
 
 static struct lt_documents *open_all(size_t max)
 {
-    const struct lt_documents_conf c = {.tables = tables, .fetched = fetched, .max_fetched = max, .store = store};
+    const struct lt_documents_conf c = {
+        .tables = tables, .fetched = fetched, .max_fetched = max, .store = store};
     struct lt_documents *d;
     OK(lt_documents_new(&c, &d, &err));
     return d;

@@ -5,8 +5,9 @@
 
 static void every_reason_says_what_to_do(void **state)
 {
-    static const char *const wanted[] = {"provider-unreachable", "provider-refused", "host-unreachable", "host-tpm",
-                                         "guest-unreachable",    "guest-tpm",        "not-assigned"};
+    static const char *const wanted[] = {
+        "provider-unreachable", "provider-refused", "host-unreachable", "host-tpm",
+        "guest-unreachable",    "guest-tpm",        "not-assigned"};
     LT_AUTOFREE uint8_t *doc = NULL;
     size_t n;
     (void)state;
@@ -46,13 +47,11 @@ static void faults_say_who(void **state)
                                       {LT_E_UNAUTHENTICATED, LT_E_PROVIDER_UNREACHABLE},
                                       {LT_E_MALFORMED, LT_E_PROVIDER_UNREACHABLE},
                                       {LT_E_BUSY, LT_E_NO_ROOM}};
-    static const int said[][2] = {{LT_E_HOST_TPM, LT_E_HOST_TPM},
-                                  {LT_E_HOST_UNREACHABLE, LT_E_HOST_UNREACHABLE},
-                                  {LT_E_NOT_ASSIGNED, LT_E_NOT_ASSIGNED},
-                                  {LT_E_FORBIDDEN, LT_E_PROVIDER_REFUSED},
-                                  {LT_E_TOO_MANY, LT_E_PROVIDER_REFUSED},
-                                  {LT_E_GUEST_TPM, LT_E_PROVIDER_REFUSED}, /* it cannot know */
-                                  {LT_E_INTERNAL, LT_E_PROVIDER_REFUSED}};
+    static const int said[][2] = {
+        {LT_E_HOST_TPM, LT_E_HOST_TPM},         {LT_E_HOST_UNREACHABLE, LT_E_HOST_UNREACHABLE},
+        {LT_E_NOT_ASSIGNED, LT_E_NOT_ASSIGNED}, {LT_E_FORBIDDEN, LT_E_PROVIDER_REFUSED},
+        {LT_E_TOO_MANY, LT_E_PROVIDER_REFUSED}, {LT_E_GUEST_TPM, LT_E_PROVIDER_REFUSED}, /* it cannot know */
+        {LT_E_INTERNAL, LT_E_PROVIDER_REFUSED}};
     (void)state;
 
     for (size_t i = 0; i < sizeof guest / sizeof *guest; i++) {
@@ -69,6 +68,7 @@ static void faults_say_who(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_reason_says_what_to_do), cmocka_unit_test(faults_say_who)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_reason_says_what_to_do),
+                                       cmocka_unit_test(faults_say_who)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,10 +16,15 @@ static void what_a_terminal_obeys_is_shown(void **state)
 {
     (void)state;
     shows("", "");
-    shows("plain, \xc3\xa9, \xe2\x82\xac, \xf0\x9f\x8c\xb3", "plain, \xc3\xa9, \xe2\x82\xac, \xf0\x9f\x8c\xb3");
+    shows("plain, \xc3\xa9, \xe2\x82\xac, \xf0\x9f\x8c\xb3",
+          "plain, \xc3\xa9, \xe2\x82\xac, \xf0\x9f\x8c\xb3");
     shows("\x1b[2J\n\t\x7f", "\\x1b[2J\\x0a\\x09\\x7f");
-    shows("a\xc2\x9b" "2J\xc2\x85", "a\\u{9b}2J\\u{85}");
-    shows("\xe2\x80\xae" "gpj\xe2\x81\xa6\xe2\x80\x8b\xef\xbb\xbf\xd8\x9c", "\\u{202e}gpj\\u{2066}\\u{200b}\\u{feff}\\u{61c}");
+    shows("a\xc2\x9b"
+          "2J\xc2\x85",
+          "a\\u{9b}2J\\u{85}");
+    shows("\xe2\x80\xae"
+          "gpj\xe2\x81\xa6\xe2\x80\x8b\xef\xbb\xbf\xd8\x9c",
+          "\\u{202e}gpj\\u{2066}\\u{200b}\\u{feff}\\u{61c}");
     shows("\xf3\xa0\x80\x81", "\\u{e0001}");
     shows("\x9b\xff\xc2", "\\x9b\\xff\\xc2");
 }
@@ -44,12 +49,13 @@ static void json_for_lines(void **state)
         char s[8];
         if (c >= 0xd800 && c < 0xe000)
             continue;
-        int n = c < 0x80      ? snprintf(s, sizeof s, "%c", (char)c)
-                : c < 0x800   ? snprintf(s, sizeof s, "%c%c", (char)(0xc0 | c >> 6), (char)(0x80 | (c & 0x3f)))
-                : c < 0x10000 ? snprintf(s, sizeof s, "%c%c%c", (char)(0xe0 | c >> 12), (char)(0x80 | (c >> 6 & 0x3f)),
-                                         (char)(0x80 | (c & 0x3f)))
-                              : snprintf(s, sizeof s, "%c%c%c%c", (char)(0xf0 | c >> 18), (char)(0x80 | (c >> 12 & 0x3f)),
-                                         (char)(0x80 | (c >> 6 & 0x3f)), (char)(0x80 | (c & 0x3f)));
+        int n = c < 0x80    ? snprintf(s, sizeof s, "%c", (char)c)
+                : c < 0x800 ? snprintf(s, sizeof s, "%c%c", (char)(0xc0 | c >> 6), (char)(0x80 | (c & 0x3f)))
+                : c < 0x10000 ? snprintf(s, sizeof s, "%c%c%c", (char)(0xe0 | c >> 12),
+                                         (char)(0x80 | (c >> 6 & 0x3f)), (char)(0x80 | (c & 0x3f)))
+                              : snprintf(s, sizeof s, "%c%c%c%c", (char)(0xf0 | c >> 18),
+                                         (char)(0x80 | (c >> 12 & 0x3f)), (char)(0x80 | (c >> 6 & 0x3f)),
+                                         (char)(0x80 | (c & 0x3f)));
         json_array_append_new(j, json_stringn(s, (size_t)n));
         LT_AUTOFREE char *text = lt_json_dump_plain(j);
         assert_non_null(text);
@@ -76,9 +82,12 @@ static void log_lines(void **state)
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     OK(lt_log_open("test", path, LT_LOG_INFO, &err));
-    lt_log(LT_LOG_INFO, "told", "name \xc2\x9b" "2J");
+    lt_log(LT_LOG_INFO, "told",
+           "name \xc2\x9b"
+           "2J");
     lt_log_fields(LT_LOG_DEBUG, "told", json_pack("{s:s}", "guest", "dropped"));
-    lt_log_fields(LT_LOG_WARNING, "told", json_pack("{s:s, s:s}", "guest", "\xe2\x80\xae", "event", "not mine"));
+    lt_log_fields(LT_LOG_WARNING, "told",
+                  json_pack("{s:s, s:s}", "guest", "\xe2\x80\xae", "event", "not mine"));
     ssize_t n = read(fd, line, sizeof line - 1);
     assert_true(n > 0);
     assert_non_null(strstr(line, "\"message\":\"name \\u009B2J\"}\n"));
