@@ -223,9 +223,12 @@ static json_t *control(struct bench *b)
 {
     static float ms[1u << 16];
     uint8_t zeros[32] = {0}, root[32];
-    int64_t seq = last_batch_seq(b);
-    uint64_t from = lt_now_ns(), now = from;
+    int64_t seq;
     unsigned n = 0;
+
+    while (!(seq = last_batch_seq(b))) /* the provider's own first quote has been made */
+        pause_ms(10);
+    uint64_t from = lt_now_ns(), now = from;
     LT_AUTOJSON json_t *host = agent_json(b, "GET", "host", NULL, 200);
     json_t *known = json_object_get(json_object_get(host, "inventory"), "root");
 
@@ -273,7 +276,7 @@ static void seed(struct bench *b, const uint8_t host[16], uint32_t guests)
 static void prepare(struct bench *b, uint32_t guests)
 {
     static const char *const wide[] = {"max_waiting=1000000", "max_waiting_per_tenant=1000000", "max_connections_per_address=8192",
-                                       "log_level=warning", NULL};
+                                       "log_level=warning", "host_check_s=3600", NULL}; /* the control asks the host itself */
     uint8_t host[16];
 
     mock_host_populate(&b->rig.agent[0].host, 0, guests);
