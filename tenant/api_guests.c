@@ -149,20 +149,41 @@ static int check_address(const char *s, struct lt_err *e)
     return 0;
 }
 
-static int store_policy(struct lt_tenant *t, const json_t *policy, struct lt_guest *g, struct lt_err *e)
+static int read_policy(struct lt_tenant *t, const json_t *policy, struct lt_ref **out, struct lt_err *e)
 {
     char *text = lt_json_dump(policy);
-    struct lt_ref *parsed;
-    int rc = text ? lt_policy_new((uint8_t *)text, strlen(text), t->documents, true, &parsed, e)
+    int rc = text ? lt_policy_new((uint8_t *)text, strlen(text), t->documents, true, out, e)
                   : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
 
-    if (rc)
-        return lt_fail_in(e, "policy");
-    const struct lt_policy *p = lt_ref_value(parsed);
-    rc = lt_store_policy_put(t->store, p->bytes, p->n, g->policy, e);
-    g->has_policy = !rc;
-    lt_ref_put(parsed);
-    return rc;
+    return rc ? lt_fail_in(e, "policy") : 0;
+}
+
+static int read_address(const json_t *body, struct lt_guest *g, struct lt_err *e)
+{
+    const char *address;
+
+    if (!lt_json_has(body, "address"))
+        return 0;
+    LT_TRY(lt_json_string(body, "address", &address, e));
+    LT_TRY(check_address(address, e));
+    snprintf(g->address, sizeof g->address, "%s", address);
+    return 0;
+}
+
+static struct lt_slice bytes_of(const struct lt_ref *policy)
+{
+    const struct lt_policy *p = lt_ref_value(policy);
+    return p ? (struct lt_slice){p->bytes, p->n} : (struct lt_slice){0};
+}
+
+static int put_guest(struct lt_tenant *t, struct lt_guest *g, const struct lt_ref *policy, struct lt_err *e)
+{
+    const struct lt_guest_policy *parsed = lt_policy_parsed(policy);
+
+    g->has_policy = parsed;
+    if (parsed)
+        memcpy(g->policy, parsed->digest, sizeof g->policy);
+    return lt_store_guest_put(t->store, g, bytes_of(policy), e);
 }
 
 static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const json_t *body,
@@ -170,29 +191,22 @@ static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const 
 {
     static const char *const keys[] = {"address", "policy", NULL};
     struct lt_guest g = {0};
-    const char *address;
-    json_t *policy;
+    struct lt_ref *policy = NULL;
+    json_t *is;
     int rc = lt_store_guest_get(t->store, uuid, &g, e);
 
-    if (rc && rc != LT_E_NOT_FOUND)
+    if (rc && rc != LT_E_NOT_FOUND) /* a row that cannot be read */
         return rc;
+    g = (struct lt_guest){0};
     memcpy(g.uuid, uuid, sizeof g.uuid);
-    g.address[0] = 0;
-    rc = lt_json_only(body, keys, e);
-    if (!rc && lt_json_has(body, "address")) {
-        rc = lt_json_string(body, "address", &address, e);
-        if (!rc)
-            rc = check_address(address, e);
-        if (!rc)
-            snprintf(g.address, sizeof g.address, "%s", address);
+    LT_TRY(lt_json_only(body, keys, e));
+    LT_TRY(read_address(body, &g, e));
+    if (lt_json_has(body, "policy")) {
+        LT_TRY(lt_json_object(body, "policy", &is, e));
+        LT_TRY(read_policy(t, is, &policy, e));
     }
-    if (!rc && lt_json_has(body, "policy")) {
-        rc = lt_json_object(body, "policy", &policy, e);
-        if (!rc)
-            rc = store_policy(t, policy, &g, e);
-    }
-    if (!rc)
-        rc = lt_store_guest_put(t->store, &g, e);
+    rc = put_guest(t, &g, policy, e);
+    lt_ref_put(policy);
     if (!rc)
         lt_rounds_add(t->rounds, uuid);
     return rc;
@@ -313,10 +327,8 @@ static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct 
     if (rc)
         return rc;
     const struct lt_policy *p = lt_ref_value(policy);
-    rc = lt_store_policy_put(t->store, p->bytes, p->n, g.policy, e);
-    g.has_policy = true;
-    if (!rc)
-        rc = lt_store_guest_put(t->store, &g, e);
+    /* Judging takes a while: only the policy is ours to change. */
+    rc = lt_store_guest_policy(t->store, uuid, bytes_of(policy), g.policy, e);
     json_t *doc = rc ? NULL : lt_json_parse(p->bytes, p->n, LT_MAX_POLICY, e);
     lt_ref_put(policy);
     if (rc)

@@ -322,21 +322,6 @@ int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e)
 
 /* ---- guests ---- */
 
-static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
-{
-    const struct lt_guest *g = arg;
-    return lt_db_exec(
-        sql, NULL, e,
-        "INSERT INTO guests VALUES(?,?,?) ON CONFLICT(uuid) DO UPDATE SET address = excluded.address,"
-        " policy = excluded.policy",
-        "btb", g->uuid, sizeof g->uuid, g->address, g->has_policy ? g->policy : NULL, sizeof g->policy);
-}
-
-int lt_store_guest_put(struct lt_store *s, const struct lt_guest *g, struct lt_err *e)
-{
-    return lt_db_write(s->db, put_guest, (void *)g, e);
-}
-
 static int read_guest(sqlite3_stmt *st, struct lt_guest *g, struct lt_err *e)
 {
     const char *address = (const char *)sqlite3_column_text(st, 1);
@@ -429,6 +414,60 @@ int lt_store_guests(struct lt_store *s, int (*each)(void *arg, const struct lt_g
     return lt_db_read(s->db, each_guest, &(struct guest_job){.each = each, .arg = arg}, e);
 }
 
+/* ---- guests and their policies ---- */
+
+struct put_job {
+    const struct lt_guest *guest;
+    struct lt_slice document;
+    bool all; /* the address too, and a guest that is not there is made */
+};
+
+static int put_document(sqlite3 *sql, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e)
+{
+    return lt_db_exec(sql, NULL, e, "INSERT INTO policies VALUES(?,?) ON CONFLICT DO NOTHING", "bb", digest,
+                      (size_t)LT_SHA256, bytes.p, bytes.n);
+}
+
+static int set_policy(sqlite3 *sql, const struct lt_guest *g, struct lt_err *e)
+{
+    int changes, rc = lt_db_exec(sql, &changes, e, "UPDATE guests SET policy = ? WHERE uuid = ?", "bb",
+                                 g->policy, sizeof g->policy, g->uuid, sizeof g->uuid);
+    return rc || changes ? rc : no_guest(g->uuid, e);
+}
+
+static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    const struct put_job *j = arg;
+    const struct lt_guest *g = j->guest;
+
+    if (j->document.p)
+        LT_TRY(put_document(sql, g->policy, j->document, e));
+    if (!j->all)
+        return set_policy(sql, g, e);
+    return lt_db_exec(
+        sql, NULL, e,
+        "INSERT INTO guests VALUES(?,?,?) ON CONFLICT(uuid) DO UPDATE SET address = excluded.address,"
+        " policy = coalesce(excluded.policy, policy)",
+        "btb", g->uuid, sizeof g->uuid, g->address, g->has_policy ? g->policy : NULL, sizeof g->policy);
+}
+
+int lt_store_guest_put(struct lt_store *s, const struct lt_guest *g, struct lt_slice document,
+                       struct lt_err *e)
+{
+    return lt_db_write(s->db, put_guest, &(struct put_job){g, document, true}, e);
+}
+
+int lt_store_guest_policy(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_slice document,
+                          uint8_t digest[32], struct lt_err *e)
+{
+    struct lt_guest g = {.has_policy = true};
+
+    memcpy(g.uuid, uuid, sizeof g.uuid);
+    lt_sha256(document.p, document.n, g.policy);
+    memcpy(digest, g.policy, sizeof g.policy);
+    return lt_db_write(s->db, put_guest, &(struct put_job){&g, document, false}, e);
+}
+
 /* ---- policies ---- */
 
 struct policy_job {
@@ -440,9 +479,8 @@ struct policy_job {
 
 static int put_policy(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    struct policy_job *j = arg;
-    return lt_db_exec(sql, NULL, e, "INSERT INTO policies VALUES(?,?) ON CONFLICT DO NOTHING", "bb",
-                      j->digest, (size_t)LT_SHA256, j->in, j->n);
+    const struct policy_job *j = arg;
+    return put_document(sql, j->digest, (struct lt_slice){j->in, j->n}, e);
 }
 
 int lt_store_policy_put(struct lt_store *s, const void *p, size_t n, uint8_t digest[32], struct lt_err *e)

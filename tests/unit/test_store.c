@@ -13,6 +13,7 @@ static const char boot_a[] = "00000000-0000-4000-8000-00000000000a",
                   boot_b[] = "00000000-0000-4000-8000-00000000000b";
 static const struct lt_deadlines deadlines = {.news_ms = 93000, .max_stale_ms = 180000};
 static const uint8_t uuid[16] = {1, 2, 3};
+static const struct lt_slice no_document;
 
 struct at {
     char dir[64], path[96];
@@ -36,7 +37,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(a->dir));
     snprintf(a->path, sizeof a->path, "%s/t.db", a->dir);
     reopen(a, boot_a);
-    OK(lt_store_guest_put(a->s, &g, &err));
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
     *state = a;
     return 0;
 }
@@ -207,7 +208,7 @@ static void reads(struct at *a, enum lt_result result, const char *reason)
 static void set_policy(struct at *a, uint8_t first)
 {
     const struct lt_guest g = {.uuid = {1, 2, 3}, .has_policy = true, .policy = {first}};
-    OK(lt_store_guest_put(a->s, &g, &err));
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
 }
 
 /* Verdict and policy are one fact, whatever order a round and a PUT end in. */
@@ -409,7 +410,7 @@ static void test_a_full_disk(void **state)
     assert_int_equal(put_about(a, LT_TRUSTED, 960, 970, &none), LT_STORE_STANDS);
     reads(a, LT_FAILED, NULL);
     FAILS(LT_E_IO, lt_store_clear(a->s, uuid, &err)); /* not half cleared */
-    FAILS(LT_E_IO, lt_store_guest_put(a->s, &g, &err));
+    FAILS(LT_E_IO, lt_store_guest_put(a->s, &g, no_document, &err));
     reads(a, LT_FAILED, NULL);
     assert_int_equal(unwritten(a, true), 1);
     room(true);
@@ -581,6 +582,31 @@ static void test_nonces_are_used_once(void **state)
     assert_true(used[1]);
 }
 
+/* Each change leaves alone what it does not name, whatever the caller knew; none brings back a guest. */
+static void test_changes_of_a_guest(void **state)
+{
+    struct at *a = *state;
+    const struct lt_guest moved = {.uuid = {1, 2, 3}, .address = "127.0.0.1:9"};
+    const struct lt_slice document = {(const uint8_t *)"{}", 2};
+    uint8_t digest[32], *p;
+    struct lt_guest g;
+    size_t n;
+
+    OK(lt_store_guest_policy(a->s, uuid, document, digest, &err));
+    OK(lt_store_policy_get(a->s, digest, &p, &n, &err));
+    free(p);
+    OK(lt_store_guest_get(a->s, uuid, &g, &err));
+    assert_string_equal(g.address, "127.0.0.1:9002");
+    OK(lt_store_guest_put(a->s, &moved, no_document, &err));
+    OK(lt_store_guest_get(a->s, uuid, &g, &err));
+    assert_string_equal(g.address, "127.0.0.1:9");
+    assert_true(g.has_policy);
+    assert_memory_equal(g.policy, digest, 32);
+    OK(lt_store_guest_delete(a->s, uuid, &err));
+    FAILS(LT_E_NOT_FOUND, lt_store_guest_policy(a->s, uuid, document, digest, &err));
+    FAILS(LT_E_NOT_FOUND, lt_store_guest_get(a->s, uuid, &g, &err));
+}
+
 static void test_policies_by_digest(void **state)
 {
     struct at *a = *state;
@@ -615,6 +641,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_removed_guest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_history_survives, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nonces_are_used_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changes_of_a_guest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_policies_by_digest, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,8 @@
 
 #include <unistd.h>
 
+#define PUTS 40 /* that race with others, count */
+
 static const char *text(const json_t *o, const char *key)
 {
     return json_string_value(json_object_get(o, key));
@@ -868,6 +870,60 @@ static void test_a_rival_that_hangs(void **state)
     rig_free(&r);
 }
 
+struct puts {
+    struct rig *r;
+    char path[64];
+    pthread_barrier_t together;
+};
+
+static void *put_addresses(void *arg)
+{
+    struct puts *p = arg;
+
+    for (int i = 0; i < PUTS; i++) {
+        pthread_barrier_wait(&p->together);
+        rig_drop(rig_call(p->r, "PUT", p->path, json_pack("{s:s}", "address", "127.0.0.1:9"), 200));
+        pthread_barrier_wait(&p->together);
+    }
+    return NULL;
+}
+
+/* Who changes the address alone does not bring back the policy of before. */
+static void test_changes_at_once(void **state)
+{
+    struct rig r;
+    struct puts p = {.r = &r};
+    char want[65];
+    pthread_t other;
+    (void)state;
+
+    rig_make(&r);
+    rig_start(&r);
+    snprintf(p.path, sizeof p.path, "guests/%s", r.guest[0].text);
+    rig_drop(rig_call(&r, "PUT", p.path, json_object(), 200));
+    pthread_barrier_init(&p.together, NULL, 2);
+    assert_int_equal(pthread_create(&other, NULL, put_addresses, &p), 0);
+    for (int i = 0; i < PUTS; i++) {
+        LT_AUTOJSON json_t *policy = json_pack("{s:{s:[s]}}", "pcrs", "4", "");
+        snprintf(want, sizeof want, "%064x", i);
+        json_array_set_new(json_object_get(json_object_get(policy, "pcrs"), "4"), 0, json_string(want));
+        LT_AUTOFREE char *bytes = lt_json_dump(policy);
+        pthread_barrier_wait(&p.together);
+        json_t *body = json_pack("{s:s, s:O}", "address", "127.0.0.1:9", "policy", policy);
+        rig_drop(rig_call(&r, "PUT", p.path, body, 200));
+        pthread_barrier_wait(&p.together);
+        LT_AUTOJSON json_t *now = rig_show(&r, &r.guest[0]);
+        uint8_t digest[LT_SHA256];
+        lt_sha256(bytes, strlen(bytes), digest);
+        lt_hex(digest, sizeof digest, want);
+        assert_non_null(text(now, "policy"));
+        assert_string_equal(text(now, "policy"), want);
+    }
+    pthread_join(other, NULL);
+    pthread_barrier_destroy(&p.together);
+    rig_free(&r);
+}
+
 static void test_routes_are_closed(void **state)
 {
     struct rig r;
@@ -905,6 +961,7 @@ int main(void)
         cmocka_unit_test(test_two_copies),
         cmocka_unit_test(test_a_rival_that_hangs),
         cmocka_unit_test(test_documents_nobody_accepts),
+        cmocka_unit_test(test_changes_at_once),
         cmocka_unit_test(test_routes_are_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
