@@ -80,7 +80,12 @@ class BootLog:
 
 
 def ima_extends(raw):
-    """(pcr, sha256 digest) of a binary_runtime_measurements list, in order."""
+    """(pcr, sha256 digest) of an IMA list in order. Agents hand out either form, and the first byte tells which: a
+    PCR number (below 24) begins the kernel's binary one, a character the text."""
+    return _ima_extends_binary(raw) if raw[:1] < b"\x18" else _ima_extends_text(raw)
+
+
+def _ima_extends_binary(raw):
     at = 0
     while at < len(raw):
         pcr, sha1, size = struct.unpack_from("<I20sI", raw, at)
@@ -94,10 +99,10 @@ def ima_extends(raw):
         yield pcr, hashlib.sha256(data).digest() if any(sha1) else b"\xff" * 32
 
 
-def ima_extends_text(raw):
-    """The sha256 digests that an ascii list (ima-ng, ima-sig without signatures) puts into PCR 10, in order."""
+def _ima_extends_text(raw):
+    """Of templates ima-ng, and ima-sig without signatures."""
     for line in raw.splitlines():
-        _, _, template, digest, rest = line.split(b" ", 4)
+        pcr, _, template, digest, rest = line.split(b" ", 4)
         algorithm, _, value = digest.partition(b":")
         if template == b"ima-sig":
             rest, _, signature = rest.rpartition(b" ")
@@ -105,4 +110,4 @@ def ima_extends_text(raw):
                 raise ValueError(f"IMA list: signatures are not replayed here: {line!r}")
         fields = [algorithm + b":\0" + bytes.fromhex(value.decode()), rest + b"\0"]
         fields += [b""] if template == b"ima-sig" else []
-        yield hashlib.sha256(b"".join(struct.pack("<I", len(f)) + f for f in fields)).digest()
+        yield int(pcr), hashlib.sha256(b"".join(struct.pack("<I", len(f)) + f for f in fields)).digest()

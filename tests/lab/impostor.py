@@ -2,7 +2,7 @@
 
 import base64
 
-from .eventlog import BootLog, ima_extends_text
+from .eventlog import BootLog, ima_extends
 from .hwtpm import HwTpm
 
 
@@ -22,8 +22,8 @@ class Impostor:
         # One client at a time: the agent keeps the connection, so the PCRs come first.
         chip = self.chip = HwTpm(self.lab, name, state_from=self.guest.vtpm_state)
         chip.start(boot_log=BootLog(self.boot_log))
-        for digest in ima_extends_text(self.ima):
-            chip.tpm.pcr_extend(10, digest)
+        for pcr, digest in ima_extends(self.ima):
+            chip.tpm.pcr_extend(pcr, digest)
         logs = {k: self.lab.write(f"{name}/{k}", getattr(self, k)) for k in ("boot_log", "ima")}
         fed = self.fed
         self.agent = self.lab.spawn(name, [
