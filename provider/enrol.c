@@ -114,8 +114,6 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
         rc = lt_fail(e, LT_E_REFUSED, "its EK is not the one with the digest given");
     if (!rc)
         rc = activate(h, &peer, e);
-    if (!rc && known)
-        lt_host_policy(known, h->policy);
     if (!rc) {
         h->health.tried_ms = lt_now_ms(); /* it has just shown itself: its first quote is not due yet */
         rc = lt_registry_put_host(r, h, e);

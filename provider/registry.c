@@ -211,6 +211,10 @@ static bool moved(void *arg, struct lt_host *h, const struct lt_move *m)
     struct inventory i = {.r = arg, .host = h->id, .m = m};
 
     pthread_rwlock_wrlock(&i.r->lock);
+    if (host_at(i.r, h->id) != h) { /* deleted, or enrolled anew, while this was under way */
+        pthread_rwlock_unlock(&i.r->lock);
+        return false;
+    }
     for (uint32_t k = 0; k < m->now->count; k++)
         arrive(&i, &m->now->records[k]);
     if (!m->seen || (m->quoted && !m->quoted_before))
@@ -330,7 +334,7 @@ static int load_place(void *arg, const struct lt_store_place *p, struct lt_err *
     struct guest *at = find(&r->guests, p->uuid, compare16);
 
     (void)e;
-    if (at)
+    if (at && host_at(r, p->host)) /* a claim may have been posted while its host was deleted */
         lt_claims_load(&at->claims, p->host, p->ek);
     return 0;
 }
@@ -421,6 +425,16 @@ void lt_host_list_free(struct lt_host_list **l)
     free(*l);
 }
 
+/* Enrolled anew: with the policy it has now, not with that of when this began. Under r->writing. */
+static void take_policy(struct lt_registry *r, struct lt_host *h, uint8_t policy[32])
+{
+    struct lt_host *known = lt_registry_host(r, h->id);
+
+    lt_host_policy(known ? known : h, policy);
+    lt_host_set_policy(h, policy);
+    lt_host_unref(known);
+}
+
 int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e)
 {
     LT_AUTOFREE char *certificates = lt_json_dump(h->certificates);
@@ -430,8 +444,8 @@ int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err
     if (!certificates)
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     memcpy(s.id, h->id, 16);
-    lt_host_policy(h, s.policy);
     pthread_mutex_lock(&r->writing);
+    take_policy(r, h, s.policy);
     int rc = lt_store_put_host(r->db, &s, e);
     if (!rc)
         rc = insert_host(r, h, e);

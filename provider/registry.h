@@ -25,7 +25,7 @@ struct lt_host_list *lt_registry_hosts(struct lt_registry *r); /* NULL: no memor
 void lt_host_list_free(struct lt_host_list **l);
 #define LT_AUTOHOSTS __attribute__((cleanup(lt_host_list_free)))
 
-/* These write, and block until the disk has it. */
+/* These write, and block until the disk has it. A host that is known keeps its policy. */
 int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e) LT_MUST_CHECK;
 int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt_err *e) LT_MUST_CHECK;
 /* Refuses a document that is no host policy, or that names documents which are not here. */

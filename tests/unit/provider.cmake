@@ -8,7 +8,7 @@ lt_unit_test(test_claims lt_provider lt_mock_host)
 lt_unit_test(test_turns lt_provider)
 lt_unit_test(test_health lt_provider)
 lt_unit_test(test_batcher lt_provider lt_mock_host)
-lt_unit_test(test_registry lt_provider PkgConfig::SQLITE)
+lt_unit_test(test_registry lt_provider lt_mock_host PkgConfig::SQLITE)
 
 add_executable(test_provider ../integration/test_provider.c)
 target_link_libraries(test_provider PRIVATE lt_provider lt_mock_host)

@@ -4,6 +4,7 @@
 
 #include "common/hash.h"
 #include "common/json.h"
+#include "tests/support/mock_host.h"
 #include "tests/unit/unit.h"
 
 #include <sys/stat.h>
@@ -227,12 +228,84 @@ static void test_another_daemons_store(void **state)
     assert_non_null(strstr(err.msg, a->db));
 }
 
+/* The mock, as the registry knows it after it was enrolled. */
+static struct lt_host *enrol(struct at *a, const struct mock_host *m, const uint8_t policy[32])
+{
+    LT_AUTOJSON json_t *certificates = json_array();
+    const struct lt_host_keys keys = {&m->ek, &m->ak, certificates};
+    struct lt_host *h;
+
+    OK(lt_host_new(&a->shared, "127.0.0.1:9", &keys, policy, &h, &err));
+    OK(lt_registry_put_host(a->r, h, &err));
+    return h;
+}
+
+static void show(struct lt_host *h, const struct mock_host *m)
+{
+    LT_AUTOJSON json_t *j = mock_host_inventory(m);
+    struct lt_residents *r;
+
+    OK(lt_residents_from_json(j, &r, &err));
+    lt_host_adopt(h, r, true);
+    lt_residents_unref(r);
+}
+
+/* Its last quote may come in when it is no host of ours any more, and it chooses when: what that claims counts for
+ * nothing, now and after a restart. */
+static void test_a_removed_host_claims_nothing(void **state)
+{
+    struct at *a = *state;
+    const uint8_t nothing[32] = {0}, tenant[16] = {9};
+    struct lt_store_guest g;
+    struct mock_host m;
+    uint8_t uuid[16];
+
+    mock_host_init(&m);
+    mock_uuid(1, uuid);
+    OK(lt_registry_assign(a->r, uuid, tenant, &err));
+    struct lt_host *h = enrol(a, &m, nothing);
+    OK(lt_registry_drop_host(a->r, m.host_id, &err));
+    mock_host_populate(&m, 1, 1);
+    show(h, &m);
+    assert_true(lt_registry_guest(a->r, uuid, &g) && !g.has_host);
+    reopen(a);
+    assert_true(lt_registry_guest(a->r, uuid, &g) && !g.has_host);
+    lt_host_unref(h);
+    mock_host_free(&m);
+}
+
+/* Enrolling takes seconds; a policy that was set meanwhile stays. */
+static void test_enrolled_again(void **state)
+{
+    static const char doc[] = "{\"pcrs\":{\"4\":[\"00000000000000000000000000000000"
+                              "00000000000000000000000000000000\"]}}";
+    struct at *a = *state;
+    const uint8_t nothing[32] = {0};
+    uint8_t digest[32], is[32];
+    struct mock_host m;
+
+    mock_host_init(&m);
+    lt_host_unref(enrol(a, &m, nothing));
+    OK(lt_registry_put_policy(a->r, (struct lt_slice){(const uint8_t *)doc, strlen(doc)}, digest, &err));
+    OK(lt_registry_set_policy(a->r, m.host_id, digest, &err));
+    lt_host_unref(enrol(a, &m, nothing));
+    for (int i = 0; i < 2; i++) {
+        struct lt_host *h = lt_registry_host(a->r, m.host_id);
+        lt_host_policy(h, is);
+        assert_memory_equal(is, digest, 32);
+        lt_host_unref(h);
+        reopen(a);
+    }
+    mock_host_free(&m);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_one_document_too_many),    T(test_rows_that_cannot_be_read), T(test_a_store_of_before),
         T(test_documents_that_are_named), T(test_another_daemons_store),
+        T(test_enrolled_again),           T(test_a_removed_host_claims_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
