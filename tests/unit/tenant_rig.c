@@ -505,9 +505,11 @@ static void add_rival(struct rig *r, json_t *reply, const json_t *guests)
     json_array_append(json_object_get(reply, "quotes"), json_array_get(json_object_get(theirs, "quotes"), 0));
     for (size_t i = 0; i < json_array_size(proofs); i++) {
         json_t *item = json_array_get(proofs, i);
-        if (!strcmp(json_string_value(json_object_get(item, "uuid")), r->guest[0].text))
-            json_array_set_new(proofs, i, contest(r, json_deep_copy(item),
-                                                  json_array_get(json_object_get(theirs, "proofs"), i)));
+        if (strcmp(json_string_value(json_object_get(item, "uuid")), r->guest[0].text))
+            continue;
+        r->contested++;
+        json_array_set_new(proofs, i, contest(r, json_deep_copy(item),
+                                              json_array_get(json_object_get(theirs, "proofs"), i)));
     }
 }
 

@@ -84,6 +84,7 @@ struct rig {
     atomic_int rival; /* enum rival */
     struct lt_req *hanging;
     atomic_uint named, pairs; /* guests asked for with the first host's name, and with an EK */
+    atomic_uint contested;    /* answers of which the rival had a part */
     char policy[2048]; /* the host's policy document */
     uint8_t policy_digest[32];
     /* the host's IMA list, which it has with a layer, under lock */
