@@ -112,19 +112,28 @@ static void check_clock(const struct lt_guest_round *in, const struct lt_round_f
 }
 
 /* Layers judge what the kernel measured, and the command line says what it measures: with that open, the list
- * says nothing of what was not asked for. */
+ * says nothing of what was not asked for. Nor does it where nothing measured a command line (a BIOS, a loader
+ * that measures nothing), unless the host says in the domain digest which one it gave. */
 static void rest_on_boot(const struct lt_guest_policy *p, struct lt_measured_result *r)
 {
-    uint32_t open = p->measured.layer_count && !p->accept_open_boot ? r->open & LT_PCRS_IMA : 0;
-    char list[200];
+    char *message = r->part[LT_PART_IMA].message, list[200];
+    size_t n = sizeof r->part[LT_PART_IMA].message;
+    uint32_t open = r->open & LT_PCRS_IMA;
 
-    if (!open || r->part[LT_PART_IMA].state != LT_PART_GOOD)
+    if (!p->measured.layer_count || p->accept_open_boot || r->part[LT_PART_IMA].state != LT_PART_GOOD)
+        return;
+    if (open)
+        snprintf(message, n,
+                 "the policy has layers and leaves %s open, so whoever chose the command line chose what IMA"
+                 " measures; judge them, or accept \"open-boot\"",
+                 lt_measured_list(open, list));
+    else if (r->blind && !p->judges_domain)
+        snprintf(message, n,
+                 "the policy has layers, and PCR 8, 9 and 12 are zero: nothing measured the command line, so"
+                 " whoever chose it chose what IMA measures; name \"domain\", or accept \"open-boot\"");
+    else
         return;
     r->part[LT_PART_IMA].state = LT_PART_LACKING;
-    snprintf(r->part[LT_PART_IMA].message, sizeof r->part[LT_PART_IMA].message,
-             "the policy has layers and leaves %s open, so whoever chose the command line chose what IMA"
-             " measures; judge them, or accept \"open-boot\"",
-             lt_measured_list(open, list));
 }
 
 static void check_policy(const struct lt_guest_round *in, struct lt_verdict *v)

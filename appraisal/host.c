@@ -175,7 +175,7 @@ static bool policy_accepted(struct chain *c)
 
 /* What the level `appraised` lacks (section 5): boot PCRs that nothing judges, and programs that a host's
  * word rests on and the list does not show. */
-static void say_missing(struct lt_verdict *v, unsigned programs, uint32_t open)
+static void say_missing(struct lt_verdict *v, unsigned programs, uint32_t open, bool blind)
 {
     static const struct {
         unsigned bit;
@@ -194,6 +194,9 @@ static void say_missing(struct lt_verdict *v, unsigned programs, uint32_t open)
     if (open)
         lt_check_omit(v, LT_HOST_POLICY, "level", "open, though it decides over the code that runs: %s; boot-only",
                       lt_measured_list(open, list));
+    if (blind)
+        lt_check_omit(v, LT_HOST_POLICY, "level",
+                      "PCR 8, 9 and 12 are zero: nothing measured the kernel's command line; boot-only");
     if (!n)
         return;
     lt_check_omit(v, LT_HOST_POLICY, "programs",
@@ -255,14 +258,15 @@ static void check_policy(struct chain *c)
             if (i != LT_PART_BOOT_LOG)
                 r.part[i].state = LT_PART_GOOD;
         r.open = 0; /* nobody knows */
+        r.blind = false;
     } else if (!policy->pcrs.mask && r.part[LT_PART_BOOT_POLICY].state == LT_PART_OMITTED) {
         lt_check_lack(v, LT_HOST_POLICY, "pcrs", "the host policy names no PCR: nothing of the host's boot is judged");
         r.part[LT_PART_PCRS].state = LT_PART_GOOD; /* told */
     }
     lt_measured_tell(&r, LT_HOST_POLICY, v);
-    bool whole = r.programs == LT_PROGRAMS && !(r.open & LT_PCRS_DECISIVE);
+    bool whole = r.programs == LT_PROGRAMS && !(r.open & LT_PCRS_DECISIVE) && !r.blind;
     if (at_hand && policy->measured.layer_count && r.part[LT_PART_IMA].state == LT_PART_GOOD && !whole)
-        say_missing(v, r.programs, r.open & LT_PCRS_DECISIVE);
+        say_missing(v, r.programs, r.open & LT_PCRS_DECISIVE, r.blind);
     if (lt_check_close(v, LT_HOST_POLICY))
         v->level = whole ? LT_LEVEL_APPRAISED : LT_LEVEL_BOOT_ONLY;
 }

@@ -281,20 +281,28 @@ static void judge_ima(struct work *w, bool programs)
         w->out->programs = s.found & ~s.excluded;
 }
 
-/* Of PCR 11 and 14 only a quoted value other than zero is something measured. */
-static uint32_t open_pcrs(const struct work *w)
+static bool is_zero(const struct lt_pcrs *q, unsigned pcr)
 {
     static const uint8_t zeros[LT_MAX_DIGEST];
+    return !(q->mask >> pcr & 1) || !memcmp(q->value[pcr], zeros, lt_hash_size(q->alg));
+}
+
+/* Of PCR 11 and 14 only a quoted value other than zero is something measured. */
+static void judge_coverage(struct work *w)
+{
+    const struct lt_pcrs *q = w->m->pcrs;
     uint32_t boot = LT_BOOT_LEARNT & ~(1u << 14), covered = 0;
 
     for (unsigned i = 11; i <= 14; i += 3)
-        if (w->m->pcrs->mask >> i & 1 && memcmp(w->m->pcrs->value[i], zeros, lt_hash_size(w->m->pcrs->alg)))
+        if (!is_zero(q, i))
             boot |= 1u << i;
     if (w->out->part[LT_PART_PCRS].state == LT_PART_GOOD)
         covered |= w->rules->mask;
     if (w->out->part[LT_PART_BOOT_POLICY].state == LT_PART_GOOD)
         covered |= lt_boot_policy_covers(w->d->boot);
-    return boot & ~covered;
+    w->out->open = boot & ~covered;
+    w->out->blind = !(LT_PCRS_LINE & ~covered) && is_zero(q, 8) && is_zero(q, 9) && is_zero(q, 12) &&
+                    (is_zero(q, 11) || !(covered >> 11 & 1));
 }
 
 void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules *rules,
@@ -310,7 +318,7 @@ void lt_measured_appraise(const struct lt_measured *m, const struct lt_pcr_rules
     judge_boot_log(&w);
     judge_boot_policy(&w);
     judge_ima(&w, programs);
-    out->open = open_pcrs(&w);
+    judge_coverage(&w);
 }
 
 const char *lt_measured_list(uint32_t pcrs, char buf[200])

@@ -52,7 +52,8 @@ enum lt_measured_part { LT_PART_PCRS, LT_PART_BOOT_LOG, LT_PART_BOOT_POLICY, LT_
  * the code that runs: 1, 3, 5 and 6 move with boot order, cards and partitions. */
 #define LT_PCRS_DECISIVE 0x5b95u /* 0, 2, 4, 7, 8, 9, 11, 12, 14 */
 /* Who chooses these in a guest chooses what IMA measures there (ima=off, no ima_policy=). */
-#define LT_PCRS_IMA 0x1310u /* 4, 8, 9, 12 */
+#define LT_PCRS_IMA 0x1310u  /* 4, 8, 9, 12 */
+#define LT_PCRS_LINE 0x1300u /* 8, 9, 12: where loaders and kernels measure the command line itself */
 
 struct lt_measured_result {
     struct {
@@ -66,6 +67,9 @@ struct lt_measured_result {
     char fault[LT_IMA_FAULTS][320];
     unsigned programs; /* found among the matched entries, each allowed; 0 unless the list is good */
     uint32_t open;     /* boot PCRs that neither the PCR rules nor the boot policy cover: bits */
+    /* PCR 8, 9 and 12 are covered and zero, and so is 11 unless it is covered too: nothing measured a command
+     * line there, whoever chose it. */
+    bool blind;
 };
 
 /* PCRs that must be in the quote: those of the rules, 0-10 with layers (boot_aggregate is made of 0-9), those

@@ -48,12 +48,12 @@ void forge_log_event(struct lt_buf *b, uint32_t pcr, uint32_t type, const uint8_
     lt_buf_put(b, data, n);
 }
 
-/* PCR 0-7 get one event each, and the PCR values follow the log. */
-static void boot(struct lt_buf *log, struct lt_pcrs *pcrs, uint8_t seed)
+/* PCR 0-7 get one event each, and PCR 8 unless it stays dark, and the PCR values follow the log. */
+static void boot(struct lt_buf *log, struct lt_pcrs *pcrs, uint8_t seed, bool dark)
 {
     *log = LT_BUF(4096);
     forge_log_begin(log);
-    for (uint32_t i = 0; i < 8; i++) {
+    for (uint32_t i = 0; i < (dark ? 8u : 9u); i++) {
         uint8_t digest[32];
         memset(digest, seed + (int)i, sizeof digest);
         memset(pcrs->value[i], 0, LT_MAX_DIGEST);
@@ -430,8 +430,8 @@ static void identities(struct forge *f)
 void forge_build(struct forge *f)
 {
     identities(f);
-    boot(&f->log_g, &f->guest_pcrs, 0x60);
-    boot(&f->log_h, &f->host_pcrs, 0x70);
+    boot(&f->log_g, &f->guest_pcrs, 0x60, f->dark_guest);
+    boot(&f->log_h, &f->host_pcrs, 0x70, f->dark_host);
     f->guest_log = lt_boot_log_new(of(&f->log_g));
     f->host_log = lt_boot_log_new(of(&f->log_h));
     measure(&f->ima_g, &f->guest_pcrs, &f->log_g);

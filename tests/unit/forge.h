@@ -42,6 +42,7 @@ struct forge {
     bool guest_ak_in_owner, host_ak_in_owner; /* qualifiedSigner of a key under the owner hierarchy */
     uint16_t guest_type, host_type;           /* of the attest */
     uint32_t guest_mask;                      /* signed; the values below follow it */
+    bool dark_guest, dark_host;               /* no command line was measured: PCR 8 is zero */
     uint32_t guest_named, host_named;         /* PCRs that the policies name, with the values they have */
     uint16_t guest_bank;                      /* of the signed selection */
     bool guest_two_banks;

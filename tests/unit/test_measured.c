@@ -723,6 +723,66 @@ static void open_pcrs(void **state)
     RUN(rows);
 }
 
+/* ---- a boot that measured no command line: all that a policy names of it is zeros ---- */
+
+static void dark_guest(struct forge *f)
+{
+    f->dark_guest = true;
+    f->pin_digests = false;
+}
+
+/* The host says which kernel and command line it gave. */
+static void dark_guest_of_a_domain(struct forge *f)
+{
+    f->dark_guest = true;
+}
+
+static void dark_guest_accepted(struct forge *f)
+{
+    dark_guest(f);
+    f->accept = "[\"open-boot\"]";
+}
+
+/* Who booted as he liked can extend PCR 11, too: only one that is judged tells. */
+static void dark_guest_extends(struct forge *f)
+{
+    dark_guest(f);
+    f->guest_mask |= 1u << 11;
+    f->guest_pcrs.value[11][0] = 1;
+}
+
+static void dark_guest_of_systemd(struct forge *f)
+{
+    dark_guest_extends(f);
+    f->guest_named |= 1u << 11;
+}
+
+static void dark_host(struct forge *f)
+{
+    f->dark_host = true;
+    accept_boot_only(f);
+}
+
+static void no_command_line(void **state)
+{
+    static const struct row rows[] = {
+        {"guest", dark_guest, NULL, LT_UNCHECKED, "guest-policy", "PP-PPPPPPPP", NULL,
+         "nothing measured the command line", LT_LEVEL_NONE},
+        {"guest, PCR 11 by anybody", dark_guest_extends, NULL, LT_UNCHECKED, "guest-policy", "PP-PPPPPPPP",
+         NULL, "nothing measured the command line", LT_LEVEL_NONE},
+        {"guest, PCR 11", dark_guest_of_systemd, NULL, LT_TRUSTED, "", HEALTHY, NULL, NULL,
+         LT_LEVEL_APPRAISED},
+        {"guest, domain", dark_guest_of_a_domain, NULL, LT_TRUSTED, "", HEALTHY, NULL, NULL,
+         LT_LEVEL_APPRAISED},
+        {"guest, accepted", dark_guest_accepted, NULL, LT_TRUSTED, "", HEALTHY, NULL, NULL,
+         LT_LEVEL_APPRAISED},
+        {"host", dark_host, NULL, LT_TRUSTED, "", HEALTHY, "level", "PCR 8, 9 and 12 are zero",
+         LT_LEVEL_BOOT_ONLY},
+    };
+    (void)state;
+    RUN(rows);
+}
+
 /* ---- the rules for verifiers of keylime-api 9.3, G1 to G5, each turned by itself ---- */
 
 static void g1_other_bank(struct forge *f)
@@ -847,7 +907,9 @@ int main(void)
         cmocka_unit_test(host_is_judged_once),
         cmocka_unit_test(cache_keys_differ),
         cmocka_unit_test(goes_on_where_it_stood),
-        cmocka_unit_test(pcrs_that_are_needed), cmocka_unit_test(open_pcrs),
+        cmocka_unit_test(pcrs_that_are_needed),
+        cmocka_unit_test(open_pcrs),
+        cmocka_unit_test(no_command_line),
         cmocka_unit_test(rules_for_verifiers),
         cmocka_unit_test(offline),
     };
