@@ -25,39 +25,14 @@ static void subject_of(const gnutls_datum_t *der, char *out, size_t n)
         gnutls_x509_crt_deinit(x);
 }
 
-/* One of a few crowds of addresses, each with its own share of the log, so that no flood hides the others. */
-static bool may_log(struct lt_refusals *r, const char *source, unsigned *missed)
-{
-    unsigned h = 5381;
-    uint64_t now = lt_now_ms();
-
-    for (const char *p = source; *p; p++)
-        h = h * 33 + (unsigned char)*p;
-    struct lt_refusal_share *s = &r->share[h % LT_REFUSAL_SHARES];
-    pthread_mutex_lock(&r->lock);
-    if (now - s->since_ms >= LT_REFUSAL_PERIOD_MS || !s->since_ms) {
-        s->since_ms = now;
-        s->logged = 0;
-    }
-    bool may = s->logged < LT_REFUSAL_BURST;
-    *missed = may ? s->missed : 0;
-    s->missed = may ? 0 : s->missed + 1;
-    s->logged += may;
-    pthread_mutex_unlock(&r->lock);
-    return may;
-}
-
 /* what: "client certificate", "handshake". */
 static void log_refusal(struct lt_conn *c, const char *what, const char *subject, const char *why)
 {
-    char more[48] = "";
-    unsigned missed;
+    char more[LT_LOG_SHARE_MORE];
 
     c->refused = true;
-    if (!may_log(&c->server->refusals, c->source, &missed))
+    if (!lt_log_rate_may(&c->server->refusals, c->source, lt_now_ms(), more))
         return;
-    if (missed)
-        snprintf(more, sizeof more, " (%u more were not logged)", missed);
     lt_log(LT_LOG_WARNING, "tls-refused", "%s: %s%s%s%s: %s%s", c->source, what, *subject ? " \"" : "",
            subject, *subject ? "\" refused" : "", why, more);
 }

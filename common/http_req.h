@@ -7,6 +7,7 @@
 #define LT_COMMON_HTTP_REQ_H
 
 #include "common/http_server.h"
+#include "common/log_rate.h"
 
 #include <microhttpd.h>
 #include <pthread.h>
@@ -43,21 +44,9 @@ struct lt_conns {
     struct lt_conn_list strangers, others; /* strangers: still owe a certificate */
 };
 
-/* Refused handshakes: so many lines a period of each crowd of addresses, the rest is counted. */
-#define LT_REFUSAL_SHARES 64
-#define LT_REFUSAL_BURST 5
-#define LT_REFUSAL_PERIOD_MS 60000
-struct lt_refusals {
-    pthread_mutex_t lock;
-    struct lt_refusal_share {
-        uint64_t since_ms;
-        unsigned logged, missed;
-    } share[LT_REFUSAL_SHARES];
-};
-
 struct lt_http_server {
     struct lt_http_server_conf conf;
-    struct lt_refusals refusals;
+    struct lt_log_rate refusals; /* handshakes */
     struct MHD_Daemon *daemon;
     bool tls, ask, require; /* client certificates */
     char address[64];

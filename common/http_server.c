@@ -448,7 +448,7 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
             s->require = false;
     lt_random(&s->id_prefix, sizeof s->id_prefix);
     pthread_mutex_init(&s->lock, NULL);
-    pthread_mutex_init(&s->refusals.lock, NULL);
+    lt_log_rate_init(&s->refusals);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -463,7 +463,7 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
         lt_conns_stop(&s->conns);
         pthread_cond_destroy(&s->idle);
         pthread_mutex_destroy(&s->lock);
-        pthread_mutex_destroy(&s->refusals.lock);
+        lt_log_rate_destroy(&s->refusals);
         free(s);
         return rc;
     }
@@ -501,6 +501,6 @@ void lt_http_server_stop(struct lt_http_server *s)
         close(fd);
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);
-    pthread_mutex_destroy(&s->refusals.lock);
+    lt_log_rate_destroy(&s->refusals);
     free(s);
 }

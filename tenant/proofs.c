@@ -110,24 +110,22 @@ static void quote_free(void *p)
 }
 
 /* Quotes that are malformed stay out, and only their own guests miss them. */
-static struct group *read_quote(struct lt_rounds *r, const json_t *j)
+static struct group *read_quote(struct lt_rounds *r, const json_t *j, struct lt_err *e)
 {
     struct lt_host_quote *q = calloc(1, sizeof *q);
     struct group *g = calloc(1, sizeof *g);
     uint8_t id[LT_HOST_ID];
     struct lt_header h;
-    struct lt_err e = {0};
 
     if (!q || !g)
         abort();
-    int rc = lt_json_hex(j, "host", id, sizeof id, &e);
-    if (!rc && !(rc = lt_host_quote_from_json(j, q, &e)) && !lt_header_parse(q->header, LT_HEADER, &h, NULL) &&
+    int rc = lt_json_hex(j, "host", id, sizeof id, e);
+    if (!rc && !(rc = lt_host_quote_from_json(j, q, e)) && !lt_header_parse(q->header, LT_HEADER, &h, NULL) &&
         memcmp(h.host_id, id, sizeof id)) { /* whose quote it is stands in it, signed */
         lt_host_quote_free(q);
-        rc = lt_fail(&e, LT_E_MALFORMED, "a quote of another host than it is said to be of");
+        rc = lt_fail(e, LT_E_MALFORMED, "a quote of another host than it is said to be of");
     }
     if (rc) {
-        lt_log(LT_LOG_WARNING, "host-quote-malformed", "%s", e.msg);
         free(q);
         free(g);
         return NULL;
@@ -136,6 +134,22 @@ static struct group *read_quote(struct lt_rounds *r, const json_t *j)
     g->quote = lt_ref_new(q, quote_free);
     lt_hex(id, sizeof id, g->host);
     return g;
+}
+
+/* A provider can send thousands: one line for them all. */
+static void read_quotes(struct lt_rounds *r, const json_t *quotes, struct group **groups, size_t n)
+{
+    struct lt_err first = {0};
+    size_t bad = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct lt_err e = {0};
+        groups[i] = read_quote(r, json_array_get(quotes, i), &e);
+        if (!groups[i] && !bad++)
+            first = e;
+    }
+    if (bad)
+        lt_log(LT_LOG_WARNING, "host-quote-malformed", "%zu of %zu, the first: %s", bad, n, first.msg);
 }
 
 static void count_quotes(struct lt_rounds *r, struct group *const *groups, size_t n)
@@ -231,8 +245,7 @@ static void proofs_stage(void *arg)
         LT_AUTOFREE struct group **groups = calloc(n + 1, sizeof *groups);
         if (!groups)
             abort();
-        for (size_t i = 0; i < n; i++)
-            groups[i] = read_quote(a->r, json_array_get(quotes, i));
+        read_quotes(a->r, quotes, groups, n);
         count_quotes(a->r, groups, n);
         deal(a, proofs, groups, n);
         for (size_t i = 0; i < n; i++) {

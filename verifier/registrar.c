@@ -4,6 +4,7 @@
 #include "common/hash.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/log_rate.h"
 #include "tpm/credential.h"
 #include "verifier/challenges.h"
 
@@ -14,6 +15,7 @@ struct lt_registrar {
     struct lt_registrar_conf conf;
     struct lt_challenges *challenges;
     struct lt_http_server *plain, *tls;
+    struct lt_log_rate refusals;
 };
 
 static const char *const versions[] = {"2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"};
@@ -22,6 +24,18 @@ static const char *const versions[] = {"2.0", "2.1", "2.2", "2.3", "2.4", "2.5",
 static void fail(struct lt_req *req, const struct lt_err *e)
 {
     lt_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 1 : 0);
+}
+
+/* Anybody may call: the log has a few lines of each crowd of addresses. */
+static void refuse(struct lt_registrar *r, struct lt_req *req, const char *event, const char *id,
+                   const struct lt_err *e)
+{
+    const char *source = lt_req_source(req);
+    char more[LT_LOG_SHARE_MORE];
+
+    if (lt_log_rate_may(&r->refusals, source, lt_now_ms(), more))
+        lt_log(LT_LOG_WARNING, event, "%s from %s: %s%s", id, source, e->msg, more);
+    fail(req, e);
 }
 
 /* Argument 0 of every route below: "v2", "v2.0" … "v2.6". Replies itself when it is none of them. */
@@ -120,9 +134,7 @@ static void register_agent(struct lt_req *req, struct lt_registrar *r, bool id_i
     if (!rc)
         rc = enrol(r, req, body, id, &blob, &e);
     if (rc) {
-        lt_log(LT_LOG_WARNING, "registration-refused", "%s from %s: %s", id ? id : "an agent",
-               lt_req_source(req), e.msg);
-        fail(req, &e);
+        refuse(r, req, "registration-refused", id ? id : "an agent", &e);
         return;
     }
     lt_log(LT_LOG_DEBUG, "registration", "%s from %s: challenge issued", id, lt_req_source(req));
@@ -158,8 +170,7 @@ static void activate(struct lt_req *req, void *app)
     if (!rc)
         rc = lt_store_agent_activate(r->conf.store, &a, &changed, &e);
     if (rc) {
-        lt_log(LT_LOG_WARNING, "activation-refused", "%s from %s: %s", id, lt_req_source(req), e.msg);
-        fail(req, &e);
+        refuse(r, req, "activation-refused", id, &e);
         return;
     }
     /* Agents come again, once a day and when nobody asks them. */
@@ -255,6 +266,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
         return lt_fail(e, LT_E_NO_MEMORY, "registrar: no memory");
     }
     r->conf = *c;
+    lt_log_rate_init(&r->refusals);
     struct lt_http_server_conf plain = {.listen = c->listen,
                                         .routes = plain_routes,
                                         .route_count = COUNT(plain_routes),
@@ -302,5 +314,6 @@ void lt_registrar_stop(struct lt_registrar *r)
     if (r->tls)
         lt_http_server_stop(r->tls);
     lt_challenges_free(r->challenges);
+    lt_log_rate_destroy(&r->refusals);
     free(r);
 }

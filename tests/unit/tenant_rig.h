@@ -25,6 +25,7 @@ enum provider_lie {
     LIE_EK,
     LIE_AK,
     LIE_LABEL, /* a quote said to be of another host */
+    LIE_MANY,  /* a hundred quotes that are none, behind the true one */
     LIE_IMA_DIGIT,
     LIE_IMA_SHORT,
     LIE_NO_IMA

@@ -1,5 +1,7 @@
 /* The registrar over real sockets, as Keylime's agents and its tenant talk to it, and as an attacker does. */
 #include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
 #include "tests/support/http/http_check.h"
 #include "tests/unit/softkey.h"
 #include "tpm/credential.h"
@@ -536,6 +538,37 @@ static void test_rate_of_a_source(void **state)
     lt_challenges_free(c);
 }
 
+static unsigned lines_with(const char *path, const char *event)
+{
+    LT_AUTOFREE uint8_t *text = NULL;
+    unsigned count = 0;
+    size_t n;
+
+    OK(lt_file_read(path, 1 << 20, &text, &n, &err));
+    for (const char *at = (const char *)text; (at = strstr(at, event)); at++)
+        count++;
+    return count;
+}
+
+/* Anybody may call, and be refused as often as he likes: not each time at the cost of a line on our disk. */
+static void test_refusals_do_not_fill_the_log(void **state)
+{
+    struct at *a = *state;
+    char log[160], tag[2 * LT_AUTH_TAG + 1];
+
+    memset(tag, '0', sizeof tag - 1);
+    tag[sizeof tag - 1] = 0;
+    snprintf(log, sizeof log, "%s/log", a->pki.dir);
+    OK(lt_log_open("limetree", log, LT_LOG_WARNING, &err));
+    for (int i = 0; i < 200; i++)
+        json_decref(call(a, "PUT", "/v2.1/agents/" ID "/activate", json_pack("{s:s}", "auth_tag", tag), 404));
+    for (int i = 0; i < 40; i++)
+        json_decref(call(a, "POST", "/v2.1/agents/" ID, json_object(), 400));
+    OK(lt_log_open("limetree", NULL, LT_LOG_INFO, &err));
+    assert_in_range(lines_with(log, "-refused"), 1, 5);
+    unlink(log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -552,6 +585,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_registrations, setup, teardown),
         cmocka_unit_test_setup_teardown(test_admin_needs_a_certificate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deletion_is_the_operators, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusals_do_not_fill_the_log, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

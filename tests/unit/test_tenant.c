@@ -4,6 +4,7 @@
 #include "appraisal/offline.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/log.h"
 
 #include <unistd.h>
 
@@ -535,6 +536,33 @@ static void test_the_provider_lies_about_a_host(void **state)
     }
 }
 
+/* However many malformed quotes come with an answer, they hurt nobody and cost one line. */
+static void test_quotes_that_are_none(void **state)
+{
+    struct rig r;
+    char log[128];
+    unsigned lines = 0;
+    size_t n;
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    r.lie = LIE_MANY;
+    snprintf(log, sizeof log, "%s/log", r.dir);
+    OK(lt_log_open("limetree", log, LT_LOG_WARNING, &err));
+    unsigned before = r.posts;
+    settle(&r, &r.guest[0]);
+    OK(lt_log_open("limetree", NULL, LT_LOG_INFO, &err));
+    LT_AUTOFREE uint8_t *told = NULL;
+    OK(lt_file_read(log, 1 << 20, &told, &n, &err));
+    for (const char *at = (const char *)told; (at = strstr(at, "host-quote-malformed")); at++)
+        lines++;
+    assert_in_range(lines, 1, r.posts - before);
+    unlink(log);
+    rig_free(&r);
+}
+
 /* A root that is missing here disproves nothing: it is named with host, issuer and remedy, and never green. */
 static void test_a_makers_root_is_missing(void **state)
 {
@@ -952,6 +980,7 @@ int main(void)
         cmocka_unit_test(test_learn_needs_an_attested_state),
         cmocka_unit_test(test_a_host_that_cannot_activate),
         cmocka_unit_test(test_the_provider_lies_about_a_host),
+        cmocka_unit_test(test_quotes_that_are_none),
         cmocka_unit_test(test_a_makers_root_is_missing),
         cmocka_unit_test(test_a_host_that_leaves_the_registry),
         cmocka_unit_test(test_a_certificate_that_expires),
