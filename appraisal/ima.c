@@ -9,12 +9,14 @@
 #include <string.h>
 
 #define PATH_SHOWN 100
+#define MAX_UNABLE 16 /* entries that cannot be judged, until no more is tried */
 
 struct replay {
     const struct lt_ima_input *in;
     struct lt_ima_result *out;
     const struct lt_ima_progress *before; /* what a full list must go through again; next 0: nothing */
     size_t size;                          /* of the bank's digests */
+    unsigned unable;                      /* entries that could not be judged */
     bool judged, padded;                  /* content is asked for; extended as before 5.8 */
     bool matched;
     uint8_t run[2 * LT_MAX_DIGEST];                /* PCR 10, and behind it what it is extended with */
@@ -113,18 +115,31 @@ static void extend(struct replay *r)
     lt_hash(r->in->bank, &both, 1, r->run);
 }
 
+/* This entry is not judged, the rest is: what else is wrong with the list is worse. Each may have cost all that
+ * a pattern is allowed, so not for ever. */
+static int unable(struct replay *r, struct lt_err *why, struct lt_err *e)
+{
+    char path[PATH_SHOWN + 1];
+
+    lt_ima_line_show(r->line.path, path, PATH_SHOWN);
+    int rc = lt_fail_in(why, "IMA entry %" PRIu64 " (%s)", number(r), path);
+    if (!r->out->unable.code)
+        r->out->unable = *why;
+    if (rc != LT_E_NO_MEMORY && ++r->unable < MAX_UNABLE)
+        return 0;
+    return lt_fail(e, rc, "%s", why->msg);
+}
+
 /* Judged only when the chain holds it: else its content is not what was measured, and the reason is told. */
 static __attribute__((noinline)) int content(struct replay *r, struct lt_err *e)
 {
+    struct lt_err local = {0};
     char why[LT_IMA_WHY];
     bool good;
 
     why[0] = 0;
-    if (lt_ima_judge(&r->judge, &r->line, &good, why, e)) {
-        char path[PATH_SHOWN + 1];
-        lt_ima_line_show(r->line.path, path, PATH_SHOWN);
-        return lt_fail_in(e, "IMA entry %" PRIu64 " (%s)", number(r), path);
-    }
+    if (lt_ima_judge(&r->judge, &r->line, &good, why, &local))
+        return unable(r, &local, e);
     if (!good)
         fault(r, "%s", why);
     return 0;
@@ -228,6 +243,7 @@ static void rewind_to(struct replay *r, bool judged, bool padded)
     r->judged = judged;
     r->padded = padded;
     r->matched = false;
+    r->unable = 0;
     r->walk = lt_ima_walk(r->in->list);
     memset(r->run, 0, sizeof r->run);
     if (r->in->first)
@@ -269,7 +285,7 @@ static int verdict(struct replay *r, struct lt_err *e)
         !expected(r->in, (struct lt_slice){r->before->aggregate, r->before->aggregate_n}))
         list_fault(o, "IMA list: its boot_aggregate is no longer that of the quoted PCRs 0-9");
     if (!o->faults)
-        return 0;
+        return o->unable.code ? lt_fail(e, o->unable.code, "%s", o->unable.msg) : 0;
     if (o->faults == 1)
         return lt_fail(e, LT_E_REFUSED, "%s", o->fault[0]);
     return lt_fail(e, LT_E_REFUSED, "%.270s; and %" PRIu64 " more", o->fault[0], o->faults - 1);

@@ -48,6 +48,9 @@ struct lt_ima_result {
     size_t matched_bytes;      /* of in->list: its entries up to there */
     bool padded;               /* matched as kernels before 5.8 extend: SHA-1 of the template data and zeros */
     bool aggregate_open;       /* boot_aggregate was not compared */
+    /* Code not 0: of the first entry that could not be judged (a pattern's limits, a damaged table). Any user
+     * of a machine makes names: alone that says nothing of the machine. */
+    struct lt_err unable;
     uint64_t faults;
     unsigned kept;
     char fault[LT_IMA_FAULTS][320]; /* "IMA entry 812 (/usr/bin/foo): digest sha256:ab12… not in layers base@9f…, web@11…" */

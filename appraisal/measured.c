@@ -191,8 +191,8 @@ static bool replay(struct work *w, const struct lt_ima_layers *l)
     w->out->faults = r.faults;
     if (!rc)
         return true;
-    set(w, LT_PART_IMA, rc == LT_E_NO_MEMORY ? LT_PART_LACKING : LT_PART_BAD, "%s",
-        r.kept ? r.fault[0] : e.msg);
+    bool lacking = rc == LT_E_NO_MEMORY || (r.unable.code && !r.faults);
+    set(w, LT_PART_IMA, lacking ? LT_PART_LACKING : LT_PART_BAD, "%s", r.kept ? r.fault[0] : e.msg);
     keep_faults(w, &r);
     return false;
 }

@@ -723,6 +723,40 @@ static void open_pcrs(void **state)
     RUN(rows);
 }
 
+/* ---- a name that meets a pattern's limits: any user of the machine can make one ---- */
+
+static void costly_name(struct forge *f)
+{
+    unsigned n = 0;
+
+    for (; f->ima_g.paths[n]; n++)
+        f->ima_g.allowed[n] = f->ima_g.paths[n];
+    f->ima_g.paths[n] = "/home/u/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.";
+    f->ima_g.exclude = "\"/home/u/(x+x+)+$\"";
+}
+
+static void costly_name_and_bad_file(struct forge *f)
+{
+    unsigned n = 0;
+
+    costly_name(f);
+    while (f->ima_g.paths[n])
+        n++;
+    f->ima_g.paths[n] = "/usr/bin/evil";
+}
+
+static void names_that_cost(void **state)
+{
+    static const struct row rows[] = {
+        {"costly name", costly_name, NULL, LT_UNCHECKED, "guest-policy", "PP-PPPPPPPP", NULL,
+         "limit exceeded", LT_LEVEL_NONE},
+        {"costly name in front of a bad file", costly_name_and_bad_file, NULL, LT_FAILED, "guest-policy",
+         "PPFPPPPPPPP", NULL, "/usr/bin/evil", LT_LEVEL_NONE},
+    };
+    (void)state;
+    RUN(rows);
+}
+
 /* ---- a boot that measured no command line: all that a policy names of it is zeros ---- */
 
 static void dark_guest(struct forge *f)
@@ -910,6 +944,7 @@ int main(void)
         cmocka_unit_test(pcrs_that_are_needed),
         cmocka_unit_test(open_pcrs),
         cmocka_unit_test(no_command_line),
+        cmocka_unit_test(names_that_cost),
         cmocka_unit_test(rules_for_verifiers),
         cmocka_unit_test(offline),
     };
