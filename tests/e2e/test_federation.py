@@ -171,7 +171,7 @@ def test_state_swapped_and_vm_reset(fed):
     state = guest.vtpm_state / "tpm2-00.permall"
 
     def delete():
-        status, _ = fed.https(fed.registrar_tls_url, "tenant-client", "tenant-ca", "DELETE",
+        status, _ = fed.https(fed.registrar_tls_url, "tenant-operator", "tenant-ca", "DELETE",
                               f"/v2.6/agents/{guest.uuid}")
         assert status == 200
     guest.suspend()
