@@ -188,25 +188,26 @@ static void get_status(struct lt_req *req, void *app)
     lt_reply_json(req, 200, j);
 }
 
-/* Every route reads or writes the store: none runs on the server's own thread. */
-#define SERVED(name)                                                                                         \
+/* Every route reads or writes the store: none runs on the server's own thread. Who only looks does not wait
+ * behind those who wait for the disk, or for the provider. */
+#define SERVED(pool, name)                                                                                   \
     static void name##_served(struct lt_req *req, void *app)                                                 \
     {                                                                                                        \
-        lt_pool_serve(((struct lt_tenant *)app)->io, req, name, app);                                        \
+        lt_pool_serve(((struct lt_tenant *)app)->pool, req, name, app);                                      \
     }
-SERVED(lt_tenant_api_get_guests)
-SERVED(lt_tenant_api_get_guest)
-SERVED(lt_tenant_api_put_guest)
-SERVED(lt_tenant_api_delete_guest)
-SERVED(lt_tenant_api_post_learn)
-SERVED(lt_tenant_api_post_clear)
-SERVED(post_rounds)
-SERVED(post_policies)
-SERVED(get_policy)
-SERVED(delete_policy)
-SERVED(get_bundle)
-SERVED(get_hosts)
-SERVED(get_status)
+SERVED(look, lt_tenant_api_get_guests)
+SERVED(look, lt_tenant_api_get_guest)
+SERVED(io, lt_tenant_api_put_guest)
+SERVED(io, lt_tenant_api_delete_guest)
+SERVED(io, lt_tenant_api_post_learn)
+SERVED(io, lt_tenant_api_post_clear)
+SERVED(io, post_rounds)
+SERVED(io, post_policies)
+SERVED(look, get_policy)
+SERVED(io, delete_policy)
+SERVED(look, get_bundle)
+SERVED(look, get_hosts)
+SERVED(look, get_status)
 
 #define ROUTE(method, path, body, fn)                                                                        \
     LT_ROUTE(method, "/federation/v1/" path, LT_ROLE_OPERATOR, body, fn##_served)

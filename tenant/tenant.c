@@ -305,6 +305,8 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     if (!rc)
         rc = lt_pool_start(2, &t->io, e);
     if (!rc)
+        rc = lt_pool_start(2, &t->look, e);
+    if (!rc)
         rc = *c->federation_crl
                  ? lt_crl_open("federation_crl", c->federation_crl, c->federation_ca, &t->crl, e)
                  : 0;
@@ -336,6 +338,7 @@ void lt_tenant_stop(struct lt_tenant *t)
         lt_http_server_stop(t->server);
     lt_registrar_stop(t->registrar);
     lt_pool_stop(t->io);
+    lt_pool_stop(t->look);
     lt_rounds_stop(t->rounds);
     lt_pool_stop(t->fetch);
     lt_pool_stop(t->large);

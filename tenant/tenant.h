@@ -33,7 +33,8 @@ struct lt_tenant {
     struct lt_pool *work;      /* appraisal */
     struct lt_pool *large;     /* the same of answers that are large */
     struct lt_pool *fetch;     /* waits for the provider */
-    struct lt_pool *io;        /* serves requests */
+    struct lt_pool *io;        /* serves requests that change something, and may wait for the disk */
+    struct lt_pool *look;      /* serves those that only read */
     struct lt_crl *crl;        /* the federation's; NULL: none configured */
     struct lt_http_client *to_provider;
     struct lt_hosts *hosts;

@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "verifier/store_impl.h"
 
 #include <unistd.h>
 
@@ -952,6 +953,68 @@ static void test_changes_at_once(void **state)
     rig_free(&r);
 }
 
+struct hung {
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    bool over;
+};
+
+/* On the store's writer: a disk that does not answer. */
+static int hang(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct hung *h = arg;
+
+    (void)sql, (void)e;
+    pthread_mutex_lock(&h->lock);
+    while (!h->over)
+        pthread_cond_wait(&h->news, &h->lock);
+    pthread_mutex_unlock(&h->lock);
+    return 0;
+}
+
+struct change {
+    struct rig *r;
+    const char *path;
+};
+
+static void *change(void *arg)
+{
+    const struct change *c = arg;
+
+    rig_drop(rig_call(c->r, "PUT", c->path, json_object(), 200));
+    return NULL;
+}
+
+/* Who wants to know why is answered, however many wait for the disk. */
+static void test_a_disk_that_hangs(void **state)
+{
+    struct rig r;
+    struct hung h = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    pthread_t waits[4];
+    char path[64];
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    snprintf(path, sizeof path, "guests/%s", r.guest[0].text);
+    lt_db_post(r.tenant->store->db, hang, &h, NULL);
+    struct change c = {&r, path};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&waits[i], NULL, change, &c), 0);
+    usleep(300000); /* nothing tells that they wait; a test that is too early passes */
+    uint64_t from = lt_now_ms();
+    rig_drop(rig_call(&r, "GET", "status", NULL, 200));
+    rig_drop(rig_call(&r, "GET", "guests", NULL, 200));
+    assert_true(lt_now_ms() - from < 10000);
+    pthread_mutex_lock(&h.lock);
+    h.over = true;
+    pthread_cond_signal(&h.news);
+    pthread_mutex_unlock(&h.lock);
+    for (int i = 0; i < 4; i++)
+        pthread_join(waits[i], NULL);
+    rig_free(&r);
+}
+
 static void test_routes_are_closed(void **state)
 {
     struct rig r;
@@ -991,6 +1054,7 @@ int main(void)
         cmocka_unit_test(test_a_rival_that_hangs),
         cmocka_unit_test(test_documents_nobody_accepts),
         cmocka_unit_test(test_changes_at_once),
+        cmocka_unit_test(test_a_disk_that_hangs),
         cmocka_unit_test(test_routes_are_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
