@@ -140,7 +140,7 @@ static void fill_store(void)
         memcpy(a.ak, agents[i].ak.raw, a.ak_n = agents[i].ak.raw_n);
         OK(lt_store_agent_activate(s, &a, NULL, &err));
         memcpy(g.uuid, agents[i].uuid, sizeof g.uuid);
-        OK(lt_store_guest_put(s, &g, &err));
+        OK(lt_store_guest_put(s, &g, (struct lt_slice){0}, &err));
     }
     free(pem);
     lt_store_close(s);
