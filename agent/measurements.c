@@ -42,44 +42,13 @@ int lt_ima_read(const char *path, uint8_t **out, size_t *n, struct lt_err *e)
     return lt_measurements_read(path, LT_MAX_IMA_LOG, out, n, e);
 }
 
-/* "10 1d8d…": whatever else is a line belongs to the entry before, whose name holds a newline. */
-static bool begins(struct lt_slice line)
-{
-    static const char hex[] = "0123456789abcdef";
-    size_t n = 3;
-
-    if (line.n < 43 || line.p[2] != ' ')
-        return false;
-    while (n < 43 && line.p[n] && strchr(hex, line.p[n]))
-        n++;
-    return n == 43;
-}
-
-/* Bytes of the entry at the text's beginning. */
-static size_t entry_size(struct lt_slice text)
-{
-    size_t at = 0;
-
-    do {
-        const uint8_t *lf = memchr(text.p + at, '\n', text.n - at);
-        at = lf ? (size_t)(lf + 1 - text.p) : text.n;
-    } while (at < text.n && !begins((struct lt_slice){text.p + at, text.n - at}));
-    return at;
-}
-
 char *lt_ima_text(const char *text, size_t n)
 {
-    struct lt_slice rest = {(const uint8_t *)text, n};
-    bool whole = lt_utf8_valid(rest);
-    char *out = malloc(whole ? n + 1 : LT_UTF8_ESCAPED(n));
-    size_t at = 0;
+    const struct lt_slice all = {(const uint8_t *)text, n};
+    char *out = malloc(lt_utf8_valid(all) ? n + 1 : LT_UTF8_ESCAPED(n));
 
-    for (size_t k; out && rest.n; rest = (struct lt_slice){rest.p + k, rest.n - k}) {
-        k = whole ? rest.n : entry_size(rest);
-        at += lt_utf8_escape((struct lt_slice){rest.p, k}, out + at);
-    }
     if (out)
-        out[at] = 0;
+        lt_utf8_escape(all, out);
     return out;
 }
 

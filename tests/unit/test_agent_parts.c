@@ -86,7 +86,8 @@ static void ima_entries(void **state)
     }
 }
 
-/* What Keylime's wire carries: UTF-8 as it is; else those entries escaped, with their backslashes. */
+/* What Keylime's wire carries: UTF-8 as it is; else all of it escaped, with its backslashes: a name may hold
+ * what looks like the next entry. */
 static void ima_text(void **state)
 {
 #define HEAD "10 61b2b0f573bbf93c1485a03f8cc33639315cd5c3 ima-ng sha256:00 "
@@ -94,10 +95,11 @@ static void ima_text(void **state)
         {"", ""},
         {"10 a\n10 b\n", "10 a\n10 b\n"},
         {HEAD "/\xc3\xa9\\x41\n", HEAD "/\xc3\xa9\\x41\n"},
-        {HEAD "/\xeb\\x41\n" HEAD "/\\x41\n", HEAD "/\\xeb\\x5cx41\n" HEAD "/\\x41\n"},
-        {HEAD "/\\x41\nb\xff\n" HEAD "/\\x41\nc\n", HEAD "/\\x5cx41\nb\\xff\n" HEAD "/\\x41\nc\n"},
+        {HEAD "/\xeb\\x41\n" HEAD "/\\x41\n", HEAD "/\\xeb\\x5cx41\n" HEAD "/\\x5cx41\n"},
+        {HEAD "/\\x41\nb\xff\n" HEAD "/\\x41\nc\n", HEAD "/\\x5cx41\nb\\xff\n" HEAD "/\\x5cx41\nc\n"},
+        {HEAD "/\\x41\n" HEAD "\xff\n", HEAD "/\\x5cx41\n" HEAD "\\xff\n"},
         {HEAD "/\xff", HEAD "/\\xff"},
-        {"\xff\n" HEAD "/\\\n", "\\xff\n" HEAD "/\\\n"},
+        {"\xff\n" HEAD "/\\\n", "\\xff\n" HEAD "/\\x5c\n"},
     };
 
     (void)state;
