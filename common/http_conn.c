@@ -1,10 +1,13 @@
 /* Connections, from accept to close, and the clock of each: libmicrohttpd only knows idleness, and a peer
  * that sends or takes one byte now and then is never idle. */
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/http_req.h"
 #include "common/log.h"
+#include "common/siphash.h"
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,12 +35,25 @@ static void unlink_conn(struct lt_conn *c)
     l->count--;
 }
 
+/* Under the lock. */
+static void leave_crowd(struct lt_conn *c)
+{
+    struct lt_conns *l = &c->server->conns;
+
+    if (c->cut)
+        return;
+    c->cut = true;
+    l->crowd[c->crowd]--;
+    l->open--;
+}
+
 /* Under the lock. The descriptor is closed only after lt_conn_close; libmicrohttpd sees the end and cleans
  * up. */
 static void cut_off(struct lt_conn *c, const char *why)
 {
     shutdown(c->fd, SHUT_RDWR);
     c->deadline_ms = UINT64_MAX;
+    leave_crowd(c);
     lt_log(LT_LOG_DEBUG, "connection", "cut off: %s", why);
 }
 
@@ -49,14 +65,58 @@ static void befriend(struct lt_conns *l, struct lt_conn *c)
     }
 }
 
+/* Whoever has one address of an IPv6 network has its 2^64. */
+static uint16_t crowd_of(const struct lt_conns *l, const struct sockaddr_storage *a)
+{
+    const struct sockaddr_in *four = (const struct sockaddr_in *)a;
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)a;
+    const void *net = &four->sin_addr;
+    size_t n = sizeof four->sin_addr;
+
+    if (a->ss_family == AF_INET6) {
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&six->sin6_addr);
+        net = six->sin6_addr.s6_addr + (mapped ? 12 : 0);
+        n = mapped ? 4 : 8;
+    }
+    return lt_siphash(l->key, net, n) % LT_CROWDS;
+}
+
 static void take_source(struct lt_conn *c)
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     socklen_t n = sizeof a;
 
     if (getpeername(c->fd, (struct sockaddr *)&a, &n) ||
         getnameinfo((struct sockaddr *)&a, n, c->source, sizeof c->source, NULL, 0, NI_NUMERICHOST))
         snprintf(c->source, sizeof c->source, "an unknown address");
+    c->crowd = crowd_of(&c->server->conns, &a);
+}
+
+/* Of the network with most connections the oldest; not one that waits for us. Under the lock. */
+static struct lt_conn *most_crowded(const struct lt_conns *l)
+{
+    struct lt_conn *most = NULL;
+
+    for (struct lt_conn *c = l->others.first; c; c = c->next)
+        if (!c->cut && c->deadline_ms != UINT64_MAX && (!most || l->crowd[c->crowd] > l->crowd[most->crowd]))
+            most = c;
+    return most;
+}
+
+/* Where everybody has to show a certificate, a flood of those who do not pushes out its own oldest; elsewhere
+ * the largest crowd its own. Under the lock. */
+static void make_room(struct lt_http_server *s)
+{
+    struct lt_conns *l = &s->conns;
+    struct lt_conn *goes;
+
+    if (s->require && l->strangers.count > l->max_strangers) {
+        goes = l->strangers.first;
+        befriend(l, goes); /* no longer one of them: it ends */
+        cut_off(goes, "too many have not shown a certificate yet");
+    } else if (!s->require && l->open > l->max_open && (goes = most_crowded(l))) {
+        cut_off(goes, "too many connections, and most are of its network");
+    }
 }
 
 struct lt_conn *lt_conn_open(struct lt_http_server *s, int fd)
@@ -71,13 +131,10 @@ struct lt_conn *lt_conn_open(struct lt_http_server *s, int fd)
     take_source(c);
     c->deadline_ms = lt_now_ms() + l->request_ms;
     pthread_mutex_lock(&l->lock);
-    /* Where everybody has to show a certificate, a flood of those who do not pushes out its own oldest. */
     link_to(s->require ? &l->strangers : &l->others, c);
-    if (l->strangers.count > l->max_strangers) {
-        struct lt_conn *oldest = l->strangers.first;
-        befriend(l, oldest); /* no longer one of them: it ends */
-        cut_off(oldest, "too many have not shown a certificate yet");
-    }
+    l->crowd[c->crowd]++;
+    l->open++;
+    make_room(s);
     pthread_mutex_unlock(&l->lock);
     return c;
 }
@@ -107,6 +164,7 @@ void lt_conn_close(struct lt_conn *c)
         return;
     struct lt_conns *l = &c->server->conns;
     pthread_mutex_lock(&l->lock);
+    leave_crowd(c);
     unlink_conn(c);
     pthread_mutex_unlock(&l->lock);
     free(c);
@@ -142,6 +200,7 @@ int lt_conns_start(struct lt_conns *l, struct lt_err *e)
 {
     pthread_condattr_t attr;
 
+    lt_random(l->key, sizeof l->key);
     pthread_mutex_init(&l->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -405,6 +405,7 @@ static int start_daemon(struct lt_http_server *s, int fd, const struct tls_files
     unsigned each = s->conf.max_per_address ? s->conf.max_per_address : (most + 3) / 4;
     options[n++] = (struct MHD_OptionItem){MHD_OPTION_PER_IP_CONNECTION_LIMIT, (intptr_t)each, NULL};
     s->conns.max_strangers = (most + 3) / 4;
+    s->conns.max_open = most - most / 8; /* below that libmicrohttpd takes everybody up */
     if (s->tls) {
         flags |= MHD_USE_TLS;
         options[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, f->cert};

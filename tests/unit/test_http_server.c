@@ -826,6 +826,46 @@ static void test_one_address(void **state)
     lt_http_server_stop(s);
 }
 
+/* From an address of its own: the loopback has many. */
+static int dial_from(uint32_t source, const char *address)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    a.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+/* Where nobody needs a certificate, whoever holds most of the places gives them up to the others. */
+static void test_crowds(void **state)
+{
+    struct lt_http_server *s =
+        serve_conf((struct lt_http_server_conf){.max_connections = 16, .max_per_address = 16, .threads = 1});
+    char reply[4096];
+    int fd[40];
+    (void)state;
+
+    int early = dial_from(INADDR_LOOPBACK + 9, lt_http_server_address(s));
+    for (uint32_t i = 0; i < 40; i++) /* of four addresses, and silent */
+        fd[i] = dial_from(INADDR_LOOPBACK + 1 + i % 4, lt_http_server_address(s));
+    int late = dial_from(INADDR_LOOPBACK + 10, lt_http_server_address(s));
+    const int honest[] = {late, early};
+    for (int i = 0; i < 2; i++) {
+        struct pollfd p = {.fd = honest[i], .events = POLLIN};
+        say(honest[i],
+            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+        assert_int_equal(poll(&p, 1, 10000), 1);
+        hear(honest[i], reply, sizeof reply);
+        assert_non_null(strstr(reply, "200 OK"));
+    }
+    for (int i = 0; i < 40; i++)
+        close(fd[i]);
+    lt_http_server_stop(s);
+}
+
 /* Bodies and replies of all connections together have a ceiling; what is over it is told to come back. */
 static void test_bytes(void **state)
 {
@@ -948,7 +988,7 @@ int main(void)
         cmocka_unit_test(test_dripping_clients),
         cmocka_unit_test(test_shared_and_slow_reader),
         cmocka_unit_test(test_strangers),
-        cmocka_unit_test(test_one_address),
+        cmocka_unit_test(test_one_address), cmocka_unit_test(test_crowds),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_stop_with_half_request),
         cmocka_unit_test(test_mixed),
