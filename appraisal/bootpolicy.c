@@ -379,17 +379,38 @@ static int secure_boot(struct job *j, const struct lt_boot_event *ev, bool *know
     return 0;
 }
 
+/* What the log calls it, where that is text. */
+static const char *says(const struct lt_boot_event *ev, char buf[96])
+{
+    struct lt_slice text = lt_boot_text(ev);
+    char shown[64];
+
+    buf[0] = 0;
+    for (size_t i = 0; i < text.n; i++)
+        if (text.p[i] < ' ' || text.p[i] > '~')
+            return buf;
+    if (text.n)
+        snprintf(buf, 96, " (the log says '%s')", lt_boot_shown(text, shown));
+    return buf;
+}
+
 static int unnamed(struct job *j, const struct lt_boot_event *ev, struct lt_err *e)
 {
-    char value[80], shown[64];
-    bool hit = false;
+    bool lines = j->p->judges_cmdline && CMDLINE_PCRS >> ev->pcr & 1, hit = false;
+    size_t named = j->p->set[ev->pcr].count;
+    char value[80], label[96];
 
-    if (j->p->judges_cmdline && CMDLINE_PCRS >> ev->pcr & 1)
+    if (lines)
         LT_TRY(cmdline(j, ev, &hit, e));
-    return hit ? 0
-               : lt_boot_refuse(ev, e, "%s is none of the %zu digests named for this PCR (the log says '%s')",
-                                lt_boot_value(ev, value), j->p->set[ev->pcr].count,
-                                lt_boot_shown(lt_boot_text(ev), shown));
+    if (hit)
+        return 0;
+    if (!named)
+        return lt_boot_refuse(ev, e, "%s%s: the policy names no digest for this PCR%s",
+                              lt_boot_value(ev, value), says(ev, label),
+                              lines ? ", and accepts no such command line" : "");
+    return lt_boot_refuse(ev, e, "%s%s is not among the digests named for this PCR (%zu)%s",
+                          lt_boot_value(ev, value), says(ev, label), named,
+                          lines ? ", and no command line that is accepted" : "");
 }
 
 static int unmet(const struct lt_boot_policy *p, unsigned pcr, uint32_t stage, struct lt_err *e)

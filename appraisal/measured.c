@@ -95,7 +95,7 @@ static void judge_boot_log(struct work *w)
 
 static void judge_boot_policy(struct work *w)
 {
-    char name[2 * LT_SHA256 + 1];
+    char name[2 * LT_SHA256 + 1], list[200];
     struct lt_err e = {0};
 
     if (!w->p->has_boot) {
@@ -109,8 +109,8 @@ static void judge_boot_policy(struct work *w)
     else if (!needed)
         set(w, LT_PART_BOOT_POLICY, LT_PART_OMITTED, "boot policy %.8s judges nothing", name);
     else if (needed & ~w->m->pcrs->mask) /* G2: a required PCR that is missing fails, never skips */
-        set(w, LT_PART_BOOT_POLICY, LT_PART_BAD, "boot policy %.8s judges PCRs 0x%06x, quoted are 0x%06x",
-            name, needed, w->m->pcrs->mask);
+        set(w, LT_PART_BOOT_POLICY, LT_PART_BAD, "boot policy %.8s judges %s, not in the quote", name,
+            lt_measured_list(needed & ~w->m->pcrs->mask, list));
     else if (w->out->part[LT_PART_BOOT_LOG].state == LT_PART_BAD)
         set(w, LT_PART_BOOT_POLICY, LT_PART_LACKING,
             "boot policy %.8s: the log does not match the quoted PCRs", name);

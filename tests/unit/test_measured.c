@@ -301,7 +301,7 @@ static void guest_reasons(void **state)
         {"boot policy: other PCR", boot, boot_pcr_elsewhere, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
          "PCR 4", LT_LEVEL_NONE},
         {"boot policy: PCR not quoted", boot, boot_pcr_not_quoted, LT_FAILED, "guest-policy", "PPFPPPPPPPP",
-         NULL, "0x000800", LT_LEVEL_NONE},
+         NULL, "judges PCR 11, not in the quote", LT_LEVEL_NONE},
         {"list begins late", NULL, begins_late, LT_UNCHECKED, "guest-policy", "PP-PPPPPPPP", NULL,
          "begins at entry 2", LT_LEVEL_NONE},
         {"no list at all", NULL, garbage, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL, NULL,
@@ -860,7 +860,7 @@ static void rules_for_verifiers(void **state)
         {"G2: PCR of the rules", g2_policy_decides, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
          "PCR 4: named in policy", LT_LEVEL_NONE},
         {"G2: PCR of the boot policy", boot, boot_pcr_not_quoted, LT_FAILED, "guest-policy", "PPFPPPPPPPP",
-         NULL, "judges PCRs", LT_LEVEL_NONE},
+         NULL, "judges PCR ", LT_LEVEL_NONE},
         {"G3: AK attributes", g3_unrestricted, NULL, LT_FAILED, "guest-quote", "F---PPPPPP-", NULL, "AK",
          LT_LEVEL_NONE},
     };
