@@ -83,6 +83,8 @@ static int load(struct judge *j, struct lt_err *e)
         j->documents.layer[0] = j->table;
         return 0;
     }
+    if (j->c->key)
+        return lt_fail(e, LT_E_USAGE, "-k: %s is no runtime policy, and only these are signed", path);
     if (lt_boot_policy_parse(doc, n, &j->boot, e))
         return lt_fail_in(e, "%s", path);
     lt_sha256(doc, n, j->policy.boot);
@@ -168,7 +170,8 @@ static void appraise(struct judge *j, struct lt_measured_result *r)
     if (j->log->boot) {
         part(j, r, LT_PART_BOOT_LOG);
         part(j, r, LT_PART_BOOT_POLICY);
-        note_open(j, r->open);
+        if (r->part[LT_PART_BOOT_POLICY].state == LT_PART_GOOD)
+            note_open(j, r->open);
         return;
     }
     part(j, r, LT_PART_IMA);

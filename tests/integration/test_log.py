@@ -228,6 +228,23 @@ def test_judge_names_what_is_left_open(tmp_path):
     assert done.returncode == 0 and b"note: open" in done.stdout and b"PCR 1, 2, 3, 4, 5, 6, 8, 9" in done.stdout, done.stdout
 
 
+def test_the_documents_own_boot_policy(tmp_path):
+    """The one that docs/policies.md writes by hand, and what it says of it."""
+    text = (TOP / "docs/policies.md").read_text().split("```json\n")[1].split("```")[0]
+    doc = tmp_path / "boot.json"
+    doc.write_text(text)
+    said = log("judge", CASES / "boot-base.bin", "--policy", doc)
+    assert said["result"] == "ok" and said["notes"][-1].endswith("PCR 1, 3, 5, 6")
+    changed = json.loads(text)
+    changed["cmdline"] = ["/vmlinuz ro"]
+    doc.write_text(json.dumps(changed))
+    said = log("judge", CASES / "boot-base.bin", "--policy", doc, want=1)
+    assert "(PCR 8, EV_IPL)" in said["reasons"][0] and "no command line that is accepted" in said["reasons"][0]
+    assert not [n for n in said["notes"] if "open" in n]
+    done = limetree("log", "judge", CASES / "boot-base.bin", "--policy", doc, "-k", doc)
+    assert done.returncode == 2 and b"is no runtime policy" in done.stderr
+
+
 def test_show_tells_what_is_proven():
     texts = [e["words"] for e in log("show", CASES / "boot-sdboot-cmdline.bin")["events"] if e["proven"]]
     assert any("init=/bin/sh" in t for t in texts) and "separator" in texts
