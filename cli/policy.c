@@ -2,6 +2,7 @@
  * fail, the documents differ, or a malformed one), 2 usage or unreadable file. */
 #include "cli/policy.h"
 
+#include "appraisal/bootpolicy.h"
 #include "appraisal/dsse.h"
 #include "appraisal/imadoc.h"
 #include "cli/cli.h"
@@ -27,16 +28,19 @@ static const char usage[] =
     "them\n"
     "  compile DOC [-k KEY.pem] -o TABLE\n"
     "             the table that verifiers use; with -k DOC must be in an envelope signed with that key\n"
-    "  check --layers NAME=DOC[,NAME=DOC]... [--boot DOC] [--host] [-k KEY.pem] BUNDLE...\n"
+    "  check [--layers NAME=DOC[,NAME=DOC]...] [--boot DOC] [--host] [-k KEY.pem] BUNDLE...\n"
     "             a dry run: which of these bundles would fail, and why. Exit 1 if any would\n"
-    "  diff A B   names and digests that only one of two documents has. Exit 1 if they differ\n"
-    "  show DOC   what is in a document\n"
+    "  diff A B   names and digests that only one of two runtime policies has. Exit 1 if they differ\n"
+    "  show DOC   what is in a runtime policy\n"
     "\n"
     "  -o, --out FILE   where to write\n"
     "  -k, --key FILE   PEM public key that signed documents are checked with\n"
     "  --host           the host's half of a bundle instead of the guest's\n"
     "  --json           output for programs\n"
-    "  --help           this text\n";
+    "  --help           this text\n"
+    "\n"
+    "Exit status: 0 ok, 1 refused, malformed, would fail or differs, 2 usage or a file that cannot be "
+    "read.\n";
 
 #define MAX_KEY 16384
 
@@ -71,6 +75,19 @@ static int read_key(const char *path, char **pem, struct lt_err *e)
     return path ? lt_file_read(path, MAX_KEY, (uint8_t **)pem, &n, e) : 0;
 }
 
+/* A document of the other kind is the caller's mistake; else the parser's word stands. */
+static int not_runtime(const char *path, const uint8_t *doc, size_t n, struct lt_err *e)
+{
+    struct lt_boot_policy *boot = NULL;
+    struct lt_err ignored;
+
+    if (lt_boot_policy_parse(doc, n, &boot, &ignored))
+        return lt_fail_in(e, "%s", path);
+    lt_boot_policy_free(boot);
+    return lt_fail(e, LT_E_USAGE, "%s: a boot policy or reference state; a runtime policy is wanted here",
+                   path);
+}
+
 int lt_policy_load(const char *path, const char *key_file, bool strict, struct lt_buf *b,
                    struct lt_ima_table **t, struct lt_err *e)
 {
@@ -84,7 +101,7 @@ int lt_policy_load(const char *path, const char *key_file, bool strict, struct l
     LT_TRY(lt_file_read(path, LT_MAX_POLICY, &doc, &n, e));
     if (lt_ima_table_compile(doc, n, strict || lt_dsse_is(doc, n) ? pem : NULL, b, e) ||
         lt_ima_table_open(b->p, b->n, t, e))
-        return lt_fail_in(e, "%s", path);
+        return not_runtime(path, doc, n, e);
     return 0;
 }
 
@@ -187,7 +204,7 @@ static int tree_of(const struct lt_policy_cli *c, const char *path, json_t **out
     if (*is_signed)
         text.p = payload;
     if (lt_ima_doc_read(text.p, text.n, &sink, read, e))
-        return lt_fail_in(e, "%s", path);
+        return not_runtime(path, text.p, text.n, e);
     *out = lt_take(&sections);
     return 0;
 }
@@ -379,7 +396,10 @@ int lt_cmd_policy(int argc, char **argv)
     }
     c.args = argv + optind + 1;
     c.count = argc - optind - 1;
-    int rc = dispatch(argv[optind], &c, &verdict, &e);
+    bool stdout_named = (c.out && !strcmp(c.out, "-")) || (c.boot && !strcmp(c.boot, "-"));
+    int rc = stdout_named
+                 ? lt_fail(&e, LT_E_USAGE, "'-' is no file here: standard output tells what was done")
+                 : dispatch(argv[optind], &c, &verdict, &e);
     if (fflush(stdout) && !rc)
         rc = lt_fail(&e, LT_E_IO, "standard output: %m");
     if (!rc)

@@ -93,7 +93,8 @@ static int gather_file(void *arg, const struct lt_ima_file *f, struct lt_err *e)
     char digest[2 * LT_MAX_DIGEST + 1], path[PATH_SHOWN + 1], key[sizeof digest + sizeof path + 16];
     int which;
 
-    if (f->aggregate || lt_ima_layers_ask(&g->k->layers, g->k->now, LT_IMA_FILES, f->path, f->digest, &a, &which, e) ||
+    if (f->aggregate ||
+        lt_ima_layers_ask(&g->k->layers, g->k->now, LT_IMA_FILES, f->path, f->digest, &a, &which, e) ||
         a == LT_IMA_ALLOWED || a == LT_IMA_EXCLUDED || f->digest.n > LT_MAX_DIGEST)
         return 0;
     lt_hex(f->digest.p, f->digest.n, digest);
@@ -148,7 +149,7 @@ static void judge(struct check *k, const char *path, const struct lt_policy_evid
     bool fails = json_array_size(list);
     k->bundles++;
     k->failing += fails;
-    if (fails && ev->ima.p && lt_ima_files(ev->ima, gather_file, &g, &ignored))
+    if (fails && k->c->layers && ev->ima.p && lt_ima_files(ev->ima, gather_file, &g, &ignored))
         reason(list, ignored.msg);
     json_decref(g.seen);
     json_array_append_new(k->reports, json_pack("{s:o, s:b, s:o}", "file", lt_json_new_text(path), "passes",
@@ -177,22 +178,16 @@ static int one(struct check *k, const char *path, struct lt_err *e)
     return rc;
 }
 
-/* "2 of 40 would fail: /usr/bin/foo sha256:… in no layer" */
+/* "2 of 40 would fail", then "  /usr/bin/foo sha256:… in no layer (2)", then each bundle's reasons. */
 static void print(const struct check *k)
 {
     json_t *report, *list, *text, *count;
     const char *key;
     size_t i, n;
 
-    lt_policy_say("%u of %u would fail", k->failing, k->bundles);
-    bool first = true;
+    lt_policy_say("%u of %u would fail\n", k->failing, k->bundles);
     json_object_foreach(k->missing, key, count)
-    {
-        lt_policy_say("%s%s in no layer (%lld)", first ? ": " : "\n  ", key,
-                      (long long)json_integer_value(count));
-        first = false;
-    }
-    lt_policy_say("\n");
+        lt_policy_say("  %s in no layer (%lld)\n", key, (long long)json_integer_value(count));
     json_array_foreach(k->reports, i, report)
     {
         list = json_object_get(report, "reasons");

@@ -3,6 +3,7 @@
 #include "cli/policy.h"
 
 #include "appraisal/imalearn.h"
+#include "appraisal/logkind.h"
 #include "appraisal/offline.h"
 #include "common/clock.h"
 #include "common/file.h"
@@ -211,6 +212,11 @@ static int from_files(const struct lt_policy_cli *c, struct lt_err *e)
         LT_TRY(lt_file_read(c->boot_log, LT_MAX_BOOT_LOG, &log, &ev.boot_log.n, e));
     ev.ima.p = ima;
     ev.boot_log.p = log;
+    enum lt_log_kind i = lt_log_kind(ev.ima), b = lt_log_kind(ev.boot_log);
+    if (ima && (i == LT_LOG_BOOT || i == LT_LOG_BOOT_BASE64))
+        return lt_fail(e, LT_E_USAGE, "learn: --ima %s: this is a boot log", c->ima);
+    if (log && (b == LT_LOG_IMA || b == LT_LOG_IMA_BINARY))
+        return lt_fail(e, LT_E_USAGE, "learn: --boot-log %s: this is an IMA list", c->boot_log);
     return learn(c, &ev, e) ? lt_fail_in(e, "%s", c->ima ? c->ima : c->boot_log) : 0;
 }
 
@@ -225,5 +231,7 @@ int lt_policy_learn(const struct lt_policy_cli *c, int *verdict, struct lt_err *
         return lt_fail(e, LT_E_USAGE,
                        boot_alone ? "learn: a boot log alone gives a boot policy: --boot OUT or -o OUT"
                                   : "learn: -o OUT");
+    if (c->ima && c->boot_log && !c->boot)
+        return lt_fail(e, LT_E_USAGE, "learn: --boot OUT, for what is learnt of --boot-log");
     return c->from ? from_bundle(c, e) : from_files(c, e);
 }

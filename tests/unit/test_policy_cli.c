@@ -183,7 +183,7 @@ static void checked(void **state)
     POLICY(0, "names", "learn", "--from", good, "-o", doc);
     sprintf(spec, "base=%s", doc);
     POLICY(0, "0 of 1 would fail\n", "check", "--layers", spec, good);
-    POLICY(1, "1 of 2 would fail: /usr/bin/foo sha256:", "check", "--layers", spec, good, worse);
+    POLICY(1, "1 of 2 would fail\n  /usr/bin/foo sha256:", "check", "--layers", spec, good, worse);
     POLICY(1, "in no layer (1)", "check", "--layers", spec, good, worse);
     POLICY(1, "in layers base@", "check", "--layers", spec, good, worse);
     POLICY(1, "(/usr/bin/foo)", "check", "--layers", spec, worse);
@@ -205,6 +205,7 @@ static void checked(void **state)
     OK(lt_file_write(boot, golden, strlen(golden), 0600, &err));
     POLICY(1, "1 of 1 would fail", "check", "--boot", boot, good);
     POLICY(1, "boot policy", "check", "--boot", boot, good);
+    POLICY(1, "1 of 1 would fail\n/", "check", "--boot", boot, good); /* without layers no file is in none */
 }
 
 static void compiled_and_compared(void **state)
@@ -228,6 +229,10 @@ static void compiled_and_compared(void **state)
     POLICY(1, "\"added\": [", "diff", doc, other, "--json");
     POLICY(1, "good: runtime policy at byte ", "show", good);
     POLICY(1, "good: runtime policy at byte ", "compile", good, "-o", table);
+    POLICY(0, "names", "learn", "--ima", list, "--boot-log", logfile, "-o", other, "--boot", boot);
+    POLICY(2, "a boot policy or reference state; a runtime policy is wanted", "show", boot);
+    POLICY(2, "a boot policy or reference state", "diff", doc, boot);
+    POLICY(2, "a boot policy or reference state", "compile", boot, "-o", table);
 }
 
 static void usages(void **state)
@@ -244,6 +249,11 @@ static void usages(void **state)
     POLICY(2, "learn: either", "learn", "--from", good, "--boot-log", logfile, "-o", other);
     POLICY(2, "learn: either", "learn", "--from", good, "--ima", list, "-o", other);
     POLICY(2, "learn: either", "learn", "--ima", list, "--host", "-o", other);
+    POLICY(2, "--boot OUT", "learn", "--ima", list, "--boot-log", logfile, "-o", other);
+    POLICY(2, "this is a boot log", "learn", "--ima", logfile, "-o", other);
+    POLICY(2, "this is an IMA list", "learn", "--boot-log", list, "--boot", other);
+    POLICY(2, "'-' is no file here", "learn", "--ima", list, "-o", "-");
+    POLICY(2, "'-' is no file here", "learn", "--boot-log", logfile, "--boot", "-");
     POLICY(2, "compile: one", "compile", doc);
     POLICY(2, "check: --layers", "check", good);
     POLICY(2, "check: --layers", "check", "--layers", "a=b");
