@@ -10,6 +10,7 @@
 #include <time.h>
 
 #define INVENTORY_WAIT_MS 30000
+#define CONNECT_WAIT_MS 10000
 #define INVENTORY_POLL_MS 50
 
 struct lt_host_agent {
@@ -297,17 +298,23 @@ int lt_host_inventory(const struct lt_agent_conf *conf, const struct lt_agent_op
 {
     const struct timespec poll = {.tv_nsec = INVENTORY_POLL_MS * 1000000};
     struct lt_host_agent *h = host_new(conf, o, e);
-    uint64_t until = lt_now_ms() + INVENTORY_WAIT_MS;
+    uint64_t begun = lt_now_ms();
 
     if (!h)
         return e->code;
     int rc = start_inventory(h, conf, no_clock, e);
     while (!rc) {
         *out = lt_inventory_report(h->inventory);
-        if (json_is_true(json_object_get(*out, "ready")) || lt_now_ms() >= until)
+        bool connected = json_is_true(json_object_get(*out, "connected"));
+        uint64_t waited = lt_now_ms() - begun;
+        if (json_is_true(json_object_get(*out, "ready")) || (connected && waited >= INVENTORY_WAIT_MS))
             break;
         json_decref(lt_take(out));
-        nanosleep(&poll, NULL);
+        if (!connected && waited >= CONNECT_WAIT_MS)
+            rc = lt_fail(e, LT_E_UNREACHABLE,
+                         "libvirt does not answer: does it run, and is libvirt_uri its address?");
+        else
+            nanosleep(&poll, NULL);
     }
     lt_host_stop(h);
     return rc;

@@ -62,16 +62,37 @@ static const struct command *find_command(int argc, char **argv)
     return NULL;
 }
 
-static void print_text(const json_t *j)
+/* Names of domains are not ours. */
+static void print_string(const char *s)
+{
+    for (; *s; s++)
+        putchar(*s < ' ' || *s > '~' ? '?' : *s);
+    putchar('\n');
+}
+
+/* Lists (an inventory's domains) one object after the other, indented. */
+static void print_text(const json_t *j, int indent)
 {
     const char *key;
-    json_t *value;
+    json_t *value, *one;
+    size_t i;
 
     json_object_foreach((json_t *)j, key, value)
     {
-        const char *string = json_is_null(value) ? "-" : json_string_value(value);
-        LT_AUTOFREE char *text = string ? NULL : lt_json_pretty(value);
-        printf("%-10s %s%s", key, text ? text : string, text ? "" : "\n");
+        printf("%*s%-*s ", indent, "", indent ? 11 : 10, key);
+        if (json_is_array(value))
+            printf("%zu\n", json_array_size(value));
+        else if (json_is_integer(value))
+            printf("%lld\n", (long long)json_integer_value(value));
+        else if (json_is_boolean(value))
+            print_string(json_is_true(value) ? "yes" : "no");
+        else
+            print_string(json_is_string(value) ? json_string_value(value) : "-");
+        json_array_foreach(value, i, one)
+        {
+            print_text(one, indent + 2);
+            putchar('\n');
+        }
     }
 }
 
@@ -112,7 +133,7 @@ static int one_shot(const struct command *command, int argc, char **argv, struct
     if (json)
         fputs(text, stdout);
     else
-        print_text(result);
+        print_text(result, 0);
     return 0;
 }
 

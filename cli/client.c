@@ -55,7 +55,7 @@ static void help(const char *name, const struct lt_cli_verb *verbs, size_t count
     printf("usage: %s VERB [ARGUMENT]... [--json] [--config FILE] [-o key=value]...\n\n", name);
     for (size_t i = 0; i < count; i++) {
         int n = printf("  %s%s%s", verbs[i].name, *verbs[i].arguments ? " " : "", verbs[i].arguments);
-        printf("%*s%s\n", n < 54 ? 54 - n : 1, "", verbs[i].help);
+        printf("%s%*s%s\n", n < 54 ? "" : "\n", n < 54 ? 54 - n : 54, "", verbs[i].help);
         used |= verbs[i].options;
     }
     printf("\n");
@@ -67,6 +67,7 @@ static void help(const char *name, const struct lt_cli_verb *verbs, size_t count
     printf("  --json                  the server's JSON\n"
            "\nConnections are read from --config, $LIMETREE_CONFIG or ~/.config/limetree/cli.conf:\n\n");
     lt_conf_help(keys, KEYS, stdout);
+    printf("\nExit status: 0 ok, 1 refused, 2 usage or a file that cannot be read, 4 no answer, 5 internal.\n");
 }
 
 /* The verb's own options and arguments; NULL and *e if there is something else. */

@@ -56,7 +56,8 @@ static int list(struct lt_cli *c, struct lt_err *e)
         lt_table_cell(t, "%s", lt_cli_text(h, "state"));
         lt_table_cell(t, "%s", quoted);
         lt_table_cell(t, "%lld", (long long)json_integer_value(json_object_get(h, "guests")));
-        lt_table_cell(t, "%.16s", lt_cli_text(h, "policy"));
+        const char *policy = lt_cli_text(h, "policy");
+        lt_table_cell(t, "%.16s", policy[strspn(policy, "0")] ? policy : "-"); /* zeros: none is published */
     }
     lt_table_print(t);
     print_troubles(hosts);

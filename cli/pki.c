@@ -68,7 +68,9 @@ static const char usage_text[] =
     "  --server --client  extended key usage (both, if neither is given)\n"
     "  --cert CERT     the certificate that is not to be believed any more\n"
     "  --days N        validity in days (leaves: 825; a list: 30)\n"
-    "  --json          tell the result as JSON\n";
+    "  --json          tell the result as JSON\n"
+    "\n"
+    "Exit status: 0 ok, 1 refused or malformed, 2 usage or a file that cannot be read, 5 internal.\n";
 
 struct options {
     const char *ca, *out, *cert, *names[MAX_NAMES + 1];
@@ -314,6 +316,11 @@ static int issue(struct options *o, struct lt_err *e)
 {
     if (!o->ca || !o->out)
         return lt_fail(e, LT_E_USAGE, "issue needs --ca and --out");
+    if (o->role == LT_ROLE_HOST && !o->has_host)
+        return lt_fail(e, LT_E_USAGE,
+                       "--role host needs --host HEX ('limetree-agent --identity' on it says which)");
+    if (o->role == LT_ROLE_TENANT && !o->has_tenant)
+        return lt_fail(e, LT_E_USAGE, "--role tenant needs --tenant UUID");
     const char *slash = strrchr(o->out, '/'), *name = slash ? slash + 1 : o->out;
     LT_AUTOFREE char *cert = NULL;
     LT_AUTOFREE char *key = NULL;

@@ -17,8 +17,9 @@ int lt_req_check_access(const struct lt_req *r, struct lt_err *e)
         return lt_fail(e, LT_E_UNAUTHENTICATED, "a client certificate is needed here");
     if ((access & LT_MAY_TRUSTED) || (r->peer.roles & access & ROLE_MASK))
         return 0;
-    return lt_fail(e, LT_E_FORBIDDEN, "not for %s",
-                   r->peer.roles ? lt_role_name(r->peer.roles) : "a peer without a role");
+    return lt_fail(e, LT_E_FORBIDDEN, "not for %s%s",
+                   r->peer.roles ? "the client certificate's role, " : "a client certificate without a role",
+                   r->peer.roles ? lt_role_name(r->peer.roles) : "");
 }
 
 /* segs: the path's decoded segments. */

@@ -124,8 +124,8 @@ int lt_identity_check_ca(const char *key, const char *path, struct lt_err *e)
 static int refuse(const struct lt_identity *i, const char *what, struct lt_err *e)
 {
     return lt_fail(e, LT_E_CONFIG, "%s = %s: %s%s%s%s", i->cert_key, i->cert, what,
-                   i->remedy ? "; issue the right one ('" : "", i->remedy ? i->remedy : "",
-                   i->remedy ? "')" : "");
+                   i->remedy ? "; issue the right one (" : "", i->remedy ? i->remedy : "",
+                   i->remedy ? ")" : "");
 }
 
 static int check_key(const struct lt_identity *i, X509 *leaf, struct lt_err *e)

@@ -548,7 +548,9 @@ static int check_known(struct lt_registry *r, const uint8_t digest[32], const ch
     bool known = find(&r->policies, digest, compare32);
     pthread_rwlock_unlock(&r->lock);
     lt_hex(digest, 32, hex);
-    return known ? 0 : lt_fail(e, LT_E_CONFLICT, "%s: document %s is not here; POST policies brings it", what, hex);
+    return known ? 0
+                 : lt_fail(e, LT_E_CONFLICT,
+                           "%s: document %s is not here ('limetree host document FILE' brings it)", what, hex);
 }
 
 /* Fetched by tenants and judged by them: a host policy whose documents are missing would make nobody trusted. */
