@@ -306,11 +306,33 @@ static int check_unnamed(struct lt_dev *d, TPM2_HANDLE handle, struct lt_err *e)
                          LT_AK_PCR, (unsigned)handle);
 }
 
+/* Only an attestation key has to make room: any other is some program's, and there is no other copy of it. */
+static int check_kind(struct lt_dev *d, TPM2_HANDLE handle, struct lt_err *e)
+{
+    const uint32_t is = LT_OBJ_RESTRICTED | LT_OBJ_SIGN, is_not = LT_OBJ_DECRYPT;
+    struct lt_public pub;
+    ESYS_TR key;
+
+    LT_TRY(lt_dev_find(d, handle, &key, e));
+    if (key == ESYS_TR_NONE)
+        return 0;
+    int rc = read_public(d, key, &pub, NULL, e);
+    lt_dev_flush(d, &key);
+    if (rc == LT_E_TPM || (!rc && (pub.attributes & (is | is_not)) == is))
+        return rc;
+    return lt_fail(e, LT_E_CONFIG,
+                   "TPM handle 0x%x holds a key that is no attestation key, but another program's; nothing "
+                   "was changed. Name a free handle as ak_handle, or remove it: tpm2_evictcontrol -c 0x%x",
+                   (unsigned)handle, (unsigned)handle);
+}
+
 int lt_ak_persist(struct lt_dev *d, ESYS_TR key, TPM2_HANDLE handle, struct lt_err *e)
 {
     ESYS_TR old = ESYS_TR_NONE, new = ESYS_TR_NONE;
     int rc = check_unnamed(d, handle, e);
 
+    if (!rc)
+        rc = check_kind(d, handle, e);
     if (!rc)
         rc = lt_dev_find(d, handle, &old, e);
     if (!rc && old != ESYS_TR_NONE)

@@ -37,8 +37,9 @@ int lt_ak_load(struct lt_dev *d, ESYS_TR ek, const void *blob, size_t n, struct 
  * key of a kind that we know. */
 int lt_handle_name(struct lt_dev *d, TPM2_HANDLE handle, uint8_t out[LT_NAME],
                    struct lt_err *e) LT_MUST_CHECK;
-/* Copies a loaded key to a persistent handle (owner's empty auth); what was there is replaced, unless PCR 13
- * names it: LT_E_REFUSED, a host's federation key (protocol.md R1). */
+/* Copies a loaded key to a persistent handle (owner's empty auth); an attestation key that was there is
+ * replaced, unless PCR 13 names it: LT_E_REFUSED, a host's federation key (protocol.md R1). LT_E_CONFIG: a
+ * key of another kind is there, which stays. */
 int lt_ak_persist(struct lt_dev *d, ESYS_TR key, TPM2_HANDLE handle, struct lt_err *e) LT_MUST_CHECK;
 /* A key that is there already: its public area, and that it hangs under this EK with these attributes and
  * algorithm (LT_E_REFUSED if not). */

@@ -198,14 +198,29 @@ def test_without_a_disk_the_key_stays_in_the_tpm(lab, agent, tpm):  # noqa: F811
     guest.start(times=2)
     assert guest.record["aik_tpm"] == ak
     guest.child.stop()
-    # Another key at the handle is no AK of ours: replaced.
+    # Another attestation key at the handle: replaced.
     lab.run(["tpm2_evictcontrol", "-C", "o", "-c", "0x81010020"], env=tpm.env())
-    lab.run(["tpm2_createprimary", "-C", "o", "-c", lab.dir / "p"], env=tpm.env())
-    lab.run(["tpm2_evictcontrol", "-C", "o", "-c", lab.dir / "p", "0x81010020"], env=tpm.env())
+    lab.run(["tpm2_createak", "-C", "0x81010001", "-c", lab.dir / "a", "-G", "ecc", "-g", "sha256", "-s", "ecdsa"],
+            env=tpm.env())
+    lab.run(["tpm2_evictcontrol", "-C", "o", "-c", lab.dir / "a", "0x81010020"], env=tpm.env())
     tpm.tpm.flush_transients()
     guest.start(times=3)
     assert guest.record["aik_tpm"] != ak
     guest.check(guest.quote("x2"), "x2")
+
+
+def test_another_programs_key_stays(lab, agent, tpm):  # noqa: F811
+    """A storage key where ak_handle says, by mistake or not: whatever it protects has no other key."""
+    guest = Guest(lab, agent, tpm, state_dir="")
+    guest.child.stop()
+    lab.run(["tpm2_evictcontrol", "-C", "o", "-c", "0x81010020"], env=tpm.env())
+    lab.run(["tpm2_createprimary", "-C", "o", "-c", lab.dir / "p"], env=tpm.env())
+    lab.run(["tpm2_evictcontrol", "-C", "o", "-c", lab.dir / "p", "0x81010020"], env=tpm.env())
+    tpm.tpm.flush_transients()
+    before = tpm.tpm.read_public(0x81010020)
+    done = lab.run([agent, *options(**guest.options)], check=False)
+    assert done.returncode == 2 and "another program's" in done.stderr and "ak_handle" in done.stderr, done
+    assert tpm.tpm.read_public(0x81010020) == before
 
 
 def test_ecc_keys(lab, agent, tpm):  # noqa: F811
