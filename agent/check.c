@@ -48,6 +48,8 @@ static int check_guest(const struct lt_agent_conf *c, struct lt_err *e)
 {
     if (!*c->client_ca)
         return lt_fail(e, LT_E_CONFIG, "client_ca: must be set (who may call this agent)");
+    if (*c->registrar)
+        LT_TRY(lt_check_url("registrar", c->registrar, "http://", e));
     return lt_identity_check_ca("client_ca", c->client_ca, e);
 }
 
@@ -71,8 +73,6 @@ static int check_rest(const struct lt_agent_conf *c, const struct lt_agent_optio
 
     LT_TRY(lt_http_server_check_listen("listen", o->listen, e));
     LT_TRY(check_tcti(c->tcti, e));
-    if (*c->registrar)
-        LT_TRY(lt_check_url("registrar", c->registrar, true, e));
     if (*c->contact && lt_contact_parse(c->contact, &contact, e))
         return lt_fail_in(e, "contact");
     return *c->state_dir ? lt_check_state(c->state_dir, NULL, e) : 0;

@@ -141,8 +141,9 @@ static int judge(const struct lt_http_reply *reply, const char *id, struct lt_er
     if (reply->status == 403)
         return lt_fail(
             e, LT_E_FORBIDDEN,
-            "the registrar knows agent %s with another EK or AK and refuses this one. If this machine's TPM "
-            "or state directory was replaced on purpose, remove the old registration there first",
+            "the registrar knows agent %s with another EK or AK and refuses this one, or it has this TPM under "
+            "another id. If the TPM, the state directory or the id was changed on purpose, remove the old "
+            "registration there first",
             id);
     return rc;
 }

@@ -139,7 +139,12 @@ static int judge(struct ek_check *self, char **files, struct lt_err *e)
         LT_TRY(take_file(self, *files, e));
     if (!self->has_ek)
         return lt_fail(e, LT_E_USAGE, "--ek FILE is missing, and no CERT is the body of a registration");
-    return lt_ek_certificates_check(self->roots, self->pem, self->count, &self->ek, lt_wall_s(), e);
+    int rc = lt_ek_certificates_check(self->roots, self->pem, self->count, &self->ek, lt_wall_s(), e);
+    struct lt_err why = {0}, first = *e;
+    if (!rc ||
+        lt_ek_certificates_standing(self->roots, self->pem, self->count, &self->ek, &why) != LT_EK_NO_ROOT)
+        return rc;
+    return lt_fail(e, rc, "%.120s: %s is neither in --roots nor among CERT", first.msg, why.msg);
 }
 
 /* The exit code. */
@@ -201,8 +206,14 @@ int lt_cmd_ek(int argc, char **argv)
         else
             return 2;
     }
-    if (argc - optind < 2 || strcmp(argv[optind], "check") || !self.roots_path) {
+    if (argc == optind) {
         fputs(usage, stderr);
+        return 2;
+    }
+    if (argc - optind < 2 || strcmp(argv[optind], "check") || !self.roots_path) {
+        fprintf(stderr, "limetree ek: %s; 'limetree ek --help' tells more\n",
+                strcmp(argv[optind], "check") ? "the one verb is check"
+                                              : "check needs --roots PATH and a CERT");
         return 2;
     }
     return check(&self, argv + optind + 1);

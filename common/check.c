@@ -51,14 +51,14 @@ int lt_check_state(const char *dir, const char *file, struct lt_err *e)
     return path ? check_database(path, e) : 0;
 }
 
-int lt_check_url(const char *key, const char *url, int plain, struct lt_err *e)
+int lt_check_url(const char *key, const char *url, const char *scheme, struct lt_err *e)
 {
-    size_t n = !strncmp(url, "https://", 8) ? 8 : plain && !strncmp(url, "http://", 7) ? 7 : 0;
-    size_t host = n ? strcspn(url + n, "/:?#") : 0;
+    size_t n = strlen(scheme);
+    size_t host = strncmp(url, scheme, n) ? 0 : strcspn(url + n, "/:?#");
 
-    return n && host && !strpbrk(url, " \t\\\"") ? 0
-                                                 : lt_fail(e, LT_E_CONFIG, "%s = %s: not %shttps://HOST:PORT",
-                                                           key, url, plain ? "http://HOST:PORT or " : "");
+    return host && !strpbrk(url, " \t\\\"")
+               ? 0
+               : lt_fail(e, LT_E_CONFIG, "%s = %s: not %sHOST:PORT", key, url, scheme);
 }
 
 int lt_check_public_key(const char *key, const char *path, struct lt_err *e)

@@ -163,7 +163,7 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
                                       {"registrar_tls_listen", c->registrar_tls_listen}};
     struct lt_trust *trust = NULL;
 
-    LT_TRY(lt_check_url("provider", c->provider, false, e));
+    LT_TRY(lt_check_url("provider", c->provider, "https://", e));
     for (size_t i = 0; i < 3; i++)
         LT_TRY(lt_http_server_check_listen(listens[i][0], listens[i][1], e));
     LT_TRY(lt_trust_load(or_null(c->registry), or_null(c->roots), &trust, e));

@@ -167,8 +167,9 @@ def test_check_config_does_all_but_binding(lab, pki):
     check(pki.agent("guest", client_ca=d / "tenant.crt"), f"client_ca = {d}/tenant.crt")
     check(pki.agent("guest", client_ca=d / "tenant-ca.crt", tcti="device:/dev/no-such-tpm"),
           "tcti = device:/dev/no-such-tpm")
-    check(pki.agent("guest", client_ca=d / "tenant-ca.crt", tcti="device:/dev/null", registrar="tenant:8890"),
-          "registrar = tenant:8890")
+    for registrar in ("tenant:8890", "https://tenant:8890"):
+        check(pki.agent("guest", client_ca=d / "tenant-ca.crt", tcti="device:/dev/null", registrar=registrar),
+              f"registrar = {registrar}: not http://HOST:PORT")
     assert "the TPM" in good(lab, pki.agent("guest", client_ca=d / "tenant-ca.crt", tcti="device:/dev/null")).stdout
 
 

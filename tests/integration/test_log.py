@@ -275,6 +275,7 @@ def test_ek_check(certs, roots, ek, status):
     args = ["--roots", CASES / roots, *(["--ek", CASES / ek] if ek else []), *(CASES / c for c in certs)]
     done = limetree("ek", "check", *args)
     assert done.returncode == status, done.stdout + done.stderr
+    assert status != 1 or b'issuer "CN=Test TPM intermediate" is neither in --roots' in done.stdout
 
 
 def test_no_case_is_left_out():

@@ -173,8 +173,8 @@ static void bundles(void **state)
 static void usage(void **state)
 {
     (void)state;
-    CHECK(2, "usage:", "--roots", ROOT, "--ek", EK);
-    CHECK(2, "usage:", "--ek", EK, LEAF);
+    CHECK(2, "check needs --roots PATH and a CERT", "--roots", ROOT, "--ek", EK);
+    CHECK(2, "check needs --roots PATH and a CERT", "--ek", EK, LEAF);
     CHECK(2, "--ek FILE is missing", "--roots", MIDDLE, LEAF);
     CHECK(2, "missing.pem", "--roots", MIDDLE, "--ek", EK, "missing.pem");
     CHECK(2, "missing.pem", "--roots", "missing.pem", "--ek", EK, LEAF);
