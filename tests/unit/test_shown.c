@@ -45,10 +45,10 @@ static void json_for_lines(void **state)
 {
     (void)state;
     for (uint32_t c = 1; c < 0x110000; c += c < 0x3000 ? 1 : 0x101) {
-        json_t *j = json_array(), *back;
         char s[8];
         if (c >= 0xd800 && c < 0xe000)
             continue;
+        json_t *j = json_array(), *back;
         int n = c < 0x80    ? snprintf(s, sizeof s, "%c", (char)c)
                 : c < 0x800 ? snprintf(s, sizeof s, "%c%c", (char)(0xc0 | c >> 6), (char)(0x80 | (c & 0x3f)))
                 : c < 0x10000 ? snprintf(s, sizeof s, "%c%c%c", (char)(0xe0 | c >> 12),
