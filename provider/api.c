@@ -23,7 +23,7 @@ struct lt_host *lt_api_host(struct lt_provider *p, struct lt_req *req)
     return h;
 }
 
-/* An operator's request on its way to the admin threads, where it may block. */
+/* An operator's request on its way to threads where it may block. */
 struct deferred {
     struct lt_task task;
     struct lt_req *req;
@@ -38,7 +38,8 @@ static void run_deferred(struct lt_task *t)
     free(d);
 }
 
-static void defer(struct lt_req *req, struct lt_provider *p, void (*fn)(struct lt_req *, struct lt_provider *))
+static void defer(struct lt_req *req, struct lt_provider *p, struct lt_work *threads,
+                  void (*fn)(struct lt_req *, struct lt_provider *))
 {
     struct deferred *d = malloc(sizeof *d);
     struct lt_err e = {LT_E_NO_MEMORY, "no memory"};
@@ -49,7 +50,7 @@ static void defer(struct lt_req *req, struct lt_provider *p, void (*fn)(struct l
     }
     *d = (struct deferred){.task.run = run_deferred, .req = req, .p = p, .fn = fn};
     lt_req_hold(req);
-    lt_work_post(p->admin, &d->task);
+    lt_work_post(threads, &d->task);
 }
 
 /* ---- tenants ---- */
@@ -94,23 +95,23 @@ static void activate(struct lt_req *req, void *app)
 
 /* ---- the table ---- */
 
-/* What may block: name_now on an admin thread. */
-#define DEFERRED(name)                                                                                       \
+/* What may block. Who only looks does not wait behind those who wait for a disk, or for a host that hangs. */
+#define DEFERRED(threads, name)                                                                              \
     static void name(struct lt_req *req, void *app)                                                          \
     {                                                                                                        \
-        defer(req, app, lt_api_##name);                                                                      \
+        defer(req, app, ((struct lt_provider *)app)->threads, lt_api_##name);                                \
     }
-DEFERRED(host_enrol)
-DEFERRED(host_list)
-DEFERRED(host_show)
-DEFERRED(host_drop)
-DEFERRED(host_set_policy)
-DEFERRED(host_learn)
-DEFERRED(policy_add)
-DEFERRED(policy_drop)
-DEFERRED(status)
-DEFERRED(guest_assign)
-DEFERRED(guest_unassign)
+DEFERRED(admin, host_enrol)
+DEFERRED(look, host_list)
+DEFERRED(look, host_show)
+DEFERRED(admin, host_drop)
+DEFERRED(admin, host_set_policy)
+DEFERRED(admin, host_learn)
+DEFERRED(admin, policy_add)
+DEFERRED(admin, policy_drop)
+DEFERRED(look, status)
+DEFERRED(admin, guest_assign)
+DEFERRED(admin, guest_unassign)
 
 /* Tenants are told of keys and policy, at once; the state of now is for operators, and takes a quote. */
 static void host_get(struct lt_req *req, void *app)

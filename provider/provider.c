@@ -159,6 +159,8 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     if (!rc)
         rc = lt_work_new(ADMIN_THREADS, &p->admin, e);
     if (!rc)
+        rc = lt_work_new(ADMIN_THREADS, &p->look, e);
+    if (!rc)
         rc = lt_registry_open(c->state_dir, &p->shared, &p->registry, e);
     if (!rc)
         rc = lt_proofs_new(p->registry, (uint32_t)c->max_waiting, (uint32_t)c->max_waiting_per_tenant, &p->proofs, e);
@@ -187,6 +189,7 @@ void lt_provider_stop(struct lt_provider *p)
     if (p->shared.net)
         lt_net_close(p->shared.net);
     lt_work_free(p->admin);
+    lt_work_free(p->look);
     lt_work_free(p->shared.work);
     lt_proofs_free(p->proofs);
     lt_registry_close(p->registry);

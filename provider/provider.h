@@ -21,6 +21,7 @@ struct lt_provider {
     struct lt_registry *registry;
     struct lt_proofs *proofs;
     struct lt_work *admin; /* what operators ask for may block here */
+    struct lt_work *look;  /* the same, of what changes nothing */
     struct lt_http_server *server;
     pthread_t keeper;      /* refreshes and sweeps */
     bool keeping, stopping;

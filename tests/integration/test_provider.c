@@ -10,6 +10,7 @@
 #include "tpm/credential.h"
 #include "tpm/signature.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -1250,6 +1251,59 @@ static void term_answers_who_waits(void **state)
     mock_agent_wake(&r->agent[0]);
 }
 
+/* A port where somebody listens, and nobody answers. */
+static int silent_port(char address[32])
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, n), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+    snprintf(address, 32, "127.0.0.1:%d", ntohs(a.sin_port));
+    return fd;
+}
+
+struct enrolment {
+    struct rig *r;
+    struct lt_http_client *c; /* of its own: the rig's has few connections */
+    char address[32];
+};
+
+static void *enrol_silent(void *arg)
+{
+    const struct enrolment *x = arg;
+    char body[96];
+
+    snprintf(body, sizeof body, "{\"address\":\"%s\"}", x->address);
+    assert_true(rig_http(x->r, x->c, "POST", "hosts", body, NULL, NULL) >= 400);
+    return NULL;
+}
+
+/* However many of an operator's requests wait for something, who wants to look is answered. */
+static void looking_waits_for_nobody(void **state)
+{
+    struct rig *r = *state;
+    struct enrolment x = {.r = r, .c = rig_client(r, "operator", 8)};
+    pthread_t waits[8];
+
+    rig_stop(r);
+    rig_start(r, (const char *const[]){NULL}); /* with the timeouts of real hosts */
+    int fd = silent_port(x.address);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&waits[i], NULL, enrol_silent, &x), 0);
+    usleep(300000); /* nothing tells that they wait; a test that is too early passes */
+    uint64_t from = lt_now_ms();
+    json_decref(rig_json(r, r->operator, "GET", "status", NULL, 200));
+    json_decref(rig_json(r, r->operator, "GET", "hosts", NULL, 200));
+    assert_true(lt_now_ms() - from < 4000);
+    close(fd); /* the kernel hangs up on all of them */
+    for (int i = 0; i < 8; i++)
+        pthread_join(waits[i], NULL);
+    lt_http_client_free(x.c);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1281,6 +1335,7 @@ int main(void)
         T(relayed_activation),
         T(every_route_has_its_rule),
         T(a_kill_in_mid_batch_loses_nothing),
+        T(looking_waits_for_nobody),
         T(term_answers_who_waits),
     };
     signal(SIGPIPE, SIG_IGN);
