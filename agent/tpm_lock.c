@@ -26,8 +26,8 @@ static socklen_t address(const uint8_t *name, size_t n, struct sockaddr_un *out)
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
 }
 
-/* Connecting asks the kernel who listens. */
-static void holder(const struct sockaddr_un *a, socklen_t n, char out[64])
+/* Connecting asks the kernel who listens. False: somebody who is neither root nor this user. */
+static bool holder(const struct sockaddr_un *a, socklen_t n, char out[64])
 {
     struct ucred who = {0};
     socklen_t size = sizeof who;
@@ -40,6 +40,7 @@ static void holder(const struct sockaddr_un *a, socklen_t n, char out[64])
         lt_process_text(0, out);
     if (s >= 0)
         close(s);
+    return !who.uid || who.uid == geteuid();
 }
 
 int lt_tpm_lock_name(const uint8_t *name, size_t n, int *fd, struct lt_err *e)
@@ -59,7 +60,11 @@ int lt_tpm_lock_name(const uint8_t *name, size_t n, int *fd, struct lt_err *e)
         close(s);
     if (os != EADDRINUSE)
         return lt_fail(e, LT_E_IO, "the TPM's lock: %s", strerror(os));
-    holder(&a, size, who);
+    if (!holder(&a, size, who))
+        return lt_fail(e, LT_E_CONFIG,
+                       "pid %s holds this TPM's lock, and is neither root's nor of this user: any process may "
+                       "take that name. Nothing was changed; end it, then start again",
+                       who);
     return lt_fail(e, LT_E_CONFIG,
                    "pid %s holds this TPM: one limetree-agent a TPM, whatever its state_dir and tcti. "
                    "Nothing was changed. Is "

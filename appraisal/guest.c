@@ -136,6 +136,17 @@ static void rest_on_boot(const struct lt_guest_policy *p, struct lt_measured_res
     r->part[LT_PART_IMA].state = LT_PART_LACKING;
 }
 
+/* One of the parts that a policy's own rules stand in was judged. */
+static bool judged(const struct lt_measured_result *r)
+{
+    static const enum lt_measured_part rules[] = {LT_PART_PCRS, LT_PART_BOOT_POLICY, LT_PART_IMA};
+
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (r->part[rules[i]].state == LT_PART_GOOD || r->part[rules[i]].state == LT_PART_BAD)
+            return true;
+    return false;
+}
+
 static void check_policy(const struct lt_guest_round *in, struct lt_verdict *v)
 {
     const struct lt_logs *l = &in->logs;
@@ -165,7 +176,10 @@ static void check_policy(const struct lt_guest_round *in, struct lt_verdict *v)
     if (r.part[LT_PART_PCRS].state == LT_PART_OMITTED && r.part[LT_PART_BOOT_POLICY].state == LT_PART_OMITTED &&
         r.part[LT_PART_IMA].state == LT_PART_OMITTED)
         lt_check_lack(v, LT_GUEST_POLICY, "rules", "the guest policy judges nothing of what was measured");
-    lt_check_close(v, LT_GUEST_POLICY);
+    if (v->offline && !judged(&r) && r.part[LT_PART_BOOT_LOG].state != LT_PART_BAD)
+        lt_check_skip(v, LT_GUEST_POLICY, "nothing that the guest policy asks for is at hand to be judged");
+    else
+        lt_check_close(v, LT_GUEST_POLICY);
 }
 
 void lt_appraise_guest(const struct lt_guest_round *in, struct lt_round_facts *f, struct lt_verdict *v)

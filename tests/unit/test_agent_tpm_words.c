@@ -144,8 +144,8 @@ static void who_has_a_device(void **state)
     assert_int_equal(lt_device_holder(st.st_rdev), 0);
 }
 
-/* A child holds the lock of that name until it is killed. */
-static pid_t hold(const char *name)
+/* A child holds the lock of that name until it is killed; as that user (0: this one). */
+static pid_t hold(const char *name, uid_t uid)
 {
     int fds[2], fd;
     char c;
@@ -153,7 +153,8 @@ static pid_t hold(const char *name)
     assert_int_equal(pipe(fds), 0);
     pid_t pid = fork();
     if (!pid) {
-        if (lt_tpm_lock_name((const uint8_t *)name, strlen(name), &fd, &err) || write(fds[1], "x", 1) != 1)
+        if ((uid && setuid(uid)) || lt_tpm_lock_name((const uint8_t *)name, strlen(name), &fd, &err) ||
+            write(fds[1], "x", 1) != 1)
             _exit(1);
         pause();
     }
@@ -170,7 +171,7 @@ static void one_holder(void **state)
     int one, two;
 
     snprintf(name, sizeof name, "test %d", (int)getpid());
-    pid_t pid = hold(name);
+    pid_t pid = hold(name, 0);
     snprintf(who, sizeof who, "pid %d (", (int)pid);
     for (int i = 0; i < 1100; i++) { /* the kernel's queue of askers may fill: refused all the same */
         FAILS(LT_E_CONFIG, lt_tpm_lock_name((const uint8_t *)name, strlen(name), &two, &err));
@@ -186,12 +187,29 @@ static void one_holder(void **state)
     close(one);
 }
 
+/* Any process may take the name: who it is, is said. */
+static void a_strangers_lock(void **state)
+{
+    (void)state;
+    char name[32];
+    int fd;
+
+    if (geteuid())
+        skip();
+    snprintf(name, sizeof name, "stranger %d", (int)getpid());
+    pid_t pid = hold(name, 65534);
+    FAILS(LT_E_CONFIG, lt_tpm_lock_name((const uint8_t *)name, strlen(name), &fd, &err));
+    assert_non_null(strstr(err.msg, "neither root's nor of this user"));
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes),      cmocka_unit_test(texts),
         cmocka_unit_test(openings),   cmocka_unit_test(who_has_a_device),
-        cmocka_unit_test(one_holder),
+        cmocka_unit_test(one_holder), cmocka_unit_test(a_strangers_lock),
     };
 
     if (!mkdtemp(top))

@@ -149,6 +149,35 @@ static void with_policy(void **state)
     forge_free(&f);
 }
 
+/* What the policy names by digest is not at hand: nothing was judged, and that is no pass. */
+static void policy_of_absent_documents(void **state)
+{
+    struct lt_guest_policy *policy;
+    struct lt_offline o = {0};
+    struct lt_verdict v;
+    struct lt_bundle b;
+    struct forge f;
+    char text[200];
+
+    (void)state;
+    forge_init(&f);
+    forge_build(&f);
+    forge_bundle(&f, &b);
+    for (int i = 0; i < 2; i++) {
+        snprintf(text, sizeof text,
+                 i ? "{\"boot\":\"%064d\"}" : "{\"layers\":[{\"name\":\"base\",\"policy\":\"%064d\"}]}", 7);
+        OK(lt_guest_policy_parse(text, strlen(text), &policy, &err));
+        o.policy = policy;
+        (void)judge(&b, &o, &v);
+        assert_false(lt_verdict_passed(&v, LT_GUEST_POLICY));
+        assert_int_equal(v.check[LT_GUEST_POLICY].state, LT_NOT_MADE);
+        assert_non_null(strstr(v.check[LT_GUEST_POLICY].message, "at hand"));
+        lt_guest_policy_free(policy);
+    }
+    lt_bundle_free(&b);
+    forge_free(&f);
+}
+
 static void without_host(void **state)
 {
     static const struct lt_offline none;
@@ -231,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(consistent_and_what_is_left_out),
         cmocka_unit_test(with_policy),
+        cmocka_unit_test(policy_of_absent_documents),
         cmocka_unit_test(without_host),
         cmocka_unit_test(null_residency),
         cmocka_unit_test(broken_policy_document),
