@@ -87,8 +87,8 @@ class HwTpm:
             "--ctrl", f"type=unixio,path={chip}.ctrl,mode=0600",
             "--flags", "not-need-init,startup-clear"])
         wait_socket(f"{chip}.ctrl", 10, self.swtpm)
+        wait_socket(chip, 10, self.swtpm)  # bound before it listens
         if self.relay:
-            wait_socket(chip, 10, self.swtpm)
             self.relay_child = self.lab.spawn(f"{self.name}-relay", [
                 self.lab.install(self.relay), "--upstream", chip, "--listen", self.socket,
                 "--quote-delay", self.quote_delay_ms], ready_fd=True)
