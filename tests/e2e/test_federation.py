@@ -84,7 +84,7 @@ def test_another_tenants_question_is_answered_as_for_an_unknown_guest(fed):
     assert foreign == ask("00000000-0000-4000-8000-000000000000")
     assert foreign[0][0] == 404
     (proof,) = json.loads(foreign[1][1])["proofs"]
-    assert proof["residency"] is None and proof["error"]["slug"] == "not-found"
+    assert proof["residency"] is None and proof["error"]["slug"] == "not-assigned"
 
 
 def test_owner_replaces_the_persistent_ek_handle(fed):
@@ -109,7 +109,7 @@ def test_guest_on_other_pcrs_fails_alone(fed):
     guest.reset()
     fed.back(guest)
     fed.ask(guest)
-    fed.tenant.wait_log(rf"guest {guest.uuid}: trusted \(an earlier failed verdict stands\)")
+    fed.tenant.wait_log(rf'"guest":"{guest.uuid}","result":"trusted".*"an earlier failed verdict stands"')
     assert fed.show(guest)["verdict"]["result"] == "failed"
     fed.trust(guest)
 
@@ -158,7 +158,7 @@ def test_guest_paused_while_its_proof_is_made(fed):
     finally:
         fed.middle.around = None
     assert failing(verdict) == ["residency"] and "paused" in verdict["failed"][0]["message"]
-    fed.tenant.wait_log(rf"guest {guest.uuid}: unchecked, residency")
+    fed.tenant.wait_log(rf'"guest":"{guest.uuid}","result":"unchecked","reason":"residency"')
     fed.trust(guest)
 
 
