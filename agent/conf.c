@@ -10,7 +10,9 @@
 #define SRK_HANDLE 0x81000001
 
 #define TEXT(name, fallback, help)                                                                           \
-    {#name, LT_CONF_TEXT, offsetof(struct lt_agent_conf, name), fallback, 0, 0, help}
+    {                                                                                                        \
+#name, LT_CONF_TEXT, offsetof(struct lt_agent_conf, name), fallback, 0, 0, help                      \
+    }
 
 #define NUMBER(name, fallback, max, help)                                                                    \
     {                                                                                                        \
@@ -71,8 +73,9 @@ static int persistent_handle(const char *value, uint32_t *out, struct lt_err *e)
                        "ak_handle = %s: not a persistent handle of the owner, 0x81000000 to 0x817fffff",
                        value);
     if (v == EK_HANDLE || v == SRK_HANDLE)
-        return lt_fail(e, LT_E_CONFIG, "ak_handle = %s: that is where a TPM's %s lies; what is there is replaced",
-                       value, v == EK_HANDLE ? "EK" : "storage root key");
+        return lt_fail(e, LT_E_CONFIG,
+                       "ak_handle = %s: that is where a TPM's %s lies; what is there is replaced", value,
+                       v == EK_HANDLE ? "EK" : "storage root key");
     *out = (uint32_t)v;
     return 0;
 }
@@ -91,7 +94,9 @@ int lt_agent_options(const struct lt_agent_conf *c, struct lt_agent_options *out
     if (!rc)
         rc = algorithm("ak_alg", *c->ak_alg ? c->ak_alg : out->host ? "ecc" : "rsa", &out->ak_alg, e);
     if (!rc)
-        rc = persistent_handle(*c->ak_handle ? c->ak_handle : out->host ? "81010030" : "81010020",
+        rc = persistent_handle(*c->ak_handle ? c->ak_handle
+                               : out->host   ? "81010030"
+                                             : "81010020",
                                &out->ak_handle, e);
     /* Without the state directory AK_h's authValue would be lost, and with it the key that PCR 13 names. */
     if (!rc && out->host)

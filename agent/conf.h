@@ -6,7 +6,7 @@
 
 struct lt_agent_conf {
     char *role, *tcti, *listen, *state_dir, *ek_alg, *ak_alg, *ak_handle, *ima, *boot_log, *client_ca;
-    char *uuid, *registrar, *contact;                 /* guest */
+    char *uuid, *registrar, *contact; /* guest */
     int64_t register_idle_s, register_again_s;
     char *cert, *key, *crl, *libvirt_uri, *records, *swtpm; /* host */
     struct lt_daemon_log_conf log;

@@ -339,7 +339,8 @@ static void boot_log_run(struct task *t)
     reply_log(t, t->api->boot_log, LT_MAX_BOOT_LOG);
 }
 
-/* Without loss, from that unit on (common/ima_list.h); a list that is shorter comes whole, and the header says so. */
+/* Without loss, from that unit on (common/ima_list.h); a list that is shorter comes whole, and the header
+ * says so. */
 static void ima_run(struct task *t)
 {
     struct lt_err e = {0};

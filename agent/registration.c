@@ -141,7 +141,8 @@ static int judge(const struct lt_http_reply *reply, const char *id, struct lt_er
     if (reply->status == 403)
         return lt_fail(
             e, LT_E_FORBIDDEN,
-            "the registrar knows agent %s with another EK or AK and refuses this one, or it has this TPM under "
+            "the registrar knows agent %s with another EK or AK and refuses this one, or it has this TPM "
+            "under "
             "another id. If the TPM, the state directory or the id was changed on purpose, remove the old "
             "registration there first",
             id);

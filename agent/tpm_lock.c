@@ -61,10 +61,11 @@ int lt_tpm_lock_name(const uint8_t *name, size_t n, int *fd, struct lt_err *e)
     if (os != EADDRINUSE)
         return lt_fail(e, LT_E_IO, "the TPM's lock: %s", strerror(os));
     if (!holder(&a, size, who))
-        return lt_fail(e, LT_E_CONFIG,
-                       "pid %s holds this TPM's lock, and is neither root's nor of this user: any process may "
-                       "take that name. Nothing was changed; end it, then start again",
-                       who);
+        return lt_fail(
+            e, LT_E_CONFIG,
+            "pid %s holds this TPM's lock, and is neither root's nor of this user: any process may "
+            "take that name. Nothing was changed; end it, then start again",
+            who);
     return lt_fail(e, LT_E_CONFIG,
                    "pid %s holds this TPM: one limetree-agent a TPM, whatever its state_dir and tcti. "
                    "Nothing was changed. Is "

@@ -15,8 +15,9 @@ static const struct {
     uint32_t pcr;
 } roles[ROLES] = {{"firmware", 0}, {"shim", 4}, {"grub", 4}, {"kernel", 4}, {"initrd", 9}};
 
-#define CMDLINE_PCRS (1u << 8 | 1u << 9 | 1u << 12) /* grub's text; the stub's load options; systemd's text  \
-                                                     */
+#define CMDLINE_PCRS                                                                                         \
+    (1u << 8 | 1u << 9 | 1u << 12) /* grub's text; the stub's load options; systemd's text                   \
+                                    */
 /* Files are measured there too, and one can be a pattern's text and an archive at once. Who measures a
  * command line there does it in UTF-16, which no kernel unpacks. */
 #define WIDE_PCRS (1u << 9 | 1u << 12)

@@ -10,8 +10,9 @@
 #include "appraisal/bootevent.h"
 #include "common/json.h"
 
-#define LT_BOOT_ANYWHERE UINT32_MAX /* stage of a digest that may stand anywhere, and need not stand at all  \
-                                     */
+#define LT_BOOT_ANYWHERE                                                                                     \
+    UINT32_MAX /* stage of a digest that may stand anywhere, and need not stand at all                       \
+                */
 
 struct lt_boot_named {
     uint8_t digest[LT_SHA256];

@@ -26,8 +26,8 @@ unsigned lt_ek_roots_count(const struct lt_ek_roots *r);
 int lt_ek_certificates_check(const struct lt_ek_roots *r, char *const *pem, unsigned count,
                              const struct lt_public *ek, int64_t now, struct lt_err *e) LT_MUST_CHECK;
 
-/* What a chain that lt_ek_certificates_check refused is worth. Certificates reach a tenant unsigned, by way of the
- * provider: only what a maker signed for this EK speaks against a host. */
+/* What a chain that lt_ek_certificates_check refused is worth. Certificates reach a tenant unsigned, by way
+ * of the provider: only what a maker signed for this EK speaks against a host. */
 enum lt_ek_standing {
     LT_EK_SIGNED,  /* a root's signature stands over a certificate of this EK: what it says counts */
     LT_EK_NO_ROOT, /* a certificate of this EK, whose path ends at an issuer that nobody has: *e names it */

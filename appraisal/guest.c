@@ -173,8 +173,8 @@ static void check_policy(const struct lt_guest_round *in, struct lt_verdict *v)
     lt_measured_appraise(&m, &p->pcrs, &p->measured, l->documents, p->digest, false, &r);
     rest_on_boot(p, &r);
     lt_measured_tell(&r, LT_GUEST_POLICY, v);
-    if (r.part[LT_PART_PCRS].state == LT_PART_OMITTED && r.part[LT_PART_BOOT_POLICY].state == LT_PART_OMITTED &&
-        r.part[LT_PART_IMA].state == LT_PART_OMITTED)
+    if (r.part[LT_PART_PCRS].state == LT_PART_OMITTED &&
+        r.part[LT_PART_BOOT_POLICY].state == LT_PART_OMITTED && r.part[LT_PART_IMA].state == LT_PART_OMITTED)
         lt_check_lack(v, LT_GUEST_POLICY, "rules", "the guest policy judges nothing of what was measured");
     if (v->offline && !judged(&r) && r.part[LT_PART_BOOT_LOG].state != LT_PART_BAD)
         lt_check_skip(v, LT_GUEST_POLICY, "nothing that the guest policy asks for is at hand to be judged");

@@ -122,7 +122,8 @@ static void check_registry(struct chain *c)
     lt_hex(id->host_id, LT_HOST_ID, host);
     if (id->in_registry == LT_FACT_NO)
         lt_check_gap(c->v, LT_HOST_IDENTITY, "registry", "not-in-registry",
-                     "host %s: its EK is not in the pinned registry; if it belongs there, add it (limetree host registry"
+                     "host %s: its EK is not in the pinned registry; if it belongs there, add it (limetree "
+                     "host registry"
                      " shows the provider's list) and send limetree-tenant a HUP",
                      host);
     else if (id->in_registry == LT_FACT_UNKNOWN)
@@ -192,7 +193,8 @@ static void say_missing(struct lt_verdict *v, unsigned programs, uint32_t open, 
         if (!(programs & names[i].bit))
             n += (size_t)snprintf(missing + n, sizeof missing - n, "%s%s", n ? ", " : "", names[i].name);
     if (open)
-        lt_check_omit(v, LT_HOST_POLICY, "level", "open, though it decides over the code that runs: %s; boot-only",
+        lt_check_omit(v, LT_HOST_POLICY, "level",
+                      "open, though it decides over the code that runs: %s; boot-only",
                       lt_measured_list(open, list));
     if (blind)
         lt_check_omit(v, LT_HOST_POLICY, "level",
@@ -260,7 +262,8 @@ static void check_policy(struct chain *c)
         r.open = 0; /* nobody knows */
         r.blind = false;
     } else if (!policy->pcrs.mask && r.part[LT_PART_BOOT_POLICY].state == LT_PART_OMITTED) {
-        lt_check_lack(v, LT_HOST_POLICY, "pcrs", "the host policy names no PCR: nothing of the host's boot is judged");
+        lt_check_lack(v, LT_HOST_POLICY, "pcrs",
+                      "the host policy names no PCR: nothing of the host's boot is judged");
         r.part[LT_PART_PCRS].state = LT_PART_GOOD; /* told */
     }
     lt_measured_tell(&r, LT_HOST_POLICY, v);
@@ -337,8 +340,8 @@ static void check_host_change(struct chain *c)
             "on another host than before, not handed over by it, and the guest has not been reset");
 }
 
-/* Any host can list this UUID with an EK of its own: that says no more of the guest than a null. From the host that was
- * accepted last it says that another vTPM runs there under this UUID. */
+/* Any host can list this UUID with an EK of its own: that says no more of the guest than a null. From the
+ * host that was accepted last it says that another vTPM runs there under this UUID. */
 static void other_ek(struct chain *c)
 {
     const struct lt_guest_history *h = c->in->guest->history;

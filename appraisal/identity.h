@@ -25,11 +25,14 @@ struct lt_host_identity {
     uint8_t ak_pcr[32]; /* what PCR 13 must hold */
     struct lt_verify_key *key;
     /* set by the caller; texts are shown as they stand */
-    enum lt_fact activated;   /* by the tenant itself */
-    enum lt_fact in_registry; /* EK in the registry the tenant pinned; unknown: none pinned. No disproves nothing */
-    /* EK certificate chain to the makers' roots. No: a maker certified this EK, and what it signed is refused. */
+    enum lt_fact activated; /* by the tenant itself */
+    enum lt_fact
+        in_registry; /* EK in the registry the tenant pinned; unknown: none pinned. No disproves nothing */
+    /* EK certificate chain to the makers' roots. No: a maker certified this EK, and what it signed is
+     * refused. */
     enum lt_fact certificate;
-    const char *certificate_gap; /* static word why it is unknown, if the operator can mend it; NULL: not checked */
+    const char
+        *certificate_gap; /* static word why it is unknown, if the operator can mend it; NULL: not checked */
     char certificate_text[320];
 };
 

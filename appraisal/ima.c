@@ -115,8 +115,8 @@ static void extend(struct replay *r)
     lt_hash(r->in->bank, &both, 1, r->run);
 }
 
-/* This entry is not judged, the rest is: what else is wrong with the list is worse. Each may have cost all that
- * a pattern is allowed, so not for ever. */
+/* This entry is not judged, the rest is: what else is wrong with the list is worse. Each may have cost all
+ * that a pattern is allowed, so not for ever. */
 static int unable(struct replay *r, struct lt_err *why, struct lt_err *e)
 {
     char path[PATH_SHOWN + 1];

@@ -13,7 +13,8 @@ struct lt_ima_judge {
     struct lt_ima_keys *learnt;    /* borrowed; keys of ima-buf entries join it */
     struct lt_ima_keys *own;       /* of the layers' documents; read when the first signature needs one */
     bool own_read;
-    bool aggregate_open; /* a boot_aggregate that no layer knows is good: there is nothing to compare it with */
+    bool aggregate_open; /* a boot_aggregate that no layer knows is good: there is nothing to compare it with
+                          */
     unsigned signatures, bad; /* checked; those of them that were not good */
 };
 

@@ -143,9 +143,10 @@ static int accept(const json_t *j, struct lt_guest_policy *p, struct lt_err *e)
         for (k = 0; k < sizeof names / sizeof *names && strcmp(names[k].name, s); k++)
             ;
         if (k == sizeof names / sizeof *names)
-            return lt_fail(e, LT_E_MALFORMED,
-                           "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted, open-boot",
-                           i, s);
+            return lt_fail(
+                e, LT_E_MALFORMED,
+                "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted, open-boot",
+                i, s);
         *names[k].flag = true;
     }
     return 0;
@@ -167,8 +168,8 @@ static int guest_policy(const json_t *j, struct lt_guest_policy *p, struct lt_er
 
 int lt_guest_policy_parse(const void *p, size_t n, struct lt_guest_policy **out, struct lt_err *e)
 {
-    static const char *const keys[] = {"pcrs", "firmware", "domain", "host_policies", "accept",
-                                       "layers", "boot", "ima", NULL};
+    static const char *const keys[] = {"pcrs", "firmware", "domain", "host_policies", "accept", "layers",
+                                       "boot", "ima",      NULL};
     LT_AUTOJSON json_t *j = NULL;
 
     *out = NULL;

@@ -34,7 +34,7 @@ struct lt_measured_policy {
     uint8_t boot[LT_SHA256]; /* a boot policy document */
     bool accept_violations, learn_keys;
     bool accept_padded; /* kernels before 5.8 */
-    uint16_t log_hash; /* of the list's template-hash column; 0: as the layers' documents say */
+    uint16_t log_hash;  /* of the list's template-hash column; 0: as the layers' documents say */
 };
 
 struct lt_host_policy {

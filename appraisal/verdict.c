@@ -139,8 +139,8 @@ __attribute__((format(printf, 5, 0))) static void add_part(struct lt_verdict *v,
     vsnprintf(p->message, sizeof p->message, fmt, ap);
 }
 
-__attribute__((format(printf, 5, 0))) static void lack(struct lt_verdict *v, enum lt_check c, const char *part,
-                                                       const char *reason, const char *fmt, va_list ap)
+__attribute__((format(printf, 5, 0))) static void
+lack(struct lt_verdict *v, enum lt_check c, const char *part, const char *reason, const char *fmt, va_list ap)
 {
     if (v->offline) {
         add_part(v, c, false, part, fmt, ap);
@@ -160,8 +160,8 @@ void lt_check_lack(struct lt_verdict *v, enum lt_check c, const char *part, cons
     va_end(ap);
 }
 
-void lt_check_gap(struct lt_verdict *v, enum lt_check c, const char *part, const char *reason, const char *fmt,
-                  ...)
+void lt_check_gap(struct lt_verdict *v, enum lt_check c, const char *part, const char *reason,
+                  const char *fmt, ...)
 {
     va_list ap;
 

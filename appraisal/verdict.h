@@ -68,7 +68,7 @@ struct lt_verdict {
     struct {
         enum lt_state state;
         enum lt_weight weight;
-        bool lacking; /* something it needs is absent */
+        bool lacking;       /* something it needs is absent */
         const char *reason; /* static; what the verdict's reason is when this check decides; NULL: its slug */
         char message[320];
     } check[LT_CHECKS];
@@ -99,8 +99,8 @@ void lt_check_lack(struct lt_verdict *v, enum lt_check c, const char *part, cons
     __attribute__((format(printf, 4, 5)));
 /* The same where the gap is the operator's to close and has a name of its own (no-root): live, the verdict's
  * reason is that word. */
-void lt_check_gap(struct lt_verdict *v, enum lt_check c, const char *part, const char *reason, const char *fmt,
-                  ...) __attribute__((format(printf, 5, 6)));
+void lt_check_gap(struct lt_verdict *v, enum lt_check c, const char *part, const char *reason,
+                  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* A part that this version or the policy leaves out: named, and the check stands. */
 void lt_check_omit(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

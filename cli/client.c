@@ -10,7 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define KEY(k, text) {#k, LT_CONF_TEXT, offsetof(struct lt_cli_conf, k), "", 0, 0, text}
+#define KEY(k, text)                                                                                         \
+    {                                                                                                        \
+#k, LT_CONF_TEXT, offsetof(struct lt_cli_conf, k), "", 0, 0, text                                    \
+    }
 static const struct lt_conf_key keys[] = {
     KEY(provider_url, "https://HOST:PORT of limetree-provider"),
     KEY(provider_cert, "PEM file: certificate with the role operator under the federation CA"),
@@ -67,12 +70,14 @@ static void help(const char *name, const struct lt_cli_verb *verbs, size_t count
     printf("  --json                  the server's JSON\n"
            "\nConnections are read from --config, $LIMETREE_CONFIG or ~/.config/limetree/cli.conf:\n\n");
     lt_conf_help(keys, KEYS, stdout);
-    printf("\nExit status: 0 ok, 1 refused, 2 usage or a file that cannot be read, 4 no answer, 5 internal.\n");
+    printf(
+        "\nExit status: 0 ok, 1 refused, 2 usage or a file that cannot be read, 4 no answer, 5 internal.\n");
 }
 
 /* The verb's own options and arguments; NULL and *e if there is something else. */
-static const struct lt_cli_verb *parse(struct lt_cli *c, const struct lt_cli_verb *verbs, size_t count, int argc,
-                                       char **argv, const char **config, const char **overrides, struct lt_err *e)
+static const struct lt_cli_verb *parse(struct lt_cli *c, const struct lt_cli_verb *verbs, size_t count,
+                                       int argc, char **argv, const char **config, const char **overrides,
+                                       struct lt_err *e)
 {
     const struct lt_cli_verb *verb = NULL;
     unsigned given = 0;
@@ -191,9 +196,10 @@ static int connect_to(struct lt_cli *c, enum lt_cli_peer peer, const char **url,
 
     *url = tenant ? f->tenant_url : f->provider_url;
     if (!**url || !*conf.cert || !*conf.key || !*conf.ca)
-        return lt_fail(e, LT_E_CONFIG,
-                       "%s_url, %s_cert, %s_key and %s_ca must be set in the configuration ('%s --help' says where)",
-                       who, who, who, who, c->name);
+        return lt_fail(
+            e, LT_E_CONFIG,
+            "%s_url, %s_cert, %s_key and %s_ca must be set in the configuration ('%s --help' says where)",
+            who, who, who, who, c->name);
     if (c->client[peer])
         return 0;
     if (!tenant && *f->provider_crl)
@@ -202,8 +208,8 @@ static int connect_to(struct lt_cli *c, enum lt_cli_peer peer, const char **url,
     return lt_http_client_new(&conf, &c->client[peer], e);
 }
 
-json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body, size_t n,
-                    struct lt_err *e, const char *path)
+json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body,
+                    size_t n, struct lt_err *e, const char *path)
 {
     static const char *const headers[] = {"Content-Type: application/json", NULL};
     struct lt_http_reply reply = {0};
@@ -278,7 +284,8 @@ int lt_cli_host_id(const char *text, char out[33], struct lt_err *e)
 {
     uint8_t id[16];
     if (lt_unhex(text, id, sizeof id, e))
-        return lt_fail(e, LT_E_USAGE, "'%s' is not a host id (32 hex digits; 'limetree host list' shows them)", text);
+        return lt_fail(e, LT_E_USAGE,
+                       "'%s' is not a host id (32 hex digits; 'limetree host list' shows them)", text);
     lt_hex(id, sizeof id, out);
     return 0;
 }
@@ -388,7 +395,8 @@ static void print_store(const json_t *store)
     printf("store: %s", lt_cli_text(store, "state"));
     if (json_is_string(json_object_get(store, "since")))
         printf(" since %s", lt_cli_text(store, "since"));
-    printf(", %lld MiB free, reserve %lld of %lld MiB", json_integer_value(json_object_get(store, "free_mib")),
+    printf(", %lld MiB free, reserve %lld of %lld MiB",
+           json_integer_value(json_object_get(store, "free_mib")),
            json_integer_value(json_object_get(store, "held_mib")),
            json_integer_value(json_object_get(store, "reserve_mib")));
     if (json_integer_value(json_object_get(store, "unwritten")))
@@ -397,8 +405,8 @@ static void print_store(const json_t *store)
     if (json_is_string(json_object_get(store, "message")))
         printf("  %s\n", message);
     if (json_integer_value(json_object_get(store, "skipped")))
-        printf("  %lld rows were left out; the first: %s\n", json_integer_value(json_object_get(store, "skipped")),
-               skipped);
+        printf("  %lld rows were left out; the first: %s\n",
+               json_integer_value(json_object_get(store, "skipped")), skipped);
 }
 
 int lt_cli_status(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e)

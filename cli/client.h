@@ -1,5 +1,5 @@
-/* What `limetree host` and `limetree guest` share: connection options, one table of verbs each, calls to a provider
- * and to a tenant, output for people or as JSON. */
+/* What `limetree host` and `limetree guest` share: connection options, one table of verbs each, calls to a
+ * provider and to a tenant, output for people or as JSON. */
 #ifndef LT_CLI_CLIENT_H
 #define LT_CLI_CLIENT_H
 
@@ -53,7 +53,8 @@ int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count,
 
 /* One call below /federation/v1/; takes body (may be NULL). A new reference, or NULL and *e. */
 json_t *lt_cli_call(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, json_t *body,
-                    struct lt_err *e, const char *path, ...) LT_MUST_CHECK __attribute__((format(printf, 7, 8)));
+                    struct lt_err *e, const char *path, ...) LT_MUST_CHECK
+    __attribute__((format(printf, 7, 8)));
 /* The same with a body of bytes. */
 json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body,
                     size_t n, struct lt_err *e, const char *path) LT_MUST_CHECK;

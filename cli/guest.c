@@ -24,7 +24,8 @@ static void print_reasons(const json_t *guests);
 
 static int list(struct lt_cli *c, struct lt_err *e)
 {
-    static const char *const heading[] = {"guest", "verdict", "reason", "link", "host level", "host", "age", "batch"};
+    static const char *const heading[] = {"guest",      "verdict", "reason", "link",
+                                          "host level", "host",    "age",    "batch"};
     LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests");
     json_t *guests, *g;
     size_t i;
@@ -43,11 +44,13 @@ static int list(struct lt_cli *c, struct lt_err *e)
         char how_old[32];
         age(v, how_old);
         lt_table_cell(t, "%s", lt_cli_text(g, "uuid"));
-        lt_table_cell(t, "%s", json_is_object(v)                  ? lt_cli_text(v, "result")
-                               : json_is_true(member(g, "added")) ? "(no round yet)"
-                                                                  : "(registered)");
+        lt_table_cell(t, "%s",
+                      json_is_object(v)                  ? lt_cli_text(v, "result")
+                      : json_is_true(member(g, "added")) ? "(no round yet)"
+                                                         : "(registered)");
         lt_table_cell(t, "%s", lt_cli_text(v, "reason"));
-        lt_table_cell(t, "%s%s", lt_cli_text(v, "link"), json_is_true(member(v, "tainted")) ? ", tainted" : "");
+        lt_table_cell(t, "%s%s", lt_cli_text(v, "link"),
+                      json_is_true(member(v, "tainted")) ? ", tainted" : "");
         lt_table_cell(t, "%s", lt_cli_text(v, "host_level"));
         lt_table_cell(t, "%.8s", lt_cli_text(v, "host"));
         lt_table_cell(t, "%s", how_old);
@@ -119,7 +122,8 @@ static void print_reasons(const json_t *guests)
         size_t n = with_reason(guests, r->slug);
         if (!n)
             continue;
-        printf("%s%s, %zu guest%s: %s\n  do: %s\n", any ? "" : "\n", r->slug, n, n == 1 ? "" : "s", r->cause, r->remedy);
+        printf("%s%s, %zu guest%s: %s\n  do: %s\n", any ? "" : "\n", r->slug, n, n == 1 ? "" : "s", r->cause,
+               r->remedy);
         any = true;
     }
 }
@@ -136,10 +140,11 @@ static void print_guest(const json_t *g)
         return;
     }
     age(v, how_old);
-    printf("  verdict   %s %s\n  link      %s%s\n  host      %s (%s)\n  age       %s\n", lt_cli_text(v, "result"),
+    printf("  verdict   %s %s\n  link      %s%s\n  host      %s (%s)\n  age       %s\n",
+           lt_cli_text(v, "result"),
            member(v, "reason") && json_is_string(member(v, "reason")) ? lt_cli_text(v, "reason") : "",
-           lt_cli_text(v, "link"), json_is_true(member(v, "tainted")) ? ", tainted" : "", lt_cli_text(v, "host"),
-           lt_cli_text(v, "host_level"), how_old);
+           lt_cli_text(v, "link"), json_is_true(member(v, "tainted")) ? ", tainted" : "",
+           lt_cli_text(v, "host"), lt_cli_text(v, "host_level"), how_old);
     const struct lt_reason *r = lt_reason(json_string_value(member(v, "reason")));
     if (r)
         printf("  because   %s\n  do        %s\n", r->cause, r->remedy);
@@ -176,25 +181,29 @@ static int add(struct lt_cli *c, struct lt_err *e)
         if (!policy)
             return lt_fail_in(e, "%s", c->policy);
     }
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "PUT", 200,
-                                        json_pack("{s:s?, s:o?}", "address", c->address, "policy", policy), e,
-                                        "guests/%s", uuid);
+    LT_AUTOJSON json_t *j =
+        lt_cli_call(c, LT_CLI_TENANT, "PUT", 200,
+                    json_pack("{s:s?, s:o?}", "address", c->address, "policy", policy), e, "guests/%s", uuid);
     if (!j)
         return e->code;
     if (c->json)
         lt_cli_json(j);
     else
         printf("guest %s is attested from now on%s\n", uuid,
-               json_is_null(member(j, "policy")) ? "; it has no policy yet: 'limetree guest learn' or --policy" : "");
+               json_is_null(member(j, "policy"))
+                   ? "; it has no policy yet: 'limetree guest learn' or --policy"
+                   : "");
     return 0;
 }
 
-static int simple(struct lt_cli *c, struct lt_err *e, const char *method, const char *suffix, const char *done)
+static int simple(struct lt_cli *c, struct lt_err *e, const char *method, const char *suffix,
+                  const char *done)
 {
     char uuid[LT_UUID_TEXT];
     LT_TRY(lt_cli_uuid(c, 0, uuid, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, method, 200, strcmp(method, "POST") ? NULL : json_object(), e,
-                                        "guests/%s%s", uuid, suffix);
+    LT_AUTOJSON json_t *j =
+        lt_cli_call(c, LT_CLI_TENANT, method, 200, strcmp(method, "POST") ? NULL : json_object(), e,
+                    "guests/%s%s", uuid, suffix);
     if (!j)
         return e->code;
     if (c->json)
@@ -279,9 +288,10 @@ static int learn(struct lt_cli *c, struct lt_err *e)
         return e->code;
     if (c->json)
         return lt_cli_json(j), 0;
-    printf("policy %s for guest %s: its present PCRs, firmware and domain digests and its host's policy were\n"
-           "trusted as they are, after every other check passed. Read it before you rely on it:\n",
-           lt_cli_text(j, "digest"), uuid);
+    printf(
+        "policy %s for guest %s: its present PCRs, firmware and domain digests and its host's policy were\n"
+        "trusted as they are, after every other check passed. Read it before you rely on it:\n",
+        lt_cli_text(j, "digest"), uuid);
     lt_cli_json(member(j, "policy"));
     return 0;
 }
@@ -307,7 +317,8 @@ static int run_round(struct lt_cli *c, struct lt_err *e)
         }
         json_array_append_new(guests, json_string(uuid));
     }
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "POST", 202, json_pack("{s:o}", "guests", guests), e, "rounds");
+    LT_AUTOJSON json_t *j =
+        lt_cli_call(c, LT_CLI_TENANT, "POST", 202, json_pack("{s:o}", "guests", guests), e, "rounds");
     if (!j)
         return e->code;
     if (c->json)
@@ -332,8 +343,8 @@ static int assign(struct lt_cli *c, struct lt_err *e)
     char uuid[LT_UUID_TEXT], tenant[LT_UUID_TEXT];
     LT_TRY(lt_cli_uuid(c, 0, uuid, e));
     LT_TRY(lt_cli_uuid(c, 1, tenant, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "tenant", tenant), e,
-                                        "guests/%s/tenant", uuid);
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "tenant", tenant),
+                                        e, "guests/%s/tenant", uuid);
     if (!j)
         return e->code;
     if (c->json)
@@ -356,16 +367,19 @@ static int status(struct lt_cli *c, struct lt_err *e)
 static const struct lt_cli_verb verbs[] = {
     {"list", "", "guests that have registered, and their verdicts", 0, 0, 0, list},
     {"show", "UUID", "one guest: every check passed, failed, not made, and why", 1, 1, 0, show},
-    {"add", "UUID [--address HOST:PORT] [--policy FILE]", "attest it from now on", 1, 1, LT_CLI_ADDRESS | LT_CLI_POLICY, add},
+    {"add", "UUID [--address HOST:PORT] [--policy FILE]", "attest it from now on", 1, 1,
+     LT_CLI_ADDRESS | LT_CLI_POLICY, add},
     {"remove", "UUID", "attest it no longer", 1, 1, 0, removal},
     {"learn", "UUID [--accept WORDS] [--ima]", "make its policy from its present, attested state", 1, 1,
      LT_CLI_ACCEPT | LT_CLI_IMA, learn},
     {"document", "FILE", "bring a document that policies name: a layer, a boot policy", 1, 1, 0, document},
-    {"delete-document", "DIGEST", "remove a document that no guest and no policy names", 1, 1, 0, delete_document},
+    {"delete-document", "DIGEST", "remove a document that no guest and no policy names", 1, 1, 0,
+     delete_document},
     {"status", "", "the tenant: guests by result, and how its store is", 0, 0, 0, status},
-    {"round", "UUID... | --all", "attest now, all of these in one request", 0, LT_CLI_ARGUMENTS, LT_CLI_ALL, run_round},
-    {"clear", "UUID | --all [--host ID]", "clear failed verdicts (of guests on that host): nothing else does", 0, 1,
-     LT_CLI_ALL | LT_CLI_HOST, clear},
+    {"round", "UUID... | --all", "attest now, all of these in one request", 0, LT_CLI_ARGUMENTS, LT_CLI_ALL,
+     run_round},
+    {"clear", "UUID | --all [--host ID]", "clear failed verdicts (of guests on that host): nothing else does",
+     0, 1, LT_CLI_ALL | LT_CLI_HOST, clear},
     {"bundle", "UUID [--trusted]", "the evidence of its last round (JSON)", 1, 1, LT_CLI_TRUSTED, bundle},
     {"assign", "UUID TENANT", "say at the provider whose guest it is", 2, 2, 0, assign},
 };

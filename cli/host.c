@@ -111,15 +111,18 @@ static int add(struct lt_cli *c, struct lt_err *e)
     json_t *intermediates;
 
     LT_TRY(read_intermediates(c->intermediates, &intermediates, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(
-        c, LT_CLI_PROVIDER, "POST", 201,
-        json_pack("{s:s, s:s?, s:o?}", "address", c->argument[0], "ek_digest", c->ek_digest, "intermediates", intermediates), e, "hosts");
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201,
+                                        json_pack("{s:s, s:s?, s:o?}", "address", c->argument[0], "ek_digest",
+                                                  c->ek_digest, "intermediates", intermediates),
+                                        e, "hosts");
     if (!j)
         return e->code;
     if (c->json)
         return lt_cli_json(j), 0;
     printf("host %s enrolled; EK digest %s%s\n", lt_cli_text(j, "host"), lt_cli_text(j, "ek_digest"),
-           c->ek_digest ? "" : "\nNo --ek-digest was given: compare it with what 'limetree-agent --identity' prints on the host");
+           c->ek_digest ? ""
+                        : "\nNo --ek-digest was given: compare it with what 'limetree-agent --identity' "
+                          "prints on the host");
     return 0;
 }
 
@@ -139,8 +142,8 @@ static int learn(struct lt_cli *c, struct lt_err *e)
 {
     char id[33];
     LT_TRY(lt_cli_host(c, 0, id, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201, json_pack("{s:b}", "ima", (int)c->ima), e,
-                                        "hosts/%s/learn", id);
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201,
+                                        json_pack("{s:b}", "ima", (int)c->ima), e, "hosts/%s/learn", id);
     if (!j)
         return e->code;
     if (c->json)
@@ -168,8 +171,8 @@ static int policy(struct lt_cli *c, struct lt_err *e)
         return e->code;
     const char *digest;
     LT_TRY(lt_json_string(made, "digest", &digest, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "policy", digest), e,
-                                        "hosts/%s/policy", id);
+    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "policy", digest),
+                                        e, "hosts/%s/policy", id);
     if (!j)
         return e->code;
     if (c->json)
@@ -209,12 +212,15 @@ static int status(struct lt_cli *c, struct lt_err *e)
 static const struct lt_cli_verb verbs[] = {
     {"list", "", "the hosts of the provider", 0, 0, 0, list},
     {"show", "HOST", "one host: keys, certificates, policy", 1, 1, 0, show},
-    {"add", "HOST:PORT [--ek-digest HEX] [--intermediates FILE]", "enrol the host agent that answers there", 1, 1,
-     LT_CLI_EK_DIGEST | LT_CLI_INTERMEDIATES, add},
+    {"add", "HOST:PORT [--ek-digest HEX] [--intermediates FILE]", "enrol the host agent that answers there",
+     1, 1, LT_CLI_EK_DIGEST | LT_CLI_INTERMEDIATES, add},
     {"remove", "HOST", "forget a host", 1, 1, 0, removal},
-    {"learn", "HOST [--ima]", "publish its present PCRs (and measured files) as its policy", 1, 1, LT_CLI_IMA, learn},
-    {"document", "FILE", "bring a document that host policies name: a layer, a boot policy", 1, 1, 0, document},
-    {"delete-document", "DIGEST", "remove a document that no host and no policy names", 1, 1, 0, delete_document},
+    {"learn", "HOST [--ima]", "publish its present PCRs (and measured files) as its policy", 1, 1, LT_CLI_IMA,
+     learn},
+    {"document", "FILE", "bring a document that host policies name: a layer, a boot policy", 1, 1, 0,
+     document},
+    {"delete-document", "DIGEST", "remove a document that no host and no policy names", 1, 1, 0,
+     delete_document},
     {"status", "", "the provider: hosts, guests, and how its store is", 0, 0, 0, status},
     {"policy", "HOST FILE", "publish a policy document for it", 2, 2, 0, policy},
     {"registry", "", "the list of EKs that tenants pin (JSON)", 0, 0, 0, registry},

@@ -49,7 +49,7 @@ struct lt_buf {
 };
 
 #define LT_BUF(maximum) ((struct lt_buf){.max = (maximum)})
-void lt_buf_free(struct lt_buf *b);       /* wipes */
+void lt_buf_free(struct lt_buf *b); /* wipes */
 void lt_buf_u8(struct lt_buf *b, uint8_t v);
 void lt_buf_u16(struct lt_buf *b, uint16_t v);
 void lt_buf_u32(struct lt_buf *b, uint32_t v);
@@ -71,11 +71,12 @@ void lt_put_u64(uint8_t *p, uint64_t v);
 void lt_hex(const void *p, size_t n, char *out); /* out holds 2n+1 */
 /* Exactly n bytes. */
 int lt_unhex(const char *s, void *out, size_t n, struct lt_err *e) LT_MUST_CHECK;
-size_t lt_base64_size(size_t n);                  /* characters, with the NUL */
+size_t lt_base64_size(size_t n); /* characters, with the NUL */
 void lt_base64(const void *p, size_t n, char *out);
-char *lt_base64_dup(const void *p, size_t n);     /* caller frees; NULL without memory */
+char *lt_base64_dup(const void *p, size_t n); /* caller frees; NULL without memory */
 /* Decodes len characters of s into *out (caller frees), at most max bytes. Refuses what is not canonical. */
-int lt_unbase64(const char *s, size_t len, size_t max, uint8_t **out, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+int lt_unbase64(const char *s, size_t len, size_t max, uint8_t **out, size_t *n,
+                struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- memory ---- */
 void lt_wipe(void *p, size_t n);

@@ -57,7 +57,8 @@ static int assign(const struct lt_conf_key *keys, size_t count, void *conf, char
     return lt_fail(e, LT_E_CONFIG, "unknown key \"%s\" (--help lists the keys)", key);
 }
 
-static int load_file(const struct lt_conf_key *keys, size_t count, void *conf, const char *file, struct lt_err *e)
+static int load_file(const struct lt_conf_key *keys, size_t count, void *conf, const char *file,
+                     struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *text = NULL;
     size_t n;

@@ -19,10 +19,11 @@ enum lt_conf_type {
 struct lt_conf_key {
     const char *key;
     enum lt_conf_type type;
-    size_t offset;        /* of the field in the program's struct */
-    const char *fallback; /* as it would stand in the file; NULL: a text that must be given. "" is an empty text */
-    int64_t min, max;     /* LT_CONF_INT */
-    const char *help;     /* one sentence, with the unit */
+    size_t offset; /* of the field in the program's struct */
+    const char
+        *fallback; /* as it would stand in the file; NULL: a text that must be given. "" is an empty text */
+    int64_t min, max; /* LT_CONF_INT */
+    const char *help; /* one sentence, with the unit */
 };
 
 /* Fill *conf from the fallbacks, then file (NULL: none), then overrides (NULL-ended "key=value"), in that

@@ -161,9 +161,12 @@ int lt_daemon_main(const struct lt_daemon *d, int argc, char **argv)
 {
     enum { CONFIG = 256, CHECK, READY, VERSION, HELP };
     static const struct option options[] = {
-        {"config", required_argument, NULL, CONFIG}, {"check-config", no_argument, NULL, CHECK},
-        {"ready-fd", required_argument, NULL, READY}, {"version", no_argument, NULL, VERSION},
-        {"help", no_argument, NULL, HELP},            {0},
+        {"config", required_argument, NULL, CONFIG},
+        {"check-config", no_argument, NULL, CHECK},
+        {"ready-fd", required_argument, NULL, READY},
+        {"version", no_argument, NULL, VERSION},
+        {"help", no_argument, NULL, HELP},
+        {0},
     };
     const char *overrides[MAX_OVERRIDES + 1] = {0}, *config = NULL;
     int opt, n = 0, ready_fd = -1;
@@ -207,7 +210,8 @@ int lt_daemon_main(const struct lt_daemon *d, int argc, char **argv)
         }
     }
     if (optind < argc) {
-        fprintf(stderr, "%s: unexpected argument '%s'\nTry '%s --help'.\n", d->program, argv[optind], d->program);
+        fprintf(stderr, "%s: unexpected argument '%s'\nTry '%s --help'.\n", d->program, argv[optind],
+                d->program);
         return 2;
     }
     if (!config && access(d->config, R_OK) == 0)

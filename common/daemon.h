@@ -11,12 +11,12 @@
 #include "common/json.h"
 
 struct lt_daemon {
-    const char *program;  /* "limetree-provider" */
-    const char *summary;  /* one sentence for --help */
-    const char *config;   /* default file, used if it exists and no --config is given */
+    const char *program; /* "limetree-provider" */
+    const char *summary; /* one sentence for --help */
+    const char *config;  /* default file, used if it exists and no --config is given */
     const struct lt_conf_key *keys;
     size_t key_count;
-    void *conf;           /* filled from the table */
+    void *conf; /* filled from the table */
     /* Start: threads, sockets. *ready receives a new object for the --ready-fd line: the bound addresses. */
     int (*start)(void *conf, json_t **ready, struct lt_err *e);
     void (*reload)(void *conf); /* SIGHUP, may be NULL; the log is reopened before */
@@ -43,6 +43,8 @@ struct lt_daemon_log_conf {
 /* Put `struct lt_daemon_log_conf log;` into the program's struct and this into its table. */
 #define LT_DAEMON_LOG_KEYS(type)                                                                             \
     {"log", LT_CONF_TEXT, offsetof(type, log.path), "-", 0, 0, "log file; - is standard error"},             \
-        {"log_level", LT_CONF_TEXT, offsetof(type, log.level), "info", 0, 0, "error, warning, info or debug"}
+    {                                                                                                        \
+        "log_level", LT_CONF_TEXT, offsetof(type, log.level), "info", 0, 0, "error, warning, info or debug"  \
+    }
 
 #endif

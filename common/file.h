@@ -10,10 +10,12 @@
  * last byte (not counted); caller frees. "-" is standard input. */
 int lt_file_read(const char *path, size_t max, uint8_t **out, size_t *n, struct lt_err *e) LT_MUST_CHECK;
 /* The same for a secret: refused unless a regular file that is ours and mode 0600 or less. */
-int lt_file_read_secret(const char *path, size_t max, uint8_t **out, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+int lt_file_read_secret(const char *path, size_t max, uint8_t **out, size_t *n,
+                        struct lt_err *e) LT_MUST_CHECK;
 /* A temporary file beside it, fsync, rename. */
 int lt_file_write(const char *path, const void *p, size_t n, mode_t mode, struct lt_err *e) LT_MUST_CHECK;
-/* The same without fsync, for what is soon written again: whole for every reader, but a power cut may lose it. */
+/* The same without fsync, for what is soon written again: whole for every reader, but a power cut may lose
+ * it. */
 int lt_file_replace(const char *path, const void *p, size_t n, mode_t mode, struct lt_err *e) LT_MUST_CHECK;
 /* The file is at that path too from now on (whatever was there), until one of the two is written anew. */
 int lt_file_link(const char *path, const char *as, struct lt_err *e) LT_MUST_CHECK;

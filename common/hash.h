@@ -14,9 +14,9 @@ enum lt_hash_alg {
     LT_HASH_SHA512 = 0x000d,
 };
 
-size_t lt_hash_size(uint16_t alg);        /* 0: unknown */
-const char *lt_hash_name(uint16_t alg);   /* "sha256"; NULL: unknown */
-uint16_t lt_hash_by_name(const char *s);  /* 0: unknown */
+size_t lt_hash_size(uint16_t alg);       /* 0: unknown */
+const char *lt_hash_name(uint16_t alg);  /* "sha256"; NULL: unknown */
+uint16_t lt_hash_by_name(const char *s); /* 0: unknown */
 
 /* H(p0|n0 | p1|n1 | …). Cannot fail for a known algorithm but for lack of memory, which aborts:
  * a verifier without a hash must not go on. */

@@ -145,8 +145,8 @@ static bool reserve(struct lt_buf *b, size_t n)
     return true;
 }
 
-/* Of a reply that has brought, or announces, more than a small one: whether it may be read on. False without an
- * error: later. curl then brings the same bytes again. */
+/* Of a reply that has brought, or announces, more than a small one: whether it may be read on. False without
+ * an error: later. curl then brings the same bytes again. */
 static bool claim(struct transfer *t, size_t so_far)
 {
     curl_off_t told = -1;
@@ -154,16 +154,19 @@ static bool claim(struct transfer *t, size_t so_far)
     curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &told);
     if (so_far <= LT_SMALL_REPLY && told <= LT_SMALL_REPLY)
         return true;
-    size_t all = told < 0 || (size_t)told > t->max_reply ? t->max_reply : (size_t)told, size = all * t->weight;
+    size_t all = told < 0 || (size_t)told > t->max_reply ? t->max_reply : (size_t)told,
+           size = all * t->weight;
     if (told >= 0 && (size_t)told > t->max_reply) {
         (void)lt_fail(&t->e, LT_E_TOO_LARGE, "reply: more than %zu bytes", t->max_reply);
         return false;
     }
     if (lt_room_never(&t->c->room, size)) {
-        (void)lt_fail(&t->e, LT_E_BUSY, "reply: %zu bytes would need %zu of memory, more than may be used", all, size);
+        (void)lt_fail(&t->e, LT_E_BUSY, "reply: %zu bytes would need %zu of memory, more than may be used",
+                      all, size);
         return false;
     }
-    if (!t->claim.waiting && !t->claim.at && !lt_room_claim(&t->c->room, &t->claim, t->rank, size, lt_now_ms()))
+    if (!t->claim.waiting && !t->claim.at &&
+        !lt_room_claim(&t->c->room, &t->claim, t->rank, size, lt_now_ms()))
         return false;
     if (t->claim.waiting)
         return false;
@@ -242,8 +245,8 @@ static void fail_transport(struct transfer *t, int code, const char *why)
 static void finish(struct transfer *t, int code, const char *why)
 {
     if (code == LT_E_TIMEOUT && t->claim.waiting)
-        (void)lt_fail(&t->e, LT_E_BUSY, "reply: it needs %zu bytes of memory, and others left no room in time",
-                      t->claim.size);
+        (void)lt_fail(&t->e, LT_E_BUSY,
+                      "reply: it needs %zu bytes of memory, and others left no room in time", t->claim.size);
     if (code && !t->e.code)
         fail_transport(t, code, why);
     lt_buf_u8(&t->reply_body, 0);

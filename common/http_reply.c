@@ -321,8 +321,8 @@ struct lt_slice lt_shared_bytes(const struct lt_shared *s)
 void lt_reply_shared(struct lt_req *r, int status, const char *type, struct lt_shared *s, size_t from)
 {
     size_t n = s->n - from;
-    struct MHD_Response *m = MHD_create_response_from_buffer_with_free_callback_cls(n, (char *)s->p + from, shared_sent,
-                                                                                    lt_shared_ref(s));
+    struct MHD_Response *m = MHD_create_response_from_buffer_with_free_callback_cls(
+        n, (char *)s->p + from, shared_sent, lt_shared_ref(s));
     if (!m)
         lt_shared_unref(s);
     reply(r, status, with_headers(r, type, m), n, true);

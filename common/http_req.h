@@ -24,8 +24,8 @@ struct lt_conn {
     int fd;
     char source[48]; /* the peer's address */
     uint64_t deadline_ms;
-    uint16_t crowd; /* its network: an IPv4 address, an IPv6 /64 */
-    bool cut;       /* it was cut off: counted no more */
+    uint16_t crowd;          /* its network: an IPv4 address, an IPv6 /64 */
+    bool cut;                /* it was cut off: counted no more */
     bool verified, refused;  /* what its handshake proved; or was refused, and that was logged */
     unsigned crl_generation; /* of the lists it was last held against */
     struct lt_peer peer;
@@ -41,7 +41,7 @@ struct lt_conns {
     uint64_t request_ms;
     unsigned max_strangers, max_open; /* max_open: where nobody has to show a certificate */
     uint8_t key[16];                  /* of the hash that networks have their place by */
-    pthread_mutex_t lock; /* innermost */
+    pthread_mutex_t lock;             /* innermost */
     pthread_cond_t wake;
     pthread_t thread;
     bool watched, stopping;

@@ -21,12 +21,15 @@ struct lt_route {
     const char *method;
     const char *path; /* "/federation/v1/hosts/{}/ima": {} takes one segment. A trailing slash is tolerated */
     unsigned access;
-    size_t max_body;  /* bytes; 0: none is accepted */
+    size_t max_body; /* bytes; 0: none is accepted */
     lt_handler fn;
 };
 /* A route without an access rule does not compile: the array would have a negative size. */
 #define LT_ROUTE(m, p, who, body, f)                                                                         \
-    {.method = (m), .path = (p), .access = (who) + 0 * sizeof(char[(who) ? 1 : -1]), .max_body = (body), .fn = (f)}
+    {                                                                                                        \
+        .method = (m), .path = (p), .access = (who) + 0 * sizeof(char[(who) ? 1 : -1]), .max_body = (body),  \
+        .fn = (f)                                                                                            \
+    }
 
 struct lt_http_server_conf {
     const char *listen;     /* "127.0.0.1:8981", "[::]:0"; port 0: the kernel picks */
@@ -42,8 +45,8 @@ struct lt_http_server_conf {
     unsigned max_per_address; /* of them; 0: a quarter */
     size_t max_bytes;         /* bodies and replies on their way, of all connections; 0: LT_MAX_HTTP_BYTES */
     unsigned idle_timeout_s;  /* 0: 30 */
-    unsigned request_timeout_s; /* for handshake and headers, for a body, for a reply (once more for each 16 MiB of
-                                 * it), however busy the peer looks; 0: 60 */
+    unsigned request_timeout_s; /* for handshake and headers, for a body, for a reply (once more for each 16
+                                 * MiB of it), however busy the peer looks; 0: 60 */
 };
 
 /* A client certificate is required in the handshake unless some route is LT_MAY_ANYONE; it is checked again
@@ -58,13 +61,13 @@ const char *lt_http_server_address(const struct lt_http_server *s);
 void lt_http_server_stop(struct lt_http_server *s);
 
 /* ---- inside a handler ---- */
-const char *lt_req_arg(const struct lt_req *r, unsigned i);        /* the i-th {}: percent-decoded, no NUL, no '/' */
+const char *lt_req_arg(const struct lt_req *r, unsigned i); /* the i-th {}: percent-decoded, no NUL, no '/' */
 const char *lt_req_query(const struct lt_req *r, const char *key); /* NULL: absent */
 const char *lt_req_header(const struct lt_req *r, const char *name);
 struct lt_slice lt_req_body(const struct lt_req *r);
-const struct lt_peer *lt_req_peer(const struct lt_req *r);         /* NULL: no certificate */
-const char *lt_req_source(const struct lt_req *r);                 /* the client's address without its port */
-const char *lt_req_id(const struct lt_req *r);                     /* for the log; also sent as X-Request-ID */
+const struct lt_peer *lt_req_peer(const struct lt_req *r); /* NULL: no certificate */
+const char *lt_req_source(const struct lt_req *r);         /* the client's address without its port */
+const char *lt_req_id(const struct lt_req *r);             /* for the log; also sent as X-Request-ID */
 /* Body as JSON object (new reference), or NULL and *e. */
 json_t *lt_req_json(const struct lt_req *r, struct lt_err *e) LT_MUST_CHECK;
 
@@ -91,7 +94,8 @@ void lt_reply_error(struct lt_req *r, const struct lt_err *why, unsigned retry_a
 /* Adds a header to the reply that will follow. */
 void lt_req_add_header(struct lt_req *r, const char *name, const char *value);
 
-/* Keylime's success envelope {"code":status,"status":"Success","results":…}; takes the reference, NULL: {}. */
+/* Keylime's success envelope {"code":status,"status":"Success","results":…}; takes the reference, NULL: {}.
+ */
 void lt_reply_keylime(struct lt_req *r, int status, json_t *results);
 
 #endif

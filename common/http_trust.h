@@ -12,10 +12,10 @@
 struct lt_http_trust {
     X509_STORE *store; /* the CA; NULL: none, only pins */
     char *ca_pem;
-    unsigned role; /* the server's; 0: any */
+    unsigned role;      /* the server's; 0: any */
     struct lt_crl *crl; /* borrowed; NULL: none */
     char *ours;         /* "FILE (subject, until DAY)", for messages; NULL: we have none */
-    X509 *cert;    /* ours; NULL: none */
+    X509 *cert;         /* ours; NULL: none */
     STACK_OF(X509) * chain;
     EVP_PKEY *key;
 };

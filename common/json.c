@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* jansson recurses as deep as its own limit of 2048, and a small text can become a tree of gigabytes: we refuse
- * what is too deep or has too many values before it starts. What stands inside strings does not count. */
+/* jansson recurses as deep as its own limit of 2048, and a small text can become a tree of gigabytes: we
+ * refuse what is too deep or has too many values before it starts. What stands inside strings does not count.
+ */
 static int check_shape(const char *s, size_t n, struct lt_err *e)
 {
     size_t containers = 0, values = 0;
@@ -111,7 +112,8 @@ char *lt_json_pretty(const json_t *j)
     return out;
 }
 
-static int get(const json_t *o, const char *key, json_type type, const char *name, json_t **out, struct lt_err *e)
+static int get(const json_t *o, const char *key, json_type type, const char *name, json_t **out,
+               struct lt_err *e)
 {
     *out = NULL;
     if (!json_is_object(o))

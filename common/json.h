@@ -11,8 +11,9 @@
 json_t *lt_json_parse(const void *p, size_t n, size_t max, struct lt_err *e) LT_MUST_CHECK;
 /* Compact text, caller frees; NULL without memory. */
 char *lt_json_dump(const json_t *j);
-/* The same for terminals and line-wise readers: what prints as nothing or turns the line (DEL, C1, bidirectional
- * and zero-width characters, separators) stands as \uNNNN, which reads back as the same value. */
+/* The same for terminals and line-wise readers: what prints as nothing or turns the line (DEL, C1,
+ * bidirectional and zero-width characters, separators) stands as \uNNNN, which reads back as the same value.
+ */
 char *lt_json_dump_plain(const json_t *j);
 /* For people: two spaces, keys in insertion order, a newline at the end. */
 char *lt_json_pretty(const json_t *j);
@@ -21,13 +22,15 @@ char *lt_json_pretty(const json_t *j);
 int lt_json_object(const json_t *o, const char *key, json_t **out, struct lt_err *e) LT_MUST_CHECK;
 int lt_json_array(const json_t *o, const char *key, size_t max, json_t **out, struct lt_err *e) LT_MUST_CHECK;
 int lt_json_string(const json_t *o, const char *key, const char **out, struct lt_err *e) LT_MUST_CHECK;
-int lt_json_int(const json_t *o, const char *key, int64_t min, int64_t max, int64_t *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_json_int(const json_t *o, const char *key, int64_t min, int64_t max, int64_t *out,
+                struct lt_err *e) LT_MUST_CHECK;
 int lt_json_bool(const json_t *o, const char *key, bool *out, struct lt_err *e) LT_MUST_CHECK;
 /* Lower- or upper-case hex of exactly n bytes. */
 int lt_json_hex(const json_t *o, const char *key, void *out, size_t n, struct lt_err *e) LT_MUST_CHECK;
 int lt_json_uuid(const json_t *o, const char *key, uint8_t out[16], struct lt_err *e) LT_MUST_CHECK;
 /* Decoded, at most max bytes; caller frees *out. */
-int lt_json_base64(const json_t *o, const char *key, size_t max, uint8_t **out, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+int lt_json_base64(const json_t *o, const char *key, size_t max, uint8_t **out, size_t *n,
+                   struct lt_err *e) LT_MUST_CHECK;
 /* False for a missing key and for null. */
 bool lt_json_has(const json_t *o, const char *key);
 /* Refuses keys that are not in the NULL-ended list. */

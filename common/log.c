@@ -71,7 +71,8 @@ void lt_log_fields(enum lt_log_level level, const char *event, json_t *fields)
 
     if (level <= log_level && fields) {
         lt_wall_text(lt_wall_s(), when);
-        j = json_pack("{ss ss ss ss}", "time", when, "level", names[level], "program", log_program, "event", event);
+        j = json_pack("{ss ss ss ss}", "time", when, "level", names[level], "program", log_program, "event",
+                      event);
         if (j)
             json_object_update_missing(j, fields);
     }

@@ -1,6 +1,6 @@
 /* Room on the disk of a state directory: how much is free, when only what must not be lost is written, and a
- * reserve (DIR/reserve, preallocated) that is given back to the file system when such a write finds no room. Any
- * thread may ask; lt_space_look is one thread's. */
+ * reserve (DIR/reserve, preallocated) that is given back to the file system when such a write finds no room.
+ * Any thread may ask; lt_space_look is one thread's. */
 #ifndef LT_COMMON_SPACE_H
 #define LT_COMMON_SPACE_H
 
@@ -16,10 +16,17 @@ struct lt_space_conf {
 };
 /* For a table of configuration keys, in MiB. */
 #define LT_SPACE_KEYS(type, reserve, min_free)                                                               \
-    {"reserve_mib", LT_CONF_INT, offsetof(type, reserve), "16", 0, 1 << 20,                                  \
+    {"reserve_mib",                                                                                          \
+     LT_CONF_INT,                                                                                            \
+     offsetof(type, reserve),                                                                                \
+     "16",                                                                                                   \
+     0,                                                                                                      \
+     1 << 20,                                                                                                \
      "MiB of disk kept back, and used when a verdict or a change finds no room; 0: none"},                   \
-        {"min_free_mib", LT_CONF_INT, offsetof(type, min_free), "64", 0, 1 << 20,                            \
-         "MiB: with less free disk neither documents nor bundles nor strangers' registrations are kept"}
+    {                                                                                                        \
+        "min_free_mib", LT_CONF_INT, offsetof(type, min_free), "64", 0, 1 << 20,                             \
+            "MiB: with less free disk neither documents nor bundles nor strangers' registrations are kept"   \
+    }
 
 struct lt_space;
 
@@ -34,8 +41,8 @@ int lt_space_open(const char *dir, const struct lt_space_conf *c, struct lt_spac
                   struct lt_err *e) LT_MUST_CHECK;
 void lt_space_close(struct lt_space *s); /* the reserve stays; NULL is fine */
 
-/* Asks the file system, and makes the reserve whole again when there is room for it. Logs when it gets scarce, and
- * when that ends. Once a second at most. */
+/* Asks the file system, and makes the reserve whole again when there is room for it. Logs when it gets
+ * scarce, and when that ends. Once a second at most. */
 void lt_space_look(struct lt_space *s);
 /* A write that must not be lost found no room. True: there is some now. */
 bool lt_space_release(struct lt_space *s);

@@ -25,10 +25,10 @@ struct lt_peer {
     int64_t not_after;       /* seconds since 1970 */
 };
 
-/* Reads roles and scopes out of a certificate that the TLS stack has already verified. An unknown urn:limetree
- * name, two tenants or two hosts, more than one role, a role without the scope it needs (tenant, host), a CA's
- * certificate, a control byte in a name: refused, always with LT_E_UNAUTHENTICATED. For a server certificate as
- * for a client's; whether it may be the one or the other is may_serve and may_call. */
+/* Reads roles and scopes out of a certificate that the TLS stack has already verified. An unknown
+ * urn:limetree name, two tenants or two hosts, more than one role, a role without the scope it needs (tenant,
+ * host), a CA's certificate, a control byte in a name: refused, always with LT_E_UNAUTHENTICATED. For a
+ * server certificate as for a client's; whether it may be the one or the other is may_serve and may_call. */
 int lt_peer_from_der(const uint8_t *der, size_t n, struct lt_peer *out, struct lt_err *e) LT_MUST_CHECK;
 
 /* "provider", "host", … ; NULL: not a single known role. */
@@ -38,11 +38,11 @@ unsigned lt_role_by_name(const char *s); /* 0: unknown */
 /* ---- making certificates (limetree pki; tests) ---- P-256, SHA-256, PEM files; keys 0600. */
 struct lt_pki_subject {
     const char *common_name;
-    unsigned role;             /* 0: none */
-    const uint8_t *tenant_id;  /* 16 bytes or NULL */
-    const uint8_t *host_id;    /* 16 bytes or NULL */
-    const char *const *names;  /* DNS names and IP addresses, NULL-ended; may be NULL */
-    bool server, client;       /* extended key usage */
+    unsigned role;            /* 0: none */
+    const uint8_t *tenant_id; /* 16 bytes or NULL */
+    const uint8_t *host_id;   /* 16 bytes or NULL */
+    const char *const *names; /* DNS names and IP addresses, NULL-ended; may be NULL */
+    bool server, client;      /* extended key usage */
     int days;
 };
 
@@ -50,8 +50,8 @@ struct lt_pki_subject {
 int lt_pki_make_ca(const char *cert_path, const char *key_path, const char *common_name, int days,
                    struct lt_err *e) LT_MUST_CHECK;
 /* A leaf under that CA; ca_cert NULL: self-signed (an agent's mtls_cert). Refuses to overwrite. */
-int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s, const char *cert_path,
-                 const char *key_path, struct lt_err *e) LT_MUST_CHECK;
+int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s,
+                 const char *cert_path, const char *key_path, struct lt_err *e) LT_MUST_CHECK;
 
 /* The CA's list of revoked certificates, PEM, good for so many days: what was on it stays on it, cert (NULL:
  * nothing new) is added. Written whole or not at all. LT_E_REFUSED: cert is another CA's. */

@@ -9,8 +9,8 @@
 #define LT_NODE LT_SHA256
 
 struct lt_path {
-    uint32_t index;                      /* of the leaf, 0-based */
-    unsigned count;                      /* nodes, leaf to root */
+    uint32_t index; /* of the leaf, 0-based */
+    unsigned count; /* nodes, leaf to root */
     uint8_t nodes[LT_MAX_PATH][LT_NODE];
 };
 
@@ -19,11 +19,13 @@ void lt_merkle_leaf(const void *data, size_t n, uint8_t out[LT_NODE]);
 /* A tree with all its levels kept, so that a path costs copies and no hashes. */
 struct lt_merkle;
 /* Takes count leaf hashes (copied), 0 <= count <= LT_MAX_BATCH. An empty tree's root is H(""). */
-int lt_merkle_new(const uint8_t (*leaves)[LT_NODE], uint32_t count, struct lt_merkle **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_merkle_new(const uint8_t (*leaves)[LT_NODE], uint32_t count, struct lt_merkle **out,
+                  struct lt_err *e) LT_MUST_CHECK;
 void lt_merkle_free(struct lt_merkle *t);
 uint32_t lt_merkle_size(const struct lt_merkle *t);
 const uint8_t *lt_merkle_root(const struct lt_merkle *t);
-int lt_merkle_path(const struct lt_merkle *t, uint32_t index, struct lt_path *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_merkle_path(const struct lt_merkle *t, uint32_t index, struct lt_path *out,
+                   struct lt_err *e) LT_MUST_CHECK;
 
 /* How many nodes the path of leaf index in a tree of size leaves has (RFC 9162 section 2.1.3). */
 unsigned lt_merkle_path_length(uint32_t index, uint32_t size);

@@ -14,7 +14,8 @@ struct lt_host *lt_api_host(struct lt_provider *p, struct lt_req *req)
 {
     uint8_t id[LT_HOST_ID];
     struct lt_err e = {0};
-    struct lt_host *h = lt_unhex(lt_req_arg(req, 0), id, sizeof id, &e) ? NULL : lt_registry_host(p->registry, id);
+    struct lt_host *h =
+        lt_unhex(lt_req_arg(req, 0), id, sizeof id, &e) ? NULL : lt_registry_host(p->registry, id);
 
     if (!h) {
         (void)lt_fail(&e, LT_E_NOT_FOUND, "no such host");

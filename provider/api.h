@@ -1,5 +1,5 @@
-/* Handlers of the federation API, and what they share. Those with a struct lt_provider run on an admin thread and may
- * block; those with void *app are called by the server and may not. */
+/* Handlers of the federation API, and what they share. Those with a struct lt_provider run on an admin thread
+ * and may block; those with void *app are called by the server and may not. */
 #ifndef LT_PROVIDER_API_H
 #define LT_PROVIDER_API_H
 

@@ -102,7 +102,8 @@ void lt_api_policy_drop(struct lt_req *req, struct lt_provider *p)
     struct lt_err e = {0};
     uint8_t digest[32];
 
-    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) || lt_registry_drop_policy(p->registry, digest, &e))
+    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) ||
+        lt_registry_drop_policy(p->registry, digest, &e))
         lt_api_fail(req, &e);
     else
         lt_reply_json(req, 200, json_object());
@@ -117,6 +118,7 @@ void lt_api_status(struct lt_req *req, struct lt_provider *p)
 
     free(lt_registry_guests(p->registry, &guests));
     lt_registry_status(p->registry, &health, &skipped);
-    lt_reply_json(req, 200, json_pack("{s:I, s:I, s:o}", "hosts", (json_int_t)(hosts ? hosts->count : 0), "guests",
-                                      (json_int_t)guests, "store", lt_db_status_json(&health, &skipped)));
+    lt_reply_json(req, 200,
+                  json_pack("{s:I, s:I, s:o}", "hosts", (json_int_t)(hosts ? hosts->count : 0), "guests",
+                            (json_int_t)guests, "store", lt_db_status_json(&health, &skipped)));
 }

@@ -101,8 +101,9 @@ static void reply_host(struct lt_req *req, struct lt_host *h)
 
     lt_host_policy(h, policy);
     json_t *j = json_pack("{s:o, s:o, s:o, s:O, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ak",
-                          lt_json_new_base64(h->ak.raw, h->ak.raw_n), "ek", lt_json_new_base64(h->ek.raw, h->ek.raw_n),
-                          "ek_certificates", h->certificates, "policy", lt_json_new_hex(policy, sizeof policy));
+                          lt_json_new_base64(h->ak.raw, h->ak.raw_n), "ek",
+                          lt_json_new_base64(h->ek.raw, h->ek.raw_n), "ek_certificates", h->certificates,
+                          "policy", lt_json_new_hex(policy, sizeof policy));
     if (lt_req_peer(req)->roles & LT_ROLE_OPERATOR) {
         json_object_set_new(j, "address", json_string(h->address));
         add_health(j, h);
@@ -161,8 +162,9 @@ void lt_api_registry(struct lt_req *req, void *app)
 
     for (size_t i = 0; hosts && i < hosts->count; i++) {
         const struct lt_host *h = hosts->host[i];
-        json_array_append_new(list, json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ek_digest",
-                                              lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
+        json_array_append_new(list,
+                              json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id),
+                                        "ek_digest", lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
     }
     lt_reply_json(req, 200, json_pack("{s:s, s:o}", "format", "limetree-registry/1", "hosts", list));
 }
@@ -186,8 +188,9 @@ void lt_api_host_enrol(struct lt_req *req, struct lt_provider *p)
         lt_api_fail(req, &e);
         return;
     }
-    lt_reply_json(req, 201, json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ek_digest",
-                                      lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
+    lt_reply_json(req, 201,
+                  json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ek_digest",
+                            lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
     lt_host_unref(h);
 }
 

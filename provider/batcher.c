@@ -32,7 +32,8 @@ struct lt_batcher {
     struct closed current; /* valid while busy; then its answering thread's alone */
 };
 
-static const struct lt_item_error unreachable = {LT_E_HOST_UNREACHABLE, RETRY_S, "the guest's host gave no proof"};
+static const struct lt_item_error unreachable = {LT_E_HOST_UNREACHABLE, RETRY_S,
+                                                 "the guest's host gave no proof"};
 static const struct lt_item_error no_memory = {LT_E_NO_MEMORY, RETRY_S, "the provider has no memory left"};
 
 struct lt_batch *lt_batch_ref(struct lt_batch *b)
@@ -107,7 +108,7 @@ static struct lt_batch_item *take_queue(struct lt_batcher *b, uint32_t max, uint
 
 static struct lt_merkle *batch_tree(const struct lt_batch_item *items, uint32_t n)
 {
-    LT_AUTOFREE uint8_t (*leaves)[LT_NODE] = calloc(n, sizeof *leaves);
+    LT_AUTOFREE uint8_t(*leaves)[LT_NODE] = calloc(n, sizeof *leaves);
     struct lt_merkle *tree = NULL;
     struct lt_err e;
 
@@ -115,7 +116,7 @@ static struct lt_merkle *batch_tree(const struct lt_batch_item *items, uint32_t 
         return NULL;
     for (uint32_t i = 0; i < n; i++, items = items->next)
         lt_merkle_leaf(items->commitment, sizeof items->commitment, leaves[i]);
-    return lt_merkle_new((const uint8_t (*)[LT_NODE])leaves, n, &tree, &e) ? NULL : tree;
+    return lt_merkle_new((const uint8_t(*)[LT_NODE])leaves, n, &tree, &e) ? NULL : tree;
 }
 
 /* Closes the open batch and asks the host, if there is anything to ask and nobody else is at it. */
@@ -168,13 +169,15 @@ void lt_batcher_add(struct lt_batcher *b, struct lt_batch_item *items)
 /* The selection of protocol.md section 3: sha256, PCR 0-15. */
 static const uint8_t selection[] = {0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0};
 
-static int check_header(const struct lt_batcher *b, const struct closed *c, const struct lt_header *h, struct lt_err *e)
+static int check_header(const struct lt_batcher *b, const struct closed *c, const struct lt_header *h,
+                        struct lt_err *e)
 {
     if (memcmp(h->host_id, b->conf.host_id, LT_HOST_ID))
         return lt_fail(e, LT_E_MALFORMED, "header: another host's host_id");
     if (h->batch_seq != c->ask.batch_seq || h->n != c->ask.n)
         return lt_fail(e, LT_E_MALFORMED, "header: batch %llu with n = %u, asked was %llu with n = %u",
-                       (unsigned long long)h->batch_seq, h->n, (unsigned long long)c->ask.batch_seq, c->ask.n);
+                       (unsigned long long)h->batch_seq, h->n, (unsigned long long)c->ask.batch_seq,
+                       c->ask.n);
     if (memcmp(h->batch_root, c->ask.batch_root, 32))
         return lt_fail(e, LT_E_MALFORMED, "header: batch_root is not the one asked for");
     if (memcmp(h->policy_digest, c->ask.policy_digest, 32))
@@ -182,7 +185,8 @@ static int check_header(const struct lt_batcher *b, const struct closed *c, cons
     return 0;
 }
 
-static int check_attest(const struct lt_batcher *b, const struct lt_host_quote *q, uint32_t *reset_count, struct lt_err *e)
+static int check_attest(const struct lt_batcher *b, const struct lt_host_quote *q, uint32_t *reset_count,
+                        struct lt_err *e)
 {
     struct lt_attest a;
     uint8_t digest[32];
@@ -203,8 +207,8 @@ static int check_attest(const struct lt_batcher *b, const struct lt_host_quote *
                               (struct lt_slice){q->attest, q->attest_n}, e);
 }
 
-/* The inventory of the header's root: the one that was named in the ask, or the one that came along. A tree is
- * matched by its root, never by its number. */
+/* The inventory of the header's root: the one that was named in the ask, or the one that came along. A tree
+ * is matched by its root, never by its number. */
 static int find_residents(const struct closed *c, const json_t *j, const struct lt_header *h,
                           struct lt_residents **out, struct lt_err *e)
 {
@@ -218,14 +222,16 @@ static int find_residents(const struct closed *c, const json_t *j, const struct 
     else
         rc = lt_fail(e, LT_E_MALFORMED, "header: inventory_root is neither known nor delivered");
     if (!rc && (memcmp(lt_residents_root(r), h->inventory_root, 32) || r->count != h->m))
-        rc = lt_fail(e, LT_E_MALFORMED, "header: inventory of m = %u is not the %u records delivered", h->m, r->count);
+        rc = lt_fail(e, LT_E_MALFORMED, "header: inventory of m = %u is not the %u records delivered", h->m,
+                     r->count);
     if (rc)
         lt_residents_unref(r);
     *out = rc ? NULL : r;
     return rc;
 }
 
-static int render(const struct lt_batcher *b, const struct lt_host_quote *q, struct lt_batch *out, struct lt_err *e)
+static int render(const struct lt_batcher *b, const struct lt_host_quote *q, struct lt_batch *out,
+                  struct lt_err *e)
 {
     LT_AUTOJSON json_t *j = lt_host_quote_to_json(q);
 
@@ -267,8 +273,8 @@ static bool follow(struct lt_batcher *b, struct closed *c, const struct lt_host_
     int64_t last;
     LT_AUTOJSON json_t *j = lt_json_parse(a->body, a->n, LT_MAX_BODY_SMALL, &e);
 
-    if (!j || ++c->conflicts > MAX_CONFLICTS || lt_json_int(j, "last_batch_seq", 0, INT64_MAX - 1, &last, &e) ||
-        (uint64_t)last < c->ask.batch_seq)
+    if (!j || ++c->conflicts > MAX_CONFLICTS ||
+        lt_json_int(j, "last_batch_seq", 0, INT64_MAX - 1, &last, &e) || (uint64_t)last < c->ask.batch_seq)
         return false;
     c->ask.batch_seq = (uint64_t)last + 1;
     pthread_mutex_lock(&b->lock);

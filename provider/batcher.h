@@ -1,6 +1,6 @@
-/* The heart of the federation, one per host: everybody's commitments are collected while the host's TPM is busy, and
- * one host quote over their tree answers them all (protocol.md section 4). No timer, no thread and no socket of its
- * own: the owner sends what it is asked to send and brings the host's answer.
+/* The heart of the federation, one per host: everybody's commitments are collected while the host's TPM is
+ * busy, and one host quote over their tree answers them all (protocol.md section 4). No timer, no thread and
+ * no socket of its own: the owner sends what it is asked to send and brings the host's answer.
  *
  *   IDLE --add--> close: tree, ask --answer--> check, close the next if any, deliver --> IDLE or BUSY
  */
@@ -30,12 +30,13 @@ struct lt_batch {
 struct lt_batch *lt_batch_ref(struct lt_batch *b);
 void lt_batch_unref(struct lt_batch *b);
 
-/* One commitment that waits, embedded in its owner's struct. done is called exactly once, without locks held: with
- * the batch (take a reference to keep it) and the leaf's index, or with batch NULL and why. */
+/* One commitment that waits, embedded in its owner's struct. done is called exactly once, without locks held:
+ * with the batch (take a reference to keep it) and the leaf's index, or with batch NULL and why. */
 struct lt_batch_item {
     uint8_t commitment[32];
     struct lt_batch_item *next;
-    void (*done)(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index, const struct lt_item_error *why);
+    void (*done)(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
+                 const struct lt_item_error *why);
 };
 
 /* The body of POST host-quotes. */
@@ -77,8 +78,8 @@ int lt_batcher_new(const struct lt_batcher_conf *c, struct lt_batcher **out, str
 void lt_batcher_free(struct lt_batcher *b);
 /* Queues a list of items; they stay together if LT_MAX_BATCH allows. Any thread, no locks held. */
 void lt_batcher_add(struct lt_batcher *b, struct lt_batch_item *items);
-/* Checks the answer as strictly as a tenant will (a broken host fails its own items only), starts the next quote,
- * then calls the items. No answer at all fails the queued items too: they would wait for nothing. */
+/* Checks the answer as strictly as a tenant will (a broken host fails its own items only), starts the next
+ * quote, then calls the items. No answer at all fails the queued items too: they would wait for nothing. */
 void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a);
 
 #endif

@@ -115,8 +115,8 @@ static bool others(const struct lt_claims *c, const struct lt_claim *than)
     return false;
 }
 
-void lt_claims_leave(struct lt_claims *c, const uint8_t host[16], const uint8_t ek[32], bool quoted, bool keep,
-                     const struct lt_claims_told *t)
+void lt_claims_leave(struct lt_claims *c, const uint8_t host[16], const uint8_t ek[32], bool quoted,
+                     bool keep, const struct lt_claims_told *t)
 {
     struct lt_claim *x = find(c, host, ek);
 

@@ -30,10 +30,13 @@ static int read_certificates(const json_t *j, json_t **out, struct lt_err *e)
     int rc = lt_json_array(j, "ek_certificates", LT_MAX_CERTIFICATES, &list, e);
 
     if (!rc)
-        json_array_foreach(list, i, item)
-            if (!json_is_string(item) || json_string_length(item) > 2 * LT_MAX_CERTIFICATE)
-                return lt_fail(e, LT_E_MALFORMED, "ek_certificates, %zu: not a PEM text of at most %d bytes", i,
-                               2 * LT_MAX_CERTIFICATE);
+        json_array_foreach(
+            list, i, item) if (!json_is_string(item) ||
+                               json_string_length(item) >
+                                   2 * LT_MAX_CERTIFICATE) return lt_fail(e, LT_E_MALFORMED,
+                                                                          "ek_certificates, %zu: not a PEM "
+                                                                          "text of at most %d bytes",
+                                                                          i, 2 * LT_MAX_CERTIFICATE);
     *out = rc ? NULL : list;
     return rc;
 }
@@ -61,9 +64,12 @@ static int activate(const struct lt_host *h, struct lt_peer *peer, struct lt_err
     if (rc)
         return rc;
     LT_AUTOJSON json_t *j = lt_net_call(h->shared->net,
-                                        &(struct lt_net_request){.method = "POST", .address = h->address,
-                                                                 .name = "activations", .body = (char *)body.p,
-                                                                 .body_n = body.n, .max_reply = LT_MAX_BODY_SMALL},
+                                        &(struct lt_net_request){.method = "POST",
+                                                                 .address = h->address,
+                                                                 .name = "activations",
+                                                                 .body = (char *)body.p,
+                                                                 .body_n = body.n,
+                                                                 .max_reply = LT_MAX_BODY_SMALL},
                                         peer, e);
     if (!j || lt_json_hex(j, "proof", proof, sizeof proof, e))
         return lt_fail_in(e, "activation");
@@ -87,10 +93,11 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
     int rc = lt_net_check_address(address, e);
     if (rc)
         return rc;
-    LT_AUTOJSON json_t *j = lt_net_call(shared->net,
-                                        &(struct lt_net_request){.method = "GET", .address = address, .name = "host",
-                                                                 .max_reply = LT_MAX_HOST_REPLY},
-                                        &peer, e);
+    LT_AUTOJSON json_t *j =
+        lt_net_call(shared->net,
+                    &(struct lt_net_request){
+                        .method = "GET", .address = address, .name = "host", .max_reply = LT_MAX_HOST_REPLY},
+                    &peer, e);
     if (!j)
         return lt_fail_in(e, "host %s", address);
     rc = read_public(j, "ek", &ek, e);
@@ -107,7 +114,8 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
     if (!rc)
         rc = lt_residents_from_json(json_object_get(j, "inventory"), &residents, e);
     if (!rc)
-        rc = lt_host_new(shared, address, &(struct lt_host_keys){&ek, &ak, certificates}, (const uint8_t[32]){0}, &h, e);
+        rc = lt_host_new(shared, address, &(struct lt_host_keys){&ek, &ak, certificates},
+                         (const uint8_t[32]){0}, &h, e);
     if (!rc && memcmp(h->id, peer.host_id, LT_HOST_ID))
         rc = lt_fail(e, LT_E_REFUSED, "the server's certificate is for another host than its EK");
     if (!rc && ek_digest && memcmp(h->ek_digest, ek_digest, sizeof h->ek_digest))
@@ -142,7 +150,8 @@ struct lesson {
     struct lt_item_error why;
 };
 
-static void learned(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index, const struct lt_item_error *why)
+static void learned(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
+                    const struct lt_item_error *why)
 {
     struct lesson *l = (struct lesson *)i;
 
@@ -215,8 +224,8 @@ static int put_learnt(struct lt_registry *r, const struct lt_host *h, struct lt_
 
 /* One layer of what the host has measured up to its quote. The list is asked for after it, and is longer, not
  * shorter. */
-static int learn_ima(struct lt_registry *r, const struct lt_host *h, const struct lt_pcrs *pcrs, json_t *policy,
-                     struct lt_err *e)
+static int learn_ima(struct lt_registry *r, const struct lt_host *h, const struct lt_pcrs *pcrs,
+                     json_t *policy, struct lt_err *e)
 {
     struct lt_peer peer = {.has_host = true};
     LT_AUTOFREE uint8_t *list = NULL;
@@ -225,19 +234,21 @@ static int learn_ima(struct lt_registry *r, const struct lt_host *h, const struc
 
     memcpy(peer.host_id, h->id, sizeof peer.host_id);
     if (lt_net_get(h->shared->net,
-                   &(struct lt_net_request){.method = "GET", .address = h->address, .name = "ima",
-                                            .max_reply = LT_MAX_IMA_LOG},
+                   &(struct lt_net_request){
+                       .method = "GET", .address = h->address, .name = "ima", .max_reply = LT_MAX_IMA_LOG},
                    &peer, &list, &n, e))
         return lt_fail_in(e, "IMA list");
     LT_TRY(put_learnt(r, h, (struct lt_slice){list, n}, pcrs, digest, e));
-    json_object_set_new(policy, "layers",
-                        json_pack("[{s:s, s:o}]", "name", "learnt", "policy", lt_json_new_hex(digest, sizeof digest)));
+    json_object_set_new(
+        policy, "layers",
+        json_pack("[{s:s, s:o}]", "name", "learnt", "policy", lt_json_new_hex(digest, sizeof digest)));
     return 0;
 }
 
 int lt_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[32], struct lt_err *e)
 {
-    struct lesson l = {.item.done = learned, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+    struct lesson l = {
+        .item.done = learned, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
 
     lt_random(l.item.commitment, sizeof l.item.commitment); /* a leaf like any other */
     lt_batcher_add(h->batcher, &l.item);

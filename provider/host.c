@@ -74,7 +74,8 @@ static void quote_done(void *arg, const struct lt_http_reply *r, const struct lt
     *x = (struct answer){.task.run = judge_answer, .host = h, .trouble = e};
     if (!rc) {
         memcpy(x->body, r->body, n);
-        x->a = (struct lt_host_answer){.status = r->status, .body = x->body, .n = n, .retry_after_s = r->retry_after_s};
+        x->a = (struct lt_host_answer){
+            .status = r->status, .body = x->body, .n = n, .retry_after_s = r->retry_after_s};
     } else {
         x->a.trouble = &x->trouble;
     }
@@ -90,8 +91,9 @@ static void send_ask(void *arg, const struct lt_batch_ask *ask)
 
     lt_hex(ask->batch_root, 32, root);
     lt_hex(ask->policy_digest, 32, policy);
-    lt_buf_printf(&b, "{\"batch_seq\":%llu,\"n\":%u,\"batch_root\":\"%s\",\"policy_digest\":\"%s\",\"inventory_root\":",
-                  (unsigned long long)ask->batch_seq, ask->n, root, policy);
+    lt_buf_printf(
+        &b, "{\"batch_seq\":%llu,\"n\":%u,\"batch_root\":\"%s\",\"policy_digest\":\"%s\",\"inventory_root\":",
+        (unsigned long long)ask->batch_seq, ask->n, root, policy);
     if (ask->inventory_root) {
         lt_hex(ask->inventory_root, 32, inventory);
         lt_buf_printf(&b, "\"%s\"}", inventory);
@@ -99,8 +101,12 @@ static void send_ask(void *arg, const struct lt_batch_ask *ask)
         lt_buf_str(&b, "null}");
     }
     lt_net_send(h->shared->net,
-                &(struct lt_net_request){.method = "POST", .address = h->address, .name = "host-quotes",
-                                         .body = (const char *)b.p, .body_n = b.n, .max_reply = LT_MAX_HOST_REPLY},
+                &(struct lt_net_request){.method = "POST",
+                                         .address = h->address,
+                                         .name = "host-quotes",
+                                         .body = (const char *)b.p,
+                                         .body_n = b.n,
+                                         .max_reply = LT_MAX_HOST_REPLY},
                 quote_done, lt_host_ref(h));
 }
 
@@ -312,7 +318,10 @@ void lt_host_refresh(struct lt_host *h, void (*done)(void *arg), void *arg)
     }
     *x = (struct refresh){.task.run = judge_refresh, .host = lt_host_ref(h), .done = done, .arg = arg};
     lt_net_send(h->shared->net,
-                &(struct lt_net_request){.method = "GET", .address = h->address, .name = "host",
-                                         .timeout_ms = LT_REFRESH_TIMEOUT_MS, .max_reply = LT_MAX_HOST_REPLY},
+                &(struct lt_net_request){.method = "GET",
+                                         .address = h->address,
+                                         .name = "host",
+                                         .timeout_ms = LT_REFRESH_TIMEOUT_MS,
+                                         .max_reply = LT_MAX_HOST_REPLY},
                 refresh_done, x);
 }

@@ -1,5 +1,5 @@
-/* One enrolled host: its keys, its batcher and the wire to its agent. Counted references; the registry holds one,
- * everything under way another, so that a host can be deleted or enrolled anew at any time. */
+/* One enrolled host: its keys, its batcher and the wire to its agent. Counted references; the registry holds
+ * one, everything under way another, so that a host can be deleted or enrolled anew at any time. */
 #ifndef LT_PROVIDER_HOST_H
 #define LT_PROVIDER_HOST_H
 
@@ -17,7 +17,8 @@ struct lt_relay;
 
 /* An inventory that takes the place of another. */
 struct lt_move {
-    const struct lt_residents *seen, *quoted_before; /* the latest so far, the last quoted one; NULL: none yet */
+    const struct lt_residents *seen,
+        *quoted_before; /* the latest so far, the last quoted one; NULL: none yet */
     const struct lt_residents *now;
     bool quoted; /* its root stood in a quote of this host that was verified; else the host merely shows it */
 };
@@ -28,11 +29,11 @@ struct lt_host_shared {
     struct lt_work *work; /* answers are judged here, not on the client's thread */
     uint64_t check_ms;    /* a host that nobody asks is asked for a quote this often */
     void *arg;
-    /* In order for one host; under its lock. True: it shows a guest that another host has quoted, so that it has to
-     * be quoted itself before it counts. */
+    /* In order for one host; under its lock. True: it shows a guest that another host has quoted, so that it
+     * has to be quoted itself before it counts. */
     bool (*moved)(void *arg, struct lt_host *h, const struct lt_move *m);
-    struct lt_space_conf space;  /* of the state directory; zeros: nobody watches it */
-    uint64_t documents_max;      /* bytes of all documents together; 0: LT_MAX_POLICIES_KEPT */
+    struct lt_space_conf space; /* of the state directory; zeros: nobody watches it */
+    uint64_t documents_max;     /* bytes of all documents together; 0: LT_MAX_POLICIES_KEPT */
 };
 
 struct lt_host {
@@ -46,8 +47,8 @@ struct lt_host {
     struct lt_relay *relay;
     struct lt_health health; /* of its quotes */
 
-    pthread_mutex_t lock; /* guards what follows */
-    uint8_t policy[32];   /* zeros: none is published */
+    pthread_mutex_t lock;           /* guards what follows */
+    uint8_t policy[32];             /* zeros: none is published */
     struct lt_residents *residents; /* the latest it showed or quoted; NULL: not yet known */
     struct lt_residents *quoted;    /* the last that stood in a quote; NULL: none yet */
     bool contested;                 /* the latest shows a guest that another host has quoted */
@@ -76,8 +77,8 @@ void lt_host_adopt(struct lt_host *h, struct lt_residents *r, bool quoted);
  * done is not called, if there is no need. done (may be NULL) runs once, on the work pool. */
 bool lt_host_check(struct lt_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg);
 
-/* GET host without waiting, unless one is under way; no use of the TPM. done may be NULL; it runs on the work pool,
- * or at once if nothing was sent. */
+/* GET host without waiting, unless one is under way; no use of the TPM. done may be NULL; it runs on the work
+ * pool, or at once if nothing was sent. */
 void lt_host_refresh(struct lt_host *h, void (*done)(void *arg), void *arg);
 
 #endif

@@ -62,7 +62,10 @@ void lt_net_send(struct lt_net *n, const struct lt_net_request *r, lt_http_done 
     bool closed = n->closed;
     if (!closed)
         lt_http_send(n->client,
-                     &(struct lt_http_request){.method = r->method, .url = url, .body = r->body, .body_n = r->body_n,
+                     &(struct lt_http_request){.method = r->method,
+                                               .url = url,
+                                               .body = r->body,
+                                               .body_n = r->body_n,
                                                .timeout_ms = r->timeout_ms ? r->timeout_ms : n->timeout_ms,
                                                .max_reply = r->max_reply},
                      done, arg);
@@ -114,7 +117,8 @@ static void call_done(void *arg, const struct lt_http_reply *r, const struct lt_
     pthread_mutex_unlock(&c->lock);
 }
 
-static int call(struct lt_net *n, const struct lt_net_request *r, struct call *c, struct lt_peer *peer, struct lt_err *e)
+static int call(struct lt_net *n, const struct lt_net_request *r, struct call *c, struct lt_peer *peer,
+                struct lt_err *e)
 {
     lt_net_send(n, r, call_done, c);
     pthread_mutex_lock(&c->lock);
@@ -124,7 +128,8 @@ static int call(struct lt_net *n, const struct lt_net_request *r, struct call *c
     if (!c->json && !c->bytes)
         return lt_fail(e, c->e.code, "%s", c->e.msg);
     if (!c->peer.has_host || (peer->has_host && memcmp(peer->host_id, c->peer.host_id, sizeof peer->host_id)))
-        return lt_fail(e, LT_E_UNAUTHENTICATED, "%s: the server's certificate is not this host's", r->address);
+        return lt_fail(e, LT_E_UNAUTHENTICATED, "%s: the server's certificate is not this host's",
+                       r->address);
     *peer = c->peer;
     return 0;
 }
@@ -138,8 +143,8 @@ json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_
     return rc ? NULL : lt_take(&j);
 }
 
-int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes, size_t *size,
-               struct lt_err *e)
+int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes,
+               size_t *size, struct lt_err *e)
 {
     struct call c = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER, .raw = true};
     int rc = call(n, r, &c, peer, e);
@@ -164,8 +169,8 @@ int lt_net_check_address(const char *s, struct lt_err *e)
     return 0;
 }
 
-int lt_net_check_server(const uint8_t host_id[16], const struct lt_http_reply *r, const struct lt_err *trouble,
-                        struct lt_err *e)
+int lt_net_check_server(const uint8_t host_id[16], const struct lt_http_reply *r,
+                        const struct lt_err *trouble, struct lt_err *e)
 {
     if (trouble && trouble->code)
         return lt_fail(e, trouble->code, "%s", trouble->msg);

@@ -1,5 +1,5 @@
-/* The provider's side of the wire to host agents: one client identity, and a gate, so that nothing is sent any more
- * once the provider stops. */
+/* The provider's side of the wire to host agents: one client identity, and a gate, so that nothing is sent
+ * any more once the provider stops. */
 #ifndef LT_PROVIDER_NET_H
 #define LT_PROVIDER_NET_H
 
@@ -19,24 +19,25 @@ struct lt_net_request {
     const char *method, *address, *name; /* https://ADDRESS/federation/v1/NAME */
     const char *body;                    /* copied; NULL: none */
     size_t body_n;
-    long timeout_ms;                     /* 0: the one of lt_net_new */
+    long timeout_ms; /* 0: the one of lt_net_new */
     size_t max_reply;
 };
 
 /* done as lt_http_send says: exactly once, on the client's thread or before this returns. */
 void lt_net_send(struct lt_net *n, const struct lt_net_request *r, lt_http_done done, void *arg);
-/* Blocks; not on the client's thread or in an HTTP handler. The JSON object of a reply with status 200 whose server
- * is peer (filled if peer has no host, else compared), or NULL and *e. */
-json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, struct lt_err *e) LT_MUST_CHECK;
+/* Blocks; not on the client's thread or in an HTTP handler. The JSON object of a reply with status 200 whose
+ * server is peer (filled if peer has no host, else compared), or NULL and *e. */
+json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer,
+                    struct lt_err *e) LT_MUST_CHECK;
 
 /* The same for a reply that is not JSON; the caller frees *bytes. */
-int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes, size_t *size,
-               struct lt_err *e) LT_MUST_CHECK;
+int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes,
+               size_t *size, struct lt_err *e) LT_MUST_CHECK;
 
 /* "HOST:PORT" and nothing that changes the meaning of a URL. */
 int lt_net_check_address(const char *address, struct lt_err *e) LT_MUST_CHECK;
 /* An answer counts only if it came and the server's certificate names this host; otherwise *e. */
-int lt_net_check_server(const uint8_t host_id[16], const struct lt_http_reply *r, const struct lt_err *trouble,
-                        struct lt_err *e) LT_MUST_CHECK;
+int lt_net_check_server(const uint8_t host_id[16], const struct lt_http_reply *r,
+                        const struct lt_err *trouble, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

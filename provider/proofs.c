@@ -24,8 +24,9 @@ struct ask {
     atomic_bool done;
 };
 
-/* One guest of a request, and whom it takes to answer for it. It is settled when nothing more has to be waited for: all
- * have answered, or the host that the tenant named has, with this guest among its residents. */
+/* One guest of a request, and whom it takes to answer for it. It is settled when nothing more has to be
+ * waited for: all have answered, or the host that the tenant named has, with this guest among its residents.
+ */
 struct slot {
     struct lt_sought sought;
     uint8_t commitment[32];
@@ -43,7 +44,7 @@ struct job {
     uint8_t ticket[TICKET]; /* first: the key of the tree of tickets */
     uint8_t tenant[16];
     struct lt_proofs *owner;
-    struct lt_req *req;     /* NULL: a ticket */
+    struct lt_req *req; /* NULL: a ticket */
     uint64_t asked_ms;
     struct job *newer;      /* finished tickets, by age */
     uint64_t done_ms;       /* 0: not yet finished */
@@ -52,7 +53,8 @@ struct job {
     atomic_uint asks;       /* without an answer, and one for the dispatcher */
     atomic_uint unsettled;  /* slots, and one for the dispatcher */
     atomic_bool contested, replied;
-    struct job *next_ripe; /* every slot is settled, and some hosts have not answered: due_ms is the end of waiting */
+    struct job *
+        next_ripe; /* every slot is settled, and some hosts have not answered: due_ms is the end of waiting */
     uint64_t due_ms;
     uint32_t count;
     struct slot slots[];
@@ -75,13 +77,14 @@ struct lt_proofs {
     bool stopping, timing;
     /* Assigned guests that no known inventory has: they wait for the answers of a question to all hosts. */
     struct slot *lost;
-    unsigned asking;       /* hosts that have not answered, and one for the asker */
+    unsigned asking; /* hosts that have not answered, and one for the asker */
     uint64_t asked_ms;
 };
 
 static const struct lt_item_error foreign = {LT_E_NOT_ASSIGNED, 0, "no guest of this tenant's"};
 static const struct lt_item_error nowhere = {LT_E_NOT_FOUND, 2, "no host has this guest"};
-static const struct lt_item_error late = {LT_E_HOST_UNREACHABLE, 2, "this host did not answer while another's answer sufficed"};
+static const struct lt_item_error late = {LT_E_HOST_UNREACHABLE, 2,
+                                          "this host did not answer while another's answer sufficed"};
 static const struct lt_item_error no_memory = {LT_E_NO_MEMORY, 2, "the provider has no memory left"};
 
 static int compare16(const void *a, const void *b)
@@ -91,8 +94,8 @@ static int compare16(const void *a, const void *b)
 
 static void *watch_ripe(void *arg);
 
-int lt_proofs_new(struct lt_registry *r, uint32_t max_waiting, uint32_t max_per_tenant, struct lt_proofs **out,
-                  struct lt_err *e)
+int lt_proofs_new(struct lt_registry *r, uint32_t max_waiting, uint32_t max_per_tenant,
+                  struct lt_proofs **out, struct lt_err *e)
 {
     struct lt_proofs *p = *out = calloc(1, sizeof *p);
     pthread_condattr_t monotonic;
@@ -216,8 +219,8 @@ static unsigned rank(const struct slot *s, const struct lt_answer *a)
     return has_pair(s, a->batch) ? 0 : a->batch ? 1 : 2;
 }
 
-/* The answers as they are now. The item's own is the one that has the guest, of the host that was named or has claimed
- * it longest; then a null, then an error. */
+/* The answers as they are now. The item's own is the one that has the guest, of the host that was named or
+ * has claimed it longest; then a null, then an error. */
 static void gather(struct slot *s, struct lt_answers *out)
 {
     *out = (struct lt_answers){.ek = s->sought.has_ek ? s->sought.ek : NULL, .count = s->count};
@@ -389,7 +392,8 @@ static void ask_done(struct ask *a)
     close_ask(j);
 }
 
-static void item_done(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index, const struct lt_item_error *why)
+static void item_done(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
+                      const struct lt_item_error *why)
 {
     struct ask *a = (struct ask *)i;
 
@@ -458,7 +462,8 @@ static void ask_hosts(struct slot *s, const struct lt_places *places, struct gro
 
 static void seek(struct lt_proofs *p, struct slot *lost);
 
-/* slots[0..count): each gets its hosts, its error, or (unless this is the last try) its place among the lost. */
+/* slots[0..count): each gets its hosts, its error, or (unless this is the last try) its place among the lost.
+ */
 static void dispatch(struct lt_proofs *p, struct slot **slots, uint32_t count, bool last_try)
 {
     LT_AUTOFREE struct group *groups = calloc(count + 1, LT_MAX_CLAIMANTS * sizeof *groups);
@@ -530,7 +535,8 @@ static void asked(void *arg)
     try_last(p, lost);
 }
 
-/* Asks every host for its inventory, at most once in LT_REFRESH_GAP_MS; who comes meanwhile shares the question. */
+/* Asks every host for its inventory, at most once in LT_REFRESH_GAP_MS; who comes meanwhile shares the
+ * question. */
 static void seek(struct lt_proofs *p, struct slot *lost)
 {
     LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);

@@ -1,5 +1,5 @@
-/* Requests for proofs from the first byte to the last: items to their hosts' batchers, answers in the order asked,
- * tickets for those who would rather poll, and the ceilings. */
+/* Requests for proofs from the first byte to the last: items to their hosts' batchers, answers in the order
+ * asked, tickets for those who would rather poll, and the ceilings. */
 #ifndef LT_PROVIDER_PROOFS_H
 #define LT_PROVIDER_PROOFS_H
 
@@ -9,8 +9,8 @@
 struct lt_proofs;
 
 /* Ceilings, in items that wait or are kept for a ticket. */
-int lt_proofs_new(struct lt_registry *r, uint32_t max_waiting, uint32_t max_per_tenant, struct lt_proofs **out,
-                  struct lt_err *e) LT_MUST_CHECK;
+int lt_proofs_new(struct lt_registry *r, uint32_t max_waiting, uint32_t max_per_tenant,
+                  struct lt_proofs **out, struct lt_err *e) LT_MUST_CHECK;
 /* Nothing may be under way any more. */
 void lt_proofs_free(struct lt_proofs *p);
 

@@ -163,7 +163,8 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     if (!rc)
         rc = lt_registry_open(c->state_dir, &p->shared, &p->registry, e);
     if (!rc)
-        rc = lt_proofs_new(p->registry, (uint32_t)c->max_waiting, (uint32_t)c->max_waiting_per_tenant, &p->proofs, e);
+        rc = lt_proofs_new(p->registry, (uint32_t)c->max_waiting, (uint32_t)c->max_waiting_per_tenant,
+                           &p->proofs, e);
     if (!rc)
         rc = serve(p, c, e);
     if (rc)
@@ -173,7 +174,8 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     return rc;
 }
 
-/* From the outside in: nobody comes in, nobody is asked, what is under way ends, and then nothing is used any more. */
+/* From the outside in: nobody comes in, nobody is asked, what is under way ends, and then nothing is used any
+ * more. */
 void lt_provider_stop(struct lt_provider *p)
 {
     if (!p)

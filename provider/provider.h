@@ -23,10 +23,10 @@ struct lt_provider {
     struct lt_work *admin; /* what operators ask for may block here */
     struct lt_work *look;  /* the same, of what changes nothing */
     struct lt_http_server *server;
-    pthread_t keeper;      /* refreshes and sweeps */
+    pthread_t keeper; /* refreshes and sweeps */
     bool keeping, stopping;
     struct lt_crl *crl; /* NULL: none configured */
-    int state_lock; /* of state_dir, common/lock.h */
+    int state_lock;     /* of state_dir, common/lock.h */
     pthread_mutex_t lock;
     pthread_cond_t stop;
 };
@@ -35,7 +35,8 @@ struct lt_provider {
 int lt_provider_check(const struct lt_provider_conf *c, bool alone, struct lt_err *e) LT_MUST_CHECK;
 /* The lists of revoked certificates are read again. */
 void lt_provider_reload(struct lt_provider *p);
-int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out,
+                      struct lt_err *e) LT_MUST_CHECK;
 /* Whoever waits is answered 503. */
 void lt_provider_stop(struct lt_provider *p);
 

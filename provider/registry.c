@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Search trees of tsearch(3): balanced, so no choice of keys by outsiders makes them slow. A node's first member is
- * its key; guests and hosts are known by 16 bytes, policies by 32. */
+/* Search trees of tsearch(3): balanced, so no choice of keys by outsiders makes them slow. A node's first
+ * member is its key; guests and hosts are known by 16 bytes, policies by 32. */
 struct guest {
     uint8_t uuid[16];
     bool has_tenant;
@@ -33,8 +33,8 @@ struct policy {
 struct lt_registry {
     struct lt_db *db;
     struct lt_host_shared *shared;
-    pthread_mutex_t writing;  /* one change of store and memory at a time, so that both see the same order */
-    pthread_rwlock_t lock;    /* guards the trees; never held while waiting for anything */
+    pthread_mutex_t writing; /* one change of store and memory at a time, so that both see the same order */
+    pthread_rwlock_t lock;   /* guards the trees; never held while waiting for anything */
     void *guests, *hosts, *policies;
     size_t policy_bytes;
     uint64_t policies_max;        /* bytes */
@@ -77,7 +77,8 @@ static struct guest *guest_at(struct lt_registry *r, const uint8_t uuid[16])
     return g;
 }
 
-/* A guest that is nobody's and nowhere is not kept: hosts name guests, and must not fill our memory with them. */
+/* A guest that is nobody's and nowhere is not kept: hosts name guests, and must not fill our memory with
+ * them. */
 static void forget_if_idle(struct lt_registry *r, struct guest *g)
 {
     if (g->has_tenant || g->claims.count)
@@ -100,7 +101,8 @@ static void collect(const void *node, VISIT which, void *arg)
         a->guest[a->count++] = *(struct guest *const *)node;
 }
 
-/* Every guest, for a walk that may forget some. guest NULL without memory; the caller frees it. Under the lock. */
+/* Every guest, for a walk that may forget some. guest NULL without memory; the caller frees it. Under the
+ * lock. */
 static struct all all_guests(struct lt_registry *r)
 {
     struct all a = {.guest = calloc(r->guest_count + 1, sizeof *a.guest)};
@@ -161,12 +163,14 @@ static void arrive(struct inventory *i, const struct lt_record *record)
     if (!g)
         return;
     i->news.guest = g;
-    lt_claims_arrive(&g->claims, i->host, record->ek_digest, i->m->quoted, &(struct lt_claims_told){&i->news, tell});
+    lt_claims_arrive(&g->claims, i->host, record->ek_digest, i->m->quoted,
+                     &(struct lt_claims_told){&i->news, tell});
     i->contested |= g->has_tenant && lt_claims_contested(&g->claims, i->host, record->ek_digest);
     forget_if_idle(i->r, g);
 }
 
-/* A guest that is gone keeps its last place if it is assigned: a proof with a null residency is evidence too. */
+/* A guest that is gone keeps its last place if it is assigned: a proof with a null residency is evidence too.
+ */
 static void leave(struct inventory *i, struct guest *g, const uint8_t ek[32])
 {
     uint32_t at;
@@ -174,7 +178,8 @@ static void leave(struct inventory *i, struct guest *g, const uint8_t ek[32])
     if (lt_residents_find(i->m->now, g->uuid, ek, &at))
         return;
     i->news.guest = g;
-    lt_claims_leave(&g->claims, i->host, ek, i->m->quoted, g->has_tenant, &(struct lt_claims_told){&i->news, tell});
+    lt_claims_leave(&g->claims, i->host, ek, i->m->quoted, g->has_tenant,
+                    &(struct lt_claims_told){&i->news, tell});
 }
 
 static void leave_those(struct inventory *i, const struct lt_residents *was)
@@ -188,7 +193,8 @@ static void leave_those(struct inventory *i, const struct lt_residents *was)
     }
 }
 
-/* The first inventory since the start, or since it was enrolled anew: what is claimed for it comes from before. */
+/* The first inventory since the start, or since it was enrolled anew: what is claimed for it comes from
+ * before. */
 static void leave_all(struct inventory *i)
 {
     struct all a = all_guests(i->r);
@@ -301,12 +307,14 @@ static int insert_host(struct lt_registry *r, struct lt_host *h, struct lt_err *
 static int load_host(void *arg, const struct lt_store_host *s, struct lt_err *e)
 {
     struct lt_registry *r = arg;
-    LT_AUTOJSON json_t *certificates = lt_json_parse(s->certificates, strlen(s->certificates), LT_MAX_BODY_PROOFS, e);
+    LT_AUTOJSON json_t *certificates =
+        lt_json_parse(s->certificates, strlen(s->certificates), LT_MAX_BODY_PROOFS, e);
     struct lt_public ek, ak;
     struct lt_host *h = NULL;
     int rc = 0;
 
-    if (!certificates || lt_public_parse(s->ek.p, s->ek.n, &ek, e) || lt_public_parse(s->ak.p, s->ak.n, &ak, e) ||
+    if (!certificates || lt_public_parse(s->ek.p, s->ek.n, &ek, e) ||
+        lt_public_parse(s->ak.p, s->ak.n, &ak, e) ||
         lt_host_new(r->shared, s->address, &(struct lt_host_keys){&ek, &ak, certificates}, s->policy, &h, e))
         rc = lt_fail_in(e, "stored host %.60s", s->address);
     else if (memcmp(h->id, s->id, sizeof s->id))
@@ -339,7 +347,8 @@ static int load_place(void *arg, const struct lt_store_place *p, struct lt_err *
     return 0;
 }
 
-int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struct lt_registry **out, struct lt_err *e)
+int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struct lt_registry **out,
+                     struct lt_err *e)
 {
     struct lt_registry *r = calloc(1, sizeof *r);
 
@@ -354,7 +363,8 @@ int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struc
     shared->moved = moved;
     int rc = lt_store_open(state_dir, &shared->space, &r->db, e);
     if (!rc)
-        rc = lt_store_load(r->db, &(struct lt_store_sink){r, load_host, load_policy, load_guest, load_place}, &r->skipped, e);
+        rc = lt_store_load(r->db, &(struct lt_store_sink){r, load_host, load_policy, load_guest, load_place},
+                           &r->skipped, e);
     if (rc)
         lt_registry_close(r);
     else
@@ -438,8 +448,10 @@ static void take_policy(struct lt_registry *r, struct lt_host *h, uint8_t policy
 int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e)
 {
     LT_AUTOFREE char *certificates = lt_json_dump(h->certificates);
-    struct lt_store_host s = {.address = h->address, .certificates = certificates,
-                              .ek = {h->ek.raw, h->ek.raw_n}, .ak = {h->ak.raw, h->ak.raw_n}};
+    struct lt_store_host s = {.address = h->address,
+                              .certificates = certificates,
+                              .ek = {h->ek.raw, h->ek.raw_n},
+                              .ak = {h->ak.raw, h->ak.raw_n}};
 
     if (!certificates)
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
@@ -523,7 +535,8 @@ static bool is_document(struct lt_slice bytes)
     }
     if (!lt_ima_table_compile(bytes.p, bytes.n, NULL, &table, &e))
         return true;
-    LT_AUTOJSON json_t *j = bytes.n <= LT_MAX_ENVELOPE ? lt_json_parse(bytes.p, bytes.n, LT_MAX_ENVELOPE, &e) : NULL;
+    LT_AUTOJSON json_t *j =
+        bytes.n <= LT_MAX_ENVELOPE ? lt_json_parse(bytes.p, bytes.n, LT_MAX_ENVELOPE, &e) : NULL;
     return lt_json_has(j, "payload") && lt_json_has(j, "payloadType") && lt_json_has(j, "signatures");
 }
 
@@ -548,12 +561,14 @@ static int check_known(struct lt_registry *r, const uint8_t digest[32], const ch
     bool known = find(&r->policies, digest, compare32);
     pthread_rwlock_unlock(&r->lock);
     lt_hex(digest, 32, hex);
-    return known ? 0
-                 : lt_fail(e, LT_E_CONFLICT,
-                           "%s: document %s is not here ('limetree host document FILE' brings it)", what, hex);
+    return known
+               ? 0
+               : lt_fail(e, LT_E_CONFLICT,
+                         "%s: document %s is not here ('limetree host document FILE' brings it)", what, hex);
 }
 
-/* Fetched by tenants and judged by them: a host policy whose documents are missing would make nobody trusted. */
+/* Fetched by tenants and judged by them: a host policy whose documents are missing would make nobody trusted.
+ */
 static int check_usable(struct lt_registry *r, const uint8_t digest[32], struct lt_err *e)
 {
     __attribute__((cleanup(host_policy_free))) struct lt_host_policy *p = NULL;
@@ -575,7 +590,8 @@ int lt_registry_put_policy(struct lt_registry *r, struct lt_slice bytes, uint8_t
 
     LT_TRY(check_policy(bytes, e));
     if (!lt_db_fits(r->db, bytes.n))
-        return lt_fail(e, LT_E_BUSY, "document of %zu bytes: the disk of the state directory is almost full", bytes.n);
+        return lt_fail(e, LT_E_BUSY, "document of %zu bytes: the disk of the state directory is almost full",
+                       bytes.n);
     lt_sha256(bytes.p, bytes.n, digest);
     LT_TRY(new_policy(digest, bytes, &p, e));
     pthread_mutex_lock(&r->writing);
@@ -658,7 +674,8 @@ int lt_registry_drop_policy(struct lt_registry *r, const uint8_t digest[32], str
         rc = lt_store_drop_policy(r->db, digest, e);
     if (!rc) {
         pthread_rwlock_wrlock(&r->lock);
-        struct policy *p = find(&r->policies, digest, compare32); /* NULL: one that was left out at the start */
+        struct policy *p =
+            find(&r->policies, digest, compare32); /* NULL: one that was left out at the start */
         if (p)
             tdelete(digest, &r->policies, compare32);
         r->policy_bytes -= p ? p->n : 0;
@@ -675,7 +692,8 @@ void lt_registry_status(struct lt_registry *r, struct lt_db_health *health, stru
     *skipped = r->skipped; /* never changed after the start */
 }
 
-int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **out, size_t *n, struct lt_err *e)
+int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **out, size_t *n,
+                       struct lt_err *e)
 {
     *out = NULL;
     pthread_rwlock_rdlock(&r->lock);
@@ -688,7 +706,8 @@ int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **o
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
 }
 
-int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e)
+int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32],
+                           struct lt_err *e)
 {
     struct lt_host *h;
     int rc;
@@ -754,7 +773,8 @@ static void post_claims(struct lt_registry *r, struct guest *g)
     lt_store_post_places(r->db, n.list, n.count);
 }
 
-static int set_tenant(struct lt_registry *r, const uint8_t uuid[16], const struct lt_store_guest *is, struct lt_err *e)
+static int set_tenant(struct lt_registry *r, const uint8_t uuid[16], const struct lt_store_guest *is,
+                      struct lt_err *e)
 {
     struct guest *g = guest_at(r, uuid);
 
@@ -807,8 +827,8 @@ static unsigned resolve(struct lt_registry *r, uint8_t (*ids)[16], unsigned n, s
     return out->count;
 }
 
-enum lt_place lt_registry_places(struct lt_registry *r, const struct lt_sought *s, const uint8_t tenant[16], bool last_try,
-                                 struct lt_places *out)
+enum lt_place lt_registry_places(struct lt_registry *r, const struct lt_sought *s, const uint8_t tenant[16],
+                                 bool last_try, struct lt_places *out)
 {
     struct guest *g = find(&r->guests, s->uuid, compare16);
     const uint8_t *named = s->has_host && host_at(r, s->host) ? s->host : NULL;

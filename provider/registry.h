@@ -1,5 +1,5 @@
-/* What the provider knows: enrolled hosts, host policies, guests (whose they are, where they run). In memory for
- * handlers, which never wait for a disk; every change is in the store before it is seen here. */
+/* What the provider knows: enrolled hosts, host policies, guests (whose they are, where they run). In memory
+ * for handlers, which never wait for a disk; every change is in the store before it is seen here. */
 #ifndef LT_PROVIDER_REGISTRY_H
 #define LT_PROVIDER_REGISTRY_H
 
@@ -9,7 +9,8 @@
 struct lt_registry;
 
 /* Loads state_dir. shared->arg and shared->moved are filled in by this; *shared must outlive the registry. */
-int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struct lt_registry **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struct lt_registry **out,
+                     struct lt_err *e) LT_MUST_CHECK;
 void lt_registry_close(struct lt_registry *r);
 
 /* How the store is, and what of it could not be read at the start. */
@@ -29,16 +30,19 @@ void lt_host_list_free(struct lt_host_list **l);
 int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e) LT_MUST_CHECK;
 int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt_err *e) LT_MUST_CHECK;
 /* Refuses a document that is no host policy, or that names documents which are not here. */
-int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32],
+                           struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- policies ---- */
-/* Host policies of docs/api.md, and the documents that they name: runtime policies, plain or in a DSSE envelope, and
- * boot policies. Refuses anything else. */
-int lt_registry_put_policy(struct lt_registry *r, struct lt_slice bytes, uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+/* Host policies of docs/api.md, and the documents that they name: runtime policies, plain or in a DSSE
+ * envelope, and boot policies. Refuses anything else. */
+int lt_registry_put_policy(struct lt_registry *r, struct lt_slice bytes, uint8_t digest[32],
+                           struct lt_err *e) LT_MUST_CHECK;
 /* LT_E_CONFLICT says which host or policy names it; LT_E_NOT_FOUND. */
 int lt_registry_drop_policy(struct lt_registry *r, const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
 /* A copy the caller frees; LT_E_NOT_FOUND. */
-int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **out, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **out, size_t *n,
+                       struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- guests ---- */
 /* False: unknown; *out is then zero but for the uuid. */
@@ -46,7 +50,8 @@ bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_
 /* All, ascending by uuid; the caller frees. NULL without memory. */
 struct lt_store_guest *lt_registry_guests(struct lt_registry *r, size_t *count);
 /* tenant NULL: nobody's. */
-int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint8_t *tenant, struct lt_err *e) LT_MUST_CHECK;
+int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint8_t *tenant,
+                       struct lt_err *e) LT_MUST_CHECK;
 
 /* For many guests under one lock: the hosts to ask for the proof of a guest of that tenant. */
 struct lt_sought {
@@ -55,15 +60,19 @@ struct lt_sought {
     uint8_t ek[32];   /* absent: every claimant of the UUID counts */
     uint8_t host[16]; /* asked always, if it is enrolled: the last that the tenant accepted */
 };
-enum lt_place { LT_PLACE_FOREIGN, LT_PLACE_NOWHERE, LT_PLACE_HOST }; /* FOREIGN: unknown or another's, no telling */
+enum lt_place {
+    LT_PLACE_FOREIGN,
+    LT_PLACE_NOWHERE,
+    LT_PLACE_HOST
+}; /* FOREIGN: unknown or another's, no telling */
 struct lt_places {
     unsigned count;
     struct lt_host *host[LT_MAX_CLAIMANTS]; /* borrowed: take references before unlocking */
 };
 void lt_registry_lock(struct lt_registry *r); /* shared */
 /* last_try: where nobody claims the pair, whoever claims its UUID with another EK is asked. */
-enum lt_place lt_registry_places(struct lt_registry *r, const struct lt_sought *s, const uint8_t tenant[16], bool last_try,
-                                 struct lt_places *out);
+enum lt_place lt_registry_places(struct lt_registry *r, const struct lt_sought *s, const uint8_t tenant[16],
+                                 bool last_try, struct lt_places *out);
 void lt_registry_unlock(struct lt_registry *r);
 
 #endif

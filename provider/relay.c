@@ -86,7 +86,8 @@ static uint64_t epoch_of(struct lt_host *h, enum lt_log_kind kind)
 static void reply_log(struct lt_req *req, enum lt_log_kind kind, struct lt_shared *log)
 {
     const char *q = kind == LT_IMA ? lt_req_query(req, "first") : NULL;
-    uint64_t first = q && *q && strlen(q) < 20 && strspn(q, "0123456789") == strlen(q) ? strtoull(q, NULL, 10) : 0;
+    uint64_t first =
+        q && *q && strlen(q) < 20 && strspn(q, "0123456789") == strlen(q) ? strtoull(q, NULL, 10) : 0;
     size_t from = 0;
     char header[24];
 
@@ -177,7 +178,8 @@ static void log_done(void *arg, const struct lt_http_reply *reply, const struct 
     struct fetch *f = arg;
     struct lt_err e = {0};
 
-    if (lt_net_check_server(f->host->id, reply, trouble, &e) || (reply->status != 200 && reply->status != 404)) {
+    if (lt_net_check_server(f->host->id, reply, trouble, &e) ||
+        (reply->status != 200 && reply->status != 404)) {
         lt_log(LT_LOG_INFO, "host-log", "%s %s: %s", f->host->address, kinds[f->kind].name,
                e.code ? e.msg : "refused by the host");
         (void)lt_fail(&f->e, LT_E_HOST_UNREACHABLE, "the host did not answer");
@@ -201,7 +203,9 @@ static void ask_host(struct fetch *f)
     f->reset_count = atomic_load(&h->reset_count);
     f->epoch = epoch_of(h, f->kind);
     lt_net_send(h->shared->net,
-                &(struct lt_net_request){.method = "GET", .address = h->address, .name = kinds[f->kind].name,
+                &(struct lt_net_request){.method = "GET",
+                                         .address = h->address,
+                                         .name = kinds[f->kind].name,
                                          .max_reply = kinds[f->kind].max},
                 log_done, f);
 }
@@ -291,8 +295,11 @@ static void forward(struct activation *a)
     struct lt_slice body = lt_req_body(a->req);
 
     lt_net_send(a->host->shared->net,
-                &(struct lt_net_request){.method = "POST", .address = a->host->address, .name = "activations",
-                                         .body = (const char *)body.p, .body_n = body.n,
+                &(struct lt_net_request){.method = "POST",
+                                         .address = a->host->address,
+                                         .name = "activations",
+                                         .body = (const char *)body.p,
+                                         .body_n = body.n,
                                          .max_reply = LT_MAX_BODY_SMALL},
                 activation_done, a);
 }
@@ -305,7 +312,8 @@ static int check_activation(struct lt_req *req, struct lt_err *e)
     uint8_t challenge[32];
     size_t n;
 
-    if (!j || lt_json_only(j, keys, e) || lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &credential, &n, e) ||
+    if (!j || lt_json_only(j, keys, e) ||
+        lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &credential, &n, e) ||
         lt_json_hex(j, "challenge", challenge, sizeof challenge, e))
         return lt_fail_in(e, "activation");
     return 0;

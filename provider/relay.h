@@ -1,5 +1,5 @@
-/* What tenants ask of a host through the provider beside proofs: activation of AK_h, boot log, IMA list. Bounded, and
- * never in the way of host quotes. */
+/* What tenants ask of a host through the provider beside proofs: activation of AK_h, boot log, IMA list.
+ * Bounded, and never in the way of host quotes. */
 #ifndef LT_PROVIDER_RELAY_H
 #define LT_PROVIDER_RELAY_H
 
@@ -13,13 +13,13 @@ enum lt_log_kind { LT_BOOT_LOG, LT_IMA };
 int lt_relay_new(struct lt_relay **out, struct lt_err *e) LT_MUST_CHECK;
 void lt_relay_free(struct lt_relay *r);
 
-/* Both take over req: it is answered now or later. A boot log is kept 60 s and while the host's reset count stays
- * the same, an IMA list 5 s and while PCR 10 stays the same in the host's quotes: whoever has a quote gets a list that
- * covers it. Those who ask meanwhile share one question to the host. An IMA list is told from the line of the query
- * "first" on. */
+/* Both take over req: it is answered now or later. A boot log is kept 60 s and while the host's reset count
+ * stays the same, an IMA list 5 s and while PCR 10 stays the same in the host's quotes: whoever has a quote
+ * gets a list that covers it. Those who ask meanwhile share one question to the host. An IMA list is told
+ * from the line of the query "first" on. */
 void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req);
-/* One at a time for each host, tenants in turn: nobody waits behind all of another's, and who has most makes room for
- * who has none. req's body is checked here. */
+/* One at a time for each host, tenants in turn: nobody waits behind all of another's, and who has most makes
+ * room for who has none. req's body is checked here. */
 void lt_relay_activate(struct lt_host *h, struct lt_req *req);
 /* Frees logs that are no longer fresh. */
 void lt_relay_sweep(struct lt_host *h);

@@ -34,7 +34,8 @@ static void put_path(struct lt_buf *b, const struct lt_path *p)
     lt_buf_u8(b, ']');
 }
 
-static int put_residency(struct lt_buf *b, const struct lt_residents *r, const struct lt_answers *of, struct lt_err *e)
+static int put_residency(struct lt_buf *b, const struct lt_residents *r, const struct lt_answers *of,
+                         struct lt_err *e)
 {
     uint8_t record[LT_RECORD];
     char text[(LT_RECORD + 2) / 3 * 4 + 1];
@@ -60,14 +61,16 @@ static int put_residency(struct lt_buf *b, const struct lt_residents *r, const s
 }
 
 /* "quote":…,"batch":…,"residency":…,"error":… */
-static int put_answer(struct lt_buf *b, const struct lt_answers *of, const struct lt_answer *a, uint32_t quote,
-                      struct lt_err *e)
+static int put_answer(struct lt_buf *b, const struct lt_answers *of, const struct lt_answer *a,
+                      uint32_t quote, struct lt_err *e)
 {
     struct lt_path path;
 
     lt_buf_str(b, "\"quote\":");
     if (!a->batch) {
-        lt_buf_printf(b, "null,\"batch\":null,\"residency\":null,\"error\":{\"code\":%d,\"slug\":\"%s\",\"message\":\"%s\"",
+        lt_buf_printf(b,
+                      "null,\"batch\":null,\"residency\":null,\"error\":{\"code\":%d,\"slug\":\"%s\","
+                      "\"message\":\"%s\"",
                       lt_err_http(a->error.code), lt_err_slug(a->error.code), a->error.message);
         if (a->error.retry_after_s)
             lt_buf_printf(b, ",\"retry_after\":%u", a->error.retry_after_s);

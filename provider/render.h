@@ -1,5 +1,5 @@
-/* The reply to POST proofs, stitched from text: the quote was rendered once, paths are hex copied in. With thousands
- * of waiters building JSON values for each would cost more than the cryptography. */
+/* The reply to POST proofs, stitched from text: the quote was rendered once, paths are hex copied in. With
+ * thousands of waiters building JSON values for each would cost more than the cryptography. */
 #ifndef LT_PROVIDER_RENDER_H
 #define LT_PROVIDER_RENDER_H
 

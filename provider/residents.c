@@ -96,7 +96,8 @@ static int compare(const struct lt_record *r, const uint8_t uuid[16], const uint
     return c ? c : ek ? memcmp(r->ek_digest, ek, 32) : 1;
 }
 
-bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], const uint8_t *ek, uint32_t *place)
+bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], const uint8_t *ek,
+                       uint32_t *place)
 {
     uint32_t low = 0, high = r ? r->count : 0;
 

@@ -1,5 +1,5 @@
-/* The inventory of one host as the provider holds it: immutable, shared by reference, with its tree and an index
- * by guest. Its identity is the root, never a number (protocol.md section 3). */
+/* The inventory of one host as the provider holds it: immutable, shared by reference, with its tree and an
+ * index by guest. Its identity is the root, never a number (protocol.md section 3). */
 #ifndef LT_PROVIDER_RESIDENTS_H
 #define LT_PROVIDER_RESIDENTS_H
 
@@ -16,14 +16,15 @@ struct lt_residents {
     struct lt_merkle *tree;
 };
 
-/* {"seq":int,"root":hex,"records":[b64…]}. Refuses: a record that does not parse, an order that is not strictly
- * ascending, more than LT_MAX_INVENTORY, a root that is not the tree's. *out has one reference. */
+/* {"seq":int,"root":hex,"records":[b64…]}. Refuses: a record that does not parse, an order that is not
+ * strictly ascending, more than LT_MAX_INVENTORY, a root that is not the tree's. *out has one reference. */
 int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt_err *e) LT_MUST_CHECK;
 struct lt_residents *lt_residents_ref(struct lt_residents *r); /* NULL in, NULL out */
 void lt_residents_unref(struct lt_residents *r);
 
 const uint8_t *lt_residents_root(const struct lt_residents *r);
 /* The guest's record with that ek_digest; ek NULL: the one with the smallest. r may be NULL. */
-bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], const uint8_t *ek, uint32_t *place);
+bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], const uint8_t *ek,
+                       uint32_t *place);
 
 #endif

@@ -12,7 +12,8 @@ static const char *const migrations[] = {
     "  certificates TEXT NOT NULL, policy BLOB NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE policies(digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);"
     "CREATE TABLE guests(uuid BLOB PRIMARY KEY, tenant BLOB NOT NULL, host BLOB) WITHOUT ROWID;",
-    /* A place is a host's claim on (uuid, ek_digest), the oldest first; of those of before the EK is not known. */
+    /* A place is a host's claim on (uuid, ek_digest), the oldest first; of those of before the EK is not
+       known. */
     "CREATE TABLE places(seq INTEGER PRIMARY KEY, uuid BLOB NOT NULL, ek BLOB NOT NULL, host BLOB NOT NULL,"
     "  UNIQUE(uuid, ek, host));"
     "INSERT INTO places(uuid, ek, host) SELECT uuid, zeroblob(32), host FROM guests WHERE host IS NOT NULL;"
@@ -22,7 +23,8 @@ static const char *const migrations[] = {
 static const struct lt_db_kind kind = {"limetree-provider", LT_DB_PROVIDER, "hosts", migrations,
                                        sizeof migrations / sizeof *migrations};
 
-int lt_store_open(const char *state_dir, const struct lt_space_conf *conf, struct lt_db **out, struct lt_err *e)
+int lt_store_open(const char *state_dir, const struct lt_space_conf *conf, struct lt_db **out,
+                  struct lt_err *e)
 {
     LT_AUTOFREE char *path = lt_path(state_dir, "provider.db");
     struct lt_space *space = NULL;
@@ -45,7 +47,8 @@ static struct lt_slice column(sqlite3_stmt *st, int col)
 
 static int load_host(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
 {
-    struct lt_store_host h = {.ek = column(st, 2), .ak = column(st, 3),
+    struct lt_store_host h = {.ek = column(st, 2),
+                              .ak = column(st, 3),
                               .address = (const char *)sqlite3_column_text(st, 4),
                               .certificates = (const char *)sqlite3_column_text(st, 5)};
 
@@ -135,12 +138,13 @@ int lt_store_load(struct lt_db *db, const struct lt_store_sink *sink, struct lt_
 static int put_host(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     const struct lt_store_host *h = arg;
-    return lt_db_exec(sql, NULL, e,
-                      "INSERT INTO hosts(id, address, ek, ak, certificates, policy) VALUES(?,?,?,?,?,?)"
-                      " ON CONFLICT(id) DO UPDATE SET address=excluded.address, ek=excluded.ek, ak=excluded.ak,"
-                      " certificates=excluded.certificates, policy=excluded.policy",
-                      "btbbtb", h->id, sizeof h->id, h->address, h->ek.p, h->ek.n, h->ak.p, h->ak.n,
-                      h->certificates, h->policy, sizeof h->policy);
+    return lt_db_exec(
+        sql, NULL, e,
+        "INSERT INTO hosts(id, address, ek, ak, certificates, policy) VALUES(?,?,?,?,?,?)"
+        " ON CONFLICT(id) DO UPDATE SET address=excluded.address, ek=excluded.ek, ak=excluded.ak,"
+        " certificates=excluded.certificates, policy=excluded.policy",
+        "btbbtb", h->id, sizeof h->id, h->address, h->ek.p, h->ek.n, h->ak.p, h->ak.n, h->certificates,
+        h->policy, sizeof h->policy);
 }
 
 int lt_store_put_host(struct lt_db *db, const struct lt_store_host *h, struct lt_err *e)
@@ -186,20 +190,22 @@ static int put_policy(sqlite3 *sql, void *arg, struct lt_err *e)
     const struct policy *p = arg;
     LT_AUTOSTMT sqlite3_stmt *st = NULL;
 
-    LT_TRY(lt_db_prepare(sql, "SELECT coalesce(sum(length(bytes)), 0) FROM policies WHERE digest <> ?", &st, e, "b",
-                         p->digest, (size_t)32));
+    LT_TRY(lt_db_prepare(sql, "SELECT coalesce(sum(length(bytes)), 0) FROM policies WHERE digest <> ?", &st,
+                         e, "b", p->digest, (size_t)32));
     int rc = lt_db_step(st, e);
     int64_t kept = rc == 1 ? sqlite3_column_int64(st, 0) : 0;
     if (rc < 0)
         return rc;
     if ((uint64_t)kept > p->max || p->bytes.n > p->max - (uint64_t)kept)
-        return lt_fail(e, LT_E_TOO_LARGE,
-                       "document of %zu bytes: with the %lld that are kept it is more than %llu (max_documents_mib); "
-                       "limetree host delete-document DIGEST removes one that nobody names",
-                       p->bytes.n, (long long)kept, (unsigned long long)p->max);
-    return lt_db_exec(sql, NULL, e,
-                      "INSERT INTO policies(digest, bytes) VALUES(?,?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes",
-                      "bb", p->digest, (size_t)32, p->bytes.p, p->bytes.n);
+        return lt_fail(
+            e, LT_E_TOO_LARGE,
+            "document of %zu bytes: with the %lld that are kept it is more than %llu (max_documents_mib); "
+            "limetree host delete-document DIGEST removes one that nobody names",
+            p->bytes.n, (long long)kept, (unsigned long long)p->max);
+    return lt_db_exec(
+        sql, NULL, e,
+        "INSERT INTO policies(digest, bytes) VALUES(?,?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes",
+        "bb", p->digest, (size_t)32, p->bytes.p, p->bytes.n);
 }
 
 int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes, uint64_t max,
@@ -210,7 +216,8 @@ int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_sl
 
 static int drop_policy(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM policies WHERE digest=?", "b", arg, (size_t)32);
+    int changes,
+        rc = lt_db_exec(sql, &changes, e, "DELETE FROM policies WHERE digest=?", "b", arg, (size_t)32);
     return rc || changes ? rc : lt_fail(e, LT_E_NOT_FOUND, "no document of that digest");
 }
 
@@ -244,12 +251,13 @@ struct places {
 
 static int put_place(sqlite3 *sql, const struct lt_store_place *p, struct lt_err *e)
 {
-    static const char insert[] = "INSERT INTO places(uuid, ek, host) SELECT ?1, ?2, ?3 WHERE EXISTS(SELECT 1 FROM guests WHERE"
-                                 " uuid=?1) ON CONFLICT DO NOTHING",
+    static const char insert[] =
+        "INSERT INTO places(uuid, ek, host) SELECT ?1, ?2, ?3 WHERE EXISTS(SELECT 1 FROM guests WHERE"
+        " uuid=?1) ON CONFLICT DO NOTHING",
                       delete[] = "DELETE FROM places WHERE uuid=?1 AND ek=?2 AND host=?3";
 
-    return lt_db_exec(sql, NULL, e, p->gone ? delete : insert, "bbb", p->uuid, sizeof p->uuid, p->ek, sizeof p->ek,
-                      p->host, sizeof p->host);
+    return lt_db_exec(sql, NULL, e, p->gone ? delete : insert, "bbb", p->uuid, sizeof p->uuid, p->ek,
+                      sizeof p->ek, p->host, sizeof p->host);
 }
 
 static int put_places(sqlite3 *sql, void *arg, struct lt_err *e)

@@ -1,4 +1,5 @@
-/* What must survive a kill -9: enrolled hosts, policies, assignments, and where assigned guests were last seen. */
+/* What must survive a kill -9: enrolled hosts, policies, assignments, and where assigned guests were last
+ * seen. */
 #ifndef LT_PROVIDER_STORE_H
 #define LT_PROVIDER_STORE_H
 
@@ -40,7 +41,8 @@ int lt_store_load(struct lt_db *db, const struct lt_store_sink *sink, struct lt_
 /* Each returns after commit. */
 int lt_store_put_host(struct lt_db *db, const struct lt_store_host *h, struct lt_err *e) LT_MUST_CHECK;
 int lt_store_drop_host(struct lt_db *db, const uint8_t id[16], struct lt_err *e) LT_MUST_CHECK;
-int lt_store_set_policy(struct lt_db *db, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
+int lt_store_set_policy(struct lt_db *db, const uint8_t host[16], const uint8_t digest[32],
+                        struct lt_err *e) LT_MUST_CHECK;
 /* LT_E_TOO_LARGE, and not stored: with the others it is more than max bytes. */
 int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes, uint64_t max,
                         struct lt_err *e) LT_MUST_CHECK;

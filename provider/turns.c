@@ -28,7 +28,7 @@ struct lt_turn *lt_turns_take(struct lt_turn **list, const uint8_t served[16])
     struct lt_turn *theirs = NULL, **end = &theirs, **at = list;
 
     while (*at) {
-        if (memcmp((*at)->tenant, served, sizeof (*at)->tenant)) {
+        if (memcmp((*at)->tenant, served, sizeof(*at)->tenant)) {
             at = &(*at)->next;
             continue;
         }
@@ -48,7 +48,8 @@ struct lt_turn *lt_turns_yield(struct lt_turn **list, const uint8_t newcomer[16]
         return NULL;
     for (struct lt_turn **at = list; *at; at = &(*at)->next) {
         unsigned n = lt_turns_count(*list, (*at)->tenant);
-        if (n > most || (newest && n == most && !memcmp((*newest)->tenant, (*at)->tenant, sizeof (*at)->tenant))) {
+        if (n > most ||
+            (newest && n == most && !memcmp((*newest)->tenant, (*at)->tenant, sizeof(*at)->tenant))) {
             most = n;
             newest = at;
         }

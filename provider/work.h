@@ -1,5 +1,5 @@
-/* A pool of threads with one first-in-first-out queue: what may not run in an HTTP handler or on the HTTP client's
- * thread runs here. */
+/* A pool of threads with one first-in-first-out queue: what may not run in an HTTP handler or on the HTTP
+ * client's thread runs here. */
 #ifndef LT_PROVIDER_WORK_H
 #define LT_PROVIDER_WORK_H
 

@@ -191,8 +191,9 @@ static int any_object(const json_t *j, const char *key, json_t **out, struct lt_
 
 static int parse(const json_t *j, struct lt_bundle *b, struct lt_err *e)
 {
-    static const char *const keys[] = {"format",    "tenant_id", "guest", "commitment", "host", "batch",
-                                       "residency", "policies",  "times", "verdict",    "logs_omitted", NULL};
+    static const char *const keys[] = {"format", "tenant_id", "guest",        "commitment",
+                                       "host",   "batch",     "residency",    "policies",
+                                       "times",  "verdict",   "logs_omitted", NULL};
     const char *format;
     json_t *o;
     int rc;

@@ -1,5 +1,5 @@
-/* The evidence bundle "limetree-bundle/1": one round of one guest, with all that its checks were made on, so that
- * anybody can redo them offline. */
+/* The evidence bundle "limetree-bundle/1": one round of one guest, with all that its checks were made on, so
+ * that anybody can redo them offline. */
 #ifndef LT_RESIDENCY_BUNDLE_H
 #define LT_RESIDENCY_BUNDLE_H
 
@@ -22,7 +22,7 @@ struct lt_guest_evidence {
     struct lt_pcrs pcrs;
     struct lt_blob ak, ek; /* TPM2B_PUBLIC */
     struct lt_certificates ek_certificates;
-    char *pubkey;          /* PEM text as received; NULL: absent */
+    char *pubkey; /* PEM text as received; NULL: absent */
     struct lt_blob boot_log, ima;
 };
 

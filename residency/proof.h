@@ -8,7 +8,7 @@
 
 /* One host quote: rendered once, shared by every guest of its batch. */
 struct lt_host_quote {
-    uint8_t header[LT_HEADER]; /* as received */
+    uint8_t header[LT_HEADER];   /* as received */
     uint8_t *attest, *signature; /* owned */
     size_t attest_n, signature_n;
     struct lt_pcrs pcrs; /* sha256, mask LT_HOST_PCR_MASK */
@@ -16,7 +16,7 @@ struct lt_host_quote {
 
 struct lt_proof {
     struct lt_path batch;
-    bool resident;         /* false: the residency is null */
+    bool resident; /* false: the residency is null */
     struct lt_path residency;
     uint8_t record[LT_RECORD];
 };

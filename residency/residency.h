@@ -1,4 +1,5 @@
-/* The bytes of docs/protocol.md section 3: evidence digest, commitment, residency record, host-quote header. */
+/* The bytes of docs/protocol.md section 3: evidence digest, commitment, residency record, host-quote header.
+ */
 #ifndef LT_RESIDENCY_RESIDENCY_H
 #define LT_RESIDENCY_RESIDENCY_H
 
@@ -6,9 +7,9 @@
 #include "merkle/merkle.h"
 #include "tpm/public.h"
 
-#define LT_NONCE 32       /* characters [A-Za-z0-9] */
-#define LT_RECORD 200     /* bytes */
-#define LT_HEADER 168     /* bytes */
+#define LT_NONCE 32   /* characters [A-Za-z0-9] */
+#define LT_RECORD 200 /* bytes */
+#define LT_HEADER 168 /* bytes */
 #define LT_INCARNATION 16
 #define LT_HOST_ID 16
 #define LT_HOST_PCR_MASK 0x0000ffffu /* PCR 0-15 of the host quote */
@@ -58,21 +59,25 @@ void lt_commitment(const uint8_t tenant_id[16], const uint8_t guest_uuid[16], co
                    uint8_t out[32]);
 
 void lt_record_write(const struct lt_record *r, uint8_t out[LT_RECORD]);
-/* Tag, version; unknown flag bits are parsed and left to the check (they are a verdict, not a framing error). */
+/* Tag, version; unknown flag bits are parsed and left to the check (they are a verdict, not a framing error).
+ */
 int lt_record_parse(const void *p, size_t n, struct lt_record *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_header_write(const struct lt_header *h, uint8_t out[LT_HEADER]);
 int lt_header_parse(const void *p, size_t n, struct lt_header *out, struct lt_err *e) LT_MUST_CHECK;
 
-/* The tree over the records' leaf hashes; records must be strictly ascending by ek_digest. count 0 is legal. */
-int lt_inventory_tree(const struct lt_record *records, uint32_t count, struct lt_merkle **out, struct lt_err *e) LT_MUST_CHECK;
+/* The tree over the records' leaf hashes; records must be strictly ascending by ek_digest. count 0 is legal.
+ */
+int lt_inventory_tree(const struct lt_record *records, uint32_t count, struct lt_merkle **out,
+                      struct lt_err *e) LT_MUST_CHECK;
 
 /* What HA extends into PCR 13, and what PCR 13 then holds. */
 void lt_ak_host_event(const uint8_t ak_name[LT_NAME], uint8_t out[32]);
 void lt_ak_host_pcr(const uint8_t ak_name[LT_NAME], uint8_t out[32]);
 /* host_id: the first 16 bytes of H(SPKI of EK_h). */
 int lt_host_id(const struct lt_public *ek, uint8_t out[LT_HOST_ID], struct lt_err *e) LT_MUST_CHECK;
-/* HMAC-SHA256(secret, "LT1:ACTIVATE" | host_id | ak_name_h | c): the answer of host activation. Tag padded to 16. */
-void lt_activation_proof(const uint8_t secret[32], const uint8_t host_id[LT_HOST_ID], const uint8_t ak_name[LT_NAME],
-                         const uint8_t challenge[32], uint8_t out[32]);
+/* HMAC-SHA256(secret, "LT1:ACTIVATE" | host_id | ak_name_h | c): the answer of host activation. Tag padded
+ * to 16. */
+void lt_activation_proof(const uint8_t secret[32], const uint8_t host_id[LT_HOST_ID],
+                         const uint8_t ak_name[LT_NAME], const uint8_t challenge[32], uint8_t out[32]);
 
 #endif

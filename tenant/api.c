@@ -91,7 +91,8 @@ static void delete_policy(struct lt_req *req, void *app)
     uint8_t digest[LT_SHA256];
     struct lt_err e = {0};
 
-    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) || lt_documents_drop(t->documents, digest, &e))
+    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) ||
+        lt_documents_drop(t->documents, digest, &e))
         lt_tenant_api_fail(req, &e);
     else
         lt_reply_json(req, 200, json_object());

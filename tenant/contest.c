@@ -16,10 +16,11 @@ struct lt_contest {
     struct lt_rounds *r;
     struct lt_flight *flight;  /* NULL: no claim may look at its round any more */
     struct lt_flight *decided; /* the same, from then on */
-    unsigned count, open;     /* claims; those that are fetched or judged */
-    unsigned judging, refs;   /* judging: claims that read the round now; refs: the open ones, and who decides */
-    struct lt_ref *policy;    /* of the guest */
-    uint64_t due_ms;          /* one holds: the others are waited for until then. 0: none does */
+    unsigned count, open;      /* claims; those that are fetched or judged */
+    unsigned judging,
+        refs;              /* judging: claims that read the round now; refs: the open ones, and who decides */
+    struct lt_ref *policy; /* of the guest */
+    uint64_t due_ms;       /* one holds: the others are waited for until then. 0: none does */
     struct lt_claim {
         struct lt_claim *next; /* in a group */
         struct lt_contest *of;
@@ -90,8 +91,8 @@ static void note(struct lt_verdict *v, const struct lt_claim *c)
         lt_check_note(v, LT_RESIDENCY, "claimant", "host %s was asked too: %.200s", host,
                       c->e.code ? c->e.msg : "it was not judged in time");
     else if (lt_verdict_holds(is))
-        lt_check_note(v, LT_RESIDENCY, "claimant", "host %s has this guest too, and its proof holds: a second copy of it",
-                      host);
+        lt_check_note(v, LT_RESIDENCY, "claimant",
+                      "host %s has this guest too, and its proof holds: a second copy of it", host);
     else
         lt_check_note(v, LT_RESIDENCY, "claimant", "host %s claims this guest too: %s%s%s: %.180s", host,
                       lt_result_slug(is->result), *is->reason ? ", " : "", is->reason, why(is));
@@ -109,8 +110,8 @@ static size_t verdict_size(const struct lt_verdict *v)
     return offsetof(struct lt_verdict, parts) + v->part_count * sizeof v->parts[0];
 }
 
-/* The chosen claim is the round's. What a host says that is not known to be the guest's, and does not hold, is no
- * absence of the guest. */
+/* The chosen claim is the round's. What a host says that is not known to be the guest's, and does not hold,
+ * is no absence of the guest. */
 static void take(struct lt_round *round, struct lt_claim *c)
 {
     round->host_quote = lt_take(&c->quote);
@@ -140,7 +141,8 @@ static void decide(struct lt_contest *x)
     unsigned which;
 
     for (unsigned i = 0; i < x->count; i++) {
-        who[i] = (struct lt_claimant){x->claim[i].judged ? &x->claim[i].judged->verdict : NULL, x->claim[i].its_host};
+        who[i] = (struct lt_claimant){x->claim[i].judged ? &x->claim[i].judged->verdict : NULL,
+                                      x->claim[i].its_host};
         any |= x->claim[i].judged != NULL;
     }
     enum lt_choice choice = lt_claimants_choose(who, x->count, &which);
@@ -224,7 +226,8 @@ static struct judged *judge(const struct lt_claim *c, const struct lt_round *rou
     const struct lt_host_half half = {c->quote, &c->proof, &c->view, &j->history};
     j->facts = round->facts;
     memcpy(&j->verdict, &round->verdict, verdict_size(&round->verdict));
-    lt_round_appraise_half(round, &half, round->policy, r->conf.window_ms, &r->caches, &j->facts, &j->verdict);
+    lt_round_appraise_half(round, &half, round->policy, r->conf.window_ms, &r->caches, &j->facts,
+                           &j->verdict);
     struct judged *less = realloc(j, offsetof(struct judged, verdict) + verdict_size(&j->verdict));
     if (less)
         j = less;
@@ -308,19 +311,21 @@ static void read_claim(struct lt_contest *x, const json_t *answer, struct lt_ref
     struct lt_claim *c = &x->claim[x->count++];
 
     c->of = x;
-    if (lt_round_read_answer(answer, quotes, n, &c->proof, &c->quote, &x->flight->round->retry_after_s, &c->e))
+    if (lt_round_read_answer(answer, quotes, n, &c->proof, &c->quote, &x->flight->round->retry_after_s,
+                             &c->e))
         (void)lt_fail_in(&c->e, "provider's proof");
     name_host(c, answer);
     x->open += c->quote != NULL;
 }
 
-/* A group for each claim that has a quote. The contest may be decided, and gone, after the last was handed over: so
- * they are linked up first. */
+/* A group for each claim that has a quote. The contest may be decided, and gone, after the last was handed
+ * over: so they are linked up first. */
 void lt_contest_start(struct lt_flight *f, const json_t *item, struct lt_ref *const *quotes, size_t n,
                       struct lt_claim **groups)
 {
     json_t *others = json_object_get(item, "others"), *other;
-    size_t most = 1 + json_array_size(others) < LT_MAX_CLAIMANTS ? 1 + json_array_size(others) : LT_MAX_CLAIMANTS;
+    size_t most =
+        1 + json_array_size(others) < LT_MAX_CLAIMANTS ? 1 + json_array_size(others) : LT_MAX_CLAIMANTS;
     struct lt_contest *x = calloc(1, sizeof *x + most * sizeof *x->claim);
     struct lt_rounds *r = f->owner;
     size_t i;

@@ -151,8 +151,8 @@ static char *fetched_path(const struct lt_documents *d, const uint8_t digest[LT_
 }
 
 /* The operator's, or else one that was fetched. */
-static int read_document(const struct lt_documents *d, const uint8_t digest[LT_SHA256], uint8_t **p, size_t *n,
-                         bool *fetched, struct lt_err *e)
+static int read_document(const struct lt_documents *d, const uint8_t digest[LT_SHA256], uint8_t **p,
+                         size_t *n, bool *fetched, struct lt_err *e)
 {
     LT_AUTOFREE char *path = fetched_path(d, digest);
     uint8_t is[LT_SHA256];
@@ -208,8 +208,10 @@ static int fetched_room(struct lt_documents *d, size_t n, struct lt_err *e)
         used = collect(d, COLLECT);
     if (n <= d->conf.max_fetched && used <= d->conf.max_fetched - n)
         return 0;
-    return lt_fail(e, LT_E_TOO_LARGE, "document: %zu bytes beside %zu of fetched documents in use, %zu are allowed"
-                                      " (document_limit_mib)", n, used, d->conf.max_fetched);
+    return lt_fail(e, LT_E_TOO_LARGE,
+                   "document: %zu bytes beside %zu of fetched documents in use, %zu are allowed"
+                   " (document_limit_mib)",
+                   n, used, d->conf.max_fetched);
 }
 
 /* beside: bytes that will be written with it. */
@@ -339,14 +341,15 @@ static int open_layer(struct lt_documents *d, const uint8_t digest[LT_SHA256], s
 }
 
 /* Of either kind; a table is compiled at once. For one that was fetched there is room afterwards. */
-static int check(struct lt_documents *d, const void *p, size_t n, const uint8_t digest[LT_SHA256], bool fetched,
-                 struct lt_err *e)
+static int check(struct lt_documents *d, const void *p, size_t n, const uint8_t digest[LT_SHA256],
+                 bool fetched, struct lt_err *e)
 {
     struct lt_boot_policy *boot = NULL;
     struct lt_err why = {0};
 
     if (!lt_store_fits(d->conf.store, n))
-        return lt_fail(e, LT_E_BUSY, "document of %zu bytes: the disk of the state directory is almost full", n);
+        return lt_fail(e, LT_E_BUSY, "document of %zu bytes: the disk of the state directory is almost full",
+                       n);
     if (n > LT_MAX_BOOT_POLICY || lt_boot_policy_parse(p, n, &boot, &why)) {
         if (compile_table(d, p, n, digest, fetched, n, e))
             return why.code && e->code == LT_E_MALFORMED
@@ -376,9 +379,8 @@ int lt_documents_put_fetched(struct lt_documents *d, const void *p, size_t n, ui
     LT_AUTOFREE char *path = fetched_path(d, digest);
     LT_TRY(check(d, p, n, digest, true, e));
     pthread_mutex_lock(&d->compiling);
-    int rc = lt_file_write(path, p, n, 0600, e)
-                 ? lt_fail(e, LT_E_IO, "document: it could not be written")
-                 : 0;
+    int rc =
+        lt_file_write(path, p, n, 0600, e) ? lt_fail(e, LT_E_IO, "document: it could not be written") : 0;
     pthread_mutex_unlock(&d->compiling);
     return rc;
 }

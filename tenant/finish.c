@@ -12,8 +12,8 @@ static void round_free(void *p)
     lt_round_free(p);
 }
 
-/* Nothing is decided by bundles, and a round must not cost an fsync. One too large for its guest's part of the
- * quota is made again without the guest's logs. */
+/* Nothing is decided by bundles, and a round must not cost an fsync. One too large for its guest's part of
+ * the quota is made again without the guest's logs. */
 static int write_bundle(struct lt_rounds *r, struct lt_round *round, struct lt_err *e)
 {
     struct lt_bundles *b = r->conf.bundles;
@@ -56,7 +56,8 @@ enum kept {
 /* What the log said last of a guest; a line is for a change. */
 static bool told(struct lt_watched *g, const struct lt_verdict *v, enum kept kept)
 {
-    bool same = g->told && g->told_result == v->result && g->told_kept == (int)kept && !strcmp(g->told_reason, v->reason);
+    bool same = g->told && g->told_result == v->result && g->told_kept == (int)kept &&
+                !strcmp(g->told_reason, v->reason);
 
     g->told = true;
     g->told_result = v->result;
@@ -71,7 +72,8 @@ static const char *first_message(const struct lt_verdict *v)
         if (v->check[c].state == LT_NOT_PASSED && v->check[c].message[0])
             return v->check[c].message;
     for (int c = 0; v->result != LT_TRUSTED && c < LT_CHECKS; c++)
-        if (v->check[c].state == LT_NOT_MADE && v->check[c].weight != LT_WEIGHT_NONE && v->check[c].message[0])
+        if (v->check[c].state == LT_NOT_MADE && v->check[c].weight != LT_WEIGHT_NONE &&
+            v->check[c].message[0])
             return v->check[c].message;
     return NULL;
 }
@@ -103,11 +105,13 @@ static void tell(struct lt_watched *g, const struct lt_round *round, enum kept k
     json_t *host = v->has_host ? lt_json_new_hex(v->host_id, sizeof v->host_id) : json_null();
     lt_log_fields(v->result == LT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict",
                   json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "guest", round->uuid_text, "result",
-                            lt_result_slug(v->result), "reason", text_or_null(v->reason), "was", was, "host", host,
-                            "note", text_or_null(notes[kept]), "message", text_or_null(first_message(v))));
+                            lt_result_slug(v->result), "reason", text_or_null(v->reason), "was", was, "host",
+                            host, "note", text_or_null(notes[kept]), "message",
+                            text_or_null(first_message(v))));
     if (v->result == LT_FAILED && (kept == KEPT || kept == HELD || kept == LOST))
-        lt_log_fields(LT_LOG_ERROR, "revocation",
-                      json_pack("{s:s, s:s, s:s}", "guest", round->uuid_text, "result", "failed", "reason", v->reason));
+        lt_log_fields(
+            LT_LOG_ERROR, "revocation",
+            json_pack("{s:s, s:s, s:s}", "guest", round->uuid_text, "result", "failed", "reason", v->reason));
 }
 
 /* History first, then the verdict, in one transaction. */
@@ -164,8 +168,8 @@ static void keep_logs(struct lt_flight *f, const struct lt_round *last, struct l
     (void)!lt_budget_keep(memory, &g->kept, fresh ? 0 : logs); /* less: always */
 }
 
-/* The evidence can be judged again (learn), from before its verdict is seen. A new reference to the round, which
- * nobody changes any more. */
+/* The evidence can be judged again (learn), from before its verdict is seen. A new reference to the round,
+ * which nobody changes any more. */
 static struct lt_ref *keep(struct lt_flight *f)
 {
     struct lt_round *round = f->round;

@@ -153,8 +153,8 @@ static int check_ek(const char *host, const struct lt_host_keys *k, struct lt_er
     if (lt_public_parse(k->ek.p, k->ek.n, &ek, e) || lt_host_id(&ek, id, e))
         return lt_fail_in(e, "provider, hosts/%s: EK", host);
     lt_hex(id, sizeof id, is);
-    return strcmp(is, host) ? lt_fail(e, LT_E_PROVIDER_REFUSED, "provider, hosts/%s: the EK shown is that of host %s",
-                                      host, is)
+    return strcmp(is, host) ? lt_fail(e, LT_E_PROVIDER_REFUSED,
+                                      "provider, hosts/%s: the EK shown is that of host %s", host, is)
                             : 0;
 }
 
@@ -165,7 +165,8 @@ static bool same_blob(const struct lt_blob *a, const struct lt_blob *b)
 
 static bool activated_before(const struct lt_host_keys *had, const struct lt_host_keys *k)
 {
-    return had && had->id->activated == LT_FACT_YES && same_blob(&had->ek, &k->ek) && same_blob(&had->ak, &k->ak);
+    return had && had->id->activated == LT_FACT_YES && same_blob(&had->ek, &k->ek) &&
+           same_blob(&had->ak, &k->ak);
 }
 
 int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const struct lt_trust *trust,
@@ -187,7 +188,8 @@ int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const s
     if (!rc)
         rc = check_ek(host, k, e);
     if (!rc && !lt_budget_keep(p->memory, &k->kept, keys_size(k)))
-        rc = lt_fail(e, LT_E_NO_ROOM, "host %s: its keys and certificates find no room (memory_limit_mib)", host);
+        rc = lt_fail(e, LT_E_NO_ROOM, "host %s: its keys and certificates find no room (memory_limit_mib)",
+                     host);
     if (rc) {
         keys_free(k);
         return rc;
@@ -218,7 +220,8 @@ static int copy_keys(const struct lt_host_keys *from, struct lt_host_keys *to)
     for (unsigned i = 0; i < from->certificates.count; i++, to->certificates.count++)
         if (!(to->certificates.pem[i] = strdup(from->certificates.pem[i])))
             return LT_E_NO_MEMORY;
-    to->id = lt_host_identity_new((struct lt_slice){to->ek.p, to->ek.n}, (struct lt_slice){to->ak.p, to->ak.n});
+    to->id =
+        lt_host_identity_new((struct lt_slice){to->ek.p, to->ek.n}, (struct lt_slice){to->ak.p, to->ak.n});
     return to->id ? 0 : LT_E_NO_MEMORY;
 }
 

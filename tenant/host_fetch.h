@@ -16,10 +16,10 @@ struct lt_host_source {
 int lt_host_call(const struct lt_host_source *p, const char *method, const char *path, const char *body,
                  size_t max, struct lt_http_reply *reply, struct lt_err *e) LT_MUST_CHECK;
 
-/* Keys and certificates of GET hosts/{id}, judged against trust and activated with a credential of our own (had: what
- * was had before, or NULL; the same keys are not activated twice). The EK must be the host's, whose id is a hash of it.
- * An answer to the activation that is wrong, or none at all, leaves it unknown: it came by way of the provider. New
- * reference. */
+/* Keys and certificates of GET hosts/{id}, judged against trust and activated with a credential of our own
+ * (had: what was had before, or NULL; the same keys are not activated twice). The EK must be the host's,
+ * whose id is a hash of it. An answer to the activation that is wrong, or none at all, leaves it unknown: it
+ * came by way of the provider. New reference. */
 int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const struct lt_trust *trust,
                        const struct lt_host_keys *had, struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
 /* The same keys judged as of now, without asking anybody. New reference. */

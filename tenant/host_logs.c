@@ -133,7 +133,8 @@ int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT
 
     *out = NULL;
     LT_TRY(fetch_document(p, digest, LT_MAX_HOST_POLICY, &f, e));
-    lt_budget_give(p->memory, f.charge); /* it is one that the tenant accepts, so its size is the tenant's choice */
+    lt_budget_give(p->memory,
+                   f.charge); /* it is one that the tenant accepts, so its size is the tenant's choice */
     return document(p, digest, f.b, d, out, e);
 }
 
@@ -185,7 +186,8 @@ int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t
     }
     free(f.b.p);
     size_t n = l && l->log ? l->log->n + l->log->count * sizeof *l->log->event : 0;
-    rc = l && l->log ? stay(p, "boot log", &f, &l->kept, n, e) : lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
+    rc = l && l->log ? stay(p, "boot log", &f, &l->kept, n, e)
+                     : lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
     lt_budget_give(p->memory, f.charge);
     if (!rc)
         *out = lt_ref_new(l, log_free);

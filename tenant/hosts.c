@@ -156,8 +156,8 @@ static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
     return k && k->id->activated == LT_FACT_YES && !k->id->certificate_gap && signed_by(keys, a);
 }
 
-/* Facts that were found long ago are found again: certificates expire. Without memory they count for nothing. Under
- * x->busy. */
+/* Facts that were found long ago are found again: certificates expire. Without memory they count for nothing.
+ * Under x->busy. */
 static void renew_facts(struct lt_hosts *h, struct host *x)
 {
     const struct lt_host_keys *k = lt_ref_value(x->view.keys);
@@ -176,11 +176,11 @@ static void renew_facts(struct lt_hosts *h, struct host *x)
     x->judged_ms = now;
 }
 
-/* Keys are fetched when there are none, when the tenant has not activated them or lacks their certificate, and when
- * the quote names another signer: then the host may have a new AK. Under x->busy. a NULL: the quote names nobody, which
- * check 5 says. */
-static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a, const struct lt_host_quote *q,
-                     struct lt_err *e)
+/* Keys are fetched when there are none, when the tenant has not activated them or lacks their certificate,
+ * and when the quote names another signer: then the host may have a new AK. Under x->busy. a NULL: the quote
+ * names nobody, which check 5 says. */
+static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a,
+                     const struct lt_host_quote *q, struct lt_err *e)
 {
     renew_facts(h, x);
     const struct lt_host_keys *k = lt_ref_value(x->view.keys);
@@ -204,17 +204,17 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
     }
     if (k && (!a || signed_by(x->view.keys, a) || verifies(k, q)))
         return 0;
-    /* Other keys than the signer's would fail check 5 for want of an answer, or because the provider shows the wrong
-     * ones: transport is no verdict. */
+    /* Other keys than the signer's would fail check 5 for want of an answer, or because the provider shows
+     * the wrong ones: transport is no verdict. */
     if (!x->why.code)
-        return lt_fail(e, LT_E_PROVIDER_REFUSED, "provider, hosts/%s: its keys are not those that signed its quote",
-                       x->name);
+        return lt_fail(e, LT_E_PROVIDER_REFUSED,
+                       "provider, hosts/%s: its keys are not those that signed its quote", x->name);
     *e = x->why;
     return e->code;
 }
 
-/* Nothing of a document that nobody accepts is fetched: the provider may publish as many as it likes. One that a
- * neighbour's policy accepts is used for all: check 7 asks each guest's own. */
+/* Nothing of a document that nobody accepts is fetched: the provider may publish as many as it likes. One
+ * that a neighbour's policy accepts is used for all: check 7 asks each guest's own. */
 static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest[LT_SHA256], bool accepted)
 {
     const struct lt_host_document *d = lt_ref_value(x->view.policy);
@@ -287,17 +287,16 @@ static bool credible(const struct host *x, const struct lt_attest *a)
 static int replays(const struct lt_host_ima *i, struct lt_err *e)
 {
     struct lt_ima_result r;
-    const struct lt_ima_input in = {
-        .list = {i->bytes.p, i->bytes.n}, .bank = LT_HASH_SHA256, .pcr = i->pcr};
+    const struct lt_ima_input in = {.list = {i->bytes.p, i->bytes.n}, .bank = LT_HASH_SHA256, .pcr = i->pcr};
 
     if (!i->present)
         return lt_fail(e, LT_E_NOT_FOUND, "the provider has no IMA list of it");
     return lt_ima_appraise(&in, NULL, &r, e) ? lt_fail_in(e, "the IMA list is not that of its quote") : 0;
 }
 
-/* Only for a policy that judges it, and only when PCR 10 has changed since. A list that does not replay to this quote
- * is the provider's, or an earlier one: it says nothing of the host, is not used, and asked for again, from its
- * beginning. One that is withheld for good is reported as not made. */
+/* Only for a policy that judges it, and only when PCR 10 has changed since. A list that does not replay to
+ * this quote is the provider's, or an earlier one: it says nothing of the host, is not used, and asked for
+ * again, from its beginning. One that is withheld for good is reported as not made. */
 static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcrs *pcrs)
 {
     const struct lt_host_document *d = lt_ref_value(x->view.policy);
@@ -321,8 +320,8 @@ static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, c
     x->view.ima = fresh;
 }
 
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted, bool wait,
-                  struct lt_host_view *out, struct lt_err *e)
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted,
+                  bool wait, struct lt_host_view *out, struct lt_err *e)
 {
     uint8_t id[LT_HOST_ID];
     char name[2 * LT_HOST_ID + 1];

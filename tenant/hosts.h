@@ -32,7 +32,8 @@ struct lt_hosts_conf {
     const char *registry;           /* file, limetree-registry/1; NULL: none pinned */
     const char *roots;              /* directory of PEM files; NULL: certificates are not checked */
     long timeout_ms;
-    uint64_t facts_ms; /* after which registry and certificate of a host are judged again; 0: LT_HOST_FACTS_MS */
+    uint64_t
+        facts_ms; /* after which registry and certificate of a host are judged again; 0: LT_HOST_FACTS_MS */
 };
 
 int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt_err *e) LT_MUST_CHECK;
@@ -84,10 +85,10 @@ void lt_host_view_free(struct lt_host_view *v);
 
 /* host: 32 hex digits, as the provider names it; q: its quote, not checked yet. accepted: some guest's policy
  * accepts the document that the quote's header names; else neither that nor what it names is fetched. wait
- * false: LT_E_BUSY if somebody asks about it just now. LT_E_…: the identity could not be had, which is transport
- * trouble. */
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted, bool wait,
-                  struct lt_host_view *out, struct lt_err *e) LT_MUST_CHECK;
+ * false: LT_E_BUSY if somebody asks about it just now. LT_E_…: the identity could not be had, which is
+ * transport trouble. */
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted,
+                  bool wait, struct lt_host_view *out, struct lt_err *e) LT_MUST_CHECK;
 
 /* History of an AK_h: all quotes so far, and one more. */
 int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct lt_host_history *out,

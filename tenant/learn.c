@@ -60,8 +60,8 @@ static int put_text(struct lt_documents *d, const char *text, char hex[2 * LT_SH
 
 /* One layer "learnt" of the entries that the round's quote covers, as `limetree policy learn` makes it of its
  * bundle. */
-static int learn_list(const struct lt_round *round, const struct lt_blob *ima, struct lt_documents *d, json_t *policy,
-                      char left[LT_LEFT], struct lt_err *e)
+static int learn_list(const struct lt_round *round, const struct lt_blob *ima, struct lt_documents *d,
+                      json_t *policy, char left[LT_LEFT], struct lt_err *e)
 {
     LT_AUTOFREE struct lt_ima_learnt *l = calloc(1, sizeof *l);
     const struct lt_ima_lesson lesson = {.list = {ima->p, ima->n}, .pcrs = &round->quote.pcrs};
@@ -80,18 +80,19 @@ static int learn_list(const struct lt_round *round, const struct lt_blob *ima, s
 }
 
 /* Adds "boot" and "layers". Where there is no boot log there is no boot policy, and check 3 says so. */
-static int learn_logs(const struct lt_round *round, struct lt_documents *d, json_t *policy, char left[LT_LEFT],
-                      struct lt_err *e)
+static int learn_logs(const struct lt_round *round, struct lt_documents *d, json_t *policy,
+                      char left[LT_LEFT], struct lt_err *e)
 {
     const struct lt_blob *ima = lt_ref_value(round->ima);
     char hex[2 * LT_SHA256 + 1];
     uint32_t covers;
 
     if (round->dropped)
-        return lt_fail(e, LT_E_CONFLICT,
-                       "nothing was learnt: %zu bytes of logs of the last round were judged and not kept, for want of"
-                       " room in memory_limit_mib; learn from files with limetree policy learn",
-                       round->dropped);
+        return lt_fail(
+            e, LT_E_CONFLICT,
+            "nothing was learnt: %zu bytes of logs of the last round were judged and not kept, for want of"
+            " room in memory_limit_mib; learn from files with limetree policy learn",
+            round->dropped);
     if (!ima || !ima->n || round->ima_broken)
         return lt_fail(e, LT_E_CONFLICT, "nothing was learnt: the last round brought no IMA list");
     if (round->boot_log && round->boot_log->replay.present) {
@@ -122,7 +123,8 @@ static int judge(const struct lt_verdict *v, char open[LT_LEARN_OPEN], struct lt
         n += (size_t)snprintf(open + n, LT_LEARN_OPEN - n, "%s%s", n ? ", " : "", lt_check_slug(c));
     }
     if (!strcmp(v->reason, "level"))
-        snprintf(open, LT_LEARN_OPEN, "level: link %s, host %s are not accepted; name what you accept with --accept",
+        snprintf(open, LT_LEARN_OPEN,
+                 "level: link %s, host %s are not accepted; name what you accept with --accept",
                  lt_link_slug(v->link), lt_level_slug(v->level));
     return 0;
 }
@@ -138,9 +140,10 @@ int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint6
 
     *policy = NULL;
     if (round->contested && !round->history.has_accepted_host)
-        return lt_fail(e, LT_E_CONFLICT,
-                       "nothing was learnt: several hosts claim this guest, and which is its host is not known (limetree"
-                       " guest show names them)");
+        return lt_fail(
+            e, LT_E_CONFLICT,
+            "nothing was learnt: several hosts claim this guest, and which is its host is not known (limetree"
+            " guest show names them)");
     if (!round->has_proof || !round->host.keys || !round->proof.resident)
         return lt_fail(e, LT_E_CONFLICT,
                        "nothing to learn from: the last round brought no host quote with a residency");

@@ -32,8 +32,8 @@ static void stop(void *c)
     lt_tenant_stop(tenant);
 }
 
-/* glibc's threshold would rise with the first large answer, and what others leave behind then stays in the heap:
- * memory_limit_mib is about what the process has, not about what it uses. */
+/* glibc's threshold would rise with the first large answer, and what others leave behind then stays in the
+ * heap: memory_limit_mib is about what the process has, not about what it uses. */
 #define MAPPED (128 << 10)
 
 int main(int argc, char **argv)

@@ -44,7 +44,8 @@ static void host_stage(void *arg)
         lt_flight_unreachable(f, &e);
         return;
     }
-    lt_round_appraise_host(round, round->policy, r->conf.window_ms, &r->caches, &round->facts, &round->verdict);
+    lt_round_appraise_host(round, round->policy, r->conf.window_ms, &r->caches, &round->facts,
+                           &round->verdict);
     lt_flight_finish(f);
 }
 
@@ -83,7 +84,8 @@ static void group_stage(void *arg)
     struct group *g = arg;
     struct lt_host_view view = {0};
     struct lt_err e = {0};
-    int rc = lt_hosts_view(g->r->conf.hosts, g->host, lt_ref_value(g->quote), accepted(g), awaited(g), &view, &e);
+    int rc =
+        lt_hosts_view(g->r->conf.hosts, g->host, lt_ref_value(g->quote), accepted(g), awaited(g), &view, &e);
 
     for (struct lt_claim *c = g->claims, *next; c; c = next) {
         next = lt_claim_next(c);
@@ -95,8 +97,8 @@ static void group_stage(void *arg)
             lt_flight_unreachable(f, &e);
             continue;
         }
-        f->round->host = (struct lt_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy), lt_ref_get(view.log),
-                                               lt_ref_get(view.ima)};
+        f->round->host = (struct lt_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy),
+                                               lt_ref_get(view.log), lt_ref_get(view.ima)};
         lt_pool_post(lt_flight_pool(f), host_stage, f);
     }
     lt_host_view_free(&view);
@@ -212,7 +214,8 @@ static int read_reply(struct ask *a, json_t **reply, json_t **quotes, json_t **p
         e->code = LT_E_PROVIDER_REFUSED;
         return lt_fail_in(e, "provider, HTTP %d", a->reply.status);
     }
-    int rc = *reply ? lt_json_array(*reply, "quotes", LT_MAX_PROOF_ITEMS * LT_MAX_CLAIMANTS, quotes, e) : e->code;
+    int rc =
+        *reply ? lt_json_array(*reply, "quotes", LT_MAX_PROOF_ITEMS * LT_MAX_CLAIMANTS, quotes, e) : e->code;
     if (!rc)
         rc = lt_json_array(*reply, "proofs", LT_MAX_PROOF_ITEMS, proofs, e);
     if (!rc && json_array_size(*proofs) != a->n)
@@ -282,7 +285,8 @@ static json_t *describe(const struct lt_round *round)
 {
     const struct lt_guest_identity *id = lt_ref_value(round->identity);
     json_t *o = json_pack("{s:s, s:o, s:o}", "uuid", round->uuid_text, "commitment",
-                          lt_json_new_hex(round->facts.commitment, 32), "ek_digest", lt_json_new_hex(id->ek_digest, 32));
+                          lt_json_new_hex(round->facts.commitment, 32), "ek_digest",
+                          lt_json_new_hex(id->ek_digest, 32));
 
     if (round->history.has_accepted_host)
         json_object_set_new(o, "host", lt_json_new_hex(round->history.accepted_host, LT_HOST_ID));
@@ -344,8 +348,8 @@ static void ask_all(struct lt_rounds *r, struct lt_flight *flights)
     }
 }
 
-/* A guest that no host was accepted for waits for all who claim it, however slow: not the others' business, so those go
- * in a request of their own. */
+/* A guest that no host was accepted for waits for all who claim it, however slow: not the others' business,
+ * so those go in a request of their own. */
 void lt_flights_ask(struct lt_rounds *r, struct lt_flight *flights)
 {
     struct lt_flight *accepted = split(&flights, true);

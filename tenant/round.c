@@ -94,7 +94,8 @@ static bool same_form(const struct lt_list *kept, struct lt_slice more)
     return !had || !more.n || lt_ima_is_binary((struct lt_slice){had->p, kept->n}) == lt_ima_is_binary(more);
 }
 
-/* Where the list continues what is kept, both make the whole; a list that shrank comes from its beginning on. */
+/* Where the list continues what is kept, both make the whole; a list that shrank comes from its beginning on.
+ */
 static int read_ima(struct lt_round *r, const json_t *results, struct lt_err *e)
 {
     const struct lt_list *l = r->list;
@@ -185,7 +186,8 @@ static int read_error(const json_t *error, unsigned *retry_after_s, struct lt_er
     json_int_t retry = json_integer_value(json_object_get(error, "retry_after"));
 
     *retry_after_s = retry > 0 && retry < 3600 ? (unsigned)retry : 0;
-    (void)lt_fail(e, lt_err_from_slug(slug), "%s: %s", slug ? slug : "error", message ? message : "no message");
+    (void)lt_fail(e, lt_err_from_slug(slug), "%s: %s", slug ? slug : "error",
+                  message ? message : "no message");
     return lt_reason_said(e);
 }
 
@@ -232,8 +234,9 @@ static void guest_ima(const struct lt_round *r, const struct lt_policy *p, struc
     uint8_t basis[LT_SHA256];
 
     if (r->ima_broken) {
-        l->ima_trouble = "the IMA list continues one of an earlier boot, or of another form; the next round asks for all"
-                         " of it";
+        l->ima_trouble =
+            "the IMA list continues one of an earlier boot, or of another form; the next round asks for all"
+            " of it";
         return;
     }
     l->has_ima = all;
@@ -335,9 +338,9 @@ static void host_logs(const struct lt_round *r, const struct lt_host_view *view,
     }
 }
 
-void lt_round_appraise_half(const struct lt_round *r, const struct lt_host_half *half, const struct lt_ref *policy,
-                            uint64_t window_ms, const struct lt_caches *caches, struct lt_round_facts *f,
-                            struct lt_verdict *v)
+void lt_round_appraise_half(const struct lt_round *r, const struct lt_host_half *half,
+                            const struct lt_ref *policy, uint64_t window_ms, const struct lt_caches *caches,
+                            struct lt_round_facts *f, struct lt_verdict *v)
 {
     struct lt_guest_round g = guest_round(r, policy);
     const struct lt_host_keys *keys = lt_ref_value(half->view->keys);

@@ -25,8 +25,8 @@ struct lt_round {
     struct lt_agent agent;
     bool has_basis;
     struct lt_store_basis basis; /* policy and EK that the verdict will be about */
-    struct lt_ref *identity; /* struct lt_guest_identity */
-    struct lt_ref *policy;   /* struct lt_policy; NULL: none yet */
+    struct lt_ref *identity;     /* struct lt_guest_identity */
+    struct lt_ref *policy;       /* struct lt_policy; NULL: none yet */
     struct lt_guest_history history;
     /* from the guest */
     bool has_quote;
@@ -103,13 +103,14 @@ struct lt_host_half {
     const struct lt_host_view *view;
     const struct lt_host_history *history;
 };
-void lt_round_appraise_half(const struct lt_round *r, const struct lt_host_half *half, const struct lt_ref *policy,
-                            uint64_t window_ms, const struct lt_caches *caches, struct lt_round_facts *f,
-                            struct lt_verdict *v);
+void lt_round_appraise_half(const struct lt_round *r, const struct lt_host_half *half,
+                            const struct lt_ref *policy, uint64_t window_ms, const struct lt_caches *caches,
+                            struct lt_round_facts *f, struct lt_verdict *v);
 /* What the guest's logs take in memory, and the host's, which other rounds have too. */
 size_t lt_round_logs(const struct lt_round *r);
 size_t lt_round_host_logs(const struct lt_round *r);
-/* The guest's logs go, after they were judged: there is no room for them. It cannot be judged by them again. */
+/* The guest's logs go, after they were judged: there is no room for them. It cannot be judged by them again.
+ */
 void lt_round_drop_logs(struct lt_round *r);
 
 /* After check 3 of a flight: r->list goes on to where the list was matched, or begins anew. */

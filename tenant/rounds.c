@@ -110,7 +110,8 @@ static struct lt_flight *take(struct lt_rounds *r, struct lt_watched *g, struct 
     return f;
 }
 
-/* The one that has waited longest; thousands of them at once would keep all others waiting. Under the lock. */
+/* The one that has waited longest; thousands of them at once would keep all others waiting. Under the lock.
+ */
 static struct lt_watched *next_bulky(struct lt_rounds *r, uint64_t until_ms)
 {
     struct lt_watched *first = NULL;

@@ -70,9 +70,9 @@ struct lt_rounds {
     struct lt_watched *guests;
     struct lt_sweep *sweeps;
     size_t flying;
-    unsigned bulky; /* of those: at most LT_BULKY_AT_ONCE */
+    unsigned bulky;              /* of those: at most LT_BULKY_AT_ONCE */
     struct lt_contest *contests; /* guests that several hosts claim; none is left when all have ended */
-    uint64_t asks; /* requests so far */
+    uint64_t asks;               /* requests so far */
     struct lt_rounds_count count;
 };
 
@@ -98,9 +98,10 @@ static inline struct lt_pool *lt_flight_pool(const struct lt_flight *f)
 }
 /* finish.c: the answer is no longer in memory. */
 void lt_flight_uncharge(struct lt_flight *f);
-/* contest.c: a guest whose proof several hosts gave (docs/protocol.md section 6). Each claim is judged by all of 4-11,
- * and the flight ends when all are, or a second after one of them holds: nobody's delay or silence counts against the
- * others. item: of the provider's `proofs`; groups[i] gets the claims with quotes[i] in front. */
+/* contest.c: a guest whose proof several hosts gave (docs/protocol.md section 6). Each claim is judged by all
+ * of 4-11, and the flight ends when all are, or a second after one of them holds: nobody's delay or silence
+ * counts against the others. item: of the provider's `proofs`; groups[i] gets the claims with quotes[i] in
+ * front. */
 struct lt_claim;
 void lt_contest_start(struct lt_flight *f, const json_t *item, struct lt_ref *const *quotes, size_t n,
                       struct lt_claim **groups);

@@ -161,8 +161,8 @@ static void ask_guest(struct lt_flight *f, const char *address)
     char url[LT_MAX_URL];
 
     snprintf(url, sizeof url,
-             "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0&ima_ml_entry=%llu&ima_ml_b64=1", address,
-             agent_versions[f->guest->version], f->round->nonce, f->round->mask,
+             "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0&ima_ml_entry=%llu&ima_ml_b64=1",
+             address, agent_versions[f->guest->version], f->round->nonce, f->round->mask,
              (unsigned long long)f->round->ima_asked);
     struct lt_http_request q = {.method = "GET",
                                 .url = url,
@@ -339,8 +339,8 @@ static int read_answer(struct lt_flight *f, struct lt_err *e)
     return lt_round_read_quote(f->round, f->body, f->body_n, e) ? lt_reason_guest(e, f->status) : 0;
 }
 
-/* Who found no room, or kept it busy while others waited, comes behind them until its answer finds room; who is
- * known for large answers is asked a few at a time (lt_rounds). */
+/* Who found no room, or kept it busy while others waited, comes behind them until its answer finds room; who
+ * is known for large answers is asked a few at a time (lt_rounds). */
 static void note_pace(struct lt_flight *f)
 {
     struct lt_watched *g = f->guest;

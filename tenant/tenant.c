@@ -78,7 +78,8 @@ static size_t mib(int64_t n)
 
 static int open_store(struct lt_tenant *t, struct lt_err *e)
 {
-    const struct lt_space_conf conf = {(uint64_t)t->conf->reserve_mib << 20, (uint64_t)t->conf->min_free_mib << 20};
+    const struct lt_space_conf conf = {(uint64_t)t->conf->reserve_mib << 20,
+                                       (uint64_t)t->conf->min_free_mib << 20};
     LT_AUTOFREE char *db = lt_path(t->conf->state_dir, "tenant.db");
     struct lt_space *space = NULL;
 

@@ -24,18 +24,18 @@ extern const size_t lt_tenant_key_count;
 struct lt_tenant {
     const struct lt_tenant_conf *conf; /* borrowed */
     uint8_t id[LT_UUID];
-    int state_lock; /* of state_dir, common/lock.h */
+    int state_lock;             /* of state_dir, common/lock.h */
     struct lt_budget *memory;   /* of everything that guests and the provider make it hold */
     struct lt_bundles *bundles; /* their evidence on disk */
     struct lt_store *store;
     struct lt_documents *documents;
     char *tables, *fetched, *policy_key; /* directories; PEM text, NULL: none */
-    struct lt_pool *work;      /* appraisal */
-    struct lt_pool *large;     /* the same of answers that are large */
-    struct lt_pool *fetch;     /* waits for the provider */
-    struct lt_pool *io;        /* serves requests that change something, and may wait for the disk */
-    struct lt_pool *look;      /* serves those that only read */
-    struct lt_crl *crl;        /* the federation's; NULL: none configured */
+    struct lt_pool *work;                /* appraisal */
+    struct lt_pool *large;               /* the same of answers that are large */
+    struct lt_pool *fetch;               /* waits for the provider */
+    struct lt_pool *io;   /* serves requests that change something, and may wait for the disk */
+    struct lt_pool *look; /* serves those that only read */
+    struct lt_crl *crl;   /* the federation's; NULL: none configured */
     struct lt_http_client *to_provider;
     struct lt_hosts *hosts;
     struct lt_rounds *rounds;

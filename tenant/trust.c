@@ -108,8 +108,8 @@ __attribute__((format(printf, 3, 4))) static void gap(struct lt_host_identity *i
     va_end(ap);
 }
 
-/* The provider hands certificates on as it likes. What no maker signed for this EK is as good as not there, and a root
- * that is missing here says nothing of the host. */
+/* The provider hands certificates on as it likes. What no maker signed for this EK is as good as not there,
+ * and a root that is missing here says nothing of the host. */
 static void refused(const struct lt_trust *t, const struct lt_certificates *chain, const struct lt_err *why,
                     struct lt_host_identity *id)
 {
@@ -119,12 +119,14 @@ static void refused(const struct lt_trust *t, const struct lt_certificates *chai
     case LT_EK_NO_ROOT:
         gap(id, "no-root",
             "its EK certificate's %.140s has no certificate in roots: put it there and send limetree-tenant a"
-            " HUP", e.msg);
+            " HUP",
+            e.msg);
         return;
     case LT_EK_UNPROVEN:
         gap(id, "no-certificate",
             "the provider shows no valid certificate of its EK (%.120s); limetree host add, again, brings the"
-            " chip's", why->msg);
+            " chip's",
+            why->msg);
         return;
     case LT_EK_SIGNED:
         id->certificate = LT_FACT_NO;

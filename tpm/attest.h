@@ -31,7 +31,8 @@ struct lt_attest {
     struct lt_slice pcr_digest;
 };
 
-/* Refuses: magic, any type but quote, lengths, more than LT_MAX_ATTEST bytes, trailing bytes. Slices point into p. */
+/* Refuses: magic, any type but quote, lengths, more than LT_MAX_ATTEST bytes, trailing bytes. Slices point
+ * into p. */
 int lt_attest_parse(const void *p, size_t n, struct lt_attest *out, struct lt_err *e) LT_MUST_CHECK;
 /* (reset, restart, clock) compared in that order: <0, 0, >0 like memcmp. */
 int lt_clock_compare(const struct lt_clock_info *a, const struct lt_clock_info *b);

@@ -1,4 +1,5 @@
-/* The little DER we write and read: elements with definite lengths, unsigned integers; and whether bytes are DER. */
+/* The little DER we write and read: elements with definite lengths, unsigned integers; and whether bytes are
+ * DER. */
 #ifndef LT_TPM_DER_H
 #define LT_TPM_DER_H
 
@@ -25,8 +26,9 @@ void lt_der_uint(struct lt_buf *b, struct lt_slice v);
 int lt_der_next(struct lt_reader *r, uint8_t *tag, struct lt_slice *value, struct lt_err *e) LT_MUST_CHECK;
 /* INTEGER that is not negative: its bytes without the zero of the sign. */
 int lt_der_next_uint(struct lt_reader *r, struct lt_slice *value, struct lt_err *e) LT_MUST_CHECK;
-/* p is one element and nothing behind it, in the one encoding that X.690 allows as DER, down to nested primitives
- * (what lies in OCTET STRINGs and BIT STRINGs is not entered). LT_E_MALFORMED: "not DER: byte 812: …". */
+/* p is one element and nothing behind it, in the one encoding that X.690 allows as DER, down to nested
+ * primitives (what lies in OCTET STRINGs and BIT STRINGs is not entered). LT_E_MALFORMED: "not DER: byte 812:
+ * …". */
 int lt_der_check(struct lt_slice p, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -41,21 +41,21 @@
 struct lt_public {
     uint8_t raw[LT_MAX_PUBLIC]; /* TPM2B_PUBLIC as received, size field first */
     size_t raw_n;
-    uint16_t type;              /* LT_ALG_RSA or LT_ALG_ECC; nothing else is accepted */
+    uint16_t type; /* LT_ALG_RSA or LT_ALG_ECC; nothing else is accepted */
     uint16_t name_alg;
     uint32_t attributes;
-    struct lt_slice policy;     /* authPolicy; slices point into raw */
+    struct lt_slice policy;               /* authPolicy; slices point into raw */
     uint16_t sym_alg, sym_bits, sym_mode; /* LT_ALG_NULL, 0, 0 for a signing key */
     uint16_t scheme, scheme_hash;         /* LT_ALG_NULL: none */
     uint16_t rsa_bits;
-    uint32_t rsa_exponent;      /* 65537 where the field says 0 */
+    uint32_t rsa_exponent; /* 65537 where the field says 0 */
     struct lt_slice rsa_modulus;
-    uint16_t curve;             /* TPM_ECC_NIST_P256 3, P384 4, P521 5 */
+    uint16_t curve; /* TPM_ECC_NIST_P256 3, P384 4, P521 5 */
     struct lt_slice x, y;
 };
 
-/* p is a whole TPM2B_PUBLIC; trailing bytes are refused. *out is self-contained but its slices point into its own
- * raw: do not copy it by assignment; lt_public_copy does. */
+/* p is a whole TPM2B_PUBLIC; trailing bytes are refused. *out is self-contained but its slices point into its
+ * own raw: do not copy it by assignment; lt_public_copy does. */
 int lt_public_parse(const void *p, size_t n, struct lt_public *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_public_copy(struct lt_public *to, const struct lt_public *from);
 
@@ -76,8 +76,9 @@ int lt_public_pkey(const struct lt_public *p, EVP_PKEY **out, struct lt_err *e) 
 int lt_qualified_name(const struct lt_public *ek, const struct lt_public *ak, uint8_t out[LT_NAME],
                       struct lt_err *e) LT_MUST_CHECK;
 
-/* G3: fixedTPM, fixedParent, sensitiveDataOrigin, restricted, sign set; decrypt and encryptedDuplication clear;
- * a signing scheme we know (RSASSA with SHA-256 for RSA, ECDSA with SHA-256 for ECC). The message names the attribute. */
+/* G3: fixedTPM, fixedParent, sensitiveDataOrigin, restricted, sign set; decrypt and encryptedDuplication
+ * clear; a signing scheme we know (RSASSA with SHA-256 for RSA, ECDSA with SHA-256 for ECC). The message
+ * names the attribute. */
 int lt_public_check_ak(const struct lt_public *p, struct lt_err *e) LT_MUST_CHECK;
 /* R1: attributes exactly LT_AK_HOST_ATTRIBUTES, and check_ak. */
 int lt_public_check_ak_host(const struct lt_public *p, struct lt_err *e) LT_MUST_CHECK;

@@ -49,8 +49,8 @@ struct lt_guest {
     uint8_t policy[32];
 };
 
-/* The guest's address, and its policy if it has one here; else what it has stays, also what somebody else gives
- * it at this moment. document (p NULL: none): the policy's bytes, stored in the same transaction. */
+/* The guest's address, and its policy if it has one here; else what it has stays, also what somebody else
+ * gives it at this moment. document (p NULL: none): the policy's bytes, stored in the same transaction. */
 int lt_store_guest_put(struct lt_store *s, const struct lt_guest *g, struct lt_slice document,
                        struct lt_err *e) LT_MUST_CHECK;
 /* The policy of a guest that is there, and nothing else of it; its digest. LT_E_NOT_FOUND. */

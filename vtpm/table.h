@@ -36,7 +36,7 @@ struct lt_resident {
     bool settled;      /* and that was so long after the incarnation began that firmware has started it */
     bool once_more;    /* libvirt was away; if it was reset just then, only the next refresh sees that */
     uint64_t drawn_ms; /* lt_now_ms() of the incarnation */
-    bool agreed, born;                          /* no birth record speaks against the EK; one speaks for it */
+    bool agreed, born; /* no birth record speaks against the EK; one speaks for it */
     struct lt_record record;
 };
 

@@ -173,7 +173,8 @@ static json_t *run(struct bench *b, uint32_t waiting, uint32_t items, uint32_t g
     atomic_store(&load.running, waiting);
     for (uint32_t i = 0; i < waiting; i++) {
         LT_AUTOJSON json_t *ask = rig_ask(i * items % (guests - items + 1), items, i);
-        load.loops[i] = (struct loop){.load = &load, .client = clients[i / PER_CLIENT], .body = lt_json_dump(ask)};
+        load.loops[i] =
+            (struct loop){.load = &load, .client = clients[i / PER_CLIENT], .body = lt_json_dump(ask)};
         load.loops[i].body_n = strlen(load.loops[i].body);
         await_started(&load, i < HANDSHAKES ? 0 : i - HANDSHAKES);
         loop_send(&load.loops[i]);
@@ -262,7 +263,8 @@ static void seed(struct bench *b, const uint8_t host[16], uint32_t guests)
     snprintf(state, sizeof state, "%s/state", b->rig.dir);
     OK(lt_store_open(state, NULL, &db, &err));
     memcpy(g.tenant, b->rig.tenant_a, 16);
-    struct lt_store_place *places = calloc(guests, sizeof *places); /* EKs not known: as of an earlier version */
+    struct lt_store_place *places =
+        calloc(guests, sizeof *places); /* EKs not known: as of an earlier version */
     for (uint32_t i = 0; i < guests; i++) {
         mock_uuid(i, g.uuid);
         OK(lt_store_put_guest(db, &g, &err));
@@ -275,8 +277,12 @@ static void seed(struct bench *b, const uint8_t host[16], uint32_t guests)
 
 static void prepare(struct bench *b, uint32_t guests)
 {
-    static const char *const wide[] = {"max_waiting=1000000", "max_waiting_per_tenant=1000000", "max_connections_per_address=8192",
-                                       "log_level=warning", "host_check_s=3600", NULL}; /* the control asks the host itself */
+    static const char *const wide[] = {"max_waiting=1000000",
+                                       "max_waiting_per_tenant=1000000",
+                                       "max_connections_per_address=8192",
+                                       "log_level=warning",
+                                       "host_check_s=3600",
+                                       NULL}; /* the control asks the host itself */
     uint8_t host[16];
 
     mock_host_populate(&b->rig.agent[0].host, 0, guests);

@@ -140,7 +140,8 @@ static void end_small(struct rig *r)
 #define NEEDS_MOUNTS                                                                                         \
     do {                                                                                                     \
         if (!mounts) {                                                                                       \
-            print_message("skipped: no mount namespace of its own to be had: neither root nor user namespaces\n");    \
+            print_message(                                                                                   \
+                "skipped: no mount namespace of its own to be had: neither root nor user namespaces\n");     \
             skip();                                                                                          \
         }                                                                                                    \
     } while (0)

@@ -1,5 +1,5 @@
-/* limetree-provider as a process, mock agents behind mutual TLS: the federation API as a tenant and an operator meet
- * it, and what is left after a kill. */
+/* limetree-provider as a process, mock agents behind mutual TLS: the federation API as a tenant and an
+ * operator meet it, and what is left after a kill. */
 #include "common/clock.h"
 #include "common/ima_list.h"
 #include "provider/provider.h"
@@ -42,7 +42,8 @@ static void populate(struct rig *r, unsigned host, uint32_t first, uint32_t coun
     pthread_mutex_unlock(&r->agent[host].lock);
 }
 
-/* Both hosts enrolled, guests 0-9 on the first and 100-104 on the second; A has 0-4 and 100-104, B has 5-9. */
+/* Both hosts enrolled, guests 0-9 on the first and 100-104 on the second; A has 0-4 and 100-104, B has 5-9.
+ */
 static void settle(struct rig *r)
 {
     populate(r, 0, 0, 10);
@@ -65,8 +66,8 @@ static void guest_path(uint32_t guest, char out[64])
 }
 
 /* Everything of the i-th proof that a tenant can check with the host's AK; returns the header. */
-static struct lt_header check_answer(const json_t *reply, const json_t *p, const struct mock_host *host, uint32_t guest,
-                                     uint32_t salt, bool resident)
+static struct lt_header check_answer(const json_t *reply, const json_t *p, const struct mock_host *host,
+                                     uint32_t guest, uint32_t salt, bool resident)
 {
     json_t *quote;
     struct lt_host_quote q = {0};
@@ -103,14 +104,15 @@ static struct lt_header check_answer(const json_t *reply, const json_t *p, const
     lt_sha256(q.header, LT_HEADER, digest);
     assert_memory_equal(a.extra_data.p, digest, 32);
     OK(lt_verify_key_new(&host->ak, &key, &err));
-    OK(lt_signature_check(key, (struct lt_slice){q.signature, q.signature_n}, (struct lt_slice){q.attest, q.attest_n}, &err));
+    OK(lt_signature_check(key, (struct lt_slice){q.signature, q.signature_n},
+                          (struct lt_slice){q.attest, q.attest_n}, &err));
     lt_verify_key_free(key);
     lt_host_quote_free(&q);
     return h;
 }
 
-static struct lt_header check_proof(const json_t *reply, size_t i, const struct mock_host *host, uint32_t guest,
-                                    uint32_t salt, bool resident)
+static struct lt_header check_proof(const json_t *reply, size_t i, const struct mock_host *host,
+                                    uint32_t guest, uint32_t salt, bool resident)
 {
     const json_t *p = json_array_get(json_object_get(reply, "proofs"), i);
     uint8_t uuid[16], expected[16];
@@ -153,7 +155,8 @@ static void enrolment(void **state)
     assert_int_equal(n, r->agent[0].host.ak.raw_n);
     assert_memory_equal(ak, r->agent[0].host.ak.raw, n);
     LT_AUTOJSON json_t *full = rig_json(r, r->operator, "GET", path, NULL, 200);
-    assert_string_equal(json_string_value(json_object_get(full, "address")), mock_agent_address(&r->agent[0]));
+    assert_string_equal(json_string_value(json_object_get(full, "address")),
+                        mock_agent_address(&r->agent[0]));
     assert_string_equal(json_string_value(json_object_get(full, "state")), "up");
 
     json_t *h0 = json_array_get(json_object_get(list, "hosts"), 0);
@@ -173,8 +176,13 @@ static void enrolment(void **state)
 static void refused_enrolments(void **state)
 {
     struct rig *r = *state;
-    static const char *const bad[] = {"{}", "[]", "", "{\"address\":1}", "{\"address\":\"127.0.0.1\"}",
-                                      "{\"address\":\"127.0.0.1:1/x\"}", "{\"address\":\"a@b:1\"}",
+    static const char *const bad[] = {"{}",
+                                      "[]",
+                                      "",
+                                      "{\"address\":1}",
+                                      "{\"address\":\"127.0.0.1\"}",
+                                      "{\"address\":\"127.0.0.1:1/x\"}",
+                                      "{\"address\":\"a@b:1\"}",
                                       "{\"address\":\"127.0.0.1:1\",\"ek_digest\":\"00\"}",
                                       "{\"address\":\"127.0.0.1:1\",\"intermediates\":1}",
                                       "{\"address\":\"127.0.0.1:1\",\"more\":1}"};
@@ -190,14 +198,14 @@ static void refused_enrolments(void **state)
                                    lt_json_new_hex(digest, 32)),
                          422));
     /* issuers for a chip that shows no certificate */
-    LT_AUTOJSON json_t *issuers = rig_json(r, r->operator, "POST", "hosts",
-                                           json_pack("{s:s, s:[s]}", "address", mock_agent_address(&r->agent[0]),
-                                                     "intermediates", "x"),
-                                           422);
+    LT_AUTOJSON json_t *issuers = rig_json(
+        r, r->operator, "POST", "hosts",
+        json_pack("{s:s, s:[s]}", "address", mock_agent_address(&r->agent[0]), "intermediates", "x"), 422);
     /* an agent that shows an EK whose private part it does not have */
     r->agent[0].host.ek_key = r->agent[1].host.ek_key;
-    LT_AUTOJSON json_t *fails = rig_json(r, r->operator, "POST", "hosts",
-                                         json_pack("{s:s}", "address", mock_agent_address(&r->agent[0])), 422);
+    LT_AUTOJSON json_t *fails =
+        rig_json(r, r->operator, "POST", "hosts",
+                 json_pack("{s:s}", "address", mock_agent_address(&r->agent[0])), 422);
     assert_non_null(fails);
     r->agent[0].host.ek_key = own;
     /* an agent whose certificate is for another host */
@@ -286,10 +294,18 @@ static void bad_requests(void **state)
 {
     struct rig *r = *state;
     static const char *const bad[] = {
-        "", "{", "[]", "{}", "{\"guests\":[]}", "{\"guests\":{}}", "{\"guests\":[1]}", "{\"guests\":[{}]}",
+        "",
+        "{",
+        "[]",
+        "{}",
+        "{\"guests\":[]}",
+        "{\"guests\":{}}",
+        "{\"guests\":[1]}",
+        "{\"guests\":[{}]}",
         "{\"guests\":[{\"uuid\":\"x\",\"commitment\":\"00\"}]}",
         "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000000\",\"commitment\":\"00\"}]}",
-        "{\"guests\":[],\"guests\":[]}", "{\"guests\":[],\"x\":1}"};
+        "{\"guests\":[],\"guests\":[]}",
+        "{\"guests\":[],\"x\":1}"};
 
     settle(r);
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -320,7 +336,8 @@ static void a_new_guest_is_found_when_asked_for(void **state)
     check_proof(gone, 0, &r->agent[1].host, 101, 1, false);
     /* and now it has moved */
     populate(r, 0, 90, 20);
-    LT_AUTOJSON json_t *other = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200); /* brings the news */
+    LT_AUTOJSON json_t *other =
+        rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200); /* brings the news */
     check_proof(other, 0, &r->agent[0].host, 0, 2, false);
     LT_AUTOJSON json_t *moved = rig_json(r, r->a, "POST", "proofs", rig_ask(101, 1, 3), 200);
     check_proof(moved, 0, &r->agent[0].host, 101, 3, true);
@@ -328,7 +345,8 @@ static void a_new_guest_is_found_when_asked_for(void **state)
 
 /* ---- places that are claimed by several ---- */
 
-/* What that host answers for the i-th guest: the item itself, or one of its others. NULL: it was not asked. */
+/* What that host answers for the i-th guest: the item itself, or one of its others. NULL: it was not asked.
+ */
 static const json_t *answer_of(struct rig *r, const json_t *reply, size_t i, unsigned host)
 {
     const json_t *item = json_array_get(json_object_get(reply, "proofs"), i), *other;
@@ -336,7 +354,8 @@ static const json_t *answer_of(struct rig *r, const json_t *reply, size_t i, uns
     size_t k;
 
     if (json_is_integer(quote) &&
-        !strcmp(json_string_value(json_object_get(json_array_get(quotes, (size_t)json_integer_value(quote)), "host")),
+        !strcmp(json_string_value(
+                    json_object_get(json_array_get(quotes, (size_t)json_integer_value(quote)), "host")),
                 r->host[host]))
         return item;
     json_array_foreach(json_object_get(item, "others"), k, other)
@@ -349,10 +368,12 @@ static const json_t *answer_of(struct rig *r, const json_t *reply, size_t i, uns
 
 static size_t answers(const json_t *reply, size_t i)
 {
-    return 1 + json_array_size(json_object_get(json_array_get(json_object_get(reply, "proofs"), i), "others"));
+    return 1 +
+           json_array_size(json_object_get(json_array_get(json_object_get(reply, "proofs"), i), "others"));
 }
 
-/* One guest, by its pair and the host that was accepted last (-1: none). The EK as mock_host_populate makes it. */
+/* One guest, by its pair and the host that was accepted last (-1: none). The EK as mock_host_populate makes
+ * it. */
 static json_t *ask_for(struct rig *r, uint32_t guest, uint32_t salt, bool pair, int named)
 {
     json_t *ask = rig_ask(guest, 1, salt), *g = json_array_get(json_object_get(ask, "guests"), 0);
@@ -391,8 +412,8 @@ static void refresh(struct rig *r)
     }
 }
 
-/* An enrolled host lists another's guest and is quoted with it: both are asked from then on, and the true one's proof
- * is never withheld (docs/protocol.md section 6). */
+/* An enrolled host lists another's guest and is quoted with it: both are asked from then on, and the true
+ * one's proof is never withheld (docs/protocol.md section 6). */
 static void place_theft(void **state)
 {
     struct rig *r = *state;
@@ -473,17 +494,19 @@ static void another_ek_is_another_pair(void **state)
                         lt_json_new_hex((uint8_t[32]){9}, 32));
     LT_AUTOJSON json_t *other = rig_json(r, r->a, "POST", "proofs", ask, 200);
     check_proof(other, 0, h, 105, 5, true);
-    static const char *const bad[] = {"{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000003\",\"commitment\":\""
-                                      "0000000000000000000000000000000000000000000000000000000000000000\","
-                                      "\"ek_digest\":\"00\"}]}",
-                                      "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000003\",\"commitment\":\""
-                                      "0000000000000000000000000000000000000000000000000000000000000000\","
-                                      "\"host\":3}]}"};
+    static const char *const bad[] = {
+        "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000003\",\"commitment\":\""
+        "0000000000000000000000000000000000000000000000000000000000000000\","
+        "\"ek_digest\":\"00\"}]}",
+        "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000003\",\"commitment\":\""
+        "0000000000000000000000000000000000000000000000000000000000000000\","
+        "\"host\":3}]}"};
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(rig_http(r, r->a, "POST", "proofs", bad[i], NULL, NULL), 400);
 }
 
-/* A host that merely shows an inventory (its TLS key suffices) moves no place: it has to be quoted with it. */
+/* A host that merely shows an inventory (its TLS key suffices) moves no place: it has to be quoted with it.
+ */
 static void an_inventory_that_no_quote_has(void **state)
 {
     struct rig *r = *state;
@@ -501,8 +524,8 @@ static void an_inventory_that_no_quote_has(void **state)
     }
     atomic_store(&r->agent[1].hang, false);
     mock_agent_wake(&r->agent[1]);
-    /* The other way round: the rogue was quoted with a guest that has just been started elsewhere. The true host is
-     * quoted for it by and by without being asked for, and from then on both are. */
+    /* The other way round: the rogue was quoted with a guest that has just been started elsewhere. The true
+     * host is quoted for it by and by without being asked for, and from then on both are. */
     populate(r, 1, 4200, 1);
     json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 9), 200));
     rig_assign(r, 4200, r->tenant_a);
@@ -520,8 +543,8 @@ static void an_inventory_that_no_quote_has(void **state)
     }
 }
 
-/* Five rogues for one guest that has just been started: the true host is asked within a few rounds, and in every one
- * once the tenant names it. */
+/* Five rogues for one guest that has just been started: the true host is asked within a few rounds, and in
+ * every one once the tenant names it. */
 static void more_claimants_than_are_asked(void **state)
 {
     struct rig *r = *state;
@@ -552,7 +575,8 @@ static void more_claimants_than_are_asked(void **state)
     }
 }
 
-/* A rogue that is slow, or dead, delays the true host's answer by little, and nobody else's in the same request. */
+/* A rogue that is slow, or dead, delays the true host's answer by little, and nobody else's in the same
+ * request. */
 static void a_slow_claimant(void **state)
 {
     struct rig *r = *state;
@@ -573,7 +597,8 @@ static void a_slow_claimant(void **state)
     for (uint32_t i = 0; i < 3; i++)
         check_proof(j, i, &r->agent[0].host, 2 + i, 2, true);
     const json_t *other = answer_of(r, j, 1, 1);
-    assert_string_equal(json_string_value(json_object_get(json_object_get(other, "error"), "slug")), "host-unreachable");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(other, "error"), "slug")),
+                        "host-unreachable");
     assert_int_equal(answers(j, 0), 1);
     /* As a ticket too. */
     struct lt_http_reply t = {0};
@@ -611,7 +636,10 @@ static void tickets(void **state)
 
     settle(r);
     atomic_store(&r->agent[0].hang, true);
-    LT_AUTOFREE char *text = ({ LT_AUTOJSON json_t *j = rig_ask(0, 3, 1); lt_json_dump(j); });
+    LT_AUTOFREE char *text = ({
+        LT_AUTOJSON json_t *j = rig_ask(0, 3, 1);
+        lt_json_dump(j);
+    });
     assert_int_equal(rig_http(r, r->a, "POST", "proofs", text, "Prefer: respond-async", &t), 202);
     free((char *)t.body);
     const char *prefix = "/federation/v1/";
@@ -620,7 +648,8 @@ static void tickets(void **state)
     assert_int_equal(strlen(path), strlen("proofs/") + 32);
     assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, NULL), 202);
     assert_int_equal(rig_http(r, r->b, "GET", path, NULL, NULL, NULL), 404);
-    assert_int_equal(rig_http(r, r->a, "GET", "proofs/00000000000000000000000000000000", NULL, NULL, NULL), 404);
+    assert_int_equal(rig_http(r, r->a, "GET", "proofs/00000000000000000000000000000000", NULL, NULL, NULL),
+                     404);
     assert_int_equal(rig_http(r, r->a, "GET", "proofs/x", NULL, NULL, NULL), 404);
     atomic_store(&r->agent[0].hang, false);
     mock_agent_wake(&r->agent[0]);
@@ -841,17 +870,24 @@ static void who_vanishes_harms_nobody(void **state)
 
     settle(r);
     atomic_store(&r->agent[0].hang, true);
-    LT_AUTOFREE char *text = ({ LT_AUTOJSON json_t *j = rig_ask(0, 5, 1); lt_json_dump(j); });
+    LT_AUTOFREE char *text = ({
+        LT_AUTOJSON json_t *j = rig_ask(0, 5, 1);
+        lt_json_dump(j);
+    });
     snprintf(url, sizeof url, "https://%s/federation/v1/proofs", r->address);
     for (int i = 0; i < 10; i++)
-        lt_http_send(gone, &(struct lt_http_request){.method = "POST", .url = url, .body = text, .body_n = strlen(text)},
-                     never, &ended);
+        lt_http_send(
+            gone,
+            &(struct lt_http_request){.method = "POST", .url = url, .body = text, .body_n = strlen(text)},
+            never, &ended);
     /* a ticket behind them says when they are in the queue */
     struct lt_http_reply t = {0};
-    assert_int_equal(rig_http(r, r->b, "POST", "proofs",
-                              "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000005\",\"commitment\":"
-                              "\"0000000000000000000000000000000000000000000000000000000000000000\"}]}",
-                              "Prefer: respond-async", &t), 202);
+    assert_int_equal(
+        rig_http(r, r->b, "POST", "proofs",
+                 "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000005\",\"commitment\":"
+                 "\"0000000000000000000000000000000000000000000000000000000000000000\"}]}",
+                 "Prefer: respond-async", &t),
+        202);
     free((char *)t.body);
     lt_http_client_free(gone);
     assert_int_equal(ended, 10);
@@ -865,7 +901,8 @@ static void who_vanishes_harms_nobody(void **state)
 static void ceilings(void **state)
 {
     struct rig *r = *state;
-    static const char *const small[] = {"max_waiting=8", "max_waiting_per_tenant=5", "host_timeout_ms=1500", NULL};
+    static const char *const small[] = {"max_waiting=8", "max_waiting_per_tenant=5", "host_timeout_ms=1500",
+                                        NULL};
     struct lt_http_reply t = {0};
 
     rig_stop(r);
@@ -873,8 +910,14 @@ static void ceilings(void **state)
     settle(r);
     json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(0, 6, 1), 429));
     atomic_store(&r->agent[0].hang, true);
-    LT_AUTOFREE char *four = ({ LT_AUTOJSON json_t *j = rig_ask(0, 4, 1); lt_json_dump(j); });
-    LT_AUTOFREE char *five = ({ LT_AUTOJSON json_t *j = rig_ask(5, 5, 1); lt_json_dump(j); });
+    LT_AUTOFREE char *four = ({
+        LT_AUTOJSON json_t *j = rig_ask(0, 4, 1);
+        lt_json_dump(j);
+    });
+    LT_AUTOFREE char *five = ({
+        LT_AUTOJSON json_t *j = rig_ask(5, 5, 1);
+        lt_json_dump(j);
+    });
     assert_int_equal(rig_http(r, r->a, "POST", "proofs", four, "Prefer: respond-async", NULL), 202);
     assert_int_equal(rig_http(r, r->a, "POST", "proofs", four, NULL, &t), 429);
     assert_true(t.retry_after_s > 0);
@@ -916,16 +959,24 @@ static void policies(void **state)
     h = check_proof(with, 0, &r->agent[0].host, 0, 2, true);
     assert_memory_equal(h.policy_digest, told, 32);
 
-    LT_AUTOJSON json_t *added = rig_json(r, r->operator, "POST", "policies", json_pack("{s:{}}", "pcrs"), 201);
+    LT_AUTOJSON json_t *added =
+        rig_json(r, r->operator, "POST", "policies", json_pack("{s:{}}", "pcrs"), 201);
     snprintf(path, sizeof path, "hosts/%s/policy", r->host[0]);
     json_decref(rig_json(r, r->operator, "PUT", path,
                          json_pack("{s:O}", "policy", json_object_get(added, "digest")), 200));
     LT_AUTOJSON json_t *other = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 3), 200);
     h = check_proof(other, 0, &r->agent[0].host, 0, 3, true);
     assert_memory_not_equal(h.policy_digest, told, 32);
-    json_decref(rig_json(r, r->operator, "PUT", path, json_pack("{s:o}", "policy", lt_json_new_hex(zeros, 32)), 404));
-    static const char *const bad[] = {"", "[]", "{}", "{\"pcrs\":{\"16\":[]}}", "{\"pcrs\":{\"1\":[\"00\"]}}",
-                                      "{\"pcrs\":{\"01\":[]}}", "{\"pcrs\":{},\"more\":1}", "{\"pcrs\":{\"1\":[1]}}"};
+    json_decref(
+        rig_json(r, r->operator, "PUT", path, json_pack("{s:o}", "policy", lt_json_new_hex(zeros, 32)), 404));
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "{}",
+                                      "{\"pcrs\":{\"16\":[]}}",
+                                      "{\"pcrs\":{\"1\":[\"00\"]}}",
+                                      "{\"pcrs\":{\"01\":[]}}",
+                                      "{\"pcrs\":{},\"more\":1}",
+                                      "{\"pcrs\":{\"1\":[1]}}"};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(rig_http(r, r->operator, "POST", "policies", bad[i], NULL, NULL), 400);
 }
@@ -995,8 +1046,8 @@ static json_t *learn_host(struct rig *r)
     return json_incref(json_object_get(runtime, "digests"));
 }
 
-/* Names with newlines and bytes that are no text, in either form of the list: what is asked for from somewhere on, both
- * ends count alike, and what is learnt is the same. */
+/* Names with newlines and bytes that are no text, in either form of the list: what is asked for from
+ * somewhere on, both ends count alike, and what is learnt is the same. */
 static void odd_names(void **state)
 {
     static const char *const names[] = {"/sbin/init", "/tmp/a\nb", "/tmp/\n10 0 x\n", "/tmp/\xeb", NULL};
@@ -1108,7 +1159,8 @@ static void relayed_logs(void **state)
     assert_int_equal(atomic_load(&r->agent[0].logs), 2);
     snprintf(path, sizeof path, "hosts/%s/ima", r->host[0]);
     assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, NULL), 404);
-    assert_int_equal(rig_http(r, r->a, "GET", "hosts/00112233445566778899aabbccddeeff/boot-log", NULL, NULL, NULL), 404);
+    assert_int_equal(
+        rig_http(r, r->a, "GET", "hosts/00112233445566778899aabbccddeeff/boot-log", NULL, NULL, NULL), 404);
 }
 
 static void relayed_activation(void **state)
@@ -1125,8 +1177,8 @@ static void relayed_activation(void **state)
     OK(lt_public_name(&h->ak, name, &err));
     OK(lt_credential_make(&h->ek, name, secret, 32, &credential, &err));
     snprintf(path, sizeof path, "hosts/%s/activations", r->host[0]);
-    json_t *ask = json_pack("{s:o, s:o}", "credential", lt_json_new_base64(credential.p, credential.n), "challenge",
-                            lt_json_new_hex(challenge, 32));
+    json_t *ask = json_pack("{s:o, s:o}", "credential", lt_json_new_base64(credential.p, credential.n),
+                            "challenge", lt_json_new_hex(challenge, 32));
     LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", path, ask, 200);
     OK(lt_json_hex(reply, "proof", proof, 32, &err));
     lt_activation_proof(secret, h->host_id, name, challenge, expected);
@@ -1177,7 +1229,7 @@ static void every_route_has_its_rule(void **state)
         bool tenant = routes[i].access & LT_ROLE_TENANT, operator= routes[i].access & LT_ROLE_OPERATOR;
         assert_int_equal(routes[i].access & ~(LT_ROLE_TENANT | LT_ROLE_OPERATOR), 0);
         assert_int_equal(status_of(r, r->a, &routes[i]) == 403, !tenant);
-        assert_int_equal(status_of(r, r->operator, &routes[i]) == 403, !operator);
+        assert_int_equal(status_of(r, r->operator, & routes[i]) == 403, !operator);
     }
     lt_http_client_free(nobody);
     lt_http_client_free(host);
@@ -1198,10 +1250,14 @@ static void a_kill_in_mid_batch_loses_nothing(void **state)
     LT_AUTOJSON json_t *learnt = rig_json(r, r->operator, "POST", path, json_object(), 201);
     const char *digest = json_string_value(json_object_get(learnt, "digest"));
     atomic_store(&r->agent[0].hang, true);
-    LT_AUTOFREE char *text = ({ LT_AUTOJSON json_t *j = rig_ask(0, 5, 1); lt_json_dump(j); });
+    LT_AUTOFREE char *text = ({
+        LT_AUTOJSON json_t *j = rig_ask(0, 5, 1);
+        lt_json_dump(j);
+    });
     snprintf(url, sizeof url, "https://%s/federation/v1/proofs", r->address);
-    lt_http_send(waiter, &(struct lt_http_request){.method = "POST", .url = url, .body = text, .body_n = strlen(text)},
-                 never, &ended);
+    lt_http_send(
+        waiter, &(struct lt_http_request){.method = "POST", .url = url, .body = text, .body_n = strlen(text)},
+        never, &ended);
     rig_assign(r, 4242, r->tenant_b); /* the last that was promised before the end */
     rig_kill(r);
     lt_http_client_free(waiter);
@@ -1239,10 +1295,14 @@ static void term_answers_who_waits(void **state)
 
     settle(r);
     atomic_store(&r->agent[0].hang, true);
-    LT_AUTOFREE char *text = ({ LT_AUTOJSON json_t *j = rig_ask(0, 5, 1); lt_json_dump(j); });
+    LT_AUTOFREE char *text = ({
+        LT_AUTOJSON json_t *j = rig_ask(0, 5, 1);
+        lt_json_dump(j);
+    });
     snprintf(url, sizeof url, "https://%s/federation/v1/proofs", r->address);
-    lt_http_send(waiter, &(struct lt_http_request){.method = "POST", .url = url, .body = text, .body_n = strlen(text)},
-                 never, &ended);
+    lt_http_send(
+        waiter, &(struct lt_http_request){.method = "POST", .url = url, .body = text, .body_n = strlen(text)},
+        never, &ended);
     assert_int_equal(rig_http(r, r->b, "POST", "proofs", text, "Prefer: respond-async", NULL), 202);
     rig_stop(r);
     lt_http_client_free(waiter);

@@ -24,7 +24,8 @@ void mock_pki_make(const char *dir)
     OK(lt_pki_make_ca(cert, key, "test federation", 2, &err));
 }
 
-void mock_pki_issue(const char *dir, const char *name, unsigned role, const uint8_t *tenant, const uint8_t *host)
+void mock_pki_issue(const char *dir, const char *name, unsigned role, const uint8_t *tenant,
+                    const uint8_t *host)
 {
     char ca[256], ca_key[256], cert[256], key[256];
     const char *const names[] = {"127.0.0.1", NULL};
@@ -33,8 +34,14 @@ void mock_pki_issue(const char *dir, const char *name, unsigned role, const uint
     pki_path(ca_key, dir, "ca", "key");
     pki_path(cert, dir, name, "pem");
     pki_path(key, dir, name, "key");
-    struct lt_pki_subject s = {.common_name = name, .role = role, .tenant_id = tenant, .host_id = host, .names = names,
-                               .server = true, .client = true, .days = 2};
+    struct lt_pki_subject s = {.common_name = name,
+                               .role = role,
+                               .tenant_id = tenant,
+                               .host_id = host,
+                               .names = names,
+                               .server = true,
+                               .client = true,
+                               .days = 2};
     OK(lt_pki_issue(ca, ca_key, &s, cert, key, &err));
 }
 
@@ -179,9 +186,14 @@ void mock_agent_start(struct mock_agent *a, const char *dir, const char *name)
     a->first = NULL;
     a->last = &a->first;
     a->stopping = false;
-    struct lt_http_server_conf c = {.listen = "127.0.0.1:0", .cert = a->cert, .key = a->key,
-                                    .client_ca = ca, .routes = routes, .route_count = sizeof routes / sizeof *routes,
-                                    .app = a, .threads = 1};
+    struct lt_http_server_conf c = {.listen = "127.0.0.1:0",
+                                    .cert = a->cert,
+                                    .key = a->key,
+                                    .client_ca = ca,
+                                    .routes = routes,
+                                    .route_count = sizeof routes / sizeof *routes,
+                                    .app = a,
+                                    .threads = 1};
     OK(lt_http_server_start(&c, &a->server, &err));
     assert_int_equal(pthread_create(&a->tpm, NULL, tpm_thread, a), 0);
 }

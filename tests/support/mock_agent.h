@@ -1,5 +1,5 @@
-/* The mock host behind the host agent's API, over mutual TLS, with a TPM that takes its time: quotes one after the
- * other, each T milliseconds. */
+/* The mock host behind the host agent's API, over mutual TLS, with a TPM that takes its time: quotes one
+ * after the other, each T milliseconds. */
 #ifndef LT_TESTS_SUPPORT_MOCK_AGENT_H
 #define LT_TESTS_SUPPORT_MOCK_AGENT_H
 
@@ -18,8 +18,8 @@ struct mock_agent {
     struct mock_wait *first, **last; /* quotes that wait for the TPM */
     bool stopping;
     atomic_uint delay_ms;
-    atomic_bool hang;      /* quotes are taken and not answered until it is cleared and mock_agent_wake called */
-    atomic_bool no_tpm;    /* quotes are answered as without a TPM */
+    atomic_bool hang;   /* quotes are taken and not answered until it is cleared and mock_agent_wake called */
+    atomic_bool no_tpm; /* quotes are answered as without a TPM */
     atomic_ulong quotes, leaves; /* answered with 200 */
     atomic_uint logs;            /* questions for the boot log */
     atomic_uint lists;           /* questions for the IMA list */
@@ -30,7 +30,8 @@ struct mock_agent {
 
 /* Federation PKI in dir: ca.pem, ca.key; NAME.pem and NAME.key by mock_pki_issue. */
 void mock_pki_make(const char *dir);
-void mock_pki_issue(const char *dir, const char *name, unsigned role, const uint8_t *tenant, const uint8_t *host);
+void mock_pki_issue(const char *dir, const char *name, unsigned role, const uint8_t *tenant,
+                    const uint8_t *host);
 
 /* a->host is initialised; starts on a free port of 127.0.0.1 with a certificate of its own from dir. */
 void mock_agent_start(struct mock_agent *a, const char *dir, const char *name);

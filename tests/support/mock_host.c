@@ -7,7 +7,8 @@
 /* What runs on the threads of several agents has an error of its own. */
 #define MUST(call) assert_int_equal((call), 0)
 
-static const struct soft_shape ak_shape = {LT_HASH_SHA256, LT_AK_HOST_ATTRIBUTES, 0, LT_ALG_ECDSA, LT_HASH_SHA256};
+static const struct soft_shape ak_shape = {LT_HASH_SHA256, LT_AK_HOST_ATTRIBUTES, 0, LT_ALG_ECDSA,
+                                           LT_HASH_SHA256};
 
 void mock_host_init(struct mock_host *h)
 {
@@ -83,9 +84,9 @@ json_t *mock_host_inventory(const struct mock_host *h)
 json_t *mock_host_describe(const struct mock_host *h)
 {
     return json_pack("{s:o, s:o, s:o, s:[], s:I, s:o}", "host", lt_json_new_hex(h->host_id, 16), "ak",
-                     lt_json_new_base64(h->ak.raw, h->ak.raw_n), "ek", lt_json_new_base64(h->ek.raw, h->ek.raw_n),
-                     "ek_certificates", "batch_seq", (json_int_t)h->last_batch_seq, "inventory",
-                     mock_host_inventory(h));
+                     lt_json_new_base64(h->ak.raw, h->ak.raw_n), "ek",
+                     lt_json_new_base64(h->ek.raw, h->ek.raw_n), "ek_certificates", "batch_seq",
+                     (json_int_t)h->last_batch_seq, "inventory", mock_host_inventory(h));
 }
 
 void mock_host_header(const struct mock_host *h, const json_t *ask, struct lt_header *out)
@@ -150,8 +151,8 @@ json_t *mock_host_answer(struct mock_host *h, const json_t *ask, int *status)
     mock_host_header(h, ask, &header);
     if (header.batch_seq <= h->last_batch_seq) {
         *status = 409;
-        return json_pack("{s:{s:i,s:s,s:s}, s:I}", "error", "code", 409, "slug", "conflict", "message", "batch_seq",
-                         "last_batch_seq", (json_int_t)h->last_batch_seq);
+        return json_pack("{s:{s:i,s:s,s:s}, s:I}", "error", "code", 409, "slug", "conflict", "message",
+                         "batch_seq", "last_batch_seq", (json_int_t)h->last_batch_seq);
     }
     *status = 200;
     h->last_batch_seq = header.batch_seq;
@@ -184,7 +185,8 @@ static bool ecdh(const struct mock_host *h, struct lt_slice x, struct lt_slice y
     return ok;
 }
 
-static bool open_identity(const struct mock_host *h, struct lt_slice id, struct lt_slice point, uint8_t secret[32])
+static bool open_identity(const struct mock_host *h, struct lt_slice id, struct lt_slice point,
+                          uint8_t secret[32])
 {
     struct lt_err e;
     struct lt_reader r = lt_reader(id.p, id.n, "id"), pr = lt_reader(point.p, point.n, "point");
@@ -201,7 +203,8 @@ static bool open_identity(const struct mock_host *h, struct lt_slice id, struct 
             (struct lt_slice){0}, 128, key);
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
     bool ok = EVP_DecryptInit_ex(c, EVP_aes_128_cfb128(), NULL, key, iv) == 1 &&
-              EVP_DecryptUpdate(c, plain, &n, sealed.p, (int)sealed.n) == 1 && n == 34 && !plain[0] && plain[1] == 32;
+              EVP_DecryptUpdate(c, plain, &n, sealed.p, (int)sealed.n) == 1 && n == 34 && !plain[0] &&
+              plain[1] == 32;
     EVP_CIPHER_CTX_free(c);
     memcpy(secret, plain + 2, 32);
     return ok;
@@ -214,7 +217,8 @@ bool mock_host_activate(const struct mock_host *h, struct lt_slice credential, c
     struct lt_slice id, point;
     uint8_t secret[32], name[LT_NAME];
 
-    if (lt_credential_parse(credential.p, credential.n, &id, &point, &e) || !open_identity(h, id, point, secret))
+    if (lt_credential_parse(credential.p, credential.n, &id, &point, &e) ||
+        !open_identity(h, id, point, secret))
         return false;
     MUST(lt_public_name(&h->ak, name, &e));
     lt_activation_proof(secret, h->host_id, name, challenge, proof);

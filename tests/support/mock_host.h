@@ -1,5 +1,5 @@
-/* A host without a TPM: software keys in TPM clothes that make true host quotes over an inventory of one's choice.
- * The tests of the provider and its benchmark stand on it; nothing here is installed. */
+/* A host without a TPM: software keys in TPM clothes that make true host quotes over an inventory of one's
+ * choice. The tests of the provider and its benchmark stand on it; nothing here is installed. */
 #ifndef LT_TESTS_SUPPORT_MOCK_HOST_H
 #define LT_TESTS_SUPPORT_MOCK_HOST_H
 

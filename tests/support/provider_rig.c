@@ -172,7 +172,8 @@ struct lt_http_client *rig_client(struct rig *r, const char *name, unsigned max_
     return rig_client_of(r, name, max_per_host, LT_ROLE_PROVIDER);
 }
 
-struct lt_http_client *rig_client_of(struct rig *r, const char *name, unsigned max_per_host, unsigned server_role)
+struct lt_http_client *rig_client_of(struct rig *r, const char *name, unsigned max_per_host,
+                                     unsigned server_role)
 {
     char ca[128], cert[128], key[128];
     struct lt_http_client *c = NULL;
@@ -180,8 +181,11 @@ struct lt_http_client *rig_client_of(struct rig *r, const char *name, unsigned m
     snprintf(ca, sizeof ca, "%s/ca.pem", r->dir);
     snprintf(cert, sizeof cert, "%s/%s.pem", r->dir, name ? name : "");
     snprintf(key, sizeof key, "%s/%s.key", r->dir, name ? name : "");
-    struct lt_http_client_conf conf = {.cert = name ? cert : NULL, .key = name ? key : NULL, .ca = ca,
-                                       .server_role = server_role, .max_per_host = max_per_host};
+    struct lt_http_client_conf conf = {.cert = name ? cert : NULL,
+                                       .key = name ? key : NULL,
+                                       .ca = ca,
+                                       .server_role = server_role,
+                                       .max_per_host = max_per_host};
     OK(lt_http_client_new(&conf, &c, &err));
     return c;
 }
@@ -192,7 +196,10 @@ int rig_http(struct rig *r, struct lt_http_client *c, const char *method, const 
     char url[512];
     const char *const headers[] = {header, NULL};
     struct lt_http_reply own = {0}, *out = reply ? reply : &own;
-    struct lt_http_request req = {.method = method, .url = url, .body = body, .body_n = body ? strlen(body) : 0,
+    struct lt_http_request req = {.method = method,
+                                  .url = url,
+                                  .body = body,
+                                  .body_n = body ? strlen(body) : 0,
                                   .headers = header ? headers : NULL};
 
     snprintf(url, sizeof url, "https://%s/federation/v1/%s", r->address, path);
@@ -202,7 +209,8 @@ int rig_http(struct rig *r, struct lt_http_client *c, const char *method, const 
     return out->status;
 }
 
-json_t *rig_json(struct rig *r, struct lt_http_client *c, const char *method, const char *path, json_t *body, int want)
+json_t *rig_json(struct rig *r, struct lt_http_client *c, const char *method, const char *path, json_t *body,
+                 int want)
 {
     LT_AUTOFREE char *text = body ? lt_json_dump(body) : NULL;
     struct lt_http_reply reply = {0};
@@ -233,7 +241,8 @@ void rig_assign(struct rig *r, uint32_t guest, const uint8_t tenant[16])
     mock_uuid(guest, raw);
     lt_uuid_format(raw, uuid);
     snprintf(path, sizeof path, "guests/%s/tenant", uuid);
-    json_decref(rig_json(r, r->operator, "PUT", path, json_pack("{s:o}", "tenant", lt_json_new_uuid(tenant)), 200));
+    json_decref(
+        rig_json(r, r->operator, "PUT", path, json_pack("{s:o}", "tenant", lt_json_new_uuid(tenant)), 200));
 }
 
 void rig_commitment(uint32_t guest, uint32_t salt, uint8_t out[32])

@@ -1,5 +1,5 @@
-/* A real limetree-provider in a process of its own, a federation PKI in a directory of its own, mock agents, and
- * clients with every role. For the provider's integration test and its benchmark. */
+/* A real limetree-provider in a process of its own, a federation PKI in a directory of its own, mock agents,
+ * and clients with every role. For the provider's integration test and its benchmark. */
 #ifndef LT_TESTS_SUPPORT_PROVIDER_RIG_H
 #define LT_TESTS_SUPPORT_PROVIDER_RIG_H
 
@@ -33,14 +33,16 @@ void rig_kill(struct rig *r); /* KILL */
 
 /* A client with the certificate NAME.pem of the rig's directory; NULL: none. */
 struct lt_http_client *rig_client(struct rig *r, const char *name, unsigned max_per_host);
-struct lt_http_client *rig_client_of(struct rig *r, const char *name, unsigned max_per_host, unsigned server_role);
+struct lt_http_client *rig_client_of(struct rig *r, const char *name, unsigned max_per_host,
+                                     unsigned server_role);
 
-/* path below /federation/v1/. The status; *reply (may be NULL) is the caller's to free. Fails the test if no reply
- * comes. header: "Name: value" or NULL. */
+/* path below /federation/v1/. The status; *reply (may be NULL) is the caller's to free. Fails the test if no
+ * reply comes. header: "Name: value" or NULL. */
 int rig_http(struct rig *r, struct lt_http_client *c, const char *method, const char *path, const char *body,
              const char *header, struct lt_http_reply *reply);
 /* The same with JSON: body is taken; the status must be want. */
-json_t *rig_json(struct rig *r, struct lt_http_client *c, const char *method, const char *path, json_t *body, int want);
+json_t *rig_json(struct rig *r, struct lt_http_client *c, const char *method, const char *path, json_t *body,
+                 int want);
 
 /* The agent's host through POST hosts. */
 void rig_enrol(struct rig *r, unsigned host);

@@ -24,7 +24,7 @@ struct forge_ima {
     unsigned behind;         /* so many last entries are in the list and not yet in PCR 10 */
     bool violation;          /* a ToMToU entry at the end */
     bool other_aggregate;    /* boot_aggregate of other PCRs */
-    bool vacuous; /* IMA was off: no entry, PCR 10 of zeros */
+    bool vacuous;            /* IMA was off: no entry, PCR 10 of zeros */
     bool boot;               /* a boot policy too: PCR 4 as it is */
     /* built */
     struct lt_buf list, layer, table, boot_doc;

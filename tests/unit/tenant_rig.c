@@ -94,7 +94,8 @@ static void make_maker(struct rig *r)
     X509 *ca = certificate(ca_key, ca_key, NULL, true, DAY),
          *chip = certificate(r->host.ek_key, ca_key, ca, false, DAY),
          *other = certificate(other_key, ca_key, ca, false, DAY),
-         *broken = certificate(r->host.ek_key, other_key, ca, false, DAY); /* signed by who is not its issuer */
+         *broken =
+             certificate(r->host.ek_key, other_key, ca, false, DAY); /* signed by who is not its issuer */
     char *root = pem_of(ca);
 
     r->ek_pem = pem_of(chip);
@@ -187,7 +188,8 @@ static void add_list(struct rig_guest *g, struct lt_req *req, json_t *results)
     if (g->form == FORM_TEXT)
         json_object_set_new(results, "ima_measurement_list", json_stringn((char *)b->p + from, b->n - from));
     else
-        json_object_set_new(results, "ima_measurement_list_b64", lt_json_new_base64(b->p + from, b->n - from));
+        json_object_set_new(results, "ima_measurement_list_b64",
+                            lt_json_new_base64(b->p + from, b->n - from));
     json_object_set_new(results, "ima_measurement_list_entry", json_integer((json_int_t)first));
     assert_string_equal(lt_req_query(req, "ima_ml_b64"), "1");
 }
@@ -261,9 +263,11 @@ void rig_host_layer(struct rig *r, const char *const *paths)
         if (!(0x5bffu >> i & 1))
             continue;
         lt_hex(r->host.pcrs.value[i], 32, hex);
-        at += (size_t)snprintf(r->policy + at, sizeof r->policy - at, "%s\"%u\":[\"%s\"]", i ? "," : "", i, hex);
+        at += (size_t)snprintf(r->policy + at, sizeof r->policy - at, "%s\"%u\":[\"%s\"]", i ? "," : "", i,
+                               hex);
     }
-    snprintf(r->policy + at, sizeof r->policy - at, "},\"layers\":[{\"name\":\"host\",\"policy\":\"%s\"}]}", layer);
+    snprintf(r->policy + at, sizeof r->policy - at, "},\"layers\":[{\"name\":\"host\",\"policy\":\"%s\"}]}",
+             layer);
     lt_sha256(r->policy, strlen(r->policy), r->policy_digest);
     pthread_mutex_unlock(&r->lock);
 }
@@ -435,13 +439,15 @@ static json_t *prove(struct rig *r, struct mock_host *h, const json_t *guests)
                   lt_json_new_hex(r->policy_digest, 32));
     mock_host_header(h, ask, &header);
     json_t *quote = mock_host_quote(h, &header);
-    json_object_set_new(quote, "host", lt_json_new_hex(r->lie == LIE_LABEL ? h->ek_digest + 1 : h->host_id, 16));
+    json_object_set_new(quote, "host",
+                        lt_json_new_hex(r->lie == LIE_LABEL ? h->ek_digest + 1 : h->host_id, 16));
     for (uint32_t i = 0; i < n; i++) {
         OK(lt_json_uuid(json_array_get(guests, i), "uuid", uuid, &err));
         OK(lt_merkle_path(tree, i, &path, &err));
-        json_array_append_new(proofs, json_pack("{s:o, s:i, s:o, s:o, s:n}", "uuid", lt_json_new_uuid(uuid),
-                                                "quote", h == &r->host ? 0 : 1, "batch", lt_path_to_json(&path),
-                                                "residency", residency(r, h, uuid), "error"));
+        json_array_append_new(proofs,
+                              json_pack("{s:o, s:i, s:o, s:o, s:n}", "uuid", lt_json_new_uuid(uuid), "quote",
+                                        h == &r->host ? 0 : 1, "batch", lt_path_to_json(&path), "residency",
+                                        residency(r, h, uuid), "error"));
     }
     lt_merkle_free(tree);
     free(leaves);
@@ -455,8 +461,8 @@ static json_t *prove(struct rig *r, struct mock_host *h, const json_t *guests)
 
 static json_t *silence(void)
 {
-    return json_pack("{s:n, s:n, s:n, s:{s:i, s:s, s:s, s:i}}", "quote", "batch", "residency", "error", "code", 503,
-                     "slug", "host-unreachable", "message", "it is silent", "retry_after", 1);
+    return json_pack("{s:n, s:n, s:n, s:{s:i, s:s, s:s, s:i}}", "quote", "batch", "residency", "error",
+                     "code", 503, "slug", "host-unreachable", "message", "it is silent", "retry_after", 1);
 }
 
 /* An answer among the others: it bears its host's name, and not the guest's. */
@@ -511,8 +517,9 @@ static void add_rival(struct rig *r, json_t *reply, const json_t *guests)
         if (strcmp(json_string_value(json_object_get(item, "uuid")), r->guest[0].text))
             continue;
         r->contested++;
-        json_array_set_new(proofs, i, contest(r, json_deep_copy(item),
-                                              json_array_get(json_object_get(theirs, "proofs"), i)));
+        json_array_set_new(
+            proofs, i,
+            contest(r, json_deep_copy(item), json_array_get(json_object_get(theirs, "proofs"), i)));
     }
 }
 
@@ -568,11 +575,12 @@ static void post_proofs(struct lt_req *req, void *app)
         return;
     }
     if (r->item) {
-        const char *id = json_string_value(json_object_get(json_array_get(json_object_get(body, "guests"), 0), "uuid"));
+        const char *id =
+            json_string_value(json_object_get(json_array_get(json_object_get(body, "guests"), 0), "uuid"));
         lt_reply_json(req, 200,
-                      json_pack("{s:[], s:[{s:s, s:n, s:n, s:n, s:{s:i, s:s, s:s}}]}", "quotes", "proofs", "uuid", id,
-                                "quote", "batch", "residency", "error", "code", 503, "slug", r->item->slug, "message",
-                                "as the test says"));
+                      json_pack("{s:[], s:[{s:s, s:n, s:n, s:n, s:{s:i, s:s, s:s}}]}", "quotes", "proofs",
+                                "uuid", id, "quote", "batch", "residency", "error", "code", 503, "slug",
+                                r->item->slug, "message", "as the test says"));
         news(r);
         return;
     }
@@ -628,8 +636,10 @@ static void get_host(struct lt_req *req, void *app)
 
     lt_reply_json(req, 200,
                   json_pack("{s:s, s:o, s:o, s:o, s:o}", "host", lt_req_arg(req, 0), "ak",
-                            lt_json_new_base64(ak->raw, ak->raw_n), "ek", lt_json_new_base64(ek->raw, ek->raw_n),
-                            "ek_certificates", other ? json_pack("[s]", r->other_ek_pem) : certificates(r), "policy", lt_json_new_hex(r->policy_digest, 32)));
+                            lt_json_new_base64(ak->raw, ak->raw_n), "ek",
+                            lt_json_new_base64(ek->raw, ek->raw_n), "ek_certificates",
+                            other ? json_pack("[s]", r->other_ek_pem) : certificates(r), "policy",
+                            lt_json_new_hex(r->policy_digest, 32)));
 }
 
 static void post_activation(struct lt_req *req, void *app)
@@ -651,7 +661,8 @@ static void post_activation(struct lt_req *req, void *app)
         pthread_mutex_unlock(&r->lock);
         return;
     }
-    bool opened = mock_host_activate(is_other(r, req) ? &r->other : &r->host, (struct lt_slice){p, n}, challenge, proof);
+    bool opened = mock_host_activate(is_other(r, req) ? &r->other : &r->host, (struct lt_slice){p, n},
+                                     challenge, proof);
     assert_true(opened || r->lie == LIE_AK);
     if (r->activation == 2 || !opened) {
         struct lt_err e = {LT_E_HOST_UNREACHABLE, "the host does not answer"};

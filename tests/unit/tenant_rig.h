@@ -31,12 +31,12 @@ enum provider_lie {
     LIE_NO_IMA
 };
 
-/* Of a guest's list: a stock agent's text; our agent's bytes, of the text where the kernel's binary list is not
- * there; or of that. */
+/* Of a guest's list: a stock agent's text; our agent's bytes, of the text where the kernel's binary list is
+ * not there; or of that. */
 enum guest_form { FORM_TEXT, FORM_BYTES, FORM_BINARY };
 
-/* What a second host, enrolled and certified like the first, says of the first guest. Its PCR 4 is off policy unless
- * told otherwise. */
+/* What a second host, enrolled and certified like the first, says of the first guest. Its PCR 4 is off policy
+ * unless told otherwise. */
 enum rival {
     RIVAL_NONE,
     RIVAL_CLAIMS,      /* stands among the item's others */
@@ -86,7 +86,7 @@ struct rig {
     struct lt_req *hanging;
     atomic_uint named, pairs; /* guests asked for with the first host's name, and with an EK */
     atomic_uint contested;    /* answers of which the rival had a part */
-    char policy[2048]; /* the host's policy document */
+    char policy[2048];        /* the host's policy document */
     uint8_t policy_digest[32];
     /* the host's IMA list, which it has with a layer, under lock */
     struct lt_buf ima, layer;
@@ -97,7 +97,7 @@ struct rig {
     atomic_int activation; /* 0: as it should be; 1: a wrong proof; 2: no answer */
     atomic_int log; /* what GET boot-log brings. 0: 404; 1: no log; 2: without events; 3: with one in PCR 5 */
     atomic_uint policies; /* documents that it was asked for */
-    atomic_uint logs; /* that it was asked for */
+    atomic_uint logs;     /* that it was asked for */
     atomic_uint posts, last_n, activations;
     json_t *replay;
     struct rig_guest guest[RIG_GUESTS];

@@ -219,8 +219,14 @@ static void configuration(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(auth_tag),    cmocka_unit_test(contact), cmocka_unit_test(contact_of_a_wildcard),
-        cmocka_unit_test(ima_entries), cmocka_unit_test(ima_text), cmocka_unit_test(ima_bytes), cmocka_unit_test(logs),    cmocka_unit_test(configuration),
+        cmocka_unit_test(auth_tag),
+        cmocka_unit_test(contact),
+        cmocka_unit_test(contact_of_a_wildcard),
+        cmocka_unit_test(ima_entries),
+        cmocka_unit_test(ima_text),
+        cmocka_unit_test(ima_bytes),
+        cmocka_unit_test(logs),
+        cmocka_unit_test(configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

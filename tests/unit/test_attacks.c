@@ -209,7 +209,8 @@ static void absent_before(struct forge *f)
     f->history.absent_before = true;
 }
 
-/* Any host can list a UUID with an EK of its own; the one that was accepted last has another vTPM under it. */
+/* Any host can list a UUID with an EK of its own; the one that was accepted last has another vTPM under it.
+ */
 static void accepted_here(struct forge *f)
 {
     f->history.has_accepted = true;

@@ -1,5 +1,5 @@
-/* The batcher over a host without sockets: every interleaving of arrivals and answers, and every answer that a broken
- * host may give. */
+/* The batcher over a host without sockets: every interleaving of arrivals and answers, and every answer that
+ * a broken host may give. */
 #include "provider/batcher.h"
 #include "provider/limits.h"
 #include "tests/support/mock_host.h"
@@ -59,7 +59,8 @@ static void send_ask(void *arg, const struct lt_batch_ask *ask)
         memcpy(r->asked_root, ask->inventory_root, 32);
 }
 
-static void item_done(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index, const struct lt_item_error *why)
+static void item_done(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
+                      const struct lt_item_error *why)
 {
     struct item *x = (struct item *)i;
     x->done++;
@@ -75,7 +76,8 @@ static int setup(void **state)
     mock_host_init(&r->host);
     mock_host_populate(&r->host, 0, 8);
     memset(r->policy, 0x5a, sizeof r->policy);
-    struct lt_batcher_conf c = {.ak = &r->host.ak, .arg = r, .context = context, .quoted = quoted, .send = send_ask};
+    struct lt_batcher_conf c = {
+        .ak = &r->host.ak, .arg = r, .context = context, .quoted = quoted, .send = send_ask};
     memcpy(c.host_id, r->host.host_id, 16);
     OK(lt_batcher_new(&c, &r->b, &err));
     for (unsigned i = 0; i < ITEMS; i++) {
@@ -111,8 +113,8 @@ static void add(struct rig *r, unsigned from, unsigned to)
 static json_t *ask_json(const struct rig *r)
 {
     return json_pack("{s:I, s:I, s:o, s:o, s:o}", "batch_seq", (json_int_t)r->ask.batch_seq, "n",
-                     (json_int_t)r->ask.n, "batch_root", lt_json_new_hex(r->ask.batch_root, 32), "policy_digest",
-                     lt_json_new_hex(r->ask.policy_digest, 32), "inventory_root",
+                     (json_int_t)r->ask.n, "batch_root", lt_json_new_hex(r->ask.batch_root, 32),
+                     "policy_digest", lt_json_new_hex(r->ask.policy_digest, 32), "inventory_root",
                      r->asked_with_root ? lt_json_new_hex(r->asked_root, 32) : json_null());
 }
 
@@ -170,7 +172,8 @@ static void check_proof(struct item *x, uint32_t n)
     lt_sha256(q.header, LT_HEADER, digest);
     assert_memory_equal(a.extra_data.p, digest, 32);
     OK(lt_verify_key_new(&x->rig->host.ak, &key, &err));
-    OK(lt_signature_check(key, (struct lt_slice){q.signature, q.signature_n}, (struct lt_slice){q.attest, q.attest_n}, &err));
+    OK(lt_signature_check(key, (struct lt_slice){q.signature, q.signature_n},
+                          (struct lt_slice){q.attest, q.attest_n}, &err));
     lt_verify_key_free(key);
     assert_memory_equal(h.inventory_root, lt_residents_root(x->batch->residents), 32);
     lt_host_quote_free(&q);
@@ -247,7 +250,8 @@ static void batch_seq_rises(void **state)
 }
 
 /* An item's owner may queue the next one from within its callback. */
-static void again(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index, const struct lt_item_error *why)
+static void again(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
+                  const struct lt_item_error *why)
 {
     struct item *x = (struct item *)i;
     item_done(i, batch, index, why);
@@ -302,11 +306,14 @@ static void inventory_changes_between_quotes(void **state)
     check_proof(&r->items[1], 1);
     assert_int_equal(r->adopted, 2);
     mock_uuid(0, uuid);
-    assert_false(lt_residents_find(r->items[1].batch->residents, uuid, NULL, &place)); /* null residency, not an error */
-    assert_true(lt_residents_find(r->items[0].batch->residents, uuid, NULL, &place));  /* the old batch keeps its own */
+    assert_false(lt_residents_find(r->items[1].batch->residents, uuid, NULL,
+                                   &place)); /* null residency, not an error */
+    assert_true(lt_residents_find(r->items[0].batch->residents, uuid, NULL,
+                                  &place)); /* the old batch keeps its own */
 }
 
-/* While a quote is under way something else brings another inventory: the ask's own is still the one compared. */
+/* While a quote is under way something else brings another inventory: the ask's own is still the one
+ * compared. */
 static void inventory_replaced_while_quoting(void **state)
 {
     struct rig *r = *state;
@@ -374,8 +381,13 @@ static void conflicts_without_end_fail(void **state)
 
 static void senseless_conflicts_fail(void **state)
 {
-    static const char *const bodies[] = {"", "{}", "{\"last_batch_seq\":-1}", "{\"last_batch_seq\":0}",
-                                         "{\"last_batch_seq\":9223372036854775807}", "{\"last_batch_seq\":\"9\"}", "[]"};
+    static const char *const bodies[] = {"",
+                                         "{}",
+                                         "{\"last_batch_seq\":-1}",
+                                         "{\"last_batch_seq\":0}",
+                                         "{\"last_batch_seq\":9223372036854775807}",
+                                         "{\"last_batch_seq\":\"9\"}",
+                                         "[]"};
     struct rig *r = *state;
 
     for (unsigned i = 0; i < sizeof bodies / sizeof *bodies; i++) {
@@ -422,7 +434,8 @@ static void busy_host_says_when(void **state)
     struct rig *r = *state;
 
     add(r, 0, 1);
-    lt_batcher_answer(r->b, &(struct lt_host_answer){.status = 503, .body = "{}", .n = 2, .retry_after_s = 17});
+    lt_batcher_answer(r->b,
+                      &(struct lt_host_answer){.status = 503, .body = "{}", .n = 2, .retry_after_s = 17});
     check_failed(&r->items[0], LT_E_BUSY);
     assert_int_equal(r->items[0].why.retry_after_s, 17);
 }
@@ -566,7 +579,8 @@ static void turned_bits_of_a_fresh_quote(void **state)
 
 static void bodies_of_all_sorts(void **state)
 {
-    static const char *const bodies[] = {"", "null", "[]", "{\"header\":1}", "{\"header\":\"!\"}", "\x00", "{"};
+    static const char *const bodies[] = {"",     "null", "[]", "{\"header\":1}", "{\"header\":\"!\"}",
+                                         "\x00", "{"};
     struct rig *r = *state;
     int status;
 

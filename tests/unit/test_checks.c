@@ -366,13 +366,11 @@ static void link_level_and_parts(void **state)
     assert_true(v.tainted && v.has_host && v.has_batch);
     assert_int_equal(v.batch_n, FORGE_BATCH);
     assert_int_equal(v.batch_seq, 42);
-    const char *wanted[][2] = {{"guest-policy", "boot-log"}, {"guest-policy", "boot-policy"},
-                               {"guest-policy", "ima"},      {"guest-policy", "pcrs"},
-                               {"host-policy", "boot-policy"},
-                               {"host-policy", "ima"},       {"host-policy", "pcrs"},
-                               {"residency", "firmware"},
-                               {"residency", "domain"},      {"residency", "tainted"},
-                               {"guest-clock", "first"}};
+    const char *wanted[][2] = {
+        {"guest-policy", "boot-log"}, {"guest-policy", "boot-policy"}, {"guest-policy", "ima"},
+        {"guest-policy", "pcrs"},     {"host-policy", "boot-policy"},  {"host-policy", "ima"},
+        {"host-policy", "pcrs"},      {"residency", "firmware"},       {"residency", "domain"},
+        {"residency", "tainted"},     {"guest-clock", "first"}};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         bool found = false;
         for (unsigned k = 0; k < v.part_count; k++)

@@ -1,5 +1,5 @@
-/* Which hosts count as a guest's, and who is asked: what an enrolled host can and cannot do by listing UUIDs and EK
- * digests of its choice. */
+/* Which hosts count as a guest's, and who is asked: what an enrolled host can and cannot do by listing UUIDs
+ * and EK digests of its choice. */
 #include "provider/claims.h"
 #include "provider/limits.h"
 #include "provider/proofs.h"
@@ -177,7 +177,8 @@ static void one_host_claims_so_much(void **state)
     lt_claims_free(&c);
 }
 
-/* A store of an earlier version knows a host and no EK: it is asked for whatever pair, until a quote says better. */
+/* A store of an earlier version knows a host and no EK: it is asked for whatever pair, until a quote says
+ * better. */
 static void places_of_before(void **state)
 {
     struct lt_claims c = {0};
@@ -229,7 +230,8 @@ static struct loaded load(struct lt_db *db)
 {
     struct lt_db_skipped skipped = {0};
     struct loaded l = {0};
-    OK(lt_store_load(db, &(struct lt_store_sink){.arg = &l, .guest = load_guest, .place = load_place}, &skipped, &err));
+    OK(lt_store_load(db, &(struct lt_store_sink){.arg = &l, .guest = load_guest, .place = load_place},
+                     &skipped, &err));
     assert_int_equal(skipped.count, 0);
     return l;
 }

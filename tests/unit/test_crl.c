@@ -358,7 +358,8 @@ static void refusals(void **state)
         OK(lt_http_client_new(&conf, &c, &err));
         assert_int_equal(get(c, s), LT_E_UNREACHABLE);
         /* With its reason, unless the connection was reset before the alert was read. */
-        if (!strstr(err.msg, "the server refused our certificate ") || !strstr(err.msg, "foreign.crt (CN = foreign, "))
+        if (!strstr(err.msg, "the server refused our certificate ") ||
+            !strstr(err.msg, "foreign.crt (CN = foreign, "))
             fail_msg("%s", err.msg);
         lt_http_client_free(c);
     }

@@ -182,8 +182,8 @@ static void standing(void **state)
     struct lt_ek_roots *r = roots_of(root);
     char *junk[] = {(char *)"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"};
     struct leaf l = good();
-    X509 *foreign = certificate("another maker", &(struct leaf){other_key, other_key, NULL, -DAY, DAY, NULL, NULL,
-                                                                "critical,CA:TRUE", NULL});
+    X509 *foreign = certificate("another maker", &(struct leaf){other_key, other_key, NULL, -DAY, DAY, NULL,
+                                                                NULL, "critical,CA:TRUE", NULL});
 
     (void)state;
     assert_int_equal(standing_of(&l, true, root), LT_EK_SIGNED); /* so an expired one is expired */

@@ -539,13 +539,15 @@ static void on_outcome(void *arg, const struct lt_http_reply *r, const struct lt
     pthread_mutex_unlock(&o->lock);
 }
 
-/* One that has room and trickles is given up as soon as its time is over and another waits; that one is read on. */
+/* One that has room and trickles is given up as soon as its time is over and another waits; that one is read
+ * on. */
 static void test_slow_reply(void **state)
 {
     const size_t n = LT_SMALL_REPLY + 1;
     LT_AUTOFREE char *reply = malloc(n + 100);
     const char *const quick[] = {"", reply, NULL, NULL};
-    struct outcome o = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, {0}, "", lt_budget_new(2 * n - 1)};
+    struct outcome o = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, {0}, "",
+                        lt_budget_new(2 * n - 1)};
     struct lt_http_client *c = NULL;
     struct lt_err e = {0};
     struct stage s[2];
@@ -563,7 +565,8 @@ static void test_slow_reply(void **state)
     struct lt_budget_use use = {0};
     for (int i = 0; i < 2; i++) {
         snprintf(url[i], sizeof url[i], "http://%s/x", s[i].address);
-        lt_http_send(c, &(struct lt_http_request){.method = "GET", .url = url[i], .rank = (unsigned)i}, on_outcome, &o);
+        lt_http_send(c, &(struct lt_http_request){.method = "GET", .url = url[i], .rank = (unsigned)i},
+                     on_outcome, &o);
         for (uint64_t until = lt_now_ms() + 10000; !use.used && lt_now_ms() < until; usleep(1000))
             lt_budget_use(o.b, &use); /* the first has its room */
     }
@@ -725,7 +728,8 @@ int main(void)
         cmocka_unit_test(test_retry_ends),
         cmocka_unit_test(test_hostile_replies),
         cmocka_unit_test(test_endless_headers),
-        cmocka_unit_test(test_large_replies), cmocka_unit_test(test_slow_reply),
+        cmocka_unit_test(test_large_replies),
+        cmocka_unit_test(test_slow_reply),
         cmocka_unit_test(test_room_order),
         cmocka_unit_test(test_timeout),
         cmocka_unit_test(test_refusals),

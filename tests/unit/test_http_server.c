@@ -855,8 +855,7 @@ static void test_crowds(void **state)
     const int honest[] = {late, early};
     for (int i = 0; i < 2; i++) {
         struct pollfd p = {.fd = honest[i], .events = POLLIN};
-        say(honest[i],
-            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+        say(honest[i], "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
         assert_int_equal(poll(&p, 1, 10000), 1);
         hear(honest[i], reply, sizeof reply);
         assert_non_null(strstr(reply, "200 OK"));
@@ -988,7 +987,8 @@ int main(void)
         cmocka_unit_test(test_dripping_clients),
         cmocka_unit_test(test_shared_and_slow_reader),
         cmocka_unit_test(test_strangers),
-        cmocka_unit_test(test_one_address), cmocka_unit_test(test_crowds),
+        cmocka_unit_test(test_one_address),
+        cmocka_unit_test(test_crowds),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_stop_with_half_request),
         cmocka_unit_test(test_mixed),

@@ -681,18 +681,21 @@ static void host_boot_covers(struct forge *f)
 
 static void open_pcrs(void **state)
 {
-    static const struct row decides = {"guest", guest_open, NULL, LT_UNCHECKED, "guest-policy", "PP-PPPPPPPP", NULL,
-                                       "accept \"open-boot\"", LT_LEVEL_NONE};
-    static const struct row accepted = {"guest, accepted", guest_open_accepted, NULL, LT_TRUSTED, "", HEALTHY, NULL,
-                                        NULL, LT_LEVEL_APPRAISED};
-    static const struct row host = {"host", host_open, NULL, LT_TRUSTED, "", HEALTHY, "level", "boot-only",
-                                    LT_LEVEL_BOOT_ONLY};
+    static const struct row decides = {"guest",        guest_open,    NULL, LT_UNCHECKED,
+                                       "guest-policy", "PP-PPPPPPPP", NULL, "accept \"open-boot\"",
+                                       LT_LEVEL_NONE};
+    static const struct row accepted = {
+        "guest, accepted", guest_open_accepted, NULL, LT_TRUSTED, "", HEALTHY, NULL, NULL,
+        LT_LEVEL_APPRAISED};
+    static const struct row host = {"host",  host_open, NULL,        LT_TRUSTED,        "",
+                                    HEALTHY, "level",   "boot-only", LT_LEVEL_BOOT_ONLY};
     static const struct row rows[] = {
         {"bad file all the same", guest_bad_file, NULL, LT_FAILED, "guest-policy", "PPFPPPPPPPP", NULL,
          "/usr/bin/web", LT_LEVEL_NONE},
         {"host, PCR 14 is something", host_open_pcr14, NULL, LT_TRUSTED, "", HEALTHY, "pcrs", ": PCR 14",
          LT_LEVEL_BOOT_ONLY},
-        {"host, PCR 14 named", host_named_pcr14, NULL, LT_TRUSTED, "", HEALTHY, NULL, NULL, LT_LEVEL_APPRAISED},
+        {"host, PCR 14 named", host_named_pcr14, NULL, LT_TRUSTED, "", HEALTHY, NULL, NULL,
+         LT_LEVEL_APPRAISED},
     };
 
     (void)state;
@@ -702,8 +705,9 @@ static void open_pcrs(void **state)
         snprintf(name, sizeof name, ": PCR %u", i);
         opened = 1u << i;
         struct row g = i == 4 || i == 8 || i == 9 || i == 12 ? decides : accepted, h = host;
-        struct row named = accepted, covered = {"boot policy", guest_boot_covers, NULL, LT_TRUSTED, "", HEALTHY, NULL,
-                                                NULL, LT_LEVEL_APPRAISED};
+        struct row named = accepted,
+                   covered = {"boot policy", guest_boot_covers, NULL, LT_TRUSTED, "", HEALTHY, NULL,
+                              NULL,          LT_LEVEL_APPRAISED};
         g.plan = guest_open;
         run(&g); /* named without being accepted where it lowers nothing */
         named.part = "pcrs";

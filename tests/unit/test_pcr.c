@@ -38,7 +38,8 @@ static void test_vector(void **state)
 static void text_refused(const char *text)
 {
     struct lt_pcrs p;
-    FAILS(LT_E_MALFORMED, lt_pcrs_text_parse((struct lt_slice){(const uint8_t *)text, strlen(text)}, &p, &err));
+    FAILS(LT_E_MALFORMED,
+          lt_pcrs_text_parse((struct lt_slice){(const uint8_t *)text, strlen(text)}, &p, &err));
 }
 
 #define FORTY "00112233445566778899aabbccddeeff00112233"
@@ -295,13 +296,10 @@ static void test_quote_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text), cmocka_unit_test(test_vector),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_every_prefix_and_bit),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_digest_and_extend),
-        cmocka_unit_test(test_quote),
-        cmocka_unit_test(test_quote_prefixes_and_bits),
+        cmocka_unit_test(test_text),           cmocka_unit_test(test_vector),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_every_prefix_and_bit),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_digest_and_extend),
+        cmocka_unit_test(test_quote),          cmocka_unit_test(test_quote_prefixes_and_bits),
         cmocka_unit_test(test_quote_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

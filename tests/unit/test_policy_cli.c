@@ -142,7 +142,8 @@ static void learned(void **state)
     POLICY(0, "names", "learn", "--ima", list, "--boot-log", logfile, "-o", other, "--boot", boot);
     /* A boot log alone gives the same boot policy, by either option. */
     LT_AUTOFREE char *both = read_text(boot);
-    POLICY(0, "a boot policy, covers PCR 0-9, 12, 14; no quote stands behind it", "learn", "--boot-log", logfile, "--boot", boot);
+    POLICY(0, "a boot policy, covers PCR 0-9, 12, 14; no quote stands behind it", "learn", "--boot-log",
+           logfile, "--boot", boot);
     POLICY(0, "\"boot\": true", "learn", "--boot-log", logfile, "-o", other, "--json");
     LT_AUTOFREE char *by_boot = read_text(boot), *by_out = read_text(other);
     assert_string_equal(both, by_boot);

@@ -250,8 +250,8 @@ static void show(struct lt_host *h, const struct mock_host *m)
     lt_residents_unref(r);
 }
 
-/* Its last quote may come in when it is no host of ours any more, and it chooses when: what that claims counts for
- * nothing, now and after a restart. */
+/* Its last quote may come in when it is no host of ours any more, and it chooses when: what that claims
+ * counts for nothing, now and after a restart. */
 static void test_a_removed_host_claims_nothing(void **state)
 {
     struct at *a = *state;
@@ -303,9 +303,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_one_document_too_many),    T(test_rows_that_cannot_be_read), T(test_a_store_of_before),
-        T(test_documents_that_are_named), T(test_another_daemons_store),
-        T(test_enrolled_again),           T(test_a_removed_host_claims_nothing),
+        T(test_one_document_too_many),         T(test_rows_that_cannot_be_read), T(test_a_store_of_before),
+        T(test_documents_that_are_named),      T(test_another_daemons_store),    T(test_enrolled_again),
+        T(test_a_removed_host_claims_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,8 +148,10 @@ static void every_bit_and_prefix_of_a_record(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_every_guest),     cmocka_unit_test(two_records_of_one_guest),
-        cmocka_unit_test(empty_is_legal),        cmocka_unit_test(refuses_what_is_wrong),
+        cmocka_unit_test(finds_every_guest),
+        cmocka_unit_test(two_records_of_one_guest),
+        cmocka_unit_test(empty_is_legal),
+        cmocka_unit_test(refuses_what_is_wrong),
         cmocka_unit_test(every_bit_and_prefix_of_a_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,9 +103,15 @@ static void test_adopt_and_share_a_quote(void **state)
 
 /* What the provider says of one guest; it cannot speak for guests or for the tenant. */
 static const struct rig_item said[] = {
-    {"host-unreachable", "host-unreachable"}, {"host-tpm", "host-tpm"},       {"not-assigned", "not-assigned"},
-    {"busy", "busy"},                         {"not-found", "not-found"},     {"guest-tpm", "provider-refused"},
-    {"no-room", "provider-refused"},          {"internal", "provider-refused"}, {"of-later", "provider-refused"},
+    {"host-unreachable", "host-unreachable"},
+    {"host-tpm", "host-tpm"},
+    {"not-assigned", "not-assigned"},
+    {"busy", "busy"},
+    {"not-found", "not-found"},
+    {"guest-tpm", "provider-refused"},
+    {"no-room", "provider-refused"},
+    {"internal", "provider-refused"},
+    {"of-later", "provider-refused"},
     {NULL, NULL},
 };
 
@@ -123,7 +129,8 @@ static void test_transport_is_no_verdict(void **state)
         g->mode = modes[i];
         json_t *v = round_of(&r, g, "unreachable");
         assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
-        for (uint64_t until = lt_now_ms() + 20000; strcmp(text(v, "reason"), reasons[i]) && lt_now_ms() < until;)
+        for (uint64_t until = lt_now_ms() + 20000;
+             strcmp(text(v, "reason"), reasons[i]) && lt_now_ms() < until;)
             v = rig_wait(&r, g, "unreachable");
         assert_string_equal(text(v, "reason"), reasons[i]);
         g->mode = GUEST_ANSWERS;
@@ -138,7 +145,8 @@ static void test_transport_is_no_verdict(void **state)
     round_of(&r, g, "trusted");
     for (r.item = said; r.item->slug; r.item++) {
         v = round_of(&r, g, "unreachable");
-        for (uint64_t until = lt_now_ms() + 20000; strcmp(text(v, "reason"), r.item->reason) && lt_now_ms() < until;)
+        for (uint64_t until = lt_now_ms() + 20000;
+             strcmp(text(v, "reason"), r.item->reason) && lt_now_ms() < until;)
             v = rig_wait(&r, g, "unreachable"); /* one round earlier said so too */
         assert_string_equal(text(v, "reason"), r.item->reason);
         assert_int_equal(json_array_size(json_object_get(v, "failed")), 0);
@@ -300,9 +308,9 @@ static json_t *put_policy(struct rig *r, const struct rig_guest *g, const char *
     old = rig_call(r, "GET", where, NULL, 200);
     if (firmware)
         json_object_set_new(old, "firmware", json_pack("[s]", firmware));
-    return rig_call(r, "PUT", path,
-                    json_pack("{s:s, s:O}", "address", address ? address : text(had, "address"), "policy", old),
-                    200);
+    return rig_call(
+        r, "PUT", path,
+        json_pack("{s:s, s:O}", "address", address ? address : text(had, "address"), "policy", old), 200);
 }
 
 static void is_unchecked_by(const json_t *guest, const char *reason)
@@ -350,20 +358,23 @@ static void test_a_new_policy_begins_anew(void **state)
     rig_start(&r);
     rig_wait(&r, gone, "unreachable");
     rig_wait(&r, g, "failed"); /* stays, whatever policy comes */
-    LT_AUTOJSON json_t *other = put_policy(&r, g, NULL, "11111111111111111111111111111111"
-                                                         "11111111111111111111111111111111");
+    LT_AUTOJSON json_t *other = put_policy(&r, g, NULL,
+                                           "11111111111111111111111111111111"
+                                           "11111111111111111111111111111111");
     assert_string_equal(text(json_object_get(other, "verdict"), "result"), "failed");
     rig_free(&r);
 }
 
 static json_t *runtime_policy(int release)
 {
-    return json_pack("{s:{s:i,s:i},s:i,s:{},s:[],s:{},s:{s:[],s:s,s:n},s:{},s:s}", "meta", "version", 1, "generator",
-                     0, "release", release, "digests", "excludes", "keyrings", "ima", "ignored_keyrings",
-                     "log_hash_alg", "sha1", "dm_policy", "ima-buf", "verification-keys", "");
+    return json_pack("{s:{s:i,s:i},s:i,s:{},s:[],s:{},s:{s:[],s:s,s:n},s:{},s:s}", "meta", "version", 1,
+                     "generator", 0, "release", release, "digests", "excludes", "keyrings", "ima",
+                     "ignored_keyrings", "log_hash_alg", "sha1", "dm_policy", "ima-buf", "verification-keys",
+                     "");
 }
 
-/* A document that a guest's policy names stays, and so does the policy; what nobody names goes, table and all. */
+/* A document that a guest's policy names stays, and so does the policy; what nobody names goes, table and
+ * all. */
 static void test_documents_that_nobody_names(void **state)
 {
     struct rig r;
@@ -499,8 +510,8 @@ static const char *message(const json_t *verdict, const char *check)
     return "";
 }
 
-/* Nothing that the provider hands on unsigned turns a guest red, or lets one be green: it proves itself, or it is as
- * if it were not there, and asked for again. */
+/* Nothing that the provider hands on unsigned turns a guest red, or lets one be green: it proves itself, or
+ * it is as if it were not there, and asked for again. */
 static void test_the_provider_lies_about_a_host(void **state)
 {
     static const struct {
@@ -564,7 +575,8 @@ static void test_quotes_that_are_none(void **state)
     rig_free(&r);
 }
 
-/* A root that is missing here disproves nothing: it is named with host, issuer and remedy, and never green. */
+/* A root that is missing here disproves nothing: it is named with host, issuer and remedy, and never green.
+ */
 static void test_a_makers_root_is_missing(void **state)
 {
     char maker[128], away[128], host[33];
@@ -639,7 +651,8 @@ static void test_a_certificate_that_expires(void **state)
     rig_free(&r);
 }
 
-/* The provider may publish what it likes: nothing of it is fetched before somebody accepts it by its digest. */
+/* The provider may publish what it likes: nothing of it is fetched before somebody accepts it by its digest.
+ */
 static void test_documents_nobody_accepts(void **state)
 {
     struct rig r;
@@ -724,7 +737,8 @@ static void test_what_the_provider_tells_of_hosts(void **state)
     v = rig_wait(&r, &r.guest[0], "unchecked");
     settle(&r, &r.guest[0]);
     v = rig_wait(&r, &r.guest[0], "unchecked");
-    assert_string_equal(text(v, "reason"), "guest-policy"); /* the first that was not made; then the registry */
+    assert_string_equal(text(v, "reason"),
+                        "guest-policy"); /* the first that was not made; then the registry */
     assert_true(names(v, "not_made", "host-identity"));
     assert_int_equal(r.logs, 0);
     rig_free(&r);
@@ -752,8 +766,8 @@ static bool is_host(const struct mock_host *h, const json_t *verdict)
     return text(verdict, "host") && !strcmp(text(verdict, "host"), id);
 }
 
-/* An enrolled host says that it has another's guest (place theft): the true host's proof is the verdict, and the other a
- * note with its name. */
+/* An enrolled host says that it has another's guest (place theft): the true host's proof is the verdict, and
+ * the other a note with its name. */
 static void test_another_host_claims_the_guest(void **state)
 {
     static const struct {
@@ -786,7 +800,7 @@ static void test_another_host_claims_the_guest(void **state)
         if (!strstr(claimant(v), rows[i].note) || !strstr(claimant(v), other))
             fail_msg("row %zu: %s", i, claimant(v));
         assert_true(rows[i].rival == RIVAL_AND_SILENCE || is_host(&r.host, v));
-        assert_true(r.named > named); /* the host that was accepted last */
+        assert_true(r.named > named);         /* the host that was accepted last */
         round_of(&r, &r.guest[1], "trusted"); /* nobody else's business */
         rig_rival(&r, RIVAL_NONE);
         round_of(&r, g, "trusted"); /* nothing stuck */
@@ -836,8 +850,8 @@ static void test_claims_on_a_fresh_guest(void **state)
     rig_start(&r);
     g = &r.guest[0];
     json_t *policy = json_pack("{s:{s:[s]}, s:[s], s:[s,s]}", "pcrs", "4",
-                               "0000000000000000000000000000000000000000000000000000000000000000", "host_policies", path,
-                               "accept", "copyable", "boot-only");
+                               "0000000000000000000000000000000000000000000000000000000000000000",
+                               "host_policies", path, "accept", "copyable", "boot-only");
     char put[64];
     snprintf(put, sizeof put, "guests/%s", g->text);
     rig_drop(rig_call(&r, "PUT", put, json_pack("{s:o}", "policy", policy), 200));

@@ -232,8 +232,8 @@ static void host_is_appraised(void **state)
     rig_free(&r);
 }
 
-/* The host's list comes by way of the provider: one that does not replay to the quote, or none, says nothing of the
- * host (live: a digit of it changed). */
+/* The host's list comes by way of the provider: one that does not replay to the quote, or none, says nothing
+ * of the host (live: a digit of it changed). */
 static void the_provider_changes_the_list(void **state)
 {
     static const char *const files[] = {"/usr/sbin/limetree-agent", "/usr/bin/swtpm", "/usr/bin/more", NULL};
@@ -288,8 +288,8 @@ static void same_learner(struct rig *r, const struct rig_guest *g, const json_t 
     lt_bundle_free(&b);
 }
 
-/* Names that any user of the guest can make, in each form that its list comes in; learnt, and grown by more. A form
- * that changes between two rounds is asked for again, from its beginning. */
+/* Names that any user of the guest can make, in each form that its list comes in; learnt, and grown by more.
+ * A form that changes between two rounds is asked for again, from its beginning. */
 static void odd_names(void **state)
 {
     static const enum guest_form forms[] = {FORM_TEXT, FORM_BYTES, FORM_BINARY};
@@ -358,8 +358,10 @@ static void documents_are_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(learnt_and_grown),      cmocka_unit_test(list_of_an_earlier_boot),
-        cmocka_unit_test(a_list_that_hides),     cmocka_unit_test(host_is_appraised),
+        cmocka_unit_test(learnt_and_grown),
+        cmocka_unit_test(list_of_an_earlier_boot),
+        cmocka_unit_test(a_list_that_hides),
+        cmocka_unit_test(host_is_appraised),
         cmocka_unit_test(the_provider_changes_the_list),
         cmocka_unit_test(odd_names),
         cmocka_unit_test(documents_are_checked),

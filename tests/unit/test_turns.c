@@ -1,4 +1,5 @@
-/* Tenants that wait for one host's activations: none waits behind all of another's, and none can take all places. */
+/* Tenants that wait for one host's activations: none waits behind all of another's, and none can take all
+ * places. */
 #include "provider/turns.h"
 #include "tests/unit/unit.h"
 
@@ -33,11 +34,7 @@ static void in_turn(void **state)
         const char *waiting, *served;
     } rows[] = {
         {"AAAAB", "BAAAA"}, /* A has just been served */
-        {"AAAABBBBC", "BCABABABA"},
-        {"BBBB", "BBBB"},
-        {"AAAA", "AAAA"},
-        {"", ""},
-        {"ABC", "BCA"},
+        {"AAAABBBBC", "BCABABABA"}, {"BBBB", "BBBB"}, {"AAAA", "AAAA"}, {"", ""}, {"ABC", "BCA"},
     };
 
     (void)state;

@@ -170,9 +170,9 @@ static void as_json(void **state)
         "result", "unchecked", "reason", "sandwich", "link", "resident", "host_level", "boot-only", "tainted",
         1, "host", "abababababababababababababababab", "passed", "guest-quote", "guest-clock", "guest-policy",
         "batch-inclusion", "host-quote", "host-identity", "host-policy", "residency", "host-clock", "window",
-        "failed", "check", "sandwich", "message", "too young \\xff", "not_made", "check", "host-policy", "part",
-        "ima", "message", "not in this version", "notes", "check", "guest-clock", "part", "first", "message",
-        "the first round", "batch", "n", 3, "seq", 42, "times", "age_ms", 1);
+        "failed", "check", "sandwich", "message", "too young \\xff", "not_made", "check", "host-policy",
+        "part", "ima", "message", "not in this version", "notes", "check", "guest-clock", "part", "first",
+        "message", "the first round", "batch", "n", 3, "seq", 42, "times", "age_ms", 1);
     assert_non_null(want);
     if (!json_equal(j, want)) {
         LT_AUTOFREE char *text = lt_json_pretty(j);
