@@ -6,12 +6,12 @@
 #include "common/hash.h"
 #include "common/http_client.h"
 #include "common/log.h"
+#include "common/run/cond.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* API versions 2.1 to 2.6 (keylime-api 1.1). */
 #define MINOR_MIN 1
@@ -210,18 +210,8 @@ static int attempt(struct lt_registration *r, struct lt_err *e)
 /* Until that moment of lt_now_ms(); false when it is time to stop. */
 static bool wait_until(struct lt_registration *r, uint64_t when)
 {
-    uint64_t now = lt_now_ms(), ms = when > now ? when - now : 0;
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(ms / 1000);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&r->lock);
-    while (!r->stopping && !pthread_cond_timedwait(&r->wake, &r->lock, &until))
+    while (!r->stopping && lt_cond_until(&r->wake, &r->lock, when))
         ;
     bool go_on = !r->stopping;
     pthread_mutex_unlock(&r->lock);
@@ -320,7 +310,6 @@ int lt_registration_start(const struct lt_registration_conf *conf, struct lt_reg
 {
     const struct lt_http_client_conf http = {.allow_plain = true};
     struct lt_registration *r = calloc(1, sizeof *r);
-    pthread_condattr_t monotonic;
 
     *out = NULL;
     if (!r)
@@ -332,10 +321,7 @@ int lt_registration_start(const struct lt_registration_conf *conf, struct lt_reg
         return rc;
     }
     pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    lt_cond_init(&r->wake);
     int os = pthread_create(&r->thread, NULL, registration_thread, r);
     if (os) {
         lt_http_client_free(r->http);

@@ -3,6 +3,7 @@
 #include "common/bytes.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/run/cond.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -214,16 +215,6 @@ static void look_after(struct lt_db *db)
         tick(arg);
 }
 
-/* Under the lock. */
-static void wait_work(struct lt_db *db)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += TICK_MS / 1000;
-    pthread_cond_timedwait(&db->work, &db->lock, &until);
-}
-
 static void *writer(void *arg)
 {
     struct lt_db *db = arg;
@@ -231,7 +222,7 @@ static void *writer(void *arg)
     for (;;) {
         pthread_mutex_lock(&db->lock);
         if (!db->head && !db->stopping)
-            wait_work(db);
+            (void)lt_cond_until(&db->work, &db->lock, lt_now_ms() + TICK_MS);
         struct job *group = db->head, **end = &group;
         for (int n = 0; n < GROUP && *end; n++)
             end = &(*end)->next;
@@ -409,13 +400,8 @@ static int open_store(struct lt_db *db, const struct lt_db_kind *kind, struct lt
 
 static int start_writer(struct lt_db *db, struct lt_err *e)
 {
-    pthread_condattr_t attr;
-
     pthread_mutex_init(&db->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&db->work, &attr);
-    pthread_condattr_destroy(&attr);
+    lt_cond_init(&db->work);
     db->tail = &db->head;
     if (pthread_key_create(&db->key, reader_gone))
         return lt_fail(e, LT_E_NO_MEMORY, "%s: no thread key", db->path);

@@ -4,6 +4,7 @@
 #include "common/hash.h"
 #include "common/http_req.h"
 #include "common/log.h"
+#include "common/run/cond.h"
 #include "common/siphash.h"
 
 #include <netdb.h>
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #define SWEEP_MS 250
 
@@ -183,14 +183,9 @@ static void *watch(void *arg)
 
     pthread_mutex_lock(&l->lock);
     while (!l->stopping) {
-        struct timespec t;
         sweep(&l->strangers, lt_now_ms());
         sweep(&l->others, lt_now_ms());
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        t.tv_nsec += SWEEP_MS * 1000000L;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&l->wake, &l->lock, &t);
+        (void)lt_cond_until(&l->wake, &l->lock, lt_now_ms() + SWEEP_MS);
     }
     pthread_mutex_unlock(&l->lock);
     return NULL;
@@ -198,14 +193,9 @@ static void *watch(void *arg)
 
 int lt_conns_start(struct lt_conns *l, struct lt_err *e)
 {
-    pthread_condattr_t attr;
-
     lt_random(l->key, sizeof l->key);
     pthread_mutex_init(&l->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    lt_cond_init(&l->wake);
     int rc = pthread_create(&l->thread, NULL, watch, l);
     l->watched = !rc;
     return rc ? lt_fail(e, LT_E_IO, "thread: %s", strerror(rc)) : 0;

@@ -6,6 +6,7 @@
 #include "common/http_req.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/run/cond.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -450,11 +451,7 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
     lt_random(&s->id_prefix, sizeof s->id_prefix);
     pthread_mutex_init(&s->lock, NULL);
     lt_log_rate_init(&s->refusals);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->idle, &attr);
-    pthread_condattr_destroy(&attr);
+    lt_cond_init(&s->idle);
     rc = lt_conns_start(&s->conns, e);
     if (!rc)
         rc = open_socket(c->listen, s->address, &fd, e);
@@ -482,18 +479,15 @@ const char *lt_http_server_address(const struct lt_http_server *s)
  * held request is answered and resumed first, and replies get a moment to go out. */
 void lt_http_server_stop(struct lt_http_server *s)
 {
-    struct timespec until;
-
     if (!s)
         return;
     int fd = MHD_quiesce_daemon(s->daemon);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += DRAIN_MS / 1000;
+    uint64_t until = lt_now_ms() + DRAIN_MS;
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
     for (struct lt_req *r = s->suspended; r; r = r->next)
         lt_req_abort(r);
-    while (s->active && !pthread_cond_timedwait(&s->idle, &s->lock, &until))
+    while (s->active && lt_cond_until(&s->idle, &s->lock, until))
         ;
     pthread_mutex_unlock(&s->lock);
     MHD_stop_daemon(s->daemon);

@@ -1,12 +1,12 @@
 #include "provider/api.h"
 
 #include "common/clock.h"
+#include "common/run/cond.h"
 #include "provider/enrol.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static void add_health(json_t *j, struct lt_host *h)
 {
@@ -21,7 +21,7 @@ static void add_health(json_t *j, struct lt_host *h)
 struct gathering {
     atomic_uint refs;
     pthread_mutex_t lock;
-    pthread_cond_t news; /* CLOCK_MONOTONIC */
+    pthread_cond_t news;
     unsigned left;
 };
 
@@ -48,16 +48,12 @@ static void one_checked(void *arg)
 static struct gathering *gather(void)
 {
     struct gathering *g = calloc(1, sizeof *g);
-    pthread_condattr_t monotonic;
 
     if (!g)
         return NULL;
     atomic_init(&g->refs, 1);
     pthread_mutex_init(&g->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&g->news, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    lt_cond_init(&g->news);
     return g;
 }
 
@@ -78,16 +74,14 @@ static void ask_one(struct gathering *g, struct lt_host *h)
 static void check_all(struct lt_host *const *hosts, size_t count)
 {
     struct gathering *g = gather();
-    struct timespec until;
+    uint64_t until = lt_now_ms() + LT_LISTED_WAIT_MS;
 
     if (!g)
         return;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += LT_LISTED_WAIT_MS / 1000;
     for (size_t i = 0; i < count; i++)
         ask_one(g, hosts[i]);
     pthread_mutex_lock(&g->lock);
-    while (g->left && !pthread_cond_timedwait(&g->news, &g->lock, &until))
+    while (g->left && lt_cond_until(&g->news, &g->lock, until))
         ;
     pthread_mutex_unlock(&g->lock);
     leave(g);

@@ -1,12 +1,12 @@
 #include "provider/proofs.h"
 
 #include "common/clock.h"
+#include "common/run/cond.h"
 #include "provider/render.h"
 
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TICKET 16
 #define RETRY_S 1
@@ -72,7 +72,7 @@ struct lt_proofs {
     void *tenants, *tickets;
     uint32_t waiting;
     struct job *oldest, *newest, *ripe;
-    pthread_cond_t ripened; /* on CLOCK_MONOTONIC */
+    pthread_cond_t ripened;
     pthread_t timer;
     bool stopping, timing;
     /* Assigned guests that no known inventory has: they wait for the answers of a question to all hosts. */
@@ -98,7 +98,6 @@ int lt_proofs_new(struct lt_registry *r, uint32_t max_waiting, uint32_t max_per_
                   struct lt_proofs **out, struct lt_err *e)
 {
     struct lt_proofs *p = *out = calloc(1, sizeof *p);
-    pthread_condattr_t monotonic;
 
     if (!p)
         return lt_fail(e, LT_E_NO_MEMORY, "proofs: no memory");
@@ -106,10 +105,7 @@ int lt_proofs_new(struct lt_registry *r, uint32_t max_waiting, uint32_t max_per_
     p->max_waiting = max_waiting;
     p->max_per_tenant = max_per_tenant;
     pthread_mutex_init(&p->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->ripened, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    lt_cond_init(&p->ripened);
     int err = pthread_create(&p->timer, NULL, watch_ripe, p);
     p->timing = !err;
     if (!err)
@@ -326,21 +322,6 @@ static struct job *take_ripe(struct lt_proofs *p, uint64_t now, uint64_t *next)
     return NULL;
 }
 
-static void wait_ripe(struct lt_proofs *p, uint64_t now, uint64_t next)
-{
-    struct timespec t;
-
-    if (next == UINT64_MAX) {
-        pthread_cond_wait(&p->ripened, &p->lock);
-        return;
-    }
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    uint64_t ns = (uint64_t)t.tv_nsec + (next - now) * 1000000;
-    t.tv_sec += (time_t)(ns / 1000000000);
-    t.tv_nsec = (long)(ns % 1000000000);
-    pthread_cond_timedwait(&p->ripened, &p->lock, &t);
-}
-
 static void *watch_ripe(void *arg)
 {
     struct lt_proofs *p = arg;
@@ -358,7 +339,7 @@ static void *watch_ripe(void *arg)
         } else if (p->stopping) {
             break;
         } else {
-            wait_ripe(p, now, next);
+            (void)lt_cond_until(&p->ripened, &p->lock, next);
         }
     }
     pthread_mutex_unlock(&p->lock);

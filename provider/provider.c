@@ -6,6 +6,7 @@
 #include "common/identity.h"
 #include "common/lock.h"
 #include "common/log.h"
+#include "common/run/cond.h"
 #include "provider/relay.h"
 
 #include <stdlib.h>
@@ -97,12 +98,9 @@ static void *keep(void *arg)
         pthread_mutex_unlock(&p->lock);
         lt_proofs_sweep(p->proofs, lt_now_ms());
         look_after(p);
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec++;
         pthread_mutex_lock(&p->lock);
         if (!p->stopping)
-            pthread_cond_timedwait(&p->stop, &p->lock, &until);
+            (void)lt_cond_until(&p->stop, &p->lock, lt_now_ms() + 1000);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -132,7 +130,6 @@ static int serve(struct lt_provider *p, const struct lt_provider_conf *c, struct
 int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out, struct lt_err *e)
 {
     struct lt_provider *p = calloc(1, sizeof *p);
-    pthread_condattr_t monotonic;
 
     *out = NULL;
     if (!p)
@@ -141,10 +138,7 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     p->shared.documents_max = (uint64_t)c->max_documents_mib << 20;
     p->shared.space = (struct lt_space_conf){(uint64_t)c->reserve_mib << 20, (uint64_t)c->min_free_mib << 20};
     pthread_mutex_init(&p->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->stop, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    lt_cond_init(&p->stop);
     p->shared.check_ms = (uint64_t)c->host_check_s * 1000;
     int rc = lt_dir_private(c->state_dir, e) ? lt_fail_in(e, "state_dir")
                                              : lt_lock_state(c->state_dir, &p->state_lock, e);

@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/run/cond.h"
 #include "tenant/host_fetch.h"
 #include "tpm/attest.h"
 #include "tpm/signature.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_S 1 /* how long a look at a host waits for it to be there */
+#define LOOK_MS 1000 /* how long a look at a host waits for it to be there */
 
 struct host {
     struct host *next;
@@ -436,14 +437,11 @@ void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_HOST_ID], enum l
 /* A provider that hangs holds x->busy as long as it likes; it shall not hold those who look. */
 static json_t *describe(struct host *x, enum lt_level shown)
 {
-    struct timespec soon;
     struct lt_host_view v = {0};
     const char *none = "the provider is being asked";
     struct lt_err why;
 
-    clock_gettime(CLOCK_MONOTONIC, &soon);
-    soon.tv_sec += LOOK_S;
-    if (!pthread_mutex_clocklock(&x->busy, CLOCK_MONOTONIC, &soon)) {
+    if (lt_cond_lock(&x->busy, lt_now_ms() + LOOK_MS)) {
         v = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy), NULL, NULL};
         why = x->why;
         none = why.msg;

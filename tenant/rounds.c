@@ -2,11 +2,11 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/run/cond.h"
 #include "tenant/rounds_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define IDLE_MS 60000 /* the scheduler looks at least so often */
 
@@ -158,21 +158,6 @@ static struct lt_flight *take_late(struct lt_rounds *r, uint64_t now_ms, uint64_
     return NULL;
 }
 
-static void wait_until(struct lt_rounds *r, uint64_t now_ms, uint64_t next_ms)
-{
-    struct timespec t;
-    uint64_t ms = next_ms > now_ms ? next_ms - now_ms : 0;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += (time_t)(ms / 1000);
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    pthread_cond_timedwait(&r->wake, &r->lock, &t);
-}
-
 static void *schedule(void *arg)
 {
     struct lt_rounds *r = arg;
@@ -191,7 +176,7 @@ static void *schedule(void *arg)
             lt_flights_ask(r, list);
             pthread_mutex_lock(&r->lock);
         } else {
-            wait_until(r, now, next);
+            (void)lt_cond_until(&r->wake, &r->lock, next);
         }
     }
     /* Those under way end by their own deadlines; a late sweep would wait for us, so it waits no longer. */
@@ -259,7 +244,6 @@ static bool known(void *arg, const uint8_t uuid[LT_UUID])
 int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_rounds **out, struct lt_err *e)
 {
     struct lt_rounds *r = calloc(1, sizeof *r);
-    pthread_condattr_t attr;
     int rc;
 
     *out = NULL;
@@ -271,10 +255,7 @@ int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_rounds **out, stru
     }
     r->conf = *c;
     pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    lt_cond_init(&r->wake);
     rc = lt_store_guests(c->store, load, r, e);
     if (!rc)
         lt_bundles_collect(c->bundles, known, r);

@@ -65,7 +65,7 @@ struct lt_rounds {
     struct lt_caches caches;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* on CLOCK_MONOTONIC */
+    pthread_cond_t wake;
     bool stopping;
     struct lt_watched *guests;
     struct lt_sweep *sweeps;

@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/run/cond.h"
 #include "vtpm/table.h"
 
 #include <errno.h>
@@ -352,13 +353,8 @@ static void free_all(struct lt_inventory *inv)
 
 static int setup(struct lt_inventory *inv, const struct lt_inventory_conf *conf, struct lt_err *e)
 {
-    pthread_condattr_t monotonic;
-
     pthread_mutex_init(&inv->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&inv->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    lt_cond_init(&inv->wake);
     inv->files = lt_files_new();
     inv->conf = (struct lt_inventory_conf){
         .uri = text(conf->uri, geteuid() ? "qemu:///session" : "qemu:///system"),

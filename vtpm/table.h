@@ -47,7 +47,7 @@ struct lt_inventory {
     pthread_t events, worker;
 
     pthread_mutex_t lock;
-    pthread_cond_t wake;                             /* CLOCK_MONOTONIC; the worker waits */
+    pthread_cond_t wake;                             /* the worker waits */
     bool stop, events_stop, connected, lost, listed; /* listed: all running domains are residents */
     bool ready;
     struct lt_resident **list;

@@ -2,12 +2,12 @@
  * only set marks; every question to libvirt is the worker's, with no lock held. */
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/run/cond.h"
 #include "vtpm/table.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define KEEPALIVE_S 5
 #define KEEPALIVE_COUNT 6
@@ -255,22 +255,6 @@ static int ask(struct lt_inventory *inv, struct link *l, const uint8_t uuid[LT_U
     return known || ended ? 0 : LT_E_UNREACHABLE;
 }
 
-/* Lock held. */
-static void wait_until(struct lt_inventory *inv, uint64_t until)
-{
-    uint64_t now = lt_now_ms(), ms = until > now ? until - now : 0;
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += (time_t)(ms / 1000);
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    pthread_cond_timedwait(&inv->wake, &inv->lock, &t);
-}
-
 static bool none_waits(const struct lt_inventory *inv)
 {
     for (size_t i = 0; i < inv->count; i++)
@@ -331,7 +315,7 @@ static void serve(struct lt_inventory *inv, struct link *l)
             pthread_mutex_lock(&inv->lock);
             continue;
         }
-        wait_until(inv, until);
+        (void)lt_cond_until(&inv->wake, &inv->lock, until);
     }
     pthread_mutex_unlock(&inv->lock);
 }
@@ -355,7 +339,7 @@ void *lt_worker_thread(void *opaque)
         hang_up(inv, &l);
         pthread_mutex_lock(&inv->lock);
         if (!inv->stop)
-            wait_until(inv, lt_now_ms() + LT_RETRY_SOON_MS);
+            (void)lt_cond_until(&inv->wake, &inv->lock, lt_now_ms() + LT_RETRY_SOON_MS);
         stop = inv->stop;
         pthread_mutex_unlock(&inv->lock);
     }

@@ -1,0 +1,46 @@
+#include "common/run/cond.h"
+
+#include "common/clock.h"
+
+#include <time.h>
+
+void lt_cond_init(pthread_cond_t *c)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+/* That deadline on the clock pthreads waits by. */
+static struct timespec monotonic(uint64_t until_ms)
+{
+    uint64_t now = lt_now_ms(), ms = until_ms > now ? until_ms - now : 0;
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    long ns = t.tv_nsec + (long)(ms % 1000) * 1000000;
+    t.tv_sec += (time_t)(ms / 1000) + ns / 1000000000;
+    t.tv_nsec = ns % 1000000000;
+    return t;
+}
+
+bool lt_cond_until(pthread_cond_t *c, pthread_mutex_t *lock, uint64_t until_ms)
+{
+    if (until_ms == LT_COND_EVER) {
+        pthread_cond_wait(c, lock);
+        return true;
+    }
+    const struct timespec t = monotonic(until_ms);
+    pthread_cond_timedwait(c, lock, &t);
+    return lt_now_ms() < until_ms;
+}
+
+bool lt_cond_lock(pthread_mutex_t *lock, uint64_t until_ms)
+{
+    const struct timespec t = monotonic(until_ms);
+
+    return !pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &t);
+}
