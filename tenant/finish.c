@@ -213,7 +213,7 @@ void lt_flight_finish(struct lt_flight *f)
     uint64_t t1 = f->round->t1_ms, now = lt_now_ms();
     uint64_t due = lt_schedule_next(&g->schedule, v, t1, now, r->conf.period_ms, f->round->retry_after_s);
     if (kept == STANDS)
-        due = LT_NEVER; /* until it is cleared, or somebody asks */
+        due = LT_SCHEDULE_NEVER; /* until it is cleared, or somebody asks */
     else if (kept == OUTDATED)
         due = now; /* whatever it said, it said of something else */
     else if (kept == LOST)

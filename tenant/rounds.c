@@ -60,12 +60,12 @@ static bool held(const struct lt_rounds *r, const struct lt_watched *g, struct h
     return h->held;
 }
 
-/* When it may fly; LT_NEVER while something else must happen first. */
+/* When it may fly; LT_SCHEDULE_NEVER while something else must happen first. */
 static uint64_t due(const struct lt_rounds *r, const struct lt_watched *g, struct hold *h)
 {
     if (g->bulky && r->bulky >= LT_BULKY_AT_ONCE)
-        return LT_NEVER;
-    return g->flying || g->removed || held(r, g, h) ? LT_NEVER : g->due_ms;
+        return LT_SCHEDULE_NEVER;
+    return g->flying || g->removed || held(r, g, h) ? LT_SCHEDULE_NEVER : g->due_ms;
 }
 
 /* Guests whose verdict went stale for good are told of; those that were removed and have landed go. Under the
@@ -215,7 +215,7 @@ static int load(void *arg, const struct lt_guest *guest)
     if (lt_store_status(r->conf.store, guest->uuid, &d, lt_now_ms(), &st, NULL, &e))
         lt_log(LT_LOG_ERROR, "store", "%s", e.msg); /* due at once, like one without a verdict */
     else if (st.known && st.result == LT_FAILED)
-        g->due_ms = LT_NEVER;
+        g->due_ms = LT_SCHEDULE_NEVER;
     else if (st.unproven)
         told_unproven(g);
     else if (st.proven_ms)

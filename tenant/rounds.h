@@ -10,8 +10,8 @@
 
 #include "tenant/bundles.h"
 #include "tenant/round.h"
-#include "tenant/schedule.h"
 #include "verifier/pool.h"
+#include "verifier/schedule.h"
 
 struct lt_rounds;
 

@@ -1,7 +1,8 @@
 # The verifier's rooms, and the tenant: its daemon in process, between guests and a provider of software keys.
 lt_unit_test(test_store lt_verifier)
 lt_unit_test(test_registrar lt_verifier lt_http_check)
-lt_unit_test(test_schedule lt_tenant)
+lt_unit_test(test_schedule lt_rounds)
+lt_unit_test(test_flight lt_rounds)
 
 add_library(lt_tenant_rig STATIC tenant_rig.c ../support/mock_host.c)
 target_link_libraries(lt_tenant_rig PUBLIC lt_tenant lt_http_check)

@@ -948,7 +948,7 @@ void rig_adopt(struct rig *r, struct rig_guest *g)
     rig_drop(rig_call(r, "PUT", path, json_object(), 200));
     json_t *v = rig_wait(r, g, "unchecked");
     /* One of the rounds at once could find the policy before the round that learning asks for. */
-    rig_wait_asked(g, before + 1 + LT_ROUNDS_AT_ONCE);
+    rig_wait_asked(g, before + 1 + LT_SCHEDULE_AT_ONCE);
     assert_string_equal(json_string_value(json_object_get(v, "reason")), "guest-policy");
     strcat(path, "/learn");
     rig_drop(rig_call(r, "POST", path, json_pack("{s:[s,s]}", "accept", "copyable", "boot-only"), 201));

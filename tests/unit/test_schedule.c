@@ -1,6 +1,6 @@
 /* When the next round is due: docs/protocol.md section 5, last column of "What a failure means". */
-#include "tenant/schedule.h"
 #include "tests/unit/unit.h"
+#include "verifier/schedule.h"
 
 #define PERIOD 60000u
 
@@ -52,14 +52,14 @@ static void test_failed_waits_for_the_tenant(void **state)
 {
     struct lt_schedule s = {0};
     (void)state;
-    assert_true(next(&s, LT_FAILED, "residency", 1000, 1100) == LT_NEVER);
+    assert_true(next(&s, LT_FAILED, "residency", 1000, 1100) == LT_SCHEDULE_NEVER);
 }
 
 static void test_unreachable_backs_off(void **state)
 {
     struct lt_schedule s = {0};
     struct lt_verdict v;
-    uint64_t want = LT_BACKOFF_MS;
+    uint64_t want = LT_SCHEDULE_BACKOFF_MS;
     (void)state;
     for (int i = 0; i < 40; i++, want = want * 2 < PERIOD ? want * 2 : PERIOD)
         assert_int_equal(next(&s, LT_UNREACHABLE, "timeout", 0, 5000), 5000 + want);

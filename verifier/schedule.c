@@ -1,4 +1,4 @@
-#include "tenant/schedule.h"
+#include "verifier/schedule.h"
 
 #include <string.h>
 
@@ -9,7 +9,7 @@ static uint64_t at_period(uint64_t t1_ms, uint64_t now_ms, uint64_t period_ms)
 
 static uint64_t backoff(unsigned n, uint64_t period_ms, unsigned retry_after_s)
 {
-    uint64_t wait = LT_BACKOFF_MS << (n < 16 ? n : 16);
+    uint64_t wait = LT_SCHEDULE_BACKOFF_MS << (n < 16 ? n : 16);
 
     if (wait < retry_after_s * UINT64_C(1000))
         wait = retry_after_s * UINT64_C(1000);
@@ -23,9 +23,9 @@ uint64_t lt_schedule_next(struct lt_schedule *s, const struct lt_verdict *v, uin
         return now_ms + backoff(s->unreachable++, period_ms, retry_after_s);
     s->unreachable = 0;
     if (v->result == LT_FAILED)
-        return LT_NEVER;
+        return LT_SCHEDULE_NEVER;
     /* Another round changes nothing about a level that the policy does not accept. */
-    if (v->result == LT_UNCHECKED && strcmp(v->reason, "level") && s->at_once < LT_ROUNDS_AT_ONCE) {
+    if (v->result == LT_UNCHECKED && strcmp(v->reason, "level") && s->at_once < LT_SCHEDULE_AT_ONCE) {
         s->at_once++;
         return now_ms;
     }
