@@ -115,8 +115,8 @@ pid_t lt_device_holder(dev_t device)
 
     DIR *d = opendir("/proc");
     while (d && !pid && (p = readdir(d)))
-        if (isdigit((unsigned char)*p->d_name) && has_open((pid_t)atoi(p->d_name), device))
-            pid = (pid_t)atoi(p->d_name);
+        if (isdigit((unsigned char)*p->d_name) && has_open((pid_t)strtol(p->d_name, NULL, 10), device))
+            pid = (pid_t)strtol(p->d_name, NULL, 10);
     if (d)
         closedir(d);
     return pid;
@@ -223,7 +223,7 @@ static int socket_trouble(const char *path, struct lt_err *e)
 
     if (strlen(path) >= sizeof a.sun_path)
         return absent(e, path, "too long for a socket's path (107 bytes)");
-    strcpy(a.sun_path, path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
     int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int os = s >= 0 && connect(s, (struct sockaddr *)&a, sizeof a) ? errno : 0;
     if (s >= 0)

@@ -1,5 +1,6 @@
 #include "appraisal/ekcert.h"
 
+#include "common/limits.h"
 #include "tpm/certkey.h"
 #include "tpm/certs.h"
 #include "tpm/der.h"

@@ -11,7 +11,6 @@ void lt_ek_roots_free(struct lt_ek_roots *r);
 /* One file's bytes, PEM or DER, with one certificate or several (tpm/certs.h); name is for messages. Each is
  * an anchor, a root or not: it ends a path whoever issued it. What is no authority's certificate (a chip's
  * own, say) is refused, as is a file without any. */
-#define LT_MAX_ROOTS_FILE (1u << 20)
 int lt_ek_roots_add(struct lt_ek_roots *r, const void *bytes, size_t n, const char *name,
                     struct lt_err *e) LT_MUST_CHECK;
 unsigned lt_ek_roots_count(const struct lt_ek_roots *r);

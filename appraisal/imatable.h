@@ -9,6 +9,7 @@
 
 #include "common/hash.h"
 #include "common/json.h"
+#include "common/limits.h"
 
 /* Compiles a document. pinned: PEM of the one key a DSSE envelope must be signed with; NULL: plain documents
  * only. The certificate carried by an envelope is never trusted. */
@@ -44,7 +45,6 @@ struct lt_slice lt_ima_table_keys(const struct lt_ima_table *t);
 
 /* ---- layers ---- distribution, role, this machine: asked in order, the first that allows or excludes
  * decides. */
-#define LT_MAX_LAYERS 16
 
 struct lt_ima_layer {
     char name[64];                    /* "base" */

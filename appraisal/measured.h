@@ -9,6 +9,7 @@
 #include "appraisal/ima.h"
 #include "appraisal/policy.h"
 #include "appraisal/verdict.h"
+#include "common/limits.h"
 
 /* The documents that a policy names, in its order. All borrowed; NULL: not at hand, so that part is not made.
  * A document that has another digest than the policy names counts as not at hand. */

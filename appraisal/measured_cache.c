@@ -1,4 +1,5 @@
 #include "appraisal/measured.h"
+#include "common/limits.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 #include "appraisal/offline.h"
 
 #include "appraisal/chain.h"
+#include "common/limits.h"
 
 #include <stdio.h>
 #include <stdlib.h>

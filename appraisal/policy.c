@@ -1,6 +1,7 @@
 #include "appraisal/policy.h"
 
 #include "common/json.h"
+#include "common/limits.h"
 
 #include <stdio.h>
 #include <stdlib.h>

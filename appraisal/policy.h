@@ -4,9 +4,8 @@
 #define LT_APPRAISAL_POLICY_H
 
 #include "appraisal/imatable.h"
+#include "common/limits.h"
 #include "tpm/pcr.h"
-
-#define LT_MAX_POLICY_VALUES 65536 /* digests in one list, count */
 
 struct lt_digests {
     size_t count;

@@ -3,6 +3,7 @@
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/json.h"
+#include "common/limits.h"
 #include "vtpm/domain.h"
 
 #include <getopt.h>

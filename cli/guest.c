@@ -17,7 +17,7 @@ static void age(const json_t *verdict, char out[32])
     if (json_is_integer(ms))
         snprintf(out, 32, "%.1f s", (double)json_integer_value(ms) / 1000);
     else
-        strcpy(out, "-");
+        snprintf(out, 32, "-");
 }
 
 static void print_reasons(const json_t *guests);

@@ -4,6 +4,7 @@
 #include "cli/policy.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/limits.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -126,7 +126,7 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
         char *value = line + location.n + strspn(line + location.n, " \t");
         value[strcspn(value, "\r\n")] = 0;
         if (strlen(value) < sizeof t->reply.location)
-            strcpy(t->reply.location, value);
+            memcpy(t->reply.location, value, strlen(value) + 1);
     } else if (!strncasecmp(line, first.name, first.n)) {
         t->reply.ima_first = strtoull(line + first.n, NULL, 10);
     }

@@ -288,7 +288,7 @@ static int split_address(const char *listen_on, char host[64], const char **port
     }
     /* getaddrinfo takes 70000 for 4464. */
     if (!n || n >= 64 || !colon[1] || strlen(colon + 1) > 5 ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1) || atoi(colon + 1) > 65535)
+        strspn(colon + 1, "0123456789") != strlen(colon + 1) || strtoul(colon + 1, NULL, 10) > 65535)
         return lt_fail(e, LT_E_CONFIG, "listen = %s: not ADDRESS:PORT", listen_on ? listen_on : "");
     memcpy(host, from, n);
     host[n] = 0;

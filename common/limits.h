@@ -4,15 +4,19 @@
 #define LT_COMMON_LIMITS_H
 
 /* TPM structures (protocol.md section 3) */
-#define LT_MAX_ATTEST 1024       /* TPMS_ATTEST */
-#define LT_MAX_SIGNATURE 520     /* TPMT_SIGNATURE */
-#define LT_MAX_PUBLIC 1024       /* TPM2B_PUBLIC, size field included */
-#define LT_MAX_PCRS 24           /* PCRs of one bank */
-#define LT_MAX_DIGEST 64         /* the largest digest, SHA-512 */
-#define LT_MAX_CREDENTIAL 2048   /* MakeCredential blob */
-#define LT_MAX_QUOTE_STRING 8192 /* Keylime "r…:…:…" */
-#define LT_MAX_CERTIFICATE 8192  /* one EK certificate, DER */
-#define LT_MAX_CERTIFICATES 8    /* in one chain, count */
+#define LT_MAX_ATTEST 1024           /* TPMS_ATTEST */
+#define LT_MAX_SIGNATURE 520         /* TPMT_SIGNATURE */
+#define LT_MAX_PUBLIC 1024           /* TPM2B_PUBLIC, size field included */
+#define LT_MAX_PCRS 24               /* PCRs of one bank */
+#define LT_MAX_DIGEST 64             /* the largest digest, SHA-512 */
+#define LT_MAX_CREDENTIAL 2048       /* MakeCredential blob */
+#define LT_MAX_QUOTE_STRING 8192     /* Keylime "r…:…:…" */
+#define LT_MAX_CERTIFICATE 8192      /* one EK certificate, DER */
+#define LT_MAX_CERTIFICATES 8        /* in one chain, count */
+#define LT_MAX_ROOTS_FILE (1u << 20) /* one file of a directory of roots */
+
+/* A chain of them as PEM text, bytes */
+#define LT_MAX_EK_CHAIN (2 * LT_MAX_CERTIFICATES * LT_MAX_CERTIFICATE)
 
 /* Trees (protocol.md section 3), counts */
 #define LT_MAX_BATCH (1u << 20)
@@ -22,6 +26,10 @@
 /* Logs and documents */
 #define LT_MAX_BOOT_LOG (64u << 20)
 #define LT_MAX_BOOT_EVENTS 65536u     /* count */
+#define LT_MAX_HOST_POLICY (4u << 20) /* a host policy */
+#define LT_MAX_POLICY_VALUES 65536    /* digests accepted for one PCR, count */
+#define LT_MAX_LAYERS 16              /* runtime policies that one policy names, count */
+#define LT_MAX_ENVELOPE (16u << 20)   /* a DSSE envelope */
 #define LT_MAX_BOOT_POLICY (4u << 20) /* a boot policy or reference state */
 #define LT_MAX_BOOT_VALUES 65536      /* keys in one of its lists, count */
 #define LT_MAX_BOOT_DIGESTS 4096      /* digests in one of its lists, count */
@@ -65,8 +73,31 @@
 #define LT_MAX_REPLY (160u << 20)     /* what a client of ours will read */
 #define LT_MAX_URL 2048
 #define LT_MAX_CONNECTIONS 8192        /* of one server, count */
-#define LT_MAX_HTTP_BYTES (512u << 20) /* of one server: bodies and replies on their way, shared ones apart  \
-                                        */
+#define LT_MAX_HTTP_BYTES (512u << 20) /* of one server: bodies and replies on their way */
+#define LT_MAX_ADDRESS 255             /* "HOST:PORT", characters: a DNS name and its port */
+
+/* A machine and its vTPMs: its own files and libvirt's, which a guest's owner has a hand in */
+#define LT_MAX_DOMAIN_XML (4u << 20) /* a domain's document */
+#define LT_MAX_DOMAIN_VALUE 256      /* a value of it that goes into the digest */
+#define LT_MAX_BIRTH 8192            /* a birth record */
+#define LT_MAX_BIRTHS 4096u          /* of one domain, count */
+#define LT_MAX_SPKI 1024             /* the EK in it, DER */
+#define LT_MAX_VTPM_STATE (1u << 20) /* tpm2-00.permall */
+#define LT_MAX_CMDLINE (1u << 20)    /* of a process */
+#define LT_MAX_FDS 65536u            /* sockets of a process, count */
+#define LT_MAX_SOCKETS (1u << 20)    /* UNIX sockets of a machine, count */
+
+/* The provider, for the hosts and tenants that it serves */
+#define LT_MAX_HOST_REPLY (24u << 20)     /* host-quotes and GET host: a full inventory in base64 is 18 MB */
+#define LT_MAX_PROOFS_REPLY (32u << 20)   /* LT_MAX_PROOF_ITEMS with the longest paths, of 4 hosts: 24 MiB */
+#define LT_MAX_POLICIES_KEPT (512u << 20) /* all documents together; they are kept in memory */
+#define LT_MAX_CLAIMS_OF_HOST 4     /* EK digests under one UUID that a host's claims are kept of, count */
+#define LT_MAX_ACTIVATIONS 32       /* waiting at one host, count: its TPM takes one at a time */
+#define LT_MAX_ACTIVATIONS_TENANT 4 /* of one tenant there, count: it must not take all */
+#define LT_MAX_LOG_WAITERS 256      /* requests that wait for one log, count: each is a held connection */
+
+/* The tenant */
+#define LT_MAX_HOSTS 4096 /* hosts remembered, count: guests name them; others are asked anew each time */
 
 /* Waiting */
 #define LT_HOST_QUOTE_TIMEOUT_MS 10000 /* a host that hangs fails its own items after this */

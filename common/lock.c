@@ -33,7 +33,7 @@ void lt_process_text(long pid, char out[64])
     char name[COMM + 1], word[256];
 
     if (pid <= 0) {
-        strcpy(out, "unknown");
+        snprintf(out, 64, "unknown");
         return;
     }
     read_proc(pid, "comm", 64, name, sizeof name);

@@ -1,5 +1,7 @@
 #include "provider/claims.h"
 
+#include "common/limits.h"
+
 #include <stdlib.h>
 #include <string.h>
 

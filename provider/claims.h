@@ -10,8 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LT_MAX_CLAIMS_OF_HOST 4 /* EK digests under one UUID that one host's claims are kept of, count */
-
 enum {
     LT_CLAIM_SEEN = 1,   /* in the latest inventory of that host, quoted or not */
     LT_CLAIM_QUOTED = 2, /* in its last quoted one */

@@ -163,8 +163,8 @@ int lt_net_check_address(const char *s, struct lt_err *e)
     const char *port = strrchr(s, ':');
 
     if (strlen(s) > LT_MAX_ADDRESS || s[strspn(s, legal)] || !port || port == s || !port[1] ||
-        port[1 + strspn(port + 1, "0123456789")] || strlen(port + 1) > 5 || atoi(port + 1) < 1 ||
-        atoi(port + 1) > 65535)
+        port[1 + strspn(port + 1, "0123456789")] || strlen(port + 1) > 5 || strtoul(port + 1, NULL, 10) < 1 ||
+        strtoul(port + 1, NULL, 10) > 65535)
         return lt_fail(e, LT_E_MALFORMED, "address \"%.60s\": not HOST:PORT", s);
     return 0;
 }

@@ -1,5 +1,6 @@
 #include "provider/registry.h"
 
+#include "common/limits.h"
 #include "provider/claims.h"
 
 #include "appraisal/bootpolicy.h"
@@ -529,7 +530,7 @@ static bool is_document(struct lt_slice bytes)
     struct lt_boot_policy *boot = NULL;
     struct lt_err e = {0};
 
-    if (bytes.n <= LT_MAX_HOST_POLICY && !lt_boot_policy_parse(bytes.p, bytes.n, &boot, &e)) {
+    if (bytes.n <= LT_MAX_BOOT_POLICY && !lt_boot_policy_parse(bytes.p, bytes.n, &boot, &e)) {
         lt_boot_policy_free(boot);
         return true;
     }

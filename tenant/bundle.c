@@ -1,4 +1,5 @@
 #include "common/clock.h"
+#include "common/limits.h"
 #include "tenant/round.h"
 
 #include <stdlib.h>

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -33,10 +34,10 @@ struct lt_bundles {
 
 static char *path_of(const struct lt_bundles *b, const uint8_t uuid[LT_UUID], int which)
 {
-    char name[LT_UUID_TEXT + 16];
+    char id[LT_UUID_TEXT], name[LT_UUID_TEXT + 16];
 
-    lt_uuid_format(uuid, name);
-    strcat(name, suffix[which]);
+    lt_uuid_format(uuid, id);
+    snprintf(name, sizeof name, "%s%s", id, suffix[which]);
     return lt_path(b->dir, name);
 }
 

@@ -1,12 +1,14 @@
 #include "tenant/documents.h"
 
 #include "common/file.h"
+#include "common/limits.h"
 #include "common/log.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -134,11 +136,10 @@ static void boot_free(void *p)
 
 static char *table_path(const struct lt_documents *d, const uint8_t digest[LT_SHA256], bool fetched)
 {
-    char name[2 * LT_SHA256 + sizeof TABLE];
+    char hex[2 * LT_SHA256 + 1], name[2 * LT_SHA256 + sizeof TABLE];
 
-    lt_hex(digest, LT_SHA256, name);
-    if (fetched)
-        strcat(name, TABLE);
+    lt_hex(digest, LT_SHA256, hex);
+    snprintf(name, sizeof name, "%s%s", hex, fetched ? TABLE : "");
     return lt_path(fetched ? d->conf.fetched : d->conf.tables, name);
 }
 

@@ -6,11 +6,11 @@
 #define LT_TENANT_DOCUMENTS_H
 
 #include "appraisal/measured.h"
+#include "common/limits.h"
 #include "tenant/ref.h"
 #include "verifier/store.h"
 
-#define LT_DOCUMENTS_OPEN 512         /* kept open for those who come next, count */
-#define LT_MAX_BOOT_POLICY (4u << 20) /* bytes of one boot policy */
+#define LT_DOCUMENTS_OPEN 512 /* kept open for those who come next, count */
 #define LT_BUNDLED_DOCUMENT                                                                                  \
     (1u << 20) /* larger ones stay out of bundles, which then name what is left out                          \
                 */

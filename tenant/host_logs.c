@@ -1,4 +1,5 @@
 /* The rest of host_fetch.h: documents and logs. */
+#include "common/limits.h"
 #include "tenant/host_fetch.h"
 
 #include "common/ima_list.h"

@@ -1,6 +1,7 @@
 #include "tenant/hosts.h"
 
 #include "common/clock.h"
+#include "common/limits.h"
 #include "common/log.h"
 #include "common/run/cond.h"
 #include "tenant/host_fetch.h"
@@ -8,6 +9,7 @@
 #include "tpm/signature.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,7 +129,7 @@ static struct host *find(struct lt_hosts *h, const char *name)
     for (x = h->hosts; x && strcmp(x->name, name); x = x->next)
         ;
     if (!x && h->count < LT_MAX_HOSTS && (x = calloc(1, sizeof *x))) {
-        strcpy(x->name, name);
+        snprintf(x->name, sizeof x->name, "%s", name);
         pthread_mutex_init(&x->busy, NULL);
         x->next = h->hosts;
         h->hosts = x;
@@ -337,7 +339,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quo
     struct host *x = find(h, name);
     if (!x) {
         x = &once;
-        strcpy(x->name, name);
+        snprintf(x->name, sizeof x->name, "%s", name);
     }
     /* Bytes that do not parse are judged by check 5, not here. */
     bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, NULL) &&

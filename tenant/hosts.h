@@ -15,11 +15,9 @@
 #include "tenant/ref.h"
 #include "verifier/store.h"
 
-#define LT_MAX_HOSTS 4096             /* remembered, count */
-#define LT_HOST_FACTS_MS 3600000      /* what was true of an EK certificate then may have expired since */
-#define LT_HOST_RETRY_MS 15000        /* after a fetch that brought no good, before the next of that host */
-#define LT_HOST_IMA_RETRY_MS 5000     /* the same of an IMA list, which changes while it is asked for */
-#define LT_MAX_HOST_POLICY (4u << 20) /* bytes of one document */
+#define LT_HOST_FACTS_MS 3600000  /* what was true of an EK certificate then may have expired since */
+#define LT_HOST_RETRY_MS 15000    /* after a fetch that brought no good, before the next of that host */
+#define LT_HOST_IMA_RETRY_MS 5000 /* the same of an IMA list, which changes while it is asked for */
 
 struct lt_hosts;
 

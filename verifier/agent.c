@@ -1,5 +1,6 @@
 #include "verifier/agent.h"
 
+#include "common/limits.h"
 #include "tpm/certkey.h"
 #include "tpm/certs.h"
 

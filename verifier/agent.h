@@ -6,8 +6,6 @@
 #include "common/json.h"
 #include "tpm/public.h"
 
-#define LT_MAX_EK_CHAIN (2 * LT_MAX_CERTIFICATES * LT_MAX_CERTIFICATE) /* PEM text, bytes */
-
 struct lt_agent {
     char id[LT_ID_MAX + 1];
     uint8_t ek[LT_MAX_PUBLIC], ak[LT_MAX_PUBLIC]; /* TPM2B_PUBLIC */

@@ -171,7 +171,7 @@ int lt_challenges_put(struct lt_challenges *c, const char *source, struct lt_age
 
     if (!x)
         return lt_fail(e, LT_E_NO_MEMORY, "challenge for %s: no memory", a->id);
-    strcpy(x->source, source);
+    memcpy(x->source, source, strlen(source) + 1);
     memcpy(x->secret, secret, sizeof x->secret);
     x->made_ms = now_ms;
     x->from = origin_of(c, source);

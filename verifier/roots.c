@@ -2,6 +2,7 @@
 
 #include "common/expiry.h"
 #include "common/file.h"
+#include "common/limits.h"
 #include "tpm/certs.h"
 
 #include <dirent.h>

@@ -5,6 +5,7 @@
 #include "common/hash.h"
 #include "verifier/store_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,7 +88,7 @@ int lt_store_open(const char *path, const char *boot_id, struct lt_space *space,
 
     *out = NULL;
     if (!rc && boot_id)
-        strncpy(s->boot, boot_id, sizeof s->boot - 1);
+        snprintf(s->boot, sizeof s->boot, "%s", boot_id);
     else if (!rc)
         rc = read_boot_id(s->boot, e);
     if (rc)
@@ -327,7 +328,7 @@ static int read_guest(sqlite3_stmt *st, struct lt_guest *g, struct lt_err *e)
     const char *address = (const char *)sqlite3_column_text(st, 1);
 
     memset(g, 0, sizeof *g);
-    strncpy(g->address, address ? address : "", sizeof g->address - 1);
+    snprintf(g->address, sizeof g->address, "%s", address ? address : "");
     g->has_policy = sqlite3_column_type(st, 2) != SQLITE_NULL;
     int rc = lt_db_blob(st, 0, g->uuid, sizeof g->uuid, e);
     if (!rc && g->has_policy)

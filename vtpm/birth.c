@@ -4,6 +4,7 @@
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/json.h"
+#include "common/limits.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,7 +21,7 @@
 static void file_name(const uint8_t digest[32], char out[FILE_NAME])
 {
     lt_hex(digest, 32, out);
-    strcpy(out + 64, ".json");
+    memcpy(out + 64, ".json", sizeof ".json");
 }
 
 int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char *name, const void *spki,

@@ -11,10 +11,6 @@
 
 #include <sys/types.h>
 
-#define LT_MAX_BIRTH 8192   /* bytes of a record */
-#define LT_MAX_BIRTHS 4096u /* records of one domain */
-#define LT_MAX_SPKI 1024    /* bytes */
-
 /* records must be there; RECORDS/UUID is made 0700, the file 0600, whole or not at all. name: the domain's.
  */
 int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char *name, const void *spki,

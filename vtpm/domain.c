@@ -1,6 +1,7 @@
 #include "vtpm/domain.h"
 
 #include "common/hash.h"
+#include "common/limits.h"
 #include "vtpm/xml.h"
 
 #include <inttypes.h>

@@ -4,9 +4,7 @@
 #define LT_VTPM_DOMAIN_H
 
 #include "common/ids.h"
-
-#define LT_MAX_DOMAIN_XML (4u << 20) /* bytes */
-#define LT_MAX_DOMAIN_VALUE 256      /* bytes of an attribute that goes into the digest */
+#include "common/limits.h"
 
 enum lt_domain_tpm {
     LT_TPM_NONE,

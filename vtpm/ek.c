@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/limits.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -8,8 +8,7 @@
 #include "tpm/public.h"
 #include "vtpm/procs.h"
 
-#define LT_MAX_VTPM_STATE (1u << 20) /* bytes of tpm2-00.permall */
-#define LT_EK_TIMEOUT_MS 10000       /* for the whole conversation with the private swtpm */
+#define LT_EK_TIMEOUT_MS 10000 /* for the whole conversation with the private swtpm */
 
 /* How often the TPM of that state was started, plus the copy's own start: other numbers, and it was started
  * again. */

@@ -1,6 +1,7 @@
 #include "vtpm/pair.h"
 
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -102,7 +103,7 @@ static int found_swtpm(void *ctx, struct lt_proc *p, const struct lt_words *w, s
         return lt_fail(e, LT_E_REFUSED, "swtpm %d and swtpm %d are both joined to the domain's QEMU",
                        (int)s->pair->swtpm.pid, (int)p->pid);
     s->pair->swtpm = *p;
-    strcpy(s->pair->control, control);
+    snprintf(s->pair->control, sizeof s->pair->control, "%s", control);
     *p = LT_PROC_NONE;
     return 0;
 }

@@ -1,5 +1,7 @@
 #include "vtpm/procs.h"
 
+#include "common/limits.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

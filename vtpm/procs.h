@@ -7,9 +7,6 @@
 
 #include <sys/types.h>
 
-#define LT_MAX_CMDLINE (1u << 20) /* bytes */
-#define LT_MAX_FDS 65536u         /* sockets of one process, count */
-
 struct lt_proc {
     pid_t pid;
     int pidfd, dir;       /* dir: /proc/PID */

@@ -1,5 +1,7 @@
 #include "vtpm/sockdiag.h"
 
+#include "common/limits.h"
+
 #include <errno.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>

@@ -5,8 +5,7 @@
 
 #include "common/bytes.h"
 
-#define LT_MAX_SOCKETS (1u << 20) /* count, of one machine */
-#define LT_SOCKET_NAME 109        /* sun_path and a NUL; abstract names begin with '@' */
+#define LT_SOCKET_NAME 109 /* sun_path and a NUL; abstract names begin with '@' */
 
 struct lt_socket {
     uint32_t inode, peer; /* peer 0: not connected */

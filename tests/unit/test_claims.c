@@ -1,5 +1,6 @@
 /* Which hosts count as a guest's, and who is asked: what an enrolled host can and cannot do by listing UUIDs
  * and EK digests of its choice. */
+#include "common/limits.h"
 #include "provider/claims.h"
 #include "provider/limits.h"
 #include "provider/proofs.h"

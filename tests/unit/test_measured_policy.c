@@ -1,5 +1,6 @@
 /* "layers", "boot" and "ima" of guest and host policies. */
 #include "appraisal/policy.h"
+#include "common/limits.h"
 #include "tests/unit/unit.h"
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"

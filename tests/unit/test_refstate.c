@@ -1,5 +1,6 @@
 /* Keylime's reference state: a real server's, and forged ones with each thing changed. */
 #include "appraisal/bootrules.h"
+#include "common/limits.h"
 #include "tests/support/appraisal/boot_forge.h"
 #include "tests/unit/vectors.h"
 

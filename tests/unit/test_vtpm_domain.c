@@ -1,5 +1,6 @@
 /* A domain's XML and its digest. The digests below were computed by hand from docs/protocol.md section 3, in
  * Python. */
+#include "common/limits.h"
 #include "unit.h"
 
 #include "common/hash.h"
