@@ -14,7 +14,7 @@
 #include "appraisal/history.h"
 #include "appraisal/identity.h"
 #include "appraisal/measured.h"
-#include "appraisal/quote_cache.h"
+#include "appraisal/result_cache.h"
 #include "appraisal/verdict.h"
 #include "residency/proof.h"
 
@@ -58,13 +58,19 @@ struct lt_host_round {
     const struct lt_host_identity *identity; /* of the host the quote names */
     const struct lt_host_policy *policy;     /* the document HDR.policy_digest names; NULL: absent */
     struct lt_logs logs;
-    struct lt_measured_cache *measured_cache; /* NULL: none */
-    bool timed;                               /* false (offline): 10 and 11 are not made */
+    struct lt_result_cache *measured_cache; /* NULL: none */
+    bool timed;                             /* false (offline): 10 and 11 are not made */
     uint64_t t1_ms, t5_ms, window_ms;
     bool nonce_used;                       /* in a round before this one */
     const struct lt_host_history *history; /* of this AK_h, NULL: absent. Asked as of t1 */
-    struct lt_quote_cache *cache;          /* NULL: none */
+    struct lt_result_cache *cache;         /* NULL: none */
 };
+
+/* Host quotes whose check 5 passed: only successes are kept, only check 5 is spared. NULL without memory. */
+struct lt_result_cache *lt_appraisal_quote_cache_new(void);
+/* H over the length-prefixed header, attest, signature, PCR values and AK Name. */
+void lt_appraisal_quote_key(const struct lt_host_quote *q, const uint8_t ak_name[LT_NAME],
+                            uint8_t out[LT_SHA256]);
 
 /* Checks 1-3. *f is zeroed first; evidence and commitment are always computed. */
 void lt_appraise_guest(const struct lt_guest_round *in, struct lt_round_facts *f, struct lt_verdict *v);

@@ -21,6 +21,38 @@ static struct lt_slice slice(const void *p, size_t n)
 
 /* ---- 5 ---- */
 
+struct lt_result_cache *lt_appraisal_quote_cache_new(void)
+{
+    return lt_result_cache_new(128, 8, 0);
+}
+
+void lt_appraisal_quote_key(const struct lt_host_quote *q, const uint8_t ak_name[LT_NAME],
+                            uint8_t out[LT_SHA256])
+{
+    uint8_t pcrs[8 + LT_MAX_PCRS * LT_MAX_DIGEST] = {0}, length[5][4];
+    size_t n = 8, size = lt_hash_size(q->pcrs.alg);
+
+    lt_put_u32(pcrs, q->pcrs.alg);
+    lt_put_u32(pcrs + 4, q->pcrs.mask);
+    for (unsigned i = 0; i < LT_MAX_PCRS; i++) {
+        if (q->pcrs.mask >> i & 1) {
+            memcpy(pcrs + n, q->pcrs.value[i], size);
+            n += size;
+        }
+    }
+    const struct lt_slice items[5] = {
+        {q->header, LT_HEADER}, {q->attest, q->attest_n}, {q->signature, q->signature_n}, {pcrs, n},
+        {ak_name, LT_NAME},
+    };
+    struct lt_slice parts[10];
+    for (unsigned i = 0; i < 5; i++) {
+        lt_put_u32(length[i], (uint32_t)items[i].n);
+        parts[2 * i] = (struct lt_slice){length[i], sizeof length[i]};
+        parts[2 * i + 1] = items[i];
+    }
+    lt_hash(LT_HASH_SHA256, parts, 10, out);
+}
+
 static int quote_parts(struct chain *c, struct lt_err *e)
 {
     static const uint8_t selection[] = {0, 0, 0, 1, 0x00, 0x0b, 3, 0xff, 0xff, 0x00}; /* sha256, PCR 0-15 */
@@ -33,8 +65,8 @@ static int quote_parts(struct chain *c, struct lt_err *e)
     if (lt_header_parse(q->header, LT_HEADER, &c->header, e) ||
         lt_attest_parse(q->attest, q->attest_n, &c->attest, e))
         return e->code;
-    lt_quote_cache_key(q, id->ak_name, key);
-    if (c->in->cache && lt_quote_cache_has(c->in->cache, key))
+    lt_appraisal_quote_key(q, id->ak_name, key);
+    if (c->in->cache && lt_result_cache_get(c->in->cache, key, NULL))
         return 0;
     if (lt_signature_check(id->key, slice(q->signature, q->signature_n), slice(q->attest, q->attest_n), e))
         return e->code;
@@ -51,7 +83,7 @@ static int quote_parts(struct chain *c, struct lt_err *e)
     if (c->header.flags & ~(uint32_t)LT_HEADER_FLAGS)
         return lt_fail(e, LT_E_REFUSED, "header flags 0x%x: not all known", c->header.flags);
     if (c->in->cache)
-        lt_quote_cache_put(c->in->cache, key);
+        lt_result_cache_put(c->in->cache, key, NULL);
     return 0;
 }
 
@@ -213,7 +245,7 @@ static void appraise(struct chain *c, const struct lt_host_policy *p, struct lt_
     const struct lt_logs *l = &c->in->logs;
     const struct lt_measured_documents *d = l->documents ? l->documents : &none;
     const struct lt_pcrs *pcrs = &c->in->quote->pcrs;
-    struct lt_measured_cache *cache = c->in->measured_cache;
+    struct lt_result_cache *cache = c->in->measured_cache;
     uint8_t key[LT_SHA256];
     const struct lt_measured m = {
         .pcrs = pcrs,
@@ -232,7 +264,7 @@ static void appraise(struct chain *c, const struct lt_host_policy *p, struct lt_
         lt_measured_key(c->in->identity->ak_name, pcrs, p->digest, &p->measured, d,
                         l->boot_log ? l->boot_log_digest : NULL, l->has_ima ? l->ima_digest : NULL, l->now,
                         key);
-        if (lt_measured_cache_get(cache, key, r))
+        if (lt_result_cache_get(cache, key, r))
             return;
     }
     lt_measured_appraise(&m, &p->pcrs, &p->measured, d, p->digest, true, r);
@@ -240,7 +272,7 @@ static void appraise(struct chain *c, const struct lt_host_policy *p, struct lt_
         if (r->part[i].state == LT_PART_LACKING)
             cache = NULL;
     if (cache)
-        lt_measured_cache_put(cache, key, r);
+        lt_result_cache_put(cache, key, r);
 }
 
 static void check_policy(struct chain *c)

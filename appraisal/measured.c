@@ -370,3 +370,39 @@ void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struc
                       "%llu more entries of the IMA list are not as they should be",
                       (unsigned long long)(r->faults - r->kept - 1));
 }
+
+/* ---- kept results ---- */
+
+struct lt_result_cache *lt_measured_cache_new(void)
+{
+    return lt_result_cache_new(256, 2, sizeof(struct lt_measured_result));
+}
+
+/* Fixed lengths throughout, with a flag where something may be absent. */
+void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, const uint8_t policy[LT_SHA256],
+                     const struct lt_measured_policy *p, const struct lt_measured_documents *d,
+                     const uint8_t *log, const uint8_t *list, int64_t now, uint8_t out[LT_SHA256])
+{
+    static const uint8_t zeros[LT_SHA256];
+    uint8_t fixed[20] = {0};
+    uint32_t at_hand = 0;
+
+    for (unsigned i = 0; i < p->layer_count; i++)
+        at_hand |= (uint32_t) !!d->layer[i] << i;
+    at_hand |= (uint32_t) !!d->boot << LT_MAX_LAYERS;
+    lt_put_u32(fixed, pcrs->alg);
+    lt_put_u32(fixed + 4, pcrs->mask);
+    lt_put_u32(fixed + 8, lt_measured_active(p, now));
+    lt_put_u32(fixed + 12, at_hand);
+    fixed[16] = !!log;
+    fixed[17] = !!list;
+    const struct lt_slice parts[] = {
+        {ak_name, 34},
+        {(const uint8_t *)pcrs->value, sizeof pcrs->value},
+        {policy, LT_SHA256},
+        {fixed, sizeof fixed},
+        {log ? log : zeros, LT_SHA256},
+        {list ? list : zeros, LT_SHA256},
+    };
+    lt_hash(LT_HASH_SHA256, parts, sizeof parts / sizeof *parts, out);
+}

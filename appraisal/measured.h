@@ -8,6 +8,7 @@
 #include "appraisal/bootpolicy.h"
 #include "appraisal/ima.h"
 #include "appraisal/policy.h"
+#include "appraisal/result_cache.h"
 #include "appraisal/verdict.h"
 #include "common/limits.h"
 
@@ -90,18 +91,12 @@ const char *lt_measured_list(uint32_t pcrs, char buf[200]);
 /* Into check c, which is open. */
 void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struct lt_verdict *v);
 
-/* ---- kept results ---- thread safe, fixed number of entries. The key is a digest over all that went in. */
-struct lt_measured_cache;
-struct lt_measured_cache *lt_measured_cache_new(void); /* NULL without memory */
-void lt_measured_cache_free(struct lt_measured_cache *c);
+/* ---- kept results ---- the key is a digest over all that went in. */
+struct lt_result_cache *lt_measured_cache_new(void); /* of struct lt_measured_result; NULL without memory */
 /* list and log: digests of the bytes; NULL: there is none. Documents are named by the policy, so that its
  * digest and which of them are at hand stand for them. */
 void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, const uint8_t policy[LT_SHA256],
                      const struct lt_measured_policy *p, const struct lt_measured_documents *d,
                      const uint8_t *log, const uint8_t *list, int64_t now, uint8_t out[LT_SHA256]);
-bool lt_measured_cache_get(struct lt_measured_cache *c, const uint8_t key[LT_SHA256],
-                           struct lt_measured_result *out);
-void lt_measured_cache_put(struct lt_measured_cache *c, const uint8_t key[LT_SHA256],
-                           const struct lt_measured_result *r);
 
 #endif

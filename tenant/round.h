@@ -91,8 +91,8 @@ int lt_round_check_item(const struct lt_round *r, const json_t *item, struct lt_
 void lt_round_appraise_guest(const struct lt_round *r, const struct lt_ref *policy, struct lt_round_facts *f,
                              struct lt_verdict *v);
 struct lt_caches {
-    struct lt_quote_cache *quotes;
-    struct lt_measured_cache *measured;
+    struct lt_result_cache *quotes;
+    struct lt_result_cache *measured;
 };
 void lt_round_appraise_host(const struct lt_round *r, const struct lt_ref *policy, uint64_t window_ms,
                             const struct lt_caches *caches, struct lt_round_facts *f, struct lt_verdict *v);

@@ -229,8 +229,8 @@ static void rounds_free(struct lt_rounds *r)
         next = g->next;
         watched_free(r, g);
     }
-    lt_quote_cache_free(r->caches.quotes);
-    lt_measured_cache_free(r->caches.measured);
+    lt_result_cache_free(r->caches.quotes);
+    lt_result_cache_free(r->caches.measured);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
     free(r);
@@ -247,9 +247,10 @@ int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_rounds **out, stru
     int rc;
 
     *out = NULL;
-    if (!r || !(r->caches.quotes = lt_quote_cache_new()) || !(r->caches.measured = lt_measured_cache_new())) {
+    if (!r || !(r->caches.quotes = lt_appraisal_quote_cache_new()) ||
+        !(r->caches.measured = lt_measured_cache_new())) {
         if (r)
-            lt_quote_cache_free(r->caches.quotes);
+            lt_result_cache_free(r->caches.quotes);
         free(r);
         return lt_fail(e, LT_E_NO_MEMORY, "rounds: no memory");
     }

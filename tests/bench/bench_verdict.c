@@ -155,7 +155,7 @@ int main(int argc, char **argv)
     }
     forge_build(&f);
     run(&f, "nothing cached", false, false, rounds);
-    f.host.cache = lt_quote_cache_new();
+    f.host.cache = lt_appraisal_quote_cache_new();
     f.host.measured_cache = lt_measured_cache_new();
     ours(&f);
     run(&f, "host cached", true, false, rounds);
@@ -165,8 +165,8 @@ int main(int argc, char **argv)
     f.guest.logs.ima = (struct lt_slice){(const uint8_t *)"", 0};
     run(&f, "host cached, list unchanged", true, true, rounds);
     lt_ima_progress_free(&progress);
-    lt_quote_cache_free(f.host.cache);
-    lt_measured_cache_free(f.host.measured_cache);
+    lt_result_cache_free(f.host.cache);
+    lt_result_cache_free(f.host.measured_cache);
     forge_free(&f);
     EVP_MD_free(md);
     EVP_MD_free(sha1);

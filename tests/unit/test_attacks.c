@@ -529,7 +529,7 @@ static void overlapping_rounds(void **state)
 /* The cache spares check 5 and nothing else. */
 static void cached_quote(void **state)
 {
-    struct lt_quote_cache *cache = lt_quote_cache_new();
+    struct lt_result_cache *cache = lt_appraisal_quote_cache_new();
     struct forge f;
 
     (void)state;
@@ -557,7 +557,7 @@ static void cached_quote(void **state)
     f.quote.signature[20] ^= 1;
     forge_expect(&f, "cached, signature", LT_FAILED, "host-quote", HOST_QUOTE);
     forge_free(&f);
-    lt_quote_cache_free(cache);
+    lt_result_cache_free(cache);
 }
 
 int main(void)

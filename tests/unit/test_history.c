@@ -1,6 +1,6 @@
 /* What a tenant remembers, and the cache of host quotes. */
+#include "appraisal/chain.h"
 #include "appraisal/history.h"
-#include "appraisal/quote_cache.h"
 #include "tests/unit/unit.h"
 
 static struct lt_round_facts facts(uint64_t clock, enum lt_absence absence, bool accepted)
@@ -128,24 +128,24 @@ static void host_against_definition(void **state)
 
 static void cache(void **state)
 {
-    struct lt_quote_cache *c = lt_quote_cache_new();
+    struct lt_result_cache *c = lt_appraisal_quote_cache_new();
     uint8_t key[32] = {0}, first[32] = {0};
 
     (void)state;
     assert_non_null(c);
-    assert_false(lt_quote_cache_has(c, key));
+    assert_false(lt_result_cache_get(c, key, NULL));
     for (uint8_t i = 1; i <= 8; i++) { /* one set, full */
         key[31] = i;
-        lt_quote_cache_put(c, key);
+        lt_result_cache_put(c, key, NULL);
     }
     first[31] = 1;
-    assert_true(lt_quote_cache_has(c, first)); /* used: no longer the oldest */
+    assert_true(lt_result_cache_get(c, first, NULL)); /* used: no longer the oldest */
     key[31] = 9;
-    lt_quote_cache_put(c, key);
-    assert_true(lt_quote_cache_has(c, first) && lt_quote_cache_has(c, key));
+    lt_result_cache_put(c, key, NULL);
+    assert_true(lt_result_cache_get(c, first, NULL) && lt_result_cache_get(c, key, NULL));
     key[31] = 2;
-    assert_false(lt_quote_cache_has(c, key));
-    lt_quote_cache_free(c);
+    assert_false(lt_result_cache_get(c, key, NULL));
+    lt_result_cache_free(c);
 }
 
 /* Every input of check 5 is in the key, and no byte can move from one to the next. */
@@ -157,22 +157,22 @@ static void cache_key(void **state)
     (void)state;
     q.pcrs.alg = LT_HASH_SHA256;
     q.pcrs.mask = LT_HOST_PCR_MASK;
-    lt_quote_cache_key(&q, name, a);
-    lt_quote_cache_key(&q, name, b);
+    lt_appraisal_quote_key(&q, name, a);
+    lt_appraisal_quote_key(&q, name, b);
     assert_memory_equal(a, b, 32);
     uint8_t *bytes[] = {q.header, attest + 19, signature, q.pcrs.value[15], name + 33};
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
         *bytes[i] ^= 1;
-        lt_quote_cache_key(&q, name, b);
+        lt_appraisal_quote_key(&q, name, b);
         assert_memory_not_equal(a, b, 32);
         *bytes[i] ^= 1;
     }
     memset(attest, 0, sizeof attest);
     memset(signature, 0, sizeof signature);
-    lt_quote_cache_key(&q, name, a);
+    lt_appraisal_quote_key(&q, name, a);
     q.attest_n = 21;
     q.signature_n = 19;
-    lt_quote_cache_key(&q, name, b);
+    lt_appraisal_quote_key(&q, name, b);
     assert_memory_not_equal(a, b, 32);
 }
 

@@ -501,7 +501,7 @@ static void host_levels(void **state)
 /* One appraisal for all guests; another list, policy or PCR value is another appraisal. */
 static void host_is_judged_once(void **state)
 {
-    struct lt_measured_cache *cache = lt_measured_cache_new();
+    struct lt_result_cache *cache = lt_measured_cache_new();
     struct lt_verdict v;
     struct forge f;
 
@@ -536,7 +536,7 @@ static void host_is_judged_once(void **state)
     forge_judge(&f, &v);
     assert_int_equal(v.level, LT_LEVEL_APPRAISED);
     forge_free(&f);
-    lt_measured_cache_free(cache);
+    lt_result_cache_free(cache);
 }
 
 /* Every input of the key, turned by itself. */
