@@ -8,13 +8,13 @@
 
 struct lt_req *lt_req_ref(struct lt_req *r)
 {
-    atomic_fetch_add(&r->refs, 1);
+    lt_ref_join(&r->refs, 1);
     return r;
 }
 
 void lt_req_unref(struct lt_req *r)
 {
-    if (atomic_fetch_sub(&r->refs, 1) != 1)
+    if (!lt_ref_leave(&r->refs))
         return;
     if (r->response)
         MHD_destroy_response(r->response);
@@ -169,7 +169,7 @@ void lt_req_add_header(struct lt_req *r, const char *name, const char *value)
 }
 
 struct lt_shared {
-    atomic_uint refs;
+    struct lt_ref_count refs;
     void *p;
     size_t n;
 };
@@ -182,7 +182,7 @@ struct lt_shared *lt_shared_new(void *p, size_t n)
         free(p);
         return NULL;
     }
-    atomic_init(&s->refs, 1);
+    lt_ref_start(&s->refs, 1);
     s->p = p;
     s->n = n;
     return s;
@@ -190,13 +190,13 @@ struct lt_shared *lt_shared_new(void *p, size_t n)
 
 struct lt_shared *lt_shared_ref(struct lt_shared *s)
 {
-    atomic_fetch_add(&s->refs, 1);
+    lt_ref_join(&s->refs, 1);
     return s;
 }
 
 void lt_shared_unref(struct lt_shared *s)
 {
-    if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
+    if (!s || !lt_ref_leave(&s->refs))
         return;
     free(s->p);
     free(s);

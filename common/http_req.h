@@ -8,6 +8,7 @@
 
 #include "common/http_server.h"
 #include "common/log_rate.h"
+#include "common/ref.h"
 
 #include <microhttpd.h>
 #include <pthread.h>
@@ -73,7 +74,7 @@ struct lt_req {
     struct lt_conn *on;            /* for libmicrohttpd's threads only; NULL: no memory for it */
     struct lt_req *prev, *next;    /* of the server's suspended requests; under the server's lock */
     pthread_mutex_t lock;
-    atomic_int refs;
+    struct lt_ref_count refs;
     bool begun, called, held, linked;
     bool suspended, done;
 

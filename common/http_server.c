@@ -218,7 +218,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *m)
     memcpy(r->uri, uri, n);
     r->query = r->uri + n + 1;
     r->server = s;
-    atomic_init(&r->refs, 1);
+    lt_ref_start(&r->refs, 1);
     pthread_mutex_init(&r->lock, NULL);
     r->started_ms = lt_now_ms();
     snprintf(r->id, sizeof r->id, "%08x%08x", s->id_prefix, atomic_fetch_add(&s->id_next, 1));

@@ -1,10 +1,10 @@
 #include "provider/api.h"
 
 #include "common/clock.h"
+#include "common/ref.h"
 #include "common/run/cond.h"
 #include "provider/enrol.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +19,7 @@ static void add_health(json_t *j, struct lt_host *h)
 
 /* Counted references: whoever answers late finds it still there. */
 struct gathering {
-    atomic_uint refs;
+    struct lt_ref_count refs;
     pthread_mutex_t lock;
     pthread_cond_t news;
     unsigned left;
@@ -27,7 +27,7 @@ struct gathering {
 
 static void leave(struct gathering *g)
 {
-    if (atomic_fetch_sub(&g->refs, 1) > 1)
+    if (!lt_ref_leave(&g->refs))
         return;
     pthread_cond_destroy(&g->news);
     pthread_mutex_destroy(&g->lock);
@@ -51,7 +51,7 @@ static struct gathering *gather(void)
 
     if (!g)
         return NULL;
-    atomic_init(&g->refs, 1);
+    lt_ref_start(&g->refs, 1);
     pthread_mutex_init(&g->lock, NULL);
     lt_cond_init(&g->news);
     return g;
@@ -63,7 +63,7 @@ static void ask_one(struct gathering *g, struct lt_host *h)
     pthread_mutex_lock(&g->lock);
     g->left++;
     pthread_mutex_unlock(&g->lock);
-    atomic_fetch_add(&g->refs, 1);
+    lt_ref_join(&g->refs, 1);
     bool unknown = !strcmp(lt_health_word(&h->health, lt_now_ms()), "unknown");
     if (!lt_host_check(h, unknown ? 0 : LT_LISTED_AGE_MS, one_checked, g))
         one_checked(g);

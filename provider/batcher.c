@@ -38,13 +38,13 @@ static const struct lt_item_error no_memory = {LT_E_NO_MEMORY, RETRY_S, "the pro
 
 struct lt_batch *lt_batch_ref(struct lt_batch *b)
 {
-    atomic_fetch_add(&b->refs, 1);
+    lt_ref_join(&b->refs, 1);
     return b;
 }
 
 void lt_batch_unref(struct lt_batch *b)
 {
-    if (!b || atomic_fetch_sub(&b->refs, 1) > 1)
+    if (!b || !lt_ref_leave(&b->refs))
         return;
     free(b->text);
     lt_merkle_free(b->tree);
@@ -340,7 +340,7 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a)
         rc = accept_quote(b, &c, a, batch, &e);
 
     if (batch)
-        atomic_init(&batch->refs, 1);
+        lt_ref_start(&batch->refs, 1);
     if (rc) {
         tell_failure(b, &c, &e);
         lt_batch_unref(lt_take(&batch));

@@ -7,6 +7,7 @@
 #ifndef LT_PROVIDER_BATCHER_H
 #define LT_PROVIDER_BATCHER_H
 
+#include "common/ref.h"
 #include "provider/residents.h"
 #include "residency/proof.h"
 
@@ -19,7 +20,7 @@ struct lt_item_error {
 
 /* A closed batch with its checked host quote: immutable, shared by all whose commitments are in it. */
 struct lt_batch {
-    atomic_uint refs;
+    struct lt_ref_count refs;
     char *text; /* the QUOTE of docs/api.md with "host", rendered once */
     size_t text_n;
     struct lt_merkle *tree;

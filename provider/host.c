@@ -121,7 +121,7 @@ int lt_host_new(const struct lt_host_shared *shared, const char *address, const 
     *out = NULL;
     if (!h)
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
-    atomic_init(&h->refs, 1);
+    lt_ref_start(&h->refs, 1);
     pthread_mutex_init(&h->lock, NULL);
     lt_health_init(&h->health, shared->check_ms);
     h->shared = shared;
@@ -155,13 +155,13 @@ int lt_host_new(const struct lt_host_shared *shared, const char *address, const 
 
 struct lt_host *lt_host_ref(struct lt_host *h)
 {
-    atomic_fetch_add(&h->refs, 1);
+    lt_ref_join(&h->refs, 1);
     return h;
 }
 
 void lt_host_unref(struct lt_host *h)
 {
-    if (!h || atomic_fetch_sub(&h->refs, 1) > 1)
+    if (!h || !lt_ref_leave(&h->refs))
         return;
     lt_batcher_free(h->batcher);
     lt_relay_free(h->relay);

@@ -3,6 +3,7 @@
 #ifndef LT_PROVIDER_HOST_H
 #define LT_PROVIDER_HOST_H
 
+#include "common/ref.h"
 #include "common/space.h"
 #include "provider/batcher.h"
 #include "provider/health.h"
@@ -37,7 +38,7 @@ struct lt_host_shared {
 };
 
 struct lt_host {
-    atomic_uint refs;
+    struct lt_ref_count refs;
     const struct lt_host_shared *shared;
     uint8_t id[LT_HOST_ID], ek_digest[32];
     char address[LT_MAX_ADDRESS + 1];

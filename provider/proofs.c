@@ -1,6 +1,7 @@
 #include "provider/proofs.h"
 
 #include "common/clock.h"
+#include "common/ref.h"
 #include "common/run/cond.h"
 #include "provider/render.h"
 
@@ -46,12 +47,12 @@ struct job {
     struct lt_proofs *owner;
     struct lt_req *req; /* NULL: a ticket */
     uint64_t asked_ms;
-    struct job *newer;      /* finished tickets, by age */
-    uint64_t done_ms;       /* 0: not yet finished */
-    struct lt_shared *text; /* of a finished ticket: however often it is asked for */
-    atomic_uint refs;       /* each ask, its dispatcher, the tree of tickets, the list of ripe ones */
-    atomic_uint asks;       /* without an answer, and one for the dispatcher */
-    atomic_uint unsettled;  /* slots, and one for the dispatcher */
+    struct job *newer;        /* finished tickets, by age */
+    uint64_t done_ms;         /* 0: not yet finished */
+    struct lt_shared *text;   /* of a finished ticket: however often it is asked for */
+    struct lt_ref_count refs; /* each ask, its dispatcher, the tree of tickets, the list of ripe ones */
+    atomic_uint asks;         /* without an answer, and one for the dispatcher */
+    atomic_uint unsettled;    /* slots, and one for the dispatcher */
     atomic_bool contested, replied;
     struct job *
         next_ripe; /* every slot is settled, and some hosts have not answered: due_ms is the end of waiting */
@@ -190,7 +191,7 @@ static void job_unref(struct job *j)
 {
     struct lt_proofs *p = j->owner;
 
-    if (atomic_fetch_sub(&j->refs, 1) > 1)
+    if (!lt_ref_leave(&j->refs))
         return;
     pthread_mutex_lock(&p->lock);
     discharge(p, j->tenant, j->count);
@@ -297,7 +298,7 @@ static void ripen(struct job *j)
     if (!atomic_load(&j->contested))
         return;
     grace = grace < LT_GRACE_MIN_MS ? LT_GRACE_MIN_MS : grace > LT_GRACE_MAX_MS ? LT_GRACE_MAX_MS : grace;
-    atomic_fetch_add(&j->refs, 1);
+    lt_ref_join(&j->refs, 1);
     pthread_mutex_lock(&p->lock);
     j->due_ms = now + grace;
     j->next_ripe = p->ripe;
@@ -420,7 +421,7 @@ static void widen(struct slot *s, unsigned count)
 {
     if (count > 1 && (s->more = calloc(count - 1, sizeof *s->more))) {
         s->count = count;
-        atomic_fetch_add(&s->job->refs, count - 1);
+        lt_ref_join(&s->job->refs, count - 1);
         atomic_fetch_add(&s->job->asks, count - 1);
         atomic_store(&s->left, count);
         atomic_store(&s->job->contested, true);
@@ -600,12 +601,12 @@ static bool issue(struct lt_proofs *p, struct job *j, struct lt_req *req)
     char location[sizeof base + 2 * TICKET];
 
     lt_random(j->ticket, sizeof j->ticket);
-    atomic_fetch_add(&j->refs, 1);
+    lt_ref_join(&j->refs, 1);
     pthread_mutex_lock(&p->lock);
     bool ok = tsearch(j, &p->tickets, compare16);
     pthread_mutex_unlock(&p->lock);
     if (!ok) {
-        atomic_fetch_sub(&j->refs, 1);
+        (void)lt_ref_leave(&j->refs); /* not the last: the dispatcher has one */
         return false;
     }
     memcpy(location, base, sizeof base - 1);
@@ -634,7 +635,7 @@ void lt_proofs_ask(struct lt_proofs *p, struct lt_req *req)
     j->owner = p;
     memcpy(j->tenant, peer->tenant_id, sizeof j->tenant);
     j->asked_ms = lt_now_ms();
-    atomic_init(&j->refs, j->count + 1);
+    lt_ref_start(&j->refs, j->count + 1);
     atomic_init(&j->asks, j->count + 1);
     atomic_init(&j->unsettled, j->count + 1);
     if (!prefer || !strstr(prefer, "respond-async") || !issue(p, j, req)) {

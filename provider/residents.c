@@ -6,13 +6,13 @@
 struct lt_residents *lt_residents_ref(struct lt_residents *r)
 {
     if (r)
-        atomic_fetch_add(&r->refs, 1);
+        lt_ref_join(&r->refs, 1);
     return r;
 }
 
 void lt_residents_unref(struct lt_residents *r)
 {
-    if (!r || atomic_fetch_sub(&r->refs, 1) > 1)
+    if (!r || !lt_ref_leave(&r->refs))
         return;
     lt_merkle_free(r->tree);
     free(r->records);
@@ -66,7 +66,7 @@ int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt
     r = calloc(1, sizeof *r);
     if (!r)
         return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
-    atomic_init(&r->refs, 1);
+    lt_ref_start(&r->refs, 1);
     r->count = (uint32_t)json_array_size(list);
     r->records = calloc(r->count + 1, sizeof *r->records);
     r->by_uuid = calloc(r->count + 1, sizeof *r->by_uuid);

@@ -4,12 +4,12 @@
 #define LT_PROVIDER_RESIDENTS_H
 
 #include "common/json.h"
+#include "common/ref.h"
 #include "residency/residency.h"
 
-#include <stdatomic.h>
 
 struct lt_residents {
-    atomic_uint refs;
+    struct lt_ref_count refs;
     uint32_t count;
     struct lt_record *records; /* strictly ascending by ek_digest */
     uint32_t *by_uuid;         /* places in records, ascending by (guest_uuid, ek_digest) */

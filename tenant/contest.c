@@ -1,5 +1,6 @@
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/ref.h"
 #include "tenant/rounds_impl.h"
 
 #include "appraisal/claimants.h"
@@ -17,10 +18,10 @@ struct lt_contest {
     struct lt_flight *flight;  /* NULL: no claim may look at its round any more */
     struct lt_flight *decided; /* the same, from then on */
     unsigned count, open;      /* claims; those that are fetched or judged */
-    unsigned judging,
-        refs;              /* judging: claims that read the round now; refs: the open ones, and who decides */
-    struct lt_ref *policy; /* of the guest */
-    uint64_t due_ms;       /* one holds: the others are waited for until then. 0: none does */
+    unsigned judging;          /* claims that read the round now */
+    struct lt_ref_count refs;  /* the open ones, and who decides; counted under the lock */
+    struct lt_ref *policy;     /* of the guest */
+    uint64_t due_ms;           /* one holds: the others are waited for until then. 0: none does */
     struct lt_claim {
         struct lt_claim *next; /* in a group */
         struct lt_contest *of;
@@ -60,7 +61,7 @@ static void unref(struct lt_contest *x)
     struct lt_rounds *r = x->r;
     struct lt_contest **at = &r->contests;
 
-    if (--x->refs)
+    if (!lt_ref_leave(&x->refs))
         return;
     while (*at != x)
         at = &(*at)->next;
@@ -341,7 +342,7 @@ void lt_contest_start(struct lt_flight *f, const json_t *item, struct lt_ref *co
         if (x->count < most)
             read_claim(x, other, quotes, n);
     }
-    x->refs = x->open + 1;
+    lt_ref_start(&x->refs, x->open + 1);
     for (unsigned k = 0; k < x->count; k++) {
         size_t at = 0;
         while (x->claim[k].quote && quotes[at] != x->claim[k].quote)

@@ -7,7 +7,7 @@
 
 #include "appraisal/measured.h"
 #include "common/limits.h"
-#include "tenant/ref.h"
+#include "common/ref.h"
 #include "verifier/store.h"
 
 #define LT_DOCUMENTS_OPEN 512 /* kept open for those who come next, count */

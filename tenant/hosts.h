@@ -10,9 +10,9 @@
 #include "appraisal/policy.h"
 #include "appraisal/verdict.h"
 #include "common/http_client.h"
+#include "common/ref.h"
 #include "residency/bundle.h"
 #include "tenant/documents.h"
-#include "tenant/ref.h"
 #include "verifier/store.h"
 
 #define LT_HOST_FACTS_MS 3600000  /* what was true of an EK certificate then may have expired since */

@@ -4,8 +4,8 @@
 #define LT_TENANT_LIST_H
 
 #include "appraisal/measured.h"
+#include "common/ref.h"
 #include "residency/bundle.h"
-#include "tenant/ref.h"
 
 struct lt_list {
     struct lt_ref *text;             /* struct lt_blob; NULL: nothing kept */

@@ -4,10 +4,10 @@
 #define LT_TENANT_ROUND_H
 
 #include "appraisal/chain.h"
+#include "common/ref.h"
 #include "residency/bundle.h"
 #include "tenant/hosts.h"
 #include "tenant/list.h"
-#include "tenant/ref.h"
 #include "verifier/agent.h"
 #include "verifier/store.h"
 

@@ -2,11 +2,11 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/ref.h"
 #include "common/run/cond.h"
 #include "vtpm/table.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@
 /* A snapshot with its count of holders; the inventory holds the current one. */
 struct snapshot {
     struct lt_snapshot public;
-    atomic_uint holders;
+    struct lt_ref_count holders;
     struct lt_record *records;
     struct lt_merkle *tree;
 };
@@ -165,7 +165,7 @@ static int confirm(struct lt_inventory *inv, struct entry **out, bool *collision
 
 static void put(struct snapshot *s)
 {
-    if (s && atomic_fetch_sub(&s->holders, 1) == 1) {
+    if (s && lt_ref_leave(&s->holders)) {
         lt_merkle_free(s->tree);
         free(s->records);
         free(s);
@@ -198,7 +198,7 @@ static int new_snapshot(struct lt_inventory *inv, struct lt_record *records, uin
                                      .records = records,
                                      .tree = tree,
                                      .header_flags = flags};
-    atomic_init(&s->holders, 1);
+    lt_ref_start(&s->holders, 1);
     put(inv->current);
     inv->current = s;
     return 0;
@@ -253,7 +253,7 @@ int lt_inventory_snapshot(struct lt_inventory *inv, const struct lt_snapshot **o
     pthread_mutex_lock(&inv->lock);
     int rc = take(inv, e);
     if (!rc) {
-        atomic_fetch_add(&inv->current->holders, 1);
+        lt_ref_join(&inv->current->holders, 1);
         *out = &inv->current->public;
     }
     pthread_mutex_unlock(&inv->lock);

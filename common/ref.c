@@ -1,11 +1,10 @@
-#include "tenant/ref.h"
+#include "common/ref.h"
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 
 struct lt_ref {
-    atomic_uint count;
+    struct lt_ref_count count;
     void *p;
     void (*free)(void *p);
 };
@@ -16,7 +15,7 @@ struct lt_ref *lt_ref_new(void *p, void (*fn)(void *p))
 
     if (!r)
         abort();
-    atomic_init(&r->count, 1);
+    lt_ref_start(&r->count, 1);
     r->p = p;
     r->free = fn;
     return r;
@@ -25,13 +24,13 @@ struct lt_ref *lt_ref_new(void *p, void (*fn)(void *p))
 struct lt_ref *lt_ref_get(struct lt_ref *r)
 {
     if (r)
-        atomic_fetch_add(&r->count, 1);
+        lt_ref_join(&r->count, 1);
     return r;
 }
 
 void lt_ref_put(struct lt_ref *r)
 {
-    if (!r || atomic_fetch_sub(&r->count, 1) != 1)
+    if (!r || !lt_ref_leave(&r->count))
         return;
     r->free(r->p);
     free(r);
@@ -39,7 +38,7 @@ void lt_ref_put(struct lt_ref *r)
 
 bool lt_ref_shared(const struct lt_ref *r)
 {
-    return r && atomic_load(&r->count) > 1;
+    return r && atomic_load(&r->count.holders) > 1;
 }
 
 void *lt_ref_value(const struct lt_ref *r)
