@@ -4,8 +4,8 @@
 #include "agent/tpm_lock.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/run/wait.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -134,13 +134,9 @@ void lt_tpm_post(struct lt_tpm *t, bool quote, lt_tpm_fn fn, lt_tpm_done done, v
 }
 
 struct call {
+    struct lt_wait wait;
     lt_tpm_fn fn;
     void *arg;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool over;
-    int rc;
-    struct lt_err e;
 };
 
 static int call_run(struct lt_dev *d, void *arg, struct lt_err *e)
@@ -152,28 +148,15 @@ static int call_run(struct lt_dev *d, void *arg, struct lt_err *e)
 static void call_done(void *arg, int rc, const struct lt_err *e)
 {
     struct call *c = arg;
-
-    pthread_mutex_lock(&c->lock);
-    c->rc = rc;
-    c->e = *e;
-    c->over = true;
-    pthread_cond_signal(&c->wake);
-    pthread_mutex_unlock(&c->lock);
+    lt_wait_end(&c->wait, rc, e);
 }
 
 int lt_tpm_call(struct lt_tpm *t, lt_tpm_fn fn, void *arg, struct lt_err *e)
 {
-    struct call c = {
-        .fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+    struct call c = {.wait = LT_WAIT, .fn = fn, .arg = arg};
 
     lt_tpm_post(t, false, call_run, call_done, &c);
-    pthread_mutex_lock(&c.lock);
-    while (!c.over)
-        pthread_cond_wait(&c.wake, &c.lock);
-    pthread_mutex_unlock(&c.lock);
-    if (e)
-        *e = c.e;
-    return c.rc;
+    return lt_wait_for(&c.wait, e);
 }
 
 int lt_tpm_start(const char *tcti, lt_tpm_fn on_open, void *arg, struct lt_tpm **out, struct lt_err *e)

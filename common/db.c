@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/run/cond.h"
+#include "common/run/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -257,47 +258,32 @@ void lt_db_post(struct lt_db *db, lt_db_fn fn, void *arg,
     pthread_mutex_unlock(&db->lock);
 }
 
-struct wait {
+struct write {
+    struct lt_wait wait;
     lt_db_fn fn;
     void *arg;
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool done;
-    int rc;
-    struct lt_err e;
 };
 
-static int wait_fn(sqlite3 *sql, void *arg, struct lt_err *e)
+static int write_fn(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    struct wait *w = arg;
+    struct write *w = arg;
     return w->fn(sql, w->arg, e);
 }
 
-static void wait_done(void *arg, int rc, const struct lt_err *e)
+static void write_done(void *arg, int rc, const struct lt_err *e)
 {
-    struct wait *w = arg;
-    pthread_mutex_lock(&w->lock);
-    w->rc = rc;
-    w->e = *e;
-    w->done = true;
-    pthread_cond_signal(&w->cond);
-    pthread_mutex_unlock(&w->lock);
+    struct write *w = arg;
+    lt_wait_end(&w->wait, rc, e);
 }
 
 int lt_db_write(struct lt_db *db, lt_db_fn fn, void *arg, struct lt_err *e)
 {
-    struct wait w = {fn, arg, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0, {0}};
+    struct write w = {.wait = LT_WAIT, .fn = fn, .arg = arg};
 
     if (pthread_equal(pthread_self(), db->thread))
         return lt_fail(e, LT_E_INTERNAL, "database: a write that waits, from the writer itself");
-    lt_db_post(db, wait_fn, &w, wait_done);
-    pthread_mutex_lock(&w.lock);
-    while (!w.done)
-        pthread_cond_wait(&w.cond, &w.lock);
-    pthread_mutex_unlock(&w.lock);
-    if (w.rc && e)
-        *e = w.e;
-    return w.rc;
+    lt_db_post(db, write_fn, &w, write_done);
+    return lt_wait_for(&w.wait, e);
 }
 
 /* ---- readers ---- */

@@ -1,7 +1,7 @@
 /* The client for callers that wait, and replies as JSON. */
 #include "common/http_client.h"
+#include "common/run/wait.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,43 +61,33 @@ json_t *lt_http_json(const struct lt_http_reply *r, int want, struct lt_err *e)
 }
 
 struct call {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool done;
+    struct lt_wait wait;
     struct lt_http_reply *reply;
-    struct lt_err e;
 };
 
-static void on_call_done(void *arg, const struct lt_http_reply *r, const struct lt_err *e)
+static void on_call_done(void *arg, const struct lt_http_reply *r, const struct lt_err *trouble)
 {
     struct call *call = arg;
+    struct lt_err e = *trouble;
 
-    pthread_mutex_lock(&call->lock);
-    call->e = *e;
     *call->reply = *r;
     call->reply->body = NULL;
-    if (!e->code) {
+    if (!e.code) {
         char *copy = malloc(r->n + 1);
         if (copy)
             memcpy(copy, r->body, r->n + 1);
         else
-            (void)lt_fail(&call->e, LT_E_NO_MEMORY, "no memory for the reply");
+            (void)lt_fail(&e, LT_E_NO_MEMORY, "no memory for the reply");
         call->reply->body = copy;
     }
-    call->done = true;
-    pthread_cond_signal(&call->cond);
-    pthread_mutex_unlock(&call->lock);
+    lt_wait_end(&call->wait, e.code, &e);
 }
 
 int lt_http_call(struct lt_http_client *c, const struct lt_http_request *r, struct lt_http_reply *reply,
                  struct lt_err *e)
 {
-    struct call call = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, reply, {0}};
+    struct call call = {.wait = LT_WAIT, .reply = reply};
 
     lt_http_send(c, r, on_call_done, &call);
-    pthread_mutex_lock(&call.lock);
-    while (!call.done)
-        pthread_cond_wait(&call.cond, &call.lock);
-    pthread_mutex_unlock(&call.lock);
-    return call.e.code ? lt_fail(e, call.e.code, "%s", call.e.msg) : 0;
+    return lt_wait_for(&call.wait, e);
 }

@@ -3,6 +3,7 @@
 #include "appraisal/imalearn.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/run/wait.h"
 #include "provider/certificates.h"
 #include "tpm/credential.h"
 
@@ -143,25 +144,22 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
 
 struct lesson {
     struct lt_batch_item item;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool done;
+    struct lt_wait wait;
     struct lt_batch *batch;
-    struct lt_item_error why;
 };
 
 static void learned(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
                     const struct lt_item_error *why)
 {
     struct lesson *l = (struct lesson *)i;
+    struct lt_err e = {0};
 
     (void)index;
-    pthread_mutex_lock(&l->lock);
-    l->batch = batch ? lt_batch_ref(batch) : NULL;
-    l->why = *why;
-    l->done = true;
-    pthread_cond_signal(&l->news);
-    pthread_mutex_unlock(&l->lock);
+    if (batch)
+        l->batch = lt_batch_ref(batch);
+    else
+        (void)lt_fail(&e, why->code, "%s", why->message);
+    lt_wait_end(&l->wait, e.code, &e);
 }
 
 /* Firmware extends 0 to 7, if only by separators. A bank that is off, or a TPM that the firmware does not
@@ -247,17 +245,11 @@ static int learn_ima(struct lt_registry *r, const struct lt_host *h, const struc
 
 int lt_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[32], struct lt_err *e)
 {
-    struct lesson l = {
-        .item.done = learned, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+    struct lesson l = {.item.done = learned, .wait = LT_WAIT};
 
     lt_random(l.item.commitment, sizeof l.item.commitment); /* a leaf like any other */
     lt_batcher_add(h->batcher, &l.item);
-    pthread_mutex_lock(&l.lock);
-    while (!l.done)
-        pthread_cond_wait(&l.news, &l.lock);
-    pthread_mutex_unlock(&l.lock);
-    if (!l.batch)
-        return lt_fail(e, l.why.code, "%s", l.why.message);
+    LT_TRY(lt_wait_for(&l.wait, e));
     const struct lt_pcrs pcrs = l.batch->pcrs;
     int rc = check_measured(&pcrs, e);
     LT_AUTOJSON json_t *j = rc ? NULL : policy_of(&pcrs);

@@ -1,5 +1,6 @@
 #include "provider/net.h"
 
+#include "common/run/wait.h"
 #include "provider/limits.h"
 
 #include <pthread.h>
@@ -75,58 +76,54 @@ void lt_net_send(struct lt_net *n, const struct lt_net_request *r, lt_http_done 
 }
 
 struct call {
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool done, raw;
+    struct lt_wait wait;
+    bool raw;
     json_t *json;
     uint8_t *bytes;
     size_t n;
     struct lt_peer peer;
-    struct lt_err e;
 };
 
-static void take_raw(struct call *c, const struct lt_http_reply *r)
+static int take_raw(struct call *c, const struct lt_http_reply *r, struct lt_err *e)
 {
     LT_AUTOJSON json_t *none = NULL;
 
     if (r->status != 200) {
-        none = lt_http_json(r, 200, &c->e);
-    } else if (!(c->bytes = malloc(r->n + 1))) {
-        (void)lt_fail(&c->e, LT_E_NO_MEMORY, "reply: no memory");
-    } else {
-        memcpy(c->bytes, r->body, c->n = r->n);
+        none = lt_http_json(r, 200, e);
+        return e->code;
     }
+    if (!(c->bytes = malloc(r->n + 1)))
+        return lt_fail(e, LT_E_NO_MEMORY, "reply: no memory");
+    memcpy(c->bytes, r->body, c->n = r->n);
+    return 0;
+}
+
+static int take_json(struct call *c, const struct lt_http_reply *r, struct lt_err *e)
+{
+    c->json = lt_http_json(r, 200, e);
+    return c->json ? 0 : e->code;
 }
 
 static void call_done(void *arg, const struct lt_http_reply *r, const struct lt_err *trouble)
 {
     struct call *c = arg;
+    struct lt_err e = {0};
+    int rc;
 
-    pthread_mutex_lock(&c->lock);
     if (trouble && trouble->code) {
-        c->e = *trouble;
-    } else {
-        if (c->raw)
-            take_raw(c, r);
-        else
-            c->json = lt_http_json(r, 200, &c->e);
-        c->peer = r->server;
+        lt_wait_end(&c->wait, trouble->code, trouble);
+        return;
     }
-    c->done = true;
-    pthread_cond_signal(&c->news);
-    pthread_mutex_unlock(&c->lock);
+    c->peer = r->server;
+    rc = c->raw ? take_raw(c, r, &e) : take_json(c, r, &e);
+    lt_wait_end(&c->wait, rc, &e);
 }
 
 static int call(struct lt_net *n, const struct lt_net_request *r, struct call *c, struct lt_peer *peer,
                 struct lt_err *e)
 {
     lt_net_send(n, r, call_done, c);
-    pthread_mutex_lock(&c->lock);
-    while (!c->done)
-        pthread_cond_wait(&c->news, &c->lock);
-    pthread_mutex_unlock(&c->lock);
-    if (!c->json && !c->bytes)
-        return lt_fail(e, c->e.code, "%s", c->e.msg);
+    LT_TRY(lt_wait_for(&c->wait, e));
     if (!c->peer.has_host || (peer->has_host && memcmp(peer->host_id, c->peer.host_id, sizeof peer->host_id)))
         return lt_fail(e, LT_E_UNAUTHENTICATED, "%s: the server's certificate is not this host's",
                        r->address);
@@ -136,7 +133,7 @@ static int call(struct lt_net *n, const struct lt_net_request *r, struct call *c
 
 json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, struct lt_err *e)
 {
-    struct call c = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+    struct call c = {.wait = LT_WAIT};
     int rc = call(n, r, &c, peer, e);
     LT_AUTOJSON json_t *j = c.json;
 
@@ -146,7 +143,7 @@ json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_
 int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes,
                size_t *size, struct lt_err *e)
 {
-    struct call c = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER, .raw = true};
+    struct call c = {.wait = LT_WAIT, .raw = true};
     int rc = call(n, r, &c, peer, e);
     LT_AUTOFREE uint8_t *p = c.bytes;
 

@@ -7,7 +7,6 @@
 #include "common/ref.h"
 #include "residency/residency.h"
 
-
 struct lt_residents {
     struct lt_ref_count refs;
     uint32_t count;
