@@ -6,6 +6,7 @@
 #define LT_AGENT_ATTESTER_H
 
 #include "agent/certificates.h"
+#include "keylime/quote.h"
 
 enum lt_ak_home {
     LT_AK_WRAPPED, /* a guest's: the wrapped blob in file */

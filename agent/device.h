@@ -3,6 +3,7 @@
 #ifndef LT_AGENT_DEVICE_H
 #define LT_AGENT_DEVICE_H
 
+#include "keylime/quote.h"
 #include "tpm/attest.h"
 #include "tpm/pcr.h"
 

@@ -5,6 +5,8 @@
 #include "common/hash.h"
 #include "common/ima_list.h"
 #include "common/limits.h"
+#include "keylime/quote.h"
+#include "keylime/versions.h"
 
 #include <errno.h>
 #include <openssl/pem.h>
@@ -12,14 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MINOR_MIN 1
-#define MINOR_MAX 6
 #define MINOR_INFO 2      /* agent/info came with 2.2 */
 #define MINOR_KEY_SIZES 5 /* enc_alg tells the key size from 2.5 on */
 #define NONCE_MAX 64
 #define PCR_NK 16
-/* The status text that makes a verifier negotiate again (keylime-api 1.2). */
-#define VERSION_REFUSAL "API version not supported"
 
 int lt_guest_api_key(struct lt_guest_api *api, struct lt_err *e)
 {
@@ -48,13 +46,14 @@ static void refuse(struct lt_req *req, int code, const char *message)
 static int version_of(struct lt_req *req, int from)
 {
     const char *v = lt_req_arg(req, 0);
+    int minor = *v == 'v' ? lt_versions_minor(v + 1, LT_VERSIONS_FROM) : -1;
 
-    if (!strncmp(v, "v2.", 3) && v[3] >= '0' + from && v[3] <= '0' + MINOR_MAX && !v[4])
-        return v[3] - '0';
-    if (!strncmp(v, "v2.", 3) && v[3] >= '0' + MINOR_MIN && v[3] < '0' + from && !v[4])
+    if (minor >= from)
+        return minor;
+    if (minor >= 0)
         refuse(req, LT_E_NOT_FOUND, "not in this API version");
     else if (*v == 'v' && v[1] >= '0' && v[1] <= '9')
-        refuse(req, LT_E_UNSUPPORTED, VERSION_REFUSAL);
+        refuse(req, LT_E_UNSUPPORTED, LT_VERSIONS_REFUSAL);
     else
         refuse(req, LT_E_NOT_FOUND, "no such path");
     return 0;
@@ -74,16 +73,10 @@ static const char *sign_alg(const struct lt_guest_api *api)
 
 static void version(struct lt_req *req, void *app)
 {
-    json_t *list = json_array();
-    char text[16] = "";
-
     (void)app;
-    for (int minor = MINOR_MIN; minor <= MINOR_MAX; minor++) {
-        snprintf(text, sizeof text, "2.%d", minor);
-        json_array_append_new(list, json_string(text));
-    }
     lt_reply_keylime(req, 200,
-                     json_pack("{s:s, s:o}", "supported_version", text, "supported_versions", list));
+                     json_pack("{s:o, s:o}", "supported_version", json_sprintf("2.%d", LT_VERSIONS_TO),
+                               "supported_versions", lt_versions_list(LT_VERSIONS_FROM)));
 }
 
 static void info(struct lt_req *req, void *app)
@@ -102,7 +95,7 @@ static void pubkey(struct lt_req *req, void *app)
 {
     const struct lt_guest_api *api = app;
 
-    if (version_of(req, MINOR_MIN))
+    if (version_of(req, LT_VERSIONS_FROM))
         lt_reply_keylime(req, 200, json_pack("{s:s}", "pubkey", api->pubkey));
 }
 
@@ -273,7 +266,7 @@ static int parse_integrity(const struct lt_req *req, struct quote *q, struct lt_
 
 static void quote_request(struct lt_req *req, struct lt_guest_api *api, bool identity)
 {
-    int minor = version_of(req, MINOR_MIN);
+    int minor = version_of(req, LT_VERSIONS_FROM);
     struct lt_err e = {0};
 
     if (!minor)

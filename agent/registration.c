@@ -7,15 +7,14 @@
 #include "common/http_client.h"
 #include "common/log.h"
 #include "common/run/cond.h"
+#include "keylime/auth_tag.h"
+#include "keylime/versions.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* API versions 2.1 to 2.6 (keylime-api 1.1). */
-#define MINOR_MIN 1
-#define MINOR_MAX 6
 #define MINOR_UNKNOWN 0
 #define BACKOFF_MIN_MS 500
 #define BACKOFF_MAX_MS 30000
@@ -33,17 +32,6 @@ struct lt_registration {
     bool stopping;
     bool ours; /* of the thread: the registrar takes the same keys as nothing new */
 };
-
-void lt_auth_tag(const uint8_t *secret, size_t n, const char *id, char out[97])
-{
-    char key[256];
-    uint8_t mac[48];
-
-    lt_base64(secret, n < LT_MAX_DIGEST ? n : LT_MAX_DIGEST, key);
-    lt_hmac(LT_HASH_SHA384, key, strlen(key), id, strlen(id), mac);
-    lt_hex(mac, sizeof mac, out);
-    lt_wipe(key, sizeof key);
-}
 
 static int call(struct lt_registration *r, const char *method, const char *path, json_t *body,
                 struct lt_http_reply *reply, struct lt_err *e)
@@ -92,13 +80,13 @@ static int discover(struct lt_registration *r, int *minor, struct lt_err *e)
     json_array_foreach(list, i, item)
     {
         const char *v = json_string_value(item);
-        if (v && v[0] == '2' && v[1] == '.' && v[2] >= '0' + MINOR_MIN && v[2] <= '0' + MINOR_MAX && !v[3] &&
-            v[2] - '0' > *minor)
-            *minor = v[2] - '0';
+        int known = v ? lt_versions_minor(v, LT_VERSIONS_FROM) : -1;
+        if (known > *minor)
+            *minor = known;
     }
     return *minor ? 0
                   : lt_fail(e, LT_E_UNSUPPORTED, "registrar: speaks no API version from 2.%d to 2.%d",
-                            MINOR_MIN, MINOR_MAX);
+                            LT_VERSIONS_FROM, LT_VERSIONS_TO);
 }
 
 static json_t *registration_body(const struct lt_registration *r, struct lt_err *e)
@@ -153,14 +141,14 @@ static int prove(struct lt_registration *r, const char *path, struct lt_slice bl
 {
     struct activation a = {.attester = r->conf.attester, .blob = blob};
     struct lt_http_reply reply = {0};
-    char tag[97];
+    uint8_t tag[LT_AUTH_TAG];
     int rc = lt_tpm_call(r->conf.tpm, activate, &a, e);
 
     if (rc)
         return rc;
     lt_auth_tag(a.secret, a.secret_n, r->conf.id, tag);
     lt_wipe(&a, sizeof a);
-    LT_AUTOJSON json_t *body = json_pack("{s:s}", "auth_tag", tag);
+    LT_AUTOJSON json_t *body = json_pack("{s:o}", "auth_tag", lt_json_new_hex(tag, sizeof tag));
     rc = call(r, "PUT", path, body, &reply, e);
     if (rc)
         return rc;
@@ -201,7 +189,7 @@ static int attempt(struct lt_registration *r, struct lt_err *e)
 
     if (rc || minor != MINOR_UNKNOWN)
         return rc ? rc : register_as(r, minor, e);
-    for (minor = MINOR_MAX; minor >= MINOR_MIN; minor--)
+    for (minor = LT_VERSIONS_TO; minor >= LT_VERSIONS_FROM; minor--)
         if ((rc = register_as(r, minor, e)) != LT_E_NOT_FOUND)
             break;
     return rc;

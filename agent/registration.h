@@ -30,7 +30,4 @@ int lt_registration_start(const struct lt_registration_conf *conf, struct lt_reg
                           struct lt_err *e) LT_MUST_CHECK;
 void lt_registration_stop(struct lt_registration *r);
 
-/* keylime-api 2.4: HMAC-SHA384 keyed with the base64 text of the secret, over the id. */
-void lt_auth_tag(const uint8_t *secret, size_t n, const char *id, char out[97]);
-
 #endif

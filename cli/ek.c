@@ -6,8 +6,8 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/utf8.h"
+#include "keylime/agent.h"
 #include "tpm/certs.h"
-#include "verifier/agent.h"
 #include "verifier/roots.h"
 
 #include <getopt.h>

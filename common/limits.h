@@ -8,6 +8,7 @@
 #define LT_MAX_SIGNATURE 520         /* TPMT_SIGNATURE */
 #define LT_MAX_PUBLIC 1024           /* TPM2B_PUBLIC, size field included */
 #define LT_MAX_PCRS 24               /* PCRs of one bank */
+#define LT_MAX_PCR_BLOB 1732         /* their values as tpm2_quote writes them */
 #define LT_MAX_DIGEST 64             /* the largest digest, SHA-512 */
 #define LT_MAX_CREDENTIAL 2048       /* MakeCredential blob */
 #define LT_MAX_QUOTE_STRING 8192     /* Keylime "r…:…:…" */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *guest_json(const struct lt_store_guest *g)
+static json_t *guest_json(const struct lt_registry_store_guest *g)
 {
     return json_pack("{s:o, s:o, s:o}", "uuid", lt_json_new_uuid(g->uuid), "tenant",
                      g->has_tenant ? lt_json_new_uuid(g->tenant) : json_null(), "host",
@@ -15,7 +15,7 @@ void lt_api_guest_get(struct lt_req *req, void *app)
 {
     struct lt_provider *p = app;
     const struct lt_peer *peer = lt_req_peer(req);
-    struct lt_store_guest g;
+    struct lt_registry_store_guest g;
     struct lt_err e = {0};
     uint8_t uuid[16];
     bool known = !lt_uuid_parse(lt_req_arg(req, 0), uuid, &e) && lt_registry_guest(p->registry, uuid, &g);
@@ -34,7 +34,7 @@ void lt_api_guest_list(struct lt_req *req, void *app)
 {
     struct lt_provider *p = app;
     size_t count = 0;
-    LT_AUTOFREE struct lt_store_guest *guests = lt_registry_guests(p->registry, &count);
+    LT_AUTOFREE struct lt_registry_store_guest *guests = lt_registry_guests(p->registry, &count);
     json_t *list = json_array();
 
     for (size_t i = 0; i < count; i++)

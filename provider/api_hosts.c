@@ -234,7 +234,7 @@ void lt_api_host_learn(struct lt_req *req, struct lt_provider *p)
     const json_t *ima = json_object_get(j, "ima");
     if (!j || lt_json_only(j, keys, &e) ||
         (ima && !json_is_boolean(ima) && lt_fail(&e, LT_E_MALFORMED, "ima: true or false is needed")) ||
-        lt_learn(p->registry, h, json_is_true(ima), digest, &e))
+        lt_provider_learn(p->registry, h, json_is_true(ima), digest, &e))
         lt_api_fail(req, &e);
     else
         lt_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));

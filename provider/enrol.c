@@ -243,7 +243,8 @@ static int learn_ima(struct lt_registry *r, const struct lt_host *h, const struc
     return 0;
 }
 
-int lt_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[32], struct lt_err *e)
+int lt_provider_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[32],
+                      struct lt_err *e)
 {
     struct lesson l = {.item.done = learned, .wait = LT_WAIT};
 

@@ -12,7 +12,7 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
              const uint8_t *ek_digest, const json_t *intermediates, struct lt_host **out,
              struct lt_err *e) LT_MUST_CHECK;
 /* Blocks: takes one quote and makes a policy document of PCR 0-9 from it, which becomes the host's. */
-int lt_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[32],
-             struct lt_err *e) LT_MUST_CHECK;
+int lt_provider_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[32],
+                      struct lt_err *e) LT_MUST_CHECK;
 
 #endif

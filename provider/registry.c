@@ -124,7 +124,7 @@ static struct lt_host *host_at(struct lt_registry *r, const uint8_t id[16])
 /* What one inventory changes in the store. */
 struct news {
     struct guest *guest; /* of which claims are told now */
-    struct lt_store_place *list;
+    struct lt_registry_store_place *list;
     size_t count, room;
 };
 
@@ -136,14 +136,14 @@ static void tell(void *arg, const struct lt_claim *c, bool kept)
         return;
     if (n->count == n->room) {
         size_t more = n->room ? 2 * n->room : 16;
-        struct lt_store_place *list = realloc(n->list, more * sizeof *list);
+        struct lt_registry_store_place *list = realloc(n->list, more * sizeof *list);
         if (!list)
             return;
         n->list = list;
         n->room = more;
     }
-    struct lt_store_place *p = &n->list[n->count++];
-    *p = (struct lt_store_place){.gone = !kept};
+    struct lt_registry_store_place *p = &n->list[n->count++];
+    *p = (struct lt_registry_store_place){.gone = !kept};
     memcpy(p->uuid, n->guest->uuid, 16);
     memcpy(p->ek, c->ek, 32);
     memcpy(p->host, c->host, 16);
@@ -230,7 +230,7 @@ static bool moved(void *arg, struct lt_host *h, const struct lt_move *m)
     if (m->quoted)
         leave_those(&i, m->quoted_before);
     pthread_rwlock_unlock(&i.r->lock);
-    lt_store_post_places(i.r->db, i.news.list, i.news.count);
+    lt_registry_store_post_places(i.r->db, i.news.list, i.news.count);
     return i.contested;
 }
 
@@ -305,7 +305,7 @@ static int insert_host(struct lt_registry *r, struct lt_host *h, struct lt_err *
     return 0;
 }
 
-static int load_host(void *arg, const struct lt_store_host *s, struct lt_err *e)
+static int load_host(void *arg, const struct lt_registry_store_host *s, struct lt_err *e)
 {
     struct lt_registry *r = arg;
     LT_AUTOJSON json_t *certificates =
@@ -326,7 +326,7 @@ static int load_host(void *arg, const struct lt_store_host *s, struct lt_err *e)
     return rc;
 }
 
-static int load_guest(void *arg, const struct lt_store_guest *g, struct lt_err *e)
+static int load_guest(void *arg, const struct lt_registry_store_guest *g, struct lt_err *e)
 {
     struct guest *at = guest_at(arg, g->uuid);
 
@@ -337,7 +337,7 @@ static int load_guest(void *arg, const struct lt_store_guest *g, struct lt_err *
     return 0;
 }
 
-static int load_place(void *arg, const struct lt_store_place *p, struct lt_err *e)
+static int load_place(void *arg, const struct lt_registry_store_place *p, struct lt_err *e)
 {
     struct lt_registry *r = arg;
     struct guest *at = find(&r->guests, p->uuid, compare16);
@@ -362,10 +362,11 @@ int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struc
     r->policies_max = shared->documents_max ? shared->documents_max : LT_MAX_POLICIES_KEPT;
     shared->arg = r;
     shared->moved = moved;
-    int rc = lt_store_open(state_dir, &shared->space, &r->db, e);
+    int rc = lt_registry_store_open(state_dir, &shared->space, &r->db, e);
     if (!rc)
-        rc = lt_store_load(r->db, &(struct lt_store_sink){r, load_host, load_policy, load_guest, load_place},
-                           &r->skipped, e);
+        rc = lt_registry_store_load(
+            r->db, &(struct lt_registry_store_sink){r, load_host, load_policy, load_guest, load_place},
+            &r->skipped, e);
     if (rc)
         lt_registry_close(r);
     else
@@ -449,17 +450,17 @@ static void take_policy(struct lt_registry *r, struct lt_host *h, uint8_t policy
 int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e)
 {
     LT_AUTOFREE char *certificates = lt_json_dump(h->certificates);
-    struct lt_store_host s = {.address = h->address,
-                              .certificates = certificates,
-                              .ek = {h->ek.raw, h->ek.raw_n},
-                              .ak = {h->ak.raw, h->ak.raw_n}};
+    struct lt_registry_store_host s = {.address = h->address,
+                                       .certificates = certificates,
+                                       .ek = {h->ek.raw, h->ek.raw_n},
+                                       .ak = {h->ak.raw, h->ak.raw_n}};
 
     if (!certificates)
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     memcpy(s.id, h->id, 16);
     pthread_mutex_lock(&r->writing);
     take_policy(r, h, s.policy);
-    int rc = lt_store_put_host(r->db, &s, e);
+    int rc = lt_registry_store_put_host(r->db, &s, e);
     if (!rc)
         rc = insert_host(r, h, e);
     pthread_mutex_unlock(&r->writing);
@@ -485,7 +486,7 @@ int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt
 
     pthread_mutex_lock(&r->writing);
     struct lt_host *h = lt_registry_host(r, id);
-    rc = h ? lt_store_drop_host(r->db, id, e) : lt_fail(e, LT_E_NOT_FOUND, "no such host");
+    rc = h ? lt_registry_store_drop_host(r->db, id, e) : lt_fail(e, LT_E_NOT_FOUND, "no such host");
     if (!rc) {
         pthread_rwlock_wrlock(&r->lock);
         p = find(&r->hosts, id, compare16);
@@ -596,7 +597,7 @@ int lt_registry_put_policy(struct lt_registry *r, struct lt_slice bytes, uint8_t
     lt_sha256(bytes.p, bytes.n, digest);
     LT_TRY(new_policy(digest, bytes, &p, e));
     pthread_mutex_lock(&r->writing);
-    int rc = lt_store_put_policy(r->db, digest, bytes, r->policies_max, e);
+    int rc = lt_registry_store_put_policy(r->db, digest, bytes, r->policies_max, e);
     if (rc)
         free(p);
     else
@@ -672,7 +673,7 @@ int lt_registry_drop_policy(struct lt_registry *r, const uint8_t digest[32], str
     pthread_mutex_lock(&r->writing);
     int rc = check_unnamed(r, digest, e);
     if (!rc)
-        rc = lt_store_drop_policy(r->db, digest, e);
+        rc = lt_registry_store_drop_policy(r->db, digest, e);
     if (!rc) {
         pthread_rwlock_wrlock(&r->lock);
         struct policy *p =
@@ -717,7 +718,7 @@ int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const 
     h = lt_registry_host(r, host);
     rc = h ? check_usable(r, digest, e) : lt_fail(e, LT_E_NOT_FOUND, "no such host");
     if (!rc)
-        rc = lt_store_set_policy(r->db, host, digest, e);
+        rc = lt_registry_store_set_policy(r->db, host, digest, e);
     if (!rc)
         lt_host_set_policy(h, digest);
     pthread_mutex_unlock(&r->writing);
@@ -727,20 +728,20 @@ int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const 
 
 /* ---- guests ---- */
 
-static void describe(const struct guest *g, struct lt_store_guest *out)
+static void describe(const struct guest *g, struct lt_registry_store_guest *out)
 {
     const struct lt_claim *c = lt_claims_place(&g->claims);
 
-    *out = (struct lt_store_guest){.has_tenant = g->has_tenant, .has_host = c};
+    *out = (struct lt_registry_store_guest){.has_tenant = g->has_tenant, .has_host = c};
     memcpy(out->uuid, g->uuid, 16);
     memcpy(out->tenant, g->tenant, 16);
     if (c)
         memcpy(out->host, c->host, 16);
 }
 
-bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_store_guest *out)
+bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_registry_store_guest *out)
 {
-    *out = (struct lt_store_guest){0};
+    *out = (struct lt_registry_store_guest){0};
     memcpy(out->uuid, uuid, 16);
     pthread_rwlock_rdlock(&r->lock);
     const struct guest *g = find(&r->guests, uuid, compare16);
@@ -750,11 +751,11 @@ bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_
     return g;
 }
 
-struct lt_store_guest *lt_registry_guests(struct lt_registry *r, size_t *count)
+struct lt_registry_store_guest *lt_registry_guests(struct lt_registry *r, size_t *count)
 {
     pthread_rwlock_rdlock(&r->lock);
     struct all a = all_guests(r);
-    struct lt_store_guest *out = calloc(a.count + 1, sizeof *out);
+    struct lt_registry_store_guest *out = calloc(a.count + 1, sizeof *out);
     for (size_t i = 0; out && i < a.count; i++)
         describe(a.guest[i], &out[i]);
     pthread_rwlock_unlock(&r->lock);
@@ -771,10 +772,10 @@ static void post_claims(struct lt_registry *r, struct guest *g)
     for (unsigned i = 0; i < g->claims.count; i++)
         if (g->claims.list[i].is & (LT_CLAIM_QUOTED | LT_CLAIM_LAST))
             tell(&n, &g->claims.list[i], true);
-    lt_store_post_places(r->db, n.list, n.count);
+    lt_registry_store_post_places(r->db, n.list, n.count);
 }
 
-static int set_tenant(struct lt_registry *r, const uint8_t uuid[16], const struct lt_store_guest *is,
+static int set_tenant(struct lt_registry *r, const uint8_t uuid[16], const struct lt_registry_store_guest *is,
                       struct lt_err *e)
 {
     struct guest *g = guest_at(r, uuid);
@@ -793,7 +794,7 @@ static int set_tenant(struct lt_registry *r, const uint8_t uuid[16], const struc
 
 int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint8_t *tenant, struct lt_err *e)
 {
-    struct lt_store_guest g;
+    struct lt_registry_store_guest g;
     int rc = 0;
 
     pthread_mutex_lock(&r->writing);
@@ -802,7 +803,7 @@ int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint
     g.has_tenant = tenant;
     memcpy(g.tenant, tenant ? tenant : (const uint8_t[16]){0}, sizeof g.tenant);
     if (!rc)
-        rc = lt_store_put_guest(r->db, &g, e);
+        rc = lt_registry_store_put_guest(r->db, &g, e);
     if (!rc) {
         pthread_rwlock_wrlock(&r->lock);
         rc = set_tenant(r, uuid, &g, e);

@@ -4,7 +4,7 @@
 #define LT_PROVIDER_REGISTRY_H
 
 #include "provider/host.h"
-#include "provider/store.h"
+#include "provider/registry_store.h"
 
 struct lt_registry;
 
@@ -46,9 +46,9 @@ int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **o
 
 /* ---- guests ---- */
 /* False: unknown; *out is then zero but for the uuid. */
-bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_store_guest *out);
+bool lt_registry_guest(struct lt_registry *r, const uint8_t uuid[16], struct lt_registry_store_guest *out);
 /* All, ascending by uuid; the caller frees. NULL without memory. */
-struct lt_store_guest *lt_registry_guests(struct lt_registry *r, size_t *count);
+struct lt_registry_store_guest *lt_registry_guests(struct lt_registry *r, size_t *count);
 /* tenant NULL: nobody's. */
 int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint8_t *tenant,
                        struct lt_err *e) LT_MUST_CHECK;

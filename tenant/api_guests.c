@@ -300,7 +300,7 @@ static int learn_round(struct lt_tenant *t, const struct lt_round *round, const 
         LT_TRY(lt_hosts_view(t->hosts, host, q, true, true, &view, e));
         with.host = view;
     }
-    int rc = lt_learn(&with, accept, (uint64_t)t->conf->window_ms, t->documents, policy, open, e);
+    int rc = lt_tenant_learn(&with, accept, (uint64_t)t->conf->window_ms, t->documents, policy, open, e);
     lt_host_view_free(&view);
     return rc;
 }

@@ -129,8 +129,9 @@ static int judge(const struct lt_verdict *v, char open[LT_LEARN_OPEN], struct lt
     return 0;
 }
 
-int lt_learn(const struct lt_round *round, const struct lt_accept *accept, uint64_t window_ms,
-             struct lt_documents *d, struct lt_ref **policy, char open[LT_LEARN_OPEN], struct lt_err *e)
+int lt_tenant_learn(const struct lt_round *round, const struct lt_accept *accept, uint64_t window_ms,
+                    struct lt_documents *d, struct lt_ref **policy, char open[LT_LEARN_OPEN],
+                    struct lt_err *e)
 {
     struct lt_header header;
     struct lt_record record;

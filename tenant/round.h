@@ -5,10 +5,11 @@
 
 #include "appraisal/chain.h"
 #include "common/ref.h"
+#include "keylime/agent.h"
+#include "keylime/quote.h"
 #include "residency/bundle.h"
 #include "tenant/hosts.h"
 #include "tenant/list.h"
-#include "verifier/agent.h"
 #include "verifier/store.h"
 
 #define LT_ASKED_PCRS 0x0000ffffu /* of every guest; its policy's PCRs come on top */

@@ -20,7 +20,7 @@ struct lt_watched {
     uint64_t ask;                    /* number of the request for a round that it waits to fly for; 0: none */
     bool removed;                    /* goes when its flight has ended */
     struct lt_schedule schedule;     /* (f) */
-    unsigned version;                /* (f) of the agent's API: index in lt_agent_versions */
+    unsigned version;                /* (f) of the agent's API: 0: LT_VERSIONS_TO, and older */
     struct lt_ref *identity;         /* (f) of the keys it registered with, as long as they stay */
     struct lt_ref *policy;           /* (f) */
     struct lt_list list;             /* (f) of identity's machine */

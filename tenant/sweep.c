@@ -3,16 +3,14 @@
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/reason.h"
+#include "keylime/versions.h"
 #include "tenant/rounds_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Newest first; an agent that says it does not know one is asked in the next (keylime-api 1.2). */
-static const char *const agent_versions[] = {"2.6", "2.5", "2.4", "2.3", "2.2", "2.1"};
 #define MAX_SLOW 255 /* more makes no difference */
-#define VERSIONS (sizeof agent_versions / sizeof *agent_versions)
 
 /* ---- what a round needs, before t1 ---- */
 
@@ -161,8 +159,8 @@ static void ask_guest(struct lt_flight *f, const char *address)
     char url[LT_MAX_URL];
 
     snprintf(url, sizeof url,
-             "https://%s/v%s/quotes/integrity?nonce=%s&mask=0x%x&partial=0&ima_ml_entry=%llu&ima_ml_b64=1",
-             address, agent_versions[f->guest->version], f->round->nonce, f->round->mask,
+             "https://%s/v2.%u/quotes/integrity?nonce=%s&mask=0x%x&partial=0&ima_ml_entry=%llu&ima_ml_b64=1",
+             address, LT_VERSIONS_TO - f->guest->version, f->round->nonce, f->round->mask,
              (unsigned long long)f->round->ima_asked);
     struct lt_http_request q = {.method = "GET",
                                 .url = url,
@@ -296,11 +294,12 @@ static void leave_sweep(struct lt_flight *f, bool ready)
         lt_flights_ask(r, go);
 }
 
+/* Newest first; an agent that says it does not know one is asked in the next (keylime-api 1.2). */
 static bool older_version(struct lt_flight *f)
 {
-    if (f->status != 400 || !strstr(f->body, "API version not supported"))
+    if (f->status != 400 || !strstr(f->body, LT_VERSIONS_REFUSAL))
         return false;
-    if (f->guest->version + 1 < VERSIONS)
+    if (f->guest->version < LT_VERSIONS_TO - LT_VERSIONS_FROM)
         return true;
     f->guest->version = 0; /* none of ours; the next round begins anew, as after an upgrade of the agent */
     return false;

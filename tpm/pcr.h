@@ -1,4 +1,4 @@
-/* PCR values of one bank, the PCR blob of tpm2_quote and Keylime's quote string (keylime-api 3.4). */
+/* PCR values of one bank, and the PCR blob of tpm2_quote. */
 #ifndef LT_TPM_PCR_H
 #define LT_TPM_PCR_H
 
@@ -22,16 +22,5 @@ int lt_pcrs_text_parse(struct lt_slice text, struct lt_pcrs *out, struct lt_err 
 /* The blob: little-endian C struct image as tpm2_quote -o writes. One bank only. */
 int lt_pcr_blob_parse(const void *p, size_t n, struct lt_pcrs *out, struct lt_err *e) LT_MUST_CHECK;
 int lt_pcr_blob_write(const struct lt_pcrs *p, struct lt_buf *b, struct lt_err *e) LT_MUST_CHECK;
-
-/* "r" b64(attest) ":" b64(signature) ":" b64(blob) */
-struct lt_quote {
-    uint8_t *attest, *signature; /* owned */
-    size_t attest_n, signature_n;
-    struct lt_pcrs pcrs;
-};
-int lt_quote_parse(const char *s, struct lt_quote *out, struct lt_err *e) LT_MUST_CHECK;
-void lt_quote_free(struct lt_quote *q);
-/* Caller frees. */
-int lt_quote_write(const struct lt_quote *q, char **out, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -204,7 +204,7 @@ int lt_challenges_answer(struct lt_challenges *c, const char *source, const char
         rc =
             lt_fail(e, LT_E_NOT_FOUND, "agent %s: no challenge is waiting for an answer; register again", id);
     } else {
-        lt_auth_tag(c->list[i]->secret, id, want);
+        lt_auth_tag(c->list[i]->secret, LT_CHALLENGE, id, want);
         if (lt_equal_ct(want, tag, sizeof want)) {
             *out = c->list[i]->agent;
             c->list[i]->agent = (struct lt_agent){0};
@@ -217,13 +217,4 @@ int lt_challenges_answer(struct lt_challenges *c, const char *source, const char
     pthread_mutex_unlock(&c->lock);
     lt_wipe(want, sizeof want);
     return rc;
-}
-
-void lt_auth_tag(const char secret[LT_CHALLENGE], const char *id, uint8_t out[LT_AUTH_TAG])
-{
-    char key[(LT_CHALLENGE + 2) / 3 * 4 + 1];
-
-    lt_base64(secret, LT_CHALLENGE, key);
-    lt_hmac(LT_HASH_SHA384, key, strlen(key), id, strlen(id), out);
-    lt_wipe(key, sizeof key);
 }

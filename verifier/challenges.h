@@ -4,14 +4,14 @@
 #ifndef LT_VERIFIER_CHALLENGES_H
 #define LT_VERIFIER_CHALLENGES_H
 
-#include "verifier/agent.h"
+#include "keylime/agent.h"
+#include "keylime/auth_tag.h"
 
 #define LT_CHALLENGE 32           /* characters */
 #define LT_CHALLENGES_MAX 4096    /* count; the oldest of the network with most of them gives way */
 #define LT_CHALLENGE_MS 60000     /* its life */
 #define LT_REGISTRATIONS_BURST 64 /* of one IPv4 address, or IPv6 /64, at once */
 #define LT_REGISTRATIONS_RATE 8   /* and then a second */
-#define LT_AUTH_TAG 48
 
 struct lt_challenges;
 
@@ -32,8 +32,5 @@ int lt_challenges_put(struct lt_challenges *c, const char *source, struct lt_age
 int lt_challenges_answer(struct lt_challenges *c, const char *source, const char *id,
                          const uint8_t tag[LT_AUTH_TAG], uint64_t now_ms, struct lt_agent *out,
                          struct lt_err *e) LT_MUST_CHECK;
-
-/* HMAC-SHA384(key = the text of base64(secret), message = id): keylime-api 2.4. */
-void lt_auth_tag(const char secret[LT_CHALLENGE], const char *id, uint8_t out[LT_AUTH_TAG]);
 
 #endif

@@ -5,6 +5,7 @@
 #include "common/limits.h"
 #include "common/log.h"
 #include "common/log_rate.h"
+#include "keylime/versions.h"
 #include "tpm/credential.h"
 #include "verifier/challenges.h"
 
@@ -17,9 +18,6 @@ struct lt_registrar {
     struct lt_http_server *plain, *tls;
     struct lt_log_rate refusals;
 };
-
-static const char *const versions[] = {"2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6"};
-#define VERSIONS (sizeof versions / sizeof *versions)
 
 static void fail(struct lt_req *req, const struct lt_err *e)
 {
@@ -43,12 +41,11 @@ static bool version_ok(struct lt_req *req)
 {
     const char *v = lt_req_arg(req, 0);
     struct lt_err e;
-    bool ok = !strcmp(v, "v2");
+    bool ok = !strcmp(v, "v2") || (v[0] == 'v' && lt_versions_minor(v + 1, LT_VERSIONS_FROM_REGISTRAR) >= 0);
 
-    for (size_t i = 0; !ok && i < VERSIONS; i++)
-        ok = v[0] == 'v' && !strcmp(v + 1, versions[i]);
     if (!ok) {
-        lt_fail(&e, LT_E_NOT_FOUND, "API version not supported; this registrar speaks 2.0 to 2.6");
+        lt_fail(&e, LT_E_NOT_FOUND, LT_VERSIONS_REFUSAL "; this registrar speaks 2.%d to 2.%d",
+                LT_VERSIONS_FROM_REGISTRAR, LT_VERSIONS_TO);
         lt_reply_error(req, &e, 0);
     }
     return ok;
@@ -56,13 +53,11 @@ static bool version_ok(struct lt_req *req)
 
 static void get_version(struct lt_req *req, void *app)
 {
-    json_t *list = json_array(), *o = json_object();
+    json_t *o = json_object();
 
     (void)app;
-    for (size_t i = 0; i < VERSIONS; i++)
-        json_array_append_new(list, json_string(versions[i]));
-    json_object_set_new(o, "current_version", json_string(versions[VERSIONS - 1]));
-    json_object_set_new(o, "supported_versions", list);
+    json_object_set_new(o, "current_version", json_sprintf("2.%d", LT_VERSIONS_TO));
+    json_object_set_new(o, "supported_versions", lt_versions_list(LT_VERSIONS_FROM_REGISTRAR));
     json_object_set_new(o, "registrar", json_string("limetree")); /* to which agents may come again */
     lt_reply_keylime(req, 200, o);
 }
@@ -102,7 +97,7 @@ static int enrol(struct lt_registrar *r, struct lt_req *req, const json_t *body,
         return rc;
     rc = lt_store_agent_get(r->conf.store, id, &stored, e);
     if (!rc)
-        rc = lt_agent_check_identity(&stored, &offered, e);
+        rc = lt_keylime_agent_check_identity(&stored, &offered, e);
     else if (rc == LT_E_NOT_FOUND)
         rc = 0;
     if (!rc)

@@ -260,7 +260,7 @@ static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
     memcpy(old.id, a->id, sizeof old.id);
     int rc = get_agent(sql, &(struct agent_job){.id = a->id, .out = &old}, e);
     if (!rc) {
-        rc = lt_agent_check_identity(&old, a, e);
+        rc = lt_keylime_agent_check_identity(&old, a, e);
         regcount = old.regcount + (!old.ekcert && a->ekcert);
         j->same = !rc && lt_agent_same(&old, a);
     } else if (rc == LT_E_NOT_FOUND) {

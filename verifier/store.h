@@ -10,7 +10,7 @@
 #include "appraisal/history.h"
 #include "appraisal/verdict.h"
 #include "common/db.h"
-#include "verifier/agent.h"
+#include "keylime/agent.h"
 
 #define LT_STORE_AGENTS                                                                                      \
     65536 /* active agents, count: registration is open to anybody with a TPM, or software */
@@ -33,8 +33,8 @@ bool lt_store_fits(struct lt_store *s, uint64_t n);
 int lt_store_agent_get(struct lt_store *s, const char *id, struct lt_agent *out,
                        struct lt_err *e) LT_MUST_CHECK;
 /* Stores what was activated; LT_E_FORBIDDEN when an active record has another identity
- * (lt_agent_check_identity), or another id has this EK. *changed (may be NULL): false when the very same is
- * active already; then nothing is written. */
+ * (lt_keylime_agent_check_identity), or another id has this EK. *changed (may be NULL): false when the very
+ * same is active already; then nothing is written. */
 int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, bool *changed,
                             struct lt_err *e) LT_MUST_CHECK;
 int lt_store_agent_delete(struct lt_store *s, const char *id, struct lt_err *e) LT_MUST_CHECK;

@@ -2,7 +2,7 @@
  * load (closed loop, every waiting tenant on a connection of its own) and, unless --agent names a real one,
  * the host agent with a TPM that takes --delay ms for a quote. JSON on stdout. */
 #include "common/clock.h"
-#include "provider/store.h"
+#include "provider/registry_store.h"
 #include "tests/support/provider_rig.h"
 #include "tests/unit/unit.h"
 
@@ -258,20 +258,20 @@ static void seed(struct bench *b, const uint8_t host[16], uint32_t guests)
 {
     char state[128];
     struct lt_db *db = NULL;
-    struct lt_store_guest g = {.has_tenant = true};
+    struct lt_registry_store_guest g = {.has_tenant = true};
 
     snprintf(state, sizeof state, "%s/state", b->rig.dir);
-    OK(lt_store_open(state, NULL, &db, &err));
+    OK(lt_registry_store_open(state, NULL, &db, &err));
     memcpy(g.tenant, b->rig.tenant_a, 16);
-    struct lt_store_place *places =
+    struct lt_registry_store_place *places =
         calloc(guests, sizeof *places); /* EKs not known: as of an earlier version */
     for (uint32_t i = 0; i < guests; i++) {
         mock_uuid(i, g.uuid);
-        OK(lt_store_put_guest(db, &g, &err));
+        OK(lt_registry_store_put_guest(db, &g, &err));
         memcpy(places[i].uuid, g.uuid, 16);
         memcpy(places[i].host, host, 16);
     }
-    lt_store_post_places(db, places, guests);
+    lt_registry_store_post_places(db, places, guests);
     lt_db_close(db);
 }
 

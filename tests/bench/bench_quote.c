@@ -1,6 +1,7 @@
 /* One whole quote of a guest without logs: the quote string read, and checks 1 to 3 made on it. Against one
  * bare EVP_DigestVerify of the same attest with a key that is loaded. RSA-2048 and P-256; one JSON line each;
  * a median above the bound ends with status 1. --quick: fewer rounds, and no bound. */
+#include "keylime/quote.h"
 #include "tests/bench/bench.h"
 #include "tests/unit/forge.h"
 

@@ -1,4 +1,5 @@
 /* Keylime's quote string, and with it base64 and the PCR blob: what is accepted writes back as it came. */
+#include "keylime/quote.h"
 #include "tests/fuzz/fuzz.h"
 #include "tpm/pcr.h"
 

@@ -1,4 +1,5 @@
-foreach(target attest public signature quote credential)
+lt_fuzz_target(quote lt_keylime)
+foreach(target attest public signature credential)
     lt_fuzz_target(${target} lt_tpm)
 endforeach()
 lt_fuzz_target(json lt_common)

@@ -1,5 +1,7 @@
 #include "tests/long/tls_agent.h"
 
+#include "keylime/quote.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>

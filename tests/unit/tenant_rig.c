@@ -1,5 +1,6 @@
 #include "tests/unit/tenant_rig.h"
 
+#include "keylime/quote.h"
 #include "tests/unit/ima_lines.h"
 
 #include "common/clock.h"

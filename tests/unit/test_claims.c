@@ -4,7 +4,7 @@
 #include "provider/claims.h"
 #include "provider/limits.h"
 #include "provider/proofs.h"
-#include "provider/store.h"
+#include "provider/registry_store.h"
 #include "tests/unit/unit.h"
 
 #include <stdlib.h>
@@ -206,12 +206,12 @@ static void places_of_before(void **state)
 /* ---- the store ---- */
 
 struct loaded {
-    struct lt_store_guest guest[4];
-    struct lt_store_place place[8];
+    struct lt_registry_store_guest guest[4];
+    struct lt_registry_store_place place[8];
     unsigned guests, places;
 };
 
-static int load_guest(void *arg, const struct lt_store_guest *g, struct lt_err *e)
+static int load_guest(void *arg, const struct lt_registry_store_guest *g, struct lt_err *e)
 {
     struct loaded *l = arg;
     (void)e;
@@ -219,7 +219,7 @@ static int load_guest(void *arg, const struct lt_store_guest *g, struct lt_err *
     return 0;
 }
 
-static int load_place(void *arg, const struct lt_store_place *p, struct lt_err *e)
+static int load_place(void *arg, const struct lt_registry_store_place *p, struct lt_err *e)
 {
     struct loaded *l = arg;
     (void)e;
@@ -231,8 +231,9 @@ static struct loaded load(struct lt_db *db)
 {
     struct lt_db_skipped skipped = {0};
     struct loaded l = {0};
-    OK(lt_store_load(db, &(struct lt_store_sink){.arg = &l, .guest = load_guest, .place = load_place},
-                     &skipped, &err));
+    OK(lt_registry_store_load(
+        db, &(struct lt_registry_store_sink){.arg = &l, .guest = load_guest, .place = load_place}, &skipped,
+        &err));
     assert_int_equal(skipped.count, 0);
     return l;
 }
@@ -273,7 +274,7 @@ static void store_of_an_earlier_version(void **state)
     sqlite3_close(sql);
     assert_int_equal(chmod(path, 0600), 0);
     for (int again = 0; again < 2; again++) {
-        OK(lt_store_open(dir, NULL, &db, &err));
+        OK(lt_registry_store_open(dir, NULL, &db, &err));
         struct loaded l = load(db);
         assert_int_equal(l.guests, 2);
         assert_true(l.guest[0].has_tenant && l.guest[1].has_tenant);
@@ -286,9 +287,9 @@ static void store_of_an_earlier_version(void **state)
     remove_store(dir);
 }
 
-static struct lt_store_place place(uint8_t guest, const uint8_t of[32], uint8_t on, bool gone)
+static struct lt_registry_store_place place(uint8_t guest, const uint8_t of[32], uint8_t on, bool gone)
 {
-    struct lt_store_place p = {.gone = gone};
+    struct lt_registry_store_place p = {.gone = gone};
 
     memset(p.uuid, guest, 16);
     memcpy(p.ek, of, 32);
@@ -296,42 +297,42 @@ static struct lt_store_place place(uint8_t guest, const uint8_t of[32], uint8_t 
     return p;
 }
 
-static void post(struct lt_db *db, struct lt_store_place p)
+static void post(struct lt_db *db, struct lt_registry_store_place p)
 {
-    struct lt_store_place *list = malloc(sizeof *list);
+    struct lt_registry_store_place *list = malloc(sizeof *list);
     *list = p;
-    lt_store_post_places(db, list, 1);
+    lt_registry_store_post_places(db, list, 1);
 }
 
 static void places_are_kept(void **state)
 {
     char dir[] = "/tmp/lt-claims-XXXXXX";
-    struct lt_store_guest g = {.has_tenant = true};
+    struct lt_registry_store_guest g = {.has_tenant = true};
     struct lt_db *db;
 
     (void)state;
     assert_non_null(mkdtemp(dir));
-    OK(lt_store_open(dir, NULL, &db, &err));
+    OK(lt_registry_store_open(dir, NULL, &db, &err));
     memset(g.uuid, 7, 16);
-    OK(lt_store_put_guest(db, &g, &err));
+    OK(lt_registry_store_put_guest(db, &g, &err));
     post(db, place(7, ek, 'T', false));
     post(db, place(7, ek, 'R', false));
     post(db, place(7, ek, 'R', false));
     post(db, place(7, own_ek, 'R', false));
     post(db, place(9, ek, 'T', false)); /* nobody's */
     post(db, place(7, own_ek, 'R', true));
-    lt_store_post_places(db, NULL, 0);
+    lt_registry_store_post_places(db, NULL, 0);
     lt_db_close(db);
-    OK(lt_store_open(dir, NULL, &db, &err));
+    OK(lt_registry_store_open(dir, NULL, &db, &err));
     struct loaded l = load(db);
     assert_int_equal(l.places, 2);
-    OK(lt_store_drop_host(db, host('R'), &err));
+    OK(lt_registry_store_drop_host(db, host('R'), &err));
     l = load(db);
     assert_int_equal(l.places, 1);
     assert_memory_equal(l.place[0].host, host('T'), 16);
     assert_memory_equal(l.place[0].ek, ek, 32);
     g.has_tenant = false;
-    OK(lt_store_put_guest(db, &g, &err));
+    OK(lt_registry_store_put_guest(db, &g, &err));
     l = load(db);
     assert_int_equal(l.guests + l.places, 0);
     lt_db_close(db);

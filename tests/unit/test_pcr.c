@@ -1,3 +1,4 @@
+#include "keylime/quote.h"
 #include "tpm/pcr.h"
 
 #include "tests/unit/unit.h"

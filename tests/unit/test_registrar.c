@@ -155,7 +155,7 @@ static void open_challenge(const struct keys *k, json_t *reply, const char *id, 
     assert_int_equal(EVP_DecryptUpdate(c, plain, &len, sealed.p, 34), 1);
     EVP_CIPHER_CTX_free(c);
     assert_int_equal(plain[1], LT_CHALLENGE);
-    lt_auth_tag((char *)plain + 2, id, mac);
+    lt_auth_tag(plain + 2, LT_CHALLENGE, id, mac);
     lt_hex(mac, sizeof mac, tag);
 }
 
@@ -184,7 +184,7 @@ static void test_auth_tag_vector(void **state)
 {
     uint8_t got[LT_AUTH_TAG], want[LT_AUTH_TAG];
     (void)state;
-    lt_auth_tag("ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", "tenant-a.vm-0001", got);
+    lt_auth_tag("ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", 32, "tenant-a.vm-0001", got);
     unit_hex("7fcc6111e546a96a388b7f647ae2a02e466b090d7db9983cdedd3915ef9dd3d2"
              "436876c583a794a4db36efa084b3e562",
              want, sizeof want);
@@ -430,7 +430,7 @@ static void test_challenges(void **state)
     uint8_t tag[LT_AUTH_TAG], wrong[LT_AUTH_TAG] = {0};
     (void)state;
 
-    lt_auth_tag(secret, "vm", tag);
+    lt_auth_tag(secret, LT_CHALLENGE, "vm", tag);
     OK(lt_challenges_put(c, "10.0.0.1", &a, secret, 1000, &err));
     assert_int_equal(a.id[0], 0); /* taken over */
     /* Another source neither answers it nor spoils it. */
@@ -454,9 +454,9 @@ static void test_challenges(void **state)
         a = agent(id);
         OK(lt_challenges_put(c, "10.0.0.1", &a, secret, 100000 + i, &err));
     }
-    lt_auth_tag(secret, "vm-0", tag);
+    lt_auth_tag(secret, LT_CHALLENGE, "vm-0", tag);
     FAILS(LT_E_NOT_FOUND, lt_challenges_answer(c, "10.0.0.1", "vm-0", tag, 105000, &out, &err));
-    lt_auth_tag(secret, "vm-1", tag);
+    lt_auth_tag(secret, LT_CHALLENGE, "vm-1", tag);
     OK(lt_challenges_answer(c, "10.0.0.1", "vm-1", tag, 105000, &out, &err));
     lt_challenges_free(c);
 }
@@ -481,7 +481,7 @@ static void test_flood_of_a_network(void **state)
     struct lt_agent out;
     (void)state;
 
-    lt_auth_tag(secret, "victim", tag);
+    lt_auth_tag(secret, LT_CHALLENGE, "victim", tag);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct lt_challenges *c = lt_challenges_new();
         struct lt_agent a = agent("victim");

@@ -140,7 +140,7 @@ static void test_rows_that_cannot_be_read(void **state)
 {
     struct at *a = *state;
     const uint8_t tenant[16] = {9}, uuid[16] = {1};
-    struct lt_store_guest g;
+    struct lt_registry_store_guest g;
     uint8_t digest[32];
 
     assert_int_equal(put(a, 1, 4096, digest), 0);
@@ -171,7 +171,7 @@ static void test_a_store_of_before(void **state)
 {
     struct at *a = *state;
     const uint8_t uuid[16] = {1};
-    struct lt_store_guest g;
+    struct lt_registry_store_guest g;
     uint8_t digest[32];
 
     assert_int_equal(put(a, 1, 4096, digest), 0);
@@ -256,7 +256,7 @@ static void test_a_removed_host_claims_nothing(void **state)
 {
     struct at *a = *state;
     const uint8_t nothing[32] = {0}, tenant[16] = {9};
-    struct lt_store_guest g;
+    struct lt_registry_store_guest g;
     struct mock_host m;
     uint8_t uuid[16];
 

@@ -1,6 +1,7 @@
 /* The whole of tpm/ on what real TPMs made: quotes kept in tests/vectors, and the sample bundle. */
 #include "common/hash.h"
 #include "common/json.h"
+#include "keylime/quote.h"
 #include "tests/unit/vectors.h"
 #include "tpm/attest.h"
 #include "tpm/pcr.h"

@@ -1,6 +1,6 @@
 lt_unit_test(test_public lt_tpm)
 lt_unit_test(test_attest lt_tpm)
 lt_unit_test(test_signature lt_tpm)
-lt_unit_test(test_pcr lt_tpm)
+lt_unit_test(test_pcr lt_keylime)
 lt_unit_test(test_credential lt_tpm)
-lt_unit_test(test_tpm_sample lt_tpm)
+lt_unit_test(test_tpm_sample lt_keylime)

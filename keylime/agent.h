@@ -1,6 +1,6 @@
 /* One registered agent, as a value: what it sent at registration (keylime-api 2.2), checked. No I/O. */
-#ifndef LT_VERIFIER_AGENT_H
-#define LT_VERIFIER_AGENT_H
+#ifndef LT_KEYLIME_AGENT_H
+#define LT_KEYLIME_AGENT_H
 
 #include "common/ids.h"
 #include "common/json.h"
@@ -35,8 +35,8 @@ json_t *lt_agent_to_json(const struct lt_agent *a);
 
 /* keylime-api 2.5: EK, AK and EK certificate of an active record never change (LT_E_FORBIDDEN), but a
  * certificate may be added. */
-int lt_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered,
-                            struct lt_err *e) LT_MUST_CHECK;
+int lt_keylime_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered,
+                                    struct lt_err *e) LT_MUST_CHECK;
 
 /* Nothing that a registration can change differs. */
 bool lt_agent_same(const struct lt_agent *a, const struct lt_agent *b);

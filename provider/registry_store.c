@@ -1,4 +1,4 @@
-#include "provider/store.h"
+#include "provider/registry_store.h"
 
 #include "common/file.h"
 #include "common/hash.h"
@@ -23,8 +23,8 @@ static const char *const migrations[] = {
 static const struct lt_db_kind kind = {"limetree-provider", LT_DB_PROVIDER, "hosts", migrations,
                                        sizeof migrations / sizeof *migrations};
 
-int lt_store_open(const char *state_dir, const struct lt_space_conf *conf, struct lt_db **out,
-                  struct lt_err *e)
+int lt_registry_store_open(const char *state_dir, const struct lt_space_conf *conf, struct lt_db **out,
+                           struct lt_err *e)
 {
     LT_AUTOFREE char *path = lt_path(state_dir, "provider.db");
     struct lt_space *space = NULL;
@@ -45,12 +45,12 @@ static struct lt_slice column(sqlite3_stmt *st, int col)
     return (struct lt_slice){p, (size_t)sqlite3_column_bytes(st, col)};
 }
 
-static int load_host(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
+static int load_host(sqlite3_stmt *st, const struct lt_registry_store_sink *s, struct lt_err *e)
 {
-    struct lt_store_host h = {.ek = column(st, 2),
-                              .ak = column(st, 3),
-                              .address = (const char *)sqlite3_column_text(st, 4),
-                              .certificates = (const char *)sqlite3_column_text(st, 5)};
+    struct lt_registry_store_host h = {.ek = column(st, 2),
+                                       .ak = column(st, 3),
+                                       .address = (const char *)sqlite3_column_text(st, 4),
+                                       .certificates = (const char *)sqlite3_column_text(st, 5)};
 
     LT_TRY(lt_db_blob(st, 0, h.id, 16, e));
     LT_TRY(lt_db_blob(st, 1, h.policy, 32, e));
@@ -59,7 +59,7 @@ static int load_host(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_
     return s->host(s->arg, &h, e);
 }
 
-static int load_policy(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
+static int load_policy(sqlite3_stmt *st, const struct lt_registry_store_sink *s, struct lt_err *e)
 {
     struct lt_slice bytes = column(st, 1);
     uint8_t digest[32], is[32];
@@ -71,18 +71,18 @@ static int load_policy(sqlite3_stmt *st, const struct lt_store_sink *s, struct l
     return s->policy(s->arg, digest, bytes, e);
 }
 
-static int load_guest(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
+static int load_guest(sqlite3_stmt *st, const struct lt_registry_store_sink *s, struct lt_err *e)
 {
-    struct lt_store_guest g = {.has_tenant = true};
+    struct lt_registry_store_guest g = {.has_tenant = true};
 
     LT_TRY(lt_db_blob(st, 0, g.uuid, 16, e));
     LT_TRY(lt_db_blob(st, 1, g.tenant, 16, e));
     return s->guest(s->arg, &g, e);
 }
 
-static int load_place(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e)
+static int load_place(sqlite3_stmt *st, const struct lt_registry_store_sink *s, struct lt_err *e)
 {
-    struct lt_store_place p = {0};
+    struct lt_registry_store_place p = {0};
 
     LT_TRY(lt_db_blob(st, 0, p.uuid, 16, e));
     LT_TRY(lt_db_blob(st, 1, p.ek, 32, e));
@@ -92,7 +92,7 @@ static int load_place(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt
 
 static const struct {
     const char *table, *select; /* the key comes first */
-    int (*row)(sqlite3_stmt *st, const struct lt_store_sink *s, struct lt_err *e);
+    int (*row)(sqlite3_stmt *st, const struct lt_registry_store_sink *s, struct lt_err *e);
 } tables[] = {
     {"policies", "SELECT digest, bytes FROM policies", load_policy},
     {"hosts", "SELECT id, policy, ek, ak, address, certificates FROM hosts", load_host},
@@ -101,7 +101,7 @@ static const struct {
 };
 
 struct load {
-    const struct lt_store_sink *sink;
+    const struct lt_registry_store_sink *sink;
     struct lt_db_skipped *skipped;
 };
 
@@ -127,8 +127,8 @@ static int load(sqlite3 *sql, void *arg, struct lt_err *e)
     return rc;
 }
 
-int lt_store_load(struct lt_db *db, const struct lt_store_sink *sink, struct lt_db_skipped *skipped,
-                  struct lt_err *e)
+int lt_registry_store_load(struct lt_db *db, const struct lt_registry_store_sink *sink,
+                           struct lt_db_skipped *skipped, struct lt_err *e)
 {
     return lt_db_read(db, load, &(struct load){sink, skipped}, e);
 }
@@ -137,7 +137,7 @@ int lt_store_load(struct lt_db *db, const struct lt_store_sink *sink, struct lt_
 
 static int put_host(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    const struct lt_store_host *h = arg;
+    const struct lt_registry_store_host *h = arg;
     return lt_db_exec(
         sql, NULL, e,
         "INSERT INTO hosts(id, address, ek, ak, certificates, policy) VALUES(?,?,?,?,?,?)"
@@ -147,7 +147,7 @@ static int put_host(sqlite3 *sql, void *arg, struct lt_err *e)
         h->policy, sizeof h->policy);
 }
 
-int lt_store_put_host(struct lt_db *db, const struct lt_store_host *h, struct lt_err *e)
+int lt_registry_store_put_host(struct lt_db *db, const struct lt_registry_store_host *h, struct lt_err *e)
 {
     return lt_db_write(db, put_host, (void *)h, e);
 }
@@ -158,21 +158,22 @@ static int drop_host(sqlite3 *sql, void *arg, struct lt_err *e)
     return rc ? rc : lt_db_exec(sql, NULL, e, "DELETE FROM hosts WHERE id=?", "b", arg, (size_t)16);
 }
 
-int lt_store_drop_host(struct lt_db *db, const uint8_t id[16], struct lt_err *e)
+int lt_registry_store_drop_host(struct lt_db *db, const uint8_t id[16], struct lt_err *e)
 {
     return lt_db_write(db, drop_host, (void *)id, e);
 }
 
 static int set_policy(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    const struct lt_store_host *h = arg;
+    const struct lt_registry_store_host *h = arg;
     return lt_db_exec(sql, NULL, e, "UPDATE hosts SET policy=? WHERE id=?", "bb", h->policy, sizeof h->policy,
                       h->id, sizeof h->id);
 }
 
-int lt_store_set_policy(struct lt_db *db, const uint8_t host[16], const uint8_t digest[32], struct lt_err *e)
+int lt_registry_store_set_policy(struct lt_db *db, const uint8_t host[16], const uint8_t digest[32],
+                                 struct lt_err *e)
 {
-    struct lt_store_host h = {0};
+    struct lt_registry_store_host h = {0};
     memcpy(h.id, host, sizeof h.id);
     memcpy(h.policy, digest, sizeof h.policy);
     return lt_db_write(db, set_policy, &h, e);
@@ -208,8 +209,8 @@ static int put_policy(sqlite3 *sql, void *arg, struct lt_err *e)
         "bb", p->digest, (size_t)32, p->bytes.p, p->bytes.n);
 }
 
-int lt_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes, uint64_t max,
-                        struct lt_err *e)
+int lt_registry_store_put_policy(struct lt_db *db, const uint8_t digest[32], struct lt_slice bytes,
+                                 uint64_t max, struct lt_err *e)
 {
     return lt_db_write(db, put_policy, &(struct policy){digest, bytes, max}, e);
 }
@@ -221,14 +222,14 @@ static int drop_policy(sqlite3 *sql, void *arg, struct lt_err *e)
     return rc || changes ? rc : lt_fail(e, LT_E_NOT_FOUND, "no document of that digest");
 }
 
-int lt_store_drop_policy(struct lt_db *db, const uint8_t digest[32], struct lt_err *e)
+int lt_registry_store_drop_policy(struct lt_db *db, const uint8_t digest[32], struct lt_err *e)
 {
     return lt_db_write(db, drop_policy, (void *)digest, e);
 }
 
 static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    const struct lt_store_guest *g = arg;
+    const struct lt_registry_store_guest *g = arg;
     if (!g->has_tenant) {
         LT_TRY(lt_db_exec(sql, NULL, e, "DELETE FROM places WHERE uuid=?", "b", g->uuid, sizeof g->uuid));
         return lt_db_exec(sql, NULL, e, "DELETE FROM guests WHERE uuid=?", "b", g->uuid, sizeof g->uuid);
@@ -239,17 +240,17 @@ static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
                       "bb", g->uuid, sizeof g->uuid, g->tenant, sizeof g->tenant);
 }
 
-int lt_store_put_guest(struct lt_db *db, const struct lt_store_guest *g, struct lt_err *e)
+int lt_registry_store_put_guest(struct lt_db *db, const struct lt_registry_store_guest *g, struct lt_err *e)
 {
     return lt_db_write(db, put_guest, (void *)g, e);
 }
 
 struct places {
-    struct lt_store_place *list;
+    struct lt_registry_store_place *list;
     size_t count;
 };
 
-static int put_place(sqlite3 *sql, const struct lt_store_place *p, struct lt_err *e)
+static int put_place(sqlite3 *sql, const struct lt_registry_store_place *p, struct lt_err *e)
 {
     static const char insert[] =
         "INSERT INTO places(uuid, ek, host) SELECT ?1, ?2, ?3 WHERE EXISTS(SELECT 1 FROM guests WHERE"
@@ -280,7 +281,7 @@ static void places_done(void *arg, int rc, const struct lt_err *e)
     free(p);
 }
 
-void lt_store_post_places(struct lt_db *db, struct lt_store_place *places, size_t count)
+void lt_registry_store_post_places(struct lt_db *db, struct lt_registry_store_place *places, size_t count)
 {
     struct places *p = malloc(sizeof *p);
 

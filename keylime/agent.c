@@ -1,4 +1,4 @@
-#include "verifier/agent.h"
+#include "keylime/agent.h"
 
 #include "common/limits.h"
 #include "tpm/certkey.h"
@@ -260,7 +260,8 @@ json_t *lt_agent_to_json(const struct lt_agent *a)
     return o;
 }
 
-int lt_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered, struct lt_err *e)
+int lt_keylime_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered,
+                                    struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *was = NULL, *is = NULL;
     size_t was_n, is_n;
