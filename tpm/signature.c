@@ -4,19 +4,35 @@
 #include "tpm/der.h"
 
 #include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define WHAT "TPMT_SIGNATURE"
 
+/* Only read after it is made, so threads may share it. What OpenSSL fetches for a verification it fetches
+ * here, once: each check copies the context, since a verification writes in it. */
 struct lt_verify_key {
-    EVP_PKEY *pkey; /* only read after it is made, so threads may share it */
-    uint16_t alg;   /* LT_ALG_RSASSA or LT_ALG_ECDSA */
-    size_t size;    /* bytes of the modulus or of a coordinate */
+    EVP_PKEY_CTX *ready;
+    uint16_t alg; /* LT_ALG_RSASSA or LT_ALG_ECDSA */
+    size_t size;  /* bytes of the modulus or of a coordinate */
 };
+
+static EVP_PKEY_CTX *prepare(EVP_PKEY *pkey, uint16_t alg)
+{
+    EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
+
+    if (c && EVP_PKEY_verify_init(c) == 1 &&
+        (alg == LT_ALG_ECDSA || EVP_PKEY_CTX_set_rsa_padding(c, RSA_PKCS1_PADDING) == 1) &&
+        EVP_PKEY_CTX_set_signature_md(c, EVP_sha256()) == 1)
+        return c;
+    EVP_PKEY_CTX_free(c);
+    return NULL;
+}
 
 int lt_verify_key_new(const struct lt_public *p, struct lt_verify_key **out, struct lt_err *e)
 {
+    EVP_PKEY *pkey;
     struct lt_verify_key k = {.alg = p->type == LT_ALG_RSA ? LT_ALG_RSASSA : LT_ALG_ECDSA};
 
     *out = NULL;
@@ -24,10 +40,12 @@ int lt_verify_key_new(const struct lt_public *p, struct lt_verify_key **out, str
         return lt_fail(e, LT_E_UNSUPPORTED, "key: signs by scheme 0x%04x with hash 0x%04x", p->scheme,
                        p->scheme_hash);
     k.size = p->type == LT_ALG_RSA ? p->rsa_modulus.n : lt_curve_size(p->curve);
-    LT_TRY(lt_public_pkey(p, &k.pkey, e));
-    if (!(*out = malloc(sizeof k))) {
-        EVP_PKEY_free(k.pkey);
-        return lt_fail(e, LT_E_NO_MEMORY, "key: no memory");
+    LT_TRY(lt_public_pkey(p, &pkey, e));
+    k.ready = prepare(pkey, k.alg);
+    EVP_PKEY_free(pkey);
+    if (!k.ready || !(*out = malloc(sizeof k))) {
+        EVP_PKEY_CTX_free(k.ready);
+        return lt_fail(e, LT_E_NO_MEMORY, "key: no memory, or not one that OpenSSL verifies with");
     }
     **out = k;
     return 0;
@@ -36,7 +54,7 @@ int lt_verify_key_new(const struct lt_public *p, struct lt_verify_key **out, str
 void lt_verify_key_free(struct lt_verify_key *k)
 {
     if (k)
-        EVP_PKEY_free(k->pkey);
+        EVP_PKEY_CTX_free(k->ready);
     free(k);
 }
 
@@ -90,15 +108,15 @@ int lt_signature_check(const struct lt_verify_key *k, struct lt_slice sig, struc
 {
     LT_AUTOBUF struct lt_buf raw = LT_BUF(LT_MAX_SIGNATURE);
 
+    uint8_t digest[LT_SHA256];
+
     LT_TRY(parse(k, sig, &raw, e));
-    EVP_MD_CTX *c = EVP_MD_CTX_new();
-    /* EVP's default padding of an RSA key is PKCS#1 v1.5. */
-    int ok = c && EVP_DigestVerifyInit(c, NULL, EVP_sha256(), NULL, k->pkey) == 1
-                 ? EVP_DigestVerify(c, raw.p, raw.n, message.p, message.n)
-                 : -2;
-    EVP_MD_CTX_free(c);
-    if (ok == -2)
+    lt_sha256(message.p, message.n, digest);
+    EVP_PKEY_CTX *c = EVP_PKEY_CTX_dup(k->ready);
+    if (!c)
         return lt_fail(e, LT_E_NO_MEMORY, "signature: no context");
+    int ok = EVP_PKEY_verify(c, raw.p, raw.n, digest, sizeof digest);
+    EVP_PKEY_CTX_free(c);
     if (ok != 1)
         return lt_fail(e, LT_E_BAD_SIGNATURE, "signature does not verify under the key");
     return 0;
