@@ -22,6 +22,8 @@ struct replay {
     uint8_t run[2 * LT_MAX_DIGEST];                /* PCR 10, and behind it what it is extended with */
     uint8_t aggregate_n, aggregate[LT_MAX_DIGEST]; /* entry 0's */
     unsigned had;                                  /* learnt keys, before */
+    char why[LT_IMA_WHY];                          /* these two of one entry: to clear them for each costs */
+    struct lt_err no_verdict;
     struct lt_ima_judge judge;
     struct lt_ima_walk walk;
     struct lt_ima_line line; /* large: last */
@@ -63,23 +65,27 @@ static __attribute__((format(printf, 2, 3))) void list_fault(struct lt_ima_resul
     va_end(ap);
 }
 
+static __attribute__((noinline)) bool other_column(struct replay *r, uint16_t want)
+{
+    const struct lt_ima_line *l = &r->line;
+    char hex[2 * LT_MAX_DIGEST + 1];
+
+    lt_hex(l->hash, lt_hash_size(l->log_hash), hex);
+    if (l->log_hash != want)
+        fault(r, "its template hash has %zu bytes, %s has %zu", lt_hash_size(l->log_hash), lt_hash_name(want),
+              lt_hash_size(want));
+    else
+        fault(r, "its template hash is %s by its content, the list says another", hex);
+    return false;
+}
+
 /* As wide as the policy says, and the hash of the content. False, with a fault: it is not. */
 static bool column(struct replay *r)
 {
     const struct lt_ima_line *l = &r->line;
     uint16_t want = r->in->layers ? lt_ima_layers_log_hash(r->in->layers) : l->log_hash;
-    char hex[2 * LT_MAX_DIGEST + 1];
 
-    if (l->log_hash != want) {
-        fault(r, "its template hash has %zu bytes, %s has %zu", lt_hash_size(l->log_hash), lt_hash_name(want),
-              lt_hash_size(want));
-        return false;
-    }
-    if (l->violation || l->proved)
-        return true;
-    lt_hex(l->hash, lt_hash_size(l->log_hash), hex);
-    fault(r, "its template hash is %s by its content, the list says another", hex);
-    return false;
+    return l->log_hash == want && (l->violation || l->proved) ? true : other_column(r, want);
 }
 
 static void match(struct replay *r)
@@ -105,13 +111,16 @@ static void extend(struct replay *r)
     uint16_t alg = r->padded ? (uint16_t)LT_HASH_SHA1 : r->in->bank;
     uint8_t *with = r->run + r->size;
 
-    memset(with, 0, r->size);
+    if (r->padded)
+        memset(with, 0, r->size);
     if (l->violation) /* the kernel invalidates the PCR's meaning on purpose (ima_violations) */
         memset(with, 0xff, extend_with(r));
     else if (alg == l->log_hash)
         memcpy(with, l->hash, extend_with(r));
     else
         lt_hash(alg, &l->data, 1, with);
+    if (r->judged)
+        lt_ima_judge_closer(&r->judge);
     lt_hash(r->in->bank, &both, 1, r->run);
 }
 
@@ -131,17 +140,16 @@ static int unable(struct replay *r, struct lt_err *why, struct lt_err *e)
 }
 
 /* Judged only when the chain holds it: else its content is not what was measured, and the reason is told. */
-static __attribute__((noinline)) int content(struct replay *r, struct lt_err *e)
+static int content(struct replay *r, struct lt_err *e)
 {
-    struct lt_err local = {0};
-    char why[LT_IMA_WHY];
     bool good;
 
-    why[0] = 0;
-    if (lt_ima_judge(&r->judge, &r->line, &good, why, &local))
-        return unable(r, &local, e);
+    r->why[0] = 0;
+    r->no_verdict.code = 0;
+    if (lt_ima_judge(&r->judge, &r->line, &good, r->why, &r->no_verdict))
+        return unable(r, &r->no_verdict, e);
     if (!good)
-        fault(r, "%s", why);
+        fault(r, "%s", r->why);
     return 0;
 }
 
@@ -203,6 +211,8 @@ static int entry(struct replay *r, struct lt_err *e)
         return 0;
     }
     bool good = column(r);
+    if (r->judged)
+        lt_ima_judge_prepare(&r->judge, &r->line);
     extend(r);
     if (!good || !r->judged || aggregate(r))
         return 0;
@@ -388,6 +398,7 @@ int lt_ima_appraise(const struct lt_ima_input *in, struct lt_ima_progress *progr
     r.before = progress ? progress : &none;
     r.size = lt_hash_size(in->bank);
     r.aggregate_n = 0;
+    r.no_verdict = (struct lt_err){0};
     struct lt_ima_keys *fresh = in->first && progress->learnt ? NULL : lt_ima_keys_new();
     r.judge = (struct lt_ima_judge){.in = in, .learnt = fresh ? fresh : progress ? progress->learnt : NULL};
     if (!r.judge.learnt)

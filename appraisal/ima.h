@@ -11,9 +11,10 @@
 
 #define LT_IMA_PCR 10
 #define LT_IMA_AGGREGATES 8
-#define LT_IMA_FAULTS 16        /* that are kept with their text; all are counted */
-#define LT_IMA_BOOT_PCRS 0x3ffu /* what boot_aggregate is made of; must be quoted wherever there are layers  \
-                                 */
+#define LT_IMA_FAULTS 16 /* that are kept with their text; all are counted */
+#define LT_IMA_BOOT_PCRS                                                                                     \
+    0x3ffu /* what boot_aggregate is made of; must be quoted wherever there are layers                       \
+            */
 
 struct lt_ima_keys; /* verification keys: appraisal/imakeys.h */
 

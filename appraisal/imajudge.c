@@ -159,12 +159,31 @@ static __attribute__((noinline)) int buffer(struct lt_ima_judge *j, const struct
     return 0;
 }
 
+void lt_ima_judge_prepare(struct lt_ima_judge *j, const struct lt_ima_line *l)
+{
+    const struct lt_ima_layers *all = j->in->layers;
+    unsigned i = 0;
+
+    while (i < all->count && !in_window(&all->layer[i], j->in->now))
+        i++;
+    j->probe.table = NULL;
+    if (i < all->count && l->kind != LT_IMA_BUFFER)
+        j->probe = lt_ima_table_probe(all->layer[i].table, l->path);
+}
+
+void lt_ima_judge_closer(const struct lt_ima_judge *j)
+{
+    lt_ima_table_probe_closer(&j->probe);
+}
+
 int lt_ima_judge(struct lt_ima_judge *j, const struct lt_ima_line *l, bool *good, char why[LT_IMA_WHY],
                  struct lt_err *e)
 {
     enum lt_ima_answer answer;
 
-    *good = false;
+    *good = l->kind != LT_IMA_BUFFER && lt_ima_table_probe_allows(&j->probe, l->path, l->digest);
+    if (*good)
+        return 0;
     if (l->kind == LT_IMA_BUFFER)
         return buffer(j, l, good, why, e);
     /* The table first: a signature costs a hundred times as much and could only say the same. */

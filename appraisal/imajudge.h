@@ -15,9 +15,14 @@ struct lt_ima_judge {
     bool own_read;
     bool aggregate_open; /* a boot_aggregate that no layer knows is good: there is nothing to compare it with
                           */
-    unsigned signatures, bad; /* checked; those of them that were not good */
+    struct lt_ima_table_probe probe; /* of the first layer in force */
+    unsigned signatures, bad;        /* checked; those of them that were not good */
 };
 
+/* May be called for what is going to be judged, in this order and with other work in between: then the answer
+ * is at hand sooner. */
+void lt_ima_judge_prepare(struct lt_ima_judge *j, const struct lt_ima_line *l);
+void lt_ima_judge_closer(const struct lt_ima_judge *j);
 /* *good, or why not, without entry number. A negative answer: no verdict could be made. l is no violation. */
 int lt_ima_judge(struct lt_ima_judge *j, const struct lt_ima_line *l, bool *good, char why[LT_IMA_WHY],
                  struct lt_err *e) LT_MUST_CHECK;

@@ -18,10 +18,17 @@ static void label(const struct lt_ima_layer *l, char out[80])
     snprintf(out, 80, "%.63s@%s", l->name, digest);
 }
 
+static __attribute__((noinline)) int fail_in(const struct lt_ima_layer *l, struct lt_err *e)
+{
+    char where[80];
+
+    label(l, where);
+    return lt_fail_in(e, "layer %s", where);
+}
+
 int lt_ima_layers_ask(const struct lt_ima_layers *l, int64_t now, enum lt_ima_section s, struct lt_slice name,
                       struct lt_slice digest, enum lt_ima_answer *out, int *which, struct lt_err *e)
 {
-    char where[80];
     enum lt_ima_answer answer;
     bool known = false;
 
@@ -30,10 +37,8 @@ int lt_ima_layers_ask(const struct lt_ima_layers *l, int64_t now, enum lt_ima_se
     for (unsigned i = 0; i < l->count; i++) {
         if (!holds(&l->layer[i], now))
             continue;
-        if (lt_ima_table_ask(l->layer[i].table, s, name, digest, &answer, e)) {
-            label(&l->layer[i], where);
-            return lt_fail_in(e, "layer %s", where);
-        }
+        if (lt_ima_table_ask(l->layer[i].table, s, name, digest, &answer, e))
+            return fail_in(&l->layer[i], e);
         known |= answer == LT_IMA_OTHER;
         if (answer == LT_IMA_ALLOWED || answer == LT_IMA_EXCLUDED) {
             *out = answer;

@@ -10,6 +10,7 @@
 #define ALG_MAX 16         /* "streebog512" is the kernel's longest */
 #define DIGEST_PLAIN 20    /* of fields without an algorithm's name */
 #define MIN_DIGEST_TEXT 32 /* MD5, in hex */
+#define AHEAD 1024         /* bytes of a list, to be fetched before they are read */
 #define MAX_HEAD 512       /* bytes of an entry of text in front of its name, and more */
 
 /* Fields behind the digest, right to left, and how many of them are hex. An administrator's own format
@@ -47,39 +48,45 @@ static const uint8_t nibble[256] = {
     X8,   X8,   X8,   X8,   X8, X8, X8, X8, X8,   X8, X8, X8, X8, X8, X8, X8,   X8,
 };
 
-/* Eight digits at once: a third of a list is hex. v are the nibbles; turned back into digits they must be
- * what stood there, and none may be above 15 ('g' would be 16). */
-static uint64_t unhex8(const uint8_t *s, uint64_t *bad)
+typedef uint8_t bytes8 __attribute__((vector_size(8)));
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef uint16_t pairs8 __attribute__((vector_size(16)));
+
+/* Sixteen digits at once: a third of a list is hex. What is neither digit nor letter leaves bits in bad. */
+static inline void unhex16(const uint8_t *s, uint8_t *out, bytes16 *bad)
 {
-    const uint64_t ones = 0x0101010101010101;
-    uint64_t x, v;
+    bytes16 x;
 
     memcpy(&x, s, sizeof x);
-    x = le64toh(x);
-    v = (x & 0x0f * ones) + (x >> 6 & ones) * 9;
-    *bad |= (v + 0x30 * ones + ((v + 6 * ones) >> 4 & ones) * 39) ^ x;
-    *bad |= v & 0x10 * ones;
-    v = (v << 4 | v >> 8) & 0x00ff00ff00ff00ff;
-    v = (v | v >> 8) & 0x0000ffff0000ffff;
-    return (v | v >> 16) & 0xffffffff;
+    const bytes16 digit = x - '0', letter = x - 'a';
+    const bytes16 is_digit = (bytes16)(digit < 10), is_letter = (bytes16)(letter < 6);
+    const pairs8 v = (pairs8)((digit & is_digit) | ((letter + 10) & is_letter));
+    *bad |= ~(is_digit | is_letter);
+    const pairs8 both = (__BYTE_ORDER == __LITTLE_ENDIAN ? v << 4 | v >> 8 : v >> 4 | v) & 0xff;
+    const bytes8 eight = __builtin_convertvector(both, bytes8);
+    memcpy(out, &eight, sizeof eight);
 }
 
 bool lt_ima_line_unhex(const uint8_t *s, size_t n, uint8_t *out)
 {
-    uint64_t bad = 0;
+    bytes16 bad = {0};
+    uint64_t any[2];
     uint8_t wrong = 0;
     size_t i = 0;
 
-    for (; i + 4 <= n; i += 4) {
-        uint32_t four = htole32((uint32_t)unhex8(s + 2 * i, &bad));
-        memcpy(out + i, &four, sizeof four);
+    for (; i + 8 <= n; i += 8)
+        unhex16(s + 2 * i, out + i, &bad);
+    if (i < n && n >= 8) { /* the last ones, some of them again */
+        unhex16(s + 2 * (n - 8), out + n - 8, &bad);
+        i = n;
     }
     for (; i < n; i++) {
         uint8_t high = nibble[s[2 * i]], low = nibble[s[2 * i + 1]];
         wrong |= high | low;
         out[i] = (uint8_t)(high << 4 | (low & 15));
     }
-    return !bad && !(wrong & 0x80);
+    memcpy(any, &bad, sizeof any);
+    return !(any[0] | any[1]) && !(wrong & 0x80);
 }
 
 static bool is_zeros(const uint8_t *p, size_t n)
@@ -98,17 +105,17 @@ static const struct template *template_of(struct lt_slice name)
     return NULL;
 }
 
-static uint16_t alg_of(struct lt_slice name)
-{
-    static const uint16_t known[] = {LT_HASH_SHA256, LT_HASH_SHA1, LT_HASH_SHA512, LT_HASH_SHA384};
-
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        const char *text = lt_hash_name(known[i]);
-        if (strlen(text) == name.n && !memcmp(text, name.p, name.n))
-            return known[i];
-    }
-    return 0;
-}
+/* Hashes of ours, as a digest names them, the most frequent first. */
+static const struct {
+    const char *text;
+    size_t n;
+    uint16_t alg;
+} algs[] = {
+    {"sha256:", 7, LT_HASH_SHA256},
+    {"sha1:", 5, LT_HASH_SHA1},
+    {"sha512:", 7, LT_HASH_SHA512},
+    {"sha384:", 7, LT_HASH_SHA384},
+};
 
 bool lt_ima_line_next(struct lt_slice text, size_t *at, struct lt_slice *line)
 {
@@ -190,9 +197,24 @@ static int check_size(uint16_t alg, size_t n, struct lt_err *e)
     return 0;
 }
 
+/* "sha256:" at from. *alg 0: none of ours, which may be. */
+static int algorithm(struct lt_slice field, size_t from, struct lt_slice *name, uint16_t *alg,
+                     struct lt_err *e)
+{
+    for (size_t i = 0; i < sizeof algs / sizeof *algs; i++) {
+        if (field.n - from >= algs[i].n && !memcmp(field.p + from, algs[i].text, algs[i].n)) {
+            *name = (struct lt_slice){field.p + from, algs[i].n - 1};
+            *alg = algs[i].alg;
+            return 0;
+        }
+    }
+    *alg = 0;
+    return prefix(field, from, "algorithm", name, e);
+}
+
 /* "sha256:", of d-ngv2 "verity:sha256:". *at: behind it. */
 static int digest_name(struct lt_ima_line *l, struct lt_slice field, bool typed, struct lt_slice *name,
-                       size_t *at, struct lt_err *e)
+                       uint16_t *alg, size_t *at, struct lt_err *e)
 {
     struct lt_slice type = {NULL, 0};
 
@@ -206,7 +228,7 @@ static int digest_name(struct lt_ima_line *l, struct lt_slice field, bool typed,
                            (int)type.n, (const char *)type.p);
         *at = type.n + 1;
     }
-    LT_TRY(prefix(field, *at, "algorithm", name, e));
+    LT_TRY(algorithm(field, *at, name, alg, e));
     *at += name->n + 1;
     return 0;
 }
@@ -218,8 +240,7 @@ static int put_digest(struct lt_ima_line *l, struct lt_slice field, bool typed, 
     struct lt_slice hex;
     size_t at;
 
-    LT_TRY(digest_name(l, field, typed, name, &at, e));
-    *alg = alg_of(*name);
+    LT_TRY(digest_name(l, field, typed, name, alg, &at, e));
     hex = (struct lt_slice){field.p + at, field.n - at};
     LT_TRY(check_size(*alg, hex.n / 2, e));
     put_size(l, at + 1 + hex.n / 2);
@@ -488,6 +509,13 @@ static bool search(struct lt_ima_walk *w, size_t *end, struct lt_ima_line *l)
     return false;
 }
 
+/* Lists are long, and each page of them is new to the processor: this far ahead it begins to fetch. */
+static void look_ahead(struct lt_slice list, size_t at)
+{
+    for (size_t ahead = AHEAD; ahead < AHEAD + 256 && list.n - at > ahead; ahead += 64)
+        __builtin_prefetch(list.p + at + ahead);
+}
+
 static int next_text(struct lt_ima_walk *w, struct lt_ima_line *l, bool *more, struct lt_err *e)
 {
     const struct lt_slice all = w->list;
@@ -497,6 +525,7 @@ static int next_text(struct lt_ima_walk *w, struct lt_ima_line *l, bool *more, s
     *more = lt_ima_line_next(all, &end, &line);
     if (!*more)
         return 0;
+    look_ahead(all, end);
     bool good = !parse(line, true, l, NULL);
     if (good && l->violation)
         good = end == all.n || begins((struct lt_slice){all.p + end, all.n - end});
@@ -534,10 +563,9 @@ static int read_digest(struct lt_ima_line *l, struct lt_slice from, bool typed, 
 {
     size_t at;
 
-    LT_TRY(digest_name(l, from, typed, name, &at, e));
+    LT_TRY(digest_name(l, from, typed, name, alg, &at, e));
     if (at == from.n || from.p[at])
         return lt_fail(e, LT_E_MALFORMED, "no NUL behind the digest's algorithm");
-    *alg = alg_of(*name);
     *digest = (struct lt_slice){from.p + at + 1, from.n - at - 1};
     return check_size(*alg, digest->n, e);
 }

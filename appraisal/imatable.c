@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LINE 64u /* of a processor's cache */
+
 struct lt_ima_table {
     const struct lt_table_header *h;
     const uint8_t *base;
@@ -119,19 +121,20 @@ struct found {
     struct lt_slice digests;
 };
 
-static int find(const struct lt_ima_table *t, unsigned section, struct lt_slice name, struct found *out,
-                struct lt_err *e)
+static const struct lt_table_slot *slot_at(const struct lt_ima_table *t, unsigned section, uint32_t at)
 {
-    const struct lt_table_slot *slot = (const void *)(t->base + t->l.slots[section]);
-    uint32_t mask = t->h->slots[section] - 1;
+    const struct lt_table_slot *slots = (const void *)(t->base + t->l.slots[section]);
+    return &slots[at & (t->h->slots[section] - 1)];
+}
+
+static int find_hash(const struct lt_ima_table *t, unsigned section, uint64_t hash, struct lt_slice name,
+                     struct found *out, struct lt_err *e)
+{
     struct lt_slice have;
 
     *out = (struct found){0};
-    if (!t->h->count[section])
-        return 0;
-    uint64_t hash = lt_siphash(t->h->seed, name.p, name.n);
     for (uint32_t run = 0; run < LT_TABLE_RUN; run++) {
-        const struct lt_table_slot *s = &slot[((uint32_t)hash + run) & mask];
+        const struct lt_table_slot *s = slot_at(t, section, (uint32_t)hash + run);
         if (!s->record)
             return 0;
         if (s->tag != (uint32_t)(hash >> 32))
@@ -144,6 +147,15 @@ static int find(const struct lt_ima_table *t, unsigned section, struct lt_slice 
         }
     }
     return 0; /* no writer makes a longer run */
+}
+
+static int find(const struct lt_ima_table *t, unsigned section, struct lt_slice name, struct found *out,
+                struct lt_err *e)
+{
+    *out = (struct found){0};
+    if (!t->h->count[section])
+        return 0;
+    return find_hash(t, section, lt_siphash(t->h->seed, name.p, name.n), name, out, e);
 }
 
 static int has_digest(const struct lt_ima_table *t, const struct found *f, struct lt_slice digest, bool *out,
@@ -203,6 +215,40 @@ int lt_ima_table_ask(const struct lt_ima_table *t, enum lt_ima_section s, struct
     if (hit)
         *out = LT_IMA_EXCLUDED;
     return 0;
+}
+
+struct lt_ima_table_probe lt_ima_table_probe(const struct lt_ima_table *t, struct lt_slice path)
+{
+    if (!t->h->count[LT_IMA_FILES])
+        return (struct lt_ima_table_probe){NULL, 0};
+    const struct lt_ima_table_probe p = {t, lt_siphash(t->h->seed, path.p, path.n)};
+    __builtin_prefetch(slot_at(t, LT_IMA_FILES, (uint32_t)p.hash));
+    return p;
+}
+
+void lt_ima_table_probe_closer(const struct lt_ima_table_probe *p)
+{
+    const struct lt_ima_table *t = p->table;
+
+    if (!t)
+        return;
+    const struct lt_table_slot *s = slot_at(t, LT_IMA_FILES, (uint32_t)p->hash);
+    if (!s->record || s->record > t->h->record_bytes)
+        return;
+    const uint8_t *record = t->base + t->l.records + (s->record - 1);
+    __builtin_prefetch(record);
+    if (t->h->record_bytes - (s->record - 1) > LINE)
+        __builtin_prefetch(record + LINE);
+}
+
+bool lt_ima_table_probe_allows(const struct lt_ima_table_probe *p, struct lt_slice path,
+                               struct lt_slice digest)
+{
+    struct found f;
+    bool hit = false;
+
+    return p->table && !find_hash(p->table, LT_IMA_FILES, p->hash, path, &f, NULL) && f.there &&
+           !has_digest(p->table, &f, digest, &hit, NULL) && hit;
 }
 
 bool lt_ima_table_ignores_keyring(const struct lt_ima_table *t, struct lt_slice name)

@@ -15,6 +15,7 @@ static const struct alg {
     const char *name, *fetch;
     size_t size;
 } algs[] = {
+    /* in the order of at() */
     {LT_HASH_SHA1, "sha1", "SHA1", 20},
     {LT_HASH_SHA256, "sha256", "SHA2-256", 32},
     {LT_HASH_SHA384, "sha384", "SHA2-384", 48},
@@ -72,10 +73,18 @@ static EVP_MD_CTX *thread_context(size_t alg)
 
 static size_t at(uint16_t alg)
 {
-    for (size_t i = 0; i < ALGS; i++)
-        if (algs[i].id == alg)
-            return i;
-    return ALGS;
+    switch (alg) { /* asked several times for each entry of a list */
+    case LT_HASH_SHA1:
+        return 0;
+    case LT_HASH_SHA256:
+        return 1;
+    case LT_HASH_SHA384:
+        return 2;
+    case LT_HASH_SHA512:
+        return 3;
+    default:
+        return ALGS;
+    }
 }
 
 size_t lt_hash_size(uint16_t alg)

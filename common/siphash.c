@@ -10,9 +10,12 @@ static inline uint64_t le64(const uint8_t *p)
     return le64toh(v);
 }
 
-static uint64_t tail(const uint8_t *p, size_t n)
+/* The last n of all bytes, which end at p + n; below eight. */
+static uint64_t tail(const uint8_t *p, size_t n, size_t all)
 {
     uint64_t v = 0;
+    if (n && all >= 8)
+        return le64(p + n - 8) >> (8 * (8 - n));
     for (size_t i = 0; i < n; i++)
         v |= (uint64_t)p[i] << 8 * i;
     return v;
@@ -60,7 +63,7 @@ uint64_t lt_siphash(const uint8_t key[16], const void *p, size_t n)
 
     for (; left >= 8; in += 8, left -= 8)
         absorb(&v, le64(in));
-    absorb(&v, tail(in, left) | (uint64_t)n << 56);
+    absorb(&v, tail(in, left, n) | (uint64_t)n << 56);
     v.c ^= 0xff;
     round_(&v);
     round_(&v);

@@ -21,6 +21,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
                 enum lt_ima_answer a;
                 int rc = lt_ima_table_ask(t, s, name, (struct lt_slice){digest, 32}, &a, NULL);
                 FUZZ_REQUIRE(!rc || a == LT_IMA_ABSENT);
+                struct lt_ima_table_probe probe = lt_ima_table_probe(t, name);
+                lt_ima_table_probe_closer(&probe);
+                bool allows = lt_ima_table_probe_allows(&probe, name, (struct lt_slice){digest, 32});
+                FUZZ_REQUIRE(s != LT_IMA_FILES || allows == (!rc && a == LT_IMA_ALLOWED));
             }
             (void)lt_ima_table_ignores_keyring(t, name);
         }

@@ -33,6 +33,16 @@ static int compile(const char *doc, struct lt_buf *out)
     return lt_ima_table_compile(doc, strlen(doc), NULL, out, &err);
 }
 
+/* The short way knows no other answer than the long one. */
+static bool probed(const struct lt_ima_table *t, struct lt_slice path, struct lt_slice digest)
+{
+    struct lt_ima_table_probe p = lt_ima_table_probe(t, path);
+
+    lt_ima_table_probe_closer(&p);
+    assert_false(lt_ima_table_probe_allows(&p, slice("/of another name"), digest));
+    return lt_ima_table_probe_allows(&p, path, digest);
+}
+
 static enum lt_ima_answer ask(const struct lt_ima_table *t, enum lt_ima_section s, const char *name,
                               uint8_t byte, size_t n)
 {
@@ -41,6 +51,8 @@ static enum lt_ima_answer ask(const struct lt_ima_table *t, enum lt_ima_section 
 
     memset(digest, byte, sizeof digest);
     OK(lt_ima_table_ask(t, s, slice(name), (struct lt_slice){digest, n}, &a, &err));
+    if (s == LT_IMA_FILES)
+        assert_int_equal(probed(t, slice(name), (struct lt_slice){digest, n}), a == LT_IMA_ALLOWED);
     return a;
 }
 
@@ -229,6 +241,8 @@ static int same_answers(const uint8_t *p, size_t n, void *state)
         memset(digest, 0xaa + 0x11 * (int)(k / 32), sizeof digest);
         OK(lt_ima_table_ask(good, k / 8 % 3, name, d, &a, &err));
         rc = lt_ima_table_ask(t, k / 8 % 3, name, d, &b, &err);
+        if (k / 8 % 3 == LT_IMA_FILES)
+            assert_int_equal(probed(t, name, d), !rc && b == LT_IMA_ALLOWED);
         if (!rc &&
             (a != b || lt_ima_table_ignores_keyring(t, name) != lt_ima_table_ignores_keyring(good, name)))
             rc = 1;
