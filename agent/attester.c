@@ -2,7 +2,7 @@
 
 #include "common/file.h"
 #include "common/hash.h"
-#include "common/log.h"
+#include "common/run/log.h"
 #include "residency/residency.h"
 
 #include <stdlib.h>
@@ -10,35 +10,35 @@
 #include <unistd.h>
 
 /* Guests: keylime-api 2.7. */
-#define AK_GUEST_ATTRIBUTES (LT_AK_HOST_ATTRIBUTES & ~LT_OBJ_NO_DA)
+#define AK_GUEST_ATTRIBUTES (LT_TPM_AK_HOST_ATTRIBUTES & ~LT_TPM_OBJ_NO_DA)
 
 /* The file of AK_h: the authValue, and the Name of the key that has it, so that a crash between making the
  * key and writing the file cannot pair them wrongly. */
 struct host_secret {
-    uint8_t auth[32], name[LT_NAME];
+    uint8_t auth[32], name[LT_TPM_NAME];
 };
 
-static struct lt_ak_spec spec_of(const struct lt_attester *a, struct lt_slice auth)
+static struct lt_agent_ak_spec spec_of(const struct lt_attester *a, struct lt_slice auth)
 {
-    return (struct lt_ak_spec){
+    return (struct lt_agent_ak_spec){
         .alg = a->ak_alg,
-        .attributes = a->home == LT_AK_HOST ? LT_AK_HOST_ATTRIBUTES : AK_GUEST_ATTRIBUTES,
+        .attributes = a->home == LT_ATTESTER_AK_HOST ? LT_TPM_AK_HOST_ATTRIBUTES : AK_GUEST_ATTRIBUTES,
         .auth = auth,
     };
 }
 
 /* Makes the AK under the EK and loads it; *blob is its wrapped form. */
-static int make(struct lt_dev *d, const struct lt_ek *ek, const struct lt_ak_spec *spec, struct lt_buf *blob,
-                ESYS_TR *key, struct lt_err *e)
+static int make(struct lt_device *d, const struct lt_agent_ek *ek, const struct lt_agent_ak_spec *spec,
+                struct lt_buf *blob, ESYS_TR *key, struct lt_err *e)
 {
     ESYS_TR parent;
-    int rc = lt_ek_load(d, ek, &parent, e);
+    int rc = lt_agent_ek_load(d, ek, &parent, e);
 
     if (!rc)
-        rc = lt_ak_create(d, parent, spec, blob, e);
+        rc = lt_agent_ak_create(d, parent, spec, blob, e);
     if (!rc)
-        rc = lt_ak_load(d, parent, blob->p, blob->n, spec->auth, key, e);
-    lt_dev_flush(d, &parent);
+        rc = lt_agent_ak_load(d, parent, blob->p, blob->n, spec->auth, key, e);
+    lt_device_flush(d, &parent);
     return rc;
 }
 
@@ -64,29 +64,29 @@ static int may_make(const struct lt_attester *a, struct lt_err *e)
     return 0;
 }
 
-static int load_wrapped(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek, struct lt_public *ak,
-                        struct lt_err *e)
+static int load_wrapped(struct lt_device *d, struct lt_attester *a, const struct lt_agent_ek *ek,
+                        struct lt_public *ak, struct lt_err *e)
 {
-    const struct lt_ak_spec spec = spec_of(a, (struct lt_slice){0});
-    LT_AUTOBUF struct lt_buf blob = LT_BUF(LT_AK_BLOB);
+    const struct lt_agent_ak_spec spec = spec_of(a, (struct lt_slice){0});
+    LT_AUTOBUF struct lt_buf blob = LT_BUF(LT_AGENT_AK_BLOB);
     LT_AUTOFREE uint8_t *old = NULL;
     int rc = lt_fail(e, LT_E_REFUSED, "%s: there is none", a->file);
     ESYS_TR parent;
     size_t n;
 
     if (!access(a->file, F_OK)) {
-        rc = lt_file_read_secret(a->file, LT_AK_BLOB, &old, &n, e);
+        rc = lt_file_read_secret(a->file, LT_AGENT_AK_BLOB, &old, &n, e);
         if (!rc)
-            rc = lt_ek_load(d, ek, &parent, e);
+            rc = lt_agent_ek_load(d, ek, &parent, e);
         if (rc)
             return rc;
-        rc = lt_ak_load(d, parent, old, n, spec.auth, &a->key, e);
-        lt_dev_flush(d, &parent);
+        rc = lt_agent_ak_load(d, parent, old, n, spec.auth, &a->key, e);
+        lt_device_flush(d, &parent);
         if (!rc)
-            rc = lt_ak_check(d, a->key, ek, &spec, ak, e);
+            rc = lt_agent_ak_check(d, a->key, ek, &spec, ak, e);
         if (!rc || rc != LT_E_REFUSED)
             return rc;
-        lt_dev_flush(d, &a->key);
+        lt_device_flush(d, &a->key);
         lt_log(LT_LOG_WARNING, "ak", "%s: %s; making a new AK, which the registrar must be told to accept",
                a->file, e->msg);
     }
@@ -94,43 +94,43 @@ static int load_wrapped(struct lt_dev *d, struct lt_attester *a, const struct lt
     rc = make(d, ek, &spec, &blob, &a->key, e);
     if (!rc)
         rc = lt_file_write(a->file, blob.p, blob.n, 0600, e);
-    return rc ? rc : lt_ak_check(d, a->key, ek, &spec, ak, e);
+    return rc ? rc : lt_agent_ak_check(d, a->key, ek, &spec, ak, e);
 }
 
 /* The key at the handle, if it is one of this EK's with these properties; else LT_E_REFUSED. */
-static int find_at_handle(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek,
-                          const struct lt_ak_spec *spec, struct lt_public *ak, struct lt_err *e)
+static int find_at_handle(struct lt_device *d, struct lt_attester *a, const struct lt_agent_ek *ek,
+                          const struct lt_agent_ak_spec *spec, struct lt_public *ak, struct lt_err *e)
 {
-    int rc = lt_dev_find(d, a->handle, &a->key, e);
+    int rc = lt_device_find(d, a->handle, &a->key, e);
 
     if (!rc && a->key == ESYS_TR_NONE)
         return lt_fail(e, LT_E_REFUSED, "TPM handle 0x%x is empty", (unsigned)a->handle);
     if (!rc)
-        rc = lt_ak_check(d, a->key, ek, spec, ak, e);
+        rc = lt_agent_ak_check(d, a->key, ek, spec, ak, e);
     if (rc)
-        lt_dev_flush(d, &a->key);
+        lt_device_flush(d, &a->key);
     return rc;
 }
 
-static int make_at_handle(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek,
-                          const struct lt_ak_spec *spec, struct lt_public *ak, struct lt_err *e)
+static int make_at_handle(struct lt_device *d, struct lt_attester *a, const struct lt_agent_ek *ek,
+                          const struct lt_agent_ak_spec *spec, struct lt_public *ak, struct lt_err *e)
 {
-    LT_AUTOBUF struct lt_buf blob = LT_BUF(LT_AK_BLOB);
+    LT_AUTOBUF struct lt_buf blob = LT_BUF(LT_AGENT_AK_BLOB);
     ESYS_TR loaded = ESYS_TR_NONE;
 
     LT_TRY(may_make(a, e));
     lt_log(LT_LOG_WARNING, "ak", "%s; making a new AK", e->msg);
     int rc = make(d, ek, spec, &blob, &loaded, e);
     if (!rc)
-        rc = lt_ak_persist(d, loaded, a->handle, e);
-    lt_dev_flush(d, &loaded);
+        rc = lt_agent_ak_persist(d, loaded, a->handle, e);
+    lt_device_flush(d, &loaded);
     return rc ? rc : find_at_handle(d, a, ek, spec, ak, e);
 }
 
-static int load_handle(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek, struct lt_public *ak,
-                       struct lt_err *e)
+static int load_handle(struct lt_device *d, struct lt_attester *a, const struct lt_agent_ek *ek,
+                       struct lt_public *ak, struct lt_err *e)
 {
-    const struct lt_ak_spec spec = spec_of(a, (struct lt_slice){0});
+    const struct lt_agent_ak_spec spec = spec_of(a, (struct lt_slice){0});
     int rc = find_at_handle(d, a, ek, &spec, ak, e);
 
     return rc == LT_E_REFUSED ? make_at_handle(d, a, ek, &spec, ak, e) : rc;
@@ -155,36 +155,36 @@ static int read_secret(const char *file, struct host_secret *out, struct lt_err 
     return 0;
 }
 
-static int find_host_key(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek,
+static int find_host_key(struct lt_device *d, struct lt_attester *a, const struct lt_agent_ek *ek,
                          const struct host_secret *secret, struct lt_public *ak, struct lt_err *e)
 {
-    const struct lt_ak_spec spec = spec_of(a, (struct lt_slice){secret->auth, sizeof secret->auth});
-    uint8_t name[LT_NAME];
+    const struct lt_agent_ak_spec spec = spec_of(a, (struct lt_slice){secret->auth, sizeof secret->auth});
+    uint8_t name[LT_TPM_NAME];
     int rc = find_at_handle(d, a, ek, &spec, ak, e);
 
     if (!rc)
         rc = lt_public_name(ak, name, e);
     if (!rc && memcmp(name, secret->name, sizeof name)) {
-        lt_dev_flush(d, &a->key);
+        lt_device_flush(d, &a->key);
         rc = lt_fail(e, LT_E_REFUSED, "the key at TPM handle 0x%x is not the one of %s", (unsigned)a->handle,
                      a->file);
     }
     return rc;
 }
 
-static bool names(const uint8_t pcr[LT_SHA256], const uint8_t name[LT_NAME])
+static bool names(const uint8_t pcr[LT_SHA256], const uint8_t name[LT_TPM_NAME])
 {
     uint8_t want[LT_SHA256];
 
-    lt_ak_host_pcr(name, want);
+    lt_residency_ak_host_pcr(name, want);
     return !memcmp(pcr, want, sizeof want);
 }
 
 /* PCR 13 is taken, and not by a key that we have: a new one could not be named in it. */
-static int taken(struct lt_dev *d, const struct lt_attester *a, const uint8_t pcr[LT_SHA256],
+static int taken(struct lt_device *d, const struct lt_attester *a, const uint8_t pcr[LT_SHA256],
                  const struct host_secret *secret, struct lt_err *e)
 {
-    uint8_t there[LT_NAME];
+    uint8_t there[LT_TPM_NAME];
     struct lt_err none;
 
     if (names(pcr, secret->name))
@@ -192,18 +192,18 @@ static int taken(struct lt_dev *d, const struct lt_attester *a, const uint8_t pc
                        "PCR %d names the key of %s, but it is no longer at TPM handle 0x%x: another "
                        "program removed or replaced it. Reboot this host, let the agent make a new key, and "
                        "enrol it anew",
-                       LT_AK_PCR, a->file, (unsigned)a->handle);
-    if (!lt_handle_name(d, a->handle, there, &none) && names(pcr, there))
+                       LT_RESIDENCY_AK_PCR, a->file, (unsigned)a->handle);
+    if (!lt_agent_handle_name(d, a->handle, there, &none) && names(pcr, there))
         return lt_fail(
             e, LT_E_REFUSED,
             "PCR %d names the key at TPM handle 0x%x, whose secret is not in %.100s: is "
             "state_dir the one that this host's agent has? If that is lost, reboot: the next start makes a "
             "new key",
-            LT_AK_PCR, (unsigned)a->handle, a->file);
-    return lt_pcr13_refused(pcr, e);
+            LT_RESIDENCY_AK_PCR, (unsigned)a->handle, a->file);
+    return lt_attester_pcr13_refused(pcr, e);
 }
 
-int lt_pcr13_refused(const uint8_t pcr[LT_SHA256], struct lt_err *e)
+int lt_attester_pcr13_refused(const uint8_t pcr[LT_SHA256], struct lt_err *e)
 {
     char hex[2 * LT_SHA256 + 1];
 
@@ -213,14 +213,14 @@ int lt_pcr13_refused(const uint8_t pcr[LT_SHA256], struct lt_err *e)
         "PCR %d holds %s, which does not name this agent's key: it was extended by another program or for a "
         "key that is gone. It cannot be reset: reboot this host, with limetree-agent --anchor early in the "
         "boot",
-        LT_AK_PCR, hex);
+        LT_RESIDENCY_AK_PCR, hex);
 }
 
 /* Under a new secret; the file is written when the key is in its place. */
-static int make_host_key(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek,
+static int make_host_key(struct lt_device *d, struct lt_attester *a, const struct lt_agent_ek *ek,
                          struct host_secret *secret, struct lt_public *ak, struct lt_err *e)
 {
-    const struct lt_ak_spec spec = spec_of(a, (struct lt_slice){secret->auth, sizeof secret->auth});
+    const struct lt_agent_ak_spec spec = spec_of(a, (struct lt_slice){secret->auth, sizeof secret->auth});
 
     lt_random(secret->auth, sizeof secret->auth);
     LT_TRY(make_at_handle(d, a, ek, &spec, ak, e));
@@ -228,17 +228,17 @@ static int make_host_key(struct lt_dev *d, struct lt_attester *a, const struct l
     return lt_file_write(a->file, secret, sizeof *secret, 0600, e);
 }
 
-static int load_host(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek, struct lt_public *ak,
-                     struct lt_err *e)
+static int load_host(struct lt_device *d, struct lt_attester *a, const struct lt_agent_ek *ek,
+                     struct lt_public *ak, struct lt_err *e)
 {
     static const uint8_t zero[LT_SHA256];
     struct host_secret secret;
-    struct lt_pcrs pcrs;
-    int rc = lt_dev_pcr_read(d, 1u << LT_AK_PCR, &pcrs, e);
+    struct lt_pcr_pcrs pcrs;
+    int rc = lt_device_pcr_read(d, 1u << LT_RESIDENCY_AK_PCR, &pcrs, e);
 
     if (rc)
         return rc;
-    const uint8_t *pcr = pcrs.value[LT_AK_PCR];
+    const uint8_t *pcr = pcrs.value[LT_RESIDENCY_AK_PCR];
     rc = read_secret(a->file, &secret, e);
     if (!rc)
         rc = find_host_key(d, a, ek, &secret, ak, e);
@@ -253,21 +253,21 @@ static int load_host(struct lt_dev *d, struct lt_attester *a, const struct lt_ek
     return rc;
 }
 
-static int load(struct lt_dev *d, struct lt_attester *a, const struct lt_ek *ek, struct lt_public *ak,
-                struct lt_err *e)
+static int load(struct lt_device *d, struct lt_attester *a, const struct lt_agent_ek *ek,
+                struct lt_public *ak, struct lt_err *e)
 {
     switch (a->home) {
-    case LT_AK_WRAPPED:
+    case LT_ATTESTER_AK_WRAPPED:
         return load_wrapped(d, a, ek, ak, e);
-    case LT_AK_HANDLE:
+    case LT_ATTESTER_AK_HANDLE:
         return load_handle(d, a, ek, ak, e);
-    case LT_AK_HOST:
+    case LT_ATTESTER_AK_HOST:
         return load_host(d, a, ek, ak, e);
     }
     return lt_fail(e, LT_E_INTERNAL, "AK home %d", (int)a->home);
 }
 
-static int same_ek(const struct lt_attester *a, const struct lt_ek *ek, struct lt_err *e)
+static int same_ek(const struct lt_attester *a, const struct lt_agent_ek *ek, struct lt_err *e)
 {
     if (lt_slice_eq((struct lt_slice){ek->pub.raw, ek->pub.raw_n},
                     (struct lt_slice){a->ek.pub.raw, a->ek.pub.raw_n}))
@@ -277,19 +277,19 @@ static int same_ek(const struct lt_attester *a, const struct lt_ek *ek, struct l
                    "replaced on purpose");
 }
 
-static int same_ak(const struct lt_attester *a, const uint8_t name[LT_NAME], struct lt_err *e)
+static int same_ak(const struct lt_attester *a, const uint8_t name[LT_TPM_NAME], struct lt_err *e)
 {
-    return memcmp(name, a->ak_name, LT_NAME) ? lost_key(e, "another is in its place") : 0;
+    return memcmp(name, a->ak_name, LT_TPM_NAME) ? lost_key(e, "another is in its place") : 0;
 }
 
-int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e)
+int lt_attester_open(struct lt_device *d, struct lt_attester *a, struct lt_err *e)
 {
     struct lt_public ak;
-    uint8_t name[LT_NAME];
-    struct lt_ek ek;
+    uint8_t name[LT_TPM_NAME];
+    struct lt_agent_ek ek;
 
     a->key = ESYS_TR_NONE;
-    LT_TRY(lt_ek_find(d, a->ek_alg, &ek, e));
+    LT_TRY(lt_agent_ek_find(d, a->ek_alg, &ek, e));
     if (a->known)
         LT_TRY(same_ek(a, &ek, e));
     else
@@ -298,7 +298,7 @@ int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e)
     LT_TRY(lt_public_name(&ak, name, e));
     if (a->known)
         return same_ak(a, name, e);
-    LT_TRY(lt_ek_certificates(d, &ek, a->home == LT_AK_HOST, &a->ek_certificates, e));
+    LT_TRY(lt_agent_ek_certificates(d, &ek, a->home == LT_ATTESTER_AK_HOST, &a->ek_certificates, e));
     a->ek.alg = ek.alg;
     a->ek.at_handle = ek.at_handle;
     lt_public_copy(&a->ak, &ak);
@@ -311,14 +311,14 @@ int lt_attester_open(struct lt_dev *d, struct lt_attester *a, struct lt_err *e)
 
 /* After a command that the TPM refused (e): if the key is no longer what it was, that is why, and a new open
  * says so. */
-static int diagnose(struct lt_dev *d, const struct lt_attester *a, int rc, struct lt_err *e)
+static int diagnose(struct lt_device *d, const struct lt_attester *a, int rc, struct lt_err *e)
 {
-    uint8_t name[LT_NAME];
+    uint8_t name[LT_TPM_NAME];
     struct lt_err why = {0};
 
-    if (d->lost || a->home == LT_AK_WRAPPED)
+    if (d->lost || a->home == LT_ATTESTER_AK_WRAPPED)
         return rc;
-    int found = lt_handle_name(d, a->handle, name, &why);
+    int found = lt_agent_handle_name(d, a->handle, name, &why);
     if (found == LT_E_TPM || (!found && !memcmp(name, a->ak_name, sizeof name)))
         return rc;
     d->lost = true;
@@ -330,19 +330,19 @@ static int diagnose(struct lt_dev *d, const struct lt_attester *a, int rc, struc
 static int check_signer(const struct lt_attester *a, const struct lt_quote *q, struct lt_err *e)
 {
     struct lt_attest attest;
-    uint8_t want[LT_NAME];
+    uint8_t want[LT_TPM_NAME];
 
     LT_TRY(lt_attest_parse(q->attest, q->attest_n, &attest, e));
-    LT_TRY(lt_qualified_name(&a->ek.pub, &a->ak, want, e));
+    LT_TRY(lt_tpm_qualified_name(&a->ek.pub, &a->ak, want, e));
     return lt_slice_eq(attest.qualified_signer, (struct lt_slice){want, sizeof want})
                ? 0
                : lt_fail(e, LT_E_TPM, "the quote was signed by another key than this agent's");
 }
 
-int lt_attester_quote(struct lt_dev *d, const struct lt_attester *a, const void *extra, size_t n,
+int lt_attester_quote(struct lt_device *d, const struct lt_attester *a, const void *extra, size_t n,
                       uint32_t mask, struct lt_quote *out, struct lt_err *e)
 {
-    int rc = lt_dev_quote(d, a->key, extra, n, mask, out, e);
+    int rc = lt_device_quote(d, a->key, extra, n, mask, out, e);
 
     if (!rc) {
         rc = check_signer(a, out, e);
@@ -352,16 +352,16 @@ int lt_attester_quote(struct lt_dev *d, const struct lt_attester *a, const void 
     return rc ? diagnose(d, a, rc, e) : 0;
 }
 
-int lt_attester_activate(struct lt_dev *d, const struct lt_attester *a, struct lt_slice credential,
+int lt_attester_activate(struct lt_device *d, const struct lt_attester *a, struct lt_slice credential,
                          uint8_t secret[LT_MAX_DIGEST], size_t *secret_n, struct lt_err *e)
 {
-    int rc = lt_ak_activate(d, a->key, &a->ek, credential, secret, secret_n, e);
+    int rc = lt_agent_ak_activate(d, a->key, &a->ek, credential, secret, secret_n, e);
 
     return rc ? diagnose(d, a, rc, e) : 0;
 }
 
 void lt_attester_free(struct lt_attester *a)
 {
-    lt_ek_certificates_free(&a->ek_certificates);
+    lt_agent_ek_certificates_free(&a->ek_certificates);
     *a = (struct lt_attester){0};
 }

@@ -1,6 +1,6 @@
 #include "agent/certificates.h"
 
-#include "common/log.h"
+#include "common/run/log.h"
 #include "tpm/certkey.h"
 #include "tpm/certs.h"
 
@@ -15,16 +15,16 @@
 #define NV_CHAIN_LAST 0x01c001ffu
 #define MAX_CHAIN (LT_MAX_CERTIFICATES * LT_MAX_CERTIFICATE) /* bytes in all chain indices */
 
-void lt_ek_certificates_free(struct lt_certificates *c)
+void lt_agent_ek_certificates_free(struct lt_bundle_certificates *c)
 {
     for (unsigned i = 0; i < c->count; i++)
         free(c->pem[i]);
-    *c = (struct lt_certificates){0};
+    *c = (struct lt_bundle_certificates){0};
 }
 
 static int add(void *arg, struct lt_slice der, struct lt_err *e)
 {
-    struct lt_certificates *out = arg;
+    struct lt_bundle_certificates *out = arg;
     BIO *bio = BIO_new(BIO_s_mem());
     char *p, *pem = NULL;
 
@@ -44,7 +44,7 @@ static int add(void *arg, struct lt_slice der, struct lt_err *e)
     return 0;
 }
 
-int lt_ek_certificates_split(struct lt_slice nv, struct lt_certificates *out, struct lt_err *e)
+int lt_agent_ek_certificates_split(struct lt_slice nv, struct lt_bundle_certificates *out, struct lt_err *e)
 {
     struct lt_err why = {0};
     int rc = nv.n ? lt_certs_read(nv, LT_MAX_CERTIFICATES, add, out, &why) : 0;
@@ -70,14 +70,14 @@ static struct lt_slice trimmed(const uint8_t *p, size_t n)
     return lt_certs_read(whole, 1, take_slice, &one, NULL) ? whole : one;
 }
 
-static int leaf(struct lt_dev *d, const struct lt_ek *ek, bool unread, struct lt_certificates *out,
-                struct lt_err *e)
+static int leaf(struct lt_device *d, const struct lt_agent_ek *ek, bool unread,
+                struct lt_bundle_certificates *out, struct lt_err *e)
 {
-    TPM2_HANDLE index = ek->alg == LT_ALG_RSA ? NV_RSA_CERTIFICATE : NV_ECC_CERTIFICATE;
+    TPM2_HANDLE index = ek->alg == LT_TPM_ALG_RSA ? NV_RSA_CERTIFICATE : NV_ECC_CERTIFICATE;
     LT_AUTOFREE uint8_t *der = NULL;
     struct lt_err why = {0};
     size_t n;
-    int rc = lt_dev_nv_read(d, index, LT_MAX_CERTIFICATE, &der, &n, &why);
+    int rc = lt_device_nv_read(d, index, LT_MAX_CERTIFICATE, &der, &n, &why);
 
     if (rc) {
         if (d->lost)
@@ -92,7 +92,8 @@ static int leaf(struct lt_dev *d, const struct lt_ek *ek, bool unread, struct lt
         X509_free(x);
         x = NULL;
     }
-    int other = x ? lt_certifies(x, &ek->pub, &why) : lt_fail(&why, LT_E_MALFORMED, "it cannot be read");
+    int other =
+        x ? lt_certkey_certifies(x, &ek->pub, &why) : lt_fail(&why, LT_E_MALFORMED, "it cannot be read");
     bool send = !other || (other == LT_E_MALFORMED && unread);
     X509_free(x);
     ERR_clear_error();
@@ -102,33 +103,33 @@ static int leaf(struct lt_dev *d, const struct lt_ek *ek, bool unread, struct lt
     return send ? add(out, whole, e) : 0;
 }
 
-static int chain(struct lt_dev *d, struct lt_certificates *out, struct lt_err *e)
+static int chain(struct lt_device *d, struct lt_bundle_certificates *out, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf all = LT_BUF(MAX_CHAIN);
     TPM2_HANDLE index[64];
     unsigned count;
 
-    LT_TRY(lt_dev_nv_list(d, NV_CHAIN_FIRST, NV_CHAIN_LAST, index, 64, &count, e));
+    LT_TRY(lt_device_nv_list(d, NV_CHAIN_FIRST, NV_CHAIN_LAST, index, 64, &count, e));
     for (unsigned i = 0; i < count; i++) {
         LT_AUTOFREE uint8_t *p = NULL;
         size_t n;
-        LT_TRY(lt_dev_nv_read(d, index[i], MAX_CHAIN - all.n, &p, &n, e));
+        LT_TRY(lt_device_nv_read(d, index[i], MAX_CHAIN - all.n, &p, &n, e));
         lt_buf_put(&all, p, n); /* a certificate may go on in the next index */
     }
     LT_TRY(lt_buf_ok(&all, e));
-    return lt_ek_certificates_split((struct lt_slice){all.p, all.n}, out, e);
+    return lt_agent_ek_certificates_split((struct lt_slice){all.p, all.n}, out, e);
 }
 
-int lt_ek_certificates(struct lt_dev *d, const struct lt_ek *ek, bool unread, struct lt_certificates *out,
-                       struct lt_err *e)
+int lt_agent_ek_certificates(struct lt_device *d, const struct lt_agent_ek *ek, bool unread,
+                             struct lt_bundle_certificates *out, struct lt_err *e)
 {
     struct lt_err why = {0};
 
-    *out = (struct lt_certificates){0};
+    *out = (struct lt_bundle_certificates){0};
     LT_TRY(leaf(d, ek, unread, out, e));
     int rc = out->count ? chain(d, out, &why) : 0;
     if (rc && d->lost) {
-        lt_ek_certificates_free(out);
+        lt_agent_ek_certificates_free(out);
         return lt_fail(e, rc, "%s", why.msg);
     }
     if (rc) /* the leaf is good without; its issuers may be given at enrolment */
@@ -136,7 +137,7 @@ int lt_ek_certificates(struct lt_dev *d, const struct lt_ek *ek, bool unread, st
     return 0;
 }
 
-char *lt_ek_certificates_text(const struct lt_certificates *c)
+char *lt_agent_ek_certificates_text(const struct lt_bundle_certificates *c)
 {
     struct lt_buf b = LT_BUF(2 * MAX_CHAIN);
 

@@ -1,11 +1,11 @@
 /* What an agent's start would stumble over, looked at before. */
-#include "common/check.h"
 #include "agent/conf.h"
 #include "agent/contact.h"
 #include "agent/tpm_words.h"
-#include "common/crl.h"
-#include "common/http_server.h"
-#include "common/identity.h"
+#include "common/http/server.h"
+#include "common/pki/crl.h"
+#include "common/pki/identity.h"
+#include "common/run/config_check.h"
 
 #include <errno.h>
 #include <string.h>
@@ -20,7 +20,7 @@ int lt_agent_check_identity(const struct lt_agent_conf *c, const uint8_t *host_i
         .key = c->key,
         .ca_key = "client_ca",
         .ca = c->client_ca,
-        .role = LT_ROLE_HOST,
+        .role = LT_PEER_ROLE_HOST,
         .serve = true,
         .host_id = host_id,
         .remedy = "limetree pki issue DIR --ca federation --role host --host HEX --out PREFIX",
@@ -49,15 +49,15 @@ static int check_guest(const struct lt_agent_conf *c, struct lt_err *e)
     if (!*c->client_ca)
         return lt_fail(e, LT_E_CONFIG, "client_ca: must be set (who may call this agent)");
     if (*c->registrar)
-        LT_TRY(lt_check_url("registrar", c->registrar, "http://", e));
+        LT_TRY(lt_config_check_url("registrar", c->registrar, "http://", e));
     return lt_identity_check_ca("client_ca", c->client_ca, e);
 }
 
 static int check_tcti(const char *tcti, struct lt_err *e)
 {
-    struct lt_tcti t;
+    struct lt_tpm_words_tcti t;
 
-    lt_tcti_parse(tcti, &t);
+    lt_tpm_words_tcti_parse(tcti, &t);
     if (strspn(t.name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != strlen(t.name) || (!*t.name && *tcti))
         return lt_fail(e, LT_E_CONFIG,
                        "tcti = %s: not NAME:WHERE, as device:/dev/tpmrm0 or swtpm:path=SOCKET", tcti);
@@ -75,7 +75,7 @@ static int check_rest(const struct lt_agent_conf *c, const struct lt_agent_optio
     LT_TRY(check_tcti(c->tcti, e));
     if (*c->contact && lt_contact_parse(c->contact, &contact, e))
         return lt_fail_in(e, "contact");
-    return *c->state_dir ? lt_check_state(c->state_dir, NULL, e) : 0;
+    return *c->state_dir ? lt_config_check_state(c->state_dir, NULL, e) : 0;
 }
 
 int lt_agent_check(const struct lt_agent_conf *c, bool alone, struct lt_err *e)

@@ -58,7 +58,7 @@ const size_t lt_agent_key_count = sizeof lt_agent_keys / sizeof *lt_agent_keys;
 
 static int algorithm(const char *key, const char *value, uint16_t *out, struct lt_err *e)
 {
-    *out = !strcmp(value, "rsa") ? LT_ALG_RSA : !strcmp(value, "ecc") ? LT_ALG_ECC : 0;
+    *out = !strcmp(value, "rsa") ? LT_TPM_ALG_RSA : !strcmp(value, "ecc") ? LT_TPM_ALG_ECC : 0;
     return *out ? 0 : lt_fail(e, LT_E_CONFIG, "%s = %s: not rsa or ecc", key, value);
 }
 

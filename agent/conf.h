@@ -2,7 +2,7 @@
 #ifndef LT_AGENT_CONF_H
 #define LT_AGENT_CONF_H
 
-#include "common/daemon.h"
+#include "common/run/daemon.h"
 
 struct lt_agent_conf {
     char *role, *tcti, *listen, *state_dir, *ek_alg, *ak_alg, *ak_handle, *ima, *boot_log, *client_ca;
@@ -20,7 +20,7 @@ extern const size_t lt_agent_key_count;
 /* What the texts mean, checked once. */
 struct lt_agent_options {
     bool host;
-    uint16_t ek_alg, ak_alg; /* LT_ALG_RSA, LT_ALG_ECC */
+    uint16_t ek_alg, ak_alg; /* LT_TPM_ALG_RSA, LT_TPM_ALG_ECC */
     uint32_t ak_handle;      /* persistent, 0x81000000 and above */
     const char *listen;
 };

@@ -36,7 +36,7 @@ static bool lost_by(TSS2_RC rc)
            ((code & TPM2_RC_FMT1) && !(code & TPM2_RC_P) && (code & 0xbf) == TPM2_RC_HANDLE);
 }
 
-int lt_dev_rc(struct lt_dev *d, TSS2_RC rc, const char *command, struct lt_err *e)
+int lt_device_rc(struct lt_device *d, TSS2_RC rc, const char *command, struct lt_err *e)
 {
     if (rc == TSS2_RC_SUCCESS)
         return 0;
@@ -50,7 +50,7 @@ int lt_dev_rc(struct lt_dev *d, TSS2_RC rc, const char *command, struct lt_err *
                  : lt_fail(e, LT_E_TPM, "%s: 0x%x %s", command, (unsigned)rc, Tss2_RC_Decode(rc));
 }
 
-void lt_dev_flush(struct lt_dev *d, ESYS_TR *handle)
+void lt_device_flush(struct lt_device *d, ESYS_TR *handle)
 {
     TPM2_HANDLE h = 0;
 
@@ -64,16 +64,16 @@ void lt_dev_flush(struct lt_dev *d, ESYS_TR *handle)
     *handle = ESYS_TR_NONE;
 }
 
-static int handles(struct lt_dev *d, TPM2_HANDLE first, TPMS_CAPABILITY_DATA **out, struct lt_err *e)
+static int handles(struct lt_device *d, TPM2_HANDLE first, TPMS_CAPABILITY_DATA **out, struct lt_err *e)
 {
     TPMI_YES_NO more;
-    return lt_dev_rc(d,
-                     Esys_GetCapability(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES,
-                                        first, LEFTOVERS_MAX, &more, out),
-                     "TPM2_GetCapability(handles)", e);
+    return lt_device_rc(d,
+                        Esys_GetCapability(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+                                           TPM2_CAP_HANDLES, first, LEFTOVERS_MAX, &more, out),
+                        "TPM2_GetCapability(handles)", e);
 }
 
-static int flush_leftovers(struct lt_dev *d, TPM2_HANDLE first, struct lt_err *e)
+static int flush_leftovers(struct lt_device *d, TPM2_HANDLE first, struct lt_err *e)
 {
     AUTOESYS TPMS_CAPABILITY_DATA *cap = NULL;
     int rc = handles(d, first, &cap, e);
@@ -82,39 +82,39 @@ static int flush_leftovers(struct lt_dev *d, TPM2_HANDLE first, struct lt_err *e
         ESYS_TR h;
         if (Esys_TR_FromTPMPublic(d->esys, cap->data.handles.handle[i], ESYS_TR_NONE, ESYS_TR_NONE,
                                   ESYS_TR_NONE, &h) == TSS2_RC_SUCCESS)
-            lt_dev_flush(d, &h);
+            lt_device_flush(d, &h);
     }
     return rc;
 }
 
-int lt_dev_open(const char *tcti, bool sweep, struct lt_dev *out, struct lt_err *e)
+int lt_device_open(const char *tcti, bool sweep, struct lt_device *out, struct lt_err *e)
 {
-    *out = (struct lt_dev){0};
-    int rc = lt_dev_rc(out, Tss2_TctiLdr_Initialize(tcti, &out->tcti), "opening", e);
+    *out = (struct lt_device){0};
+    int rc = lt_device_rc(out, Tss2_TctiLdr_Initialize(tcti, &out->tcti), "opening", e);
     if (!rc)
-        rc = lt_dev_rc(out, Esys_Initialize(&out->esys, out->tcti, NULL), "Esys_Initialize", e);
+        rc = lt_device_rc(out, Esys_Initialize(&out->esys, out->tcti, NULL), "Esys_Initialize", e);
     if (!rc && sweep)
         rc = flush_leftovers(out, FIRST_TRANSIENT, e);
     if (!rc && sweep)
         rc = flush_leftovers(out, FIRST_LOADED_SESSION, e);
     if (rc) {
-        lt_dev_close(out);
-        (void)lt_tcti_diagnose(tcti, e); /* the operating system often knows better than the TSS */
+        lt_device_close(out);
+        (void)lt_tpm_words_tcti_diagnose(tcti, e); /* the operating system often knows better than the TSS */
         return lt_fail_in(e, "TPM %s", tcti);
     }
     return 0;
 }
 
-void lt_dev_close(struct lt_dev *d)
+void lt_device_close(struct lt_device *d)
 {
     if (d->esys)
         Esys_Finalize(&d->esys);
     if (d->tcti)
         Tss2_TctiLdr_Finalize(&d->tcti);
-    *d = (struct lt_dev){0};
+    *d = (struct lt_device){0};
 }
 
-int lt_dev_find(struct lt_dev *d, TPM2_HANDLE handle, ESYS_TR *out, struct lt_err *e)
+int lt_device_find(struct lt_device *d, TPM2_HANDLE handle, ESYS_TR *out, struct lt_err *e)
 {
     AUTOESYS TPMS_CAPABILITY_DATA *cap = NULL;
     int rc = handles(d, handle, &cap, e);
@@ -123,12 +123,13 @@ int lt_dev_find(struct lt_dev *d, TPM2_HANDLE handle, ESYS_TR *out, struct lt_er
     /* The list begins with the first handle that is not below the one asked for. */
     if (rc || !cap->data.handles.count || cap->data.handles.handle[0] != handle)
         return rc;
-    return lt_dev_rc(d, Esys_TR_FromTPMPublic(d->esys, handle, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, out),
-                     "TPM2_ReadPublic", e);
+    return lt_device_rc(d,
+                        Esys_TR_FromTPMPublic(d->esys, handle, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, out),
+                        "TPM2_ReadPublic", e);
 }
 
-int lt_dev_nv_list(struct lt_dev *d, TPM2_HANDLE first, TPM2_HANDLE last, TPM2_HANDLE *out, unsigned max,
-                   unsigned *count, struct lt_err *e)
+int lt_device_nv_list(struct lt_device *d, TPM2_HANDLE first, TPM2_HANDLE last, TPM2_HANDLE *out,
+                      unsigned max, unsigned *count, struct lt_err *e)
 {
     AUTOESYS TPMS_CAPABILITY_DATA *cap = NULL;
     int rc = handles(d, first, &cap, e);
@@ -149,9 +150,9 @@ static void select_pcrs(TPML_PCR_SELECTION *s, uint32_t mask)
         s->pcrSelections[0].pcrSelect[i] = (BYTE)(mask >> 8 * i);
 }
 
-int lt_dev_pcr_read(struct lt_dev *d, uint32_t mask, struct lt_pcrs *out, struct lt_err *e)
+int lt_device_pcr_read(struct lt_device *d, uint32_t mask, struct lt_pcr_pcrs *out, struct lt_err *e)
 {
-    *out = (struct lt_pcrs){.alg = LT_HASH_SHA256, .mask = mask};
+    *out = (struct lt_pcr_pcrs){.alg = LT_HASH_SHA256, .mask = mask};
     /* One command gives at most eight values; what it left out is asked for again. */
     for (uint32_t left = mask; left;) {
         AUTOESYS TPML_PCR_SELECTION *got = NULL;
@@ -160,7 +161,7 @@ int lt_dev_pcr_read(struct lt_dev *d, uint32_t mask, struct lt_pcrs *out, struct
         UINT32 at = 0;
 
         select_pcrs(&want, left);
-        int rc = lt_dev_rc(
+        int rc = lt_device_rc(
             d, Esys_PCR_Read(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, NULL, &got, &values),
             "TPM2_PCR_Read", e);
         if (rc)
@@ -183,52 +184,53 @@ int lt_dev_pcr_read(struct lt_dev *d, uint32_t mask, struct lt_pcrs *out, struct
     return 0;
 }
 
-int lt_dev_pcr_extend(struct lt_dev *d, unsigned pcr, const uint8_t digest[32], struct lt_err *e)
+int lt_device_pcr_extend(struct lt_device *d, unsigned pcr, const uint8_t digest[32], struct lt_err *e)
 {
     TPML_DIGEST_VALUES v = {.count = 1};
 
     v.digests[0].hashAlg = TPM2_ALG_SHA256;
     memcpy(v.digests[0].digest.sha256, digest, LT_SHA256);
-    return lt_dev_rc(d, Esys_PCR_Extend(d->esys, pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &v),
-                     "TPM2_PCR_Extend", e);
+    return lt_device_rc(d, Esys_PCR_Extend(d->esys, pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &v),
+                        "TPM2_PCR_Extend", e);
 }
 
-int lt_dev_pcr_reset(struct lt_dev *d, unsigned pcr, struct lt_err *e)
+int lt_device_pcr_reset(struct lt_device *d, unsigned pcr, struct lt_err *e)
 {
-    return lt_dev_rc(d, Esys_PCR_Reset(d->esys, pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE),
-                     "TPM2_PCR_Reset", e);
+    return lt_device_rc(d, Esys_PCR_Reset(d->esys, pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE),
+                        "TPM2_PCR_Reset", e);
 }
 
-int lt_dev_clock(struct lt_dev *d, struct lt_clock_info *out, struct lt_err *e)
+int lt_device_clock(struct lt_device *d, struct lt_attest_clock_info *out, struct lt_err *e)
 {
     AUTOESYS TPMS_TIME_INFO *t = NULL;
-    int rc = lt_dev_rc(d, Esys_ReadClock(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &t),
-                       "TPM2_ReadClock", e);
+    int rc = lt_device_rc(d, Esys_ReadClock(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &t),
+                          "TPM2_ReadClock", e);
 
-    *out = (struct lt_clock_info){0};
+    *out = (struct lt_attest_clock_info){0};
     if (!rc)
-        *out = (struct lt_clock_info){.clock_ms = t->clockInfo.clock,
-                                      .reset_count = t->clockInfo.resetCount,
-                                      .restart_count = t->clockInfo.restartCount,
-                                      .safe = t->clockInfo.safe == TPM2_YES};
+        *out = (struct lt_attest_clock_info){.clock_ms = t->clockInfo.clock,
+                                             .reset_count = t->clockInfo.resetCount,
+                                             .restart_count = t->clockInfo.restartCount,
+                                             .safe = t->clockInfo.safe == TPM2_YES};
     return rc;
 }
 
-int lt_dev_nv_read(struct lt_dev *d, TPM2_HANDLE index, size_t max, uint8_t **out, size_t *n,
-                   struct lt_err *e)
+int lt_device_nv_read(struct lt_device *d, TPM2_HANDLE index, size_t max, uint8_t **out, size_t *n,
+                      struct lt_err *e)
 {
     AUTOESYS TPM2B_NV_PUBLIC *pub = NULL;
     ESYS_TR nv;
 
     *out = NULL;
     *n = 0;
-    int rc = lt_dev_find(d, index, &nv, e);
+    int rc = lt_device_find(d, index, &nv, e);
     if (rc)
         return rc;
     if (nv == ESYS_TR_NONE)
         return lt_fail(e, LT_E_NOT_FOUND, "TPM NV index 0x%x is not defined", (unsigned)index);
-    rc = lt_dev_rc(d, Esys_NV_ReadPublic(d->esys, nv, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &pub, NULL),
-                   "TPM2_NV_ReadPublic", e);
+    rc =
+        lt_device_rc(d, Esys_NV_ReadPublic(d->esys, nv, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &pub, NULL),
+                     "TPM2_NV_ReadPublic", e);
     if (!rc && pub->nvPublic.dataSize > max)
         rc = lt_fail(e, LT_E_TOO_LARGE, "TPM NV index 0x%x: %u bytes > %zu", (unsigned)index,
                      pub->nvPublic.dataSize, max);
@@ -239,10 +241,10 @@ int lt_dev_nv_read(struct lt_dev *d, TPM2_HANDLE index, size_t max, uint8_t **ou
     for (size_t at = 0; !rc && at < size;) {
         AUTOESYS TPM2B_MAX_NV_BUFFER *part = NULL;
         size_t want = size - at < NV_CHUNK ? size - at : NV_CHUNK;
-        rc = lt_dev_rc(d,
-                       Esys_NV_Read(d->esys, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
-                                    (UINT16)want, (UINT16)at, &part),
-                       "TPM2_NV_Read", e);
+        rc = lt_device_rc(d,
+                          Esys_NV_Read(d->esys, nv, nv, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
+                                       (UINT16)want, (UINT16)at, &part),
+                          "TPM2_NV_Read", e);
         if (!rc && part->size != want)
             rc = lt_fail(e, LT_E_TPM, "TPM2_NV_Read: %u bytes, asked for %zu", part->size, want);
         if (!rc)
@@ -257,7 +259,7 @@ int lt_dev_nv_read(struct lt_dev *d, TPM2_HANDLE index, size_t max, uint8_t **ou
     return rc;
 }
 
-static int quote_once(struct lt_dev *d, ESYS_TR key, const TPM2B_DATA *extra, uint32_t mask,
+static int quote_once(struct lt_device *d, ESYS_TR key, const TPM2B_DATA *extra, uint32_t mask,
                       struct lt_quote *out, bool *moved, struct lt_err *e)
 {
     AUTOESYS TPM2B_ATTEST *attest = NULL;
@@ -269,19 +271,19 @@ static int quote_once(struct lt_dev *d, ESYS_TR key, const TPM2B_DATA *extra, ui
     size_t n = 0;
 
     select_pcrs(&selection, mask);
-    int rc = lt_dev_rc(d,
-                       Esys_Quote(d->esys, key, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, extra, &scheme,
-                                  &selection, &attest, &sig),
-                       "TPM2_Quote", e);
+    int rc = lt_device_rc(d,
+                          Esys_Quote(d->esys, key, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, extra,
+                                     &scheme, &selection, &attest, &sig),
+                          "TPM2_Quote", e);
     if (!rc)
-        rc = lt_dev_rc(d, Tss2_MU_TPMT_SIGNATURE_Marshal(sig, raw, sizeof raw, &n), "TPMT_SIGNATURE", e);
+        rc = lt_device_rc(d, Tss2_MU_TPMT_SIGNATURE_Marshal(sig, raw, sizeof raw, &n), "TPMT_SIGNATURE", e);
     if (!rc)
         rc = lt_attest_parse(attest->attestationData, attest->size, &parsed, e);
     if (!rc)
-        rc = lt_dev_pcr_read(d, mask, &out->pcrs, e);
+        rc = lt_device_pcr_read(d, mask, &out->pcrs, e);
     if (rc)
         return rc;
-    lt_pcrs_digest(&out->pcrs, LT_HASH_SHA256, digest);
+    lt_pcr_pcrs_digest(&out->pcrs, LT_HASH_SHA256, digest);
     *moved = !lt_slice_eq(parsed.pcr_digest, (struct lt_slice){digest, sizeof digest});
     if (*moved)
         return 0;
@@ -294,8 +296,8 @@ static int quote_once(struct lt_dev *d, ESYS_TR key, const TPM2B_DATA *extra, ui
     return 0;
 }
 
-int lt_dev_quote(struct lt_dev *d, ESYS_TR key, const void *extra, size_t extra_n, uint32_t mask,
-                 struct lt_quote *out, struct lt_err *e)
+int lt_device_quote(struct lt_device *d, ESYS_TR key, const void *extra, size_t extra_n, uint32_t mask,
+                    struct lt_quote *out, struct lt_err *e)
 {
     TPM2B_DATA data = {.size = (UINT16)extra_n};
 

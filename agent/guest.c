@@ -5,7 +5,7 @@
 #include "agent/registration.h"
 #include "agent/state.h"
 #include "common/ids.h"
-#include "common/log.h"
+#include "common/run/log.h"
 
 #include <ctype.h>
 #include <signal.h>
@@ -15,7 +15,7 @@
 
 #define DMI_UUID "/sys/class/dmi/id/product_uuid"
 
-struct lt_guest {
+struct lt_store_guest {
     struct lt_agent_conf *conf;
     struct lt_state state;
     struct lt_attester attester;
@@ -44,14 +44,14 @@ static int agent_id(const char *configured, char **out, struct lt_err *e)
         for (char *p = id; *p; p++)
             *p = (char)tolower((unsigned char)*p);
     }
-    if (!id || !lt_agent_id_ok(id))
+    if (!id || !lt_id_ok(id))
         return lt_fail(e, LT_E_CONFIG, "uuid = %s: not 1 to %d characters of [A-Za-z0-9_.-]", id ? id : "",
                        LT_ID_MAX);
     *out = lt_take(&id);
     return 0;
 }
 
-static int opened(struct lt_dev *d, void *arg, struct lt_err *e)
+static int opened(struct lt_device *d, void *arg, struct lt_err *e)
 {
     return lt_attester_open(d, arg, e);
 }
@@ -59,14 +59,14 @@ static int opened(struct lt_dev *d, void *arg, struct lt_err *e)
 /* The program ends, with a status that tells; systemd or a person has to act. */
 static void registration_refused(void *arg, const struct lt_err *why)
 {
-    struct lt_guest *g = arg;
+    struct lt_store_guest *g = arg;
 
     lt_log(LT_LOG_ERROR, "registration-refused", "%s", why->msg);
     g->conf->exit_code = lt_err_exit(why->code);
     kill(getpid(), SIGTERM);
 }
 
-static int start_attester(struct lt_guest *g, const struct lt_agent_options *o, struct lt_err *e)
+static int start_attester(struct lt_store_guest *g, const struct lt_agent_options *o, struct lt_err *e)
 {
     int rc = lt_state_open(g->conf->state_dir, g->conf->tcti, &g->state, e);
     if (!rc)
@@ -75,7 +75,7 @@ static int start_attester(struct lt_guest *g, const struct lt_agent_options *o, 
         return rc;
     g->ak_file = lt_path(g->state.dir, "ak.blob");
     g->attester = (struct lt_attester){
-        .home = g->state.lasting ? LT_AK_WRAPPED : LT_AK_HANDLE,
+        .home = g->state.lasting ? LT_ATTESTER_AK_WRAPPED : LT_ATTESTER_AK_HANDLE,
         .ek_alg = o->ek_alg,
         .ak_alg = o->ak_alg,
         .handle = g->state.lasting ? 0 : o->ak_handle,
@@ -85,7 +85,7 @@ static int start_attester(struct lt_guest *g, const struct lt_agent_options *o, 
     return lt_tpm_start(g->conf->tcti, opened, &g->attester, &g->tpm, e);
 }
 
-static int start_server(struct lt_guest *g, const char *address, struct lt_err *e)
+static int start_server(struct lt_store_guest *g, const char *address, struct lt_err *e)
 {
     g->api.tpm = g->tpm;
     g->api.attester = &g->attester;
@@ -115,7 +115,7 @@ static int start_server(struct lt_guest *g, const char *address, struct lt_err *
     return rc ? rc : lt_http_server_start(&server, &g->server, e);
 }
 
-static int start_registration(struct lt_guest *g, struct lt_err *e)
+static int start_registration(struct lt_store_guest *g, struct lt_err *e)
 {
     struct lt_contact contact;
 
@@ -143,10 +143,10 @@ static int start_registration(struct lt_guest *g, struct lt_err *e)
     return lt_registration_start(&conf, &g->registration, e);
 }
 
-int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_guest **out,
+int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_store_guest **out,
                    json_t **ready, struct lt_err *e)
 {
-    struct lt_guest *g = calloc(1, sizeof *g);
+    struct lt_store_guest *g = calloc(1, sizeof *g);
 
     *out = NULL;
     if (!g)
@@ -168,16 +168,16 @@ int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o,
 }
 
 /* A TPM without a resource manager would keep the AK in one of its slots. */
-static int release(struct lt_dev *d, void *arg, struct lt_err *e)
+static int release(struct lt_device *d, void *arg, struct lt_err *e)
 {
-    struct lt_guest *g = arg;
+    struct lt_store_guest *g = arg;
     (void)e;
-    lt_dev_flush(d, &g->attester.key);
+    lt_device_flush(d, &g->attester.key);
     return 0;
 }
 
 /* First who brings work, then who does it: requests that are held are answered, late ones refused. */
-void lt_guest_stop(struct lt_guest *g)
+void lt_guest_stop(struct lt_store_guest *g)
 {
     if (!g)
         return;

@@ -1,10 +1,10 @@
 #include "agent/guest_api.h"
 
 #include "agent/measurements.h"
-#include "common/clock.h"
 #include "common/hash.h"
 #include "common/ima_list.h"
 #include "common/limits.h"
+#include "common/run/clock.h"
 #include "keylime/quote.h"
 #include "keylime/versions.h"
 
@@ -35,17 +35,17 @@ int lt_guest_api_key(struct lt_guest_api *api, struct lt_err *e)
     return 0;
 }
 
-static void refuse(struct lt_req *req, int code, const char *message)
+static void refuse(struct lt_http_req *req, int code, const char *message)
 {
     struct lt_err e;
     lt_fail(&e, code, "%s", message);
-    lt_reply_error(req, &e, 0);
+    lt_http_reply_error(req, &e, 0);
 }
 
 /* The minor version of "/v2.N/…"; 0 after having answered a request of another one. */
-static int version_of(struct lt_req *req, int from)
+static int version_of(struct lt_http_req *req, int from)
 {
-    const char *v = lt_req_arg(req, 0);
+    const char *v = lt_http_req_arg(req, 0);
     int minor = *v == 'v' ? lt_versions_minor(v + 1, LT_VERSIONS_FROM) : -1;
 
     if (minor >= from)
@@ -61,48 +61,48 @@ static int version_of(struct lt_req *req, int from)
 
 static const char *enc_alg(const struct lt_guest_api *api, int minor)
 {
-    if (api->attester->ak_alg == LT_ALG_RSA)
+    if (api->attester->ak_alg == LT_TPM_ALG_RSA)
         return minor >= MINOR_KEY_SIZES ? "rsa2048" : "rsa";
     return minor >= MINOR_KEY_SIZES ? "ecc256" : "ecc";
 }
 
 static const char *sign_alg(const struct lt_guest_api *api)
 {
-    return api->attester->ak_alg == LT_ALG_RSA ? "rsassa" : "ecdsa";
+    return api->attester->ak_alg == LT_TPM_ALG_RSA ? "rsassa" : "ecdsa";
 }
 
-static void version(struct lt_req *req, void *app)
+static void version(struct lt_http_req *req, void *app)
 {
     (void)app;
-    lt_reply_keylime(req, 200,
-                     json_pack("{s:o, s:o}", "supported_version", json_sprintf("2.%d", LT_VERSIONS_TO),
-                               "supported_versions", lt_versions_list(LT_VERSIONS_FROM)));
+    lt_http_reply_keylime(req, 200,
+                          json_pack("{s:o, s:o}", "supported_version", json_sprintf("2.%d", LT_VERSIONS_TO),
+                                    "supported_versions", lt_versions_list(LT_VERSIONS_FROM)));
 }
 
-static void info(struct lt_req *req, void *app)
+static void info(struct lt_http_req *req, void *app)
 {
     const struct lt_guest_api *api = app;
     int minor = version_of(req, MINOR_INFO);
 
     if (minor)
-        lt_reply_keylime(req, 200,
-                         json_pack("{s:s, s:s, s:s, s:s, s:I}", "agent_uuid", api->id, "tpm_hash_alg",
-                                   "sha256", "tpm_enc_alg", enc_alg(api, minor), "tpm_sign_alg",
-                                   sign_alg(api), "ak_handle", (json_int_t)api->attester->handle));
+        lt_http_reply_keylime(req, 200,
+                              json_pack("{s:s, s:s, s:s, s:s, s:I}", "agent_uuid", api->id, "tpm_hash_alg",
+                                        "sha256", "tpm_enc_alg", enc_alg(api, minor), "tpm_sign_alg",
+                                        sign_alg(api), "ak_handle", (json_int_t)api->attester->handle));
 }
 
-static void pubkey(struct lt_req *req, void *app)
+static void pubkey(struct lt_http_req *req, void *app)
 {
     const struct lt_guest_api *api = app;
 
     if (version_of(req, LT_VERSIONS_FROM))
-        lt_reply_keylime(req, 200, json_pack("{s:s}", "pubkey", api->pubkey));
+        lt_http_reply_keylime(req, 200, json_pack("{s:s}", "pubkey", api->pubkey));
 }
 
 /* One quote on its way: TPM thread, then worker for the logs. */
 struct quote {
     struct lt_guest_api *api;
-    struct lt_req *req;
+    struct lt_http_req *req;
     int minor;
     char nonce[NONCE_MAX + 1];
     uint32_t mask;
@@ -114,9 +114,9 @@ struct quote {
 static void quote_end(struct quote *q, json_t *results, const struct lt_err *e)
 {
     if (results)
-        lt_reply_keylime(q->req, 200, results);
+        lt_http_reply_keylime(q->req, 200, results);
     else
-        lt_reply_error(q->req, e, 0);
+        lt_http_reply_error(q->req, e, 0);
     lt_quote_free(&q->q);
     free(q);
 }
@@ -130,7 +130,7 @@ static int add_ima_text(const struct quote *q, json_t *results, struct lt_err *e
 
     LT_TRY(lt_measurements_read(q->api->ima, LT_MAX_IMA_LOG, &text, &n, e));
     size_t from = lt_ima_list_from((struct lt_slice){text, n}, &first);
-    LT_AUTOFREE char *held = lt_ima_text((const char *)text + from, n - from);
+    LT_AUTOFREE char *held = lt_measurements_ima_text((const char *)text + from, n - from);
     if (!held || json_object_set_new(results, "ima_measurement_list", json_string(held)))
         return lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
     json_object_set_new(results, "ima_measurement_list_entry", json_integer((json_int_t)first));
@@ -144,7 +144,7 @@ static int add_ima_bytes(const struct quote *q, json_t *results, struct lt_err *
     uint64_t first = q->ima_entry;
     size_t n;
 
-    LT_TRY(lt_ima_read(q->api->ima, &list, &n, e));
+    LT_TRY(lt_measurements_ima_read(q->api->ima, &list, &n, e));
     size_t from = lt_ima_list_from((struct lt_slice){list, n}, &first);
     json_object_set_new(results, "ima_measurement_list_b64", lt_json_new_base64(list + from, n - from));
     json_object_set_new(results, "ima_measurement_list_entry", json_integer((json_int_t)first));
@@ -206,20 +206,20 @@ static void quote_signed(void *arg, int rc, const struct lt_err *e)
 }
 
 /* PCR 16 binds NK to this quote (keylime-api 3.5). Anyone can reset it: written before every quote. */
-static int quote_sign(struct lt_dev *d, void *arg, struct lt_err *e)
+static int quote_sign(struct lt_device *d, void *arg, struct lt_err *e)
 {
     struct quote *q = arg;
-    int rc = lt_dev_pcr_reset(d, PCR_NK, e);
+    int rc = lt_device_pcr_reset(d, PCR_NK, e);
 
     if (!rc)
-        rc = lt_dev_pcr_extend(d, PCR_NK, q->api->pubkey_digest, e);
+        rc = lt_device_pcr_extend(d, PCR_NK, q->api->pubkey_digest, e);
     return rc ? rc : lt_attester_quote(d, q->api->attester, q->nonce, strlen(q->nonce), q->mask, &q->q, e);
 }
 
-static int parse_nonce(const struct lt_req *req, char out[NONCE_MAX + 1], struct lt_err *e)
+static int parse_nonce(const struct lt_http_req *req, char out[NONCE_MAX + 1], struct lt_err *e)
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    const char *s = lt_req_query(req, "nonce");
+    const char *s = lt_http_req_query(req, "nonce");
     size_t n = s ? strlen(s) : 0;
 
     if (!n || n > NONCE_MAX || strspn(s, alphabet) != n)
@@ -228,9 +228,9 @@ static int parse_nonce(const struct lt_req *req, char out[NONCE_MAX + 1], struct
     return 0;
 }
 
-static int parse_mask(const struct lt_req *req, uint32_t *out, struct lt_err *e)
+static int parse_mask(const struct lt_http_req *req, uint32_t *out, struct lt_err *e)
 {
-    const char *s = lt_req_query(req, "mask");
+    const char *s = lt_http_req_query(req, "mask");
     const char *digits = s && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') ? s + 2 : s;
     size_t n = digits ? strlen(digits) : 0;
 
@@ -241,10 +241,10 @@ static int parse_mask(const struct lt_req *req, uint32_t *out, struct lt_err *e)
     return 0;
 }
 
-static int parse_integrity(const struct lt_req *req, struct quote *q, struct lt_err *e)
+static int parse_integrity(const struct lt_http_req *req, struct quote *q, struct lt_err *e)
 {
-    const char *partial = lt_req_query(req, "partial"), *entry = lt_req_query(req, "ima_ml_entry"),
-               *bytes = lt_req_query(req, "ima_ml_b64");
+    const char *partial = lt_http_req_query(req, "partial"), *entry = lt_http_req_query(req, "ima_ml_entry"),
+               *bytes = lt_http_req_query(req, "ima_ml_b64");
     int rc = parse_mask(req, &q->mask, e);
 
     if (rc)
@@ -264,7 +264,7 @@ static int parse_integrity(const struct lt_req *req, struct quote *q, struct lt_
     return 0;
 }
 
-static void quote_request(struct lt_req *req, struct lt_guest_api *api, bool identity)
+static void quote_request(struct lt_http_req *req, struct lt_guest_api *api, bool identity)
 {
     int minor = version_of(req, LT_VERSIONS_FROM);
     struct lt_err e = {0};
@@ -279,33 +279,33 @@ static void quote_request(struct lt_req *req, struct lt_guest_api *api, bool ide
         rc = parse_integrity(req, q, &e);
     if (rc) {
         free(q);
-        lt_reply_error(req, &e, 0);
+        lt_http_reply_error(req, &e, 0);
         return;
     }
-    atomic_store(&api->asked_ms, lt_now_ms());
+    atomic_store(&api->asked_ms, lt_clock_ms());
     q->api = api;
     q->req = req;
     q->minor = minor;
     q->mask |= 1u << PCR_NK;
-    lt_req_hold(req);
+    lt_http_req_hold(req);
     lt_tpm_post(api->tpm, true, quote_sign, quote_signed, q);
 }
 
-static void quote_identity(struct lt_req *req, void *app)
+static void quote_identity(struct lt_http_req *req, void *app)
 {
     quote_request(req, app, true);
 }
 
-static void quote_integrity(struct lt_req *req, void *app)
+static void quote_integrity(struct lt_http_req *req, void *app)
 {
     quote_request(req, app, false);
 }
 
-const struct lt_route lt_guest_routes[] = {
-    LT_ROUTE("GET", "/version", LT_MAY_TRUSTED, 0, version),
-    LT_ROUTE("GET", "/{}/agent/info", LT_MAY_TRUSTED, 0, info),
-    LT_ROUTE("GET", "/{}/keys/pubkey", LT_MAY_TRUSTED, 0, pubkey),
-    LT_ROUTE("GET", "/{}/quotes/identity", LT_MAY_TRUSTED, 0, quote_identity),
-    LT_ROUTE("GET", "/{}/quotes/integrity", LT_MAY_TRUSTED, 0, quote_integrity),
+const struct lt_http_route lt_guest_routes[] = {
+    LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_TRUSTED, 0, version),
+    LT_HTTP_ROUTE("GET", "/{}/agent/info", LT_HTTP_MAY_TRUSTED, 0, info),
+    LT_HTTP_ROUTE("GET", "/{}/keys/pubkey", LT_HTTP_MAY_TRUSTED, 0, pubkey),
+    LT_HTTP_ROUTE("GET", "/{}/quotes/identity", LT_HTTP_MAY_TRUSTED, 0, quote_identity),
+    LT_HTTP_ROUTE("GET", "/{}/quotes/integrity", LT_HTTP_MAY_TRUSTED, 0, quote_integrity),
 };
 const size_t lt_guest_route_count = sizeof lt_guest_routes / sizeof *lt_guest_routes;

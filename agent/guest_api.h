@@ -5,7 +5,7 @@
 #include "agent/attester.h"
 #include "agent/jobs.h"
 #include "agent/tpm.h"
-#include "common/http_server.h"
+#include "common/http/server.h"
 
 #include <stdatomic.h>
 
@@ -16,11 +16,11 @@ struct lt_guest_api {
     const char *id, *ima, *boot_log;
     char *pubkey;              /* PEM text of the transport key NK, this start's */
     uint8_t pubkey_digest[32]; /* what PCR 16 is extended with */
-    _Atomic uint64_t asked_ms; /* lt_now_ms() of the last question for a quote; 0: none yet */
+    _Atomic uint64_t asked_ms; /* lt_clock_ms() of the last question for a quote; 0: none yet */
 };
 
 /* Handlers' app is a struct lt_guest_api. */
-extern const struct lt_route lt_guest_routes[];
+extern const struct lt_http_route lt_guest_routes[];
 extern const size_t lt_guest_route_count;
 
 /* Makes NK, RSA-2048. The caller frees api->pubkey. */

@@ -2,8 +2,8 @@
 
 #include "agent/host_api.h"
 #include "agent/state.h"
-#include "common/clock.h"
-#include "common/log.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@ struct lt_host_agent {
     struct lt_host_api api;
     struct lt_tpm *tpm;
     struct lt_jobs *worker;
-    struct lt_inventory *inventory;
+    struct lt_vtpm_inventory *inventory;
     struct lt_http_server *server;
     struct lt_crl *crl; /* NULL: none configured */
     char *secret_file;
@@ -28,27 +28,27 @@ struct lt_host_agent {
 };
 
 /* R1: AK_h is named in PCR 13, once a boot, by whoever comes first. */
-static int anchor(struct lt_dev *d, const struct lt_attester *a, struct lt_err *e)
+static int anchor(struct lt_device *d, const struct lt_attester *a, struct lt_err *e)
 {
     static const uint8_t zero[LT_SHA256];
     uint8_t want[LT_SHA256], event[LT_SHA256];
-    struct lt_pcrs pcrs;
-    int rc = lt_dev_pcr_read(d, 1u << LT_AK_PCR, &pcrs, e);
+    struct lt_pcr_pcrs pcrs;
+    int rc = lt_device_pcr_read(d, 1u << LT_RESIDENCY_AK_PCR, &pcrs, e);
 
-    lt_ak_host_pcr(a->ak_name, want);
-    if (!rc && !memcmp(pcrs.value[LT_AK_PCR], zero, sizeof zero)) {
-        lt_ak_host_event(a->ak_name, event);
-        rc = lt_dev_pcr_extend(d, LT_AK_PCR, event, e);
+    lt_residency_ak_host_pcr(a->ak_name, want);
+    if (!rc && !memcmp(pcrs.value[LT_RESIDENCY_AK_PCR], zero, sizeof zero)) {
+        lt_residency_ak_host_event(a->ak_name, event);
+        rc = lt_device_pcr_extend(d, LT_RESIDENCY_AK_PCR, event, e);
         if (!rc)
-            rc = lt_dev_pcr_read(d, 1u << LT_AK_PCR, &pcrs, e);
+            rc = lt_device_pcr_read(d, 1u << LT_RESIDENCY_AK_PCR, &pcrs, e);
     }
-    if (rc || !memcmp(pcrs.value[LT_AK_PCR], want, sizeof want))
+    if (rc || !memcmp(pcrs.value[LT_RESIDENCY_AK_PCR], want, sizeof want))
         return rc;
-    return lt_pcr13_refused(pcrs.value[LT_AK_PCR], e);
+    return lt_attester_pcr13_refused(pcrs.value[LT_RESIDENCY_AK_PCR], e);
 }
 
 /* Looks, and makes nothing: without a key (h->none says why) the EK is still an answer. */
-static int open_identity(struct lt_dev *d, void *arg, struct lt_err *e)
+static int open_identity(struct lt_device *d, void *arg, struct lt_err *e)
 {
     struct lt_host_agent *h = arg;
     int rc = lt_attester_open(d, &h->attester, e);
@@ -59,16 +59,16 @@ static int open_identity(struct lt_dev *d, void *arg, struct lt_err *e)
     return 0;
 }
 
-static int open_anchored(struct lt_dev *d, void *arg, struct lt_err *e)
+static int open_anchored(struct lt_device *d, void *arg, struct lt_err *e)
 {
     struct lt_host_agent *h = arg;
-    struct lt_clock_info clock;
+    struct lt_attest_clock_info clock;
     int rc = lt_attester_open(d, &h->attester, e);
 
     if (!rc)
         rc = anchor(d, &h->attester, e);
     if (!rc)
-        rc = lt_dev_clock(d, &clock, e);
+        rc = lt_device_clock(d, &clock, e);
     if (rc)
         return rc;
     h->reset_count = clock.reset_count;
@@ -76,18 +76,18 @@ static int open_anchored(struct lt_dev *d, void *arg, struct lt_err *e)
 }
 
 /* From a thread of the inventory. */
-static int clock_job(struct lt_dev *d, void *arg, struct lt_err *e)
+static int clock_job(struct lt_device *d, void *arg, struct lt_err *e)
 {
-    return lt_dev_clock(d, arg, e);
+    return lt_device_clock(d, arg, e);
 }
 
-static int read_clock(void *ctx, struct lt_host_clock *out, struct lt_err *e)
+static int read_clock(void *ctx, struct lt_inventory_host_clock *out, struct lt_err *e)
 {
-    struct lt_clock_info c;
+    struct lt_attest_clock_info c;
     int rc = lt_tpm_call(ctx, clock_job, &c, e);
 
     if (!rc)
-        *out = (struct lt_host_clock){c.reset_count, c.restart_count, c.clock_ms};
+        *out = (struct lt_inventory_host_clock){c.reset_count, c.restart_count, c.clock_ms};
     return rc;
 }
 
@@ -103,7 +103,7 @@ static struct lt_host_agent *host_new(const struct lt_agent_conf *conf, const st
     h->state.lock = -1;
     h->secret_file = lt_path(conf->state_dir, "ak-host.secret");
     h->attester = (struct lt_attester){
-        .home = LT_AK_HOST,
+        .home = LT_ATTESTER_AK_HOST,
         .ek_alg = o->ek_alg,
         .ak_alg = o->ak_alg,
         .handle = o->ak_handle,
@@ -121,7 +121,8 @@ static int open_tpm(struct lt_host_agent *h, const struct lt_agent_conf *conf, l
 }
 
 static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *conf,
-                           int (*clock)(void *, struct lt_host_clock *, struct lt_err *), struct lt_err *e)
+                           int (*clock)(void *, struct lt_inventory_host_clock *, struct lt_err *),
+                           struct lt_err *e)
 {
     const struct lt_inventory_conf inventory = {
         .uri = conf->libvirt_uri,
@@ -138,12 +139,12 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
 {
     int rc = lt_jobs_start("worker", &h->worker, e);
     if (!rc)
-        rc = lt_host_id(&h->attester.ek.pub, h->api.host_id, e);
+        rc = lt_residency_host_id(&h->attester.ek.pub, h->api.host_id, e);
     if (!rc)
         rc = lt_agent_check_identity(conf, h->api.host_id, e);
     if (rc)
         return rc;
-    lt_ak_host_pcr(h->attester.ak_name, h->api.pcr13);
+    lt_residency_ak_host_pcr(h->attester.ak_name, h->api.pcr13);
     h->api.tpm = h->tpm;
     h->api.worker = h->worker;
     h->api.attester = &h->attester;
@@ -175,20 +176,20 @@ static int open_sequence(struct lt_host_agent *h, struct lt_err *e)
 /* What --identity would say: while this agent serves, that is refused. */
 static void log_identity(const struct lt_host_agent *h)
 {
-    char id[2 * LT_HOST_ID + 1], ek[2 * LT_SHA256 + 1], ak[2 * LT_NAME + 1];
+    char id[2 * LT_RESIDENCY_HOST_ID + 1], ek[2 * LT_SHA256 + 1], ak[2 * LT_TPM_NAME + 1];
     uint8_t digest[LT_SHA256];
     struct lt_err none;
 
     if (lt_public_ek_digest(&h->attester.ek.pub, digest, &none))
         return;
-    lt_hex(h->api.host_id, LT_HOST_ID, id);
+    lt_hex(h->api.host_id, LT_RESIDENCY_HOST_ID, id);
     lt_hex(digest, sizeof digest, ek);
-    lt_hex(h->attester.ak_name, LT_NAME, ak);
+    lt_hex(h->attester.ak_name, LT_TPM_NAME, ak);
     lt_log(LT_LOG_INFO, "identity", "host %s, ek_digest %s, ak_name %s", id, ek, ak);
 }
 
-int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_host_agent **out,
-                  json_t **ready, struct lt_err *e)
+int lt_agent_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o,
+                        struct lt_host_agent **out, json_t **ready, struct lt_err *e)
 {
     struct lt_host_agent *h = host_new(conf, o, e);
 
@@ -205,17 +206,17 @@ int lt_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, 
     if (!rc)
         rc = start_server(h, conf, o->listen, e);
     if (rc) {
-        lt_host_stop(h);
+        lt_agent_host_stop(h);
         return rc;
     }
     *ready = json_pack("{s:s, s:o}", "listen", lt_http_server_address(h->server), "host",
-                       lt_json_new_hex(h->api.host_id, LT_HOST_ID));
+                       lt_json_new_hex(h->api.host_id, LT_RESIDENCY_HOST_ID));
     log_identity(h);
     *out = h;
     return 0;
 }
 
-void lt_host_reload(struct lt_host_agent *h)
+void lt_agent_host_reload(struct lt_host_agent *h)
 {
     struct lt_err e = {0};
 
@@ -224,7 +225,7 @@ void lt_host_reload(struct lt_host_agent *h)
 }
 
 /* The inventory goes before the TPM that it reads; requests that are held are answered, late ones refused. */
-void lt_host_stop(struct lt_host_agent *h)
+void lt_agent_host_stop(struct lt_host_agent *h)
 {
     if (!h)
         return;
@@ -243,8 +244,8 @@ void lt_host_stop(struct lt_host_agent *h)
     free(h);
 }
 
-int lt_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
-                   struct lt_err *e)
+int lt_agent_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
+                         struct lt_err *e)
 {
     struct lt_host_agent *h = host_new(conf, o, e);
     uint8_t pcr[LT_SHA256];
@@ -253,52 +254,52 @@ int lt_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_optio
         return e->code;
     int rc = open_tpm(h, conf, open_anchored, e);
     if (!rc) {
-        lt_ak_host_pcr(h->attester.ak_name, pcr);
-        *out = json_pack("{s:o, s:o}", "ak_name", lt_json_new_hex(h->attester.ak_name, LT_NAME), "pcr13",
+        lt_residency_ak_host_pcr(h->attester.ak_name, pcr);
+        *out = json_pack("{s:o, s:o}", "ak_name", lt_json_new_hex(h->attester.ak_name, LT_TPM_NAME), "pcr13",
                          lt_json_new_hex(pcr, sizeof pcr));
     }
-    lt_host_stop(h);
+    lt_agent_host_stop(h);
     return rc;
 }
 
-int lt_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
-                     struct lt_err *e)
+int lt_agent_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
+                           struct lt_err *e)
 {
     struct lt_host_agent *h = host_new(conf, o, e);
-    uint8_t id[LT_HOST_ID], ek_digest[LT_SHA256];
+    uint8_t id[LT_RESIDENCY_HOST_ID], ek_digest[LT_SHA256];
 
     if (!h)
         return e->code;
     h->attester.make = false;
     int rc = open_tpm(h, conf, open_identity, e);
     if (!rc)
-        rc = lt_host_id(&h->attester.ek.pub, id, e);
+        rc = lt_residency_host_id(&h->attester.ek.pub, id, e);
     if (!rc)
         rc = lt_public_ek_digest(&h->attester.ek.pub, ek_digest, e);
     if (!rc)
         *out = json_pack("{s:o, s:o, s:o, s:o*}", "host", lt_json_new_hex(id, sizeof id), "ek_digest",
                          lt_json_new_hex(ek_digest, sizeof ek_digest), "ak_name",
-                         h->attester.known ? lt_json_new_hex(h->attester.ak_name, LT_NAME) : json_null(),
+                         h->attester.known ? lt_json_new_hex(h->attester.ak_name, LT_TPM_NAME) : json_null(),
                          "note", h->attester.known ? NULL : lt_json_new_text(h->none.msg));
-    lt_host_stop(h);
+    lt_agent_host_stop(h);
     return rc;
 }
 
 /* For people the TPM's clock does not matter, so it is not opened: this works beside the agent that has it.
  */
-static int no_clock(void *ctx, struct lt_host_clock *out, struct lt_err *e)
+static int no_clock(void *ctx, struct lt_inventory_host_clock *out, struct lt_err *e)
 {
     (void)ctx, (void)e;
-    *out = (struct lt_host_clock){0};
+    *out = (struct lt_inventory_host_clock){0};
     return 0;
 }
 
-int lt_host_inventory(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
-                      struct lt_err *e)
+int lt_agent_host_inventory(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
+                            struct lt_err *e)
 {
     const struct timespec poll = {.tv_nsec = INVENTORY_POLL_MS * 1000000};
     struct lt_host_agent *h = host_new(conf, o, e);
-    uint64_t begun = lt_now_ms();
+    uint64_t begun = lt_clock_ms();
 
     if (!h)
         return e->code;
@@ -306,7 +307,7 @@ int lt_host_inventory(const struct lt_agent_conf *conf, const struct lt_agent_op
     while (!rc) {
         *out = lt_inventory_report(h->inventory);
         bool connected = json_is_true(json_object_get(*out, "connected"));
-        uint64_t waited = lt_now_ms() - begun;
+        uint64_t waited = lt_clock_ms() - begun;
         if (json_is_true(json_object_get(*out, "ready")) || (connected && waited >= INVENTORY_WAIT_MS))
             break;
         json_decref(lt_take(out));
@@ -316,6 +317,6 @@ int lt_host_inventory(const struct lt_agent_conf *conf, const struct lt_agent_op
         else
             nanosleep(&poll, NULL);
     }
-    lt_host_stop(h);
+    lt_agent_host_stop(h);
     return rc;
 }

@@ -10,21 +10,21 @@
 
 #define RETRY_S 1
 
-static json_t *inventory_json(const struct lt_snapshot *s)
+static json_t *inventory_json(const struct lt_inventory_snapshot *s)
 {
     json_t *records = json_array();
-    uint8_t raw[LT_RECORD];
+    uint8_t raw[LT_RESIDENCY_RECORD];
 
     for (uint32_t i = 0; i < s->count; i++) {
-        lt_record_write(&s->records[i], raw);
+        lt_residency_record_write(&s->records[i], raw);
         json_array_append_new(records, lt_json_new_base64(raw, sizeof raw));
     }
     return json_pack("{s:I, s:o, s:o}", "seq", (json_int_t)s->seq, "root",
-                     lt_json_new_hex(lt_merkle_root(s->tree), LT_NODE), "records", records);
+                     lt_json_new_hex(lt_merkle_root(s->tree), LT_MERKLE_NODE), "records", records);
 }
 
 /* What may pass by itself is 503 here: the TPM's trouble under a name of its own (docs/api.md). */
-static void reply_error(struct lt_req *req, const struct lt_err *why)
+static void reply_error(struct lt_http_req *req, const struct lt_err *why)
 {
     struct lt_err e = *why;
 
@@ -32,28 +32,28 @@ static void reply_error(struct lt_req *req, const struct lt_err *why)
         e.code = LT_E_HOST_TPM;
     else if (lt_err_class(e.code) == LT_CLASS_RETRY)
         e.code = LT_E_BUSY;
-    lt_reply_error(req, &e, lt_err_class(e.code) == LT_CLASS_RETRY ? RETRY_S : 0);
+    lt_http_reply_error(req, &e, lt_err_class(e.code) == LT_CLASS_RETRY ? RETRY_S : 0);
 }
 
 /* ---- work that leaves the HTTP thread ---- */
 struct task {
     struct lt_host_api *api;
-    struct lt_req *req;
+    struct lt_http_req *req;
     void (*run)(struct task *t); /* on the worker; replies or passes on */
-    const struct lt_snapshot *snapshot;
+    const struct lt_inventory_snapshot *snapshot;
     /* activation */
     uint8_t *credential;
     size_t credential_n;
     uint8_t challenge[32], proof[32];
     /* host quote */
-    struct lt_header header;
+    struct lt_residency_header header;
     bool known_root;
-    uint8_t inventory_root[LT_NODE];
-    struct lt_host_quote quote;
-    struct lt_clock_info clock;
+    uint8_t inventory_root[LT_MERKLE_NODE];
+    struct lt_residency_host_quote quote;
+    struct lt_attest_clock_info clock;
 };
 
-static struct task *task_new(struct lt_req *req, void *app, void (*run)(struct task *))
+static struct task *task_new(struct lt_http_req *req, void *app, void (*run)(struct task *))
 {
     struct task *t = calloc(1, sizeof *t);
     struct lt_err e;
@@ -71,8 +71,8 @@ static struct task *task_new(struct lt_req *req, void *app, void (*run)(struct t
 
 static void task_free(struct task *t)
 {
-    lt_snapshot_put(t->snapshot);
-    lt_host_quote_free(&t->quote);
+    lt_inventory_snapshot_put(t->snapshot);
+    lt_residency_host_quote_free(&t->quote);
     free(t->credential);
     free(t);
 }
@@ -83,7 +83,7 @@ static void task_end(struct task *t, json_t *body, const struct lt_err *e)
     struct lt_err none;
 
     if (body) {
-        lt_reply_json(t->req, 200, body);
+        lt_http_reply_json(t->req, 200, body);
     } else {
         if (!e || !e->code)
             lt_fail(&none, LT_E_NO_MEMORY, "reply: no memory");
@@ -110,7 +110,7 @@ static void task_post(struct task *t, bool quote)
 {
     struct lt_err e = {0};
 
-    lt_req_hold(t->req);
+    lt_http_req_hold(t->req);
     if (lt_jobs_post(t->api->worker, quote, task_run, t, &e))
         task_end(t, NULL, &e);
 }
@@ -129,15 +129,16 @@ static void host_run(struct task *t)
     for (unsigned i = 0; i < a->ek_certificates.count; i++)
         json_array_append_new(certificates, json_string(a->ek_certificates.pem[i]));
     task_end(t,
-             json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "host", lt_json_new_hex(t->api->host_id, LT_HOST_ID),
-                       "ak", lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ek",
+             json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "host",
+                       lt_json_new_hex(t->api->host_id, LT_RESIDENCY_HOST_ID), "ak",
+                       lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ek",
                        lt_json_new_base64(a->ek.pub.raw, a->ek.pub.raw_n), "ek_certificates", certificates,
                        "batch_seq", (json_int_t)t->api->sequence.last, "inventory",
                        inventory_json(t->snapshot)),
              NULL);
 }
 
-static void host(struct lt_req *req, void *app)
+static void host(struct lt_http_req *req, void *app)
 {
     struct task *t = task_new(req, app, host_run);
     if (t)
@@ -145,7 +146,7 @@ static void host(struct lt_req *req, void *app)
 }
 
 /* ---- POST activations ---- */
-static int activate(struct lt_dev *d, void *arg, struct lt_err *e)
+static int activate(struct lt_device *d, void *arg, struct lt_err *e)
 {
     struct task *t = arg;
     const struct lt_attester *a = t->api->attester;
@@ -156,7 +157,7 @@ static int activate(struct lt_dev *d, void *arg, struct lt_err *e)
     if (!rc && n != 32)
         rc = lt_fail(e, LT_E_REFUSED, "credential: a secret of %zu bytes, must be 32", n);
     if (!rc)
-        lt_activation_proof(secret, t->api->host_id, a->ak_name, t->challenge, t->proof);
+        lt_residency_activation_proof(secret, t->api->host_id, a->ak_name, t->challenge, t->proof);
     lt_wipe(secret, sizeof secret);
     return rc;
 }
@@ -167,7 +168,7 @@ static void activated(void *arg, int rc, const struct lt_err *e)
     task_end(t, rc ? NULL : json_pack("{s:o}", "proof", lt_json_new_hex(t->proof, sizeof t->proof)), e);
 }
 
-static void activations(struct lt_req *req, void *app)
+static void activations(struct lt_http_req *req, void *app)
 {
     static const char *const keys[] = {"credential", "challenge", NULL};
     struct task *t = task_new(req, app, NULL);
@@ -175,7 +176,7 @@ static void activations(struct lt_req *req, void *app)
 
     if (!t)
         return;
-    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
+    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
     int rc = j ? lt_json_only(j, keys, &e) : e.code;
     if (!rc)
         rc = lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &t->credential, &t->credential_n, &e);
@@ -185,23 +186,23 @@ static void activations(struct lt_req *req, void *app)
         task_end(t, NULL, &e);
         return;
     }
-    lt_req_hold(req);
+    lt_http_req_hold(req);
     lt_tpm_post(t->api->tpm, false, activate, activated, t);
 }
 
 /* ---- POST host-quotes ---- */
 
 /* R1: what AK_h signs is H(HDR), made here from the header alone. */
-static int quote_sign(struct lt_dev *d, void *arg, struct lt_err *e)
+static int quote_sign(struct lt_device *d, void *arg, struct lt_err *e)
 {
     struct task *t = arg;
     struct lt_attest attest;
     struct lt_quote q;
     uint8_t extra[LT_SHA256];
 
-    lt_header_write(&t->header, t->quote.header);
-    lt_sha256(t->quote.header, LT_HEADER, extra);
-    int rc = lt_attester_quote(d, t->api->attester, extra, sizeof extra, LT_HOST_PCR_MASK, &q, e);
+    lt_residency_header_write(&t->header, t->quote.header);
+    lt_sha256(t->quote.header, LT_RESIDENCY_HEADER, extra);
+    int rc = lt_attester_quote(d, t->api->attester, extra, sizeof extra, LT_RESIDENCY_HOST_PCR_MASK, &q, e);
     if (rc)
         return rc;
     t->quote.attest = lt_take(&q.attest);
@@ -212,11 +213,11 @@ static int quote_sign(struct lt_dev *d, void *arg, struct lt_err *e)
     rc = lt_attest_parse(t->quote.attest, t->quote.attest_n, &attest, e);
     if (!rc)
         t->clock = attest.clock;
-    if (!rc && memcmp(q.pcrs.value[LT_AK_PCR], t->api->pcr13, LT_SHA256)) {
+    if (!rc && memcmp(q.pcrs.value[LT_RESIDENCY_AK_PCR], t->api->pcr13, LT_SHA256)) {
         /* The TPM was reset under us, or worse: opening it again anchors AK_h or refuses. */
-        lt_host_quote_free(&t->quote);
+        lt_residency_host_quote_free(&t->quote);
         d->lost = true;
-        rc = lt_fail(e, LT_E_TPM, "PCR %d does not name AK_h", LT_AK_PCR);
+        rc = lt_fail(e, LT_E_TPM, "PCR %d does not name AK_h", LT_RESIDENCY_AK_PCR);
     }
     return rc;
 }
@@ -230,8 +231,8 @@ static void quote_signed(void *arg, int rc, const struct lt_err *e)
         return;
     }
     lt_inventory_counts(t->api->inventory, t->clock.reset_count, t->clock.restart_count);
-    json_t *j = lt_host_quote_to_json(&t->quote);
-    if (j && !(t->known_root && !memcmp(t->inventory_root, t->header.inventory_root, LT_NODE)))
+    json_t *j = lt_residency_host_quote_to_json(&t->quote);
+    if (j && !(t->known_root && !memcmp(t->inventory_root, t->header.inventory_root, LT_MERKLE_NODE)))
         json_object_set_new(j, "inventory", inventory_json(t->snapshot));
     task_end(t, j, NULL);
 }
@@ -239,9 +240,10 @@ static void quote_signed(void *arg, int rc, const struct lt_err *e)
 /* 409 names the last number, so that the provider continues above it. */
 static void reply_conflict(struct task *t, const struct lt_err *e)
 {
-    lt_reply_json(t->req, 409,
-                  json_pack("{s:{s:i, s:s, s:s}, s:I}", "error", "code", 409, "slug", lt_err_slug(e->code),
-                            "message", e->msg, "last_batch_seq", (json_int_t)t->api->sequence.last));
+    lt_http_reply_json(t->req, 409,
+                       json_pack("{s:{s:i, s:s, s:s}, s:I}", "error", "code", 409, "slug",
+                                 lt_err_slug(e->code), "message", e->msg, "last_batch_seq",
+                                 (json_int_t)t->api->sequence.last));
     task_free(t);
 }
 
@@ -265,12 +267,12 @@ static void quote_run(struct task *t)
         task_end(t, NULL, &e);
         return;
     }
-    memcpy(t->header.host_id, api->host_id, LT_HOST_ID);
+    memcpy(t->header.host_id, api->host_id, LT_RESIDENCY_HOST_ID);
     t->header.inventory_seq = t->snapshot->seq;
     t->header.m = t->snapshot->count;
-    memcpy(t->header.inventory_root, lt_merkle_root(t->snapshot->tree), LT_NODE);
+    memcpy(t->header.inventory_root, lt_merkle_root(t->snapshot->tree), LT_MERKLE_NODE);
     t->header.flags = t->snapshot->header_flags;
-    t->header.ima_count = lt_ima_count(api->ima);
+    t->header.ima_count = lt_measurements_ima_count(api->ima);
     lt_tpm_post(api->tpm, true, quote_sign, quote_signed, t);
 }
 
@@ -286,7 +288,7 @@ static int parse_quote_request(const json_t *j, struct task *t, struct lt_err *e
     if (!rc)
         rc = lt_json_int(j, "n", 1, LT_MAX_BATCH, &n, e);
     if (!rc)
-        rc = lt_json_hex(j, "batch_root", t->header.batch_root, LT_NODE, e);
+        rc = lt_json_hex(j, "batch_root", t->header.batch_root, LT_MERKLE_NODE, e);
     if (!rc)
         rc = lt_json_hex(j, "policy_digest", t->header.policy_digest, LT_SHA256, e);
     if (rc)
@@ -294,17 +296,17 @@ static int parse_quote_request(const json_t *j, struct task *t, struct lt_err *e
     t->header.batch_seq = (uint64_t)seq;
     t->header.n = (uint32_t)n;
     t->known_root = lt_json_has(j, "inventory_root");
-    return t->known_root ? lt_json_hex(j, "inventory_root", t->inventory_root, LT_NODE, e) : 0;
+    return t->known_root ? lt_json_hex(j, "inventory_root", t->inventory_root, LT_MERKLE_NODE, e) : 0;
 }
 
-static void host_quotes(struct lt_req *req, void *app)
+static void host_quotes(struct lt_http_req *req, void *app)
 {
     struct task *t = task_new(req, app, quote_run);
     struct lt_err e = {0};
 
     if (!t)
         return;
-    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
+    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
     int rc = j ? parse_quote_request(j, t, &e) : e.code;
     if (rc)
         task_end(t, NULL, &e);
@@ -314,9 +316,9 @@ static void host_quotes(struct lt_req *req, void *app)
 
 /* ---- logs ---- */
 /* "first" of GET ima: 0 where it is none. */
-static uint64_t first_asked(const struct lt_req *req)
+static uint64_t first_asked(const struct lt_http_req *req)
 {
-    const char *s = lt_req_query(req, "first");
+    const char *s = lt_http_req_query(req, "first");
     return s && *s && strlen(s) < 20 && strspn(s, "0123456789") == strlen(s) ? strtoull(s, NULL, 10) : 0;
 }
 
@@ -330,7 +332,7 @@ static void reply_log(struct task *t, const char *path, size_t max)
         task_end(t, NULL, &e);
         return;
     }
-    lt_reply_bytes(t->req, 200, "application/octet-stream", p, n);
+    lt_http_reply_bytes(t->req, 200, "application/octet-stream", p, n);
     task_free(t);
 }
 
@@ -349,26 +351,26 @@ static void ima_run(struct task *t)
     uint8_t *p;
     size_t n;
 
-    if (lt_ima_read(t->api->ima, &p, &n, &e)) {
+    if (lt_measurements_ima_read(t->api->ima, &p, &n, &e)) {
         task_end(t, NULL, &e);
         return;
     }
     size_t skipped = lt_ima_list_from((struct lt_slice){p, n}, &first);
     memmove(p, p + skipped, n - skipped);
     snprintf(header, sizeof header, "%llu", (unsigned long long)first);
-    lt_req_add_header(t->req, "X-Ima-First", header);
-    lt_reply_bytes(t->req, 200, "application/octet-stream", p, n - skipped);
+    lt_http_req_add_header(t->req, "X-Ima-First", header);
+    lt_http_reply_bytes(t->req, 200, "application/octet-stream", p, n - skipped);
     task_free(t);
 }
 
-static void boot_log(struct lt_req *req, void *app)
+static void boot_log(struct lt_http_req *req, void *app)
 {
     struct task *t = task_new(req, app, boot_log_run);
     if (t)
         task_post(t, false);
 }
 
-static void ima(struct lt_req *req, void *app)
+static void ima(struct lt_http_req *req, void *app)
 {
     struct task *t = task_new(req, app, ima_run);
     if (t)
@@ -376,11 +378,11 @@ static void ima(struct lt_req *req, void *app)
 }
 
 #define V1 "/federation/v1/"
-const struct lt_route lt_host_routes[] = {
-    LT_ROUTE("GET", V1 "host", LT_ROLE_PROVIDER, 0, host),
-    LT_ROUTE("POST", V1 "activations", LT_ROLE_PROVIDER, LT_MAX_BODY_SMALL, activations),
-    LT_ROUTE("POST", V1 "host-quotes", LT_ROLE_PROVIDER, LT_MAX_BODY_SMALL, host_quotes),
-    LT_ROUTE("GET", V1 "boot-log", LT_ROLE_PROVIDER, 0, boot_log),
-    LT_ROUTE("GET", V1 "ima", LT_ROLE_PROVIDER, 0, ima),
+const struct lt_http_route lt_host_routes[] = {
+    LT_HTTP_ROUTE("GET", V1 "host", LT_PEER_ROLE_PROVIDER, 0, host),
+    LT_HTTP_ROUTE("POST", V1 "activations", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, activations),
+    LT_HTTP_ROUTE("POST", V1 "host-quotes", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, host_quotes),
+    LT_HTTP_ROUTE("GET", V1 "boot-log", LT_PEER_ROLE_PROVIDER, 0, boot_log),
+    LT_HTTP_ROUTE("GET", V1 "ima", LT_PEER_ROLE_PROVIDER, 0, ima),
 };
 const size_t lt_host_route_count = sizeof lt_host_routes / sizeof *lt_host_routes;

@@ -6,22 +6,22 @@
 #include "agent/jobs.h"
 #include "agent/sequence.h"
 #include "agent/tpm.h"
-#include "common/http_server.h"
+#include "common/http/server.h"
 #include "vtpm/inventory.h"
 
 struct lt_host_api {
     struct lt_tpm *tpm;
     struct lt_jobs *worker; /* snapshots and logs; the only user of sequence */
     struct lt_attester *attester;
-    struct lt_inventory *inventory;
+    struct lt_vtpm_inventory *inventory;
     struct lt_sequence sequence;
     const char *ima, *boot_log;
-    uint8_t host_id[LT_HOST_ID];
+    uint8_t host_id[LT_RESIDENCY_HOST_ID];
     uint8_t pcr13[LT_SHA256]; /* what PCR 13 must hold in every quote */
 };
 
 /* Handlers' app is a struct lt_host_api. */
-extern const struct lt_route lt_host_routes[];
+extern const struct lt_http_route lt_host_routes[];
 extern const size_t lt_host_route_count;
 
 #endif

@@ -1,7 +1,7 @@
 /* limetree-agent: wires the roles to the daemon's frame and the one-shot commands to the host's. */
 #include "agent/guest.h"
 #include "agent/host.h"
-#include "common/log.h"
+#include "common/run/log.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -17,8 +17,8 @@ static int start(void *arg, json_t **ready, struct lt_err *e)
 
     if (rc)
         return rc;
-    return o.host ? lt_host_start(c, &o, (struct lt_host_agent **)&c->running, ready, e)
-                  : lt_guest_start(c, &o, (struct lt_guest **)&c->running, ready, e);
+    return o.host ? lt_agent_host_start(c, &o, (struct lt_host_agent **)&c->running, ready, e)
+                  : lt_guest_start(c, &o, (struct lt_store_guest **)&c->running, ready, e);
 }
 
 static int check(void *arg, bool alone, struct lt_err *e)
@@ -31,7 +31,7 @@ static void reload(void *arg)
     struct lt_agent_conf *c = arg;
 
     if (!strcmp(c->role, "host"))
-        lt_host_reload(c->running);
+        lt_agent_host_reload(c->running);
 }
 
 static void stop(void *arg)
@@ -39,7 +39,7 @@ static void stop(void *arg)
     struct lt_agent_conf *c = arg;
 
     if (!strcmp(c->role, "host"))
-        lt_host_stop(c->running);
+        lt_agent_host_stop(c->running);
     else
         lt_guest_stop(c->running);
 }
@@ -48,9 +48,9 @@ static const struct command {
     const char *flag;
     int (*run)(const struct lt_agent_conf *, const struct lt_agent_options *, json_t **, struct lt_err *);
 } commands[] = {
-    {"--anchor", lt_host_anchor},
-    {"--identity", lt_host_identity},
-    {"--inventory", lt_host_inventory},
+    {"--anchor", lt_agent_host_anchor},
+    {"--identity", lt_agent_host_identity},
+    {"--inventory", lt_agent_host_inventory},
 };
 
 static const struct command *find_command(int argc, char **argv)
@@ -164,7 +164,7 @@ int main(int argc, char **argv)
         int status = lt_daemon_main(&daemon, argc, argv);
         return status ? status : conf.exit_code;
     }
-    lt_no_core_dumps();
+    lt_daemon_no_core_dumps();
     signal(SIGPIPE, SIG_IGN);
     int rc = one_shot(command, argc, argv, &conf, access(config, R_OK) ? NULL : config, &e);
     if (rc)

@@ -33,7 +33,7 @@ static char *binary_beside(const char *path)
     return beside;
 }
 
-int lt_ima_read(const char *path, uint8_t **out, size_t *n, struct lt_err *e)
+int lt_measurements_ima_read(const char *path, uint8_t **out, size_t *n, struct lt_err *e)
 {
     LT_AUTOFREE char *beside = binary_beside(path);
 
@@ -42,7 +42,7 @@ int lt_ima_read(const char *path, uint8_t **out, size_t *n, struct lt_err *e)
     return lt_measurements_read(path, LT_MAX_IMA_LOG, out, n, e);
 }
 
-char *lt_ima_text(const char *text, size_t n)
+char *lt_measurements_ima_text(const char *text, size_t n)
 {
     const struct lt_slice all = {(const uint8_t *)text, n};
     char *out = malloc(lt_utf8_valid(all) ? n + 1 : LT_UTF8_ESCAPED(n));
@@ -52,7 +52,7 @@ char *lt_ima_text(const char *text, size_t n)
     return out;
 }
 
-uint64_t lt_ima_count(const char *path)
+uint64_t lt_measurements_ima_count(const char *path)
 {
     static const char counter[] = "runtime_measurements_count";
     const char *slash = strrchr(path, '/');

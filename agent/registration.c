@@ -1,12 +1,12 @@
 #include "agent/registration.h"
 
 #include "agent/contact.h"
-#include "common/clock.h"
 #include "common/file.h"
 #include "common/hash.h"
-#include "common/http_client.h"
-#include "common/log.h"
+#include "common/http/client.h"
+#include "common/run/clock.h"
 #include "common/run/cond.h"
+#include "common/run/log.h"
 #include "keylime/auth_tag.h"
 #include "keylime/versions.h"
 
@@ -92,7 +92,7 @@ static int discover(struct lt_registration *r, int *minor, struct lt_err *e)
 static json_t *registration_body(const struct lt_registration *r, struct lt_err *e)
 {
     const struct lt_attester *a = r->conf.attester;
-    LT_AUTOFREE char *ekcert = lt_ek_certificates_text(&a->ek_certificates);
+    LT_AUTOFREE char *ekcert = lt_agent_ek_certificates_text(&a->ek_certificates);
     struct lt_contact contact;
 
     if (lt_contact_parse(r->conf.contact, &contact, e) || lt_contact_resolve(&contact, r->conf.registrar, e))
@@ -113,7 +113,7 @@ struct activation {
     size_t secret_n;
 };
 
-static int activate(struct lt_dev *d, void *arg, struct lt_err *e)
+static int activate(struct lt_device *d, void *arg, struct lt_err *e)
 {
     struct activation *a = arg;
     return lt_attester_activate(d, a->attester, a->blob, a->secret, &a->secret_n, e);
@@ -195,7 +195,7 @@ static int attempt(struct lt_registration *r, struct lt_err *e)
     return rc;
 }
 
-/* Until that moment of lt_now_ms(); false when it is time to stop. */
+/* Until that moment of lt_clock_ms(); false when it is time to stop. */
 static bool wait_until(struct lt_registration *r, uint64_t when)
 {
     pthread_mutex_lock(&r->lock);
@@ -234,7 +234,7 @@ static int try_on(struct lt_registration *r, bool first, struct lt_err *e)
             return rc;
         lt_log(backoff == BACKOFF_MIN_MS ? LT_LOG_WARNING : LT_LOG_DEBUG, "registration", "%s; trying on",
                e->msg);
-        if (!wait_until(r, lt_now_ms() + spread(backoff)))
+        if (!wait_until(r, lt_clock_ms() + spread(backoff)))
             return rc;
         backoff = backoff < BACKOFF_MAX_MS / 2 ? backoff * 2 : BACKOFF_MAX_MS;
     }
@@ -256,8 +256,8 @@ static bool wait_due(struct lt_registration *r, uint64_t registered, uint64_t id
 
     if (idle)
         idle = spread(idle);
-    while ((when = due(r, registered, idle, again)) > lt_now_ms())
-        if (!wait_until(r, when < lt_now_ms() + WAIT_MAX_MS ? when : lt_now_ms() + WAIT_MAX_MS))
+    while ((when = due(r, registered, idle, again)) > lt_clock_ms())
+        if (!wait_until(r, when < lt_clock_ms() + WAIT_MAX_MS ? when : lt_clock_ms() + WAIT_MAX_MS))
             return false;
     return true;
 }
@@ -284,7 +284,7 @@ static void *registration_thread(void *arg)
             lt_log(LT_LOG_ERROR, "registration-refused", "%s", e.msg);
         if (registered && idle)
             idle = longer(r, idle, registered);
-        registered = lt_now_ms();
+        registered = lt_clock_ms();
         if (!wait_due(r, registered, idle))
             return NULL;
     }

@@ -15,7 +15,7 @@ struct lt_registration_conf {
     const char *contact;   /* "HOST:PORT"; 0.0.0.0 and :: become the address the registrar sees */
     struct lt_tpm *tpm;
     struct lt_attester *attester;
-    const _Atomic uint64_t *asked_ms; /* lt_now_ms() when a verifier last asked for a quote; 0: never */
+    const _Atomic uint64_t *asked_ms; /* lt_clock_ms() when a verifier last asked for a quote; 0: never */
     uint64_t idle_ms, again_ms;       /* not asked for so long; and in any case (ours only). 0: never */
     /* At the start: the registrar holds another identity under this id, and trying again cannot help. On the
      * thread. */

@@ -1,10 +1,11 @@
 #include "agent/state.h"
 
-#include "common/clock.h"
-#include "common/expiry.h"
 #include "common/hash.h"
-#include "common/lock.h"
-#include "common/tls.h"
+#include "common/pki/issue.h"
+#include "common/pki/peer.h"
+#include "common/run/clock.h"
+#include "common/run/expiry.h"
+#include "common/run/lock.h"
 
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -61,7 +62,7 @@ static bool usable(const char *pem, const char *id, const char *path)
     char cn[128] = "";
     bool ok = x && X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, cn, sizeof cn) > 0 &&
               !strcmp(cn, id) &&
-              lt_expiry_seconds(X509_get0_notAfter(x)) - lt_wall_s() > LT_EXPIRY_CERTIFICATE_S;
+              lt_expiry_seconds(X509_get0_notAfter(x)) - lt_clock_wall_s() > LT_EXPIRY_CERTIFICATE_S;
 
     lt_expiry_forget("its own certificate");
     if (ok)

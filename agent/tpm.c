@@ -2,8 +2,8 @@
 
 #include "agent/jobs.h"
 #include "agent/tpm_lock.h"
-#include "common/clock.h"
-#include "common/log.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 #include "common/run/wait.h"
 
 #include <stdlib.h>
@@ -18,8 +18,8 @@ struct lt_tpm {
     char *tcti;
     lt_tpm_fn on_open;
     void *arg;
-    struct lt_dev dev; /* of the thread */
-    int lock;          /* -1: not yet; held from the first open on */
+    struct lt_device dev; /* of the thread */
+    int lock;             /* -1: not yet; held from the first open on */
     bool is_open, sweep;
     uint64_t not_before_ms;
     unsigned backoff_ms;
@@ -36,13 +36,13 @@ struct tpm_job {
 static void close_dev(struct lt_tpm *t)
 {
     t->sweep = t->dev.crowded;
-    lt_dev_close(&t->dev);
+    lt_device_close(&t->dev);
     t->is_open = false;
 }
 
 static int open_once(struct lt_tpm *t, struct lt_err *e)
 {
-    int rc = lt_dev_open(t->tcti, t->sweep, &t->dev, e);
+    int rc = lt_device_open(t->tcti, t->sweep, &t->dev, e);
 
     if (rc)
         return rc;
@@ -57,7 +57,7 @@ static int open_once(struct lt_tpm *t, struct lt_err *e)
 
 static int open_dev(struct lt_tpm *t, struct lt_err *e)
 {
-    uint64_t now = lt_now_ms();
+    uint64_t now = lt_clock_ms();
 
     if (t->is_open)
         return 0;
@@ -139,7 +139,7 @@ struct call {
     void *arg;
 };
 
-static int call_run(struct lt_dev *d, void *arg, struct lt_err *e)
+static int call_run(struct lt_device *d, void *arg, struct lt_err *e)
 {
     struct call *c = arg;
     return c->fn(d, c->arg, e);

@@ -9,7 +9,7 @@ struct lt_tpm;
 
 /* On the TPM's thread. A job that fails because the TPM was lost is run once more after a new open: it must
  * be able to begin anew. */
-typedef int (*lt_tpm_fn)(struct lt_dev *d, void *arg, struct lt_err *e);
+typedef int (*lt_tpm_fn)(struct lt_device *d, void *arg, struct lt_err *e);
 typedef void (*lt_tpm_done)(void *arg, int rc, const struct lt_err *e);
 
 /* Opens the TPM before it returns, and holds its lock until it is freed (agent/tpm_lock.h). on_open is called

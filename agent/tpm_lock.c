@@ -2,7 +2,7 @@
 
 #include "agent/keys.h"
 #include "common/hash.h"
-#include "common/lock.h"
+#include "common/run/lock.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -35,9 +35,9 @@ static bool holder(const struct sockaddr_un *a, socklen_t n, char out[64])
 
     if (s >= 0 && !connect(s, (const struct sockaddr *)a, n) &&
         !getsockopt(s, SOL_SOCKET, SO_PEERCRED, &who, &size) && who.pid > 0)
-        lt_process_text(who.pid, out);
+        lt_lock_process_text(who.pid, out);
     else
-        lt_process_text(0, out);
+        lt_lock_process_text(0, out);
     if (s >= 0)
         close(s);
     return !who.uid || who.uid == geteuid();
@@ -73,11 +73,11 @@ int lt_tpm_lock_name(const uint8_t *name, size_t n, int *fd, struct lt_err *e)
                    who);
 }
 
-int lt_tpm_lock(struct lt_dev *d, int *fd, struct lt_err *e)
+int lt_tpm_lock(struct lt_device *d, int *fd, struct lt_err *e)
 {
-    uint8_t name[LT_NAME];
+    uint8_t name[LT_TPM_NAME];
 
     *fd = -1;
-    LT_TRY(lt_tpm_name(d, name, e));
+    LT_TRY(lt_agent_tpm_name(d, name, e));
     return lt_tpm_lock_name(name, sizeof name, fd, e);
 }

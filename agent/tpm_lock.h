@@ -11,7 +11,7 @@
 
 /* On an open TPM, before anything in it is touched: *fd is closed to let go. LT_E_CONFIG names the process
  * that holds it. */
-int lt_tpm_lock(struct lt_dev *d, int *fd, struct lt_err *e) LT_MUST_CHECK;
+int lt_tpm_lock(struct lt_device *d, int *fd, struct lt_err *e) LT_MUST_CHECK;
 /* The same for a name that is known. */
 int lt_tpm_lock_name(const uint8_t *name, size_t n, int *fd, struct lt_err *e) LT_MUST_CHECK;
 

@@ -1,6 +1,6 @@
 #include "agent/tpm_words.h"
 
-#include "common/lock.h"
+#include "common/run/lock.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -108,7 +108,7 @@ static bool has_open(pid_t pid, dev_t device)
     return found;
 }
 
-pid_t lt_device_holder(dev_t device)
+pid_t lt_tpm_words_device_holder(dev_t device)
 {
     struct dirent *p;
     pid_t pid = 0;
@@ -134,20 +134,20 @@ static void copy(char *out, size_t room, const char *from, size_t n)
 }
 
 /* "path=…" among "key=value,…" */
-static void socket_path(const char *conf, struct lt_tcti *out)
+static void socket_path(const char *conf, struct lt_tpm_words_tcti *out)
 {
     for (const char *at = conf; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
         if (!strncmp(at, "path=", 5))
             copy(out->path, sizeof out->path, at + 5, strcspn(at + 5, ","));
 }
 
-void lt_tcti_parse(const char *tcti, struct lt_tcti *out)
+void lt_tpm_words_tcti_parse(const char *tcti, struct lt_tpm_words_tcti *out)
 {
     size_t n = strcspn(tcti, ":");
     const char *conf = tcti[n] ? tcti + n + 1 : "";
     const char *slash = memrchr(tcti, '/', n), *from = slash ? slash + 1 : tcti;
 
-    *out = (struct lt_tcti){0};
+    *out = (struct lt_tpm_words_tcti){0};
     n -= (size_t)(from - tcti);
     if (!strncmp(from, PREFIX, strlen(PREFIX))) {
         from += strlen(PREFIX);
@@ -183,11 +183,11 @@ static int busy(struct lt_err *e, const char *path)
 {
     struct stat st = {0};
     char who[64];
-    pid_t pid = stat(path, &st) ? 0 : lt_device_holder(st.st_rdev);
+    pid_t pid = stat(path, &st) ? 0 : lt_tpm_words_device_holder(st.st_rdev);
 
     if (!pid)
         return lt_fail(e, LT_E_TPM, "busy: another program has %s open", path);
-    lt_process_text(pid, who);
+    lt_lock_process_text(pid, who);
     return lt_fail(e, LT_E_TPM,
                    "busy: pid %s has %s open; stop it, or use device:/dev/tpmrm0, which many may open", who,
                    path);
@@ -255,7 +255,7 @@ static bool loads(const char *library)
 }
 
 /* As the loader tries it: the name itself, then as part of one. */
-static bool library_is_here(const char *tcti, const struct lt_tcti *t)
+static bool library_is_here(const char *tcti, const struct lt_tpm_words_tcti *t)
 {
     char as_given[256], numbered[96], plain[96];
 
@@ -265,12 +265,12 @@ static bool library_is_here(const char *tcti, const struct lt_tcti *t)
     return loads(as_given) || loads(numbered) || loads(plain);
 }
 
-int lt_tcti_diagnose(const char *tcti, struct lt_err *e)
+int lt_tpm_words_tcti_diagnose(const char *tcti, struct lt_err *e)
 {
-    char control[sizeof((struct lt_tcti *)0)->path + 8];
-    struct lt_tcti t;
+    char control[sizeof((struct lt_tpm_words_tcti *)0)->path + 8];
+    struct lt_tpm_words_tcti t;
 
-    lt_tcti_parse(tcti, &t);
+    lt_tpm_words_tcti_parse(tcti, &t);
     if (*t.name && !library_is_here(tcti, &t))
         return lt_fail(e, LT_E_TPM,
                        "no library " PREFIX "%s.so.0: install it (Debian: libtss2-tcti-%s0), or correct "

@@ -2,13 +2,13 @@
 #ifndef LT_CLI_CLI_H
 #define LT_CLI_CLI_H
 
-int lt_cmd_verify(int argc, char **argv);
-int lt_cmd_pki(int argc, char **argv);
-int lt_cmd_ek(int argc, char **argv);
-int lt_cmd_domain(int argc, char **argv);
-int lt_cmd_host(int argc, char **argv);
-int lt_cmd_guest(int argc, char **argv);
-int lt_cmd_policy(int argc, char **argv);
-int lt_cmd_log(int argc, char **argv);
+int lt_cli_cmd_verify(int argc, char **argv);
+int lt_cli_cmd_pki(int argc, char **argv);
+int lt_cli_cmd_ek(int argc, char **argv);
+int lt_cli_cmd_domain(int argc, char **argv);
+int lt_cli_cmd_host(int argc, char **argv);
+int lt_cli_cmd_guest(int argc, char **argv);
+int lt_cli_cmd_policy(int argc, char **argv);
+int lt_cli_cmd_log(int argc, char **argv);
 
 #endif

@@ -1,7 +1,7 @@
 #include "cli/client.h"
 
-#include "common/conf.h"
-#include "common/log.h"
+#include "common/run/conf.h"
+#include "common/run/log.h"
 #include "common/utf8.h"
 
 #include <stdarg.h>
@@ -191,7 +191,7 @@ static int connect_to(struct lt_cli *c, enum lt_cli_peer peer, const char **url,
         .cert = tenant ? f->tenant_cert : f->provider_cert,
         .key = tenant ? f->tenant_key : f->provider_key,
         .ca = tenant ? f->tenant_ca : f->provider_ca,
-        .server_role = tenant ? LT_ROLE_TENANT : LT_ROLE_PROVIDER,
+        .server_role = tenant ? LT_PEER_ROLE_TENANT : LT_PEER_ROLE_PROVIDER,
     };
 
     *url = tenant ? f->tenant_url : f->provider_url;
@@ -327,7 +327,7 @@ struct lt_table {
     char **cell; /* row after row */
 };
 
-struct lt_table *lt_table_new(unsigned columns)
+struct lt_table *lt_cli_table_new(unsigned columns)
 {
     struct lt_table *t = calloc(1, sizeof *t);
     if (!t || columns > MAX_COLUMNS)
@@ -336,7 +336,7 @@ struct lt_table *lt_table_new(unsigned columns)
     return t;
 }
 
-void lt_table_cell(struct lt_table *t, const char *fmt, ...)
+void lt_cli_table_cell(struct lt_table *t, const char *fmt, ...)
 {
     va_list ap;
 
@@ -352,7 +352,7 @@ void lt_table_cell(struct lt_table *t, const char *fmt, ...)
     va_end(ap);
 }
 
-void lt_table_print(struct lt_table *t)
+void lt_cli_table_print(struct lt_table *t)
 {
     size_t width[MAX_COLUMNS] = {0};
 

@@ -4,7 +4,7 @@
 #define LT_CLI_CLIENT_H
 
 #include "common/file.h"
-#include "common/http_client.h"
+#include "common/http/client.h"
 #include "common/ids.h"
 #include "common/limits.h"
 
@@ -80,8 +80,8 @@ const char *lt_cli_text(const json_t *o, const char *key);
 
 /* A table for people: the first row is the heading; cells are copied. */
 struct lt_table;
-struct lt_table *lt_table_new(unsigned columns);
-void lt_table_cell(struct lt_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void lt_table_print(struct lt_table *t); /* and frees */
+struct lt_table *lt_cli_table_new(unsigned columns);
+void lt_cli_table_cell(struct lt_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void lt_cli_table_print(struct lt_table *t); /* and frees */
 
 #endif

@@ -70,7 +70,7 @@ static int digest(const char *file, bool json, bool lines)
     return lt_err_exit(rc);
 }
 
-int lt_cmd_domain(int argc, char **argv)
+int lt_cli_cmd_domain(int argc, char **argv)
 {
     static const struct option options[] = {{"json", no_argument, NULL, 'j'},
                                             {"lines", no_argument, NULL, 'l'},

@@ -1,10 +1,10 @@
 /* limetree ek: an EK certificate as the registrar reads it and as a tenant judges it. Exit codes: 0 good, 1
  * refused, 2 usage, or a file that cannot be read or used, 5 internal. */
 #include "cli/cli.h"
-#include "common/clock.h"
 #include "common/file.h"
 #include "common/json.h"
 #include "common/limits.h"
+#include "common/run/clock.h"
 #include "common/utf8.h"
 #include "keylime/agent.h"
 #include "tpm/certs.h"
@@ -139,10 +139,11 @@ static int judge(struct ek_check *self, char **files, struct lt_err *e)
         LT_TRY(take_file(self, *files, e));
     if (!self->has_ek)
         return lt_fail(e, LT_E_USAGE, "--ek FILE is missing, and no CERT is the body of a registration");
-    int rc = lt_ek_certificates_check(self->roots, self->pem, self->count, &self->ek, lt_wall_s(), e);
+    int rc = lt_ek_certificates_certificates_check(self->roots, self->pem, self->count, &self->ek,
+                                                   lt_clock_wall_s(), e);
     struct lt_err why = {0}, first = *e;
-    if (!rc ||
-        lt_ek_certificates_standing(self->roots, self->pem, self->count, &self->ek, &why) != LT_EK_NO_ROOT)
+    if (!rc || lt_ek_certificates_certificates_standing(self->roots, self->pem, self->count, &self->ek,
+                                                        &why) != LT_EK_CERTIFICATES_NO_ROOT)
         return rc;
     return lt_fail(e, rc, "%.120s: %s is neither in --roots nor among CERT", first.msg, why.msg);
 }
@@ -156,14 +157,14 @@ static int report(const struct ek_check *self, int rc, const struct lt_err *e)
         LT_AUTOJSON json_t *o =
             json_pack("{s:s, s:o, s:i, s:i, s:[s]}", "result", rc ? "refused" : "ok", "reason",
                       rc ? lt_json_new_text(e->msg) : json_null(), "certificates", (int)self->count,
-                      "anchors", (int)lt_ek_roots_count(self->roots), "not_made", "revocation");
+                      "anchors", (int)lt_ek_certificates_roots_count(self->roots), "not_made", "revocation");
         LT_AUTOFREE char *text = o ? lt_json_pretty(o) : NULL;
         if (!text)
             return 5;
         fputs(text, stdout);
     } else if (!rc) {
         printf("ok: the EK's certificate leads to one of %u anchors (revocation was not checked)\n",
-               lt_ek_roots_count(self->roots));
+               lt_ek_certificates_roots_count(self->roots));
     } else {
         fputs(verdict ? "refused: " : "limetree ek: ", verdict ? stdout : stderr);
         print_text(verdict ? stdout : stderr, e->msg);
@@ -179,13 +180,13 @@ static int check(struct ek_check *self, char **files)
     if (!rc)
         rc = judge(self, files, &e);
     int code = report(self, rc, &e);
-    lt_ek_roots_free(self->roots);
+    lt_ek_certificates_roots_free(self->roots);
     for (unsigned i = 0; i < self->count; i++)
         free(self->pem[i]);
     return code;
 }
 
-int lt_cmd_ek(int argc, char **argv)
+int lt_cli_cmd_ek(int argc, char **argv)
 {
     static const struct option options[] = {{"roots", required_argument, NULL, 'r'},
                                             {"ek", required_argument, NULL, 'e'},

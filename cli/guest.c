@@ -1,7 +1,7 @@
 /* limetree guest: the guests of a tenant; `assign` speaks to the provider. */
+#include "appraisal/checks/reason.h"
 #include "cli/cli.h"
 #include "cli/client.h"
-#include "common/reason.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -35,28 +35,28 @@ static int list(struct lt_cli *c, struct lt_err *e)
     if (c->json)
         return lt_cli_json(j), 0;
     LT_TRY(lt_json_array(j, "guests", SIZE_MAX, &guests, e));
-    struct lt_table *t = lt_table_new(sizeof heading / sizeof *heading);
+    struct lt_table *t = lt_cli_table_new(sizeof heading / sizeof *heading);
     for (size_t k = 0; k < sizeof heading / sizeof *heading; k++)
-        lt_table_cell(t, "%s", heading[k]);
+        lt_cli_table_cell(t, "%s", heading[k]);
     json_array_foreach(guests, i, g)
     {
         const json_t *v = member(g, "verdict"), *n = member(member(v, "batch"), "n");
         char how_old[32];
         age(v, how_old);
-        lt_table_cell(t, "%s", lt_cli_text(g, "uuid"));
-        lt_table_cell(t, "%s",
-                      json_is_object(v)                  ? lt_cli_text(v, "result")
-                      : json_is_true(member(g, "added")) ? "(no round yet)"
-                                                         : "(registered)");
-        lt_table_cell(t, "%s", lt_cli_text(v, "reason"));
-        lt_table_cell(t, "%s%s", lt_cli_text(v, "link"),
-                      json_is_true(member(v, "tainted")) ? ", tainted" : "");
-        lt_table_cell(t, "%s", lt_cli_text(v, "host_level"));
-        lt_table_cell(t, "%.8s", lt_cli_text(v, "host"));
-        lt_table_cell(t, "%s", how_old);
-        lt_table_cell(t, json_is_integer(n) ? "%lld" : "-", (long long)json_integer_value(n));
+        lt_cli_table_cell(t, "%s", lt_cli_text(g, "uuid"));
+        lt_cli_table_cell(t, "%s",
+                          json_is_object(v)                  ? lt_cli_text(v, "result")
+                          : json_is_true(member(g, "added")) ? "(no round yet)"
+                                                             : "(registered)");
+        lt_cli_table_cell(t, "%s", lt_cli_text(v, "reason"));
+        lt_cli_table_cell(t, "%s%s", lt_cli_text(v, "link"),
+                          json_is_true(member(v, "tainted")) ? ", tainted" : "");
+        lt_cli_table_cell(t, "%s", lt_cli_text(v, "host_level"));
+        lt_cli_table_cell(t, "%.8s", lt_cli_text(v, "host"));
+        lt_cli_table_cell(t, "%s", how_old);
+        lt_cli_table_cell(t, json_is_integer(n) ? "%lld" : "-", (long long)json_integer_value(n));
     }
-    lt_table_print(t);
+    lt_cli_table_print(t);
     print_reasons(guests);
     return 0;
 }
@@ -384,7 +384,7 @@ static const struct lt_cli_verb verbs[] = {
     {"assign", "UUID TENANT", "say at the provider whose guest it is", 2, 2, 0, assign},
 };
 
-int lt_cmd_guest(int argc, char **argv)
+int lt_cli_cmd_guest(int argc, char **argv)
 {
     return lt_cli_main("limetree guest", verbs, sizeof verbs / sizeof *verbs, argc, argv);
 }

@@ -43,23 +43,24 @@ static int list(struct lt_cli *c, struct lt_err *e)
     if (c->json)
         return lt_cli_json(j), 0;
     LT_TRY(lt_json_array(j, "hosts", SIZE_MAX, &hosts, e));
-    struct lt_table *t = lt_table_new(6);
+    struct lt_table *t = lt_cli_table_new(6);
     static const char *const heading[] = {"host", "address", "state", "last quote", "guests", "policy"};
     for (size_t k = 0; k < 6; k++)
-        lt_table_cell(t, "%s", heading[k]);
+        lt_cli_table_cell(t, "%s", heading[k]);
     json_array_foreach(hosts, i, h)
     {
-        lt_table_cell(t, "%s", lt_cli_text(h, "host"));
-        lt_table_cell(t, "%s", lt_cli_text(h, "address"));
+        lt_cli_table_cell(t, "%s", lt_cli_text(h, "host"));
+        lt_cli_table_cell(t, "%s", lt_cli_text(h, "address"));
         char quoted[32];
         last_quote(h, quoted);
-        lt_table_cell(t, "%s", lt_cli_text(h, "state"));
-        lt_table_cell(t, "%s", quoted);
-        lt_table_cell(t, "%lld", (long long)json_integer_value(json_object_get(h, "guests")));
+        lt_cli_table_cell(t, "%s", lt_cli_text(h, "state"));
+        lt_cli_table_cell(t, "%s", quoted);
+        lt_cli_table_cell(t, "%lld", (long long)json_integer_value(json_object_get(h, "guests")));
         const char *policy = lt_cli_text(h, "policy");
-        lt_table_cell(t, "%.16s", policy[strspn(policy, "0")] ? policy : "-"); /* zeros: none is published */
+        lt_cli_table_cell(t, "%.16s",
+                          policy[strspn(policy, "0")] ? policy : "-"); /* zeros: none is published */
     }
-    lt_table_print(t);
+    lt_cli_table_print(t);
     print_troubles(hosts);
     return 0;
 }
@@ -227,7 +228,7 @@ static const struct lt_cli_verb verbs[] = {
     {"known", "", "the hosts as the tenant has judged them (JSON)", 0, 0, 0, known},
 };
 
-int lt_cmd_host(int argc, char **argv)
+int lt_cli_cmd_host(int argc, char **argv)
 {
     return lt_cli_main("limetree host", verbs, sizeof verbs / sizeof *verbs, argc, argv);
 }

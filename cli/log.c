@@ -2,7 +2,7 @@
  * it does for the daemons. Exit codes: 0, 1 (refused or malformed), 2 usage or unreadable file. */
 #include "cli/log.h"
 
-#include "appraisal/imareplay.h"
+#include "appraisal/ima/banks.h"
 #include "cli/cli.h"
 #include "cli/policy.h"
 #include "common/file.h"
@@ -32,13 +32,13 @@ static const char usage[] =
     "\n"
     "Exit status: 0 ok, 1 refused or malformed, 2 usage or a file that cannot be read.\n";
 
-static void log_free(struct lt_log *l)
+static void log_free(struct lt_cli_log_input *l)
 {
     lt_boot_log_free(l->boot);
     free(l->bytes);
 }
 
-static int from_base64(struct lt_log *l, struct lt_err *e)
+static int from_base64(struct lt_cli_log_input *l, struct lt_err *e)
 {
     uint8_t *raw;
     size_t n;
@@ -49,19 +49,19 @@ static int from_base64(struct lt_log *l, struct lt_err *e)
     free(l->bytes);
     l->bytes = raw;
     l->n = n;
-    l->kind = LT_LOG_BOOT;
+    l->kind = LT_LOG_KIND_BOOT;
     return 0;
 }
 
-static int log_read(const char *path, struct lt_log *l, struct lt_err *e)
+static int log_read(const char *path, struct lt_cli_log_input *l, struct lt_err *e)
 {
     LT_TRY(lt_file_read(path, LT_MAX_IMA_LOG, &l->bytes, &l->n, e));
     l->kind = lt_log_kind((struct lt_slice){l->bytes, l->n});
-    if (l->kind == LT_LOG_UNKNOWN)
+    if (l->kind == LT_LOG_KIND_UNKNOWN)
         return lt_fail(e, LT_E_MALFORMED, "%s: neither a boot log nor an IMA list", path);
-    if (l->kind == LT_LOG_BOOT_BASE64 && from_base64(l, e))
+    if (l->kind == LT_LOG_KIND_BOOT_BASE64 && from_base64(l, e))
         return lt_fail_in(e, "%s", path);
-    if (l->kind == LT_LOG_BOOT && !(l->boot = lt_boot_log_new((struct lt_slice){l->bytes, l->n})))
+    if (l->kind == LT_LOG_KIND_BOOT && !(l->boot = lt_boot_log_new((struct lt_slice){l->bytes, l->n})))
         return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", path);
     return 0;
 }
@@ -92,7 +92,7 @@ static int replay_boot(const struct lt_boot_replay *r, json_t *pcrs, struct lt_e
 }
 
 /* padded: what kernels before 5.8 extend, which differs in every bank but SHA-1's. */
-static int replay_ima(const struct lt_log *log, json_t *pcrs, json_t *padded, uint64_t *entries,
+static int replay_ima(const struct lt_cli_log_input *log, json_t *pcrs, json_t *padded, uint64_t *entries,
                       struct lt_err *e)
 {
     struct lt_ima_replay r;
@@ -115,10 +115,10 @@ static void print_banks(const json_t *banks, const char *remark)
     json_t *values, *value;
 
     json_object_foreach((json_t *)banks, bank, values) json_object_foreach(values, pcr, value)
-        lt_policy_say("%s %s %s%s\n", bank, pcr, json_string_value(value), remark);
+        lt_cli_policy_say("%s %s %s%s\n", bank, pcr, json_string_value(value), remark);
 }
 
-static int replay(const struct lt_log_cli *c, const struct lt_log *log, struct lt_err *e)
+static int replay(const struct lt_cli_log_conf *c, const struct lt_cli_log_input *log, struct lt_err *e)
 {
     LT_AUTOJSON json_t *pcrs = json_object(), *padded = json_object();
     uint64_t entries = log->boot ? log->boot->replay.events : 0;
@@ -126,10 +126,11 @@ static int replay(const struct lt_log_cli *c, const struct lt_log *log, struct l
     if (log->boot ? replay_boot(&log->boot->replay, pcrs, e) : replay_ima(log, pcrs, padded, &entries, e))
         return lt_fail_in(e, "%s", c->path);
     if (c->json)
-        return lt_policy_print_json(json_pack("{s:s, s:I, s:O, s:O*}", "log", lt_log_kind_name(log->kind),
-                                              log->boot ? "events" : "entries", (json_int_t)entries, "pcrs",
-                                              pcrs, "pcrs_padded_sha1", log->boot ? NULL : padded),
-                                    e);
+        return lt_cli_policy_print_json(json_pack("{s:s, s:I, s:O, s:O*}", "log", lt_log_kind_name(log->kind),
+                                                  log->boot ? "events" : "entries", (json_int_t)entries,
+                                                  "pcrs", pcrs, "pcrs_padded_sha1",
+                                                  log->boot ? NULL : padded),
+                                        e);
     print_banks(pcrs, "");
     print_banks(padded, " (kernels before 5.8)");
     return 0;
@@ -137,9 +138,9 @@ static int replay(const struct lt_log_cli *c, const struct lt_log *log, struct l
 
 /* ---- the command ---- */
 
-static int dispatch(const char *name, const struct lt_log_cli *c, int *verdict, struct lt_err *e)
+static int dispatch(const char *name, const struct lt_cli_log_conf *c, int *verdict, struct lt_err *e)
 {
-    __attribute__((cleanup(log_free))) struct lt_log log = {0};
+    __attribute__((cleanup(log_free))) struct lt_cli_log_input log = {0};
     bool judge = !strcmp(name, "judge");
 
     if (!judge && strcmp(name, "replay") && strcmp(name, "show"))
@@ -152,12 +153,12 @@ static int dispatch(const char *name, const struct lt_log_cli *c, int *verdict, 
                        name);
     LT_TRY(log_read(c->path, &log, e));
     if (judge)
-        return lt_log_judge(c, &log, verdict, e);
-    return !strcmp(name, "show") ? lt_log_show(c, &log, e) : replay(c, &log, e);
+        return lt_cli_log_judge(c, &log, verdict, e);
+    return !strcmp(name, "show") ? lt_cli_log_show(c, &log, e) : replay(c, &log, e);
 }
 
 /* The exit code. */
-static int run(const char *name, const struct lt_log_cli *c)
+static int run(const char *name, const struct lt_cli_log_conf *c)
 {
     struct lt_err e = {0};
     int verdict = 0, rc = dispatch(name, c, &verdict, &e);
@@ -173,7 +174,7 @@ static int run(const char *name, const struct lt_log_cli *c)
     return lt_err_exit(rc);
 }
 
-int lt_cmd_log(int argc, char **argv)
+int lt_cli_cmd_log(int argc, char **argv)
 {
     static const struct option options[] = {{"policy", required_argument, NULL, 'p'},
                                             {"pcrs", required_argument, NULL, 'q'},
@@ -182,7 +183,7 @@ int lt_cmd_log(int argc, char **argv)
                                             {"json", no_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
-    struct lt_log_cli c = {0};
+    struct lt_cli_log_conf c = {0};
 
     for (int o; (o = getopt_long(argc, argv, "k:h", options, NULL)) != -1;) {
         if (o == 'p')

@@ -1,10 +1,10 @@
 /* limetree log judge: one log and one document, judged by the same function as checks 3 and 7
- * (appraisal/measured.h). */
-#include "appraisal/imareplay.h"
+ * (appraisal/checks/measured.h). */
+#include "appraisal/ima/banks.h"
 #include "cli/log.h"
 #include "cli/policy.h"
-#include "common/clock.h"
 #include "common/file.h"
+#include "common/run/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +13,10 @@
 #define MAX_PCRS_TEXT 8192u
 
 struct judge {
-    const struct lt_log_cli *c;
-    const struct lt_log *log;
-    struct lt_pcrs pcrs;
-    struct lt_measured_policy policy;
+    const struct lt_cli_log_conf *c;
+    const struct lt_cli_log_input *log;
+    struct lt_pcr_pcrs pcrs;
+    struct lt_policy_measured policy;
     struct lt_measured_documents documents;
     struct lt_boot_policy *boot;
     struct lt_ima_table *table;
@@ -70,13 +70,13 @@ static int load(struct judge *j, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(path, LT_MAX_POLICY, &doc, &n, e));
-    bool runtime = lt_document_is_runtime((struct lt_slice){doc, n});
+    bool runtime = lt_log_kind_is_runtime((struct lt_slice){doc, n});
     if (runtime == (j->log->boot != NULL))
         return lt_fail(e, LT_E_USAGE, "%s is %s and %s is %s: it cannot judge it", path,
                        runtime ? "a runtime policy" : "no runtime policy", j->c->path,
                        runtime ? "a boot log" : "an IMA list");
     if (runtime) {
-        LT_TRY(lt_policy_load(path, j->c->key, false, &j->table_bytes, &j->table, e));
+        LT_TRY(lt_cli_policy_load(path, j->c->key, false, &j->table_bytes, &j->table, e));
         j->policy.layer_count = 1;
         snprintf(j->policy.layer[0].name, sizeof j->policy.layer[0].name, "policy");
         memcpy(j->policy.layer[0].policy, lt_ima_table_digest(j->table), LT_SHA256);
@@ -102,7 +102,7 @@ static int given_pcrs(struct judge *j, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(j->c->pcrs, MAX_PCRS_TEXT, &text, &n, e));
-    if (lt_pcrs_text_parse((struct lt_slice){text, n}, &j->pcrs, e))
+    if (lt_pcr_pcrs_text_parse((struct lt_slice){text, n}, &j->pcrs, e))
         return lt_fail_in(e, "%s", j->c->pcrs);
     add(j->notes, "the PCR values are those of %.200s: no quote was checked", j->c->pcrs);
     return 0;
@@ -113,7 +113,7 @@ static int own_pcrs(struct judge *j, struct lt_err *e)
 {
     struct lt_ima_replay r;
 
-    j->pcrs = (struct lt_pcrs){.alg = LT_HASH_SHA256};
+    j->pcrs = (struct lt_pcr_pcrs){.alg = LT_HASH_SHA256};
     if (j->log->boot && j->log->boot->replay.fault.code)
         return lt_fail(e, j->log->boot->replay.fault.code, "%s", j->log->boot->replay.fault.msg);
     if (j->log->boot) {
@@ -155,7 +155,7 @@ static void note_open(struct judge *j, uint32_t open)
 
 static void appraise(struct judge *j, struct lt_measured_result *r)
 {
-    static const struct lt_pcr_rules none;
+    static const struct lt_policy_pcr_rules none;
     static const uint8_t no_policy[LT_SHA256];
     const struct lt_measured m = {
         .pcrs = &j->pcrs,
@@ -163,25 +163,25 @@ static void appraise(struct judge *j, struct lt_measured_result *r)
         .has_ima = !j->log->boot,
         .ima = {j->log->boot ? NULL : j->log->bytes, j->log->boot ? 0 : j->log->n},
         .alone = true,
-        .now = lt_wall_s(),
+        .now = lt_clock_wall_s(),
     };
 
     lt_measured_appraise(&m, &none, &j->policy, &j->documents, no_policy, false, r);
     if (j->log->boot) {
-        part(j, r, LT_PART_BOOT_LOG);
-        part(j, r, LT_PART_BOOT_POLICY);
-        if (r->part[LT_PART_BOOT_POLICY].state == LT_PART_GOOD)
+        part(j, r, LT_MEASURED_PART_BOOT_LOG);
+        part(j, r, LT_MEASURED_PART_BOOT_POLICY);
+        if (r->part[LT_MEASURED_PART_BOOT_POLICY].state == LT_PART_GOOD)
             note_open(j, r->open);
         return;
     }
-    part(j, r, LT_PART_IMA);
+    part(j, r, LT_MEASURED_PART_IMA);
     for (unsigned i = 0; i < r->kept; i++)
         add(j->reasons, "%s", r->fault[i]);
     if (r->faults > r->kept + 1u)
         add(j->reasons, "and %llu more entries", (unsigned long long)(r->faults - r->kept - 1));
     if (LT_IMA_BOOT_PCRS & ~j->pcrs.mask)
         add(j->notes, "PCR 0-9 are not at hand: boot_aggregate was not compared with them");
-    if (r->part[LT_PART_IMA].state == LT_PART_GOOD && r->matched_bytes < m.ima.n)
+    if (r->part[LT_MEASURED_PART_IMA].state == LT_PART_GOOD && r->matched_bytes < m.ima.n)
         add(j->notes, "the last %zu bytes of the list are behind what PCR 10 covers, and not judged",
             m.ima.n - r->matched_bytes);
 }
@@ -191,26 +191,27 @@ static void print_list(const char *before, const json_t *list)
     json_t *text;
     size_t i;
 
-    json_array_foreach((json_t *)list, i, text) lt_policy_say("%s%s\n", before, json_string_value(text));
+    json_array_foreach((json_t *)list, i, text) lt_cli_policy_say("%s%s\n", before, json_string_value(text));
 }
 
 static int print(const struct judge *j, const char *result, struct lt_err *e)
 {
     if (j->c->json)
-        return lt_policy_print_json(json_pack("{s:o, s:s, s:s, s:b, s:O, s:O}", "file",
-                                              lt_json_new_text(j->c->path), "log",
-                                              lt_log_kind_name(j->log->kind), "result", result, "quoted",
-                                              false, "reasons", j->reasons, "notes", j->notes),
-                                    e);
+        return lt_cli_policy_print_json(json_pack("{s:o, s:s, s:s, s:b, s:O, s:O}", "file",
+                                                  lt_json_new_text(j->c->path), "log",
+                                                  lt_log_kind_name(j->log->kind), "result", result, "quoted",
+                                                  false, "reasons", j->reasons, "notes", j->notes),
+                                        e);
     if (json_array_size(j->reasons))
         print_list(!strcmp(result, "malformed") ? "malformed: " : "refused: ", j->reasons);
     else
-        lt_policy_say("%s\n", result);
+        lt_cli_policy_say("%s\n", result);
     print_list("note: ", j->notes);
     return 0;
 }
 
-int lt_log_judge(const struct lt_log_cli *c, const struct lt_log *log, int *verdict, struct lt_err *e)
+int lt_cli_log_judge(const struct lt_cli_log_conf *c, const struct lt_cli_log_input *log, int *verdict,
+                     struct lt_err *e)
 {
     __attribute__((cleanup(judge_free))) struct judge j = {
         .c = c, .log = log, .reasons = json_array(), .notes = json_array()};

@@ -2,8 +2,8 @@
  * mark where the digest proves it. */
 #include "cli/log.h"
 
-#include "appraisal/bootevent.h"
-#include "appraisal/imaline.h"
+#include "appraisal/boot/event.h"
+#include "appraisal/ima/line.h"
 #include "cli/policy.h"
 
 #include <inttypes.h>
@@ -117,8 +117,8 @@ static void tag_words(const struct lt_boot_event *ev, char *out)
 
     if (lt_boot_tag(ev, &id, &data, NULL))
         snprintf(out, WORDS, "tagged event, malformed, %zu bytes", ev->data.n);
-    else if (id == LT_TAG_INITRD || id == LT_TAG_LOAD_OPTIONS)
-        quoted(id == LT_TAG_INITRD ? "initrd for Linux " : "command line for Linux ", data, out);
+    else if (id == LT_BOOT_TAG_INITRD || id == LT_BOOT_TAG_LOAD_OPTIONS)
+        quoted(id == LT_BOOT_TAG_INITRD ? "initrd for Linux " : "command line for Linux ", data, out);
     else
         snprintf(out, WORDS, "tag 0x%08x, %zu bytes", id, data.n);
 }
@@ -127,9 +127,9 @@ static void no_action_words(const struct lt_boot_event *ev, char *out)
 {
     struct lt_slice s = ev->data;
 
-    if (lt_slice_begins(s, "Spec ID Event"))
+    if (lt_boot_slice_begins(s, "Spec ID Event"))
         snprintf(out, WORDS, "begins the log and announces its digests");
-    else if (s.n == 17 && lt_slice_begins(s, "StartupLocality"))
+    else if (s.n == 17 && lt_boot_slice_begins(s, "StartupLocality"))
         snprintf(out, WORDS, "PCR 0 started at %u", s.p[16]);
     else
         snprintf(out, WORDS, "%zu bytes that are not measured", s.n);
@@ -138,27 +138,27 @@ static void no_action_words(const struct lt_boot_event *ev, char *out)
 static void words(const struct lt_boot_event *ev, char *out)
 {
     switch (ev->type) {
-    case LT_EV_NO_ACTION:
+    case LT_BOOT_EV_NO_ACTION:
         no_action_words(ev, out);
         return;
-    case LT_EV_EFI_VARIABLE_DRIVER_CONFIG:
-    case LT_EV_EFI_VARIABLE_AUTHORITY:
+    case LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG:
+    case LT_BOOT_EV_EFI_VARIABLE_AUTHORITY:
     case 0x80000002: /* EV_EFI_VARIABLE_BOOT */
     case 0x8000000c: /* EV_EFI_VARIABLE_BOOT2 */
         variable_words(ev, out);
         return;
-    case LT_EV_EFI_BOOT_SERVICES_APPLICATION:
-    case LT_EV_EFI_BOOT_SERVICES_DRIVER:
-    case LT_EV_EFI_RUNTIME_SERVICES_DRIVER:
+    case LT_BOOT_EV_EFI_BOOT_SERVICES_APPLICATION:
+    case LT_BOOT_EV_EFI_BOOT_SERVICES_DRIVER:
+    case LT_BOOT_EV_EFI_RUNTIME_SERVICES_DRIVER:
         image_words(ev, out);
         return;
-    case LT_EV_EVENT_TAG:
+    case LT_BOOT_EV_EVENT_TAG:
         tag_words(ev, out);
         return;
     default:
         break;
     }
-    if (ev->type == LT_EV_SEPARATOR && ev->data.n == 4)
+    if (ev->type == LT_BOOT_EV_SEPARATOR && ev->data.n == 4)
         snprintf(out, WORDS, "separator");
     else if (printable(ev->data))
         quoted("", ev->data, out);
@@ -176,7 +176,7 @@ static bool proven(const struct lt_boot_event *ev)
         if (!lt_boot_measures(ev, ev->digest[i].alg, ev->data) &&
             !lt_boot_proved_text(ev, ev->digest[i].alg, buf, &text))
             return false;
-    return ev->digest_count && ev->type != LT_EV_NO_ACTION;
+    return ev->digest_count && ev->type != LT_BOOT_EV_NO_ACTION;
 }
 
 static json_t *event_json(const struct lt_boot_event *ev)
@@ -198,11 +198,11 @@ static void event_line(const struct lt_boot_event *ev)
     char type[16], text[WORDS], hex[2 * LT_MAX_DIGEST + 1];
 
     words(ev, text);
-    lt_policy_say("%u PCR %u %s: %s%s\n", ev->number, ev->pcr, lt_boot_type_name(ev->type, type), text,
-                  proven(ev) ? " (proven by its digest)" : "");
-    for (unsigned i = 0; ev->type != LT_EV_NO_ACTION && i < ev->digest_count; i++) {
+    lt_cli_policy_say("%u PCR %u %s: %s%s\n", ev->number, ev->pcr, lt_boot_type_name(ev->type, type), text,
+                      proven(ev) ? " (proven by its digest)" : "");
+    for (unsigned i = 0; ev->type != LT_BOOT_EV_NO_ACTION && i < ev->digest_count; i++) {
         lt_hex(ev->digest[i].value.p, ev->digest[i].value.n, hex);
-        lt_policy_say("    %s:%s\n", lt_hash_name(ev->digest[i].alg), hex);
+        lt_cli_policy_say("    %s:%s\n", lt_hash_name(ev->digest[i].alg), hex);
     }
 }
 
@@ -239,11 +239,11 @@ static void entry(uint64_t number, const struct lt_ima_line *l, json_t *list)
     if (list)
         json_array_append_new(list, entry_json(number, l, path, digest));
     else
-        lt_policy_say("%" PRIu64 " PCR %u %s: %s%s%s\n", number, l->pcr, path, entry_words(l),
-                      *digest ? " " : "", digest);
+        lt_cli_policy_say("%" PRIu64 " PCR %u %s: %s%s%s\n", number, l->pcr, path, entry_words(l),
+                          *digest ? " " : "", digest);
 }
 
-static int show_ima(const struct lt_log *log, json_t *list, struct lt_err *e)
+static int show_ima(const struct lt_cli_log_input *log, json_t *list, struct lt_err *e)
 {
     struct lt_ima_walk w = lt_ima_walk((struct lt_slice){log->bytes, log->n});
     struct lt_ima_line line;
@@ -270,7 +270,7 @@ static int show_boot(const struct lt_boot_log *l, json_t *list, struct lt_err *e
     return l->replay.fault.code ? lt_fail(e, l->replay.fault.code, "%s", l->replay.fault.msg) : 0;
 }
 
-int lt_log_show(const struct lt_log_cli *c, const struct lt_log *log, struct lt_err *e)
+int lt_cli_log_show(const struct lt_cli_log_conf *c, const struct lt_cli_log_input *log, struct lt_err *e)
 {
     LT_AUTOJSON json_t *list = c->json ? json_array() : NULL;
     struct lt_err ignored;
@@ -280,8 +280,8 @@ int lt_log_show(const struct lt_log_cli *c, const struct lt_log *log, struct lt_
         lt_fail_in(e, "%s", c->path);
     /* What stands before the fault is shown, too. */
     if (list)
-        LT_TRY(lt_policy_print_json(json_pack("{s:s, s:O}", "log", lt_log_kind_name(log->kind),
-                                              log->boot ? "events" : "entries", list),
-                                    rc ? &ignored : e));
+        LT_TRY(lt_cli_policy_print_json(json_pack("{s:s, s:O}", "log", lt_log_kind_name(log->kind),
+                                                  log->boot ? "events" : "entries", list),
+                                        rc ? &ignored : e));
     return rc;
 }

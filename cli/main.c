@@ -1,6 +1,6 @@
 #include "cli/cli.h"
 
-#include "common/daemon.h"
+#include "common/run/daemon.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,14 +9,14 @@ static const struct {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"verify", "check evidence bundles offline", lt_cmd_verify},
-    {"guest", "guests of a tenant: list, show, add, assign, learn", lt_cmd_guest},
-    {"host", "hosts of a provider: list, show, add, learn", lt_cmd_host},
-    {"policy", "runtime policies: learn, compile, check, diff, show", lt_cmd_policy},
-    {"log", "boot logs and IMA lists: replay, judge, show", lt_cmd_log},
-    {"ek", "EK certificates: check one as enrolment and appraisal do", lt_cmd_ek},
-    {"domain", "digest of a libvirt domain's definition", lt_cmd_domain},
-    {"pki", "make the federation's certificates", lt_cmd_pki},
+    {"verify", "check evidence bundles offline", lt_cli_cmd_verify},
+    {"guest", "guests of a tenant: list, show, add, assign, learn", lt_cli_cmd_guest},
+    {"host", "hosts of a provider: list, show, add, learn", lt_cli_cmd_host},
+    {"policy", "runtime policies: learn, compile, check, diff, show", lt_cli_cmd_policy},
+    {"log", "boot logs and IMA lists: replay, judge, show", lt_cli_cmd_log},
+    {"ek", "EK certificates: check one as enrolment and appraisal do", lt_cli_cmd_ek},
+    {"domain", "digest of a libvirt domain's definition", lt_cli_cmd_domain},
+    {"pki", "make the federation's certificates", lt_cli_cmd_pki},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -30,7 +30,7 @@ static void help(FILE *out)
 
 int main(int argc, char **argv)
 {
-    lt_no_core_dumps();
+    lt_daemon_no_core_dumps();
     if (argc < 2) {
         help(stderr);
         return 2;

@@ -1,12 +1,13 @@
 /* limetree pki: the certificates a federation starts with. */
 #include "cli/cli.h"
 
-#include "common/clock.h"
 #include "common/file.h"
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/limits.h"
-#include "common/tls.h"
+#include "common/pki/issue.h"
+#include "common/pki/peer.h"
+#include "common/run/clock.h"
 
 #include <getopt.h>
 #include <openssl/err.h>
@@ -37,12 +38,12 @@ static const struct {
     unsigned role;
     bool server, client;
 } leaves[] = {
-    {"federation", "provider", LT_ROLE_PROVIDER, true, true},
-    {"federation", "operator", LT_ROLE_OPERATOR, false, true},
-    {"federation", "tenant", LT_ROLE_TENANT, false, true},
-    {"tenant", "tenant-server", LT_ROLE_TENANT, true, false},
-    {"tenant", "tenant-client", LT_ROLE_TENANT, false, true},
-    {"tenant", "tenant-operator", LT_ROLE_OPERATOR, false, true},
+    {"federation", "provider", LT_PEER_ROLE_PROVIDER, true, true},
+    {"federation", "operator", LT_PEER_ROLE_OPERATOR, false, true},
+    {"federation", "tenant", LT_PEER_ROLE_TENANT, false, true},
+    {"tenant", "tenant-server", LT_PEER_ROLE_TENANT, true, false},
+    {"tenant", "tenant-client", LT_PEER_ROLE_TENANT, false, true},
+    {"tenant", "tenant-operator", LT_PEER_ROLE_OPERATOR, false, true},
 };
 #define LEAVES (sizeof leaves / sizeof *leaves)
 
@@ -104,7 +105,7 @@ static int parse_option(int opt, struct options *o, struct lt_err *e)
         o->cert = optarg;
         return 0;
     case 'r':
-        o->role = lt_role_by_name(optarg);
+        o->role = lt_peer_role_by_name(optarg);
         if (!o->role && strcmp(optarg, "none"))
             return lt_fail(e, LT_E_USAGE, "--role %s: not provider, host, tenant, operator or none", optarg);
         return 0;
@@ -187,7 +188,7 @@ static int make_leaf(const char *dir, size_t i, const struct options *o, struct 
     struct lt_pki_subject s = {
         .common_name = leaves[i].file,
         .role = leaves[i].role,
-        .tenant_id = leaves[i].role == LT_ROLE_TENANT ? o->tenant : NULL,
+        .tenant_id = leaves[i].role == LT_PEER_ROLE_TENANT ? o->tenant : NULL,
         .server = leaves[i].server,
         .client = leaves[i].client,
         .days = o->days ? o->days : LEAF_DAYS,
@@ -245,7 +246,7 @@ static void wall(const ASN1_TIME *t, char out[32])
     struct tm tm = {0};
     out[0] = 0;
     if (ASN1_TIME_to_tm(t, &tm))
-        lt_wall_text(timegm(&tm), out);
+        lt_clock_wall_text(timegm(&tm), out);
 }
 
 static int describe(X509 *x, json_t **out, struct lt_err *e)
@@ -270,7 +271,7 @@ static int describe(X509 *x, json_t **out, struct lt_err *e)
     X509_NAME_oneline(X509_get_subject_name(x), subject, sizeof subject);
     *out = json_pack(
         "{so sb ss* so* so* so ss ss sb sb}", "subject", lt_json_new_text(subject), "ca", ca, "role",
-        lt_role_name(p.roles), "tenant", p.has_tenant ? lt_json_new_uuid(p.tenant_id) : NULL, "host",
+        lt_peer_role_name(p.roles), "tenant", p.has_tenant ? lt_json_new_uuid(p.tenant_id) : NULL, "host",
         p.has_host ? lt_json_new_hex(p.host_id, 16) : NULL, "fingerprint", lt_json_new_hex(print, 32),
         "not_before", from, "not_after", to, "server", p.may_serve, "client", p.may_call);
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "no memory");
@@ -316,10 +317,10 @@ static int issue(struct options *o, struct lt_err *e)
 {
     if (!o->ca || !o->out)
         return lt_fail(e, LT_E_USAGE, "issue needs --ca and --out");
-    if (o->role == LT_ROLE_HOST && !o->has_host)
+    if (o->role == LT_PEER_ROLE_HOST && !o->has_host)
         return lt_fail(e, LT_E_USAGE,
                        "--role host needs --host HEX ('limetree-agent --identity' on it says which)");
-    if (o->role == LT_ROLE_TENANT && !o->has_tenant)
+    if (o->role == LT_PEER_ROLE_TENANT && !o->has_tenant)
         return lt_fail(e, LT_E_USAGE, "--role tenant needs --tenant UUID");
     const char *slash = strrchr(o->out, '/'), *name = slash ? slash + 1 : o->out;
     LT_AUTOFREE char *cert = NULL;
@@ -367,7 +368,7 @@ static const struct {
     int (*run)(struct options *o, struct lt_err *e);
 } verbs[] = {{"init", init}, {"issue", issue}, {"revoke", revoke}, {"show", show}};
 
-int lt_cmd_pki(int argc, char **argv)
+int lt_cli_cmd_pki(int argc, char **argv)
 {
     struct options o = {0};
     struct lt_err e = {0};

@@ -2,9 +2,9 @@
  * fail, the documents differ, or a malformed one), 2 usage or unreadable file. */
 #include "cli/policy.h"
 
-#include "appraisal/bootpolicy.h"
-#include "appraisal/dsse.h"
-#include "appraisal/imadoc.h"
+#include "appraisal/boot/policy.h"
+#include "appraisal/ima/document.h"
+#include "appraisal/policy/dsse.h"
 #include "cli/cli.h"
 #include "common/file.h"
 
@@ -44,7 +44,7 @@ static const char usage[] =
 
 #define MAX_KEY 16384
 
-void lt_policy_say(const char *fmt, ...)
+void lt_cli_policy_say(const char *fmt, ...)
 {
     LT_AUTOFREE char *s = NULL;
     va_list ap;
@@ -57,7 +57,7 @@ void lt_policy_say(const char *fmt, ...)
         putchar((*c < ' ' && *c != '\n') || *c > '~' ? '?' : *c);
 }
 
-int lt_policy_print_json(json_t *j, struct lt_err *e)
+int lt_cli_policy_print_json(json_t *j, struct lt_err *e)
 {
     LT_AUTOJSON json_t *mine = j;
     LT_AUTOFREE char *text = mine ? lt_json_pretty(mine) : NULL;
@@ -88,8 +88,8 @@ static int not_runtime(const char *path, const uint8_t *doc, size_t n, struct lt
                    path);
 }
 
-int lt_policy_load(const char *path, const char *key_file, bool strict, struct lt_buf *b,
-                   struct lt_ima_table **t, struct lt_err *e)
+int lt_cli_policy_load(const char *path, const char *key_file, bool strict, struct lt_buf *b,
+                       struct lt_ima_table **t, struct lt_err *e)
 {
     LT_AUTOFREE char *pem = NULL;
     LT_AUTOFREE uint8_t *doc = NULL;
@@ -105,7 +105,7 @@ int lt_policy_load(const char *path, const char *key_file, bool strict, struct l
     return 0;
 }
 
-static int compile(const struct lt_policy_cli *c, struct lt_err *e)
+static int compile(const struct lt_cli_policy_conf *c, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(0);
     struct lt_ima_table *t;
@@ -113,19 +113,20 @@ static int compile(const struct lt_policy_cli *c, struct lt_err *e)
 
     if (c->count != 1 || !c->out)
         return lt_fail(e, LT_E_USAGE, "compile: one document and -o TABLE");
-    LT_TRY(lt_policy_load(c->args[0], c->key, true, &b, &t, e));
+    LT_TRY(lt_cli_policy_load(c->args[0], c->key, true, &b, &t, e));
     unsigned files = lt_ima_table_count(t, LT_IMA_FILES), keyrings = lt_ima_table_count(t, LT_IMA_KEYRINGS),
              buffers = lt_ima_table_count(t, LT_IMA_BUFFERS);
     lt_hex(lt_ima_table_digest(t), LT_SHA256, digest);
     lt_ima_table_close(t);
     LT_TRY(lt_file_write(c->out, b.p, b.n, 0644, e));
     if (c->json)
-        return lt_policy_print_json(json_pack("{s:s, s:i, s:i, s:i, s:I, s:b}", "digest", digest, "files",
-                                              (int)files, "keyrings", (int)keyrings, "buffers", (int)buffers,
-                                              "bytes", (json_int_t)b.n, "signed", c->key != NULL),
-                                    e);
-    lt_policy_say("%s: %u files, %u keyrings, %u buffers; table of %zu bytes%s\n", digest, files, keyrings,
-                  buffers, b.n, c->key ? "; signature good" : "");
+        return lt_cli_policy_print_json(json_pack("{s:s, s:i, s:i, s:i, s:I, s:b}", "digest", digest, "files",
+                                                  (int)files, "keyrings", (int)keyrings, "buffers",
+                                                  (int)buffers, "bytes", (json_int_t)b.n, "signed",
+                                                  c->key != NULL),
+                                        e);
+    lt_cli_policy_say("%s: %u files, %u keyrings, %u buffers; table of %zu bytes%s\n", digest, files,
+                      keyrings, buffers, b.n, c->key ? "; signature good" : "");
     return 0;
 }
 
@@ -178,8 +179,8 @@ static int tree_keys(void *arg, struct lt_slice text, struct lt_err *e)
                : 0;
 }
 
-static int tree_of(const struct lt_policy_cli *c, const char *path, json_t **out, struct lt_ima_doc *read,
-                   char digest[65], bool *is_signed, struct lt_err *e)
+static int tree_of(const struct lt_cli_policy_conf *c, const char *path, json_t **out,
+                   struct lt_ima_doc *read, char digest[65], bool *is_signed, struct lt_err *e)
 {
     LT_AUTOFREE char *pem = NULL;
     LT_AUTOFREE uint8_t *doc = NULL, *payload = NULL;
@@ -209,7 +210,7 @@ static int tree_of(const struct lt_policy_cli *c, const char *path, json_t **out
     return 0;
 }
 
-static int show(const struct lt_policy_cli *c, struct lt_err *e)
+static int show(const struct lt_cli_policy_conf *c, struct lt_err *e)
 {
     LT_AUTOJSON json_t *t = NULL;
     struct lt_ima_doc d;
@@ -225,19 +226,19 @@ static int show(const struct lt_policy_cli *c, struct lt_err *e)
         json_object_set_new(t, "digest", json_string(digest));
         json_object_set_new(t, "log_hash", json_string(lt_hash_name(d.log_hash)));
         json_object_set_new(t, "signed", json_boolean(is_signed));
-        return lt_policy_print_json(lt_take(&t), e);
+        return lt_cli_policy_print_json(lt_take(&t), e);
     }
-    lt_policy_say("%s%s\n  version %lld, generator %lld, release %lld%s%s; list hashed with %s\n", digest,
-                  is_signed ? " (signature good)" : "", (long long)d.version, (long long)d.generator,
-                  (long long)d.release, *d.timestamp ? ", " : "", d.timestamp, lt_hash_name(d.log_hash));
+    lt_cli_policy_say("%s%s\n  version %lld, generator %lld, release %lld%s%s; list hashed with %s\n", digest,
+                      is_signed ? " (signature good)" : "", (long long)d.version, (long long)d.generator,
+                      (long long)d.release, *d.timestamp ? ", " : "", d.timestamp, lt_hash_name(d.log_hash));
     json_object_foreach(t, name, v)
     {
         const char *key;
         json_t *list;
-        lt_policy_say("  %s: %zu\n", name, json_object_size(v));
+        lt_cli_policy_say("  %s: %zu\n", name, json_object_size(v));
         if (!strcmp(name, "digests")) /* --json has them */
             continue;
-        json_object_foreach(v, key, list) lt_policy_say("    %s\n", key);
+        json_object_foreach(v, key, list) lt_cli_policy_say("    %s\n", key);
     }
     return 0;
 }
@@ -286,12 +287,13 @@ static void print_missing(char sign, const json_t *list)
     json_array_foreach(list, i, o)
     {
         const char *digest = json_string_value(json_object_get(o, "digest"));
-        lt_policy_say("%c %s %s%s%s\n", sign, json_string_value(json_object_get(o, "section")),
-                      json_string_value(json_object_get(o, "name")), digest ? " " : "", digest ? digest : "");
+        lt_cli_policy_say("%c %s %s%s%s\n", sign, json_string_value(json_object_get(o, "section")),
+                          json_string_value(json_object_get(o, "name")), digest ? " " : "",
+                          digest ? digest : "");
     }
 }
 
-static int diff(const struct lt_policy_cli *c, int *verdict, struct lt_err *e)
+static int diff(const struct lt_cli_policy_conf *c, int *verdict, struct lt_err *e)
 {
     LT_AUTOJSON json_t *a = NULL, *b = NULL;
     LT_AUTOJSON json_t *gone = json_array(), *come = json_array();
@@ -308,23 +310,24 @@ static int diff(const struct lt_policy_cli *c, int *verdict, struct lt_err *e)
     bool hash = da.log_hash != db.log_hash;
     *verdict = json_array_size(gone) || json_array_size(come) || hash;
     if (c->json)
-        return lt_policy_print_json(
+        return lt_cli_policy_print_json(
             json_pack("{s:O, s:O, s:b}", "removed", gone, "added", come, "log_hash_differs", hash), e);
     print_missing('-', gone);
     print_missing('+', come);
     if (hash)
-        lt_policy_say("- log_hash %s\n+ log_hash %s\n", lt_hash_name(da.log_hash), lt_hash_name(db.log_hash));
+        lt_cli_policy_say("- log_hash %s\n+ log_hash %s\n", lt_hash_name(da.log_hash),
+                          lt_hash_name(db.log_hash));
     return 0;
 }
 
-static int dispatch(const char *name, const struct lt_policy_cli *c, int *verdict, struct lt_err *e)
+static int dispatch(const char *name, const struct lt_cli_policy_conf *c, int *verdict, struct lt_err *e)
 {
     if (!strcmp(name, "learn"))
-        return lt_policy_learn(c, verdict, e);
+        return lt_cli_policy_learn(c, verdict, e);
     if (!strcmp(name, "compile"))
         return compile(c, e);
     if (!strcmp(name, "check"))
-        return lt_policy_check(c, verdict, e);
+        return lt_cli_policy_check(c, verdict, e);
     if (!strcmp(name, "diff"))
         return diff(c, verdict, e);
     if (!strcmp(name, "show"))
@@ -332,7 +335,7 @@ static int dispatch(const char *name, const struct lt_policy_cli *c, int *verdic
     return lt_fail(e, LT_E_USAGE, "no command '%.40s'; 'limetree policy --help' lists them", name);
 }
 
-int lt_cmd_policy(int argc, char **argv)
+int lt_cli_cmd_policy(int argc, char **argv)
 {
     enum { FROM = 256, IMA, LOG, BOOT, LAYERS, HOST, ALL, JSON, HELP };
     static const struct option options[] = {{"from", required_argument, NULL, FROM},
@@ -347,7 +350,7 @@ int lt_cmd_policy(int argc, char **argv)
                                             {"json", no_argument, NULL, JSON},
                                             {"help", no_argument, NULL, HELP},
                                             {0}};
-    struct lt_policy_cli c = {0};
+    struct lt_cli_policy_conf c = {0};
     struct lt_err e = {0};
     int verdict = 0;
 

@@ -1,10 +1,10 @@
 /* limetree policy check: a dry run of layers and boot policy on stored bundles, by the same judgement as
  * checks 3 and 7. */
-#include "appraisal/imaline.h"
+#include "appraisal/ima/line.h"
 #include "cli/policy.h"
-#include "common/clock.h"
 #include "common/file.h"
 #include "common/limits.h"
+#include "common/run/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,8 @@
 #define MAX_BOOT_POLICY (4u << 20)
 
 struct check {
-    const struct lt_policy_cli *c;
-    struct lt_measured_policy policy;
+    const struct lt_cli_policy_conf *c;
+    struct lt_policy_measured policy;
     struct lt_measured_documents documents;
     struct lt_ima_layers layers; /* the same, for naming what is missing */
     struct lt_ima_table *table[LT_MAX_LAYERS];
@@ -46,8 +46,8 @@ static int add_layer(struct check *k, char *spec, struct lt_err *e)
     if (!path || path == spec || path - spec > 63 || !path[1])
         return lt_fail(e, LT_E_USAGE, "--layers: '%.60s' is not NAME=DOC", spec);
     *path++ = 0;
-    LT_TRY(lt_policy_load(path, k->c->key, false, &k->bytes[i], &k->table[i], e));
-    struct lt_layer_rule *rule = &k->policy.layer[i];
+    LT_TRY(lt_cli_policy_load(path, k->c->key, false, &k->bytes[i], &k->table[i], e));
+    struct lt_policy_layer_rule *rule = &k->policy.layer[i];
     snprintf(rule->name, sizeof rule->name, "%.63s", spec);
     memcpy(rule->policy, lt_ima_table_digest(k->table[i]), LT_SHA256);
     k->documents.layer[i] = k->table[i];
@@ -120,7 +120,7 @@ static json_t *reasons(const struct lt_measured_result *r)
 {
     json_t *list = json_array();
 
-    for (int p = LT_PART_BOOT_LOG; p < LT_MEASURED_PARTS; p++)
+    for (int p = LT_MEASURED_PART_BOOT_LOG; p < LT_MEASURED_PARTS; p++)
         if (r->part[p].state == LT_PART_BAD || r->part[p].state == LT_PART_LACKING)
             reason(list, r->part[p].message);
     for (unsigned i = 0; i < r->kept; i++)
@@ -133,10 +133,10 @@ static json_t *reasons(const struct lt_measured_result *r)
     return list;
 }
 
-static void judge(struct check *k, const char *path, const struct lt_policy_evidence *ev,
+static void judge(struct check *k, const char *path, const struct lt_cli_policy_evidence *ev,
                   struct lt_measured_result *r)
 {
-    static const struct lt_pcr_rules none;
+    static const struct lt_policy_pcr_rules none;
     static const uint8_t no_policy[LT_SHA256];
     struct lt_boot_log *log = ev->boot_log.p ? lt_boot_log_new(ev->boot_log) : NULL;
     struct lt_measured m = {
@@ -161,7 +161,7 @@ static int one(struct check *k, const char *path, struct lt_err *e)
 {
     LT_AUTOFREE struct lt_measured_result *r = calloc(1, sizeof *r);
     LT_AUTOFREE uint8_t *text = NULL;
-    struct lt_policy_evidence ev;
+    struct lt_cli_policy_evidence ev;
     struct lt_bundle b;
     size_t n;
 
@@ -172,7 +172,7 @@ static int one(struct check *k, const char *path, struct lt_err *e)
         return lt_fail_in(e, "%s", path);
     int rc = k->c->host && !b.has_host ? lt_fail(e, LT_E_NOT_FOUND, "%s: no host evidence in it", path) : 0;
     if (!rc) {
-        lt_policy_half(&b, k->c->host, &ev);
+        lt_cli_policy_half(&b, k->c->host, &ev);
         judge(k, path, &ev, r);
     }
     lt_bundle_free(&b);
@@ -186,21 +186,21 @@ static void print(const struct check *k)
     const char *key;
     size_t i, n;
 
-    lt_policy_say("%u of %u would fail\n", k->failing, k->bundles);
+    lt_cli_policy_say("%u of %u would fail\n", k->failing, k->bundles);
     json_object_foreach(k->missing, key, count)
-        lt_policy_say("  %s in no layer (%lld)\n", key, (long long)json_integer_value(count));
+        lt_cli_policy_say("  %s in no layer (%lld)\n", key, (long long)json_integer_value(count));
     json_array_foreach(k->reports, i, report)
     {
         list = json_object_get(report, "reasons");
-        json_array_foreach(list, n, text) lt_policy_say(
+        json_array_foreach(list, n, text) lt_cli_policy_say(
             "%s: %s\n", json_string_value(json_object_get(report, "file")), json_string_value(text));
     }
 }
 
-int lt_policy_check(const struct lt_policy_cli *c, int *verdict, struct lt_err *e)
+int lt_cli_policy_check(const struct lt_cli_policy_conf *c, int *verdict, struct lt_err *e)
 {
     __attribute__((cleanup(check_free))) struct check k = {
-        .c = c, .now = lt_wall_s(), .reports = json_array(), .missing = json_object()};
+        .c = c, .now = lt_clock_wall_s(), .reports = json_array(), .missing = json_object()};
 
     if (!c->count || (!c->layers && !c->boot))
         return lt_fail(e, LT_E_USAGE, "check: --layers NAME=DOC or --boot DOC, and bundles");
@@ -209,9 +209,10 @@ int lt_policy_check(const struct lt_policy_cli *c, int *verdict, struct lt_err *
         LT_TRY(one(&k, c->args[i], e)); /* one that cannot be read is no answer at all */
     *verdict = k.failing != 0;
     if (c->json)
-        return lt_policy_print_json(json_pack("{s:i, s:i, s:O, s:O}", "bundles", (int)k.bundles, "failing",
-                                              (int)k.failing, "missing", k.missing, "reports", k.reports),
-                                    e);
+        return lt_cli_policy_print_json(json_pack("{s:i, s:i, s:O, s:O}", "bundles", (int)k.bundles,
+                                                  "failing", (int)k.failing, "missing", k.missing, "reports",
+                                                  k.reports),
+                                        e);
     print(&k);
     return 0;
 }

@@ -2,11 +2,11 @@
  * is believed only as far as its quotes reach; the same evidence always gives the same document. */
 #include "cli/policy.h"
 
-#include "appraisal/imalearn.h"
-#include "appraisal/logkind.h"
-#include "appraisal/offline.h"
-#include "common/clock.h"
+#include "appraisal/checks/offline.h"
+#include "appraisal/ima/learn.h"
+#include "appraisal/policy/log_kind.h"
 #include "common/file.h"
+#include "common/run/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ static void covered_pcrs(uint32_t mask, struct boot_learnt *b)
     }
 }
 
-static int write_boot(const char *out, const struct lt_policy_evidence *ev, struct boot_learnt *b,
+static int write_boot(const char *out, const struct lt_cli_policy_evidence *ev, struct boot_learnt *b,
                       struct lt_err *e)
 {
     LT_AUTOFREE char *text = NULL;
@@ -63,32 +63,33 @@ static int write_boot(const char *out, const struct lt_policy_evidence *ev, stru
 
 static void say_boot(const struct boot_learnt *b, bool quoted)
 {
-    lt_policy_say("%s: a boot policy, covers PCR %s%s\n", b->digest, b->pcrs,
-                  quoted ? "" : "; no quote stands behind it, judged by what the log replays to");
+    lt_cli_policy_say("%s: a boot policy, covers PCR %s%s\n", b->digest, b->pcrs,
+                      quoted ? "" : "; no quote stands behind it, judged by what the log replays to");
 }
 
 /* A boot log alone: its policy is all there is to write, and goes to --boot or -o. */
-static int learn_boot(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, struct lt_err *e)
+static int learn_boot(const struct lt_cli_policy_conf *c, const struct lt_cli_policy_evidence *ev,
+                      struct lt_err *e)
 {
     __attribute__((cleanup(boot_learnt_free))) struct boot_learnt b = {.covers = NULL};
 
     LT_TRY(write_boot(c->boot ? c->boot : c->out, ev, &b, e));
     if (c->json)
-        return lt_policy_print_json(json_pack("{s:s, s:b, s:b, s:O}", "digest", b.digest, "quoted",
-                                              ev->pcrs != NULL, "boot", true, "covers", b.covers),
-                                    e);
+        return lt_cli_policy_print_json(json_pack("{s:s, s:b, s:b, s:O}", "digest", b.digest, "quoted",
+                                                  ev->pcrs != NULL, "boot", true, "covers", b.covers),
+                                        e);
     say_boot(&b, ev->pcrs != NULL);
     return 0;
 }
 
-static int say_json(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev,
+static int say_json(const struct lt_cli_policy_conf *c, const struct lt_cli_policy_evidence *ev,
                     const struct lt_ima_learnt *l, const char *digest, json_t *covers, struct lt_err *e)
 {
     json_t *notes = json_array();
 
     for (unsigned i = 0; i < l->told; i++)
         json_array_append_new(notes, lt_json_new_text(l->note[i]));
-    return lt_policy_print_json(
+    return lt_cli_policy_print_json(
         json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:o, s:O*}", "digest", digest,
                   "names", (json_int_t)l->names, "files", (json_int_t)l->files, "buffers",
                   (json_int_t)l->buffers, "keys", (json_int_t)l->keys, "left_out", (json_int_t)l->behind,
@@ -98,25 +99,26 @@ static int say_json(const struct lt_policy_cli *c, const struct lt_policy_eviden
         e);
 }
 
-static void say(const struct lt_policy_evidence *ev, const struct lt_ima_learnt *l, const char *digest)
+static void say(const struct lt_cli_policy_evidence *ev, const struct lt_ima_learnt *l, const char *digest)
 {
-    lt_policy_say("%s: %zu names from %llu file entries, %llu buffers, %llu keys%s\n", digest, l->names,
-                  (unsigned long long)l->files, (unsigned long long)l->buffers, (unsigned long long)l->keys,
-                  ev->pcrs ? "" : "; no quote stands behind them");
+    lt_cli_policy_say("%s: %zu names from %llu file entries, %llu buffers, %llu keys%s\n", digest, l->names,
+                      (unsigned long long)l->files, (unsigned long long)l->buffers,
+                      (unsigned long long)l->keys, ev->pcrs ? "" : "; no quote stands behind them");
     for (unsigned i = 0; i < l->told; i++)
-        lt_policy_say("%s\n", l->note[i]);
+        lt_cli_policy_say("%s\n", l->note[i]);
     if (l->left_out)
-        lt_policy_say("%llu entries could not be learnt, and do not pass\n", (unsigned long long)l->left_out);
+        lt_cli_policy_say("%llu entries could not be learnt, and do not pass\n",
+                          (unsigned long long)l->left_out);
     if (l->violations)
-        lt_policy_say(
+        lt_cli_policy_say(
             "%llu violations: a policy passes them only with \"ima\": {\"violations\": \"accept\"}\n",
             (unsigned long long)l->violations);
     if (l->padded)
-        lt_policy_say(
+        lt_cli_policy_say(
             "a kernel before 5.8: a policy passes it only with \"ima\": {\"sha1_padded\": \"accept\"}\n");
     if (l->behind)
-        lt_policy_say("%llu entries beyond the quoted ones left out (--all takes them)\n",
-                      (unsigned long long)l->behind);
+        lt_cli_policy_say("%llu entries beyond the quoted ones left out (--all takes them)\n",
+                          (unsigned long long)l->behind);
 }
 
 static void learnt_free(struct lt_ima_learnt **l)
@@ -126,7 +128,8 @@ static void learnt_free(struct lt_ima_learnt **l)
     free(*l);
 }
 
-static int learn(const struct lt_policy_cli *c, const struct lt_policy_evidence *ev, struct lt_err *e)
+static int learn(const struct lt_cli_policy_conf *c, const struct lt_cli_policy_evidence *ev,
+                 struct lt_err *e)
 {
     __attribute__((cleanup(learnt_free))) struct lt_ima_learnt *l = calloc(1, sizeof *l);
     const struct lt_ima_lesson lesson = {.list = ev->ima, .pcrs = ev->pcrs, .all = c->all};
@@ -155,36 +158,36 @@ static int learn(const struct lt_policy_cli *c, const struct lt_policy_evidence 
 /* Activation, history and registry are not in a bundle; all that is must hold. */
 static int consistent(const struct lt_bundle *b, struct lt_err *e)
 {
-    const struct lt_offline o = {.now = lt_wall_s()};
+    const struct lt_offline o = {.now = lt_clock_wall_s()};
     LT_AUTOFREE struct lt_verdict *v = calloc(1, sizeof *v);
 
     if (!v)
         return lt_fail(e, LT_E_NO_MEMORY, "no memory");
-    LT_TRY(lt_appraise_bundle(b, &o, v, e));
-    if (v->result == LT_CONSISTENT)
+    LT_TRY(lt_offline_appraise(b, &o, v, e));
+    if (v->result == LT_VERDICT_CONSISTENT)
         return 0;
     for (int i = 0; i < LT_CHECKS; i++)
-        if (v->check[i].state == LT_NOT_PASSED)
+        if (v->check[i].state == LT_CHECK_NOT_PASSED)
             return lt_fail(e, LT_E_REFUSED, "%s: %.250s", lt_check_slug(i), v->check[i].message);
     return lt_fail(e, LT_E_REFUSED, "inconsistent");
 }
 
-void lt_policy_half(const struct lt_bundle *b, bool host, struct lt_policy_evidence *out)
+void lt_cli_policy_half(const struct lt_bundle *b, bool host, struct lt_cli_policy_evidence *out)
 {
-    const struct lt_blob *ima = host ? &b->host.ima : &b->guest.ima;
-    const struct lt_blob *log = host ? &b->host.boot_log : &b->guest.boot_log;
+    const struct lt_bundle_blob *ima = host ? &b->host.ima : &b->guest.ima;
+    const struct lt_bundle_blob *log = host ? &b->host.boot_log : &b->guest.boot_log;
 
-    *out = (struct lt_policy_evidence){
+    *out = (struct lt_cli_policy_evidence){
         .pcrs = host ? &b->host.quote.pcrs : &b->guest.pcrs,
         .ima = {ima->p, ima->n},
         .boot_log = {log->p, log->n},
     };
 }
 
-static int from_bundle(const struct lt_policy_cli *c, struct lt_err *e)
+static int from_bundle(const struct lt_cli_policy_conf *c, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *text = NULL;
-    struct lt_policy_evidence ev;
+    struct lt_cli_policy_evidence ev;
     struct lt_bundle b;
     size_t n;
 
@@ -194,17 +197,17 @@ static int from_bundle(const struct lt_policy_cli *c, struct lt_err *e)
     int rc =
         c->host && !b.has_host ? lt_fail(e, LT_E_NOT_FOUND, "no host evidence in it") : consistent(&b, e);
     if (!rc) {
-        lt_policy_half(&b, c->host, &ev);
+        lt_cli_policy_half(&b, c->host, &ev);
         rc = learn(c, &ev, e);
     }
     lt_bundle_free(&b);
     return rc ? lt_fail_in(e, "%s", c->from) : 0;
 }
 
-static int from_files(const struct lt_policy_cli *c, struct lt_err *e)
+static int from_files(const struct lt_cli_policy_conf *c, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *ima = NULL, *log = NULL;
-    struct lt_policy_evidence ev = {0};
+    struct lt_cli_policy_evidence ev = {0};
 
     if (c->ima)
         LT_TRY(lt_file_read(c->ima, LT_MAX_IMA_LOG, &ima, &ev.ima.n, e));
@@ -213,14 +216,14 @@ static int from_files(const struct lt_policy_cli *c, struct lt_err *e)
     ev.ima.p = ima;
     ev.boot_log.p = log;
     enum lt_log_kind i = lt_log_kind(ev.ima), b = lt_log_kind(ev.boot_log);
-    if (ima && (i == LT_LOG_BOOT || i == LT_LOG_BOOT_BASE64))
+    if (ima && (i == LT_LOG_KIND_BOOT || i == LT_LOG_KIND_BOOT_BASE64))
         return lt_fail(e, LT_E_USAGE, "learn: --ima %s: this is a boot log", c->ima);
-    if (log && (b == LT_LOG_IMA || b == LT_LOG_IMA_BINARY))
+    if (log && (b == LT_LOG_KIND_IMA || b == LT_LOG_KIND_IMA_BINARY))
         return lt_fail(e, LT_E_USAGE, "learn: --boot-log %s: this is an IMA list", c->boot_log);
     return learn(c, &ev, e) ? lt_fail_in(e, "%s", c->ima ? c->ima : c->boot_log) : 0;
 }
 
-int lt_policy_learn(const struct lt_policy_cli *c, int *verdict, struct lt_err *e)
+int lt_cli_policy_learn(const struct lt_cli_policy_conf *c, int *verdict, struct lt_err *e)
 {
     *verdict = 0;
     const bool files = c->ima || c->boot_log, boot_alone = !c->ima && c->boot_log;

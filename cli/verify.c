@@ -1,9 +1,9 @@
 /* limetree verify: the checks of a bundle, done again by anybody. Exit codes: 0 consistent, 1 inconsistent or
  * a malformed bundle, 2 usage or an unreadable file, 5 internal; of several bundles the worst. */
-#include "appraisal/offline.h"
+#include "appraisal/checks/offline.h"
 #include "cli/cli.h"
-#include "common/clock.h"
 #include "common/file.h"
+#include "common/run/clock.h"
 #include "verifier/roots.h"
 
 #include <getopt.h>
@@ -31,13 +31,13 @@ struct verify {
     json_t *out; /* an array, or NULL: text for people */
 };
 
-static int load_policy(const char *path, struct lt_guest_policy **out, struct lt_err *e)
+static int load_policy(const char *path, struct lt_policy_guest **out, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *p = NULL;
     size_t n;
 
     LT_TRY(lt_file_read(path, LT_MAX_POLICY, &p, &n, e));
-    return lt_guest_policy_parse(p, n, out, e) ? lt_fail_in(e, "%s", path) : 0;
+    return lt_policy_guest_parse(p, n, out, e) ? lt_fail_in(e, "%s", path) : 0;
 }
 
 /* Bundles come from strangers: nothing of theirs may steer a terminal. JSON output keeps every character. */
@@ -64,12 +64,12 @@ static void print_line(const char *state, const char *check, const char *part, c
 static void print_verdict(const char *path, const struct lt_verdict *v)
 {
     static const char *const states[] = {
-        [LT_NOT_MADE] = "not made", [LT_PASSED] = "passed", [LT_NOT_PASSED] = "FAILED"};
+        [LT_CHECK_NOT_MADE] = "not made", [LT_CHECK_PASSED] = "passed", [LT_CHECK_NOT_PASSED] = "FAILED"};
 
     print_text(stdout, path);
-    printf(": %s%s%s", lt_result_slug(v->result), *v->reason ? " " : "", v->reason);
-    if (lt_link_slug(v->link))
-        printf(" (link %s, host %s%s)", lt_link_slug(v->link), lt_level_slug(v->level),
+    printf(": %s%s%s", lt_verdict_result_slug(v->result), *v->reason ? " " : "", v->reason);
+    if (lt_verdict_link_slug(v->link))
+        printf(" (link %s, host %s%s)", lt_verdict_link_slug(v->link), lt_verdict_level_slug(v->level),
                v->tainted ? ", tainted" : "");
     putchar('\n');
     for (int c = 0; c < LT_CHECKS; c++)
@@ -88,7 +88,7 @@ static int verify(struct verify *self, const char *path, struct lt_verdict *v, s
     LT_TRY(lt_file_read(path, LT_MAX_BUNDLE, &text, &n, e));
     if (lt_bundle_parse(text, n, &b, e))
         return lt_fail_in(e, "%s", path);
-    int rc = lt_appraise_bundle(&b, &self->options, v, e);
+    int rc = lt_offline_appraise(&b, &self->options, v, e);
     lt_bundle_free(&b);
     return rc ? lt_fail_in(e, "%s", path) : 0;
 }
@@ -113,7 +113,7 @@ static int one(struct verify *self, const char *path)
                                                    lt_verdict_to_json(&v, NULL)));
     else
         print_verdict(path, &v);
-    return v.result == LT_CONSISTENT ? 0 : 1;
+    return v.result == LT_VERDICT_CONSISTENT ? 0 : 1;
 }
 
 static int run(struct verify *self, char **paths)
@@ -137,7 +137,7 @@ static int run(struct verify *self, char **paths)
     return worst;
 }
 
-int lt_cmd_verify(int argc, char **argv)
+int lt_cli_cmd_verify(int argc, char **argv)
 {
     static const struct option options[] = {{"roots", required_argument, NULL, 'r'},
                                             {"policy", required_argument, NULL, 'p'},
@@ -145,9 +145,9 @@ int lt_cmd_verify(int argc, char **argv)
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     const char *roots_path = NULL, *policy_file = NULL;
-    struct verify self = {.options.now = lt_wall_s()};
+    struct verify self = {.options.now = lt_clock_wall_s()};
     struct lt_ek_roots *roots = NULL;
-    struct lt_guest_policy *policy = NULL;
+    struct lt_policy_guest *policy = NULL;
     struct lt_err e = {0};
     bool json = false;
 
@@ -178,7 +178,7 @@ int lt_cmd_verify(int argc, char **argv)
         code = json && !self.out ? 5 : run(&self, argv + optind);
         json_decref(self.out);
     }
-    lt_ek_roots_free(roots);
-    lt_guest_policy_free(policy);
+    lt_ek_certificates_roots_free(roots);
+    lt_policy_guest_free(policy);
     return code;
 }

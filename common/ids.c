@@ -38,7 +38,7 @@ void lt_uuid_random(uint8_t out[LT_UUID])
     out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
 }
 
-bool lt_agent_id_ok(const char *s)
+bool lt_id_ok(const char *s)
 {
     size_t n = s ? strnlen(s, LT_ID_MAX + 1) : 0;
     return n && n <= LT_ID_MAX &&

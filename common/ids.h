@@ -14,6 +14,6 @@ void lt_uuid_format(const uint8_t uuid[LT_UUID], char out[LT_UUID_TEXT]); /* low
 void lt_uuid_random(uint8_t out[LT_UUID]);                                /* version 4 */
 
 /* 1-80 characters of [A-Za-z0-9_.-], and neither "." nor "..": ids end up in paths. */
-bool lt_agent_id_ok(const char *s);
+bool lt_id_ok(const char *s);
 
 #endif

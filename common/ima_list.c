@@ -6,7 +6,7 @@
 
 #define DIGEST_OF_IMA 20 /* of template "ima", in front of its file name */
 
-bool lt_ima_is_binary(struct lt_slice list)
+bool lt_ima_list_is_binary(struct lt_slice list)
 {
     return list.n && list.p[0] < LT_MAX_PCRS;
 }
@@ -41,7 +41,7 @@ static bool is_template(struct lt_slice name)
     return name.n;
 }
 
-static bool read_frame(struct lt_slice rest, size_t hash_n, struct lt_ima_frame *f, size_t *size)
+static bool read_frame(struct lt_slice rest, size_t hash_n, struct lt_ima_list_frame *f, size_t *size)
 {
     struct lt_slice all = rest, file;
 
@@ -68,8 +68,8 @@ static bool read_frame(struct lt_slice rest, size_t hash_n, struct lt_ima_frame 
     return true;
 }
 
-int lt_ima_frame_next(struct lt_slice list, size_t *at, size_t *hash_n, struct lt_ima_frame *out,
-                      struct lt_err *e)
+int lt_ima_list_frame_next(struct lt_slice list, size_t *at, size_t *hash_n, struct lt_ima_list_frame *out,
+                           struct lt_err *e)
 {
     static const size_t sizes[] = {20, 32, 48, 64};
     const struct lt_slice rest = {list.p + *at, list.n - *at};
@@ -99,13 +99,13 @@ static size_t skip_lines(struct lt_slice list, uint64_t lines, uint64_t *skipped
 
 size_t lt_ima_list_skip(struct lt_slice list, uint64_t units, uint64_t *skipped)
 {
-    struct lt_ima_frame f;
+    struct lt_ima_list_frame f;
     size_t at = 0, hash_n = 0;
 
-    if (!lt_ima_is_binary(list))
+    if (!lt_ima_list_is_binary(list))
         return skip_lines(list, units, skipped);
     for (*skipped = 0; *skipped < units && at < list.n; ++*skipped)
-        if (lt_ima_frame_next(list, &at, &hash_n, &f, NULL))
+        if (lt_ima_list_frame_next(list, &at, &hash_n, &f, NULL))
             break;
     return at;
 }

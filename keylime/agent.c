@@ -17,7 +17,7 @@ void lt_agent_free(struct lt_agent *a)
     memset(a, 0, sizeof *a);
 }
 
-void lt_cleanup_agent(struct lt_agent *a)
+void lt_keylime_cleanup_agent(struct lt_agent *a)
 {
     lt_agent_free(a);
 }
@@ -58,7 +58,7 @@ static int der_of(X509 *x, uint8_t **der, size_t *n, struct lt_err *e)
     return *der ? 0 : lt_fail(e, LT_E_NO_MEMORY, "certificate: no memory");
 }
 
-int lt_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e)
+int lt_keylime_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e)
 {
     AUTO(bio) BIO *b = BIO_new_mem_buf(pem, -1);
     AUTO(x509) X509 *x = b ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
@@ -118,7 +118,7 @@ static int read_ekcert(const char *text, const struct lt_public *ek, char **out,
     LT_TRY(lt_public_pkey(ek, &key, e));
     /* A key type OpenSSL does not load (id-RSAES-OAEP) is compared by modulus and exponent. */
     EVP_PKEY *certified = X509_get0_pubkey(c.leaf);
-    if (certified ? EVP_PKEY_eq(certified, key) != 1 : lt_certifies(c.leaf, ek, NULL) != 0)
+    if (certified ? EVP_PKEY_eq(certified, key) != 1 : lt_certkey_certifies(c.leaf, ek, NULL) != 0)
         return lt_fail(e, LT_E_REFUSED, "certifies another key than ek_tpm");
     char *p;
     long n = BIO_get_mem_data(c.to, &p);
@@ -144,8 +144,9 @@ static int read_public(const json_t *body, const char *key, uint8_t out[LT_MAX_P
 
 static int check_ek(const struct lt_public *ek, struct lt_err *e)
 {
-    const uint32_t must = LT_OBJ_FIXED_TPM | LT_OBJ_FIXED_PARENT | LT_OBJ_RESTRICTED | LT_OBJ_DECRYPT;
-    const uint32_t may_not = LT_OBJ_SIGN | LT_OBJ_ENCRYPTED_DUPLICATION;
+    const uint32_t must =
+        LT_TPM_OBJ_FIXED_TPM | LT_TPM_OBJ_FIXED_PARENT | LT_TPM_OBJ_RESTRICTED | LT_TPM_OBJ_DECRYPT;
+    const uint32_t may_not = LT_TPM_OBJ_SIGN | LT_TPM_OBJ_ENCRYPTED_DUPLICATION;
 
     if ((ek->attributes & must) != must || (ek->attributes & may_not))
         return lt_fail(e, LT_E_REFUSED, "ek_tpm: attributes 0x%08x are not those of an endorsement key",
@@ -195,7 +196,7 @@ static int read_contact(const json_t *body, struct lt_agent *a, struct lt_err *e
     if (cert && strcmp(cert, "disabled")) {
         LT_AUTOFREE uint8_t *der = NULL;
         size_t n;
-        if (lt_pem_leaf(cert, &der, &n, e))
+        if (lt_keylime_pem_leaf(cert, &der, &n, e))
             return lt_fail_in(e, "mtls_cert");
     }
     a->port = (int)port;
@@ -219,11 +220,11 @@ int lt_agent_ek_from_json(const json_t *body, struct lt_public *ek, char **ekcer
 
 int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out, struct lt_err *e)
 {
-    LT_AUTOAGENT struct lt_agent a = {0};
+    LT_KEYLIME_AUTOAGENT struct lt_agent a = {0};
     struct lt_public ek, ak;
 
     memset(out, 0, sizeof *out);
-    if (!lt_agent_id_ok(id))
+    if (!lt_id_ok(id))
         return lt_fail(e, LT_E_MALFORMED, "agent id: not 1 to %d characters of [A-Za-z0-9_.-]", LT_ID_MAX);
     memcpy(a.id, id, strlen(id) + 1);
     LT_TRY(lt_agent_ek_from_json(body, &ek, &a.ekcert, e));
@@ -251,7 +252,7 @@ json_t *lt_agent_to_json(const struct lt_agent *a)
     set_text(o, "agent_id", a->id);
     json_object_set_new(o, "aik_tpm", lt_json_new_base64(a->ak, a->ak_n));
     json_object_set_new(o, "ek_tpm", lt_json_new_base64(a->ek, a->ek_n));
-    bool has = a->ekcert && !lt_pem_leaf(a->ekcert, &der, &n, NULL);
+    bool has = a->ekcert && !lt_keylime_pem_leaf(a->ekcert, &der, &n, NULL);
     json_object_set_new(o, "ekcert", has ? lt_json_new_base64(der, n) : json_null());
     set_text(o, "mtls_cert", a->mtls_cert);
     set_text(o, "ip", a->ip);
@@ -271,9 +272,9 @@ int lt_keylime_agent_check_identity(const struct lt_agent *stored, const struct 
         differs = "ek_tpm";
     else if (stored->ak_n != offered->ak_n || memcmp(stored->ak, offered->ak, stored->ak_n))
         differs = "aik_tpm";
-    else if (stored->ekcert &&
-             (!offered->ekcert || lt_pem_leaf(stored->ekcert, &was, &was_n, NULL) ||
-              lt_pem_leaf(offered->ekcert, &is, &is_n, NULL) || was_n != is_n || memcmp(was, is, is_n)))
+    else if (stored->ekcert && (!offered->ekcert || lt_keylime_pem_leaf(stored->ekcert, &was, &was_n, NULL) ||
+                                lt_keylime_pem_leaf(offered->ekcert, &is, &is_n, NULL) || was_n != is_n ||
+                                memcmp(was, is, is_n)))
         differs = "ekcert";
     if (differs)
         return lt_fail(

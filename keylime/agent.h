@@ -18,8 +18,8 @@ struct lt_agent {
 };
 
 void lt_agent_free(struct lt_agent *a);
-void lt_cleanup_agent(struct lt_agent *a);
-#define LT_AUTOAGENT __attribute__((cleanup(lt_cleanup_agent)))
+void lt_keylime_cleanup_agent(struct lt_agent *a);
+#define LT_KEYLIME_AUTOAGENT __attribute__((cleanup(lt_keylime_cleanup_agent)))
 
 /* A registration body; unknown keys are ignored, "" is as good as null. Refuses: keys that do not parse, an
  * AK without the attributes of lt_public_check_ak, an EK that is no restricted decryption key of its TPM, a
@@ -42,6 +42,6 @@ int lt_keylime_agent_check_identity(const struct lt_agent *stored, const struct 
 bool lt_agent_same(const struct lt_agent *a, const struct lt_agent *b);
 
 /* The first certificate of a PEM chain as DER; caller frees. */
-int lt_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+int lt_keylime_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -11,25 +11,26 @@
 struct lt_merkle {
     uint32_t size;
     unsigned levels;
-    uint32_t count[LEVELS];            /* nodes of a level */
-    uint8_t (*level[LEVELS])[LT_NODE]; /* into nodes */
-    uint8_t nodes[][LT_NODE];
+    uint32_t count[LEVELS];                   /* nodes of a level */
+    uint8_t (*level[LEVELS])[LT_MERKLE_NODE]; /* into nodes */
+    uint8_t nodes[][LT_MERKLE_NODE];
 };
 
-void lt_merkle_leaf(const void *data, size_t n, uint8_t out[LT_NODE])
+void lt_merkle_leaf(const void *data, size_t n, uint8_t out[LT_MERKLE_NODE])
 {
     lt_sha256_2("\x00", 1, data, n, out);
 }
 
 /* pair: left and right, as they lie in a level. */
-static void node(const uint8_t *pair, uint8_t out[LT_NODE])
+static void node(const uint8_t *pair, uint8_t out[LT_MERKLE_NODE])
 {
-    uint8_t in[1 + 2 * LT_NODE] = {1};
+    uint8_t in[1 + 2 * LT_MERKLE_NODE] = {1};
     memcpy(in + 1, pair, sizeof in - 1);
     lt_sha256(in, sizeof in, out);
 }
 
-int lt_merkle_new(const uint8_t (*leaves)[LT_NODE], uint32_t count, struct lt_merkle **out, struct lt_err *e)
+int lt_merkle_new(const uint8_t (*leaves)[LT_MERKLE_NODE], uint32_t count, struct lt_merkle **out,
+                  struct lt_err *e)
 {
     uint32_t n[LEVELS] = {count};
     size_t total = count;
@@ -42,7 +43,7 @@ int lt_merkle_new(const uint8_t (*leaves)[LT_NODE], uint32_t count, struct lt_me
         n[levels] = (n[levels - 1] + 1) / 2;
         total += n[levels];
     }
-    struct lt_merkle *t = malloc(sizeof *t + (total ? total : 1) * LT_NODE);
+    struct lt_merkle *t = malloc(sizeof *t + (total ? total : 1) * LT_MERKLE_NODE);
     if (!t)
         return lt_fail(e, LT_E_NO_MEMORY, "Merkle tree: no memory for %zu nodes", total);
     t->size = count;
@@ -50,16 +51,16 @@ int lt_merkle_new(const uint8_t (*leaves)[LT_NODE], uint32_t count, struct lt_me
     memcpy(t->count, n, sizeof n);
     t->level[0] = t->nodes;
     if (count)
-        memcpy(t->nodes, leaves, (size_t)count * LT_NODE);
+        memcpy(t->nodes, leaves, (size_t)count * LT_MERKLE_NODE);
     else
         lt_sha256("", 0, t->nodes[0]);
     for (unsigned k = 1; k < levels; k++) {
-        const uint8_t(*below)[LT_NODE] = t->level[k - 1];
-        uint8_t(*here)[LT_NODE] = t->level[k] = t->level[k - 1] + n[k - 1];
+        const uint8_t(*below)[LT_MERKLE_NODE] = t->level[k - 1];
+        uint8_t(*here)[LT_MERKLE_NODE] = t->level[k] = t->level[k - 1] + n[k - 1];
         for (uint32_t i = 0; i < n[k - 1] / 2; i++)
             node(below[2 * i], here[i]);
         if (n[k - 1] % 2)
-            memcpy(here[n[k] - 1], below[n[k - 1] - 1], LT_NODE);
+            memcpy(here[n[k] - 1], below[n[k - 1] - 1], LT_MERKLE_NODE);
     }
     *out = t;
     return 0;
@@ -80,15 +81,15 @@ const uint8_t *lt_merkle_root(const struct lt_merkle *t)
     return t->level[t->levels - 1][0];
 }
 
-int lt_merkle_path(const struct lt_merkle *t, uint32_t index, struct lt_path *out, struct lt_err *e)
+int lt_merkle_path(const struct lt_merkle *t, uint32_t index, struct lt_merkle_path *out, struct lt_err *e)
 {
-    *out = (struct lt_path){0};
+    *out = (struct lt_merkle_path){0};
     if (index >= t->size)
         return lt_fail(e, LT_E_REFUSED, "Merkle tree: leaf %u of %u", index, t->size);
     out->index = index;
     for (unsigned k = 0; k + 1 < t->levels; k++, index /= 2)
         if ((index ^ 1) < t->count[k])
-            memcpy(out->nodes[out->count++], t->level[k][index ^ 1], LT_NODE);
+            memcpy(out->nodes[out->count++], t->level[k][index ^ 1], LT_MERKLE_NODE);
     return 0;
 }
 
@@ -104,10 +105,10 @@ unsigned lt_merkle_path_length(uint32_t index, uint32_t size)
 }
 
 /* RFC 9162 section 2.1.3.2, fn and sn by its names. */
-int lt_merkle_verify(const uint8_t leaf[LT_NODE], const struct lt_path *path, uint32_t size,
-                     const uint8_t root[LT_NODE], struct lt_err *e)
+int lt_merkle_verify(const uint8_t leaf[LT_MERKLE_NODE], const struct lt_merkle_path *path, uint32_t size,
+                     const uint8_t root[LT_MERKLE_NODE], struct lt_err *e)
 {
-    uint8_t r[LT_NODE], pair[2 * LT_NODE];
+    uint8_t r[LT_MERKLE_NODE], pair[2 * LT_MERKLE_NODE];
 
     if (!size || size > LT_MAX_BATCH || path->index >= size)
         return lt_fail(e, LT_E_REFUSED, "inclusion proof: leaf %u of %u (at most %u)", path->index, size,
@@ -116,19 +117,19 @@ int lt_merkle_verify(const uint8_t leaf[LT_NODE], const struct lt_path *path, ui
     if (path->count != want)
         return lt_fail(e, LT_E_REFUSED, "inclusion proof of leaf %u of %u: %u nodes, must be %u", path->index,
                        size, path->count, want);
-    memcpy(r, leaf, LT_NODE);
+    memcpy(r, leaf, LT_MERKLE_NODE);
     uint32_t fn = path->index, sn = size - 1;
     for (unsigned i = 0; i < path->count; i++, fn /= 2, sn /= 2) {
         bool right = fn % 2 || fn == sn;
-        memcpy(pair, right ? path->nodes[i] : r, LT_NODE);
-        memcpy(pair + LT_NODE, right ? r : path->nodes[i], LT_NODE);
+        memcpy(pair, right ? path->nodes[i] : r, LT_MERKLE_NODE);
+        memcpy(pair + LT_MERKLE_NODE, right ? r : path->nodes[i], LT_MERKLE_NODE);
         node(pair, r);
         while (right && fn && fn % 2 == 0) { /* levels where this node rose unchanged */
             fn /= 2;
             sn /= 2;
         }
     }
-    if (sn || memcmp(r, root, LT_NODE))
+    if (sn || memcmp(r, root, LT_MERKLE_NODE))
         return lt_fail(e, LT_E_REFUSED, "inclusion proof of leaf %u of %u: another root", path->index, size);
     return 0;
 }

@@ -5,102 +5,102 @@
 #include <stdlib.h>
 #include <string.h>
 
-void lt_api_fail(struct lt_req *req, const struct lt_err *e)
+void lt_provider_api_fail(struct lt_http_req *req, const struct lt_err *e)
 {
-    lt_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 2 : 0);
+    lt_http_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 2 : 0);
 }
 
-struct lt_host *lt_api_host(struct lt_provider *p, struct lt_req *req)
+struct lt_provider_host *lt_provider_api_host(struct lt_provider *p, struct lt_http_req *req)
 {
-    uint8_t id[LT_HOST_ID];
+    uint8_t id[LT_RESIDENCY_HOST_ID];
     struct lt_err e = {0};
-    struct lt_host *h =
-        lt_unhex(lt_req_arg(req, 0), id, sizeof id, &e) ? NULL : lt_registry_host(p->registry, id);
+    struct lt_provider_host *h =
+        lt_unhex(lt_http_req_arg(req, 0), id, sizeof id, &e) ? NULL : lt_registry_host(p->registry, id);
 
     if (!h) {
         (void)lt_fail(&e, LT_E_NOT_FOUND, "no such host");
-        lt_api_fail(req, &e);
+        lt_provider_api_fail(req, &e);
     }
     return h;
 }
 
 /* An operator's request on its way to threads where it may block. */
 struct deferred {
-    struct lt_task task;
-    struct lt_req *req;
+    struct lt_work_task task;
+    struct lt_http_req *req;
     struct lt_provider *p;
-    void (*fn)(struct lt_req *req, struct lt_provider *p);
+    void (*fn)(struct lt_http_req *req, struct lt_provider *p);
 };
 
-static void run_deferred(struct lt_task *t)
+static void run_deferred(struct lt_work_task *t)
 {
     struct deferred *d = (struct deferred *)t;
     d->fn(d->req, d->p);
     free(d);
 }
 
-static void defer(struct lt_req *req, struct lt_provider *p, struct lt_work *threads,
-                  void (*fn)(struct lt_req *, struct lt_provider *))
+static void defer(struct lt_http_req *req, struct lt_provider *p, struct lt_work *threads,
+                  void (*fn)(struct lt_http_req *, struct lt_provider *))
 {
     struct deferred *d = malloc(sizeof *d);
     struct lt_err e = {LT_E_NO_MEMORY, "no memory"};
 
     if (!d) {
-        lt_api_fail(req, &e);
+        lt_provider_api_fail(req, &e);
         return;
     }
     *d = (struct deferred){.task.run = run_deferred, .req = req, .p = p, .fn = fn};
-    lt_req_hold(req);
+    lt_http_req_hold(req);
     lt_work_post(threads, &d->task);
 }
 
 /* ---- tenants ---- */
 
-static void proofs_ask(struct lt_req *req, void *app)
+static void proofs_ask(struct lt_http_req *req, void *app)
 {
     lt_proofs_ask(((struct lt_provider *)app)->proofs, req);
 }
 
-static void proofs_collect(struct lt_req *req, void *app)
+static void proofs_collect(struct lt_http_req *req, void *app)
 {
-    lt_proofs_collect(((struct lt_provider *)app)->proofs, req, lt_req_arg(req, 0));
+    lt_proofs_collect(((struct lt_provider *)app)->proofs, req, lt_http_req_arg(req, 0));
 }
 
-static void relay_log(struct lt_req *req, void *app, enum lt_log_kind kind)
+static void relay_log(struct lt_http_req *req, void *app, enum lt_relay_kind kind)
 {
-    struct lt_host *h = lt_api_host(app, req);
+    struct lt_provider_host *h = lt_provider_api_host(app, req);
 
     if (h)
         lt_relay_log(h, kind, req);
-    lt_host_unref(h);
+    lt_provider_host_unref(h);
 }
 
-static void boot_log(struct lt_req *req, void *app)
+static void boot_log(struct lt_http_req *req, void *app)
 {
-    relay_log(req, app, LT_BOOT_LOG);
+    relay_log(req, app, LT_RELAY_BOOT_LOG);
 }
 
-static void ima(struct lt_req *req, void *app)
+static void ima(struct lt_http_req *req, void *app)
 {
-    relay_log(req, app, LT_IMA);
+    relay_log(req, app, LT_RELAY_IMA);
 }
 
-static void activate(struct lt_req *req, void *app)
+static void activate(struct lt_http_req *req, void *app)
 {
-    struct lt_host *h = lt_api_host(app, req);
+    struct lt_provider_host *h = lt_provider_api_host(app, req);
 
     if (h)
         lt_relay_activate(h, req);
-    lt_host_unref(h);
+    lt_provider_host_unref(h);
 }
 
 /* ---- the table ---- */
 
 /* What may block. Who only looks does not wait behind those who wait for a disk, or for a host that hangs. */
 #define DEFERRED(threads, name)                                                                              \
-    static void name(struct lt_req *req, void *app)                                                          \
+    static void name(struct lt_http_req *req, void *app)                                                     \
     {                                                                                                        \
-        defer(req, app, ((struct lt_provider *)app)->threads, lt_api_##name);                                \
+        defer(req, app, ((struct lt_provider *)app)->threads, lt_provider_api_##name);                       \
     }
 DEFERRED(admin, host_enrol)
 DEFERRED(look, host_list)
@@ -115,43 +115,43 @@ DEFERRED(admin, guest_assign)
 DEFERRED(admin, guest_unassign)
 
 /* Tenants are told of keys and policy, at once; the state of now is for operators, and takes a quote. */
-static void host_get(struct lt_req *req, void *app)
+static void host_get(struct lt_http_req *req, void *app)
 {
-    if (lt_req_peer(req)->roles & LT_ROLE_OPERATOR)
+    if (lt_http_req_peer(req)->roles & LT_PEER_ROLE_OPERATOR)
         host_show(req, app);
     else
-        lt_api_host_get(req, app);
+        lt_provider_api_host_get(req, app);
 }
 
 #define BASE "/federation/v1/"
-#define TENANT LT_ROLE_TENANT
-#define OPERATOR LT_ROLE_OPERATOR
-#define BOTH (LT_ROLE_TENANT | LT_ROLE_OPERATOR)
+#define TENANT LT_PEER_ROLE_TENANT
+#define OPERATOR LT_PEER_ROLE_OPERATOR
+#define BOTH (LT_PEER_ROLE_TENANT | LT_PEER_ROLE_OPERATOR)
 
-static const struct lt_route routes[] = {
-    LT_ROUTE("POST", BASE "proofs", TENANT, LT_MAX_BODY_PROOFS, proofs_ask),
-    LT_ROUTE("GET", BASE "proofs/{}", TENANT, 0, proofs_collect),
-    LT_ROUTE("GET", BASE "guests/{}", BOTH, 0, lt_api_guest_get),
-    LT_ROUTE("GET", BASE "hosts/{}", BOTH, 0, host_get),
-    LT_ROUTE("GET", BASE "hosts/{}/boot-log", BOTH, 0, boot_log),
-    LT_ROUTE("GET", BASE "hosts/{}/ima", BOTH, 0, ima),
-    LT_ROUTE("GET", BASE "policies/{}", BOTH, 0, lt_api_policy_get),
-    LT_ROUTE("POST", BASE "hosts/{}/activations", TENANT, LT_MAX_BODY_SMALL, activate),
-    LT_ROUTE("POST", BASE "hosts", OPERATOR, LT_MAX_BODY_SMALL, host_enrol),
-    LT_ROUTE("GET", BASE "hosts", OPERATOR, 0, host_list),
-    LT_ROUTE("DELETE", BASE "hosts/{}", OPERATOR, 0, host_drop),
-    LT_ROUTE("GET", BASE "registry", OPERATOR, 0, lt_api_registry),
-    LT_ROUTE("POST", BASE "policies", OPERATOR, LT_MAX_POLICY, policy_add),
-    LT_ROUTE("DELETE", BASE "policies/{}", OPERATOR, 0, policy_drop),
-    LT_ROUTE("GET", BASE "status", OPERATOR, 0, status),
-    LT_ROUTE("PUT", BASE "hosts/{}/policy", OPERATOR, LT_MAX_BODY_SMALL, host_set_policy),
-    LT_ROUTE("POST", BASE "hosts/{}/learn", OPERATOR, LT_MAX_BODY_SMALL, host_learn),
-    LT_ROUTE("GET", BASE "guests", OPERATOR, 0, lt_api_guest_list),
-    LT_ROUTE("PUT", BASE "guests/{}/tenant", OPERATOR, LT_MAX_BODY_SMALL, guest_assign),
-    LT_ROUTE("DELETE", BASE "guests/{}/tenant", OPERATOR, 0, guest_unassign),
+static const struct lt_http_route routes[] = {
+    LT_HTTP_ROUTE("POST", BASE "proofs", TENANT, LT_MAX_BODY_PROOFS, proofs_ask),
+    LT_HTTP_ROUTE("GET", BASE "proofs/{}", TENANT, 0, proofs_collect),
+    LT_HTTP_ROUTE("GET", BASE "guests/{}", BOTH, 0, lt_provider_api_guest_get),
+    LT_HTTP_ROUTE("GET", BASE "hosts/{}", BOTH, 0, host_get),
+    LT_HTTP_ROUTE("GET", BASE "hosts/{}/boot-log", BOTH, 0, boot_log),
+    LT_HTTP_ROUTE("GET", BASE "hosts/{}/ima", BOTH, 0, ima),
+    LT_HTTP_ROUTE("GET", BASE "policies/{}", BOTH, 0, lt_provider_api_policy_get),
+    LT_HTTP_ROUTE("POST", BASE "hosts/{}/activations", TENANT, LT_MAX_BODY_SMALL, activate),
+    LT_HTTP_ROUTE("POST", BASE "hosts", OPERATOR, LT_MAX_BODY_SMALL, host_enrol),
+    LT_HTTP_ROUTE("GET", BASE "hosts", OPERATOR, 0, host_list),
+    LT_HTTP_ROUTE("DELETE", BASE "hosts/{}", OPERATOR, 0, host_drop),
+    LT_HTTP_ROUTE("GET", BASE "registry", OPERATOR, 0, lt_provider_api_registry),
+    LT_HTTP_ROUTE("POST", BASE "policies", OPERATOR, LT_MAX_POLICY, policy_add),
+    LT_HTTP_ROUTE("DELETE", BASE "policies/{}", OPERATOR, 0, policy_drop),
+    LT_HTTP_ROUTE("GET", BASE "status", OPERATOR, 0, status),
+    LT_HTTP_ROUTE("PUT", BASE "hosts/{}/policy", OPERATOR, LT_MAX_BODY_SMALL, host_set_policy),
+    LT_HTTP_ROUTE("POST", BASE "hosts/{}/learn", OPERATOR, LT_MAX_BODY_SMALL, host_learn),
+    LT_HTTP_ROUTE("GET", BASE "guests", OPERATOR, 0, lt_provider_api_guest_list),
+    LT_HTTP_ROUTE("PUT", BASE "guests/{}/tenant", OPERATOR, LT_MAX_BODY_SMALL, guest_assign),
+    LT_HTTP_ROUTE("DELETE", BASE "guests/{}/tenant", OPERATOR, 0, guest_unassign),
 };
 
-const struct lt_route *lt_provider_routes(size_t *count)
+const struct lt_http_route *lt_provider_routes(size_t *count)
 {
     *count = sizeof routes / sizeof *routes;
     return routes;

@@ -6,26 +6,26 @@
 #include "provider/provider.h"
 
 /* Retry-After where waiting helps. */
-void lt_api_fail(struct lt_req *req, const struct lt_err *e);
+void lt_provider_api_fail(struct lt_http_req *req, const struct lt_err *e);
 /* The host that the path names (a new reference); or NULL, and the request is answered. */
-struct lt_host *lt_api_host(struct lt_provider *p, struct lt_req *req);
+struct lt_provider_host *lt_provider_api_host(struct lt_provider *p, struct lt_http_req *req);
 
-void lt_api_host_get(struct lt_req *req, void *app);
-void lt_api_registry(struct lt_req *req, void *app);
-void lt_api_policy_get(struct lt_req *req, void *app);
-void lt_api_guest_get(struct lt_req *req, void *app);
-void lt_api_guest_list(struct lt_req *req, void *app);
+void lt_provider_api_host_get(struct lt_http_req *req, void *app);
+void lt_provider_api_registry(struct lt_http_req *req, void *app);
+void lt_provider_api_policy_get(struct lt_http_req *req, void *app);
+void lt_provider_api_guest_get(struct lt_http_req *req, void *app);
+void lt_provider_api_guest_list(struct lt_http_req *req, void *app);
 
-void lt_api_host_show(struct lt_req *req, struct lt_provider *p);
-void lt_api_host_list(struct lt_req *req, struct lt_provider *p);
-void lt_api_host_enrol(struct lt_req *req, struct lt_provider *p);
-void lt_api_host_drop(struct lt_req *req, struct lt_provider *p);
-void lt_api_host_set_policy(struct lt_req *req, struct lt_provider *p);
-void lt_api_host_learn(struct lt_req *req, struct lt_provider *p);
-void lt_api_policy_add(struct lt_req *req, struct lt_provider *p);
-void lt_api_policy_drop(struct lt_req *req, struct lt_provider *p);
-void lt_api_status(struct lt_req *req, struct lt_provider *p);
-void lt_api_guest_assign(struct lt_req *req, struct lt_provider *p);
-void lt_api_guest_unassign(struct lt_req *req, struct lt_provider *p);
+void lt_provider_api_host_show(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_host_list(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_host_enrol(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_host_drop(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_host_set_policy(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_host_learn(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_policy_add(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_policy_drop(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_status(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_guest_assign(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_guest_unassign(struct lt_http_req *req, struct lt_provider *p);
 
 #endif

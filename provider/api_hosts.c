@@ -1,16 +1,16 @@
 #include "provider/api.h"
 
-#include "common/clock.h"
 #include "common/ref.h"
+#include "common/run/clock.h"
 #include "common/run/cond.h"
 #include "provider/enrol.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static void add_health(json_t *j, struct lt_host *h)
+static void add_health(json_t *j, struct lt_provider_host *h)
 {
-    LT_AUTOJSON json_t *health = lt_health_json(&h->health, lt_now_ms());
+    LT_AUTOJSON json_t *health = lt_health_json(&h->health, lt_clock_ms());
 
     json_object_update(j, health);
 }
@@ -58,23 +58,23 @@ static struct gathering *gather(void)
 }
 
 /* Counted before it is asked: the answer may be there at once. */
-static void ask_one(struct gathering *g, struct lt_host *h)
+static void ask_one(struct gathering *g, struct lt_provider_host *h)
 {
     pthread_mutex_lock(&g->lock);
     g->left++;
     pthread_mutex_unlock(&g->lock);
     lt_ref_join(&g->refs, 1);
-    bool unknown = !strcmp(lt_health_word(&h->health, lt_now_ms()), "unknown");
-    if (!lt_host_check(h, unknown ? 0 : LT_LISTED_AGE_MS, one_checked, g))
+    bool unknown = !strcmp(lt_health_word(&h->health, lt_clock_ms()), "unknown");
+    if (!lt_provider_host_check(h, unknown ? 0 : LT_LISTED_AGE_MS, one_checked, g))
         one_checked(g);
 }
 
 /* Asks those whose last answer is not of just now, and waits for them, but not for ever. On an admin thread.
  */
-static void check_all(struct lt_host *const *hosts, size_t count)
+static void check_all(struct lt_provider_host *const *hosts, size_t count)
 {
     struct gathering *g = gather();
-    uint64_t until = lt_now_ms() + LT_LISTED_WAIT_MS;
+    uint64_t until = lt_clock_ms() + LT_LISTED_WAIT_MS;
 
     if (!g)
         return;
@@ -89,55 +89,55 @@ static void check_all(struct lt_host *const *hosts, size_t count)
 
 /* ---- routes ---- */
 
-static void reply_host(struct lt_req *req, struct lt_host *h)
+static void reply_host(struct lt_http_req *req, struct lt_provider_host *h)
 {
     uint8_t policy[32];
 
-    lt_host_policy(h, policy);
+    lt_provider_host_policy(h, policy);
     json_t *j = json_pack("{s:o, s:o, s:o, s:O, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ak",
                           lt_json_new_base64(h->ak.raw, h->ak.raw_n), "ek",
                           lt_json_new_base64(h->ek.raw, h->ek.raw_n), "ek_certificates", h->certificates,
                           "policy", lt_json_new_hex(policy, sizeof policy));
-    if (lt_req_peer(req)->roles & LT_ROLE_OPERATOR) {
+    if (lt_http_req_peer(req)->roles & LT_PEER_ROLE_OPERATOR) {
         json_object_set_new(j, "address", json_string(h->address));
         add_health(j, h);
     }
-    lt_reply_json(req, 200, j);
+    lt_http_reply_json(req, 200, j);
 }
 
-void lt_api_host_get(struct lt_req *req, void *app)
+void lt_provider_api_host_get(struct lt_http_req *req, void *app)
 {
-    struct lt_host *h = lt_api_host(app, req);
+    struct lt_provider_host *h = lt_provider_api_host(app, req);
 
     if (h)
         reply_host(req, h);
-    lt_host_unref(h);
+    lt_provider_host_unref(h);
 }
 
 /* An operator's: the state is of now. */
-void lt_api_host_show(struct lt_req *req, struct lt_provider *p)
+void lt_provider_api_host_show(struct lt_http_req *req, struct lt_provider *p)
 {
-    struct lt_host *h = lt_api_host(p, req);
+    struct lt_provider_host *h = lt_provider_api_host(p, req);
 
     if (h) {
         check_all(&h, 1);
         reply_host(req, h);
     }
-    lt_host_unref(h);
+    lt_provider_host_unref(h);
 }
 
-void lt_api_host_list(struct lt_req *req, struct lt_provider *p)
+void lt_provider_api_host_list(struct lt_http_req *req, struct lt_provider *p)
 {
-    LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
+    LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
     json_t *list = json_array();
     uint8_t policy[32];
 
     if (hosts)
         check_all(hosts->host, hosts->count);
     for (size_t i = 0; hosts && i < hosts->count; i++) {
-        struct lt_host *h = hosts->host[i];
-        struct lt_residents *r = lt_host_residents(h);
-        lt_host_policy(h, policy);
+        struct lt_provider_host *h = hosts->host[i];
+        struct lt_residents *r = lt_provider_host_residents(h);
+        lt_provider_host_policy(h, policy);
         json_t *j = json_pack("{s:o, s:s, s:o, s:i}", "host", lt_json_new_hex(h->id, sizeof h->id), "address",
                               h->address, "policy", lt_json_new_hex(policy, sizeof policy), "guests",
                               r ? (int)r->count : 0);
@@ -145,32 +145,32 @@ void lt_api_host_list(struct lt_req *req, struct lt_provider *p)
         json_array_append_new(list, j);
         lt_residents_unref(r);
     }
-    lt_reply_json(req, 200, json_pack("{s:o}", "hosts", list));
+    lt_http_reply_json(req, 200, json_pack("{s:o}", "hosts", list));
 }
 
-void lt_api_registry(struct lt_req *req, void *app)
+void lt_provider_api_registry(struct lt_http_req *req, void *app)
 {
     struct lt_provider *p = app;
-    LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
+    LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
     json_t *list = json_array();
 
     for (size_t i = 0; hosts && i < hosts->count; i++) {
-        const struct lt_host *h = hosts->host[i];
+        const struct lt_provider_host *h = hosts->host[i];
         json_array_append_new(list,
                               json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id),
                                         "ek_digest", lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
     }
-    lt_reply_json(req, 200, json_pack("{s:s, s:o}", "format", "limetree-registry/1", "hosts", list));
+    lt_http_reply_json(req, 200, json_pack("{s:s, s:o}", "format", "limetree-registry/1", "hosts", list));
 }
 
-void lt_api_host_enrol(struct lt_req *req, struct lt_provider *p)
+void lt_provider_api_host_enrol(struct lt_http_req *req, struct lt_provider *p)
 {
     static const char *const keys[] = {"address", "ek_digest", "intermediates", NULL};
     struct lt_err e = {0};
-    struct lt_host *h = NULL;
+    struct lt_provider_host *h = NULL;
     uint8_t digest[32];
     const char *address;
-    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
+    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
     bool given = lt_json_has(j, "ek_digest");
     json_t *intermediates = NULL;
 
@@ -179,50 +179,50 @@ void lt_api_host_enrol(struct lt_req *req, struct lt_provider *p)
         (lt_json_has(j, "intermediates") &&
          lt_json_array(j, "intermediates", LT_MAX_CERTIFICATES - 1, &intermediates, &e)) ||
         lt_enrol(p->registry, &p->shared, address, given ? digest : NULL, intermediates, &h, &e)) {
-        lt_api_fail(req, &e);
+        lt_provider_api_fail(req, &e);
         return;
     }
-    lt_reply_json(req, 201,
-                  json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ek_digest",
-                            lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
-    lt_host_unref(h);
+    lt_http_reply_json(req, 201,
+                       json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ek_digest",
+                                 lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
+    lt_provider_host_unref(h);
 }
 
-void lt_api_host_drop(struct lt_req *req, struct lt_provider *p)
+void lt_provider_api_host_drop(struct lt_http_req *req, struct lt_provider *p)
 {
-    struct lt_host *h = lt_api_host(p, req);
+    struct lt_provider_host *h = lt_provider_api_host(p, req);
     struct lt_err e = {0};
 
     if (!h)
         return;
     if (lt_registry_drop_host(p->registry, h->id, &e))
-        lt_api_fail(req, &e);
+        lt_provider_api_fail(req, &e);
     else
-        lt_reply_json(req, 200, json_object());
-    lt_host_unref(h);
+        lt_http_reply_json(req, 200, json_object());
+    lt_provider_host_unref(h);
 }
 
-void lt_api_host_set_policy(struct lt_req *req, struct lt_provider *p)
+void lt_provider_api_host_set_policy(struct lt_http_req *req, struct lt_provider *p)
 {
     static const char *const keys[] = {"policy", NULL};
     struct lt_err e = {0};
     uint8_t digest[32];
-    struct lt_host *h = lt_api_host(p, req);
+    struct lt_provider_host *h = lt_provider_api_host(p, req);
 
     if (!h)
         return;
-    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
+    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
     if (!j || lt_json_only(j, keys, &e) || lt_json_hex(j, "policy", digest, sizeof digest, &e) ||
         lt_registry_set_policy(p->registry, h->id, digest, &e))
-        lt_api_fail(req, &e);
+        lt_provider_api_fail(req, &e);
     else
-        lt_reply_json(req, 200, json_object());
-    lt_host_unref(h);
+        lt_http_reply_json(req, 200, json_object());
+    lt_provider_host_unref(h);
 }
 
-void lt_api_host_learn(struct lt_req *req, struct lt_provider *p)
+void lt_provider_api_host_learn(struct lt_http_req *req, struct lt_provider *p)
 {
-    struct lt_host *h = lt_api_host(p, req);
+    struct lt_provider_host *h = lt_provider_api_host(p, req);
     static const char *const keys[] = {"ima", NULL};
     struct lt_err e = {0};
     uint8_t digest[32];
@@ -230,13 +230,13 @@ void lt_api_host_learn(struct lt_req *req, struct lt_provider *p)
     if (!h)
         return;
     /* No body is as good as {}. */
-    LT_AUTOJSON json_t *j = lt_req_body(req).n ? lt_req_json(req, &e) : json_object();
+    LT_AUTOJSON json_t *j = lt_http_req_body(req).n ? lt_http_req_json(req, &e) : json_object();
     const json_t *ima = json_object_get(j, "ima");
     if (!j || lt_json_only(j, keys, &e) ||
         (ima && !json_is_boolean(ima) && lt_fail(&e, LT_E_MALFORMED, "ima: true or false is needed")) ||
         lt_provider_learn(p->registry, h, json_is_true(ima), digest, &e))
-        lt_api_fail(req, &e);
+        lt_provider_api_fail(req, &e);
     else
-        lt_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));
-    lt_host_unref(h);
+        lt_http_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));
+    lt_provider_host_unref(h);
 }

@@ -1,7 +1,7 @@
 #include "provider/batcher.h"
 
-#include "common/http_client.h"
-#include "common/log.h"
+#include "common/http/client.h"
+#include "common/run/log.h"
 #include "provider/limits.h"
 #include "tpm/attest.h"
 #include "tpm/signature.h"
@@ -15,8 +15,8 @@
 
 /* A batch that is closed and asked for. */
 struct closed {
-    struct lt_batch_item *items;
-    struct lt_batch_ask ask;
+    struct lt_batcher_batch_item *items;
+    struct lt_batcher_batch_ask ask;
     struct lt_merkle *tree;
     struct lt_residents *known; /* the inventory that the ask named */
     unsigned conflicts;
@@ -26,23 +26,24 @@ struct lt_batcher {
     struct lt_batcher_conf conf;
     struct lt_verify_key *key;
     pthread_mutex_t lock; /* guards what follows; never held across a callback */
-    struct lt_batch_item *first, **last;
+    struct lt_batcher_batch_item *first, **last;
     uint64_t batch_seq; /* of the last ask; a 409 tells where a host stands that knew us before */
     bool busy;
     struct closed current; /* valid while busy; then its answering thread's alone */
 };
 
-static const struct lt_item_error unreachable = {LT_E_HOST_UNREACHABLE, RETRY_S,
-                                                 "the guest's host gave no proof"};
-static const struct lt_item_error no_memory = {LT_E_NO_MEMORY, RETRY_S, "the provider has no memory left"};
+static const struct lt_batcher_item_error unreachable = {LT_E_HOST_UNREACHABLE, RETRY_S,
+                                                         "the guest's host gave no proof"};
+static const struct lt_batcher_item_error no_memory = {LT_E_NO_MEMORY, RETRY_S,
+                                                       "the provider has no memory left"};
 
-struct lt_batch *lt_batch_ref(struct lt_batch *b)
+struct lt_batcher_batch *lt_batcher_batch_ref(struct lt_batcher_batch *b)
 {
     lt_ref_join(&b->refs, 1);
     return b;
 }
 
-void lt_batch_unref(struct lt_batch *b)
+void lt_batcher_batch_unref(struct lt_batcher_batch *b)
 {
     if (!b || !lt_ref_leave(&b->refs))
         return;
@@ -62,7 +63,7 @@ int lt_batcher_new(const struct lt_batcher_conf *c, struct lt_batcher **out, str
     b->conf = *c;
     b->conf.ak = NULL; /* only borrowed for this call */
     b->last = &b->first;
-    int rc = lt_verify_key_new(c->ak, &b->key, e);
+    int rc = lt_signature_key_new(c->ak, &b->key, e);
     if (rc) {
         free(b);
         return rc;
@@ -76,26 +77,27 @@ void lt_batcher_free(struct lt_batcher *b)
 {
     if (!b)
         return;
-    lt_verify_key_free(b->key);
+    lt_signature_key_free(b->key);
     pthread_mutex_destroy(&b->lock);
     free(b);
 }
 
-static void deliver(struct lt_batch_item *items, struct lt_batch *batch, const struct lt_item_error *why)
+static void deliver(struct lt_batcher_batch_item *items, struct lt_batcher_batch *batch,
+                    const struct lt_batcher_item_error *why)
 {
-    static const struct lt_item_error none = {0};
+    static const struct lt_batcher_item_error none = {0};
     uint32_t index = 0;
 
-    for (struct lt_batch_item *i = items, *next; i; i = next) {
+    for (struct lt_batcher_batch_item *i = items, *next; i; i = next) {
         next = i->next;
         i->done(i, batch, index++, batch ? &none : why);
     }
 }
 
 /* Takes the first items of the queue, at most LT_MAX_BATCH. Under the lock. */
-static struct lt_batch_item *take_queue(struct lt_batcher *b, uint32_t max, uint32_t *count)
+static struct lt_batcher_batch_item *take_queue(struct lt_batcher *b, uint32_t max, uint32_t *count)
 {
-    struct lt_batch_item *items = b->first, **end = &items;
+    struct lt_batcher_batch_item *items = b->first, **end = &items;
 
     for (*count = 0; *end && *count < max; ++*count)
         end = &(*end)->next;
@@ -106,9 +108,9 @@ static struct lt_batch_item *take_queue(struct lt_batcher *b, uint32_t max, uint
     return items;
 }
 
-static struct lt_merkle *batch_tree(const struct lt_batch_item *items, uint32_t n)
+static struct lt_merkle *batch_tree(const struct lt_batcher_batch_item *items, uint32_t n)
 {
-    LT_AUTOFREE uint8_t(*leaves)[LT_NODE] = calloc(n, sizeof *leaves);
+    LT_AUTOFREE uint8_t(*leaves)[LT_MERKLE_NODE] = calloc(n, sizeof *leaves);
     struct lt_merkle *tree = NULL;
     struct lt_err e;
 
@@ -116,7 +118,7 @@ static struct lt_merkle *batch_tree(const struct lt_batch_item *items, uint32_t 
         return NULL;
     for (uint32_t i = 0; i < n; i++, items = items->next)
         lt_merkle_leaf(items->commitment, sizeof items->commitment, leaves[i]);
-    return lt_merkle_new((const uint8_t(*)[LT_NODE])leaves, n, &tree, &e) ? NULL : tree;
+    return lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, n, &tree, &e) ? NULL : tree;
 }
 
 /* Closes the open batch and asks the host, if there is anything to ask and nobody else is at it. */
@@ -133,18 +135,18 @@ static void start(struct lt_batcher *b)
         }
         b->busy = true;
         *c = (struct closed){.items = take_queue(b, LT_MAX_BATCH, &n)};
-        c->ask = (struct lt_batch_ask){.n = n, .batch_seq = ++b->batch_seq};
+        c->ask = (struct lt_batcher_batch_ask){.n = n, .batch_seq = ++b->batch_seq};
         pthread_mutex_unlock(&b->lock);
 
         c->tree = batch_tree(c->items, n);
         if (c->tree) {
-            memcpy(c->ask.batch_root, lt_merkle_root(c->tree), LT_NODE);
+            memcpy(c->ask.batch_root, lt_merkle_root(c->tree), LT_MERKLE_NODE);
             b->conf.context(b->conf.arg, c->ask.policy_digest, &c->known);
             c->ask.inventory_root = c->known ? lt_residents_root(c->known) : NULL;
             b->conf.send(b->conf.arg, &c->ask);
             return;
         }
-        struct lt_batch_item *items = c->items;
+        struct lt_batcher_batch_item *items = c->items;
         pthread_mutex_lock(&b->lock);
         b->busy = false;
         pthread_mutex_unlock(&b->lock);
@@ -152,7 +154,7 @@ static void start(struct lt_batcher *b)
     }
 }
 
-void lt_batcher_add(struct lt_batcher *b, struct lt_batch_item *items)
+void lt_batcher_add(struct lt_batcher *b, struct lt_batcher_batch_item *items)
 {
     if (!items)
         return;
@@ -169,10 +171,10 @@ void lt_batcher_add(struct lt_batcher *b, struct lt_batch_item *items)
 /* The selection of protocol.md section 3: sha256, PCR 0-15. */
 static const uint8_t selection[] = {0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0};
 
-static int check_header(const struct lt_batcher *b, const struct closed *c, const struct lt_header *h,
-                        struct lt_err *e)
+static int check_header(const struct lt_batcher *b, const struct closed *c,
+                        const struct lt_residency_header *h, struct lt_err *e)
 {
-    if (memcmp(h->host_id, b->conf.host_id, LT_HOST_ID))
+    if (memcmp(h->host_id, b->conf.host_id, LT_RESIDENCY_HOST_ID))
         return lt_fail(e, LT_E_MALFORMED, "header: another host's host_id");
     if (h->batch_seq != c->ask.batch_seq || h->n != c->ask.n)
         return lt_fail(e, LT_E_MALFORMED, "header: batch %llu with n = %u, asked was %llu with n = %u",
@@ -185,8 +187,8 @@ static int check_header(const struct lt_batcher *b, const struct closed *c, cons
     return 0;
 }
 
-static int check_attest(const struct lt_batcher *b, const struct lt_host_quote *q, uint32_t *reset_count,
-                        struct lt_err *e)
+static int check_attest(const struct lt_batcher *b, const struct lt_residency_host_quote *q,
+                        uint32_t *reset_count, struct lt_err *e)
 {
     struct lt_attest a;
     uint8_t digest[32];
@@ -194,12 +196,12 @@ static int check_attest(const struct lt_batcher *b, const struct lt_host_quote *
 
     if (rc)
         return rc;
-    lt_sha256(q->header, LT_HEADER, digest);
+    lt_sha256(q->header, LT_RESIDENCY_HEADER, digest);
     if (!lt_slice_eq(a.extra_data, (struct lt_slice){digest, sizeof digest}))
         return lt_fail(e, LT_E_MALFORMED, "attest: extraData is not H(header)");
     if (!lt_slice_eq(a.selection_raw, (struct lt_slice){selection, sizeof selection}))
         return lt_fail(e, LT_E_MALFORMED, "attest: selection is not sha256, PCR 0-15");
-    lt_pcrs_digest(&q->pcrs, LT_HASH_SHA256, digest);
+    lt_pcr_pcrs_digest(&q->pcrs, LT_HASH_SHA256, digest);
     if (!lt_slice_eq(a.pcr_digest, (struct lt_slice){digest, sizeof digest}))
         return lt_fail(e, LT_E_MALFORMED, "attest: pcrDigest is not that of the 16 values");
     *reset_count = a.clock.reset_count;
@@ -209,7 +211,7 @@ static int check_attest(const struct lt_batcher *b, const struct lt_host_quote *
 
 /* The inventory of the header's root: the one that was named in the ask, or the one that came along. A tree
  * is matched by its root, never by its number. */
-static int find_residents(const struct closed *c, const json_t *j, const struct lt_header *h,
+static int find_residents(const struct closed *c, const json_t *j, const struct lt_residency_header *h,
                           struct lt_residents **out, struct lt_err *e)
 {
     struct lt_residents *r = NULL;
@@ -230,12 +232,12 @@ static int find_residents(const struct closed *c, const json_t *j, const struct 
     return rc;
 }
 
-static int render(const struct lt_batcher *b, const struct lt_host_quote *q, struct lt_batch *out,
-                  struct lt_err *e)
+static int render(const struct lt_batcher *b, const struct lt_residency_host_quote *q,
+                  struct lt_batcher_batch *out, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *j = lt_host_quote_to_json(q);
+    LT_AUTOJSON json_t *j = lt_residency_host_quote_to_json(q);
 
-    if (!j || json_object_set_new(j, "host", lt_json_new_hex(b->conf.host_id, LT_HOST_ID)) ||
+    if (!j || json_object_set_new(j, "host", lt_json_new_hex(b->conf.host_id, LT_RESIDENCY_HOST_ID)) ||
         !(out->text = lt_json_dump(j)))
         return lt_fail(e, LT_E_NO_MEMORY, "host quote: no memory");
     out->text_n = strlen(out->text);
@@ -243,16 +245,16 @@ static int render(const struct lt_batcher *b, const struct lt_host_quote *q, str
     return 0;
 }
 
-static int accept_quote(struct lt_batcher *b, struct closed *c, const struct lt_host_answer *a,
-                        struct lt_batch *out, struct lt_err *e)
+static int accept_quote(struct lt_batcher *b, struct closed *c, const struct lt_batcher_host_answer *a,
+                        struct lt_batcher_batch *out, struct lt_err *e)
 {
-    __attribute__((cleanup(lt_host_quote_free))) struct lt_host_quote q = {0};
+    __attribute__((cleanup(lt_residency_host_quote_free))) struct lt_residency_host_quote q = {0};
     LT_AUTOJSON json_t *j = lt_json_parse(a->body, a->n, LT_MAX_HOST_REPLY, e);
-    struct lt_header h;
-    int rc = j ? lt_host_quote_from_json(j, &q, e) : lt_fail_in(e, "reply");
+    struct lt_residency_header h;
+    int rc = j ? lt_residency_host_quote_from_json(j, &q, e) : lt_fail_in(e, "reply");
 
     if (!rc)
-        rc = lt_header_parse(q.header, sizeof q.header, &h, e);
+        rc = lt_residency_header_parse(q.header, sizeof q.header, &h, e);
     if (!rc)
         rc = check_header(b, c, &h, e);
     if (!rc)
@@ -267,7 +269,7 @@ static int accept_quote(struct lt_batcher *b, struct closed *c, const struct lt_
 }
 
 /* 409: continue above the host's last. Returns false if this host cannot be followed. */
-static bool follow(struct lt_batcher *b, struct closed *c, const struct lt_host_answer *a)
+static bool follow(struct lt_batcher *b, struct closed *c, const struct lt_batcher_host_answer *a)
 {
     struct lt_err e;
     int64_t last;
@@ -285,7 +287,7 @@ static bool follow(struct lt_batcher *b, struct closed *c, const struct lt_host_
 }
 
 /* What the host said instead of a quote. Its own word counts only where it says something of itself. */
-static int refused(const struct lt_host_answer *a, struct lt_err *e)
+static int refused(const struct lt_batcher_host_answer *a, struct lt_err *e)
 {
     const struct lt_http_reply reply = {.status = a->status, .body = (char *)(uintptr_t)a->body, .n = a->n};
     struct lt_err said = {0};
@@ -296,16 +298,17 @@ static int refused(const struct lt_host_answer *a, struct lt_err *e)
     return lt_fail(e, said.code, "the host answered %d: %.200s", a->status, said.msg);
 }
 
-static struct lt_item_error failure(const struct lt_host_answer *a, const struct lt_err *e)
+static struct lt_batcher_item_error failure(const struct lt_batcher_host_answer *a, const struct lt_err *e)
 {
-    struct lt_item_error why = unreachable;
+    struct lt_batcher_item_error why = unreachable;
 
     if (e->code == LT_E_NO_MEMORY)
         return no_memory;
     if (e->code == LT_E_HOST_TPM)
-        why = (struct lt_item_error){LT_E_HOST_TPM, RETRY_S, "the TPM of the guest's host fails or is away"};
+        why = (struct lt_batcher_item_error){LT_E_HOST_TPM, RETRY_S,
+                                             "the TPM of the guest's host fails or is away"};
     else if (e->code == LT_E_BUSY) /* its inventory is not complete: it asks to be asked again */
-        why = (struct lt_item_error){LT_E_BUSY, RETRY_S, "the guest's host is not ready"};
+        why = (struct lt_batcher_item_error){LT_E_BUSY, RETRY_S, "the guest's host is not ready"};
     if (a->retry_after_s)
         why.retry_after_s = a->retry_after_s;
     return why;
@@ -314,19 +317,19 @@ static struct lt_item_error failure(const struct lt_host_answer *a, const struct
 /* All rounds of a host that is away would say the same: its state says it once, when it changes. */
 static void tell_failure(const struct lt_batcher *b, const struct closed *c, const struct lt_err *e)
 {
-    char id[2 * LT_HOST_ID + 1];
+    char id[2 * LT_RESIDENCY_HOST_ID + 1];
 
-    lt_hex(b->conf.host_id, LT_HOST_ID, id);
+    lt_hex(b->conf.host_id, LT_RESIDENCY_HOST_ID, id);
     lt_log(LT_LOG_DEBUG, "host-quote", "host %s, batch %llu of %u: %s", id,
            (unsigned long long)c->ask.batch_seq, c->ask.n, e->msg);
     if (b->conf.failed)
         b->conf.failed(b->conf.arg, e);
 }
 
-void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a)
+void lt_batcher_answer(struct lt_batcher *b, const struct lt_batcher_host_answer *a)
 {
     struct closed c = b->current;
-    struct lt_batch *batch = NULL;
+    struct lt_batcher_batch *batch = NULL;
     struct lt_err e = {0};
     int rc;
 
@@ -343,13 +346,13 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a)
         lt_ref_start(&batch->refs, 1);
     if (rc) {
         tell_failure(b, &c, &e);
-        lt_batch_unref(lt_take(&batch));
+        lt_batcher_batch_unref(lt_take(&batch));
     } else {
         b->conf.quoted(b->conf.arg, batch);
     }
 
-    struct lt_item_error why = rc ? failure(a, &e) : (struct lt_item_error){0};
-    struct lt_batch_item *stranded = NULL;
+    struct lt_batcher_item_error why = rc ? failure(a, &e) : (struct lt_batcher_item_error){0};
+    struct lt_batcher_batch_item *stranded = NULL;
     uint32_t n;
     pthread_mutex_lock(&b->lock);
     b->busy = false;
@@ -361,5 +364,5 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a)
     deliver(stranded, NULL, &why);
     lt_merkle_free(c.tree);
     lt_residents_unref(c.known);
-    lt_batch_unref(batch);
+    lt_batcher_batch_unref(batch);
 }

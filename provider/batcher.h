@@ -12,36 +12,36 @@
 #include "residency/proof.h"
 
 /* Why an item has no proof. */
-struct lt_item_error {
+struct lt_batcher_item_error {
     int code; /* LT_E_…; 0: none */
     unsigned retry_after_s;
     const char *message; /* static text: it is told to tenants, so nothing of the host's wording is in it */
 };
 
 /* A closed batch with its checked host quote: immutable, shared by all whose commitments are in it. */
-struct lt_batch {
+struct lt_batcher_batch {
     struct lt_ref_count refs;
     char *text; /* the QUOTE of docs/api.md with "host", rendered once */
     size_t text_n;
     struct lt_merkle *tree;
     struct lt_residents *residents;
-    struct lt_pcrs pcrs;
+    struct lt_pcr_pcrs pcrs;
     uint32_t reset_count;
 };
-struct lt_batch *lt_batch_ref(struct lt_batch *b);
-void lt_batch_unref(struct lt_batch *b);
+struct lt_batcher_batch *lt_batcher_batch_ref(struct lt_batcher_batch *b);
+void lt_batcher_batch_unref(struct lt_batcher_batch *b);
 
 /* One commitment that waits, embedded in its owner's struct. done is called exactly once, without locks held:
  * with the batch (take a reference to keep it) and the leaf's index, or with batch NULL and why. */
-struct lt_batch_item {
+struct lt_batcher_batch_item {
     uint8_t commitment[32];
-    struct lt_batch_item *next;
-    void (*done)(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
-                 const struct lt_item_error *why);
+    struct lt_batcher_batch_item *next;
+    void (*done)(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
+                 const struct lt_batcher_item_error *why);
 };
 
 /* The body of POST host-quotes. */
-struct lt_batch_ask {
+struct lt_batcher_batch_ask {
     uint64_t batch_seq;
     uint32_t n;
     uint8_t batch_root[32], policy_digest[32];
@@ -49,22 +49,22 @@ struct lt_batch_ask {
 };
 
 struct lt_batcher_conf {
-    uint8_t host_id[LT_HOST_ID];
+    uint8_t host_id[LT_RESIDENCY_HOST_ID];
     const struct lt_public *ak;
     void *arg;
     /* What a batch that closes now is to name: the host's policy, and its inventory as far as known (a new
      * reference or NULL). */
     void (*context)(void *arg, uint8_t policy_digest[32], struct lt_residents **known);
     /* A host quote was accepted: the host's inventory and reset count are now these. */
-    void (*quoted)(void *arg, const struct lt_batch *batch);
+    void (*quoted)(void *arg, const struct lt_batcher_batch *batch);
     /* A batch got none: LT_E_HOST_TPM and LT_E_BUSY as the host said it, LT_E_MALFORMED and the like when its
      * answer proves nothing, else it was not reached. The text is for operators. May be NULL. */
     void (*failed)(void *arg, const struct lt_err *e);
     /* Ask the host; lt_batcher_answer is to be called exactly once for it, by any thread. */
-    void (*send)(void *arg, const struct lt_batch_ask *ask);
+    void (*send)(void *arg, const struct lt_batcher_batch_ask *ask);
 };
 
-struct lt_host_answer {
+struct lt_batcher_host_answer {
     int status; /* of HTTP; 0: none came, trouble says why */
     const char *body;
     size_t n;
@@ -78,9 +78,9 @@ int lt_batcher_new(const struct lt_batcher_conf *c, struct lt_batcher **out, str
 /* Nothing may be under way or queued. */
 void lt_batcher_free(struct lt_batcher *b);
 /* Queues a list of items; they stay together if LT_MAX_BATCH allows. Any thread, no locks held. */
-void lt_batcher_add(struct lt_batcher *b, struct lt_batch_item *items);
+void lt_batcher_add(struct lt_batcher *b, struct lt_batcher_batch_item *items);
 /* Checks the answer as strictly as a tenant will (a broken host fails its own items only), starts the next
  * quote, then calls the items. No answer at all fails the queued items too: they would wait for nothing. */
-void lt_batcher_answer(struct lt_batcher *b, const struct lt_host_answer *a);
+void lt_batcher_answer(struct lt_batcher *b, const struct lt_batcher_host_answer *a);
 
 #endif

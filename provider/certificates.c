@@ -93,8 +93,8 @@ static int append_given(json_t *list, const json_t *item, size_t at, struct lt_e
     return append_all(list, read, e);
 }
 
-int lt_certificates_join(const json_t *agent, const json_t *given, const json_t *known, json_t **out,
-                         struct lt_err *e)
+int lt_provider_certificates_join(const json_t *agent, const json_t *given, const json_t *known, json_t **out,
+                                  struct lt_err *e)
 {
     LT_AUTOJSON json_t *list = json_array();
     json_t *item;

@@ -9,7 +9,7 @@
  * that cannot be read is kept as it came. given: PEM texts of issuers, or NULL: those of known (the same
  * host's list of before, or NULL) stay. Each once; at most LT_MAX_CERTIFICATES in all. *out is a new array.
  */
-int lt_certificates_join(const json_t *agent, const json_t *given, const json_t *known, json_t **out,
-                         struct lt_err *e) LT_MUST_CHECK;
+int lt_provider_certificates_join(const json_t *agent, const json_t *given, const json_t *known, json_t **out,
+                                  struct lt_err *e) LT_MUST_CHECK;
 
 #endif

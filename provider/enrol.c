@@ -1,8 +1,8 @@
 #include "provider/enrol.h"
 
-#include "appraisal/imalearn.h"
-#include "common/clock.h"
-#include "common/log.h"
+#include "appraisal/ima/learn.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 #include "common/run/wait.h"
 #include "provider/certificates.h"
 #include "tpm/credential.h"
@@ -43,10 +43,10 @@ static int read_certificates(const json_t *j, json_t **out, struct lt_err *e)
 }
 
 /* The agent shows that AK_h lives in the TPM of EK_h (protocol.md section 4). */
-static int activate(const struct lt_host *h, struct lt_peer *peer, struct lt_err *e)
+static int activate(const struct lt_provider_host *h, struct lt_peer *peer, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL), body = LT_BUF(LT_MAX_BODY_SMALL);
-    uint8_t secret[32], challenge[32], name[LT_NAME], expected[32], proof[32];
+    uint8_t secret[32], challenge[32], name[LT_TPM_NAME], expected[32], proof[32];
     char hex[65];
 
     lt_random(secret, sizeof secret);
@@ -54,7 +54,7 @@ static int activate(const struct lt_host *h, struct lt_peer *peer, struct lt_err
     int rc = lt_public_name(&h->ak, name, e);
     if (!rc)
         rc = lt_credential_make(&h->ek, name, secret, sizeof secret, &credential, e);
-    lt_activation_proof(secret, h->id, name, challenge, expected);
+    lt_residency_activation_proof(secret, h->id, name, challenge, expected);
     lt_wipe(secret, sizeof secret);
     if (rc)
         return rc;
@@ -79,15 +79,16 @@ static int activate(const struct lt_host *h, struct lt_peer *peer, struct lt_err
     return 0;
 }
 
-int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const char *address,
-             const uint8_t *ek_digest, const json_t *intermediates, struct lt_host **out, struct lt_err *e)
+int lt_enrol(struct lt_registry *r, const struct lt_provider_host_shared *shared, const char *address,
+             const uint8_t *ek_digest, const json_t *intermediates, struct lt_provider_host **out,
+             struct lt_err *e)
 {
     struct lt_peer peer = {0};
     struct lt_public ek, ak;
-    struct lt_host *h = NULL, *known = NULL;
+    struct lt_provider_host *h = NULL, *known = NULL;
     struct lt_residents *residents = NULL;
     LT_AUTOJSON json_t *certificates = NULL;
-    uint8_t id[LT_HOST_ID];
+    uint8_t id[LT_RESIDENCY_HOST_ID];
     json_t *shown = NULL;
 
     *out = NULL;
@@ -107,56 +108,57 @@ int lt_enrol(struct lt_registry *r, const struct lt_host_shared *shared, const c
     if (!rc)
         rc = read_certificates(j, &shown, e);
     if (!rc)
-        rc = lt_host_id(&ek, id, e);
+        rc = lt_residency_host_id(&ek, id, e);
     if (!rc) {
         known = lt_registry_host(r, id);
-        rc = lt_certificates_join(shown, intermediates, known ? known->certificates : NULL, &certificates, e);
+        rc = lt_provider_certificates_join(shown, intermediates, known ? known->certificates : NULL,
+                                           &certificates, e);
     }
     if (!rc)
         rc = lt_residents_from_json(json_object_get(j, "inventory"), &residents, e);
     if (!rc)
-        rc = lt_host_new(shared, address, &(struct lt_host_keys){&ek, &ak, certificates},
-                         (const uint8_t[32]){0}, &h, e);
-    if (!rc && memcmp(h->id, peer.host_id, LT_HOST_ID))
+        rc = lt_provider_host_new(shared, address, &(struct lt_provider_host_keys){&ek, &ak, certificates},
+                                  (const uint8_t[32]){0}, &h, e);
+    if (!rc && memcmp(h->id, peer.host_id, LT_RESIDENCY_HOST_ID))
         rc = lt_fail(e, LT_E_REFUSED, "the server's certificate is for another host than its EK");
     if (!rc && ek_digest && memcmp(h->ek_digest, ek_digest, sizeof h->ek_digest))
         rc = lt_fail(e, LT_E_REFUSED, "its EK is not the one with the digest given");
     if (!rc)
         rc = activate(h, &peer, e);
     if (!rc) {
-        h->health.tried_ms = lt_now_ms(); /* it has just shown itself: its first quote is not due yet */
+        h->health.tried_ms = lt_clock_ms(); /* it has just shown itself: its first quote is not due yet */
         rc = lt_registry_put_host(r, h, e);
     }
     if (!rc) {
-        lt_host_adopt(h, residents, false);
-        *out = lt_host_ref(h);
+        lt_provider_host_adopt(h, residents, false);
+        *out = lt_provider_host_ref(h);
         lt_log(LT_LOG_INFO, "enrol", "host at %s", address);
     } else {
         rc = lt_fail_in(e, "host %s", address);
     }
     lt_residents_unref(residents);
-    lt_host_unref(known);
-    lt_host_unref(h);
+    lt_provider_host_unref(known);
+    lt_provider_host_unref(h);
     return rc;
 }
 
 /* ---- learn ---- */
 
 struct lesson {
-    struct lt_batch_item item;
+    struct lt_batcher_batch_item item;
     struct lt_wait wait;
-    struct lt_batch *batch;
+    struct lt_batcher_batch *batch;
 };
 
-static void learned(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
-                    const struct lt_item_error *why)
+static void learned(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
+                    const struct lt_batcher_item_error *why)
 {
     struct lesson *l = (struct lesson *)i;
     struct lt_err e = {0};
 
     (void)index;
     if (batch)
-        l->batch = lt_batch_ref(batch);
+        l->batch = lt_batcher_batch_ref(batch);
     else
         (void)lt_fail(&e, why->code, "%s", why->message);
     lt_wait_end(&l->wait, e.code, &e);
@@ -164,7 +166,7 @@ static void learned(struct lt_batch_item *i, struct lt_batch *batch, uint32_t in
 
 /* Firmware extends 0 to 7, if only by separators. A bank that is off, or a TPM that the firmware does not
  * use, proves nothing about the boot, and learnt would be good for every other boot that nobody measured. */
-static int check_measured(const struct lt_pcrs *pcrs, struct lt_err *e)
+static int check_measured(const struct lt_pcr_pcrs *pcrs, struct lt_err *e)
 {
     uint8_t empty[2][LT_SHA256];
 
@@ -180,7 +182,7 @@ static int check_measured(const struct lt_pcrs *pcrs, struct lt_err *e)
                    "the agent's tcti the TPM that the firmware uses?");
 }
 
-static json_t *policy_of(const struct lt_pcrs *pcrs)
+static json_t *policy_of(const struct lt_pcr_pcrs *pcrs)
 {
     static const uint8_t zeros[LT_SHA256];
     uint32_t mask = LEARNED_PCRS | (memcmp(pcrs->value[11], zeros, sizeof zeros) ? 1u << 11 : 0);
@@ -204,8 +206,8 @@ static int put_json(struct lt_registry *r, const json_t *j, uint8_t digest[32], 
     return lt_registry_put_policy(r, (struct lt_slice){(uint8_t *)text, strlen(text)}, digest, e);
 }
 
-static int put_learnt(struct lt_registry *r, const struct lt_host *h, struct lt_slice list,
-                      const struct lt_pcrs *pcrs, uint8_t digest[32], struct lt_err *e)
+static int put_learnt(struct lt_registry *r, const struct lt_provider_host *h, struct lt_slice list,
+                      const struct lt_pcr_pcrs *pcrs, uint8_t digest[32], struct lt_err *e)
 {
     const struct lt_ima_lesson lesson = {.list = list, .pcrs = pcrs};
     LT_AUTOFREE struct lt_ima_learnt *l = calloc(1, sizeof *l);
@@ -222,7 +224,7 @@ static int put_learnt(struct lt_registry *r, const struct lt_host *h, struct lt_
 
 /* One layer of what the host has measured up to its quote. The list is asked for after it, and is longer, not
  * shorter. */
-static int learn_ima(struct lt_registry *r, const struct lt_host *h, const struct lt_pcrs *pcrs,
+static int learn_ima(struct lt_registry *r, const struct lt_provider_host *h, const struct lt_pcr_pcrs *pcrs,
                      json_t *policy, struct lt_err *e)
 {
     struct lt_peer peer = {.has_host = true};
@@ -243,7 +245,7 @@ static int learn_ima(struct lt_registry *r, const struct lt_host *h, const struc
     return 0;
 }
 
-int lt_provider_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_t digest[32],
+int lt_provider_learn(struct lt_registry *r, struct lt_provider_host *h, bool ima, uint8_t digest[32],
                       struct lt_err *e)
 {
     struct lesson l = {.item.done = learned, .wait = LT_WAIT};
@@ -251,10 +253,10 @@ int lt_provider_learn(struct lt_registry *r, struct lt_host *h, bool ima, uint8_
     lt_random(l.item.commitment, sizeof l.item.commitment); /* a leaf like any other */
     lt_batcher_add(h->batcher, &l.item);
     LT_TRY(lt_wait_for(&l.wait, e));
-    const struct lt_pcrs pcrs = l.batch->pcrs;
+    const struct lt_pcr_pcrs pcrs = l.batch->pcrs;
     int rc = check_measured(&pcrs, e);
     LT_AUTOJSON json_t *j = rc ? NULL : policy_of(&pcrs);
-    lt_batch_unref(l.batch);
+    lt_batcher_batch_unref(l.batch);
     if (rc)
         return rc;
     if (j && ima)

@@ -1,6 +1,6 @@
 #include "provider/health.h"
 
-#include "common/log.h"
+#include "common/run/log.h"
 
 #include <string.h>
 

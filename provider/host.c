@@ -1,8 +1,8 @@
 #include "provider/host.h"
 
-#include "common/clock.h"
 #include "common/hash.h"
-#include "common/log.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 #include "provider/relay.h"
 
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 static void context(void *arg, uint8_t policy[32], struct lt_residents **known)
 {
-    struct lt_host *h = arg;
+    struct lt_provider_host *h = arg;
 
     pthread_mutex_lock(&h->lock);
     memcpy(policy, h->policy, 32);
@@ -20,46 +20,46 @@ static void context(void *arg, uint8_t policy[32], struct lt_residents **known)
     pthread_mutex_unlock(&h->lock);
 }
 
-static void quoted(void *arg, const struct lt_batch *batch)
+static void quoted(void *arg, const struct lt_batcher_batch *batch)
 {
-    struct lt_host *h = arg;
+    struct lt_provider_host *h = arg;
 
     atomic_store(&h->reset_count, batch->reset_count);
     if (memcmp(h->ima_pcr, batch->pcrs.value[10], sizeof h->ima_pcr)) {
         memcpy(h->ima_pcr, batch->pcrs.value[10], sizeof h->ima_pcr);
         atomic_fetch_add(&h->ima_epoch, 1);
     }
-    lt_health_note(&h->health, h->address, NULL, lt_now_ms());
-    lt_host_adopt(h, batch->residents, true);
+    lt_health_note(&h->health, h->address, NULL, lt_clock_ms());
+    lt_provider_host_adopt(h, batch->residents, true);
 }
 
 static void failed(void *arg, const struct lt_err *e)
 {
-    struct lt_host *h = arg;
-    lt_health_note(&h->health, h->address, e, lt_now_ms());
+    struct lt_provider_host *h = arg;
+    lt_health_note(&h->health, h->address, e, lt_clock_ms());
 }
 
 /* An HTTP answer on its way from the client's thread to the work pool. */
 struct answer {
-    struct lt_task task;
-    struct lt_host *host;
-    struct lt_host_answer a;
+    struct lt_work_task task;
+    struct lt_provider_host *host;
+    struct lt_batcher_host_answer a;
     struct lt_err trouble;
     char body[];
 };
 
-static void judge_answer(struct lt_task *t)
+static void judge_answer(struct lt_work_task *t)
 {
     struct answer *x = (struct answer *)t;
 
     lt_batcher_answer(x->host->batcher, &x->a);
-    lt_host_unref(x->host);
+    lt_provider_host_unref(x->host);
     free(x);
 }
 
 static void quote_done(void *arg, const struct lt_http_reply *r, const struct lt_err *trouble)
 {
-    struct lt_host *h = arg;
+    struct lt_provider_host *h = arg;
     struct lt_err e = {0};
     int rc = lt_net_check_server(h->id, r, trouble, &e);
     size_t n = rc ? 0 : r->n;
@@ -67,14 +67,14 @@ static void quote_done(void *arg, const struct lt_http_reply *r, const struct lt
 
     if (!x) { /* the only case judged on this thread: there is nothing to judge */
         (void)lt_fail(&e, LT_E_NO_MEMORY, "answer of %zu bytes: no memory", n);
-        lt_batcher_answer(h->batcher, &(struct lt_host_answer){.trouble = &e});
-        lt_host_unref(h);
+        lt_batcher_answer(h->batcher, &(struct lt_batcher_host_answer){.trouble = &e});
+        lt_provider_host_unref(h);
         return;
     }
     *x = (struct answer){.task.run = judge_answer, .host = h, .trouble = e};
     if (!rc) {
         memcpy(x->body, r->body, n);
-        x->a = (struct lt_host_answer){
+        x->a = (struct lt_batcher_host_answer){
             .status = r->status, .body = x->body, .n = n, .retry_after_s = r->retry_after_s};
     } else {
         x->a.trouble = &x->trouble;
@@ -83,9 +83,9 @@ static void quote_done(void *arg, const struct lt_http_reply *r, const struct lt
     lt_work_post(h->shared->work, &x->task);
 }
 
-static void send_ask(void *arg, const struct lt_batch_ask *ask)
+static void send_ask(void *arg, const struct lt_batcher_batch_ask *ask)
 {
-    struct lt_host *h = arg;
+    struct lt_provider_host *h = arg;
     LT_AUTOBUF struct lt_buf b = LT_BUF(LT_MAX_BODY_SMALL);
     char root[65], policy[65], inventory[65];
 
@@ -107,15 +107,16 @@ static void send_ask(void *arg, const struct lt_batch_ask *ask)
                                          .body = (const char *)b.p,
                                          .body_n = b.n,
                                          .max_reply = LT_MAX_HOST_REPLY},
-                quote_done, lt_host_ref(h));
+                quote_done, lt_provider_host_ref(h));
 }
 
 /* ---- life ---- */
 
-int lt_host_new(const struct lt_host_shared *shared, const char *address, const struct lt_host_keys *keys,
-                const uint8_t policy[32], struct lt_host **out, struct lt_err *e)
+int lt_provider_host_new(const struct lt_provider_host_shared *shared, const char *address,
+                         const struct lt_provider_host_keys *keys, const uint8_t policy[32],
+                         struct lt_provider_host **out, struct lt_err *e)
 {
-    struct lt_host *h = calloc(1, sizeof *h);
+    struct lt_provider_host *h = calloc(1, sizeof *h);
     int rc;
 
     *out = NULL;
@@ -135,7 +136,7 @@ int lt_host_new(const struct lt_host_shared *shared, const char *address, const 
         rc = lt_public_check_ak_host(&h->ak, e);
     }
     if (!rc)
-        rc = lt_host_id(&h->ek, h->id, e);
+        rc = lt_residency_host_id(&h->ek, h->id, e);
     if (!rc)
         rc = lt_public_ek_digest(&h->ek, h->ek_digest, e);
     if (!rc)
@@ -147,19 +148,19 @@ int lt_host_new(const struct lt_host_shared *shared, const char *address, const 
         rc = lt_batcher_new(&c, &h->batcher, e);
     }
     if (rc)
-        lt_host_unref(h);
+        lt_provider_host_unref(h);
     else
         *out = h;
     return rc;
 }
 
-struct lt_host *lt_host_ref(struct lt_host *h)
+struct lt_provider_host *lt_provider_host_ref(struct lt_provider_host *h)
 {
     lt_ref_join(&h->refs, 1);
     return h;
 }
 
-void lt_host_unref(struct lt_host *h)
+void lt_provider_host_unref(struct lt_provider_host *h)
 {
     if (!h || !lt_ref_leave(&h->refs))
         return;
@@ -173,21 +174,21 @@ void lt_host_unref(struct lt_host *h)
     free(h);
 }
 
-void lt_host_policy(struct lt_host *h, uint8_t out[32])
+void lt_provider_host_policy(struct lt_provider_host *h, uint8_t out[32])
 {
     pthread_mutex_lock(&h->lock);
     memcpy(out, h->policy, 32);
     pthread_mutex_unlock(&h->lock);
 }
 
-void lt_host_set_policy(struct lt_host *h, const uint8_t digest[32])
+void lt_provider_host_set_policy(struct lt_provider_host *h, const uint8_t digest[32])
 {
     pthread_mutex_lock(&h->lock);
     memcpy(h->policy, digest, 32);
     pthread_mutex_unlock(&h->lock);
 }
 
-struct lt_residents *lt_host_residents(struct lt_host *h)
+struct lt_residents *lt_provider_host_residents(struct lt_provider_host *h)
 {
     pthread_mutex_lock(&h->lock);
     struct lt_residents *r = lt_residents_ref(h->residents);
@@ -197,7 +198,7 @@ struct lt_residents *lt_host_residents(struct lt_host *h)
 
 static bool same_inventory(const struct lt_residents *a, const struct lt_residents *b)
 {
-    return a && !memcmp(lt_residents_root(a), lt_residents_root(b), LT_NODE);
+    return a && !memcmp(lt_residents_root(a), lt_residents_root(b), LT_MERKLE_NODE);
 }
 
 static void replace(struct lt_residents **at, struct lt_residents *r)
@@ -207,11 +208,11 @@ static void replace(struct lt_residents **at, struct lt_residents *r)
     lt_residents_unref(was);
 }
 
-void lt_host_adopt(struct lt_host *h, struct lt_residents *r, bool quoted)
+void lt_provider_host_adopt(struct lt_provider_host *h, struct lt_residents *r, bool quoted)
 {
     pthread_mutex_lock(&h->lock);
     if (!same_inventory(h->residents, r) || (quoted && !same_inventory(h->quoted, r))) {
-        const struct lt_move m = {h->residents, h->quoted, r, quoted};
+        const struct lt_provider_move m = {h->residents, h->quoted, r, quoted};
         h->contested = h->shared->moved(h->shared->arg, h, &m);
         replace(&h->residents, r);
         if (quoted)
@@ -220,20 +221,20 @@ void lt_host_adopt(struct lt_host *h, struct lt_residents *r, bool quoted)
     bool needed = h->contested && !quoted; /* again with every refresh, until a quote has it */
     pthread_mutex_unlock(&h->lock);
     if (needed)
-        (void)lt_host_check(h, 0, NULL, NULL);
+        (void)lt_provider_host_check(h, 0, NULL, NULL);
 }
 
 /* ---- our own quotes ---- */
 
 struct check {
-    struct lt_batch_item item;
-    struct lt_host *host;
+    struct lt_batcher_batch_item item;
+    struct lt_provider_host *host;
     void (*done)(void *arg);
     void *arg;
 };
 
-static void checked(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
-                    const struct lt_item_error *why)
+static void checked(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
+                    const struct lt_batcher_item_error *why)
 {
     struct check *c = (struct check *)i;
 
@@ -241,19 +242,19 @@ static void checked(struct lt_batch_item *i, struct lt_batch *batch, uint32_t in
     lt_health_checked(&c->host->health);
     if (c->done)
         c->done(c->arg);
-    lt_host_unref(c->host);
+    lt_provider_host_unref(c->host);
     free(c);
 }
 
-bool lt_host_check(struct lt_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg)
+bool lt_provider_host_check(struct lt_provider_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg)
 {
     struct check *c = calloc(1, sizeof *c);
 
-    if (!c || !lt_health_due(&h->health, age_ms, lt_now_ms())) {
+    if (!c || !lt_health_due(&h->health, age_ms, lt_clock_ms())) {
         free(c);
         return false;
     }
-    *c = (struct check){.item.done = checked, .host = lt_host_ref(h), .done = done, .arg = arg};
+    *c = (struct check){.item.done = checked, .host = lt_provider_host_ref(h), .done = done, .arg = arg};
     lt_random(c->item.commitment, sizeof c->item.commitment); /* a leaf like any other */
     lt_batcher_add(h->batcher, &c->item);
     return true;
@@ -262,31 +263,31 @@ bool lt_host_check(struct lt_host *h, uint64_t age_ms, void (*done)(void *arg), 
 /* ---- the wire ---- */
 
 struct refresh {
-    struct lt_task task;
-    struct lt_host *host;
+    struct lt_work_task task;
+    struct lt_provider_host *host;
     void (*done)(void *arg);
     void *arg;
     char *body; /* NULL: no answer */
     size_t n;
 };
 
-static void judge_refresh(struct lt_task *t)
+static void judge_refresh(struct lt_work_task *t)
 {
     struct refresh *x = (struct refresh *)t;
-    struct lt_host *h = x->host;
+    struct lt_provider_host *h = x->host;
     struct lt_residents *r = NULL;
     struct lt_err e = {0};
     LT_AUTOJSON json_t *j = x->body ? lt_json_parse(x->body, x->n, LT_MAX_HOST_REPLY, &e) : NULL;
 
     if (j && !lt_residents_from_json(json_object_get(j, "inventory"), &r, &e))
-        lt_host_adopt(h, r, false);
+        lt_provider_host_adopt(h, r, false);
     else if (x->body)
         lt_log(LT_LOG_WARNING, "host-inventory", "%s: %s", h->address, e.msg);
     lt_residents_unref(r);
     atomic_store(&h->refreshing, false);
     if (x->done)
         x->done(x->arg);
-    lt_host_unref(h);
+    lt_provider_host_unref(h);
     free(x->body);
     free(x);
 }
@@ -306,7 +307,7 @@ static void refresh_done(void *arg, const struct lt_http_reply *r, const struct 
     lt_work_post(x->host->shared->work, &x->task);
 }
 
-void lt_host_refresh(struct lt_host *h, void (*done)(void *arg), void *arg)
+void lt_provider_host_refresh(struct lt_provider_host *h, void (*done)(void *arg), void *arg)
 {
     struct refresh *x = calloc(1, sizeof *x);
 
@@ -316,7 +317,8 @@ void lt_host_refresh(struct lt_host *h, void (*done)(void *arg), void *arg)
             done(arg);
         return;
     }
-    *x = (struct refresh){.task.run = judge_refresh, .host = lt_host_ref(h), .done = done, .arg = arg};
+    *x = (struct refresh){
+        .task.run = judge_refresh, .host = lt_provider_host_ref(h), .done = done, .arg = arg};
     lt_net_send(h->shared->net,
                 &(struct lt_net_request){.method = "GET",
                                          .address = h->address,

@@ -4,7 +4,7 @@
 #define LT_PROVIDER_HOST_H
 
 #include "common/ref.h"
-#include "common/space.h"
+#include "common/run/space.h"
 #include "provider/batcher.h"
 #include "provider/health.h"
 #include "provider/limits.h"
@@ -13,11 +13,11 @@
 
 #include <pthread.h>
 
-struct lt_host;
+struct lt_provider_host;
 struct lt_relay;
 
 /* An inventory that takes the place of another. */
-struct lt_move {
+struct lt_provider_move {
     const struct lt_residents *seen,
         *quoted_before; /* the latest so far, the last quoted one; NULL: none yet */
     const struct lt_residents *now;
@@ -25,22 +25,22 @@ struct lt_move {
 };
 
 /* What all hosts share. */
-struct lt_host_shared {
+struct lt_provider_host_shared {
     struct lt_net *net;
     struct lt_work *work; /* answers are judged here, not on the client's thread */
     uint64_t check_ms;    /* a host that nobody asks is asked for a quote this often */
     void *arg;
     /* In order for one host; under its lock. True: it shows a guest that another host has quoted, so that it
      * has to be quoted itself before it counts. */
-    bool (*moved)(void *arg, struct lt_host *h, const struct lt_move *m);
+    bool (*moved)(void *arg, struct lt_provider_host *h, const struct lt_provider_move *m);
     struct lt_space_conf space; /* of the state directory; zeros: nobody watches it */
     uint64_t documents_max;     /* bytes of all documents together; 0: LT_MAX_POLICIES_KEPT */
 };
 
-struct lt_host {
+struct lt_provider_host {
     struct lt_ref_count refs;
-    const struct lt_host_shared *shared;
-    uint8_t id[LT_HOST_ID], ek_digest[32];
+    const struct lt_provider_host_shared *shared;
+    uint8_t id[LT_RESIDENCY_HOST_ID], ek_digest[32];
     char address[LT_MAX_ADDRESS + 1];
     struct lt_public ek, ak;
     json_t *certificates; /* array of PEM texts; never changed after making */
@@ -59,27 +59,28 @@ struct lt_host {
     atomic_bool refreshing;
 };
 
-struct lt_host_keys {
+struct lt_provider_host_keys {
     const struct lt_public *ek, *ak;
     json_t *certificates;
 };
 
 /* Checks AK_h's attributes; *out has one reference. */
-int lt_host_new(const struct lt_host_shared *shared, const char *address, const struct lt_host_keys *keys,
-                const uint8_t policy[32], struct lt_host **out, struct lt_err *e) LT_MUST_CHECK;
-struct lt_host *lt_host_ref(struct lt_host *h);
-void lt_host_unref(struct lt_host *h);
+int lt_provider_host_new(const struct lt_provider_host_shared *shared, const char *address,
+                         const struct lt_provider_host_keys *keys, const uint8_t policy[32],
+                         struct lt_provider_host **out, struct lt_err *e) LT_MUST_CHECK;
+struct lt_provider_host *lt_provider_host_ref(struct lt_provider_host *h);
+void lt_provider_host_unref(struct lt_provider_host *h);
 
-void lt_host_policy(struct lt_host *h, uint8_t out[32]);
-void lt_host_set_policy(struct lt_host *h, const uint8_t digest[32]);
-struct lt_residents *lt_host_residents(struct lt_host *h); /* a new reference or NULL */
-void lt_host_adopt(struct lt_host *h, struct lt_residents *r, bool quoted);
+void lt_provider_host_policy(struct lt_provider_host *h, uint8_t out[32]);
+void lt_provider_host_set_policy(struct lt_provider_host *h, const uint8_t digest[32]);
+struct lt_residents *lt_provider_host_residents(struct lt_provider_host *h); /* a new reference or NULL */
+void lt_provider_host_adopt(struct lt_provider_host *h, struct lt_residents *r, bool quoted);
 /* A quote of our own, if it gave no answer for age_ms and no other such question is under way: false, and
  * done is not called, if there is no need. done (may be NULL) runs once, on the work pool. */
-bool lt_host_check(struct lt_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg);
+bool lt_provider_host_check(struct lt_provider_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg);
 
 /* GET host without waiting, unless one is under way; no use of the TPM. done may be NULL; it runs on the work
  * pool, or at once if nothing was sent. */
-void lt_host_refresh(struct lt_host *h, void (*done)(void *arg), void *arg);
+void lt_provider_host_refresh(struct lt_provider_host *h, void (*done)(void *arg), void *arg);
 
 #endif

@@ -25,7 +25,7 @@ int lt_net_new(const struct lt_http_client_conf *identity, long timeout_ms, stru
         return lt_fail(e, LT_E_NO_MEMORY, "client: no memory");
     n->timeout_ms = timeout_ms;
     pthread_rwlock_init(&n->gate, NULL);
-    conf.server_role = LT_ROLE_HOST;
+    conf.server_role = LT_PEER_ROLE_HOST;
     int rc = lt_http_client_new(&conf, &n->client, e);
     if (rc)
         lt_net_free(n);
@@ -171,7 +171,8 @@ int lt_net_check_server(const uint8_t host_id[16], const struct lt_http_reply *r
 {
     if (trouble && trouble->code)
         return lt_fail(e, trouble->code, "%s", trouble->msg);
-    if (!(r->server.roles & LT_ROLE_HOST) || !r->server.has_host || memcmp(r->server.host_id, host_id, 16))
+    if (!(r->server.roles & LT_PEER_ROLE_HOST) || !r->server.has_host ||
+        memcmp(r->server.host_id, host_id, 16))
         return lt_fail(e, LT_E_UNAUTHENTICATED, "the server's certificate is not this host's");
     return 0;
 }

@@ -3,7 +3,7 @@
 #ifndef LT_PROVIDER_NET_H
 #define LT_PROVIDER_NET_H
 
-#include "common/http_client.h"
+#include "common/http/client.h"
 #include "provider/work.h"
 
 struct lt_net;

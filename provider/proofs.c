@@ -1,7 +1,7 @@
 #include "provider/proofs.h"
 
-#include "common/clock.h"
 #include "common/ref.h"
+#include "common/run/clock.h"
 #include "common/run/cond.h"
 #include "provider/render.h"
 
@@ -16,12 +16,12 @@ struct job;
 
 /* One host asked for one guest. */
 struct ask {
-    struct lt_batch_item item; /* first: the batcher gives it back */
+    struct lt_batcher_batch_item item; /* first: the batcher gives it back */
     struct slot *slot;
     uint8_t host[16];
-    struct lt_batch *batch; /* these three are written before done */
+    struct lt_batcher_batch *batch; /* these three are written before done */
     uint32_t index;
-    struct lt_item_error error;
+    struct lt_batcher_item_error error;
     atomic_bool done;
 };
 
@@ -29,7 +29,7 @@ struct ask {
  * waited for: all have answered, or the host that the tenant named has, with this guest among its residents.
  */
 struct slot {
-    struct lt_sought sought;
+    struct lt_registry_sought sought;
     uint8_t commitment[32];
     struct ask first, *more; /* more: count - 1 */
     unsigned count;
@@ -45,7 +45,7 @@ struct job {
     uint8_t ticket[TICKET]; /* first: the key of the tree of tickets */
     uint8_t tenant[16];
     struct lt_proofs *owner;
-    struct lt_req *req; /* NULL: a ticket */
+    struct lt_http_req *req; /* NULL: a ticket */
     uint64_t asked_ms;
     struct job *newer;        /* finished tickets, by age */
     uint64_t done_ms;         /* 0: not yet finished */
@@ -82,11 +82,11 @@ struct lt_proofs {
     uint64_t asked_ms;
 };
 
-static const struct lt_item_error foreign = {LT_E_NOT_ASSIGNED, 0, "no guest of this tenant's"};
-static const struct lt_item_error nowhere = {LT_E_NOT_FOUND, 2, "no host has this guest"};
-static const struct lt_item_error late = {LT_E_HOST_UNREACHABLE, 2,
-                                          "this host did not answer while another's answer sufficed"};
-static const struct lt_item_error no_memory = {LT_E_NO_MEMORY, 2, "the provider has no memory left"};
+static const struct lt_batcher_item_error foreign = {LT_E_NOT_ASSIGNED, 0, "no guest of this tenant's"};
+static const struct lt_batcher_item_error nowhere = {LT_E_NOT_FOUND, 2, "no host has this guest"};
+static const struct lt_batcher_item_error late = {LT_E_HOST_UNREACHABLE, 2,
+                                                  "this host did not answer while another's answer sufficed"};
+static const struct lt_batcher_item_error no_memory = {LT_E_NO_MEMORY, 2, "the provider has no memory left"};
 
 static int compare16(const void *a, const void *b)
 {
@@ -196,37 +196,37 @@ static void job_unref(struct job *j)
     pthread_mutex_lock(&p->lock);
     discharge(p, j->tenant, j->count);
     pthread_mutex_unlock(&p->lock);
-    lt_shared_unref(j->text);
+    lt_http_shared_unref(j->text);
     for (uint32_t i = 0; i < j->count; i++) {
         for (unsigned k = 0; k < j->slots[i].count; k++)
-            lt_batch_unref(ask_at(&j->slots[i], k)->batch);
+            lt_batcher_batch_unref(ask_at(&j->slots[i], k)->batch);
         free(j->slots[i].more);
     }
     free(j);
 }
 
-static bool has_pair(const struct slot *s, const struct lt_batch *b)
+static bool has_pair(const struct slot *s, const struct lt_batcher_batch *b)
 {
     uint32_t at;
     return b && lt_residents_find(b->residents, s->sought.uuid, s->sought.has_ek ? s->sought.ek : NULL, &at);
 }
 
-static unsigned rank(const struct slot *s, const struct lt_answer *a)
+static unsigned rank(const struct slot *s, const struct lt_render_answer *a)
 {
     return has_pair(s, a->batch) ? 0 : a->batch ? 1 : 2;
 }
 
 /* The answers as they are now. The item's own is the one that has the guest, of the host that was named or
  * has claimed it longest; then a null, then an error. */
-static void gather(struct slot *s, struct lt_answers *out)
+static void gather(struct slot *s, struct lt_render_answers *out)
 {
-    *out = (struct lt_answers){.ek = s->sought.has_ek ? s->sought.ek : NULL, .count = s->count};
+    *out = (struct lt_render_answers){.ek = s->sought.has_ek ? s->sought.ek : NULL, .count = s->count};
     memcpy(out->uuid, s->sought.uuid, sizeof out->uuid);
     for (unsigned i = 0; i < s->count; i++) {
         struct ask *a = ask_at(s, i);
-        struct lt_answer now = {.error = late};
+        struct lt_render_answer now = {.error = late};
         if (atomic_load(&a->done))
-            now = (struct lt_answer){.batch = a->batch, .index = a->index, .error = a->error};
+            now = (struct lt_render_answer){.batch = a->batch, .index = a->index, .error = a->error};
         memcpy(now.host, a->host, sizeof now.host);
         unsigned at = i;
         for (; at && rank(s, &out->answer[at - 1]) > rank(s, &now); at--)
@@ -237,7 +237,7 @@ static void gather(struct slot *s, struct lt_answers *out)
 
 static int render(struct job *j, char **text, size_t *n, struct lt_err *e)
 {
-    LT_AUTOFREE struct lt_answers *items = calloc(j->count + 1, sizeof *items);
+    LT_AUTOFREE struct lt_render_answers *items = calloc(j->count + 1, sizeof *items);
 
     if (!items)
         return lt_fail(e, LT_E_NO_MEMORY, "proofs: no memory");
@@ -253,9 +253,9 @@ static void reply(struct job *j)
     size_t n;
 
     if (render(j, &text, &n, &e))
-        lt_reply_error(j->req, &e, RETRY_S);
+        lt_http_reply_error(j->req, &e, RETRY_S);
     else
-        lt_reply_bytes(j->req, 200, "application/json", text, n);
+        lt_http_reply_bytes(j->req, 200, "application/json", text, n);
 }
 
 static void finish_ticket(struct job *j)
@@ -265,9 +265,9 @@ static void finish_ticket(struct job *j)
     size_t n;
 
     if (!render(j, &text, &n, NULL))
-        j->text = lt_shared_new(text, n);
+        j->text = lt_http_shared_new(text, n);
     pthread_mutex_lock(&p->lock);
-    j->done_ms = lt_now_ms();
+    j->done_ms = lt_clock_ms();
     if (p->newest)
         p->newest->newer = j;
     else
@@ -293,7 +293,7 @@ static void answer(struct job *j)
 static void ripen(struct job *j)
 {
     struct lt_proofs *p = j->owner;
-    uint64_t now = lt_now_ms(), grace = now - j->asked_ms;
+    uint64_t now = lt_clock_ms(), grace = now - j->asked_ms;
 
     if (!atomic_load(&j->contested))
         return;
@@ -330,7 +330,7 @@ static void *watch_ripe(void *arg)
 
     pthread_mutex_lock(&p->lock);
     for (;;) {
-        uint64_t now = lt_now_ms();
+        uint64_t now = lt_clock_ms();
         struct job *j = take_ripe(p, now, &next);
         if (j) {
             pthread_mutex_unlock(&p->lock);
@@ -374,20 +374,20 @@ static void ask_done(struct ask *a)
     close_ask(j);
 }
 
-static void item_done(struct lt_batch_item *i, struct lt_batch *batch, uint32_t index,
-                      const struct lt_item_error *why)
+static void item_done(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
+                      const struct lt_batcher_item_error *why)
 {
     struct ask *a = (struct ask *)i;
 
     if (batch)
-        a->batch = lt_batch_ref(batch);
+        a->batch = lt_batcher_batch_ref(batch);
     a->index = index;
     a->error = *why;
     ask_done(a);
 }
 
 /* Nobody is asked for this guest. */
-static void slot_fail(struct slot *s, const struct lt_item_error *why)
+static void slot_fail(struct slot *s, const struct lt_batcher_item_error *why)
 {
     item_done(&s->first.item, NULL, 0, why);
 }
@@ -396,18 +396,19 @@ static void slot_fail(struct slot *s, const struct lt_item_error *why)
 
 /* The items of one request for one host stay together: one quote carries them all. */
 struct group {
-    struct lt_host *host;
-    struct lt_batch_item *first, **last;
+    struct lt_provider_host *host;
+    struct lt_batcher_batch_item *first, **last;
 };
 
-static void append(struct group *groups, uint32_t *count, struct lt_host *h, struct lt_batch_item *i)
+static void append(struct group *groups, uint32_t *count, struct lt_provider_host *h,
+                   struct lt_batcher_batch_item *i)
 {
     uint32_t g = *count;
 
     while (g && groups[g - 1].host != h)
         g--;
     if (!g) {
-        groups[*count] = (struct group){.host = lt_host_ref(h)};
+        groups[*count] = (struct group){.host = lt_provider_host_ref(h)};
         groups[*count].last = &groups[*count].first;
         g = ++*count;
     }
@@ -428,7 +429,8 @@ static void widen(struct slot *s, unsigned count)
     }
 }
 
-static void ask_hosts(struct slot *s, const struct lt_places *places, struct group *groups, uint32_t *n)
+static void ask_hosts(struct slot *s, const struct lt_registry_places *places, struct group *groups,
+                      uint32_t *n)
 {
     widen(s, places->count);
     s->named = s->sought.has_host && !memcmp(places->host[0]->id, s->sought.host, 16);
@@ -449,7 +451,7 @@ static void seek(struct lt_proofs *p, struct slot *lost);
 static void dispatch(struct lt_proofs *p, struct slot **slots, uint32_t count, bool last_try)
 {
     LT_AUTOFREE struct group *groups = calloc(count + 1, LT_MAX_CLAIMANTS * sizeof *groups);
-    LT_AUTOFREE const struct lt_item_error **why = calloc(count + 1, sizeof *why);
+    LT_AUTOFREE const struct lt_batcher_item_error **why = calloc(count + 1, sizeof *why);
     struct slot *lost = NULL;
     uint32_t n = 0;
 
@@ -460,13 +462,13 @@ static void dispatch(struct lt_proofs *p, struct slot **slots, uint32_t count, b
     }
     lt_registry_lock(p->registry);
     for (uint32_t i = 0; i < count; i++) {
-        struct lt_places places;
-        enum lt_place place =
+        struct lt_registry_places places;
+        enum lt_registry_place place =
             lt_registry_places(p->registry, &slots[i]->sought, slots[i]->job->tenant, last_try, &places);
-        if (place == LT_PLACE_HOST) {
+        if (place == LT_REGISTRY_PLACE_HOST) {
             ask_hosts(slots[i], &places, groups, &n);
-        } else if (place == LT_PLACE_FOREIGN || last_try) {
-            why[i] = place == LT_PLACE_FOREIGN ? &foreign : &nowhere;
+        } else if (place == LT_REGISTRY_PLACE_FOREIGN || last_try) {
+            why[i] = place == LT_REGISTRY_PLACE_FOREIGN ? &foreign : &nowhere;
         } else {
             slots[i]->lost_next = lost;
             lost = slots[i];
@@ -479,7 +481,7 @@ static void dispatch(struct lt_proofs *p, struct slot **slots, uint32_t count, b
             slot_fail(slots[i], why[i]);
     for (uint32_t g = 0; g < n; g++) {
         lt_batcher_add(groups[g].host->batcher, groups[g].first);
-        lt_host_unref(groups[g].host);
+        lt_provider_host_unref(groups[g].host);
     }
     if (lost)
         seek(p, lost);
@@ -521,8 +523,8 @@ static void asked(void *arg)
  * question. */
 static void seek(struct lt_proofs *p, struct slot *lost)
 {
-    LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
-    uint64_t now = lt_now_ms();
+    LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
+    uint64_t now = lt_clock_ms();
     bool ask = false;
 
     pthread_mutex_lock(&p->lock);
@@ -542,7 +544,7 @@ static void seek(struct lt_proofs *p, struct slot *lost)
     pthread_mutex_unlock(&p->lock);
     try_last(p, lost);
     for (size_t i = 0; ask && i < hosts->count; i++)
-        lt_host_refresh(hosts->host[i], asked, p);
+        lt_provider_host_refresh(hosts->host[i], asked, p);
     if (ask)
         asked(p);
 }
@@ -552,7 +554,7 @@ static void seek(struct lt_proofs *p, struct slot *lost)
 static int read_item(const json_t *j, struct slot *s, struct lt_err *e)
 {
     static const char *const keys[] = {"uuid", "commitment", "ek_digest", "host", NULL};
-    struct lt_sought *o = &s->sought;
+    struct lt_registry_sought *o = &s->sought;
 
     LT_TRY(lt_json_only(j, keys, e));
     LT_TRY(lt_json_uuid(j, "uuid", o->uuid, e));
@@ -595,7 +597,7 @@ static int read_items(const json_t *j, struct job **out, struct lt_err *e)
 }
 
 /* Makes the job a ticket and says so. Returns false without memory. */
-static bool issue(struct lt_proofs *p, struct job *j, struct lt_req *req)
+static bool issue(struct lt_proofs *p, struct job *j, struct lt_http_req *req)
 {
     static const char base[] = "/federation/v1/proofs/";
     char location[sizeof base + 2 * TICKET];
@@ -611,35 +613,35 @@ static bool issue(struct lt_proofs *p, struct job *j, struct lt_req *req)
     }
     memcpy(location, base, sizeof base - 1);
     lt_hex(j->ticket, TICKET, location + sizeof base - 1);
-    lt_req_add_header(req, "Location", location);
-    lt_reply_json(req, 202, json_object());
+    lt_http_req_add_header(req, "Location", location);
+    lt_http_reply_json(req, 202, json_object());
     return true;
 }
 
-void lt_proofs_ask(struct lt_proofs *p, struct lt_req *req)
+void lt_proofs_ask(struct lt_proofs *p, struct lt_http_req *req)
 {
-    const struct lt_peer *peer = lt_req_peer(req);
-    const char *prefer = lt_req_header(req, "Prefer");
+    const struct lt_peer *peer = lt_http_req_peer(req);
+    const char *prefer = lt_http_req_header(req, "Prefer");
     struct lt_err e = {0};
     struct job *j = NULL;
-    LT_AUTOJSON json_t *body = lt_req_json(req, &e);
+    LT_AUTOJSON json_t *body = lt_http_req_json(req, &e);
     int rc = body ? read_items(body, &j, &e) : e.code;
 
     if (!rc)
         rc = admit(p, peer->tenant_id, j->count, &e);
     if (rc) {
         free(j);
-        lt_reply_error(req, &e, lt_err_class(rc) == LT_CLASS_RETRY ? RETRY_S : 0);
+        lt_http_reply_error(req, &e, lt_err_class(rc) == LT_CLASS_RETRY ? RETRY_S : 0);
         return;
     }
     j->owner = p;
     memcpy(j->tenant, peer->tenant_id, sizeof j->tenant);
-    j->asked_ms = lt_now_ms();
+    j->asked_ms = lt_clock_ms();
     lt_ref_start(&j->refs, j->count + 1);
     atomic_init(&j->asks, j->count + 1);
     atomic_init(&j->unsettled, j->count + 1);
     if (!prefer || !strstr(prefer, "respond-async") || !issue(p, j, req)) {
-        lt_req_hold(req);
+        lt_http_req_hold(req);
         j->req = req;
     }
     LT_AUTOFREE struct slot **slots = calloc(j->count, sizeof *slots);
@@ -654,7 +656,7 @@ void lt_proofs_ask(struct lt_proofs *p, struct lt_req *req)
     close_ask(j);
 }
 
-void lt_proofs_collect(struct lt_proofs *p, struct lt_req *req, const char *ticket)
+void lt_proofs_collect(struct lt_proofs *p, struct lt_http_req *req, const char *ticket)
 {
     uint8_t key[TICKET];
     struct lt_err e = {0};
@@ -663,19 +665,19 @@ void lt_proofs_collect(struct lt_proofs *p, struct lt_req *req, const char *tick
     pthread_mutex_lock(&p->lock);
     if (!lt_unhex(ticket, key, sizeof key, &e)) {
         struct job **node = tfind(key, &p->tickets, compare16);
-        j = node && !memcmp((*node)->tenant, lt_req_peer(req)->tenant_id, 16) ? *node : NULL;
+        j = node && !memcmp((*node)->tenant, lt_http_req_peer(req)->tenant_id, 16) ? *node : NULL;
     }
-    if (!j || (j->done_ms && lt_ticket_over(j->done_ms, lt_now_ms()))) {
+    if (!j || (j->done_ms && lt_ticket_over(j->done_ms, lt_clock_ms()))) {
         (void)lt_fail(&e, LT_E_NOT_FOUND, "no such ticket");
-        lt_reply_error(req, &e, 0);
+        lt_http_reply_error(req, &e, 0);
     } else if (!j->done_ms) {
-        lt_req_add_header(req, "Retry-After", "1");
-        lt_reply_json(req, 202, json_object());
+        lt_http_req_add_header(req, "Retry-After", "1");
+        lt_http_reply_json(req, 202, json_object());
     } else if (j->text) {
-        lt_reply_shared(req, 200, "application/json", j->text, 0);
+        lt_http_reply_shared(req, 200, "application/json", j->text, 0);
     } else {
         (void)lt_fail(&e, LT_E_NO_MEMORY, "proofs: no memory");
-        lt_reply_error(req, &e, RETRY_S);
+        lt_http_reply_error(req, &e, RETRY_S);
     }
     pthread_mutex_unlock(&p->lock);
 }

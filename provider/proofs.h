@@ -3,7 +3,7 @@
 #ifndef LT_PROVIDER_PROOFS_H
 #define LT_PROVIDER_PROOFS_H
 
-#include "common/http_server.h"
+#include "common/http/server.h"
 #include "provider/registry.h"
 
 struct lt_proofs;
@@ -15,9 +15,9 @@ int lt_proofs_new(struct lt_registry *r, uint32_t max_waiting, uint32_t max_per_
 void lt_proofs_free(struct lt_proofs *p);
 
 /* POST proofs. */
-void lt_proofs_ask(struct lt_proofs *p, struct lt_req *req);
+void lt_proofs_ask(struct lt_proofs *p, struct lt_http_req *req);
 /* GET proofs/{ticket}: the tenant's own; anybody else's does not exist. */
-void lt_proofs_collect(struct lt_proofs *p, struct lt_req *req, const char *ticket);
+void lt_proofs_collect(struct lt_proofs *p, struct lt_http_req *req, const char *ticket);
 /* Drops tickets whose time is over; now_ms UINT64_MAX: all that are finished. */
 void lt_proofs_sweep(struct lt_proofs *p, uint64_t now_ms);
 /* Items that wait or are kept. */

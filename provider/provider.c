@@ -1,12 +1,12 @@
 #include "provider/provider.h"
 
-#include "common/check.h"
-#include "common/clock.h"
 #include "common/file.h"
-#include "common/identity.h"
-#include "common/lock.h"
-#include "common/log.h"
+#include "common/pki/identity.h"
+#include "common/run/clock.h"
 #include "common/run/cond.h"
+#include "common/run/config_check.h"
+#include "common/run/lock.h"
+#include "common/run/log.h"
 #include "provider/relay.h"
 
 #include <stdlib.h>
@@ -54,7 +54,7 @@ int lt_provider_check(const struct lt_provider_conf *c, bool alone, struct lt_er
         .key = c->key,
         .ca_key = "ca",
         .ca = c->ca,
-        .role = LT_ROLE_PROVIDER,
+        .role = LT_PEER_ROLE_PROVIDER,
         .serve = true,
         .call = true,
         .remedy = "limetree pki issue DIR --ca federation --role provider --out PREFIX"};
@@ -67,7 +67,7 @@ int lt_provider_check(const struct lt_provider_conf *c, bool alone, struct lt_er
     if (!alone)
         return 0;
     LT_TRY(lt_http_server_check_listen("listen", c->listen, e));
-    return lt_check_state(c->state_dir, "provider.db", e);
+    return lt_config_check_state(c->state_dir, "provider.db", e);
 }
 
 void lt_provider_reload(struct lt_provider *p)
@@ -81,11 +81,11 @@ void lt_provider_reload(struct lt_provider *p)
 /* A quote brings the inventory along, if it changed. */
 static void look_after(struct lt_provider *p)
 {
-    LT_AUTOHOSTS struct lt_host_list *hosts = lt_registry_hosts(p->registry);
+    LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
 
     for (size_t i = 0; hosts && i < hosts->count; i++) {
         lt_relay_sweep(hosts->host[i]);
-        (void)lt_host_check(hosts->host[i], p->shared.check_ms, NULL, NULL);
+        (void)lt_provider_host_check(hosts->host[i], p->shared.check_ms, NULL, NULL);
     }
 }
 
@@ -96,11 +96,11 @@ static void *keep(void *arg)
     pthread_mutex_lock(&p->lock);
     while (!p->stopping) {
         pthread_mutex_unlock(&p->lock);
-        lt_proofs_sweep(p->proofs, lt_now_ms());
+        lt_proofs_sweep(p->proofs, lt_clock_ms());
         look_after(p);
         pthread_mutex_lock(&p->lock);
         if (!p->stopping)
-            (void)lt_cond_until(&p->stop, &p->lock, lt_now_ms() + 1000);
+            (void)lt_cond_until(&p->stop, &p->lock, lt_clock_ms() + 1000);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;

@@ -2,8 +2,8 @@
 #ifndef LT_PROVIDER_PROVIDER_H
 #define LT_PROVIDER_PROVIDER_H
 
-#include "common/daemon.h"
-#include "common/http_server.h"
+#include "common/http/server.h"
+#include "common/run/daemon.h"
 #include "provider/proofs.h"
 
 struct lt_provider_conf {
@@ -17,7 +17,7 @@ extern const struct lt_conf_key lt_provider_keys[];
 extern const size_t lt_provider_key_count;
 
 struct lt_provider {
-    struct lt_host_shared shared;
+    struct lt_provider_host_shared shared;
     struct lt_registry *registry;
     struct lt_proofs *proofs;
     struct lt_work *admin; /* what operators ask for may block here */
@@ -26,7 +26,7 @@ struct lt_provider {
     pthread_t keeper; /* refreshes and sweeps */
     bool keeping, stopping;
     struct lt_crl *crl; /* NULL: none configured */
-    int state_lock;     /* of state_dir, common/lock.h */
+    int state_lock;     /* of state_dir, common/run/lock.h */
     pthread_mutex_t lock;
     pthread_cond_t stop;
 };
@@ -41,6 +41,6 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
 void lt_provider_stop(struct lt_provider *p);
 
 /* docs/api.md, "Provider": the table, its size at *count. */
-const struct lt_route *lt_provider_routes(size_t *count);
+const struct lt_http_route *lt_provider_routes(size_t *count);
 
 #endif

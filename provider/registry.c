@@ -3,10 +3,11 @@
 #include "common/limits.h"
 #include "provider/claims.h"
 
-#include "appraisal/bootpolicy.h"
-#include "appraisal/policy.h"
+#include "appraisal/boot/policy.h"
+#include "appraisal/ima/table.h"
+#include "appraisal/policy/policy.h"
 
-#include "common/log.h"
+#include "common/run/log.h"
 
 #include <search.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ struct guest {
 };
 struct place {
     uint8_t id[16];
-    struct lt_host *host;
+    struct lt_provider_host *host;
 };
 struct policy {
     uint8_t digest[32];
@@ -33,7 +34,7 @@ struct policy {
 
 struct lt_registry {
     struct lt_db *db;
-    struct lt_host_shared *shared;
+    struct lt_provider_host_shared *shared;
     pthread_mutex_t writing; /* one change of store and memory at a time, so that both see the same order */
     pthread_rwlock_t lock;   /* guards the trees; never held while waiting for anything */
     void *guests, *hosts, *policies;
@@ -115,7 +116,7 @@ static struct all all_guests(struct lt_registry *r)
 
 /* ---- places, from inventories ---- */
 
-static struct lt_host *host_at(struct lt_registry *r, const uint8_t id[16])
+static struct lt_provider_host *host_at(struct lt_registry *r, const uint8_t id[16])
 {
     struct place *p = find(&r->hosts, id, compare16);
     return p ? p->host : NULL;
@@ -152,12 +153,12 @@ static void tell(void *arg, const struct lt_claim *c, bool kept)
 struct inventory {
     struct lt_registry *r;
     const uint8_t *host;
-    const struct lt_move *m;
+    const struct lt_provider_move *m;
     struct news news;
     bool contested;
 };
 
-static void arrive(struct inventory *i, const struct lt_record *record)
+static void arrive(struct inventory *i, const struct lt_residency_record *record)
 {
     struct guest *g = guest_at(i->r, record->guest_uuid);
 
@@ -213,7 +214,7 @@ static void leave_all(struct inventory *i)
     free(a.guest);
 }
 
-static bool moved(void *arg, struct lt_host *h, const struct lt_move *m)
+static bool moved(void *arg, struct lt_provider_host *h, const struct lt_provider_move *m)
 {
     struct inventory i = {.r = arg, .host = h->id, .m = m};
 
@@ -277,15 +278,15 @@ static int load_policy(void *arg, const uint8_t digest[32], struct lt_slice byte
 }
 
 /* Takes the place of a host with the same id. */
-static int insert_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e)
+static int insert_host(struct lt_registry *r, struct lt_provider_host *h, struct lt_err *e)
 {
     struct place *p = malloc(sizeof *p);
-    struct lt_host *old = NULL;
+    struct lt_provider_host *old = NULL;
 
     if (!p)
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     memcpy(p->id, h->id, 16);
-    p->host = lt_host_ref(h);
+    p->host = lt_provider_host_ref(h);
     pthread_rwlock_wrlock(&r->lock);
     struct place **node = tsearch(p, &r->hosts, compare16);
     if (node && *node != p) {
@@ -296,9 +297,9 @@ static int insert_host(struct lt_registry *r, struct lt_host *h, struct lt_err *
         r->host_count++;
     }
     pthread_rwlock_unlock(&r->lock);
-    lt_host_unref(old);
+    lt_provider_host_unref(old);
     if (!node) {
-        lt_host_unref(h);
+        lt_provider_host_unref(h);
         free(p);
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     }
@@ -311,18 +312,19 @@ static int load_host(void *arg, const struct lt_registry_store_host *s, struct l
     LT_AUTOJSON json_t *certificates =
         lt_json_parse(s->certificates, strlen(s->certificates), LT_MAX_BODY_PROOFS, e);
     struct lt_public ek, ak;
-    struct lt_host *h = NULL;
+    struct lt_provider_host *h = NULL;
     int rc = 0;
 
     if (!certificates || lt_public_parse(s->ek.p, s->ek.n, &ek, e) ||
         lt_public_parse(s->ak.p, s->ak.n, &ak, e) ||
-        lt_host_new(r->shared, s->address, &(struct lt_host_keys){&ek, &ak, certificates}, s->policy, &h, e))
+        lt_provider_host_new(r->shared, s->address, &(struct lt_provider_host_keys){&ek, &ak, certificates},
+                             s->policy, &h, e))
         rc = lt_fail_in(e, "stored host %.60s", s->address);
     else if (memcmp(h->id, s->id, sizeof s->id))
         rc = lt_fail(e, LT_E_INTERNAL, "stored host %.60s: its id is not its EK's", s->address);
     else
         rc = insert_host(r, h, e);
-    lt_host_unref(h);
+    lt_provider_host_unref(h);
     return rc;
 }
 
@@ -348,7 +350,7 @@ static int load_place(void *arg, const struct lt_registry_store_place *p, struct
     return 0;
 }
 
-int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struct lt_registry **out,
+int lt_registry_open(const char *state_dir, struct lt_provider_host_shared *shared, struct lt_registry **out,
                      struct lt_err *e)
 {
     struct lt_registry *r = calloc(1, sizeof *r);
@@ -377,7 +379,7 @@ int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struc
 static void free_place(void *node)
 {
     struct place *p = node;
-    lt_host_unref(p->host);
+    lt_provider_host_unref(p->host);
     free(p);
 }
 
@@ -403,51 +405,51 @@ void lt_registry_close(struct lt_registry *r)
 
 /* ---- hosts ---- */
 
-struct lt_host *lt_registry_host(struct lt_registry *r, const uint8_t id[16])
+struct lt_provider_host *lt_registry_host(struct lt_registry *r, const uint8_t id[16])
 {
     pthread_rwlock_rdlock(&r->lock);
-    struct lt_host *h = host_at(r, id);
+    struct lt_provider_host *h = host_at(r, id);
     if (h)
-        lt_host_ref(h);
+        lt_provider_host_ref(h);
     pthread_rwlock_unlock(&r->lock);
     return h;
 }
 
 static void list_host(const void *node, VISIT which, void *arg)
 {
-    struct lt_host_list *l = arg;
+    struct lt_registry_host_list *l = arg;
     if (which == postorder || which == leaf)
-        l->host[l->count++] = lt_host_ref((*(struct place *const *)node)->host);
+        l->host[l->count++] = lt_provider_host_ref((*(struct place *const *)node)->host);
 }
 
-struct lt_host_list *lt_registry_hosts(struct lt_registry *r)
+struct lt_registry_host_list *lt_registry_hosts(struct lt_registry *r)
 {
     pthread_rwlock_rdlock(&r->lock);
-    struct lt_host_list *l = calloc(1, sizeof *l + r->host_count * sizeof *l->host);
+    struct lt_registry_host_list *l = calloc(1, sizeof *l + r->host_count * sizeof *l->host);
     if (l)
         twalk_r(r->hosts, list_host, l);
     pthread_rwlock_unlock(&r->lock);
     return l;
 }
 
-void lt_host_list_free(struct lt_host_list **l)
+void lt_registry_host_list_free(struct lt_registry_host_list **l)
 {
     for (size_t i = 0; *l && i < (*l)->count; i++)
-        lt_host_unref((*l)->host[i]);
+        lt_provider_host_unref((*l)->host[i]);
     free(*l);
 }
 
 /* Enrolled anew: with the policy it has now, not with that of when this began. Under r->writing. */
-static void take_policy(struct lt_registry *r, struct lt_host *h, uint8_t policy[32])
+static void take_policy(struct lt_registry *r, struct lt_provider_host *h, uint8_t policy[32])
 {
-    struct lt_host *known = lt_registry_host(r, h->id);
+    struct lt_provider_host *known = lt_registry_host(r, h->id);
 
-    lt_host_policy(known ? known : h, policy);
-    lt_host_set_policy(h, policy);
-    lt_host_unref(known);
+    lt_provider_host_policy(known ? known : h, policy);
+    lt_provider_host_set_policy(h, policy);
+    lt_provider_host_unref(known);
 }
 
-int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e)
+int lt_registry_put_host(struct lt_registry *r, struct lt_provider_host *h, struct lt_err *e)
 {
     LT_AUTOFREE char *certificates = lt_json_dump(h->certificates);
     struct lt_registry_store_host s = {.address = h->address,
@@ -485,7 +487,7 @@ int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt
     int rc;
 
     pthread_mutex_lock(&r->writing);
-    struct lt_host *h = lt_registry_host(r, id);
+    struct lt_provider_host *h = lt_registry_host(r, id);
     rc = h ? lt_registry_store_drop_host(r->db, id, e) : lt_fail(e, LT_E_NOT_FOUND, "no such host");
     if (!rc) {
         pthread_rwlock_wrlock(&r->lock);
@@ -497,26 +499,26 @@ int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt
         free_place(p);
     }
     pthread_mutex_unlock(&r->writing);
-    lt_host_unref(h);
+    lt_provider_host_unref(h);
     return rc;
 }
 
 /* ---- policies ---- */
 
-static void host_policy_free(struct lt_host_policy **p)
+static void host_policy_free(struct lt_policy_host **p)
 {
-    lt_host_policy_free(*p);
+    lt_policy_host_free(*p);
 }
 
 /* Of PCRs that a host quote has. */
-static int parse_host_policy(struct lt_slice bytes, struct lt_host_policy **out, struct lt_err *e)
+static int parse_host_policy(struct lt_slice bytes, struct lt_policy_host **out, struct lt_err *e)
 {
     *out = NULL;
     if (bytes.n > LT_MAX_HOST_POLICY)
         return lt_fail(e, LT_E_TOO_LARGE, "host policy: %zu bytes > %u", bytes.n, LT_MAX_HOST_POLICY);
-    LT_TRY(lt_host_policy_parse(bytes.p, bytes.n, out, e));
-    const struct lt_host_policy *p = *out;
-    if (p->pcrs.mask & ~LT_HOST_PCR_MASK)
+    LT_TRY(lt_policy_host_parse(bytes.p, bytes.n, out, e));
+    const struct lt_policy_host *p = *out;
+    if (p->pcrs.mask & ~LT_RESIDENCY_HOST_PCR_MASK)
         return lt_fail(e, LT_E_MALFORMED, "policy: PCRs 0x%06x, a host quotes 0 to 15", p->pcrs.mask);
     for (int i = 0; i < LT_MAX_PCRS; i++)
         if (p->pcrs.mask >> i & 1 && !p->pcrs.accepted[i].count)
@@ -544,7 +546,7 @@ static bool is_document(struct lt_slice bytes)
 
 static int check_policy(struct lt_slice bytes, struct lt_err *e)
 {
-    __attribute__((cleanup(host_policy_free))) struct lt_host_policy *p = NULL;
+    __attribute__((cleanup(host_policy_free))) struct lt_policy_host *p = NULL;
 
     /* {} would be a policy of both kinds, and judge nothing. */
     LT_AUTOJSON json_t *j = bytes.n < 64 ? lt_json_parse(bytes.p, bytes.n, 64, e) : NULL;
@@ -573,7 +575,7 @@ static int check_known(struct lt_registry *r, const uint8_t digest[32], const ch
  */
 static int check_usable(struct lt_registry *r, const uint8_t digest[32], struct lt_err *e)
 {
-    __attribute__((cleanup(host_policy_free))) struct lt_host_policy *p = NULL;
+    __attribute__((cleanup(host_policy_free))) struct lt_policy_host *p = NULL;
     LT_AUTOFREE char *bytes = NULL;
     size_t n = 0;
 
@@ -616,12 +618,12 @@ static void name_host(const void *node, VISIT which, void *arg)
 {
     struct naming *n = arg;
     uint8_t policy[32];
-    char id[2 * LT_HOST_ID + 1];
+    char id[2 * LT_RESIDENCY_HOST_ID + 1];
 
     if (*n->who || (which != postorder && which != leaf))
         return;
-    struct lt_host *h = (*(struct place *const *)node)->host;
-    lt_host_policy(h, policy);
+    struct lt_provider_host *h = (*(struct place *const *)node)->host;
+    lt_provider_host_policy(h, policy);
     lt_hex(h->id, sizeof h->id, id);
     if (!memcmp(policy, n->digest, sizeof policy))
         snprintf(n->who, sizeof n->who, "host %s", id);
@@ -629,7 +631,7 @@ static void name_host(const void *node, VISIT which, void *arg)
 
 static bool names(const struct policy *p, const uint8_t digest[32])
 {
-    __attribute__((cleanup(host_policy_free))) struct lt_host_policy *parsed = NULL;
+    __attribute__((cleanup(host_policy_free))) struct lt_policy_host *parsed = NULL;
     struct lt_slice bytes = {(const uint8_t *)p->bytes, p->n};
     bool found = false;
 
@@ -711,7 +713,7 @@ int lt_registry_policy(struct lt_registry *r, const uint8_t digest[32], char **o
 int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32],
                            struct lt_err *e)
 {
-    struct lt_host *h;
+    struct lt_provider_host *h;
     int rc;
 
     pthread_mutex_lock(&r->writing);
@@ -720,9 +722,9 @@ int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const 
     if (!rc)
         rc = lt_registry_store_set_policy(r->db, host, digest, e);
     if (!rc)
-        lt_host_set_policy(h, digest);
+        lt_provider_host_set_policy(h, digest);
     pthread_mutex_unlock(&r->writing);
-    lt_host_unref(h);
+    lt_provider_host_unref(h);
     return rc;
 }
 
@@ -819,18 +821,19 @@ void lt_registry_lock(struct lt_registry *r)
 }
 
 /* Claims of hosts that are not enrolled any more went with them; one that is named may never have been. */
-static unsigned resolve(struct lt_registry *r, uint8_t (*ids)[16], unsigned n, struct lt_places *out)
+static unsigned resolve(struct lt_registry *r, uint8_t (*ids)[16], unsigned n, struct lt_registry_places *out)
 {
     for (unsigned i = 0; i < n; i++) {
-        struct lt_host *h = host_at(r, ids[i]);
+        struct lt_provider_host *h = host_at(r, ids[i]);
         if (h)
             out->host[out->count++] = h;
     }
     return out->count;
 }
 
-enum lt_place lt_registry_places(struct lt_registry *r, const struct lt_sought *s, const uint8_t tenant[16],
-                                 bool last_try, struct lt_places *out)
+enum lt_registry_place lt_registry_places(struct lt_registry *r, const struct lt_registry_sought *s,
+                                          const uint8_t tenant[16], bool last_try,
+                                          struct lt_registry_places *out)
 {
     struct guest *g = find(&r->guests, s->uuid, compare16);
     const uint8_t *named = s->has_host && host_at(r, s->host) ? s->host : NULL;
@@ -838,12 +841,12 @@ enum lt_place lt_registry_places(struct lt_registry *r, const struct lt_sought *
 
     out->count = 0;
     if (!g || !g->has_tenant || memcmp(g->tenant, tenant, 16))
-        return LT_PLACE_FOREIGN;
+        return LT_REGISTRY_PLACE_FOREIGN;
     unsigned turn = atomic_fetch_add(&g->turn, 1);
     unsigned n = lt_claims_pick(&g->claims, s->has_ek ? s->ek : NULL, named, turn, ids);
     if (!n && s->has_ek && last_try)
         n = lt_claims_pick(&g->claims, NULL, NULL, turn, ids);
-    return resolve(r, ids, n, out) ? LT_PLACE_HOST : LT_PLACE_NOWHERE;
+    return resolve(r, ids, n, out) ? LT_REGISTRY_PLACE_HOST : LT_REGISTRY_PLACE_NOWHERE;
 }
 
 void lt_registry_unlock(struct lt_registry *r)

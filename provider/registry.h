@@ -9,7 +9,7 @@
 struct lt_registry;
 
 /* Loads state_dir. shared->arg and shared->moved are filled in by this; *shared must outlive the registry. */
-int lt_registry_open(const char *state_dir, struct lt_host_shared *shared, struct lt_registry **out,
+int lt_registry_open(const char *state_dir, struct lt_provider_host_shared *shared, struct lt_registry **out,
                      struct lt_err *e) LT_MUST_CHECK;
 void lt_registry_close(struct lt_registry *r);
 
@@ -17,17 +17,18 @@ void lt_registry_close(struct lt_registry *r);
 void lt_registry_status(struct lt_registry *r, struct lt_db_health *health, struct lt_db_skipped *skipped);
 
 /* ---- hosts ---- */
-struct lt_host *lt_registry_host(struct lt_registry *r, const uint8_t id[16]); /* a new reference or NULL */
-struct lt_host_list {
+struct lt_provider_host *lt_registry_host(struct lt_registry *r,
+                                          const uint8_t id[16]); /* a new reference or NULL */
+struct lt_registry_host_list {
     size_t count;
-    struct lt_host *host[]; /* references, ascending by id */
+    struct lt_provider_host *host[]; /* references, ascending by id */
 };
-struct lt_host_list *lt_registry_hosts(struct lt_registry *r); /* NULL: no memory */
-void lt_host_list_free(struct lt_host_list **l);
-#define LT_AUTOHOSTS __attribute__((cleanup(lt_host_list_free)))
+struct lt_registry_host_list *lt_registry_hosts(struct lt_registry *r); /* NULL: no memory */
+void lt_registry_host_list_free(struct lt_registry_host_list **l);
+#define LT_REGISTRY_AUTOHOSTS __attribute__((cleanup(lt_registry_host_list_free)))
 
 /* These write, and block until the disk has it. A host that is known keeps its policy. */
-int lt_registry_put_host(struct lt_registry *r, struct lt_host *h, struct lt_err *e) LT_MUST_CHECK;
+int lt_registry_put_host(struct lt_registry *r, struct lt_provider_host *h, struct lt_err *e) LT_MUST_CHECK;
 int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt_err *e) LT_MUST_CHECK;
 /* Refuses a document that is no host policy, or that names documents which are not here. */
 int lt_registry_set_policy(struct lt_registry *r, const uint8_t host[16], const uint8_t digest[32],
@@ -54,25 +55,26 @@ int lt_registry_assign(struct lt_registry *r, const uint8_t uuid[16], const uint
                        struct lt_err *e) LT_MUST_CHECK;
 
 /* For many guests under one lock: the hosts to ask for the proof of a guest of that tenant. */
-struct lt_sought {
+struct lt_registry_sought {
     uint8_t uuid[16];
     bool has_ek, has_host;
     uint8_t ek[32];   /* absent: every claimant of the UUID counts */
     uint8_t host[16]; /* asked always, if it is enrolled: the last that the tenant accepted */
 };
-enum lt_place {
-    LT_PLACE_FOREIGN,
-    LT_PLACE_NOWHERE,
-    LT_PLACE_HOST
+enum lt_registry_place {
+    LT_REGISTRY_PLACE_FOREIGN,
+    LT_REGISTRY_PLACE_NOWHERE,
+    LT_REGISTRY_PLACE_HOST
 }; /* FOREIGN: unknown or another's, no telling */
-struct lt_places {
+struct lt_registry_places {
     unsigned count;
-    struct lt_host *host[LT_MAX_CLAIMANTS]; /* borrowed: take references before unlocking */
+    struct lt_provider_host *host[LT_MAX_CLAIMANTS]; /* borrowed: take references before unlocking */
 };
 void lt_registry_lock(struct lt_registry *r); /* shared */
 /* last_try: where nobody claims the pair, whoever claims its UUID with another EK is asked. */
-enum lt_place lt_registry_places(struct lt_registry *r, const struct lt_sought *s, const uint8_t tenant[16],
-                                 bool last_try, struct lt_places *out);
+enum lt_registry_place lt_registry_places(struct lt_registry *r, const struct lt_registry_sought *s,
+                                          const uint8_t tenant[16], bool last_try,
+                                          struct lt_registry_places *out);
 void lt_registry_unlock(struct lt_registry *r);
 
 #endif

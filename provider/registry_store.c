@@ -2,7 +2,7 @@
 
 #include "common/file.h"
 #include "common/hash.h"
-#include "common/log.h"
+#include "common/run/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -112,7 +112,7 @@ static int load(sqlite3 *sql, void *arg, struct lt_err *e)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < sizeof tables / sizeof *tables; i++) {
-        LT_AUTOSTMT sqlite3_stmt *st = NULL;
+        LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
         rc = lt_db_prepare(sql, tables[i].select, &st, e, "");
         while (!rc && (rc = lt_db_step(st, e)) == 1) {
             struct lt_err why = {0};
@@ -189,7 +189,7 @@ struct policy {
 static int put_policy(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     const struct policy *p = arg;
-    LT_AUTOSTMT sqlite3_stmt *st = NULL;
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
 
     LT_TRY(lt_db_prepare(sql, "SELECT coalesce(sum(length(bytes)), 0) FROM policies WHERE digest <> ?", &st,
                          e, "b", p->digest, (size_t)32));

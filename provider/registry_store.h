@@ -4,7 +4,7 @@
 #define LT_PROVIDER_REGISTRY_STORE_H
 
 #include "common/bytes.h"
-#include "common/db.h"
+#include "common/run/db.h"
 
 struct lt_registry_store_host {
     uint8_t id[16];

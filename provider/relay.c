@@ -1,8 +1,8 @@
 #include "provider/relay.h"
 
-#include "common/clock.h"
 #include "common/ima_list.h"
-#include "common/log.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 #include "provider/host.h"
 #include "provider/turns.h"
 
@@ -12,7 +12,7 @@
 
 struct waiter {
     struct waiter *next;
-    struct lt_req *req;
+    struct lt_http_req *req;
     uint64_t epoch; /* the list must have been asked for in this one or later */
 };
 
@@ -28,8 +28,8 @@ struct cached_log {
 
 struct activation {
     struct lt_turn turn; /* first */
-    struct lt_host *host;
-    struct lt_req *req; /* its body is what is forwarded */
+    struct lt_provider_host *host;
+    struct lt_http_req *req; /* its body is what is forwarded */
 };
 
 struct lt_relay {
@@ -44,8 +44,8 @@ static const struct {
     size_t max;
     uint64_t fresh_ms;
 } kinds[] = {
-    [LT_BOOT_LOG] = {"boot-log", LT_MAX_BOOT_LOG, LT_BOOT_LOG_FRESH_MS},
-    [LT_IMA] = {"ima", LT_MAX_IMA_LOG, LT_IMA_FRESH_MS},
+    [LT_RELAY_BOOT_LOG] = {"boot-log", LT_MAX_BOOT_LOG, LT_BOOT_LOG_FRESH_MS},
+    [LT_RELAY_IMA] = {"ima", LT_MAX_IMA_LOG, LT_IMA_FRESH_MS},
 };
 
 int lt_relay_new(struct lt_relay **out, struct lt_err *e)
@@ -62,53 +62,53 @@ void lt_relay_free(struct lt_relay *r)
 {
     if (!r)
         return;
-    lt_shared_unref(r->logs[LT_BOOT_LOG].bytes);
-    lt_shared_unref(r->logs[LT_IMA].bytes);
+    lt_http_shared_unref(r->logs[LT_RELAY_BOOT_LOG].bytes);
+    lt_http_shared_unref(r->logs[LT_RELAY_IMA].bytes);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
 
-static void reply_error(struct lt_req *req, int code, const char *text, unsigned retry_after_s)
+static void reply_error(struct lt_http_req *req, int code, const char *text, unsigned retry_after_s)
 {
     struct lt_err e = {0};
     (void)lt_fail(&e, code, "%s", text);
-    lt_reply_error(req, &e, retry_after_s);
+    lt_http_reply_error(req, &e, retry_after_s);
 }
 
 /* ---- logs ---- */
 
-static uint64_t epoch_of(struct lt_host *h, enum lt_log_kind kind)
+static uint64_t epoch_of(struct lt_provider_host *h, enum lt_relay_kind kind)
 {
-    return kind == LT_IMA ? atomic_load(&h->ima_epoch) : 0;
+    return kind == LT_RELAY_IMA ? atomic_load(&h->ima_epoch) : 0;
 }
 
 /* A list from the unit on that was asked for: a line of text, an entry of a binary list. */
-static void reply_log(struct lt_req *req, enum lt_log_kind kind, struct lt_shared *log)
+static void reply_log(struct lt_http_req *req, enum lt_relay_kind kind, struct lt_shared *log)
 {
-    const char *q = kind == LT_IMA ? lt_req_query(req, "first") : NULL;
+    const char *q = kind == LT_RELAY_IMA ? lt_http_req_query(req, "first") : NULL;
     uint64_t first =
         q && *q && strlen(q) < 20 && strspn(q, "0123456789") == strlen(q) ? strtoull(q, NULL, 10) : 0;
     size_t from = 0;
     char header[24];
 
-    if (kind == LT_IMA) {
-        from = lt_ima_list_from(lt_shared_bytes(log), &first);
+    if (kind == LT_RELAY_IMA) {
+        from = lt_ima_list_from(lt_http_shared_bytes(log), &first);
         snprintf(header, sizeof header, "%llu", (unsigned long long)first);
-        lt_req_add_header(req, "X-Ima-First", header);
+        lt_http_req_add_header(req, "X-Ima-First", header);
     }
-    lt_reply_shared(req, 200, "application/octet-stream", log, from);
+    lt_http_reply_shared(req, 200, "application/octet-stream", log, from);
 }
 
-static bool fresh(struct lt_host *h, enum lt_log_kind kind, const struct cached_log *l)
+static bool fresh(struct lt_provider_host *h, enum lt_relay_kind kind, const struct cached_log *l)
 {
     return l->bytes && l->reset_count == atomic_load(&h->reset_count) && l->epoch == epoch_of(h, kind) &&
-           lt_now_ms() - l->at_ms < kinds[kind].fresh_ms;
+           lt_clock_ms() - l->at_ms < kinds[kind].fresh_ms;
 }
 
 struct fetch {
-    struct lt_task task;
-    struct lt_host *host;
-    enum lt_log_kind kind;
+    struct lt_work_task task;
+    struct lt_provider_host *host;
+    enum lt_relay_kind kind;
     struct lt_err e; /* code 0: bytes */
     struct lt_shared *bytes;
     uint32_t reset_count;
@@ -136,7 +136,7 @@ static struct waiter *take_waiters(struct cached_log *l, const struct fetch *f)
     return go;
 }
 
-static void hand_out(struct lt_task *t)
+static void hand_out(struct lt_work_task *t)
 {
     struct fetch *f = (struct fetch *)t;
     struct lt_relay *r = f->host->relay;
@@ -149,27 +149,27 @@ static void hand_out(struct lt_task *t)
     for (struct waiter *next; w; w = next) {
         next = w->next;
         if (f->e.code)
-            lt_reply_error(w->req, &f->e, lt_err_class(f->e.code) == LT_CLASS_RETRY ? 2 : 0);
+            lt_http_reply_error(w->req, &f->e, lt_err_class(f->e.code) == LT_CLASS_RETRY ? 2 : 0);
         else
             reply_log(w->req, f->kind, f->bytes);
         free(w);
     }
     if (!f->e.code) {
         pthread_mutex_lock(&r->lock);
-        lt_shared_unref(l->bytes);
+        lt_http_shared_unref(l->bytes);
         l->bytes = lt_take(&f->bytes);
-        l->at_ms = lt_now_ms();
+        l->at_ms = lt_clock_ms();
         l->reset_count = f->reset_count;
         l->epoch = f->epoch;
         pthread_mutex_unlock(&r->lock);
     }
     if (again) {
         f->e = (struct lt_err){0};
-        lt_shared_unref(lt_take(&f->bytes));
+        lt_http_shared_unref(lt_take(&f->bytes));
         ask_host(f);
         return;
     }
-    lt_host_unref(f->host);
+    lt_provider_host_unref(f->host);
     free(f);
 }
 
@@ -188,7 +188,7 @@ static void log_done(void *arg, const struct lt_http_reply *reply, const struct 
     } else {
         char *copy = malloc(reply->n + 1);
         if (copy)
-            f->bytes = lt_shared_new(memcpy(copy, reply->body, reply->n), reply->n);
+            f->bytes = lt_http_shared_new(memcpy(copy, reply->body, reply->n), reply->n);
         if (!f->bytes)
             (void)lt_fail(&f->e, LT_E_NO_MEMORY, "log: no memory");
     }
@@ -198,7 +198,7 @@ static void log_done(void *arg, const struct lt_http_reply *reply, const struct 
 /* The epoch is read before the question leaves: what it covers was measured by then. */
 static void ask_host(struct fetch *f)
 {
-    struct lt_host *h = f->host;
+    struct lt_provider_host *h = f->host;
 
     f->reset_count = atomic_load(&h->reset_count);
     f->epoch = epoch_of(h, f->kind);
@@ -210,7 +210,7 @@ static void ask_host(struct fetch *f)
                 log_done, f);
 }
 
-void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req)
+void lt_relay_log(struct lt_provider_host *h, enum lt_relay_kind kind, struct lt_http_req *req)
 {
     struct lt_relay *r = h->relay;
     struct cached_log *l = &r->logs[kind];
@@ -224,7 +224,7 @@ void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req)
     if (cached) {
         reply_log(req, kind, l->bytes);
     } else if (!full) {
-        lt_req_hold(req);
+        lt_http_req_hold(req);
         *w = (struct waiter){l->waiters, req, epoch_of(h, kind)};
         l->waiters = w;
         l->waiting++;
@@ -240,17 +240,17 @@ void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req)
         reply_error(req, LT_E_BUSY, "too many wait for this log", 2);
     if (!ask)
         return;
-    *f = (struct fetch){.task.run = hand_out, .host = lt_host_ref(h), .kind = kind};
+    *f = (struct fetch){.task.run = hand_out, .host = lt_provider_host_ref(h), .kind = kind};
     ask_host(f);
 }
 
-void lt_relay_sweep(struct lt_host *h)
+void lt_relay_sweep(struct lt_provider_host *h)
 {
-    for (enum lt_log_kind k = LT_BOOT_LOG; k <= LT_IMA; k++) {
+    for (enum lt_relay_kind k = LT_RELAY_BOOT_LOG; k <= LT_RELAY_IMA; k++) {
         struct cached_log *l = &h->relay->logs[k];
         pthread_mutex_lock(&h->relay->lock);
         if (!fresh(h, k, l))
-            lt_shared_unref(lt_take(&l->bytes));
+            lt_http_shared_unref(lt_take(&l->bytes));
         pthread_mutex_unlock(&h->relay->lock);
     }
 }
@@ -262,7 +262,7 @@ static void forward(struct activation *a);
 static void activation_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *trouble)
 {
     struct activation *a = arg;
-    struct lt_host *h = a->host;
+    struct lt_provider_host *h = a->host;
     struct lt_relay *r = h->relay;
     struct lt_err e = {0};
     uint8_t proof[32];
@@ -271,7 +271,7 @@ static void activation_done(void *arg, const struct lt_http_reply *reply, const 
     if (!lt_net_check_server(h->id, reply, trouble, &e))
         j = lt_http_json(reply, 200, &e);
     if (j && !lt_json_hex(j, "proof", proof, sizeof proof, &e)) {
-        lt_reply_json(a->req, 200, json_pack("{s:o}", "proof", lt_json_new_hex(proof, sizeof proof)));
+        lt_http_reply_json(a->req, 200, json_pack("{s:o}", "proof", lt_json_new_hex(proof, sizeof proof)));
     } else {
         lt_log(LT_LOG_INFO, "host-activation", "%s: %s", h->address, e.msg);
         if (lt_err_class(e.code) == LT_CLASS_PEER && !trouble->code)
@@ -287,12 +287,12 @@ static void activation_done(void *arg, const struct lt_http_reply *reply, const 
     if (next)
         forward(next);
     free(a);
-    lt_host_unref(h);
+    lt_provider_host_unref(h);
 }
 
 static void forward(struct activation *a)
 {
-    struct lt_slice body = lt_req_body(a->req);
+    struct lt_slice body = lt_http_req_body(a->req);
 
     lt_net_send(a->host->shared->net,
                 &(struct lt_net_request){.method = "POST",
@@ -304,10 +304,10 @@ static void forward(struct activation *a)
                 activation_done, a);
 }
 
-static int check_activation(struct lt_req *req, struct lt_err *e)
+static int check_activation(struct lt_http_req *req, struct lt_err *e)
 {
     static const char *const keys[] = {"credential", "challenge", NULL};
-    LT_AUTOJSON json_t *j = lt_req_json(req, e);
+    LT_AUTOJSON json_t *j = lt_http_req_json(req, e);
     LT_AUTOFREE uint8_t *credential = NULL;
     uint8_t challenge[32];
     size_t n;
@@ -332,8 +332,8 @@ static int queue(struct lt_relay *r, struct activation *a, struct activation **y
     if (lt_turns_count(r->waiting, NULL) + 1 >= LT_MAX_ACTIVATIONS &&
         (own || !(*yields = (struct activation *)lt_turns_yield(&r->waiting, tenant))))
         return LT_E_BUSY;
-    lt_host_ref(a->host);
-    lt_req_hold(a->req);
+    lt_provider_host_ref(a->host);
+    lt_http_req_hold(a->req);
     if (!r->active) {
         r->active = a;
         return 0;
@@ -347,18 +347,18 @@ static int queue(struct lt_relay *r, struct activation *a, struct activation **y
 static void give_up(struct activation *a)
 {
     reply_error(a->req, LT_E_BUSY, "activations of other tenants wait, too", 2);
-    lt_host_unref(a->host);
+    lt_provider_host_unref(a->host);
     free(a);
 }
 
-void lt_relay_activate(struct lt_host *h, struct lt_req *req)
+void lt_relay_activate(struct lt_provider_host *h, struct lt_http_req *req)
 {
     struct lt_relay *r = h->relay;
     struct activation *yields;
     struct lt_err e = {0};
 
     if (check_activation(req, &e)) {
-        lt_reply_error(req, &e, 0);
+        lt_http_reply_error(req, &e, 0);
         return;
     }
     struct activation *a = malloc(sizeof *a);
@@ -367,7 +367,7 @@ void lt_relay_activate(struct lt_host *h, struct lt_req *req)
         return;
     }
     *a = (struct activation){.host = h, .req = req};
-    memcpy(a->turn.tenant, lt_req_peer(req)->tenant_id, sizeof a->turn.tenant);
+    memcpy(a->turn.tenant, lt_http_req_peer(req)->tenant_id, sizeof a->turn.tenant);
     pthread_mutex_lock(&r->lock);
     int rc = queue(r, a, &yields);
     bool first = !rc && r->active == a;

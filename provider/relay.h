@@ -3,12 +3,12 @@
 #ifndef LT_PROVIDER_RELAY_H
 #define LT_PROVIDER_RELAY_H
 
-#include "common/http_server.h"
+#include "common/http/server.h"
 
-struct lt_host;
+struct lt_provider_host;
 struct lt_relay;
 
-enum lt_log_kind { LT_BOOT_LOG, LT_IMA };
+enum lt_relay_kind { LT_RELAY_BOOT_LOG, LT_RELAY_IMA };
 
 int lt_relay_new(struct lt_relay **out, struct lt_err *e) LT_MUST_CHECK;
 void lt_relay_free(struct lt_relay *r);
@@ -17,11 +17,11 @@ void lt_relay_free(struct lt_relay *r);
  * stays the same, an IMA list 5 s and while PCR 10 stays the same in the host's quotes: whoever has a quote
  * gets a list that covers it. Those who ask meanwhile share one question to the host. An IMA list is told
  * from the line of the query "first" on. */
-void lt_relay_log(struct lt_host *h, enum lt_log_kind kind, struct lt_req *req);
+void lt_relay_log(struct lt_provider_host *h, enum lt_relay_kind kind, struct lt_http_req *req);
 /* One at a time for each host, tenants in turn: nobody waits behind all of another's, and who has most makes
  * room for who has none. req's body is checked here. */
-void lt_relay_activate(struct lt_host *h, struct lt_req *req);
+void lt_relay_activate(struct lt_provider_host *h, struct lt_http_req *req);
 /* Frees logs that are no longer fresh. */
-void lt_relay_sweep(struct lt_host *h);
+void lt_relay_sweep(struct lt_provider_host *h);
 
 #endif

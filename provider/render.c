@@ -17,29 +17,29 @@ static void put_uint(struct lt_buf *b, uint32_t v)
 }
 
 /* "index":i,"path":["…",…] */
-static void put_path(struct lt_buf *b, const struct lt_path *p)
+static void put_path(struct lt_buf *b, const struct lt_merkle_path *p)
 {
-    char node[2 * LT_NODE + 3];
+    char node[2 * LT_MERKLE_NODE + 3];
 
     lt_buf_str(b, "\"index\":");
     put_uint(b, p->index);
     lt_buf_str(b, ",\"path\":[");
     for (unsigned i = 0; i < p->count; i++) {
-        lt_hex(p->nodes[i], LT_NODE, node + 1);
-        node[0] = node[2 * LT_NODE + 1] = '"';
+        lt_hex(p->nodes[i], LT_MERKLE_NODE, node + 1);
+        node[0] = node[2 * LT_MERKLE_NODE + 1] = '"';
         if (i)
             lt_buf_u8(b, ',');
-        lt_buf_put(b, node, 2 * LT_NODE + 2);
+        lt_buf_put(b, node, 2 * LT_MERKLE_NODE + 2);
     }
     lt_buf_u8(b, ']');
 }
 
-static int put_residency(struct lt_buf *b, const struct lt_residents *r, const struct lt_answers *of,
+static int put_residency(struct lt_buf *b, const struct lt_residents *r, const struct lt_render_answers *of,
                          struct lt_err *e)
 {
-    uint8_t record[LT_RECORD];
-    char text[(LT_RECORD + 2) / 3 * 4 + 1];
-    struct lt_path path;
+    uint8_t record[LT_RESIDENCY_RECORD];
+    char text[(LT_RESIDENCY_RECORD + 2) / 3 * 4 + 1];
+    struct lt_merkle_path path;
     uint32_t place;
 
     if (!(of->ek && lt_residents_find(r, of->uuid, of->ek, &place)) &&
@@ -50,7 +50,7 @@ static int put_residency(struct lt_buf *b, const struct lt_residents *r, const s
     int rc = lt_merkle_path(r->tree, place, &path, e);
     if (rc)
         return rc;
-    lt_record_write(&r->records[place], record);
+    lt_residency_record_write(&r->records[place], record);
     lt_base64(record, sizeof record, text);
     lt_buf_u8(b, '{');
     put_path(b, &path);
@@ -61,10 +61,10 @@ static int put_residency(struct lt_buf *b, const struct lt_residents *r, const s
 }
 
 /* "quote":…,"batch":…,"residency":…,"error":… */
-static int put_answer(struct lt_buf *b, const struct lt_answers *of, const struct lt_answer *a,
+static int put_answer(struct lt_buf *b, const struct lt_render_answers *of, const struct lt_render_answer *a,
                       uint32_t quote, struct lt_err *e)
 {
-    struct lt_path path;
+    struct lt_merkle_path path;
 
     lt_buf_str(b, "\"quote\":");
     if (!a->batch) {
@@ -89,7 +89,8 @@ static int put_answer(struct lt_buf *b, const struct lt_answers *of, const struc
     return rc;
 }
 
-static int put_item(struct lt_buf *b, const struct lt_answers *of, const uint32_t *quotes, struct lt_err *e)
+static int put_item(struct lt_buf *b, const struct lt_render_answers *of, const uint32_t *quotes,
+                    struct lt_err *e)
 {
     char uuid[LT_UUID_TEXT], host[33];
 
@@ -109,14 +110,14 @@ static int put_item(struct lt_buf *b, const struct lt_answers *of, const uint32_
 }
 
 /* The quotes of all answers, each once; places in the array go to *at, LT_MAX_CLAIMANTS for an item. */
-static void put_quotes(struct lt_buf *b, const struct lt_answers *items, uint32_t count, uint32_t *at,
-                       const struct lt_batch **seen)
+static void put_quotes(struct lt_buf *b, const struct lt_render_answers *items, uint32_t count, uint32_t *at,
+                       const struct lt_batcher_batch **seen)
 {
     uint32_t quotes = 0;
 
     for (uint32_t i = 0; i < count * LT_MAX_CLAIMANTS; i++) {
-        const struct lt_answers *of = &items[i / LT_MAX_CLAIMANTS];
-        const struct lt_batch *batch =
+        const struct lt_render_answers *of = &items[i / LT_MAX_CLAIMANTS];
+        const struct lt_batcher_batch *batch =
             i % LT_MAX_CLAIMANTS < of->count ? of->answer[i % LT_MAX_CLAIMANTS].batch : NULL;
         uint32_t q = quotes; /* looked for from the end: neighbours share their quote */
         while (batch && q && seen[q - 1] != batch)
@@ -132,11 +133,12 @@ static void put_quotes(struct lt_buf *b, const struct lt_answers *items, uint32_
     }
 }
 
-int lt_render_proofs(const struct lt_answers *items, uint32_t count, char **out, size_t *n, struct lt_err *e)
+int lt_render_proofs(const struct lt_render_answers *items, uint32_t count, char **out, size_t *n,
+                     struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(LT_MAX_PROOFS_REPLY);
     LT_AUTOFREE uint32_t *at = calloc(count + 1, LT_MAX_CLAIMANTS * sizeof *at);
-    LT_AUTOFREE const struct lt_batch **seen = calloc(count + 1, LT_MAX_CLAIMANTS * sizeof *seen);
+    LT_AUTOFREE const struct lt_batcher_batch **seen = calloc(count + 1, LT_MAX_CLAIMANTS * sizeof *seen);
     int rc = 0;
 
     *out = NULL;

@@ -30,15 +30,15 @@ const uint8_t *lt_residents_root(const struct lt_residents *r)
     return lt_merkle_root(r->tree);
 }
 
-static int read_record(const json_t *j, size_t i, struct lt_record *out, struct lt_err *e)
+static int read_record(const json_t *j, size_t i, struct lt_residency_record *out, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *raw = NULL;
     size_t n;
 
     if (!json_is_string(j))
         return lt_fail(e, LT_E_MALFORMED, "inventory record %zu: not a string", i);
-    if (lt_unbase64(json_string_value(j), json_string_length(j), LT_RECORD, &raw, &n, e) ||
-        lt_record_parse(raw, n, out, e))
+    if (lt_unbase64(json_string_value(j), json_string_length(j), LT_RESIDENCY_RECORD, &raw, &n, e) ||
+        lt_residency_record_parse(raw, n, out, e))
         return lt_fail_in(e, "inventory record %zu", i);
     return 0;
 }
@@ -46,7 +46,7 @@ static int read_record(const json_t *j, size_t i, struct lt_record *out, struct 
 static int by_uuid(const void *a, const void *b, void *records)
 {
     const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-    const struct lt_record *r = records;
+    const struct lt_residency_record *r = records;
     int c = memcmp(r[i].guest_uuid, r[j].guest_uuid, 16);
     return c ? c : (i > j) - (i < j);
 }
@@ -80,7 +80,7 @@ int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt
             return lt_fail(e, LT_E_MALFORMED, "inventory record %zu: not strictly ascending by ek_digest", i);
         r->by_uuid[i] = (uint32_t)i;
     }
-    if (lt_inventory_tree(r->records, r->count, &r->tree, e))
+    if (lt_residency_inventory_tree(r->records, r->count, &r->tree, e))
         return lt_fail_in(e, "inventory");
     if (memcmp(lt_residents_root(r), root, sizeof root))
         return lt_fail(e, LT_E_MALFORMED, "inventory of %u records: root is not that of its tree", r->count);
@@ -90,7 +90,7 @@ int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt
 }
 
 /* Below, at or above (uuid, ek); ek NULL is below every record of that UUID. */
-static int compare(const struct lt_record *r, const uint8_t uuid[16], const uint8_t *ek)
+static int compare(const struct lt_residency_record *r, const uint8_t uuid[16], const uint8_t *ek)
 {
     int c = memcmp(r->guest_uuid, uuid, 16);
     return c ? c : ek ? memcmp(r->ek_digest, ek, 32) : 1;
@@ -110,7 +110,7 @@ bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], con
     }
     if (!r || low == r->count)
         return false;
-    const struct lt_record *found = &r->records[r->by_uuid[low]];
+    const struct lt_residency_record *found = &r->records[r->by_uuid[low]];
     if (ek ? compare(found, uuid, ek) : memcmp(found->guest_uuid, uuid, 16))
         return false;
     *place = r->by_uuid[low];

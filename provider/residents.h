@@ -10,8 +10,8 @@
 struct lt_residents {
     struct lt_ref_count refs;
     uint32_t count;
-    struct lt_record *records; /* strictly ascending by ek_digest */
-    uint32_t *by_uuid;         /* places in records, ascending by (guest_uuid, ek_digest) */
+    struct lt_residency_record *records; /* strictly ascending by ek_digest */
+    uint32_t *by_uuid;                   /* places in records, ascending by (guest_uuid, ek_digest) */
     struct lt_merkle *tree;
 };
 

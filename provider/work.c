@@ -9,7 +9,7 @@
 struct lt_work {
     pthread_mutex_t lock;
     pthread_cond_t news;
-    struct lt_task *first, **last;
+    struct lt_work_task *first, **last;
     bool stopping;
     unsigned threads;
     pthread_t thread[];
@@ -21,7 +21,7 @@ static void *serve(void *arg)
 
     pthread_mutex_lock(&w->lock);
     for (;;) {
-        struct lt_task *t = w->first;
+        struct lt_work_task *t = w->first;
         if (t) {
             w->first = t->next;
             if (!w->first)
@@ -60,7 +60,7 @@ int lt_work_new(unsigned threads, struct lt_work **out, struct lt_err *e)
     return 0;
 }
 
-void lt_work_post(struct lt_work *w, struct lt_task *t)
+void lt_work_post(struct lt_work *w, struct lt_work_task *t)
 {
     t->next = NULL;
     pthread_mutex_lock(&w->lock);

@@ -7,7 +7,7 @@
 #define MAX_PEM (2 * LT_MAX_CERTIFICATE) /* characters */
 #define MAX_POLICIES 64                  /* documents in one bundle */
 
-static void certificates_free(struct lt_certificates *c)
+static void certificates_free(struct lt_bundle_certificates *c)
 {
     for (unsigned i = 0; i < c->count; i++)
         free(c->pem[i]);
@@ -15,8 +15,8 @@ static void certificates_free(struct lt_certificates *c)
 
 void lt_bundle_free(struct lt_bundle *b)
 {
-    struct lt_guest_evidence *g = &b->guest;
-    struct lt_host_evidence *h = &b->host;
+    struct lt_bundle_guest_evidence *g = &b->guest;
+    struct lt_bundle_host_evidence *h = &b->host;
     uint8_t *blobs[] = {g->attest.p, g->signature.p, g->ak.p, g->ek.p,       g->boot_log.p,
                         g->ima.p,    h->ak.p,        h->ek.p, h->boot_log.p, h->ima.p};
 
@@ -25,7 +25,7 @@ void lt_bundle_free(struct lt_bundle *b)
     free(g->pubkey);
     certificates_free(&g->ek_certificates);
     certificates_free(&h->ek_certificates);
-    lt_host_quote_free(&h->quote);
+    lt_residency_host_quote_free(&h->quote);
     for (size_t i = 0; i < b->policy_count; i++)
         free(b->policies[i].bytes.p);
     free(b->policies);
@@ -34,12 +34,13 @@ void lt_bundle_free(struct lt_bundle *b)
     memset(b, 0, sizeof *b);
 }
 
-static int blob(const json_t *o, const char *key, size_t max, struct lt_blob *out, struct lt_err *e)
+static int blob(const json_t *o, const char *key, size_t max, struct lt_bundle_blob *out, struct lt_err *e)
 {
     return lt_json_base64(o, key, max, &out->p, &out->n, e);
 }
 
-static int optional_blob(const json_t *o, const char *key, size_t max, struct lt_blob *out, struct lt_err *e)
+static int optional_blob(const json_t *o, const char *key, size_t max, struct lt_bundle_blob *out,
+                         struct lt_err *e)
 {
     return lt_json_has(o, key) ? blob(o, key, max, out, e) : 0;
 }
@@ -56,7 +57,7 @@ static int text(const json_t *v, const char *key, size_t max, char **out, struct
     return (*out = strdup(s)) ? 0 : lt_fail(e, LT_E_NO_MEMORY, "JSON \"%s\": no memory", key);
 }
 
-static int certificates(const json_t *o, struct lt_certificates *out, struct lt_err *e)
+static int certificates(const json_t *o, struct lt_bundle_certificates *out, struct lt_err *e)
 {
     json_t *list, *v;
     size_t i;
@@ -75,7 +76,7 @@ static int certificates(const json_t *o, struct lt_certificates *out, struct lt_
     return 0;
 }
 
-static int nonce(const json_t *o, char out[LT_NONCE + 1], struct lt_err *e)
+static int nonce(const json_t *o, char out[LT_RESIDENCY_NONCE + 1], struct lt_err *e)
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     const char *s;
@@ -83,13 +84,14 @@ static int nonce(const json_t *o, char out[LT_NONCE + 1], struct lt_err *e)
 
     if (rc)
         return rc;
-    if (strlen(s) != LT_NONCE || strspn(s, alphabet) != LT_NONCE)
-        return lt_fail(e, LT_E_MALFORMED, "JSON \"nonce\": not %d characters of [A-Za-z0-9]", LT_NONCE);
-    memcpy(out, s, LT_NONCE + 1);
+    if (strlen(s) != LT_RESIDENCY_NONCE || strspn(s, alphabet) != LT_RESIDENCY_NONCE)
+        return lt_fail(e, LT_E_MALFORMED, "JSON \"nonce\": not %d characters of [A-Za-z0-9]",
+                       LT_RESIDENCY_NONCE);
+    memcpy(out, s, LT_RESIDENCY_NONCE + 1);
     return 0;
 }
 
-static int guest(const json_t *o, struct lt_guest_evidence *g, struct lt_err *e)
+static int guest(const json_t *o, struct lt_bundle_guest_evidence *g, struct lt_err *e)
 {
     static const char *const keys[] = {"uuid", "nonce",           "attest", "signature", "pcrs", "ak",
                                        "ek",   "ek_certificates", "pubkey", "boot_log",  "ima",  NULL};
@@ -100,7 +102,7 @@ static int guest(const json_t *o, struct lt_guest_evidence *g, struct lt_err *e)
         (rc = nonce(o, g->nonce, e)) || (rc = blob(o, "attest", LT_MAX_ATTEST, &g->attest, e)) ||
         (rc = blob(o, "signature", LT_MAX_SIGNATURE, &g->signature, e)) ||
         (rc = lt_json_object(o, "pcrs", &pcrs, e)) ||
-        (rc = lt_pcrs_from_json(pcrs, LT_HASH_SHA256, &g->pcrs, e)) ||
+        (rc = lt_residency_pcrs_from_json(pcrs, LT_HASH_SHA256, &g->pcrs, e)) ||
         (rc = blob(o, "ak", LT_MAX_PUBLIC, &g->ak, e)) || (rc = blob(o, "ek", LT_MAX_PUBLIC, &g->ek, e)) ||
         (rc = certificates(o, &g->ek_certificates, e)))
         return rc;
@@ -112,13 +114,13 @@ static int guest(const json_t *o, struct lt_guest_evidence *g, struct lt_err *e)
     return optional_blob(o, "ima", LT_MAX_IMA_LOG, &g->ima, e);
 }
 
-static int host(const json_t *o, struct lt_host_evidence *h, struct lt_err *e)
+static int host(const json_t *o, struct lt_bundle_host_evidence *h, struct lt_err *e)
 {
     static const char *const keys[] = {"header", "attest",          "signature", "pcrs", "ak",
                                        "ek",     "ek_certificates", "boot_log",  "ima",  NULL};
     int rc;
 
-    if ((rc = lt_json_only(o, keys, e)) || (rc = lt_host_quote_from_json(o, &h->quote, e)) ||
+    if ((rc = lt_json_only(o, keys, e)) || (rc = lt_residency_host_quote_from_json(o, &h->quote, e)) ||
         (rc = blob(o, "ak", LT_MAX_PUBLIC, &h->ak, e)) || (rc = blob(o, "ek", LT_MAX_PUBLIC, &h->ek, e)) ||
         (rc = certificates(o, &h->ek_certificates, e)) ||
         (rc = optional_blob(o, "boot_log", LT_MAX_BOOT_LOG, &h->boot_log, e)))
@@ -228,13 +230,13 @@ int lt_bundle_parse(const void *bytes, size_t n, struct lt_bundle *out, struct l
 
 /* ---- out ---- */
 
-static void set_blob(json_t *o, const char *key, const struct lt_blob *b)
+static void set_blob(json_t *o, const char *key, const struct lt_bundle_blob *b)
 {
     if (b->p)
         json_object_set_new(o, key, lt_json_new_base64(b->p, b->n));
 }
 
-static void set_certificates(json_t *o, const struct lt_certificates *c)
+static void set_certificates(json_t *o, const struct lt_bundle_certificates *c)
 {
     json_t *list = json_array();
 
@@ -243,13 +245,13 @@ static void set_certificates(json_t *o, const struct lt_certificates *c)
     json_object_set_new(o, "ek_certificates", list);
 }
 
-static json_t *guest_json(const struct lt_guest_evidence *g)
+static json_t *guest_json(const struct lt_bundle_guest_evidence *g)
 {
     json_t *o = json_pack("{s:o, s:s}", "uuid", lt_json_new_uuid(g->uuid), "nonce", g->nonce);
 
     set_blob(o, "attest", &g->attest);
     set_blob(o, "signature", &g->signature);
-    json_object_set_new(o, "pcrs", lt_pcrs_to_json(&g->pcrs));
+    json_object_set_new(o, "pcrs", lt_residency_pcrs_to_json(&g->pcrs));
     set_blob(o, "ak", &g->ak);
     set_blob(o, "ek", &g->ek);
     set_certificates(o, &g->ek_certificates);
@@ -260,9 +262,9 @@ static json_t *guest_json(const struct lt_guest_evidence *g)
     return o;
 }
 
-static json_t *host_json(const struct lt_host_evidence *h)
+static json_t *host_json(const struct lt_bundle_host_evidence *h)
 {
-    json_t *o = lt_host_quote_to_json(&h->quote);
+    json_t *o = lt_residency_host_quote_to_json(&h->quote);
 
     set_blob(o, "ak", &h->ak);
     set_blob(o, "ek", &h->ek);

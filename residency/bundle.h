@@ -5,45 +5,45 @@
 
 #include "residency/proof.h"
 
-struct lt_blob {
+struct lt_bundle_blob {
     uint8_t *p; /* owned; NULL: absent */
     size_t n;
 };
 
-struct lt_certificates {
+struct lt_bundle_certificates {
     unsigned count;
     char *pem[LT_MAX_CERTIFICATES]; /* owned */
 };
 
-struct lt_guest_evidence {
+struct lt_bundle_guest_evidence {
     uint8_t uuid[16];
-    char nonce[LT_NONCE + 1];
-    struct lt_blob attest, signature;
-    struct lt_pcrs pcrs;
-    struct lt_blob ak, ek; /* TPM2B_PUBLIC */
-    struct lt_certificates ek_certificates;
+    char nonce[LT_RESIDENCY_NONCE + 1];
+    struct lt_bundle_blob attest, signature;
+    struct lt_pcr_pcrs pcrs;
+    struct lt_bundle_blob ak, ek; /* TPM2B_PUBLIC */
+    struct lt_bundle_certificates ek_certificates;
     char *pubkey; /* PEM text as received; NULL: absent */
-    struct lt_blob boot_log, ima;
+    struct lt_bundle_blob boot_log, ima;
 };
 
-struct lt_host_evidence {
-    struct lt_host_quote quote;
-    struct lt_blob ak, ek;
-    struct lt_certificates ek_certificates;
-    struct lt_blob boot_log, ima;
+struct lt_bundle_host_evidence {
+    struct lt_residency_host_quote quote;
+    struct lt_bundle_blob ak, ek;
+    struct lt_bundle_certificates ek_certificates;
+    struct lt_bundle_blob boot_log, ima;
 };
 
 struct lt_bundle_policy {
     uint8_t digest[32];
-    struct lt_blob bytes;
+    struct lt_bundle_blob bytes;
 };
 
 struct lt_bundle {
     uint8_t tenant_id[16];
-    struct lt_guest_evidence guest;
+    struct lt_bundle_guest_evidence guest;
     uint8_t commitment[32];
     bool has_host; /* false: the round ended before the host quote */
-    struct lt_host_evidence host;
+    struct lt_bundle_host_evidence host;
     struct lt_proof proof;
     struct lt_bundle_policy *policies; /* owned */
     size_t policy_count;

@@ -18,19 +18,19 @@ static int base64_exact(const json_t *j, const char *key, void *out, size_t n, s
     return 0;
 }
 
-void lt_host_quote_free(struct lt_host_quote *q)
+void lt_residency_host_quote_free(struct lt_residency_host_quote *q)
 {
     free(q->attest);
     free(q->signature);
     memset(q, 0, sizeof *q);
 }
 
-int lt_host_quote_from_json(const json_t *j, struct lt_host_quote *out, struct lt_err *e)
+int lt_residency_host_quote_from_json(const json_t *j, struct lt_residency_host_quote *out, struct lt_err *e)
 {
     json_t *pcrs;
 
     memset(out, 0, sizeof *out);
-    int rc = base64_exact(j, "header", out->header, LT_HEADER, e);
+    int rc = base64_exact(j, "header", out->header, LT_RESIDENCY_HEADER, e);
     if (!rc)
         rc = lt_json_base64(j, "attest", LT_MAX_ATTEST, &out->attest, &out->attest_n, e);
     if (!rc)
@@ -38,23 +38,24 @@ int lt_host_quote_from_json(const json_t *j, struct lt_host_quote *out, struct l
     if (!rc)
         rc = lt_json_object(j, "pcrs", &pcrs, e);
     if (!rc)
-        rc = lt_pcrs_from_json(pcrs, LT_HASH_SHA256, &out->pcrs, e);
-    if (!rc && out->pcrs.mask != LT_HOST_PCR_MASK)
+        rc = lt_residency_pcrs_from_json(pcrs, LT_HASH_SHA256, &out->pcrs, e);
+    if (!rc && out->pcrs.mask != LT_RESIDENCY_HOST_PCR_MASK)
         rc = lt_fail(e, LT_E_MALFORMED, "host quote: PCR values of mask 0x%06x, not 0x%06x", out->pcrs.mask,
-                     LT_HOST_PCR_MASK);
+                     LT_RESIDENCY_HOST_PCR_MASK);
     if (rc)
-        lt_host_quote_free(out);
+        lt_residency_host_quote_free(out);
     return rc;
 }
 
-json_t *lt_host_quote_to_json(const struct lt_host_quote *q)
+json_t *lt_residency_host_quote_to_json(const struct lt_residency_host_quote *q)
 {
-    return json_pack("{s:o, s:o, s:o, s:o}", "header", lt_json_new_base64(q->header, LT_HEADER), "attest",
-                     lt_json_new_base64(q->attest, q->attest_n), "signature",
-                     lt_json_new_base64(q->signature, q->signature_n), "pcrs", lt_pcrs_to_json(&q->pcrs));
+    return json_pack("{s:o, s:o, s:o, s:o}", "header", lt_json_new_base64(q->header, LT_RESIDENCY_HEADER),
+                     "attest", lt_json_new_base64(q->attest, q->attest_n), "signature",
+                     lt_json_new_base64(q->signature, q->signature_n), "pcrs",
+                     lt_residency_pcrs_to_json(&q->pcrs));
 }
 
-int lt_path_from_json(const json_t *j, struct lt_path *out, struct lt_err *e)
+int lt_residency_path_from_json(const json_t *j, struct lt_merkle_path *out, struct lt_err *e)
 {
     json_t *nodes, *node;
     int64_t index;
@@ -66,7 +67,7 @@ int lt_path_from_json(const json_t *j, struct lt_path *out, struct lt_err *e)
         return rc;
     json_array_foreach(nodes, i, node)
     {
-        if (lt_unhex(json_string_value(node), out->nodes[i], LT_NODE, e)) {
+        if (lt_unhex(json_string_value(node), out->nodes[i], LT_MERKLE_NODE, e)) {
             memset(out, 0, sizeof *out);
             return lt_fail_in(e, "path node %zu", i);
         }
@@ -76,12 +77,12 @@ int lt_path_from_json(const json_t *j, struct lt_path *out, struct lt_err *e)
     return 0;
 }
 
-json_t *lt_path_to_json(const struct lt_path *p)
+json_t *lt_residency_path_to_json(const struct lt_merkle_path *p)
 {
     json_t *nodes = json_array();
 
     for (unsigned i = 0; i < p->count; i++)
-        json_array_append_new(nodes, lt_json_new_hex(p->nodes[i], LT_NODE));
+        json_array_append_new(nodes, lt_json_new_hex(p->nodes[i], LT_MERKLE_NODE));
     return json_pack("{s:I, s:o}", "index", (json_int_t)p->index, "path", nodes);
 }
 
@@ -91,12 +92,12 @@ int lt_proof_from_json(const json_t *j, struct lt_proof *out, struct lt_err *e)
 
     memset(out, 0, sizeof *out);
     int rc = lt_json_object(j, "batch", &batch, e);
-    if (!rc && lt_path_from_json(batch, &out->batch, e))
+    if (!rc && lt_residency_path_from_json(batch, &out->batch, e))
         rc = lt_fail_in(e, "batch");
     if (!rc && !json_is_null(json_object_get(j, "residency"))) {
         rc = lt_json_object(j, "residency", &residency, e);
-        if (!rc && (lt_path_from_json(residency, &out->residency, e) ||
-                    base64_exact(residency, "record", out->record, LT_RECORD, e)))
+        if (!rc && (lt_residency_path_from_json(residency, &out->residency, e) ||
+                    base64_exact(residency, "record", out->record, LT_RESIDENCY_RECORD, e)))
             rc = lt_fail_in(e, "residency");
         out->resident = !rc;
     }
@@ -110,10 +111,10 @@ json_t *lt_proof_to_json(const struct lt_proof *p)
     json_t *residency = json_null();
 
     if (p->resident) {
-        residency = lt_path_to_json(&p->residency);
-        json_object_set_new(residency, "record", lt_json_new_base64(p->record, LT_RECORD));
+        residency = lt_residency_path_to_json(&p->residency);
+        json_object_set_new(residency, "record", lt_json_new_base64(p->record, LT_RESIDENCY_RECORD));
     }
-    return json_pack("{s:o, s:o}", "batch", lt_path_to_json(&p->batch), "residency", residency);
+    return json_pack("{s:o, s:o}", "batch", lt_residency_path_to_json(&p->batch), "residency", residency);
 }
 
 /* "0" to "23", no signs, no leading zeros; -1: not an index. */
@@ -126,7 +127,7 @@ static int pcr_index(const char *s)
     return i < LT_MAX_PCRS ? i : -1;
 }
 
-int lt_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcrs *out, struct lt_err *e)
+int lt_residency_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcr_pcrs *out, struct lt_err *e)
 {
     const char *key;
     json_t *value;
@@ -148,7 +149,7 @@ int lt_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcrs *out, struct
     return 0;
 }
 
-json_t *lt_pcrs_to_json(const struct lt_pcrs *p)
+json_t *lt_residency_pcrs_to_json(const struct lt_pcr_pcrs *p)
 {
     json_t *o = json_object();
 

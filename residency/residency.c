@@ -39,7 +39,7 @@ static uint8_t *put_u64(uint8_t *to, uint64_t v)
     return to + 8;
 }
 
-void lt_evidence_digest(struct lt_slice attest, struct lt_slice signature, uint8_t out[32])
+void lt_residency_evidence_digest(struct lt_slice attest, struct lt_slice signature, uint8_t out[32])
 {
     uint8_t attest_n[2], signature_n[2];
 
@@ -51,19 +51,20 @@ void lt_evidence_digest(struct lt_slice attest, struct lt_slice signature, uint8
     lt_hash(LT_HASH_SHA256, parts, sizeof parts / sizeof *parts, out);
 }
 
-void lt_commitment(const uint8_t tenant_id[16], const uint8_t guest_uuid[16], const uint8_t ek_digest[32],
-                   const uint8_t ak_name[LT_NAME], const char nonce[LT_NONCE], const uint8_t evidence[32],
-                   uint8_t out[32])
+void lt_residency_commitment(const uint8_t tenant_id[16], const uint8_t guest_uuid[16],
+                             const uint8_t ek_digest[32], const uint8_t ak_name[LT_TPM_NAME],
+                             const char nonce[LT_RESIDENCY_NONCE], const uint8_t evidence[32],
+                             uint8_t out[32])
 {
-    uint8_t preimage[TAG + 2 + 16 + 16 + 32 + LT_NAME + LT_NONCE + 32], *p = preimage;
+    uint8_t preimage[TAG + 2 + 16 + 16 + 32 + LT_TPM_NAME + LT_RESIDENCY_NONCE + 32], *p = preimage;
 
     p = put(p, tag_commitment, TAG);
     p = put_u16(p, VERSION);
     p = put(p, tenant_id, 16);
     p = put(p, guest_uuid, 16);
     p = put(p, ek_digest, 32);
-    p = put(p, ak_name, LT_NAME);
-    p = put(p, nonce, LT_NONCE);
+    p = put(p, ak_name, LT_TPM_NAME);
+    p = put(p, nonce, LT_RESIDENCY_NONCE);
     p = put(p, evidence, 32);
     lt_sha256(preimage, (size_t)(p - preimage), out);
 }
@@ -81,46 +82,46 @@ static int tag_and_version(struct lt_reader *r, const char tag[TAG], struct lt_e
     return 0;
 }
 
-void lt_record_write(const struct lt_record *r, uint8_t out[LT_RECORD])
+void lt_residency_record_write(const struct lt_residency_record *r, uint8_t out[LT_RESIDENCY_RECORD])
 {
     uint8_t *p = put_u16(put(out, tag_resident, TAG), VERSION);
 
     p = put(p, r->guest_uuid, 16);
     p = put(p, r->ek_digest, 32);
-    p = put(p, r->incarnation, LT_INCARNATION);
+    p = put(p, r->incarnation, LT_RESIDENCY_INCARNATION);
     p = put_u32(p, r->start_reset);
     p = put_u32(p, r->start_restart);
     p = put_u64(p, r->start_clock_ms);
     p = put(p, r->firmware_digest, 32);
     p = put(p, r->domain_digest, 32);
     p = put_u32(p, r->flags);
-    put(p, r->previous_host_ak_name, LT_NAME);
+    put(p, r->previous_host_ak_name, LT_TPM_NAME);
 }
 
-int lt_record_parse(const void *p, size_t n, struct lt_record *out, struct lt_err *e)
+int lt_residency_record_parse(const void *p, size_t n, struct lt_residency_record *out, struct lt_err *e)
 {
     struct lt_reader r = lt_reader(p, n, "residency record");
-    struct lt_record v;
+    struct lt_residency_record v;
 
     memset(out, 0, sizeof *out);
     int rc = tag_and_version(&r, tag_resident, e);
     if (rc || (rc = lt_read_copy(&r, v.guest_uuid, 16, e)) || (rc = lt_read_copy(&r, v.ek_digest, 32, e)) ||
-        (rc = lt_read_copy(&r, v.incarnation, LT_INCARNATION, e)) ||
+        (rc = lt_read_copy(&r, v.incarnation, LT_RESIDENCY_INCARNATION, e)) ||
         (rc = lt_read_u32(&r, &v.start_reset, e)) || (rc = lt_read_u32(&r, &v.start_restart, e)) ||
         (rc = lt_read_u64(&r, &v.start_clock_ms, e)) || (rc = lt_read_copy(&r, v.firmware_digest, 32, e)) ||
         (rc = lt_read_copy(&r, v.domain_digest, 32, e)) || (rc = lt_read_u32(&r, &v.flags, e)) ||
-        (rc = lt_read_copy(&r, v.previous_host_ak_name, LT_NAME, e)) || (rc = lt_reader_end(&r, e)))
+        (rc = lt_read_copy(&r, v.previous_host_ak_name, LT_TPM_NAME, e)) || (rc = lt_reader_end(&r, e)))
         return rc;
     *out = v;
     return 0;
 }
 
-void lt_header_write(const struct lt_header *h, uint8_t out[LT_HEADER])
+void lt_residency_header_write(const struct lt_residency_header *h, uint8_t out[LT_RESIDENCY_HEADER])
 {
     uint8_t *p = put_u16(put(out, tag_host_quote, TAG), VERSION);
 
     p = put_u16(p, LT_HASH_SHA256);
-    p = put(p, h->host_id, LT_HOST_ID);
+    p = put(p, h->host_id, LT_RESIDENCY_HOST_ID);
     p = put_u64(p, h->batch_seq);
     p = put_u32(p, h->n);
     p = put(p, h->batch_root, 32);
@@ -132,10 +133,10 @@ void lt_header_write(const struct lt_header *h, uint8_t out[LT_HEADER])
     put_u32(p, h->flags);
 }
 
-int lt_header_parse(const void *p, size_t n, struct lt_header *out, struct lt_err *e)
+int lt_residency_header_parse(const void *p, size_t n, struct lt_residency_header *out, struct lt_err *e)
 {
     struct lt_reader r = lt_reader(p, n, "host-quote header");
-    struct lt_header v;
+    struct lt_residency_header v;
     uint16_t alg;
 
     memset(out, 0, sizeof *out);
@@ -145,12 +146,12 @@ int lt_header_parse(const void *p, size_t n, struct lt_header *out, struct lt_er
     if (alg != LT_HASH_SHA256)
         return lt_fail(e, LT_E_UNSUPPORTED,
                        "host-quote header at byte %d: hash algorithm 0x%04x, only 0x000b", TAG + 2, alg);
-    if ((rc = lt_read_copy(&r, v.host_id, LT_HOST_ID, e)) || (rc = lt_read_u64(&r, &v.batch_seq, e)) ||
-        (rc = lt_read_u32(&r, &v.n, e)) || (rc = lt_read_copy(&r, v.batch_root, 32, e)) ||
-        (rc = lt_read_u64(&r, &v.inventory_seq, e)) || (rc = lt_read_u32(&r, &v.m, e)) ||
-        (rc = lt_read_copy(&r, v.inventory_root, 32, e)) || (rc = lt_read_copy(&r, v.policy_digest, 32, e)) ||
-        (rc = lt_read_u64(&r, &v.ima_count, e)) || (rc = lt_read_u32(&r, &v.flags, e)) ||
-        (rc = lt_reader_end(&r, e)))
+    if ((rc = lt_read_copy(&r, v.host_id, LT_RESIDENCY_HOST_ID, e)) ||
+        (rc = lt_read_u64(&r, &v.batch_seq, e)) || (rc = lt_read_u32(&r, &v.n, e)) ||
+        (rc = lt_read_copy(&r, v.batch_root, 32, e)) || (rc = lt_read_u64(&r, &v.inventory_seq, e)) ||
+        (rc = lt_read_u32(&r, &v.m, e)) || (rc = lt_read_copy(&r, v.inventory_root, 32, e)) ||
+        (rc = lt_read_copy(&r, v.policy_digest, 32, e)) || (rc = lt_read_u64(&r, &v.ima_count, e)) ||
+        (rc = lt_read_u32(&r, &v.flags, e)) || (rc = lt_reader_end(&r, e)))
         return rc;
     if (v.n < 1 || v.n > LT_MAX_BATCH)
         return lt_fail(e, LT_E_MALFORMED, "host-quote header: batch of %u, not 1 to %u", v.n, LT_MAX_BATCH);
@@ -160,58 +161,59 @@ int lt_header_parse(const void *p, size_t n, struct lt_header *out, struct lt_er
     return 0;
 }
 
-int lt_inventory_tree(const struct lt_record *records, uint32_t count, struct lt_merkle **out,
-                      struct lt_err *e)
+int lt_residency_inventory_tree(const struct lt_residency_record *records, uint32_t count,
+                                struct lt_merkle **out, struct lt_err *e)
 {
     *out = NULL;
     if (count > LT_MAX_INVENTORY)
         return lt_fail(e, LT_E_TOO_LARGE, "inventory: %u records > %u", count, LT_MAX_INVENTORY);
-    LT_AUTOFREE uint8_t(*leaves)[LT_NODE] = calloc(count ? count : 1, LT_NODE);
+    LT_AUTOFREE uint8_t(*leaves)[LT_MERKLE_NODE] = calloc(count ? count : 1, LT_MERKLE_NODE);
     if (!leaves)
         return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory for %u leaves", count);
     for (uint32_t i = 0; i < count; i++) {
-        uint8_t bytes[LT_RECORD];
+        uint8_t bytes[LT_RESIDENCY_RECORD];
         if (i && memcmp(records[i - 1].ek_digest, records[i].ek_digest, 32) >= 0)
             return lt_fail(e, LT_E_REFUSED, "inventory: record %u is not above record %u by ek_digest", i,
                            i - 1);
-        lt_record_write(&records[i], bytes);
+        lt_residency_record_write(&records[i], bytes);
         lt_merkle_leaf(bytes, sizeof bytes, leaves[i]);
     }
-    return lt_merkle_new((const uint8_t(*)[LT_NODE])leaves, count, out, e);
+    return lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, count, out, e);
 }
 
-void lt_ak_host_event(const uint8_t ak_name[LT_NAME], uint8_t out[32])
+void lt_residency_ak_host_event(const uint8_t ak_name[LT_TPM_NAME], uint8_t out[32])
 {
-    lt_sha256_2(tag_ak_host, TAG, ak_name, LT_NAME, out);
+    lt_sha256_2(tag_ak_host, TAG, ak_name, LT_TPM_NAME, out);
 }
 
-void lt_ak_host_pcr(const uint8_t ak_name[LT_NAME], uint8_t out[32])
+void lt_residency_ak_host_pcr(const uint8_t ak_name[LT_TPM_NAME], uint8_t out[32])
 {
     uint8_t zeros[32] = {0}, event[32];
 
-    lt_ak_host_event(ak_name, event);
+    lt_residency_ak_host_event(ak_name, event);
     lt_sha256_2(zeros, sizeof zeros, event, sizeof event, out);
 }
 
-int lt_host_id(const struct lt_public *ek, uint8_t out[LT_HOST_ID], struct lt_err *e)
+int lt_residency_host_id(const struct lt_public *ek, uint8_t out[LT_RESIDENCY_HOST_ID], struct lt_err *e)
 {
     uint8_t digest[32];
 
-    memset(out, 0, LT_HOST_ID);
+    memset(out, 0, LT_RESIDENCY_HOST_ID);
     int rc = lt_public_ek_digest(ek, digest, e);
     if (!rc)
-        memcpy(out, digest, LT_HOST_ID);
+        memcpy(out, digest, LT_RESIDENCY_HOST_ID);
     return rc;
 }
 
-void lt_activation_proof(const uint8_t secret[32], const uint8_t host_id[LT_HOST_ID],
-                         const uint8_t ak_name[LT_NAME], const uint8_t challenge[32], uint8_t out[32])
+void lt_residency_activation_proof(const uint8_t secret[32], const uint8_t host_id[LT_RESIDENCY_HOST_ID],
+                                   const uint8_t ak_name[LT_TPM_NAME], const uint8_t challenge[32],
+                                   uint8_t out[32])
 {
-    uint8_t message[TAG + LT_HOST_ID + LT_NAME + 32], *p = message;
+    uint8_t message[TAG + LT_RESIDENCY_HOST_ID + LT_TPM_NAME + 32], *p = message;
 
     p = put(p, tag_activate, TAG);
-    p = put(p, host_id, LT_HOST_ID);
-    p = put(p, ak_name, LT_NAME);
+    p = put(p, host_id, LT_RESIDENCY_HOST_ID);
+    p = put(p, ak_name, LT_TPM_NAME);
     put(p, challenge, 32);
     lt_hmac(LT_HASH_SHA256, secret, 32, message, sizeof message, out);
 }

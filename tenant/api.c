@@ -1,8 +1,8 @@
 #include "tenant/api.h"
 
-#include "common/clock.h"
 #include "common/file.h"
 #include "common/limits.h"
+#include "common/run/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,15 +10,15 @@
 
 #define MAX_ASKED 65536 /* guests in one POST rounds, count */
 
-void lt_tenant_api_fail(struct lt_req *req, const struct lt_err *e)
+void lt_tenant_api_fail(struct lt_http_req *req, const struct lt_err *e)
 {
-    lt_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 2 : 0);
+    lt_http_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 2 : 0);
 }
 
-int lt_tenant_api_uuid(const struct lt_req *req, uint8_t uuid[LT_UUID], struct lt_err *e)
+int lt_tenant_api_uuid(const struct lt_http_req *req, uint8_t uuid[LT_UUID], struct lt_err *e)
 {
-    if (lt_uuid_parse(lt_req_arg(req, 0), uuid, e))
-        return lt_fail(e, LT_E_NOT_FOUND, "guest %s: not a UUID", lt_req_arg(req, 0));
+    if (lt_uuid_parse(lt_http_req_arg(req, 0), uuid, e))
+        return lt_fail(e, LT_E_NOT_FOUND, "guest %s: not a UUID", lt_http_req_arg(req, 0));
     return 0;
 }
 
@@ -33,12 +33,12 @@ static int read_asked(const json_t *list, uint8_t (*out)[LT_UUID], struct lt_err
     return rc;
 }
 
-static void post_rounds(struct lt_req *req, void *app)
+static void post_rounds(struct lt_http_req *req, void *app)
 {
     static const char *const keys[] = {"guests", NULL};
     struct lt_tenant *t = app;
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *body = lt_req_json(req, &e);
+    LT_AUTOJSON json_t *body = lt_http_req_json(req, &e);
     LT_AUTOFREE uint8_t(*uuids)[LT_UUID] = NULL;
     json_t *list = NULL;
 
@@ -50,60 +50,60 @@ static void post_rounds(struct lt_req *req, void *app)
         if (!rc)
             rc = read_asked(list, uuids, &e);
     }
-    if (!rc && !lt_rounds_ask(t->rounds, (const uint8_t(*)[LT_UUID])uuids, json_array_size(list)))
+    if (!rc && !lt_tenant_rounds_ask(t->rounds, (const uint8_t(*)[LT_UUID])uuids, json_array_size(list)))
         rc = lt_fail(&e, LT_E_NOT_FOUND, "a guest that was asked for is not added (limetree guest add UUID)");
     if (rc)
         lt_tenant_api_fail(req, &e);
     else
-        lt_reply_json(req, 202, json_object());
+        lt_http_reply_json(req, 202, json_object());
 }
 
-static void post_policies(struct lt_req *req, void *app)
+static void post_policies(struct lt_http_req *req, void *app)
 {
     struct lt_tenant *t = app;
-    struct lt_slice body = lt_req_body(req);
+    struct lt_slice body = lt_http_req_body(req);
     uint8_t digest[LT_SHA256];
     struct lt_err e = {0};
 
     if (lt_documents_put(t->documents, body.p, body.n, digest, &e))
         lt_tenant_api_fail(req, &e);
     else
-        lt_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));
+        lt_http_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));
 }
 
-static void get_policy(struct lt_req *req, void *app)
+static void get_policy(struct lt_http_req *req, void *app)
 {
     struct lt_tenant *t = app;
     uint8_t digest[LT_SHA256], *p;
     struct lt_err e = {0};
     size_t n;
 
-    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) ||
+    if (lt_unhex(lt_http_req_arg(req, 0), digest, sizeof digest, &e) ||
         lt_store_policy_get(t->store, digest, &p, &n, &e))
         lt_tenant_api_fail(req, &e);
     else
-        lt_reply_bytes(req, 200, "application/json", p, n);
+        lt_http_reply_bytes(req, 200, "application/json", p, n);
 }
 
-static void delete_policy(struct lt_req *req, void *app)
+static void delete_policy(struct lt_http_req *req, void *app)
 {
     struct lt_tenant *t = app;
     uint8_t digest[LT_SHA256];
     struct lt_err e = {0};
 
-    if (lt_unhex(lt_req_arg(req, 0), digest, sizeof digest, &e) ||
+    if (lt_unhex(lt_http_req_arg(req, 0), digest, sizeof digest, &e) ||
         lt_documents_drop(t->documents, digest, &e))
         lt_tenant_api_fail(req, &e);
     else
-        lt_reply_json(req, 200, json_object());
+        lt_http_reply_json(req, 200, json_object());
 }
 
-static void get_bundle(struct lt_req *req, void *app)
+static void get_bundle(struct lt_http_req *req, void *app)
 {
     struct lt_tenant *t = app;
-    const char *trusted = lt_req_query(req, "trusted");
+    const char *trusted = lt_http_req_query(req, "trusted");
     uint8_t uuid[LT_UUID], *text = NULL;
-    struct lt_guest g;
+    struct lt_store_guest g;
     struct lt_err e = {0};
     size_t n = 0;
     int rc = lt_tenant_api_uuid(req, uuid, &e);
@@ -115,30 +115,30 @@ static void get_bundle(struct lt_req *req, void *app)
     if (rc)
         lt_tenant_api_fail(req, &e);
     else
-        lt_reply_bytes(req, 200, "application/json", text, n);
+        lt_http_reply_bytes(req, 200, "application/json", text, n);
 }
 
-static void get_hosts(struct lt_req *req, void *app)
+static void get_hosts(struct lt_http_req *req, void *app)
 {
     struct lt_tenant *t = app;
-    lt_reply_json(req, 200, lt_hosts_list(t->hosts));
+    lt_http_reply_json(req, 200, lt_hosts_list(t->hosts));
 }
 
 struct tally {
     struct lt_tenant *t;
-    json_int_t guests, unknown, unproven, by_result[LT_INCONSISTENT + 1];
+    json_int_t guests, unknown, unproven, by_result[LT_VERDICT_INCONSISTENT + 1];
 };
 
-static int count(void *arg, const struct lt_guest *g)
+static int count(void *arg, const struct lt_store_guest *g)
 {
     struct tally *y = arg;
-    struct lt_deadlines d = lt_rounds_deadlines(y->t->rounds);
-    struct lt_status st;
+    struct lt_store_deadlines d = lt_tenant_rounds_deadlines(y->t->rounds);
+    struct lt_store_status st;
     struct lt_err e;
 
     /* A verdict that cannot be read counts as none; what is wrong with the store is told beside. */
-    if (lt_store_status(y->t->store, g->uuid, &d, lt_now_ms(), &st, NULL, &e))
-        st = (struct lt_status){0};
+    if (lt_store_status(y->t->store, g->uuid, &d, lt_clock_ms(), &st, NULL, &e))
+        st = (struct lt_store_status){0};
     y->guests++;
     y->unknown += !st.known;
     y->unproven += st.unproven;
@@ -165,17 +165,17 @@ static json_t *number(bool known, json_int_t n)
 }
 
 /* Of a store that cannot be read status says just that. */
-static void get_status(struct lt_req *req, void *app)
+static void get_status(struct lt_http_req *req, void *app)
 {
     struct tally y = {.t = app};
-    struct lt_rounds_count c;
+    struct lt_tenant_rounds_count c;
     struct lt_err e = {0};
     bool known = !lt_store_guests(y.t->store, count, &y, &e);
 
-    lt_rounds_count(y.t->rounds, &c);
+    lt_tenant_rounds_count(y.t->rounds, &c);
     json_t *j = json_pack("{s:o}", "guests", number(known, y.guests));
-    for (int r = LT_TRUSTED; r <= LT_UNREACHABLE; r++)
-        json_object_set_new(j, lt_result_slug(r), number(known, y.by_result[r]));
+    for (int r = LT_VERDICT_TRUSTED; r <= LT_VERDICT_UNREACHABLE; r++)
+        json_object_set_new(j, lt_verdict_result_slug(r), number(known, y.by_result[r]));
     json_object_set_new(j, "unknown", number(known, y.unknown));
     json_object_set_new(j, "unproven", number(known, y.unproven));
     json_object_set_new(j, "quotes", json_integer((json_int_t)c.quotes));
@@ -186,13 +186,13 @@ static void get_status(struct lt_req *req, void *app)
         json_object_set_new(store, "message", lt_json_new_text(e.msg));
     }
     json_object_set_new(j, "store", store);
-    lt_reply_json(req, 200, j);
+    lt_http_reply_json(req, 200, j);
 }
 
 /* Every route reads or writes the store: none runs on the server's own thread. Who only looks does not wait
  * behind those who wait for the disk, or for the provider. */
 #define SERVED(pool, name)                                                                                   \
-    static void name##_served(struct lt_req *req, void *app)                                                 \
+    static void name##_served(struct lt_http_req *req, void *app)                                            \
     {                                                                                                        \
         lt_pool_serve(((struct lt_tenant *)app)->pool, req, name, app);                                      \
     }
@@ -211,9 +211,9 @@ SERVED(look, get_hosts)
 SERVED(look, get_status)
 
 #define ROUTE(method, path, body, fn)                                                                        \
-    LT_ROUTE(method, "/federation/v1/" path, LT_ROLE_OPERATOR, body, fn##_served)
+    LT_HTTP_ROUTE(method, "/federation/v1/" path, LT_PEER_ROLE_OPERATOR, body, fn##_served)
 
-const struct lt_route lt_tenant_routes[] = {
+const struct lt_http_route lt_tenant_routes[] = {
     ROUTE("GET", "guests", 0, lt_tenant_api_get_guests),
     ROUTE("GET", "guests/{}", 0, lt_tenant_api_get_guest),
     ROUTE("PUT", "guests/{}", LT_MAX_POLICY, lt_tenant_api_put_guest),

@@ -1,8 +1,8 @@
 #include "tenant/api.h"
 
-#include "common/clock.h"
 #include "common/limits.h"
-#include "common/log.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 #include "tenant/learn.h"
 
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 /* ---- GUEST ---- */
 
-static json_t *address_of(const struct lt_guest *g, const struct lt_agent *a)
+static json_t *address_of(const struct lt_store_guest *g, const struct lt_agent *a)
 {
     if (g && g->address[0])
         return json_string(g->address);
@@ -22,12 +22,12 @@ static json_t *address_of(const struct lt_guest *g, const struct lt_agent *a)
 }
 
 /* g NULL: registered, not added yet. */
-static int describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_guest *g, json_t **out,
-                    struct lt_err *e)
+static int describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_store_guest *g,
+                    json_t **out, struct lt_err *e)
 {
-    LT_AUTOAGENT struct lt_agent a = {0};
-    struct lt_deadlines d = lt_rounds_deadlines(t->rounds);
-    struct lt_status st;
+    LT_KEYLIME_AUTOAGENT struct lt_agent a = {0};
+    struct lt_store_deadlines d = lt_tenant_rounds_deadlines(t->rounds);
+    struct lt_store_status st;
     json_t *verdict = NULL;
     char text[LT_UUID_TEXT];
 
@@ -36,7 +36,7 @@ static int describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const stru
     bool registered = !rc;
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    rc = lt_store_status(t->store, uuid, &d, lt_now_ms(), &st, &verdict, e);
+    rc = lt_store_status(t->store, uuid, &d, lt_clock_ms(), &st, &verdict, e);
     if (rc)
         return rc;
     *out = json_pack("{s:s, s:o, s:b, s:b, s:o, s:o}", "uuid", text, "address", address_of(g, &a), "added",
@@ -46,9 +46,9 @@ static int describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const stru
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
 }
 
-static void reply_guest(struct lt_req *req, struct lt_tenant *t, const uint8_t uuid[LT_UUID])
+static void reply_guest(struct lt_http_req *req, struct lt_tenant *t, const uint8_t uuid[LT_UUID])
 {
-    struct lt_guest g;
+    struct lt_store_guest g;
     struct lt_err e = {0};
     json_t *j = NULL;
     int rc = lt_store_guest_get(t->store, uuid, &g, &e);
@@ -58,7 +58,7 @@ static void reply_guest(struct lt_req *req, struct lt_tenant *t, const uint8_t u
     if (rc)
         lt_tenant_api_fail(req, &e);
     else
-        lt_reply_json(req, 200, j);
+        lt_http_reply_json(req, 200, j);
 }
 
 struct listing {
@@ -67,7 +67,7 @@ struct listing {
     struct lt_err e;
 };
 
-static int list_added(void *arg, const struct lt_guest *g)
+static int list_added(void *arg, const struct lt_store_guest *g)
 {
     struct listing *l = arg;
     json_t *j = NULL;
@@ -99,7 +99,7 @@ static int list_registered(struct listing *l, struct lt_err *e)
     return rc;
 }
 
-void lt_tenant_api_get_guests(struct lt_req *req, void *app)
+void lt_tenant_api_get_guests(struct lt_http_req *req, void *app)
 {
     struct listing l = {.t = app, .guests = json_array(), .seen = json_object()};
     struct lt_err e = {0};
@@ -114,11 +114,11 @@ void lt_tenant_api_get_guests(struct lt_req *req, void *app)
         json_decref(l.guests);
         lt_tenant_api_fail(req, &e);
     } else {
-        lt_reply_json(req, 200, json_pack("{s:o}", "guests", l.guests));
+        lt_http_reply_json(req, 200, json_pack("{s:o}", "guests", l.guests));
     }
 }
 
-void lt_tenant_api_get_guest(struct lt_req *req, void *app)
+void lt_tenant_api_get_guest(struct lt_http_req *req, void *app)
 {
     uint8_t uuid[LT_UUID];
     struct lt_err e = {0};
@@ -152,13 +152,13 @@ static int check_address(const char *s, struct lt_err *e)
 static int read_policy(struct lt_tenant *t, const json_t *policy, struct lt_ref **out, struct lt_err *e)
 {
     char *text = lt_json_dump(policy);
-    int rc = text ? lt_policy_new((uint8_t *)text, strlen(text), t->documents, true, out, e)
+    int rc = text ? lt_tenant_policy_new((uint8_t *)text, strlen(text), t->documents, true, out, e)
                   : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
 
     return rc ? lt_fail_in(e, "policy") : 0;
 }
 
-static int read_address(const json_t *body, struct lt_guest *g, struct lt_err *e)
+static int read_address(const json_t *body, struct lt_store_guest *g, struct lt_err *e)
 {
     const char *address;
 
@@ -172,13 +172,14 @@ static int read_address(const json_t *body, struct lt_guest *g, struct lt_err *e
 
 static struct lt_slice bytes_of(const struct lt_ref *policy)
 {
-    const struct lt_policy *p = lt_ref_value(policy);
+    const struct lt_tenant_policy *p = lt_ref_value(policy);
     return p ? (struct lt_slice){p->bytes, p->n} : (struct lt_slice){0};
 }
 
-static int put_guest(struct lt_tenant *t, struct lt_guest *g, const struct lt_ref *policy, struct lt_err *e)
+static int put_guest(struct lt_tenant *t, struct lt_store_guest *g, const struct lt_ref *policy,
+                     struct lt_err *e)
 {
-    const struct lt_guest_policy *parsed = lt_policy_parsed(policy);
+    const struct lt_policy_guest *parsed = lt_tenant_policy_parsed(policy);
 
     g->has_policy = parsed;
     if (parsed)
@@ -190,14 +191,14 @@ static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const 
                         struct lt_err *e)
 {
     static const char *const keys[] = {"address", "policy", NULL};
-    struct lt_guest g = {0};
+    struct lt_store_guest g = {0};
     struct lt_ref *policy = NULL;
     json_t *is;
     int rc = lt_store_guest_get(t->store, uuid, &g, e);
 
     if (rc && rc != LT_E_NOT_FOUND) /* a row that cannot be read */
         return rc;
-    g = (struct lt_guest){0};
+    g = (struct lt_store_guest){0};
     memcpy(g.uuid, uuid, sizeof g.uuid);
     LT_TRY(lt_json_only(body, keys, e));
     LT_TRY(read_address(body, &g, e));
@@ -208,18 +209,18 @@ static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const 
     rc = put_guest(t, &g, policy, e);
     lt_ref_put(policy);
     if (!rc)
-        lt_rounds_add(t->rounds, uuid);
+        lt_tenant_rounds_add(t->rounds, uuid);
     return rc;
 }
 
-void lt_tenant_api_put_guest(struct lt_req *req, void *app)
+void lt_tenant_api_put_guest(struct lt_http_req *req, void *app)
 {
     uint8_t uuid[LT_UUID];
     struct lt_err e = {0};
     LT_AUTOJSON json_t *body = NULL;
     int rc = lt_tenant_api_uuid(req, uuid, &e);
 
-    if (!rc && !(body = lt_req_json(req, &e)))
+    if (!rc && !(body = lt_http_req_json(req, &e)))
         rc = e.code;
     if (!rc)
         rc = change_guest(app, uuid, body, &e);
@@ -229,7 +230,7 @@ void lt_tenant_api_put_guest(struct lt_req *req, void *app)
         reply_guest(req, app, uuid);
 }
 
-void lt_tenant_api_delete_guest(struct lt_req *req, void *app)
+void lt_tenant_api_delete_guest(struct lt_http_req *req, void *app)
 {
     struct lt_tenant *t = app;
     uint8_t uuid[LT_UUID];
@@ -242,12 +243,12 @@ void lt_tenant_api_delete_guest(struct lt_req *req, void *app)
         lt_tenant_api_fail(req, &e);
         return;
     }
-    lt_rounds_remove(t->rounds, uuid);
+    lt_tenant_rounds_remove(t->rounds, uuid);
     lt_bundles_remove(t->bundles, uuid);
-    lt_reply_json(req, 200, json_object());
+    lt_http_reply_json(req, 200, json_object());
 }
 
-static int read_accept(const json_t *body, struct lt_accept *out, struct lt_err *e)
+static int read_accept(const json_t *body, struct lt_tenant_accept *out, struct lt_err *e)
 {
     static const char *const keys[] = {"accept", "ima", NULL};
     json_t *list;
@@ -279,38 +280,39 @@ static int read_accept(const json_t *body, struct lt_accept *out, struct lt_err 
 }
 
 /* What is learnt is to be the present state: no older than a trusted verdict may be. */
-static bool too_old(const struct lt_tenant *t, const struct lt_round *round)
+static bool too_old(const struct lt_tenant *t, const struct lt_tenant_round *round)
 {
-    return lt_now_ms() - round->t5_ms > lt_rounds_deadlines(t->rounds).news_ms;
+    return lt_clock_ms() - round->t5_ms > lt_tenant_rounds_deadlines(t->rounds).news_ms;
 }
 
 /* Who learns accepts what the host's provider publishes now: until then nobody did, and nothing of it was
  * fetched. */
-static int learn_round(struct lt_tenant *t, const struct lt_round *round, const struct lt_accept *accept,
-                       struct lt_ref **policy, char open[LT_LEARN_OPEN], struct lt_err *e)
+static int learn_round(struct lt_tenant *t, const struct lt_tenant_round *round,
+                       const struct lt_tenant_accept *accept, struct lt_ref **policy,
+                       char open[LT_TENANT_LEARN_OPEN], struct lt_err *e)
 {
-    const struct lt_host_quote *q = lt_ref_value(round->host_quote);
-    struct lt_round with = *round; /* the same evidence; only its view of the host is ours */
-    struct lt_host_view view = {0};
-    char host[2 * LT_HOST_ID + 1];
-    struct lt_header h;
+    const struct lt_residency_host_quote *q = lt_ref_value(round->host_quote);
+    struct lt_tenant_round with = *round; /* the same evidence; only its view of the host is ours */
+    struct lt_hosts_host_view view = {0};
+    char host[2 * LT_RESIDENCY_HOST_ID + 1];
+    struct lt_residency_header h;
 
-    if (!round->host.policy && !lt_header_parse(q->header, sizeof q->header, &h, NULL)) {
-        lt_hex(h.host_id, LT_HOST_ID, host);
+    if (!round->host.policy && !lt_residency_header_parse(q->header, sizeof q->header, &h, NULL)) {
+        lt_hex(h.host_id, LT_RESIDENCY_HOST_ID, host);
         LT_TRY(lt_hosts_view(t->hosts, host, q, true, true, &view, e));
         with.host = view;
     }
     int rc = lt_tenant_learn(&with, accept, (uint64_t)t->conf->window_ms, t->documents, policy, open, e);
-    lt_host_view_free(&view);
+    lt_hosts_host_view_free(&view);
     return rc;
 }
 
-static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_accept *accept,
+static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_tenant_accept *accept,
                  json_t **reply, struct lt_err *e)
 {
-    struct lt_ref *last = lt_rounds_last(t->rounds, uuid), *policy = NULL;
-    struct lt_guest g;
-    char open[LT_LEARN_OPEN];
+    struct lt_ref *last = lt_tenant_rounds_last(t->rounds, uuid), *policy = NULL;
+    struct lt_store_guest g;
+    char open[LT_TENANT_LEARN_OPEN];
     int rc = lt_store_guest_get(t->store, uuid, &g, e);
 
     if (!rc && !last)
@@ -326,7 +328,7 @@ static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct 
     lt_ref_put(last);
     if (rc)
         return rc;
-    const struct lt_policy *p = lt_ref_value(policy);
+    const struct lt_tenant_policy *p = lt_ref_value(policy);
     /* Judging takes a while: only the policy is ours to change. */
     rc = lt_store_guest_policy(t->store, uuid, bytes_of(policy), g.policy, e);
     json_t *doc = rc ? NULL : lt_json_parse(p->bytes, p->n, LT_MAX_POLICY, e);
@@ -337,20 +339,20 @@ static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct 
                        "message",
                        json_sprintf("the guest's and its host's present state is trusted from now on%s%s",
                                     open[0] ? "; left open: " : "", open));
-    lt_rounds_add(t->rounds, uuid);
+    lt_tenant_rounds_add(t->rounds, uuid);
     return *reply ? 0 : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
 }
 
-void lt_tenant_api_post_learn(struct lt_req *req, void *app)
+void lt_tenant_api_post_learn(struct lt_http_req *req, void *app)
 {
     uint8_t uuid[LT_UUID];
-    struct lt_accept accept;
+    struct lt_tenant_accept accept;
     struct lt_err e = {0};
     LT_AUTOJSON json_t *body = NULL;
     json_t *reply = NULL;
     int rc = lt_tenant_api_uuid(req, uuid, &e);
 
-    if (!rc && !(body = lt_req_json(req, &e)))
+    if (!rc && !(body = lt_http_req_json(req, &e)))
         rc = e.code;
     if (!rc)
         rc = read_accept(body, &accept, &e);
@@ -359,14 +361,14 @@ void lt_tenant_api_post_learn(struct lt_req *req, void *app)
     if (rc)
         lt_tenant_api_fail(req, &e);
     else
-        lt_reply_json(req, 201, reply);
+        lt_http_reply_json(req, 201, reply);
 }
 
-void lt_tenant_api_post_clear(struct lt_req *req, void *app)
+void lt_tenant_api_post_clear(struct lt_http_req *req, void *app)
 {
     struct lt_tenant *t = app;
     uint8_t uuid[LT_UUID];
-    struct lt_guest g;
+    struct lt_store_guest g;
     struct lt_err e = {0};
     int rc = lt_tenant_api_uuid(req, uuid, &e);
 
@@ -378,7 +380,7 @@ void lt_tenant_api_post_clear(struct lt_req *req, void *app)
         lt_tenant_api_fail(req, &e);
         return;
     }
-    lt_log(LT_LOG_WARNING, "cleared", "guest %s: its failed verdict was cleared", lt_req_arg(req, 0));
-    lt_rounds_add(t->rounds, uuid);
-    lt_reply_json(req, 200, json_object());
+    lt_log(LT_LOG_WARNING, "cleared", "guest %s: its failed verdict was cleared", lt_http_req_arg(req, 0));
+    lt_tenant_rounds_add(t->rounds, uuid);
+    lt_http_reply_json(req, 200, json_object());
 }

@@ -1,5 +1,5 @@
-#include "common/clock.h"
 #include "common/limits.h"
+#include "common/run/clock.h"
 #include "tenant/round.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 /* The bundle is a view over the round's own memory, never freed as a bundle. */
 
-static void split_certificates(const char *pem, struct lt_certificates *out)
+static void split_certificates(const char *pem, struct lt_bundle_certificates *out)
 {
     static const char end[] = "-----END CERTIFICATE-----\n";
 
@@ -24,34 +24,34 @@ static void split_certificates(const char *pem, struct lt_certificates *out)
     }
 }
 
-static struct lt_blob view(const void *p, size_t n)
+static struct lt_bundle_blob view(const void *p, size_t n)
 {
-    return (struct lt_blob){(uint8_t *)p, n};
+    return (struct lt_bundle_blob){(uint8_t *)p, n};
 }
 
-static json_t *times(const struct lt_round *r)
+static json_t *times(const struct lt_tenant_round *r)
 {
     char started[32], received[32];
 
-    lt_wall_text(r->started, started);
+    lt_clock_wall_text(r->started, started);
     if (!r->t5_ms)
         return json_pack("{s:s}", "started", started);
-    lt_wall_text(r->received, received);
+    lt_clock_wall_text(r->received, received);
     return json_pack("{s:s, s:s, s:I}", "started", started, "received", received, "t5_minus_t1_ms",
                      (json_int_t)(r->t5_ms - r->t1_ms));
 }
 
-static void fill_host(const struct lt_round *r, struct lt_bundle *b, bool logs)
+static void fill_host(const struct lt_tenant_round *r, struct lt_bundle *b, bool logs)
 {
-    const struct lt_host_keys *keys = lt_ref_value(r->host.keys);
-    const struct lt_host_log *log = lt_ref_value(r->host.log);
+    const struct lt_hosts_host_keys *keys = lt_ref_value(r->host.keys);
+    const struct lt_hosts_host_log *log = lt_ref_value(r->host.log);
 
     b->has_host = true;
-    b->host.quote = *(const struct lt_host_quote *)lt_ref_value(r->host_quote);
+    b->host.quote = *(const struct lt_residency_host_quote *)lt_ref_value(r->host_quote);
     b->host.ak = keys->ak;
     b->host.ek = keys->ek;
     b->host.ek_certificates = keys->certificates;
-    const struct lt_host_ima *ima = lt_ref_value(r->host.ima);
+    const struct lt_hosts_host_ima *ima = lt_ref_value(r->host.ima);
     if (logs && log && log->log->replay.present)
         b->host.boot_log = view(log->log->bytes, log->log->n);
     if (logs && ima && ima->present)
@@ -73,7 +73,7 @@ static bool has(const struct documents *d, const uint8_t digest[LT_SHA256])
     return false;
 }
 
-static void add_policy(struct documents *d, const uint8_t digest[LT_SHA256], struct lt_blob bytes)
+static void add_policy(struct documents *d, const uint8_t digest[LT_SHA256], struct lt_bundle_blob bytes)
 {
     if (has(d, digest))
         return;
@@ -93,7 +93,7 @@ static void add_document(struct documents *d, struct lt_documents *from, const u
     d->count++;
 }
 
-static void add_documents(struct documents *d, struct lt_documents *from, const struct lt_measured_policy *p)
+static void add_documents(struct documents *d, struct lt_documents *from, const struct lt_policy_measured *p)
 {
     if (p->has_boot)
         add_document(d, from, p->boot);
@@ -101,10 +101,10 @@ static void add_documents(struct documents *d, struct lt_documents *from, const 
         add_document(d, from, p->layer[i].policy);
 }
 
-static void fill_policies(const struct lt_round *r, struct lt_documents *from, struct documents *d)
+static void fill_policies(const struct lt_tenant_round *r, struct lt_documents *from, struct documents *d)
 {
-    const struct lt_policy *guest = lt_ref_value(r->policy);
-    const struct lt_host_document *host = lt_ref_value(r->host.policy);
+    const struct lt_tenant_policy *guest = lt_ref_value(r->policy);
+    const struct lt_hosts_host_document *host = lt_ref_value(r->host.policy);
 
     if (guest)
         add_policy(d, guest->parsed->digest, view(guest->bytes, guest->n));
@@ -122,10 +122,10 @@ static void documents_free(struct documents *d)
         free(d->list[i].bytes.p);
 }
 
-static char *make(const struct lt_round *r, struct lt_documents *d, bool logs)
+static char *make(const struct lt_tenant_round *r, struct lt_documents *d, bool logs)
 {
     __attribute__((cleanup(documents_free))) struct documents documents = {0};
-    const struct lt_blob *ima = lt_ref_value(r->ima);
+    const struct lt_bundle_blob *ima = lt_ref_value(r->ima);
 
     fill_policies(r, d, &documents);
     struct lt_bundle b = {.policies = documents.list, .policy_count = documents.count};
@@ -158,12 +158,12 @@ static char *make(const struct lt_round *r, struct lt_documents *d, bool logs)
     return j ? lt_json_dump(j) : NULL;
 }
 
-char *lt_round_bundle(const struct lt_round *r, struct lt_documents *d)
+char *lt_tenant_round_bundle(const struct lt_tenant_round *r, struct lt_documents *d)
 {
     return make(r, d, true);
 }
 
-char *lt_round_bundle_without(const struct lt_round *r)
+char *lt_tenant_round_bundle_without(const struct lt_tenant_round *r)
 {
     return make(r, NULL, false);
 }

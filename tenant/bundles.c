@@ -1,7 +1,7 @@
 #include "tenant/bundles.h"
 
-#include "common/budget.h"
 #include "common/limits.h"
+#include "common/run/budget.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* The evidence bundles on disk, under one quota: UUID.json is the last round's, UUID.trusted.json the last
- * trusted one's. A guest may have at most an eighth of what is still free (common/budget.h), so that the
+ * trusted one's. A guest may have at most an eighth of what is still free (common/run/budget.h), so that the
  * others' evidence finds room however much one sends: a bundle above that is to be made again without the
  * guest's logs. What no guest is left for is removed. Thread safe. */
 #ifndef LT_TENANT_BUNDLES_H

@@ -1,9 +1,9 @@
-#include "common/clock.h"
-#include "common/log.h"
 #include "common/ref.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 #include "tenant/rounds_impl.h"
 
-#include "appraisal/claimants.h"
+#include "appraisal/checks/claimants.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -13,32 +13,32 @@
 #define GRACE_MS 1000 /* for the others' keys and judgement, once one proof holds */
 
 struct lt_contest {
-    struct lt_contest *next; /* in lt_rounds.contests */
-    struct lt_rounds *r;
-    struct lt_flight *flight;  /* NULL: no claim may look at its round any more */
-    struct lt_flight *decided; /* the same, from then on */
-    unsigned count, open;      /* claims; those that are fetched or judged */
-    unsigned judging;          /* claims that read the round now */
-    struct lt_ref_count refs;  /* the open ones, and who decides; counted under the lock */
-    struct lt_ref *policy;     /* of the guest */
-    uint64_t due_ms;           /* one holds: the others are waited for until then. 0: none does */
+    struct lt_contest *next; /* in lt_tenant_rounds.contests */
+    struct lt_tenant_rounds *r;
+    struct lt_tenant_flight *flight;  /* NULL: no claim may look at its round any more */
+    struct lt_tenant_flight *decided; /* the same, from then on */
+    unsigned count, open;             /* claims; those that are fetched or judged */
+    unsigned judging;                 /* claims that read the round now */
+    struct lt_ref_count refs;         /* the open ones, and who decides; counted under the lock */
+    struct lt_ref *policy;            /* of the guest */
+    uint64_t due_ms;                  /* one holds: the others are waited for until then. 0: none does */
     struct lt_claim {
         struct lt_claim *next; /* in a group */
         struct lt_contest *of;
-        char host[2 * LT_HOST_ID + 1]; /* "": not told */
+        char host[2 * LT_RESIDENCY_HOST_ID + 1]; /* "": not told */
         bool its_host;
         struct lt_err e; /* not judged: why */
         struct lt_ref *quote;
         struct lt_proof proof;
-        struct lt_host_view view;
+        struct lt_hosts_host_view view;
         struct judged *judged; /* NULL: not yet */
     } claim[];
 };
 
 /* As long as its verdict is: the parts that are not used are not there. */
 struct judged {
-    struct lt_host_history history;
-    struct lt_round_facts facts;
+    struct lt_history_host history;
+    struct lt_history_round_facts facts;
     struct lt_verdict verdict;
 };
 
@@ -48,7 +48,7 @@ static void contest_free(struct lt_contest *x)
 {
     for (unsigned i = 0; i < x->count; i++) {
         lt_ref_put(x->claim[i].quote);
-        lt_host_view_free(&x->claim[i].view);
+        lt_hosts_host_view_free(&x->claim[i].view);
         free(x->claim[i].judged);
     }
     lt_ref_put(x->policy);
@@ -58,7 +58,7 @@ static void contest_free(struct lt_contest *x)
 /* Under the lock. */
 static void unref(struct lt_contest *x)
 {
-    struct lt_rounds *r = x->r;
+    struct lt_tenant_rounds *r = x->r;
     struct lt_contest **at = &r->contests;
 
     if (!lt_ref_leave(&x->refs))
@@ -75,9 +75,9 @@ static void unref(struct lt_contest *x)
 static const char *why(const struct lt_verdict *v)
 {
     for (int c = 0; c < LT_CHECKS; c++)
-        if (v->check[c].state == LT_NOT_PASSED)
+        if (v->check[c].state == LT_CHECK_NOT_PASSED)
             return v->check[c].message;
-    for (int c = LT_BATCH_INCLUSION; c < LT_CHECKS; c++)
+    for (int c = LT_CHECK_BATCH_INCLUSION; c < LT_CHECKS; c++)
         if (!lt_verdict_passed(v, c))
             return v->check[c].message;
     return "";
@@ -89,14 +89,14 @@ static void note(struct lt_verdict *v, const struct lt_claim *c)
     const char *host = c->host[0] ? c->host : "?";
 
     if (!is)
-        lt_check_note(v, LT_RESIDENCY, "claimant", "host %s was asked too: %.200s", host,
+        lt_check_note(v, LT_CHECK_RESIDENCY, "claimant", "host %s was asked too: %.200s", host,
                       c->e.code ? c->e.msg : "it was not judged in time");
-    else if (lt_verdict_holds(is))
-        lt_check_note(v, LT_RESIDENCY, "claimant",
+    else if (lt_claimants_verdict_holds(is))
+        lt_check_note(v, LT_CHECK_RESIDENCY, "claimant",
                       "host %s has this guest too, and its proof holds: a second copy of it", host);
     else
-        lt_check_note(v, LT_RESIDENCY, "claimant", "host %s claims this guest too: %s%s%s: %.180s", host,
-                      lt_result_slug(is->result), *is->reason ? ", " : "", is->reason, why(is));
+        lt_check_note(v, LT_CHECK_RESIDENCY, "claimant", "host %s claims this guest too: %s%s%s: %.180s",
+                      host, lt_verdict_result_slug(is->result), *is->reason ? ", " : "", is->reason, why(is));
 }
 
 static void tell_others(const struct lt_contest *x, const struct lt_claim *chosen, struct lt_verdict *v)
@@ -113,7 +113,7 @@ static size_t verdict_size(const struct lt_verdict *v)
 
 /* The chosen claim is the round's. What a host says that is not known to be the guest's, and does not hold,
  * is no absence of the guest. */
-static void take(struct lt_round *round, struct lt_claim *c)
+static void take(struct lt_tenant_round *round, struct lt_claim *c)
 {
     round->host_quote = lt_take(&c->quote);
     round->proof = c->proof;
@@ -123,13 +123,13 @@ static void take(struct lt_round *round, struct lt_claim *c)
     round->facts = c->judged->facts;
     memcpy(&round->verdict, &c->judged->verdict, verdict_size(&c->judged->verdict));
     round->has_proof = true;
-    if (!c->its_host && !lt_verdict_holds(&c->judged->verdict))
-        round->facts.absence = LT_PRESENT;
+    if (!c->its_host && !lt_claimants_verdict_holds(&c->judged->verdict))
+        round->facts.absence = LT_HISTORY_PRESENT;
 }
 
 static void undecided(const struct lt_contest *x, struct lt_verdict *v)
 {
-    for (int c = LT_BATCH_INCLUSION; c < LT_CHECKS; c++)
+    for (int c = LT_CHECK_BATCH_INCLUSION; c < LT_CHECKS; c++)
         lt_check_skip(v, c, "%u hosts claim this guest, and of none a proof holds", x->count);
     lt_verdict_undecided(v, "claimants");
 }
@@ -137,7 +137,7 @@ static void undecided(const struct lt_contest *x, struct lt_verdict *v)
 static void decide(struct lt_contest *x)
 {
     struct lt_claimant who[LT_MAX_CLAIMANTS];
-    struct lt_round *round = x->decided->round;
+    struct lt_tenant_round *round = x->decided->round;
     bool any = false;
     unsigned which;
 
@@ -146,23 +146,23 @@ static void decide(struct lt_contest *x)
                                       x->claim[i].its_host};
         any |= x->claim[i].judged != NULL;
     }
-    enum lt_choice choice = lt_claimants_choose(who, x->count, &which);
+    enum lt_claimants_choice choice = lt_claimants_choose(who, x->count, &which);
     struct lt_claim *chosen = &x->claim[which];
-    if (choice == LT_CHOICE_ONE)
+    if (choice == LT_CLAIMANTS_CHOICE_ONE)
         take(round, chosen);
-    else if (choice == LT_CHOICE_UNDECIDED && any)
+    else if (choice == LT_CLAIMANTS_CHOICE_UNDECIDED && any)
         undecided(x, &round->verdict);
     else
-        lt_verdict_no_answer(&round->verdict, LT_UNREACHABLE, &chosen->e);
+        lt_verdict_no_answer(&round->verdict, LT_VERDICT_UNREACHABLE, &chosen->e);
     round->contested = true;
-    tell_others(x, choice == LT_CHOICE_UNDECIDED ? NULL : chosen, &round->verdict);
-    lt_flight_finish(x->decided);
+    tell_others(x, choice == LT_CLAIMANTS_CHOICE_UNDECIDED ? NULL : chosen, &round->verdict);
+    lt_tenant_flight_finish(x->decided);
 }
 
 static void decide_stage(void *arg)
 {
     struct lt_contest *x = arg;
-    struct lt_rounds *r = x->r;
+    struct lt_tenant_rounds *r = x->r;
 
     decide(x);
     pthread_mutex_lock(&r->lock);
@@ -173,7 +173,7 @@ static void decide_stage(void *arg)
 static bool holds(const struct lt_contest *x)
 {
     for (unsigned i = 0; i < x->count; i++)
-        if (x->claim[i].judged && lt_verdict_holds(&x->claim[i].judged->verdict))
+        if (x->claim[i].judged && lt_claimants_verdict_holds(&x->claim[i].judged->verdict))
             return true;
     return false;
 }
@@ -193,7 +193,7 @@ static void decide_if_ready(struct lt_contest *x, uint64_t now_ms)
     lt_pool_post(x->r->conf.pool, decide_stage, x);
 }
 
-void lt_contests_due(struct lt_rounds *r, uint64_t now_ms, uint64_t *next)
+void lt_tenant_contests_due(struct lt_tenant_rounds *r, uint64_t now_ms, uint64_t *next)
 {
     for (struct lt_contest *x = r->contests; x; x = x->next) {
         decide_if_ready(x, now_ms);
@@ -210,25 +210,25 @@ static void close_claim(struct lt_claim *c)
     struct lt_contest *x = c->of;
 
     x->open--;
-    decide_if_ready(x, lt_now_ms());
+    decide_if_ready(x, lt_clock_ms());
     unref(x);
 }
 
-static struct judged *judge(const struct lt_claim *c, const struct lt_round *round, struct lt_err *e)
+static struct judged *judge(const struct lt_claim *c, const struct lt_tenant_round *round, struct lt_err *e)
 {
-    const struct lt_rounds *r = c->of->r;
-    const struct lt_host_keys *keys = lt_ref_value(c->view.keys);
+    const struct lt_tenant_rounds *r = c->of->r;
+    const struct lt_hosts_host_keys *keys = lt_ref_value(c->view.keys);
     LT_AUTOFREE struct judged *j = malloc(sizeof *j);
 
     if (!j)
         abort();
     if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &j->history, e))
         return NULL;
-    const struct lt_host_half half = {c->quote, &c->proof, &c->view, &j->history};
+    const struct lt_tenant_host_half half = {c->quote, &c->proof, &c->view, &j->history};
     j->facts = round->facts;
     memcpy(&j->verdict, &round->verdict, verdict_size(&round->verdict));
-    lt_round_appraise_half(round, &half, round->policy, r->conf.window_ms, &r->caches, &j->facts,
-                           &j->verdict);
+    lt_tenant_round_appraise_half(round, &half, round->policy, r->conf.window_ms, &r->caches, &j->facts,
+                                  &j->verdict);
     struct judged *less = realloc(j, offsetof(struct judged, verdict) + verdict_size(&j->verdict));
     if (less)
         j = less;
@@ -239,7 +239,7 @@ static void claim_stage(void *arg)
 {
     struct lt_claim *c = arg;
     struct lt_contest *x = c->of;
-    struct lt_rounds *r = x->r;
+    struct lt_tenant_rounds *r = x->r;
     struct lt_err e = {0};
     struct judged *j = judge(c, x->flight->round, &e); /* it stays while this one is judging */
 
@@ -251,12 +251,12 @@ static void claim_stage(void *arg)
     pthread_mutex_unlock(&r->lock);
 }
 
-const struct lt_guest_policy *lt_claim_policy(const struct lt_claim *c)
+const struct lt_policy_guest *lt_tenant_claim_policy(const struct lt_claim *c)
 {
-    return lt_policy_parsed(c->of->policy);
+    return lt_tenant_policy_parsed(c->of->policy);
 }
 
-bool lt_claim_is_rival(const struct lt_claim *c)
+bool lt_tenant_claim_is_rival(const struct lt_claim *c)
 {
     for (unsigned i = 0; i < c->of->count; i++)
         if (c->of->claim[i].its_host)
@@ -264,20 +264,20 @@ bool lt_claim_is_rival(const struct lt_claim *c)
     return false;
 }
 
-struct lt_claim *lt_claim_next(const struct lt_claim *c)
+struct lt_claim *lt_tenant_claim_next(const struct lt_claim *c)
 {
     return c->next;
 }
 
-void lt_claim_viewed(struct lt_claim *c, const struct lt_host_view *v, const struct lt_err *e)
+void lt_tenant_claim_viewed(struct lt_claim *c, const struct lt_hosts_host_view *v, const struct lt_err *e)
 {
     struct lt_contest *x = c->of;
-    struct lt_rounds *r = x->r;
+    struct lt_tenant_rounds *r = x->r;
 
     pthread_mutex_lock(&r->lock);
     if (x->flight && !e) {
-        c->view = (struct lt_host_view){lt_ref_get(v->keys), lt_ref_get(v->policy), lt_ref_get(v->log),
-                                        lt_ref_get(v->ima)};
+        c->view = (struct lt_hosts_host_view){lt_ref_get(v->keys), lt_ref_get(v->policy), lt_ref_get(v->log),
+                                              lt_ref_get(v->ima)};
         x->judging++;
         lt_pool_post(r->conf.pool, claim_stage, c);
     } else {
@@ -292,13 +292,13 @@ void lt_claim_viewed(struct lt_claim *c, const struct lt_host_view *v, const str
 
 static void name_host(struct lt_claim *c, const json_t *answer)
 {
-    const struct lt_guest_history *h = &c->of->flight->round->history;
-    const struct lt_host_quote *q = lt_ref_value(c->quote);
-    struct lt_header header;
-    uint8_t id[LT_HOST_ID];
+    const struct lt_history_guest *h = &c->of->flight->round->history;
+    const struct lt_residency_host_quote *q = lt_ref_value(c->quote);
+    struct lt_residency_header header;
+    uint8_t id[LT_RESIDENCY_HOST_ID];
 
     /* Of a quote, what stands in it; else what the provider says: of an error there is no better. */
-    if (q ? lt_header_parse(q->header, LT_HEADER, &header, NULL)
+    if (q ? lt_residency_header_parse(q->header, LT_RESIDENCY_HEADER, &header, NULL)
           : lt_json_hex(answer, "host", id, sizeof id, NULL))
         return;
     if (q)
@@ -312,8 +312,8 @@ static void read_claim(struct lt_contest *x, const json_t *answer, struct lt_ref
     struct lt_claim *c = &x->claim[x->count++];
 
     c->of = x;
-    if (lt_round_read_answer(answer, quotes, n, &c->proof, &c->quote, &x->flight->round->retry_after_s,
-                             &c->e))
+    if (lt_tenant_round_read_answer(answer, quotes, n, &c->proof, &c->quote, &x->flight->round->retry_after_s,
+                                    &c->e))
         (void)lt_fail_in(&c->e, "provider's proof");
     name_host(c, answer);
     x->open += c->quote != NULL;
@@ -321,14 +321,14 @@ static void read_claim(struct lt_contest *x, const json_t *answer, struct lt_ref
 
 /* A group for each claim that has a quote. The contest may be decided, and gone, after the last was handed
  * over: so they are linked up first. */
-void lt_contest_start(struct lt_flight *f, const json_t *item, struct lt_ref *const *quotes, size_t n,
-                      struct lt_claim **groups)
+void lt_tenant_contest_start(struct lt_tenant_flight *f, const json_t *item, struct lt_ref *const *quotes,
+                             size_t n, struct lt_claim **groups)
 {
     json_t *others = json_object_get(item, "others"), *other;
     size_t most =
         1 + json_array_size(others) < LT_MAX_CLAIMANTS ? 1 + json_array_size(others) : LT_MAX_CLAIMANTS;
     struct lt_contest *x = calloc(1, sizeof *x + most * sizeof *x->claim);
-    struct lt_rounds *r = f->owner;
+    struct lt_tenant_rounds *r = f->owner;
     size_t i;
 
     if (!x)
@@ -355,6 +355,6 @@ void lt_contest_start(struct lt_flight *f, const json_t *item, struct lt_ref *co
     pthread_mutex_lock(&r->lock);
     x->next = r->contests;
     r->contests = x;
-    decide_if_ready(x, lt_now_ms()); /* if no proof came at all */
+    decide_if_ready(x, lt_clock_ms()); /* if no proof came at all */
     pthread_mutex_unlock(&r->lock);
 }

@@ -2,7 +2,7 @@
 
 #include "common/file.h"
 #include "common/limits.h"
-#include "common/log.h"
+#include "common/run/log.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -423,8 +423,8 @@ static int missing(const char *what, const uint8_t digest[LT_SHA256], const stru
     return lt_fail(e, LT_E_NOT_FOUND, "%s: document %s is not at hand: %.120s", what, name, why->msg);
 }
 
-int lt_documents_open(struct lt_documents *d, const struct lt_measured_policy *p, struct lt_document_set *out,
-                      struct lt_err *e)
+int lt_documents_open(struct lt_documents *d, const struct lt_policy_measured *p,
+                      struct lt_documents_document_set *out, struct lt_err *e)
 {
     struct lt_err why = {0};
     char what[80];
@@ -448,7 +448,7 @@ int lt_documents_open(struct lt_documents *d, const struct lt_measured_policy *p
     return rc;
 }
 
-void lt_document_set_free(struct lt_document_set *s)
+void lt_documents_document_set_free(struct lt_documents_document_set *s)
 {
     lt_ref_put(s->boot);
     for (unsigned i = 0; i < LT_MAX_LAYERS; i++)
@@ -462,7 +462,7 @@ int lt_documents_bytes(struct lt_documents *d, const uint8_t digest[LT_SHA256], 
     bool fetched;
 
     LT_TRY(read_document(d, digest, p, n, &fetched, e));
-    if (*n <= LT_BUNDLED_DOCUMENT)
+    if (*n <= LT_DOCUMENTS_BUNDLED_DOCUMENT)
         return 0;
     free(lt_take(p));
     return lt_fail(e, LT_E_TOO_LARGE, "document: %zu bytes", *n);

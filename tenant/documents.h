@@ -5,13 +5,13 @@
 #ifndef LT_TENANT_DOCUMENTS_H
 #define LT_TENANT_DOCUMENTS_H
 
-#include "appraisal/measured.h"
+#include "appraisal/checks/measured.h"
 #include "common/limits.h"
 #include "common/ref.h"
-#include "verifier/store.h"
+#include "verifier/store/store.h"
 
 #define LT_DOCUMENTS_OPEN 512 /* kept open for those who come next, count */
-#define LT_BUNDLED_DOCUMENT                                                                                  \
+#define LT_DOCUMENTS_BUNDLED_DOCUMENT                                                                        \
     (1u << 20) /* larger ones stay out of bundles, which then name what is left out                          \
                 */
 
@@ -45,16 +45,16 @@ void lt_documents_collect(struct lt_documents *d);
 size_t lt_documents_fetched(struct lt_documents *d); /* bytes on disk */
 
 /* References to what a policy names; view is what the checks take. */
-struct lt_document_set {
+struct lt_documents_document_set {
     struct lt_measured_documents view;
     struct lt_ref *boot, *layer[LT_MAX_LAYERS];
     bool complete;
 };
 /* LT_E_NOT_FOUND names the first one that is missing; *out holds the others all the same, and is to be freed.
  */
-int lt_documents_open(struct lt_documents *d, const struct lt_measured_policy *p, struct lt_document_set *out,
-                      struct lt_err *e) LT_MUST_CHECK;
-void lt_document_set_free(struct lt_document_set *s);
+int lt_documents_open(struct lt_documents *d, const struct lt_policy_measured *p,
+                      struct lt_documents_document_set *out, struct lt_err *e) LT_MUST_CHECK;
+void lt_documents_document_set_free(struct lt_documents_document_set *s);
 
 /* The bytes, when they are small enough for a bundle; caller frees. */
 int lt_documents_bytes(struct lt_documents *d, const uint8_t digest[LT_SHA256], uint8_t **p, size_t *n,

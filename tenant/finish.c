@@ -1,6 +1,6 @@
-#include "common/clock.h"
 #include "common/file.h"
-#include "common/log.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 #include "tenant/rounds_impl.h"
 
 #include <stdio.h>
@@ -9,33 +9,34 @@
 
 static void round_free(void *p)
 {
-    lt_round_free(p);
+    lt_tenant_round_free(p);
 }
 
 /* Nothing is decided by bundles, and a round must not cost an fsync. One too large for its guest's part of
  * the quota is made again without the guest's logs. */
-static int write_bundle(struct lt_rounds *r, struct lt_round *round, struct lt_err *e)
+static int write_bundle(struct lt_tenant_rounds *r, struct lt_tenant_round *round, struct lt_err *e)
 {
     struct lt_bundles *b = r->conf.bundles;
-    size_t host = lt_round_host_logs(round), taken = host > LT_SMALL_REPLY ? host * LT_REPLY_WEIGHT : 0;
-    bool fits = lt_bundles_room(b, round->uuid, (lt_round_logs(round) + host) / 3 * 4);
+    size_t host = lt_tenant_round_host_logs(round),
+           taken = host > LT_SMALL_REPLY ? host * LT_REPLY_WEIGHT : 0;
+    bool fits = lt_bundles_room(b, round->uuid, (lt_tenant_round_logs(round) + host) / 3 * 4);
 
     taken = fits && lt_budget_take(r->conf.memory, taken, 0) ? taken : 0;
     fits = fits && (taken || host <= LT_SMALL_REPLY);
-    LT_AUTOFREE char *text = fits ? lt_round_bundle(round, r->conf.documents) : NULL;
+    LT_AUTOFREE char *text = fits ? lt_tenant_round_bundle(round, r->conf.documents) : NULL;
     if (!text || !lt_bundles_room(b, round->uuid, strlen(text))) {
         free(lt_take(&text));
-        text = lt_round_bundle_without(round);
+        text = lt_tenant_round_bundle_without(round);
     }
     lt_budget_give(r->conf.memory, taken);
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "bundle: no memory");
     if (!lt_store_fits(r->conf.store, strlen(text)))
         return 0; /* told once, by the store: what is left of the disk is for verdicts */
-    return lt_bundles_put(b, round->uuid, text, strlen(text), round->verdict.result == LT_TRUSTED, e);
+    return lt_bundles_put(b, round->uuid, text, strlen(text), round->verdict.result == LT_VERDICT_TRUSTED, e);
 }
 
-static void write_bundles(struct lt_rounds *r, struct lt_round *round)
+static void write_bundles(struct lt_tenant_rounds *r, struct lt_tenant_round *round)
 {
     struct lt_err e = {0};
 
@@ -54,7 +55,7 @@ enum kept {
 };
 
 /* What the log said last of a guest; a line is for a change. */
-static bool told(struct lt_watched *g, const struct lt_verdict *v, enum kept kept)
+static bool told(struct lt_tenant_watched *g, const struct lt_verdict *v, enum kept kept)
 {
     bool same = g->told && g->told_result == v->result && g->told_kept == (int)kept &&
                 !strcmp(g->told_reason, v->reason);
@@ -68,11 +69,11 @@ static bool told(struct lt_watched *g, const struct lt_verdict *v, enum kept kep
 
 static const char *first_message(const struct lt_verdict *v)
 {
-    for (int c = 0; v->result != LT_TRUSTED && c < LT_CHECKS; c++)
-        if (v->check[c].state == LT_NOT_PASSED && v->check[c].message[0])
+    for (int c = 0; v->result != LT_VERDICT_TRUSTED && c < LT_CHECKS; c++)
+        if (v->check[c].state == LT_CHECK_NOT_PASSED && v->check[c].message[0])
             return v->check[c].message;
-    for (int c = 0; v->result != LT_TRUSTED && c < LT_CHECKS; c++)
-        if (v->check[c].state == LT_NOT_MADE && v->check[c].weight != LT_WEIGHT_NONE &&
+    for (int c = 0; v->result != LT_VERDICT_TRUSTED && c < LT_CHECKS; c++)
+        if (v->check[c].state == LT_CHECK_NOT_MADE && v->check[c].weight != LT_CHECK_WEIGHT_NONE &&
             v->check[c].message[0])
             return v->check[c].message;
     return NULL;
@@ -83,7 +84,7 @@ static json_t *text_or_null(const char *s)
     return s && *s ? lt_json_new_text(s) : json_null();
 }
 
-static void tell(struct lt_watched *g, const struct lt_round *round, enum kept kept)
+static void tell(struct lt_tenant_watched *g, const struct lt_tenant_round *round, enum kept kept)
 {
     static const char *const notes[] = {
         [KEPT] = "",
@@ -94,8 +95,8 @@ static void tell(struct lt_watched *g, const struct lt_round *round, enum kept k
         [LOST] = "the store took nothing",
     };
     const struct lt_verdict *v = &round->verdict;
-    json_t *was = g->told ? json_pack("{s:s, s:o}", "result", lt_result_slug(g->told_result), "reason",
-                                      text_or_null(g->told_reason))
+    json_t *was = g->told ? json_pack("{s:s, s:o}", "result", lt_verdict_result_slug(g->told_result),
+                                      "reason", text_or_null(g->told_reason))
                           : json_null();
 
     if (told(g, v, kept)) {
@@ -103,42 +104,42 @@ static void tell(struct lt_watched *g, const struct lt_round *round, enum kept k
         return;
     }
     json_t *host = v->has_host ? lt_json_new_hex(v->host_id, sizeof v->host_id) : json_null();
-    lt_log_fields(v->result == LT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict",
+    lt_log_fields(v->result == LT_VERDICT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict",
                   json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "guest", round->uuid_text, "result",
-                            lt_result_slug(v->result), "reason", text_or_null(v->reason), "was", was, "host",
-                            host, "note", text_or_null(notes[kept]), "message",
+                            lt_verdict_result_slug(v->result), "reason", text_or_null(v->reason), "was", was,
+                            "host", host, "note", text_or_null(notes[kept]), "message",
                             text_or_null(first_message(v))));
-    if (v->result == LT_FAILED && (kept == KEPT || kept == HELD || kept == LOST))
+    if (v->result == LT_VERDICT_FAILED && (kept == KEPT || kept == HELD || kept == LOST))
         lt_log_fields(
             LT_LOG_ERROR, "revocation",
             json_pack("{s:s, s:s, s:s}", "guest", round->uuid_text, "result", "failed", "reason", v->reason));
 }
 
 /* History first, then the verdict, in one transaction. */
-static enum kept store(struct lt_rounds *r, struct lt_flight *f)
+static enum kept store(struct lt_tenant_rounds *r, struct lt_tenant_flight *f)
 {
-    struct lt_round *round = f->round;
-    const struct lt_guest_identity *id = lt_ref_value(round->identity);
+    struct lt_tenant_round *round = f->round;
+    const struct lt_checks_guest_identity *id = lt_ref_value(round->identity);
     struct lt_store_round s = {
         .verdict = &round->verdict,
         .basis = round->has_basis ? &round->basis : NULL,
         .t1_ms = round->t1_ms,
         .started = round->started,
-        .end_ms = round->t5_ms ? round->t5_ms : lt_now_ms(),
-        .received = round->t5_ms ? round->received : lt_wall_s(),
+        .end_ms = round->t5_ms ? round->t5_ms : lt_clock_ms(),
+        .received = round->t5_ms ? round->received : lt_clock_wall_s(),
     };
     struct lt_err e = {0};
     enum lt_store_kept kept;
 
     memcpy(s.uuid, round->uuid, sizeof s.uuid);
     if (round->has_quote) {
-        lt_guest_history_learn(&f->guest->history, &round->facts);
+        lt_history_guest_learn(&f->guest->history, &round->facts);
         s.ek_digest = id->ek_digest;
         s.history = &f->guest->history;
     }
     if (round->has_proof && lt_hosts_learn(r->conf.hosts, &round->facts, round->t5_ms, &s.host_clock))
         s.host_ak_name = round->facts.host_ak_name;
-    if (round->verdict.has_host && lt_verdict_passed(&round->verdict, LT_HOST_IDENTITY))
+    if (round->verdict.has_host && lt_verdict_passed(&round->verdict, LT_CHECK_HOST_IDENTITY))
         lt_hosts_note(r->conf.hosts, round->verdict.host_id, round->verdict.level);
     if (lt_store_round(r->conf.store, &s, &kept, &e)) {
         lt_log(LT_LOG_ERROR, "store", "guest %s: %s", round->uuid_text, e.msg);
@@ -147,33 +148,34 @@ static enum kept store(struct lt_rounds *r, struct lt_flight *f)
     return (enum kept)kept;
 }
 
-static size_t text_size(const struct lt_list *l, const struct lt_round *last)
+static size_t text_size(const struct lt_list *l, const struct lt_tenant_round *last)
 {
-    const struct lt_blob *text = lt_ref_value(l->text);
+    const struct lt_bundle_blob *text = lt_ref_value(l->text);
     return text && (!last || last->ima != l->text) ? text->n : 0;
 }
 
 /* The logs of `last`, and the list, are kept only if there is room: `fresh` loses them otherwise. */
-static void keep_logs(struct lt_flight *f, const struct lt_round *last, struct lt_round *fresh)
+static void keep_logs(struct lt_tenant_flight *f, const struct lt_tenant_round *last,
+                      struct lt_tenant_round *fresh)
 {
     struct lt_budget *memory = f->owner->conf.memory;
-    struct lt_watched *g = f->guest;
-    size_t logs = last ? lt_round_logs(last) : 0;
+    struct lt_tenant_watched *g = f->guest;
+    size_t logs = last ? lt_tenant_round_logs(last) : 0;
 
     if (lt_budget_settle(memory, lt_take_charge(f), &g->kept, logs + text_size(&g->list, last)))
         return;
     lt_list_clear(&g->list);
     if (fresh)
-        lt_round_drop_logs(fresh);
+        lt_tenant_round_drop_logs(fresh);
     (void)!lt_budget_keep(memory, &g->kept, fresh ? 0 : logs); /* less: always */
 }
 
 /* The evidence can be judged again (learn), from before its verdict is seen. A new reference to the round,
  * which nobody changes any more. */
-static struct lt_ref *keep(struct lt_flight *f)
+static struct lt_ref *keep(struct lt_tenant_flight *f)
 {
-    struct lt_round *round = f->round;
-    struct lt_rounds *r = f->owner;
+    struct lt_tenant_round *round = f->round;
+    struct lt_tenant_rounds *r = f->owner;
     bool judged = round->has_proof && round->host.keys;
     struct lt_ref *is = lt_ref_new(round, round_free), *old;
 
@@ -192,15 +194,15 @@ static struct lt_ref *keep(struct lt_flight *f)
     return is;
 }
 
-void lt_flight_uncharge(struct lt_flight *f)
+void lt_tenant_flight_uncharge(struct lt_tenant_flight *f)
 {
     lt_budget_give(f->owner->conf.memory, lt_take_charge(f));
 }
 
-void lt_flight_finish(struct lt_flight *f)
+void lt_tenant_flight_finish(struct lt_tenant_flight *f)
 {
-    struct lt_rounds *r = f->owner;
-    struct lt_watched *g = f->guest;
+    struct lt_tenant_rounds *r = f->owner;
+    struct lt_tenant_watched *g = f->guest;
     const struct lt_verdict *v = &f->round->verdict;
 
     if (f->round->has_quote)
@@ -209,8 +211,9 @@ void lt_flight_finish(struct lt_flight *f)
     enum kept kept = store(r, f);
     tell(g, f->round, kept);
     bool counts = kept == KEPT || kept == HELD;
-    bool proven = counts && v->result == LT_TRUSTED, failed = counts && v->result == LT_FAILED;
-    uint64_t t1 = f->round->t1_ms, now = lt_now_ms();
+    bool proven = counts && v->result == LT_VERDICT_TRUSTED,
+         failed = counts && v->result == LT_VERDICT_FAILED;
+    uint64_t t1 = f->round->t1_ms, now = lt_clock_ms();
     uint64_t due = lt_schedule_next(&g->schedule, v, t1, now, r->conf.period_ms, f->round->retry_after_s);
     if (kept == STANDS)
         due = LT_SCHEDULE_NEVER; /* until it is cleared, or somebody asks */
@@ -240,8 +243,8 @@ void lt_flight_finish(struct lt_flight *f)
     free(f);
 }
 
-void lt_flight_unreachable(struct lt_flight *f, const struct lt_err *e)
+void lt_tenant_flight_unreachable(struct lt_tenant_flight *f, const struct lt_err *e)
 {
-    lt_verdict_no_answer(&f->round->verdict, LT_UNREACHABLE, e);
-    lt_flight_finish(f);
+    lt_verdict_no_answer(&f->round->verdict, LT_VERDICT_UNREACHABLE, e);
+    lt_tenant_flight_finish(f);
 }

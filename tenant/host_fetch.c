@@ -1,8 +1,8 @@
 #include "tenant/host_fetch.h"
 
+#include "appraisal/checks/reason.h"
 #include "common/hash.h"
-#include "common/log.h"
-#include "common/reason.h"
+#include "common/run/log.h"
 #include "tpm/credential.h"
 
 #include <stdio.h>
@@ -11,8 +11,8 @@
 
 #define HOST_REPLY_WEIGHT 3 /* body, its copy, what is made of it */
 
-int lt_host_call(const struct lt_host_source *p, const char *method, const char *path, const char *body,
-                 size_t max, struct lt_http_reply *reply, struct lt_err *e)
+int lt_host_fetch_host_call(const struct lt_host_fetch_host_source *p, const char *method, const char *path,
+                            const char *body, size_t max, struct lt_http_reply *reply, struct lt_err *e)
 {
     char url[LT_MAX_URL];
     int n = snprintf(url, sizeof url, "%s/federation/v1/%s", p->url, path);
@@ -32,13 +32,13 @@ int lt_host_call(const struct lt_host_source *p, const char *method, const char 
     return lt_fail_in(e, "provider, %s", path);
 }
 
-static json_t *call_json(const struct lt_host_source *p, const char *method, const char *path,
+static json_t *call_json(const struct lt_host_fetch_host_source *p, const char *method, const char *path,
                          const char *body, struct lt_err *e)
 {
     struct lt_http_reply reply = {0};
     json_t *j = NULL;
 
-    if (!lt_host_call(p, method, path, body, LT_MAX_BODY_PROOFS, &reply, e)) {
+    if (!lt_host_fetch_host_call(p, method, path, body, LT_MAX_BODY_PROOFS, &reply, e)) {
         j = lt_http_json(&reply, 200, e);
         if (!j) {
             (void)(reply.status == 200 ? lt_reason_provider(e) : lt_reason_said(e));
@@ -56,9 +56,9 @@ static json_t *call_json(const struct lt_host_source *p, const char *method, con
 
 static void keys_free(void *p)
 {
-    struct lt_host_keys *k = p;
+    struct lt_hosts_host_keys *k = p;
 
-    lt_host_identity_free(k->id);
+    lt_checks_host_identity_free(k->id);
     free(k->ak.p);
     free(k->ek.p);
     for (unsigned i = 0; i < k->certificates.count; i++)
@@ -68,7 +68,7 @@ static void keys_free(void *p)
     free(k);
 }
 
-static size_t keys_size(const struct lt_host_keys *k)
+static size_t keys_size(const struct lt_hosts_host_keys *k)
 {
     size_t n = k->ak.n + k->ek.n;
 
@@ -77,7 +77,7 @@ static size_t keys_size(const struct lt_host_keys *k)
     return n;
 }
 
-static int read_certificates(const json_t *j, struct lt_certificates *out, struct lt_err *e)
+static int read_certificates(const json_t *j, struct lt_bundle_certificates *out, struct lt_err *e)
 {
     json_t *list;
     int rc = lt_json_array(j, "ek_certificates", LT_MAX_CERTIFICATES, &list, e);
@@ -95,7 +95,7 @@ static int read_certificates(const json_t *j, struct lt_certificates *out, struc
     return rc;
 }
 
-static int read_keys(const json_t *j, struct lt_host_keys *k, struct lt_err *e)
+static int read_keys(const json_t *j, struct lt_hosts_host_keys *k, struct lt_err *e)
 {
     int rc = lt_json_base64(j, "ak", LT_MAX_PUBLIC, &k->ak.p, &k->ak.n, e);
 
@@ -104,14 +104,14 @@ static int read_keys(const json_t *j, struct lt_host_keys *k, struct lt_err *e)
     if (!rc)
         rc = read_certificates(j, &k->certificates, e);
     if (!rc)
-        k->id =
-            lt_host_identity_new((struct lt_slice){k->ek.p, k->ek.n}, (struct lt_slice){k->ak.p, k->ak.n});
+        k->id = lt_checks_host_identity_new((struct lt_slice){k->ek.p, k->ek.n},
+                                            (struct lt_slice){k->ak.p, k->ak.n});
     return rc || k->id ? rc : lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
 }
 
 /* protocol.md section 4, "Host identity". */
-static int activate(const struct lt_host_source *p, const char *host, struct lt_host_identity *id,
-                    struct lt_err *e)
+static int activate(const struct lt_host_fetch_host_source *p, const char *host,
+                    struct lt_checks_host_identity *id, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL);
     uint8_t secret[32], challenge[32], want[32], got[32];
@@ -122,7 +122,7 @@ static int activate(const struct lt_host_source *p, const char *host, struct lt_
     int rc = lt_credential_make(&id->ek, id->ak_name, secret, sizeof secret, &credential, e);
     if (!rc)
         rc = lt_buf_ok(&credential, e);
-    lt_activation_proof(secret, id->host_id, id->ak_name, challenge, want);
+    lt_residency_activation_proof(secret, id->host_id, id->ak_name, challenge, want);
     lt_wipe(secret, sizeof secret);
     if (rc)
         return rc;
@@ -136,7 +136,7 @@ static int activate(const struct lt_host_source *p, const char *host, struct lt_
          : body ? e->code
                 : lt_fail(e, LT_E_NO_MEMORY, "activation: no memory");
     if (!rc && lt_equal_ct(want, got, sizeof want))
-        id->activated = LT_FACT_YES;
+        id->activated = LT_CHECKS_FACT_YES;
     else if (!rc)
         rc = lt_fail(e, LT_E_PROVIDER_REFUSED, "activation: the proof is not that of this EK and AK");
     lt_wipe(want, sizeof want);
@@ -144,13 +144,13 @@ static int activate(const struct lt_host_source *p, const char *host, struct lt_
 }
 
 /* host_id is a hash of the EK: the provider's word is not needed for it. */
-static int check_ek(const char *host, const struct lt_host_keys *k, struct lt_err *e)
+static int check_ek(const char *host, const struct lt_hosts_host_keys *k, struct lt_err *e)
 {
-    char is[2 * LT_HOST_ID + 1];
-    uint8_t id[LT_HOST_ID];
+    char is[2 * LT_RESIDENCY_HOST_ID + 1];
+    uint8_t id[LT_RESIDENCY_HOST_ID];
     struct lt_public ek;
 
-    if (lt_public_parse(k->ek.p, k->ek.n, &ek, e) || lt_host_id(&ek, id, e))
+    if (lt_public_parse(k->ek.p, k->ek.n, &ek, e) || lt_residency_host_id(&ek, id, e))
         return lt_fail_in(e, "provider, hosts/%s: EK", host);
     lt_hex(id, sizeof id, is);
     return strcmp(is, host) ? lt_fail(e, LT_E_PROVIDER_REFUSED,
@@ -158,22 +158,23 @@ static int check_ek(const char *host, const struct lt_host_keys *k, struct lt_er
                             : 0;
 }
 
-static bool same_blob(const struct lt_blob *a, const struct lt_blob *b)
+static bool same_blob(const struct lt_bundle_blob *a, const struct lt_bundle_blob *b)
 {
     return a->n == b->n && !memcmp(a->p, b->p, a->n);
 }
 
-static bool activated_before(const struct lt_host_keys *had, const struct lt_host_keys *k)
+static bool activated_before(const struct lt_hosts_host_keys *had, const struct lt_hosts_host_keys *k)
 {
-    return had && had->id->activated == LT_FACT_YES && same_blob(&had->ek, &k->ek) &&
+    return had && had->id->activated == LT_CHECKS_FACT_YES && same_blob(&had->ek, &k->ek) &&
            same_blob(&had->ak, &k->ak);
 }
 
-int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const struct lt_trust *trust,
-                       const struct lt_host_keys *had, struct lt_ref **out, struct lt_err *e)
+int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *host,
+                       const struct lt_trust *trust, const struct lt_hosts_host_keys *had,
+                       struct lt_ref **out, struct lt_err *e)
 {
     char path[64];
-    struct lt_host_keys *k = calloc(1, sizeof *k);
+    struct lt_hosts_host_keys *k = calloc(1, sizeof *k);
     struct lt_err why = {0};
 
     *out = NULL;
@@ -194,16 +195,16 @@ int lt_host_fetch_keys(const struct lt_host_source *p, const char *host, const s
         keys_free(k);
         return rc;
     }
-    lt_trust_judge(trust, &k->certificates, k->id);
+    lt_tenant_trust_judge(trust, &k->certificates, k->id);
     if (activated_before(had, k))
-        k->id->activated = LT_FACT_YES;
+        k->id->activated = LT_CHECKS_FACT_YES;
     else if (!k->id->fault.code && activate(p, host, k->id, &why))
         lt_log(LT_LOG_WARNING, "host-not-activated", "host %s: %s", host, why.msg);
     *out = lt_ref_new(k, keys_free);
     return 0;
 }
 
-static int copy_blob(const struct lt_blob *from, struct lt_blob *to)
+static int copy_blob(const struct lt_bundle_blob *from, struct lt_bundle_blob *to)
 {
     to->p = malloc(from->n + 1);
     if (!to->p)
@@ -213,22 +214,22 @@ static int copy_blob(const struct lt_blob *from, struct lt_blob *to)
     return 0;
 }
 
-static int copy_keys(const struct lt_host_keys *from, struct lt_host_keys *to)
+static int copy_keys(const struct lt_hosts_host_keys *from, struct lt_hosts_host_keys *to)
 {
     if (copy_blob(&from->ak, &to->ak) || copy_blob(&from->ek, &to->ek))
         return LT_E_NO_MEMORY;
     for (unsigned i = 0; i < from->certificates.count; i++, to->certificates.count++)
         if (!(to->certificates.pem[i] = strdup(from->certificates.pem[i])))
             return LT_E_NO_MEMORY;
-    to->id =
-        lt_host_identity_new((struct lt_slice){to->ek.p, to->ek.n}, (struct lt_slice){to->ak.p, to->ak.n});
+    to->id = lt_checks_host_identity_new((struct lt_slice){to->ek.p, to->ek.n},
+                                         (struct lt_slice){to->ak.p, to->ak.n});
     return to->id ? 0 : LT_E_NO_MEMORY;
 }
 
-int lt_host_judge_again(const struct lt_host_keys *had, const struct lt_trust *trust, struct lt_ref **out,
-                        struct lt_err *e)
+int lt_host_fetch_host_judge_again(const struct lt_hosts_host_keys *had, const struct lt_trust *trust,
+                                   struct lt_ref **out, struct lt_err *e)
 {
-    struct lt_host_keys *k = calloc(1, sizeof *k);
+    struct lt_hosts_host_keys *k = calloc(1, sizeof *k);
 
     *out = NULL;
     if (!k || copy_keys(had, k)) {
@@ -240,7 +241,7 @@ int lt_host_judge_again(const struct lt_host_keys *had, const struct lt_trust *t
     /* As large as the ones it takes the place of: without room they count once, until they have gone. */
     if (k->memory)
         (void)!lt_budget_keep(k->memory, &k->kept, had->kept);
-    lt_trust_judge(trust, &k->certificates, k->id);
+    lt_tenant_trust_judge(trust, &k->certificates, k->id);
     k->id->activated = had->id->activated; /* no time makes an AK another EK's */
     *out = lt_ref_new(k, keys_free);
     return 0;

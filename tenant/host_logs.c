@@ -3,7 +3,7 @@
 #include "tenant/host_fetch.h"
 
 #include "common/ima_list.h"
-#include "common/log.h"
+#include "common/run/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +11,17 @@
 
 /* A reply's bytes, and what they hold of the memory until the caller knows what stays of them. */
 struct fetched {
-    struct lt_blob b;
+    struct lt_bundle_blob b;
     uint64_t ima_first;
     size_t charge;
 };
 
-static int fetch(const struct lt_host_source *p, const char *path, size_t max, struct fetched *out,
+static int fetch(const struct lt_host_fetch_host_source *p, const char *path, size_t max, struct fetched *out,
                  struct lt_err *e)
 {
     struct lt_http_reply reply = {0};
 
-    LT_TRY(lt_host_call(p, "GET", path, NULL, max, &reply, e));
+    LT_TRY(lt_host_fetch_host_call(p, "GET", path, NULL, max, &reply, e));
     if (reply.status != 200) {
         LT_AUTOJSON json_t *none = lt_http_json(&reply, 200, e);
         free((char *)reply.body);
@@ -33,8 +33,8 @@ static int fetch(const struct lt_host_source *p, const char *path, size_t max, s
 }
 
 /* n bytes stay of what was fetched. */
-static int stay(const struct lt_host_source *p, const char *what, struct fetched *f, size_t *kept, size_t n,
-                struct lt_err *e)
+static int stay(const struct lt_host_fetch_host_source *p, const char *what, struct fetched *f, size_t *kept,
+                size_t n, struct lt_err *e)
 {
     size_t charge = f->charge;
 
@@ -46,8 +46,8 @@ static int stay(const struct lt_host_source *p, const char *what, struct fetched
 
 /* ---- documents ---- */
 
-static int fetch_document(const struct lt_host_source *p, const uint8_t digest[LT_SHA256], size_t max,
-                          struct fetched *out, struct lt_err *e)
+static int fetch_document(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
+                          size_t max, struct fetched *out, struct lt_err *e)
 {
     char path[96] = "policies/";
     uint8_t is[LT_SHA256];
@@ -62,7 +62,8 @@ static int fetch_document(const struct lt_host_source *p, const uint8_t digest[L
     return lt_fail(e, LT_E_REFUSED, "provider, %s: the document has another digest", path);
 }
 
-static void bring(const struct lt_host_source *p, struct lt_documents *d, const uint8_t digest[LT_SHA256])
+static void bring(const struct lt_host_fetch_host_source *p, struct lt_documents *d,
+                  const uint8_t digest[LT_SHA256])
 {
     struct fetched f = {0};
     uint8_t is[LT_SHA256];
@@ -78,8 +79,8 @@ static void bring(const struct lt_host_source *p, struct lt_documents *d, const 
 }
 
 /* What is not there is fetched once; what cannot be had is named by check 7 as not at hand. */
-static void open_documents(const struct lt_host_source *p, struct lt_documents *d,
-                           const struct lt_measured_policy *m, struct lt_document_set *out)
+static void open_documents(const struct lt_host_fetch_host_source *p, struct lt_documents *d,
+                           const struct lt_policy_measured *m, struct lt_documents_document_set *out)
 {
     struct lt_err e = {0};
 
@@ -90,24 +91,24 @@ static void open_documents(const struct lt_host_source *p, struct lt_documents *
     for (unsigned i = 0; i < m->layer_count; i++)
         if (!out->layer[i])
             bring(p, d, m->layer[i].policy);
-    lt_document_set_free(out);
+    lt_documents_document_set_free(out);
     if (lt_documents_open(d, m, out, &e))
         lt_log(LT_LOG_WARNING, "host-document-missing", "%s", e.msg);
 }
 
 static void document_free(void *p)
 {
-    struct lt_host_document *d = p;
-    lt_host_policy_free(d->parsed);
-    lt_document_set_free(&d->documents);
+    struct lt_hosts_host_document *d = p;
+    lt_policy_host_free(d->parsed);
+    lt_documents_document_set_free(&d->documents);
     free(d->bytes);
     free(d);
 }
 
-static int document(const struct lt_host_source *p, const uint8_t digest[LT_SHA256], struct lt_blob b,
-                    struct lt_documents *from, struct lt_ref **out, struct lt_err *e)
+static int document(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
+                    struct lt_bundle_blob b, struct lt_documents *from, struct lt_ref **out, struct lt_err *e)
 {
-    struct lt_host_document *d = calloc(1, sizeof *d);
+    struct lt_hosts_host_document *d = calloc(1, sizeof *d);
     char name[2 * LT_SHA256 + 1];
     struct lt_err why = {0};
 
@@ -119,7 +120,7 @@ static int document(const struct lt_host_source *p, const uint8_t digest[LT_SHA2
     d->n = b.n;
     memcpy(d->digest, digest, LT_SHA256);
     lt_hex(digest, LT_SHA256, name);
-    if (lt_host_policy_parse(d->bytes, d->n, &d->parsed, &why))
+    if (lt_policy_host_parse(d->bytes, d->n, &d->parsed, &why))
         lt_log(LT_LOG_WARNING, "host-policy-malformed", "host policy %s: %s", name, why.msg);
     else
         open_documents(p, from, &d->parsed->measured, &d->documents);
@@ -127,7 +128,7 @@ static int document(const struct lt_host_source *p, const uint8_t digest[LT_SHA2
     return 0;
 }
 
-int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT_SHA256],
+int lt_host_fetch_policy(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
                          struct lt_documents *d, struct lt_ref **out, struct lt_err *e)
 {
     struct fetched f = {0};
@@ -139,10 +140,11 @@ int lt_host_fetch_policy(const struct lt_host_source *p, const uint8_t digest[LT
     return document(p, digest, f.b, d, out, e);
 }
 
-bool lt_host_fetch_missing(const struct lt_host_source *p, const struct lt_host_document *have,
-                           struct lt_documents *d, struct lt_ref **fresh)
+bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
+                           const struct lt_hosts_host_document *have, struct lt_documents *d,
+                           struct lt_ref **fresh)
 {
-    struct lt_blob b = {malloc(have->n + 1), have->n};
+    struct lt_bundle_blob b = {malloc(have->n + 1), have->n};
 
     *fresh = NULL;
     if (!b.p)
@@ -150,7 +152,7 @@ bool lt_host_fetch_missing(const struct lt_host_source *p, const struct lt_host_
     memcpy(b.p, have->bytes, have->n);
     if (document(p, have->digest, b, d, fresh, NULL))
         return false;
-    const struct lt_host_document *is = lt_ref_value(*fresh);
+    const struct lt_hosts_host_document *is = lt_ref_value(*fresh);
     if (is->documents.complete)
         return true;
     lt_ref_put(lt_take(fresh));
@@ -161,13 +163,13 @@ bool lt_host_fetch_missing(const struct lt_host_source *p, const struct lt_host_
 
 static void log_free(void *p)
 {
-    struct lt_host_log *l = p;
+    struct lt_hosts_host_log *l = p;
     lt_boot_log_free(l->log);
     (void)!lt_budget_keep(l->memory, &l->kept, 0);
     free(l);
 }
 
-int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t reset_count,
+int lt_host_fetch_log(const struct lt_host_fetch_host_source *p, const char *host, uint32_t reset_count,
                       struct lt_ref **out, struct lt_err *e)
 {
     char path[64];
@@ -178,7 +180,7 @@ int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t
     int rc = fetch(p, path, LT_MAX_BOOT_LOG, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    struct lt_host_log *l = calloc(1, sizeof *l);
+    struct lt_hosts_host_log *l = calloc(1, sizeof *l);
     if (l) {
         l->memory = p->memory;
         l->log = lt_boot_log_new((struct lt_slice){f.b.p, f.b.n});
@@ -199,23 +201,24 @@ int lt_host_fetch_log(const struct lt_host_source *p, const char *host, uint32_t
 
 static void ima_free(void *p)
 {
-    struct lt_host_ima *i = p;
+    struct lt_hosts_host_ima *i = p;
     free(i->bytes.p);
     (void)!lt_budget_keep(i->memory, &i->kept, 0);
     free(i);
 }
 
-static struct lt_slice bytes_of(const struct lt_blob *b)
+static struct lt_slice bytes_of(const struct lt_bundle_blob *b)
 {
     return (struct lt_slice){b->p, b->n};
 }
 
 /* had's units and what came after them. */
-static int join(const struct lt_host_ima *had, uint64_t first, struct lt_blob *b, struct lt_err *e)
+static int join(const struct lt_hosts_host_ima *had, uint64_t first, struct lt_bundle_blob *b,
+                struct lt_err *e)
 {
     if (!first)
         return 0;
-    if (b->n && had && lt_ima_is_binary(bytes_of(&had->bytes)) != lt_ima_is_binary(bytes_of(b)))
+    if (b->n && had && lt_ima_list_is_binary(bytes_of(&had->bytes)) != lt_ima_list_is_binary(bytes_of(b)))
         return lt_fail(e, LT_E_MALFORMED, "IMA list: text goes on as a binary list, or the other way round");
     if (!had || first != had->units)
         return lt_fail(e, LT_E_MALFORMED, "IMA list from entry %llu, which was not asked for",
@@ -229,13 +232,13 @@ static int join(const struct lt_host_ima *had, uint64_t first, struct lt_blob *b
     memcpy(all, had->bytes.p, had->bytes.n);
     memcpy(all + had->bytes.n, b->p, b->n);
     free(b->p);
-    *b = (struct lt_blob){all, had->bytes.n + b->n};
+    *b = (struct lt_bundle_blob){all, had->bytes.n + b->n};
     return 0;
 }
 
-int lt_host_fetch_ima(const struct lt_host_source *p, const char *host, const struct lt_host_ima *had,
-                      uint32_t reset_count, const uint8_t pcr[LT_SHA256], struct lt_ref **out,
-                      struct lt_err *e)
+int lt_host_fetch_ima(const struct lt_host_fetch_host_source *p, const char *host,
+                      const struct lt_hosts_host_ima *had, uint32_t reset_count, const uint8_t pcr[LT_SHA256],
+                      struct lt_ref **out, struct lt_err *e)
 {
     char path[96];
     struct fetched f = {0};
@@ -248,7 +251,7 @@ int lt_host_fetch_ima(const struct lt_host_source *p, const char *host, const st
     int rc = fetch(p, path, LT_MAX_IMA_LOG, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    struct lt_host_ima *i = calloc(1, sizeof *i);
+    struct lt_hosts_host_ima *i = calloc(1, sizeof *i);
     bool present = !rc;
     rc = i ? 0 : lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
     if (!rc && present)

@@ -1,9 +1,9 @@
 #include "tenant/hosts.h"
 
-#include "common/clock.h"
 #include "common/limits.h"
-#include "common/log.h"
+#include "common/run/clock.h"
 #include "common/run/cond.h"
+#include "common/run/log.h"
 #include "tenant/host_fetch.h"
 #include "tpm/attest.h"
 #include "tpm/signature.h"
@@ -17,28 +17,28 @@
 
 struct host {
     struct host *next;
-    char name[2 * LT_HOST_ID + 1];
+    char name[2 * LT_RESIDENCY_HOST_ID + 1];
     pthread_mutex_t busy; /* held while it is fetched: one worker asks, the others wait for its answer */
-    struct lt_host_view view;
+    struct lt_hosts_host_view view;
     uint64_t judged_ms;    /* when registry and certificate were last looked up */
     uint64_t retry_ms;     /* of the keys: not before; 0: at once */
     uint64_t log_retry_ms; /* of a boot log that was not there or not of this boot */
     uint64_t ima_retry_ms; /* of an IMA list that was not there or did not replay */
     uint64_t documents_ms; /* the same for documents that its policy names */
     struct lt_err why;     /* of the last fetch of keys; code 0: it brought some */
-    enum lt_level level;
+    enum lt_verdict_level level;
 };
 
 /* Quotes of one AK_h; outlives the host's entry in every case. */
 struct chronicle {
     struct chronicle *next;
-    uint8_t ak_name[LT_NAME];
-    struct lt_host_history history;
+    uint8_t ak_name[LT_TPM_NAME];
+    struct lt_history_host history;
 };
 
 struct lt_hosts {
     struct lt_hosts_conf conf;
-    struct lt_host_source provider;
+    struct lt_host_fetch_host_source provider;
     pthread_mutex_t lock; /* of the lists; never held while something is fetched */
     struct lt_ref *trust; /* struct lt_trust */
     struct host *hosts;
@@ -48,10 +48,10 @@ struct lt_hosts {
 
 static void trust_free(void *p)
 {
-    lt_trust_free(p);
+    lt_tenant_trust_free(p);
 }
 
-void lt_host_view_free(struct lt_host_view *v)
+void lt_hosts_host_view_free(struct lt_hosts_host_view *v)
 {
     lt_ref_put(v->keys);
     lt_ref_put(v->policy);
@@ -68,13 +68,13 @@ int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt
     *out = NULL;
     if (!h)
         return lt_fail(e, LT_E_NO_MEMORY, "hosts: no memory");
-    if (lt_trust_load(c->registry, c->roots, &trust, e)) {
+    if (lt_tenant_trust_load(c->registry, c->roots, &trust, e)) {
         free(h);
         return e->code;
     }
     h->conf = *c;
-    h->conf.facts_ms = c->facts_ms ? c->facts_ms : LT_HOST_FACTS_MS;
-    h->provider = (struct lt_host_source){c->client, c->provider, c->timeout_ms, c->memory};
+    h->conf.facts_ms = c->facts_ms ? c->facts_ms : LT_HOSTS_HOST_FACTS_MS;
+    h->provider = (struct lt_host_fetch_host_source){c->client, c->provider, c->timeout_ms, c->memory};
     h->trust = lt_ref_new(trust, trust_free);
     pthread_mutex_init(&h->lock, NULL);
     *out = h;
@@ -87,7 +87,7 @@ void lt_hosts_free(struct lt_hosts *h)
         return;
     for (struct host *x = h->hosts, *next; x; x = next) {
         next = x->next;
-        lt_host_view_free(&x->view);
+        lt_hosts_host_view_free(&x->view);
         pthread_mutex_destroy(&x->busy);
         free(x);
     }
@@ -103,7 +103,7 @@ void lt_hosts_free(struct lt_hosts *h)
 int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
 {
     struct lt_trust *trust;
-    int rc = lt_trust_load(h->conf.registry, h->conf.roots, &trust, e);
+    int rc = lt_tenant_trust_load(h->conf.registry, h->conf.roots, &trust, e);
 
     if (rc)
         return rc;
@@ -114,7 +114,7 @@ int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
     pthread_mutex_unlock(&h->lock);
     for (struct host *x = first; x; x = x->next) {
         pthread_mutex_lock(&x->busy);
-        lt_host_view_free(&x->view);
+        lt_hosts_host_view_free(&x->view);
         x->retry_ms = x->log_retry_ms = x->ima_retry_ms = 0;
         pthread_mutex_unlock(&x->busy);
     }
@@ -141,13 +141,13 @@ static struct host *find(struct lt_hosts *h, const char *name)
 
 static bool signed_by(const struct lt_ref *keys, const struct lt_attest *a)
 {
-    const struct lt_host_keys *k = lt_ref_value(keys);
-    return k && a->qualified_signer.n == LT_NAME &&
-           !memcmp(a->qualified_signer.p, k->id->qualified_signer, LT_NAME);
+    const struct lt_hosts_host_keys *k = lt_ref_value(keys);
+    return k && a->qualified_signer.n == LT_TPM_NAME &&
+           !memcmp(a->qualified_signer.p, k->id->qualified_signer, LT_TPM_NAME);
 }
 
 /* The AK it shows did sign this quote, under whatever hierarchy: then check 6 says what is wrong with it. */
-static bool verifies(const struct lt_host_keys *k, const struct lt_host_quote *q)
+static bool verifies(const struct lt_hosts_host_keys *k, const struct lt_residency_host_quote *q)
 {
     return k->id->key && !lt_signature_check(k->id->key, (struct lt_slice){q->signature, q->signature_n},
                                              (struct lt_slice){q->attest, q->attest_n}, NULL);
@@ -155,16 +155,16 @@ static bool verifies(const struct lt_host_keys *k, const struct lt_host_quote *q
 
 static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
 {
-    const struct lt_host_keys *k = lt_ref_value(keys);
-    return k && k->id->activated == LT_FACT_YES && !k->id->certificate_gap && signed_by(keys, a);
+    const struct lt_hosts_host_keys *k = lt_ref_value(keys);
+    return k && k->id->activated == LT_CHECKS_FACT_YES && !k->id->certificate_gap && signed_by(keys, a);
 }
 
 /* Facts that were found long ago are found again: certificates expire. Without memory they count for nothing.
  * Under x->busy. */
 static void renew_facts(struct lt_hosts *h, struct host *x)
 {
-    const struct lt_host_keys *k = lt_ref_value(x->view.keys);
-    uint64_t now = lt_now_ms();
+    const struct lt_hosts_host_keys *k = lt_ref_value(x->view.keys);
+    uint64_t now = lt_clock_ms();
     struct lt_ref *fresh;
 
     if (!k || now - x->judged_ms < h->conf.facts_ms)
@@ -172,7 +172,7 @@ static void renew_facts(struct lt_hosts *h, struct host *x)
     pthread_mutex_lock(&h->lock);
     struct lt_ref *trust = lt_ref_get(h->trust);
     pthread_mutex_unlock(&h->lock);
-    (void)!lt_host_judge_again(k, lt_ref_value(trust), &fresh, NULL);
+    (void)!lt_host_fetch_host_judge_again(k, lt_ref_value(trust), &fresh, NULL);
     lt_ref_put(trust);
     lt_ref_put(x->view.keys);
     x->view.keys = fresh;
@@ -183,15 +183,15 @@ static void renew_facts(struct lt_hosts *h, struct host *x)
  * and when the quote names another signer: then the host may have a new AK. Under x->busy. a NULL: the quote
  * names nobody, which check 5 says. */
 static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a,
-                     const struct lt_host_quote *q, struct lt_err *e)
+                     const struct lt_residency_host_quote *q, struct lt_err *e)
 {
     renew_facts(h, x);
-    const struct lt_host_keys *k = lt_ref_value(x->view.keys);
+    const struct lt_hosts_host_keys *k = lt_ref_value(x->view.keys);
     struct lt_ref *keys, *trust;
 
     if (k && (!a || good_keys(x->view.keys, a)))
         return 0;
-    if (lt_now_ms() >= x->retry_ms) {
+    if (lt_clock_ms() >= x->retry_ms) {
         pthread_mutex_lock(&h->lock);
         trust = lt_ref_get(h->trust);
         pthread_mutex_unlock(&h->lock);
@@ -199,11 +199,11 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
         if (!lt_host_fetch_keys(&h->provider, x->name, lt_ref_value(trust), k, &keys, &x->why)) {
             lt_ref_put(x->view.keys);
             x->view.keys = keys;
-            x->judged_ms = lt_now_ms();
+            x->judged_ms = lt_clock_ms();
             k = lt_ref_value(keys);
         }
         lt_ref_put(trust);
-        x->retry_ms = a && good_keys(x->view.keys, a) ? 0 : lt_now_ms() + LT_HOST_RETRY_MS;
+        x->retry_ms = a && good_keys(x->view.keys, a) ? 0 : lt_clock_ms() + LT_HOSTS_HOST_RETRY_MS;
     }
     if (k && (!a || signed_by(x->view.keys, a) || verifies(k, q)))
         return 0;
@@ -220,7 +220,7 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
  * that a neighbour's policy accepts is used for all: check 7 asks each guest's own. */
 static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest[LT_SHA256], bool accepted)
 {
-    const struct lt_host_document *d = lt_ref_value(x->view.policy);
+    const struct lt_hosts_host_document *d = lt_ref_value(x->view.policy);
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
@@ -230,9 +230,9 @@ static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest
     }
     if (d && !memcmp(d->digest, digest, LT_SHA256)) {
         bool lacks = accepted && d->parsed && !d->documents.complete;
-        if (!lacks || lt_now_ms() < x->documents_ms)
+        if (!lacks || lt_clock_ms() < x->documents_ms)
             return;
-        x->documents_ms = lt_now_ms() + LT_HOST_RETRY_MS;
+        x->documents_ms = lt_clock_ms() + LT_HOSTS_HOST_RETRY_MS;
         if (lt_host_fetch_missing(&h->provider, d, h->conf.documents, &fresh)) {
             lt_ref_put(x->view.policy);
             x->view.policy = fresh;
@@ -250,16 +250,17 @@ static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest
 
 /* A log of another boot, or none, may be the provider's cache: it says nothing of the host, is not used, and
  * is asked for again. One that is withheld for good is reported as not made. */
-static void need_log(struct lt_hosts *h, struct host *x, const struct lt_host_quote *q, uint32_t reset_count)
+static void need_log(struct lt_hosts *h, struct host *x, const struct lt_residency_host_quote *q,
+                     uint32_t reset_count)
 {
-    const struct lt_host_log *l = lt_ref_value(x->view.log);
+    const struct lt_hosts_host_log *l = lt_ref_value(x->view.log);
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
     if (l && l->reset_count == reset_count && !lt_boot_replay_match(&l->log->replay, &q->pcrs, NULL))
         return;
     lt_ref_put(lt_take(&x->view.log));
-    if (lt_now_ms() < x->log_retry_ms)
+    if (lt_clock_ms() < x->log_retry_ms)
         return;
     if (!lt_host_fetch_log(&h->provider, x->name, reset_count, &fresh, &e)) {
         l = lt_ref_value(fresh);
@@ -272,7 +273,7 @@ static void need_log(struct lt_hosts *h, struct host *x, const struct lt_host_qu
         else
             x->view.log = fresh;
     }
-    x->log_retry_ms = e.code ? lt_now_ms() + LT_HOST_RETRY_MS : 0;
+    x->log_retry_ms = e.code ? lt_clock_ms() + LT_HOSTS_HOST_RETRY_MS : 0;
     if (e.code)
         lt_log(LT_LOG_WARNING, "host-boot-log-missing", "host %s: %s", x->name, e.msg);
 }
@@ -281,13 +282,14 @@ static void need_log(struct lt_hosts *h, struct host *x, const struct lt_host_qu
  * and their check 6 fails whatever they say. */
 static bool credible(const struct host *x, const struct lt_attest *a)
 {
-    const struct lt_host_keys *k = lt_ref_value(x->view.keys);
-    return signed_by(x->view.keys, a) && k->id->activated == LT_FACT_YES &&
-           k->id->in_registry != LT_FACT_NO && k->id->certificate != LT_FACT_NO && !k->id->certificate_gap;
+    const struct lt_hosts_host_keys *k = lt_ref_value(x->view.keys);
+    return signed_by(x->view.keys, a) && k->id->activated == LT_CHECKS_FACT_YES &&
+           k->id->in_registry != LT_CHECKS_FACT_NO && k->id->certificate != LT_CHECKS_FACT_NO &&
+           !k->id->certificate_gap;
 }
 
 /* Whether the list is this quote's: the chain alone, no content. */
-static int replays(const struct lt_host_ima *i, struct lt_err *e)
+static int replays(const struct lt_hosts_host_ima *i, struct lt_err *e)
 {
     struct lt_ima_result r;
     const struct lt_ima_input in = {.list = {i->bytes.p, i->bytes.n}, .bank = LT_HASH_SHA256, .pcr = i->pcr};
@@ -300,10 +302,10 @@ static int replays(const struct lt_host_ima *i, struct lt_err *e)
 /* Only for a policy that judges it, and only when PCR 10 has changed since. A list that does not replay to
  * this quote is the provider's, or an earlier one: it says nothing of the host, is not used, and asked for
  * again, from its beginning. One that is withheld for good is reported as not made. */
-static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcrs *pcrs)
+static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcr_pcrs *pcrs)
 {
-    const struct lt_host_document *d = lt_ref_value(x->view.policy);
-    const struct lt_host_ima *i = lt_ref_value(x->view.ima);
+    const struct lt_hosts_host_document *d = lt_ref_value(x->view.policy);
+    const struct lt_hosts_host_ima *i = lt_ref_value(x->view.ima);
     const uint8_t *pcr = pcrs->value[LT_IMA_PCR];
     struct lt_ref *fresh = NULL;
     struct lt_err e = {0};
@@ -311,11 +313,11 @@ static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, c
     bool judged = d && d->parsed && d->parsed->measured.layer_count;
     if (judged && i && i->reset_count == reset_count && !memcmp(i->pcr, pcr, LT_SHA256))
         return;
-    if (judged && lt_now_ms() >= x->ima_retry_ms) {
+    if (judged && lt_clock_ms() >= x->ima_retry_ms) {
         if (!lt_host_fetch_ima(&h->provider, x->name, i, reset_count, pcr, &fresh, &e) &&
             replays(lt_ref_value(fresh), &e))
             lt_ref_put(lt_take(&fresh));
-        x->ima_retry_ms = fresh ? 0 : lt_now_ms() + LT_HOST_IMA_RETRY_MS;
+        x->ima_retry_ms = fresh ? 0 : lt_clock_ms() + LT_HOSTS_HOST_IMA_RETRY_MS;
         if (!fresh)
             lt_log(LT_LOG_WARNING, "host-ima-missing", "host %s: %s", x->name, e.msg);
     }
@@ -323,13 +325,13 @@ static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, c
     x->view.ima = fresh;
 }
 
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted,
-                  bool wait, struct lt_host_view *out, struct lt_err *e)
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residency_host_quote *q,
+                  bool accepted, bool wait, struct lt_hosts_host_view *out, struct lt_err *e)
 {
-    uint8_t id[LT_HOST_ID];
-    char name[2 * LT_HOST_ID + 1];
+    uint8_t id[LT_RESIDENCY_HOST_ID];
+    char name[2 * LT_RESIDENCY_HOST_ID + 1];
     struct lt_attest attest = {0};
-    struct lt_header header = {0};
+    struct lt_residency_header header = {0};
 
     memset(out, 0, sizeof *out);
     if (lt_unhex(host, id, sizeof id, e))
@@ -343,7 +345,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quo
     }
     /* Bytes that do not parse are judged by check 5, not here. */
     bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, NULL) &&
-                  !lt_header_parse(q->header, sizeof q->header, &header, NULL);
+                  !lt_residency_header_parse(q->header, sizeof q->header, &header, NULL);
     if (wait)
         pthread_mutex_lock(&x->busy);
     else if (pthread_mutex_trylock(&x->busy))
@@ -355,24 +357,24 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quo
         need_ima(h, x, attest.clock.reset_count, &q->pcrs);
     }
     if (!rc)
-        *out = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy),
-                                     lt_ref_get(x->view.log), lt_ref_get(x->view.ima)};
+        *out = (struct lt_hosts_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy),
+                                           lt_ref_get(x->view.log), lt_ref_get(x->view.ima)};
     pthread_mutex_unlock(&x->busy);
-    lt_host_view_free(&once.view);
+    lt_hosts_host_view_free(&once.view);
     return rc;
 }
 
 /* ---- history ---- */
 
-static struct chronicle *chronicle(struct lt_hosts *h, const uint8_t ak_name[LT_NAME])
+static struct chronicle *chronicle(struct lt_hosts *h, const uint8_t ak_name[LT_TPM_NAME])
 {
     struct chronicle *x = h->chronicles;
-    while (x && memcmp(x->ak_name, ak_name, LT_NAME))
+    while (x && memcmp(x->ak_name, ak_name, LT_TPM_NAME))
         x = x->next;
     return x;
 }
 
-int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct lt_host_history *out,
+int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_TPM_NAME], struct lt_history_host *out,
                      struct lt_err *e)
 {
     struct chronicle *x;
@@ -392,10 +394,10 @@ int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct 
     return rc;
 }
 
-bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t t5_ms,
-                    struct lt_clock_info *clock)
+bool lt_hosts_learn(struct lt_hosts *h, const struct lt_history_round_facts *f, uint64_t t5_ms,
+                    struct lt_attest_clock_info *clock)
 {
-    struct lt_host_history before;
+    struct lt_history_host before;
     struct lt_err e = {0};
 
     if (!f->host_genuine)
@@ -410,25 +412,26 @@ bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t
         x = calloc(1, sizeof *x);
         if (!x)
             abort();
-        memcpy(x->ak_name, f->host_ak_name, LT_NAME);
+        memcpy(x->ak_name, f->host_ak_name, LT_TPM_NAME);
         x->history = before;
         x->next = h->chronicles;
         h->chronicles = x;
     }
-    lt_host_history_learn(&x->history, f, t5_ms);
-    bool has = lt_host_history_at(&x->history, UINT64_MAX, clock);
+    lt_history_host_learn(&x->history, f, t5_ms);
+    bool has = lt_history_host_at(&x->history, UINT64_MAX, clock);
     pthread_mutex_unlock(&h->lock);
     return has;
 }
 
 /* ---- for people ---- */
 
-void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_HOST_ID], enum lt_level level)
+void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_RESIDENCY_HOST_ID],
+                   enum lt_verdict_level level)
 {
-    char name[2 * LT_HOST_ID + 1];
+    char name[2 * LT_RESIDENCY_HOST_ID + 1];
     struct host *x;
 
-    lt_hex(host_id, LT_HOST_ID, name);
+    lt_hex(host_id, LT_RESIDENCY_HOST_ID, name);
     pthread_mutex_lock(&h->lock);
     for (x = h->hosts; x; x = x->next)
         if (!strcmp(x->name, name))
@@ -437,31 +440,31 @@ void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_HOST_ID], enum l
 }
 
 /* A provider that hangs holds x->busy as long as it likes; it shall not hold those who look. */
-static json_t *describe(struct host *x, enum lt_level shown)
+static json_t *describe(struct host *x, enum lt_verdict_level shown)
 {
-    struct lt_host_view v = {0};
+    struct lt_hosts_host_view v = {0};
     const char *none = "the provider is being asked";
     struct lt_err why;
 
-    if (lt_cond_lock(&x->busy, lt_now_ms() + LOOK_MS)) {
-        v = (struct lt_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy), NULL, NULL};
+    if (lt_cond_lock(&x->busy, lt_clock_ms() + LOOK_MS)) {
+        v = (struct lt_hosts_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy), NULL, NULL};
         why = x->why;
         none = why.msg;
         pthread_mutex_unlock(&x->busy);
     }
-    const struct lt_host_keys *k = lt_ref_value(v.keys);
-    const struct lt_host_document *d = lt_ref_value(v.policy);
-    const char *level = lt_level_slug(shown);
+    const struct lt_hosts_host_keys *k = lt_ref_value(v.keys);
+    const struct lt_hosts_host_document *d = lt_ref_value(v.policy);
+    const char *level = lt_verdict_level_slug(shown);
     json_t *o = json_object();
 
     json_object_set_new(o, "host", json_string(x->name));
     json_object_set_new(o, "level", level ? json_string(level) : json_null());
     json_object_set_new(o, "policy", d ? lt_json_new_hex(d->digest, LT_SHA256) : json_null());
-    json_object_set_new(o, "ak_name", k ? lt_json_new_hex(k->id->ak_name, LT_NAME) : json_null());
-    json_object_set_new(o, "activated", json_boolean(k && k->id->activated == LT_FACT_YES));
-    json_object_set_new(o, "in_registry", json_boolean(k && k->id->in_registry == LT_FACT_YES));
+    json_object_set_new(o, "ak_name", k ? lt_json_new_hex(k->id->ak_name, LT_TPM_NAME) : json_null());
+    json_object_set_new(o, "activated", json_boolean(k && k->id->activated == LT_CHECKS_FACT_YES));
+    json_object_set_new(o, "in_registry", json_boolean(k && k->id->in_registry == LT_CHECKS_FACT_YES));
     json_object_set_new(o, "certificate", lt_json_new_text(k ? k->id->certificate_text : none));
-    lt_host_view_free(&v);
+    lt_hosts_host_view_free(&v);
     return o;
 }
 
@@ -471,7 +474,7 @@ json_t *lt_hosts_list(struct lt_hosts *h)
 
     pthread_mutex_lock(&h->lock);
     for (struct host *x = h->hosts; x; x = x->next) {
-        enum lt_level level = x->level;
+        enum lt_verdict_level level = x->level;
         pthread_mutex_unlock(&h->lock); /* entries are never removed, and added in front */
         json_array_append_new(list, describe(x, level));
         pthread_mutex_lock(&h->lock);

@@ -4,20 +4,20 @@
 #ifndef LT_TENANT_HOSTS_H
 #define LT_TENANT_HOSTS_H
 
-#include "appraisal/history.h"
-#include "appraisal/identity.h"
-#include "appraisal/measured.h"
-#include "appraisal/policy.h"
-#include "appraisal/verdict.h"
-#include "common/http_client.h"
+#include "appraisal/checks/history.h"
+#include "appraisal/checks/identity.h"
+#include "appraisal/checks/measured.h"
+#include "appraisal/checks/verdict.h"
+#include "appraisal/policy/policy.h"
+#include "common/http/client.h"
 #include "common/ref.h"
 #include "residency/bundle.h"
 #include "tenant/documents.h"
-#include "verifier/store.h"
+#include "verifier/store/store.h"
 
-#define LT_HOST_FACTS_MS 3600000  /* what was true of an EK certificate then may have expired since */
-#define LT_HOST_RETRY_MS 15000    /* after a fetch that brought no good, before the next of that host */
-#define LT_HOST_IMA_RETRY_MS 5000 /* the same of an IMA list, which changes while it is asked for */
+#define LT_HOSTS_HOST_FACTS_MS 3600000  /* what was true of an EK certificate then may have expired since */
+#define LT_HOSTS_HOST_RETRY_MS 15000    /* after a fetch that brought no good, before the next of that host */
+#define LT_HOSTS_HOST_IMA_RETRY_MS 5000 /* the same of an IMA list, which changes while it is asked for */
 
 struct lt_hosts;
 
@@ -30,8 +30,8 @@ struct lt_hosts_conf {
     const char *registry;           /* file, limetree-registry/1; NULL: none pinned */
     const char *roots;              /* directory of PEM files; NULL: certificates are not checked */
     long timeout_ms;
-    uint64_t
-        facts_ms; /* after which registry and certificate of a host are judged again; 0: LT_HOST_FACTS_MS */
+    uint64_t facts_ms; /* after which registry and certificate of a host are judged again; 0:
+                          LT_HOSTS_HOST_FACTS_MS */
 };
 
 int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt_err *e) LT_MUST_CHECK;
@@ -39,30 +39,30 @@ void lt_hosts_free(struct lt_hosts *h);
 /* Reads registry and roots again (SIGHUP); what was prepared under the old ones is forgotten. */
 int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e) LT_MUST_CHECK;
 
-struct lt_host_keys { /* immutable once shared */
-    struct lt_host_identity *id;
-    struct lt_blob ak, ek;
-    struct lt_certificates certificates;
+struct lt_hosts_host_keys { /* immutable once shared */
+    struct lt_checks_host_identity *id;
+    struct lt_bundle_blob ak, ek;
+    struct lt_bundle_certificates certificates;
     struct lt_budget *memory; /* all below, too: what it keeps is given back with its last reference */
     size_t kept;
 };
-struct lt_host_document { /* a host policy: bytes always, parsed if it could be */
-    struct lt_host_policy *parsed;
-    struct lt_document_set documents;
+struct lt_hosts_host_document { /* a host policy: bytes always, parsed if it could be */
+    struct lt_policy_host *parsed;
+    struct lt_documents_document_set documents;
     uint8_t digest[LT_SHA256];
     uint8_t *bytes;
     size_t n;
 };
-struct lt_host_log {
+struct lt_hosts_host_log {
     struct lt_boot_log *log;
     uint8_t digest[LT_SHA256];
     uint32_t reset_count;
     struct lt_budget *memory;
     size_t kept;
 };
-struct lt_host_ima { /* the whole list */
+struct lt_hosts_host_ima { /* the whole list */
     bool present;
-    struct lt_blob bytes;
+    struct lt_bundle_blob bytes;
     uint64_t units; /* it holds (common/ima_list.h) */
     bool whole;     /* nothing is behind them */
     uint8_t digest[LT_SHA256];
@@ -73,29 +73,30 @@ struct lt_host_ima { /* the whole list */
 };
 
 /* What stands behind one host quote. */
-struct lt_host_view {
-    struct lt_ref *keys;   /* struct lt_host_keys */
-    struct lt_ref *policy; /* struct lt_host_document; NULL: could not be had */
-    struct lt_ref *log;    /* struct lt_host_log; NULL: could not be had */
-    struct lt_ref *ima;    /* struct lt_host_ima; NULL: could not be had, or the policy has no layers */
+struct lt_hosts_host_view {
+    struct lt_ref *keys;   /* struct lt_hosts_host_keys */
+    struct lt_ref *policy; /* struct lt_hosts_host_document; NULL: could not be had */
+    struct lt_ref *log;    /* struct lt_hosts_host_log; NULL: could not be had */
+    struct lt_ref *ima;    /* struct lt_hosts_host_ima; NULL: could not be had, or the policy has no layers */
 };
-void lt_host_view_free(struct lt_host_view *v);
+void lt_hosts_host_view_free(struct lt_hosts_host_view *v);
 
 /* host: 32 hex digits, as the provider names it; q: its quote, not checked yet. accepted: some guest's policy
  * accepts the document that the quote's header names; else neither that nor what it names is fetched. wait
  * false: LT_E_BUSY if somebody asks about it just now. LT_E_…: the identity could not be had, which is
  * transport trouble. */
-int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_host_quote *q, bool accepted,
-                  bool wait, struct lt_host_view *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residency_host_quote *q,
+                  bool accepted, bool wait, struct lt_hosts_host_view *out, struct lt_err *e) LT_MUST_CHECK;
 
 /* History of an AK_h: all quotes so far, and one more. */
-int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_NAME], struct lt_host_history *out,
+int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_TPM_NAME], struct lt_history_host *out,
                      struct lt_err *e) LT_MUST_CHECK;
 /* After a round with a host quote. True: it was genuine, and *clock is the highest of its AK_h so far. */
-bool lt_hosts_learn(struct lt_hosts *h, const struct lt_round_facts *f, uint64_t t5_ms,
-                    struct lt_clock_info *clock);
+bool lt_hosts_learn(struct lt_hosts *h, const struct lt_history_round_facts *f, uint64_t t5_ms,
+                    struct lt_attest_clock_info *clock);
 /* What the round said of the host, for lt_hosts_list. */
-void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_HOST_ID], enum lt_level level);
+void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_RESIDENCY_HOST_ID],
+                   enum lt_verdict_level level);
 
 /* {"hosts":[…]} of docs/api.md. Of a host that is being asked for long it says so. */
 json_t *lt_hosts_list(struct lt_hosts *h);

@@ -1,6 +1,6 @@
 #include "tenant/learn.h"
 
-#include "appraisal/imalearn.h"
+#include "appraisal/ima/learn.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 /* PCR 10 grows with every file that is measured, PCR 16 names the transport key: neither is a reference
  * value. */
-#define NOT_LEARNT (1u << 10 | 1u << LT_TRANSPORT_PCR)
+#define NOT_LEARNT (1u << 10 | 1u << LT_CHECKS_TRANSPORT_PCR)
 
 #define LT_LEFT 340 /* what is told of entries that were not learnt as they are */
 
@@ -17,7 +17,7 @@ static json_t *one_hex(const uint8_t d[LT_SHA256])
     return json_pack("[o]", lt_json_new_hex(d, LT_SHA256));
 }
 
-static json_t *learn_pcrs(const struct lt_pcrs *p)
+static json_t *learn_pcrs(const struct lt_pcr_pcrs *p)
 {
     json_t *o = json_object();
 
@@ -31,8 +31,8 @@ static json_t *learn_pcrs(const struct lt_pcrs *p)
     return o;
 }
 
-static json_t *candidate(const struct lt_round *round, const struct lt_header *h, const struct lt_record *r,
-                         const struct lt_accept *accept)
+static json_t *candidate(const struct lt_tenant_round *round, const struct lt_residency_header *h,
+                         const struct lt_residency_record *r, const struct lt_tenant_accept *accept)
 {
     json_t *names = json_array();
 
@@ -60,8 +60,8 @@ static int put_text(struct lt_documents *d, const char *text, char hex[2 * LT_SH
 
 /* One layer "learnt" of the entries that the round's quote covers, as `limetree policy learn` makes it of its
  * bundle. */
-static int learn_list(const struct lt_round *round, const struct lt_blob *ima, struct lt_documents *d,
-                      json_t *policy, char left[LT_LEFT], struct lt_err *e)
+static int learn_list(const struct lt_tenant_round *round, const struct lt_bundle_blob *ima,
+                      struct lt_documents *d, json_t *policy, char left[LT_LEFT], struct lt_err *e)
 {
     LT_AUTOFREE struct lt_ima_learnt *l = calloc(1, sizeof *l);
     const struct lt_ima_lesson lesson = {.list = {ima->p, ima->n}, .pcrs = &round->quote.pcrs};
@@ -80,10 +80,10 @@ static int learn_list(const struct lt_round *round, const struct lt_blob *ima, s
 }
 
 /* Adds "boot" and "layers". Where there is no boot log there is no boot policy, and check 3 says so. */
-static int learn_logs(const struct lt_round *round, struct lt_documents *d, json_t *policy,
+static int learn_logs(const struct lt_tenant_round *round, struct lt_documents *d, json_t *policy,
                       char left[LT_LEFT], struct lt_err *e)
 {
-    const struct lt_blob *ima = lt_ref_value(round->ima);
+    const struct lt_bundle_blob *ima = lt_ref_value(round->ima);
     char hex[2 * LT_SHA256 + 1];
     uint32_t covers;
 
@@ -106,10 +106,10 @@ static int learn_logs(const struct lt_round *round, struct lt_documents *d, json
 
 static bool may_stay_open(enum lt_check c)
 {
-    return c == LT_HOST_CLOCK || c == LT_SANDWICH;
+    return c == LT_CHECK_HOST_CLOCK || c == LT_CHECK_SANDWICH;
 }
 
-static int judge(const struct lt_verdict *v, char open[LT_LEARN_OPEN], struct lt_err *e)
+static int judge(const struct lt_verdict *v, char open[LT_TENANT_LEARN_OPEN], struct lt_err *e)
 {
     size_t n = 0;
 
@@ -120,22 +120,22 @@ static int judge(const struct lt_verdict *v, char open[LT_LEARN_OPEN], struct lt
         if (!may_stay_open(c))
             return lt_fail(e, LT_E_CONFLICT, "nothing was learnt: %s did not pass: %s", lt_check_slug(c),
                            v->check[c].message);
-        n += (size_t)snprintf(open + n, LT_LEARN_OPEN - n, "%s%s", n ? ", " : "", lt_check_slug(c));
+        n += (size_t)snprintf(open + n, LT_TENANT_LEARN_OPEN - n, "%s%s", n ? ", " : "", lt_check_slug(c));
     }
     if (!strcmp(v->reason, "level"))
-        snprintf(open, LT_LEARN_OPEN,
+        snprintf(open, LT_TENANT_LEARN_OPEN,
                  "level: link %s, host %s are not accepted; name what you accept with --accept",
-                 lt_link_slug(v->link), lt_level_slug(v->level));
+                 lt_verdict_link_slug(v->link), lt_verdict_level_slug(v->level));
     return 0;
 }
 
-int lt_tenant_learn(const struct lt_round *round, const struct lt_accept *accept, uint64_t window_ms,
-                    struct lt_documents *d, struct lt_ref **policy, char open[LT_LEARN_OPEN],
-                    struct lt_err *e)
+int lt_tenant_learn(const struct lt_tenant_round *round, const struct lt_tenant_accept *accept,
+                    uint64_t window_ms, struct lt_documents *d, struct lt_ref **policy,
+                    char open[LT_TENANT_LEARN_OPEN], struct lt_err *e)
 {
-    struct lt_header header;
-    struct lt_record record;
-    struct lt_round_facts facts;
+    struct lt_residency_header header;
+    struct lt_residency_record record;
+    struct lt_history_round_facts facts;
     struct lt_verdict v;
     char left[LT_LEFT] = "";
 
@@ -148,10 +148,10 @@ int lt_tenant_learn(const struct lt_round *round, const struct lt_accept *accept
     if (!round->has_proof || !round->host.keys || !round->proof.resident)
         return lt_fail(e, LT_E_CONFLICT,
                        "nothing to learn from: the last round brought no host quote with a residency");
-    const struct lt_host_quote *q = lt_ref_value(round->host_quote);
-    int rc = lt_header_parse(q->header, sizeof q->header, &header, e);
+    const struct lt_residency_host_quote *q = lt_ref_value(round->host_quote);
+    int rc = lt_residency_header_parse(q->header, sizeof q->header, &header, e);
     if (!rc)
-        rc = lt_record_parse(round->proof.record, sizeof round->proof.record, &record, e);
+        rc = lt_residency_record_parse(round->proof.record, sizeof round->proof.record, &record, e);
     if (rc)
         return rc;
     LT_AUTOJSON json_t *j = candidate(round, &header, &record, accept);
@@ -160,17 +160,17 @@ int lt_tenant_learn(const struct lt_round *round, const struct lt_accept *accept
     char *text = j ? lt_json_dump(j) : NULL;
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
-    rc = lt_policy_new((uint8_t *)text, strlen(text), d, true, policy, e);
+    rc = lt_tenant_policy_new((uint8_t *)text, strlen(text), d, true, policy, e);
     if (rc)
         return rc;
     /* The same bytes with the history as it was at that t1, under the candidate. */
-    lt_round_appraise_guest(round, *policy, &facts, &v);
+    lt_tenant_round_appraise_guest(round, *policy, &facts, &v);
     if (!lt_verdict_stopped(&v))
-        lt_round_appraise_host(round, *policy, window_ms, NULL, &facts, &v);
+        lt_tenant_round_appraise_host(round, *policy, window_ms, NULL, &facts, &v);
     rc = judge(&v, open, e);
     if (rc)
         lt_ref_put(lt_take(policy));
     else if (left[0])
-        snprintf(open + strlen(open), LT_LEARN_OPEN - strlen(open), "%s%s", open[0] ? "; " : "", left);
+        snprintf(open + strlen(open), LT_TENANT_LEARN_OPEN - strlen(open), "%s%s", open[0] ? "; " : "", left);
     return rc;
 }

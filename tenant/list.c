@@ -10,7 +10,7 @@ void lt_list_clear(struct lt_list *l)
     memset(l, 0, sizeof *l);
 }
 
-void lt_list_basis(const uint8_t policy[LT_SHA256], const struct lt_measured_policy *p, int64_t now,
+void lt_list_basis(const uint8_t policy[LT_SHA256], const struct lt_policy_measured *p, int64_t now,
                    uint8_t out[LT_SHA256])
 {
     uint8_t active[4];
@@ -21,7 +21,7 @@ void lt_list_basis(const uint8_t policy[LT_SHA256], const struct lt_measured_pol
 
 static void blob_free(void *p)
 {
-    struct lt_blob *b = p;
+    struct lt_bundle_blob *b = p;
     free(b->p);
     free(b);
 }
@@ -29,8 +29,8 @@ static void blob_free(void *p)
 int lt_list_join(const struct lt_ref *kept, size_t n, const void *text, size_t text_n, struct lt_ref **out,
                  struct lt_err *e)
 {
-    const struct lt_blob *old = lt_ref_value(kept);
-    struct lt_blob *b;
+    const struct lt_bundle_blob *old = lt_ref_value(kept);
+    struct lt_bundle_blob *b;
 
     *out = NULL;
     if (!old || n > old->n)

@@ -3,12 +3,12 @@
 #ifndef LT_TENANT_LIST_H
 #define LT_TENANT_LIST_H
 
-#include "appraisal/measured.h"
+#include "appraisal/checks/measured.h"
 #include "common/ref.h"
 #include "residency/bundle.h"
 
 struct lt_list {
-    struct lt_ref *text;             /* struct lt_blob; NULL: nothing kept */
+    struct lt_ref *text;             /* struct lt_bundle_blob; NULL: nothing kept */
     size_t n;                        /* bytes of it that hold the entries up to progress.next */
     uint64_t units;                  /* in these (common/ima_list.h): what the guest is asked for next */
     struct lt_ima_progress progress; /* zeroed: from the beginning */
@@ -18,7 +18,7 @@ struct lt_list {
 
 void lt_list_clear(struct lt_list *l);
 /* Of a policy at a time: another basis means that what is kept must be judged anew. */
-void lt_list_basis(const uint8_t policy[LT_SHA256], const struct lt_measured_policy *p, int64_t now,
+void lt_list_basis(const uint8_t policy[LT_SHA256], const struct lt_policy_measured *p, int64_t now,
                    uint8_t out[LT_SHA256]);
 /* A new blob: the first n bytes of kept (NULL: none) and the text behind. LT_E_TOO_LARGE beyond
  * LT_MAX_IMA_LOG. */

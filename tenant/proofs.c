@@ -1,7 +1,7 @@
-#include "common/clock.h"
+#include "appraisal/checks/reason.h"
 #include "common/limits.h"
-#include "common/log.h"
-#include "common/reason.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 #include "tenant/rounds_impl.h"
 
 #include <stdio.h>
@@ -10,8 +10,8 @@
 
 /* One POST proofs: at most LT_MAX_PROOF_ITEMS guests. */
 struct ask {
-    struct lt_rounds *r;
-    struct lt_flight *items[LT_MAX_PROOF_ITEMS];
+    struct lt_tenant_rounds *r;
+    struct lt_tenant_flight *items[LT_MAX_PROOF_ITEMS];
     size_t n;
     struct lt_err e;
     struct lt_http_reply reply; /* body is ours */
@@ -19,10 +19,10 @@ struct ask {
 
 /* The guests of one host quote. Only as long as one of them flies is `r` sure to be there. */
 struct group {
-    struct lt_rounds *r;
+    struct lt_tenant_rounds *r;
     struct lt_ref *quote;
-    char host[2 * LT_HOST_ID + 1];
-    struct lt_flight *flights;
+    char host[2 * LT_RESIDENCY_HOST_ID + 1];
+    struct lt_tenant_flight *flights;
     struct lt_claim *claims; /* of guests that other hosts claim too */
 };
 
@@ -34,36 +34,36 @@ static void group_free(struct group *g)
 
 static void host_stage(void *arg)
 {
-    struct lt_flight *f = arg;
-    struct lt_round *round = f->round;
-    struct lt_rounds *r = f->owner;
-    const struct lt_host_keys *keys = lt_ref_value(round->host.keys);
+    struct lt_tenant_flight *f = arg;
+    struct lt_tenant_round *round = f->round;
+    struct lt_tenant_rounds *r = f->owner;
+    const struct lt_hosts_host_keys *keys = lt_ref_value(round->host.keys);
     struct lt_err e = {0};
 
     if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &round->host_history, &e)) {
-        lt_flight_unreachable(f, &e);
+        lt_tenant_flight_unreachable(f, &e);
         return;
     }
-    lt_round_appraise_host(round, round->policy, r->conf.window_ms, &r->caches, &round->facts,
-                           &round->verdict);
-    lt_flight_finish(f);
+    lt_tenant_round_appraise_host(round, round->policy, r->conf.window_ms, &r->caches, &round->facts,
+                                  &round->verdict);
+    lt_tenant_flight_finish(f);
 }
 
 static bool accepted(const struct group *g)
 {
-    const struct lt_host_quote *q = lt_ref_value(g->quote);
-    struct lt_header h;
+    const struct lt_residency_host_quote *q = lt_ref_value(g->quote);
+    struct lt_residency_header h;
 
-    if (lt_header_parse(q->header, sizeof q->header, &h, NULL))
+    if (lt_residency_header_parse(q->header, sizeof q->header, &h, NULL))
         return false;
-    for (const struct lt_flight *f = g->flights; f; f = f->next) {
-        const struct lt_guest_policy *p = lt_policy_parsed(f->round->policy);
-        if (p && lt_digests_have(&p->host_policies, h.policy_digest))
+    for (const struct lt_tenant_flight *f = g->flights; f; f = f->next) {
+        const struct lt_policy_guest *p = lt_tenant_policy_parsed(f->round->policy);
+        if (p && lt_policy_digests_have(&p->host_policies, h.policy_digest))
             return true;
     }
-    for (const struct lt_claim *c = g->claims; c; c = lt_claim_next(c)) {
-        const struct lt_guest_policy *p = lt_claim_policy(c);
-        if (p && lt_digests_have(&p->host_policies, h.policy_digest))
+    for (const struct lt_claim *c = g->claims; c; c = lt_tenant_claim_next(c)) {
+        const struct lt_policy_guest *p = lt_tenant_claim_policy(c);
+        if (p && lt_policy_digests_have(&p->host_policies, h.policy_digest))
             return true;
     }
     return false;
@@ -74,57 +74,58 @@ static bool awaited(const struct group *g)
 {
     bool rivals = !g->flights;
 
-    for (struct lt_claim *c = g->claims; c && rivals; c = lt_claim_next(c))
-        rivals = lt_claim_is_rival(c);
+    for (struct lt_claim *c = g->claims; c && rivals; c = lt_tenant_claim_next(c))
+        rivals = lt_tenant_claim_is_rival(c);
     return !rivals;
 }
 
 static void group_stage(void *arg)
 {
     struct group *g = arg;
-    struct lt_host_view view = {0};
+    struct lt_hosts_host_view view = {0};
     struct lt_err e = {0};
     int rc =
         lt_hosts_view(g->r->conf.hosts, g->host, lt_ref_value(g->quote), accepted(g), awaited(g), &view, &e);
 
     for (struct lt_claim *c = g->claims, *next; c; c = next) {
-        next = lt_claim_next(c);
-        lt_claim_viewed(c, &view, rc ? &e : NULL);
+        next = lt_tenant_claim_next(c);
+        lt_tenant_claim_viewed(c, &view, rc ? &e : NULL);
     }
-    for (struct lt_flight *f = g->flights, *next; f; f = next) {
+    for (struct lt_tenant_flight *f = g->flights, *next; f; f = next) {
         next = f->next;
         if (rc) {
-            lt_flight_unreachable(f, &e);
+            lt_tenant_flight_unreachable(f, &e);
             continue;
         }
-        f->round->host = (struct lt_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy),
-                                               lt_ref_get(view.log), lt_ref_get(view.ima)};
+        f->round->host = (struct lt_hosts_host_view){lt_ref_get(view.keys), lt_ref_get(view.policy),
+                                                     lt_ref_get(view.log), lt_ref_get(view.ima)};
         lt_pool_post(lt_flight_pool(f), host_stage, f);
     }
-    lt_host_view_free(&view);
+    lt_hosts_host_view_free(&view);
     group_free(g);
 }
 
 static void quote_free(void *p)
 {
-    lt_host_quote_free(p);
+    lt_residency_host_quote_free(p);
     free(p);
 }
 
 /* Quotes that are malformed stay out, and only their own guests miss them. */
-static struct group *read_quote(struct lt_rounds *r, const json_t *j, struct lt_err *e)
+static struct group *read_quote(struct lt_tenant_rounds *r, const json_t *j, struct lt_err *e)
 {
-    struct lt_host_quote *q = calloc(1, sizeof *q);
+    struct lt_residency_host_quote *q = calloc(1, sizeof *q);
     struct group *g = calloc(1, sizeof *g);
-    uint8_t id[LT_HOST_ID];
-    struct lt_header h;
+    uint8_t id[LT_RESIDENCY_HOST_ID];
+    struct lt_residency_header h;
 
     if (!q || !g)
         abort();
     int rc = lt_json_hex(j, "host", id, sizeof id, e);
-    if (!rc && !(rc = lt_host_quote_from_json(j, q, e)) && !lt_header_parse(q->header, LT_HEADER, &h, NULL) &&
+    if (!rc && !(rc = lt_residency_host_quote_from_json(j, q, e)) &&
+        !lt_residency_header_parse(q->header, LT_RESIDENCY_HEADER, &h, NULL) &&
         memcmp(h.host_id, id, sizeof id)) { /* whose quote it is stands in it, signed */
-        lt_host_quote_free(q);
+        lt_residency_host_quote_free(q);
         rc = lt_fail(e, LT_E_MALFORMED, "a quote of another host than it is said to be of");
     }
     if (rc) {
@@ -139,7 +140,7 @@ static struct group *read_quote(struct lt_rounds *r, const json_t *j, struct lt_
 }
 
 /* A provider can send thousands: one line for them all. */
-static void read_quotes(struct lt_rounds *r, const json_t *quotes, struct group **groups, size_t n)
+static void read_quotes(struct lt_tenant_rounds *r, const json_t *quotes, struct group **groups, size_t n)
 {
     struct lt_err first = {0};
     size_t bad = 0;
@@ -154,16 +155,16 @@ static void read_quotes(struct lt_rounds *r, const json_t *quotes, struct group 
         lt_log(LT_LOG_WARNING, "host-quote-malformed", "%zu of %zu, the first: %s", bad, n, first.msg);
 }
 
-static void count_quotes(struct lt_rounds *r, struct group *const *groups, size_t n)
+static void count_quotes(struct lt_tenant_rounds *r, struct group *const *groups, size_t n)
 {
-    struct lt_header h;
+    struct lt_residency_header h;
 
     pthread_mutex_lock(&r->lock);
     for (size_t i = 0; i < n; i++)
         if (groups[i]) {
-            const struct lt_host_quote *q = lt_ref_value(groups[i]->quote);
+            const struct lt_residency_host_quote *q = lt_ref_value(groups[i]->quote);
             r->count.quotes++;
-            if (!lt_header_parse(q->header, sizeof q->header, &h, NULL))
+            if (!lt_residency_header_parse(q->header, sizeof q->header, &h, NULL))
                 r->count.last_batch = h.n;
         }
     pthread_mutex_unlock(&r->lock);
@@ -181,14 +182,15 @@ static void deal(struct ask *a, const json_t *proofs, struct group **groups, siz
         quotes[i] = groups[i] ? groups[i]->quote : NULL;
     for (size_t i = 0; i < a->n; i++) {
         const json_t *item = json_array_get(proofs, i);
-        struct lt_flight *f = a->items[i];
+        struct lt_tenant_flight *f = a->items[i];
         struct lt_err e = {0};
-        if (json_array_size(json_object_get(item, "others")) && !lt_round_check_item(f->round, item, &e)) {
-            lt_contest_start(f, item, quotes, n, claims);
+        if (json_array_size(json_object_get(item, "others")) &&
+            !lt_tenant_round_check_item(f->round, item, &e)) {
+            lt_tenant_contest_start(f, item, quotes, n, claims);
             continue;
         }
-        if (lt_round_read_proof(f->round, item, quotes, n, &e)) {
-            lt_flight_unreachable(f, &e);
+        if (lt_tenant_round_read_proof(f->round, item, quotes, n, &e)) {
+            lt_tenant_flight_unreachable(f, &e);
             continue;
         }
         size_t at = 0;
@@ -235,13 +237,13 @@ static void proofs_stage(void *arg)
     int rc = read_reply(a, &reply, &quotes, &proofs, &e);
 
     for (size_t i = 0; i < a->n; i++) {
-        struct lt_round *round = a->items[i]->round;
+        struct lt_tenant_round *round = a->items[i]->round;
         a->items[i]->next = NULL;
         round->retry_after_s = a->reply.retry_after_s;
         round->t5_ms = a->reply.last_byte_ms;
-        round->received = lt_wall_s();
+        round->received = lt_clock_wall_s();
         if (rc)
-            lt_flight_unreachable(a->items[i], &e);
+            lt_tenant_flight_unreachable(a->items[i], &e);
     }
     if (!rc) {
         size_t n = json_array_size(quotes);
@@ -281,21 +283,21 @@ static void proofs_done(void *arg, const struct lt_http_reply *reply, const stru
 }
 
 /* The pair, and the host that was accepted last: it is asked whoever else claims the guest. */
-static json_t *describe(const struct lt_round *round)
+static json_t *describe(const struct lt_tenant_round *round)
 {
-    const struct lt_guest_identity *id = lt_ref_value(round->identity);
+    const struct lt_checks_guest_identity *id = lt_ref_value(round->identity);
     json_t *o = json_pack("{s:s, s:o, s:o}", "uuid", round->uuid_text, "commitment",
                           lt_json_new_hex(round->facts.commitment, 32), "ek_digest",
                           lt_json_new_hex(id->ek_digest, 32));
 
     if (round->history.has_accepted_host)
-        json_object_set_new(o, "host", lt_json_new_hex(round->history.accepted_host, LT_HOST_ID));
+        json_object_set_new(o, "host", lt_json_new_hex(round->history.accepted_host, LT_RESIDENCY_HOST_ID));
     return o;
 }
 
 static void send_ask(struct ask *a)
 {
-    const struct lt_rounds_conf *c = &a->r->conf;
+    const struct lt_tenant_rounds_conf *c = &a->r->conf;
     json_t *guests = json_array();
     char url[LT_MAX_URL];
 
@@ -317,12 +319,12 @@ static void send_ask(struct ask *a)
 }
 
 /* Takes those of the list that have an accepted host, or those that have none. */
-static struct lt_flight *split(struct lt_flight **flights, bool accepted)
+static struct lt_tenant_flight *split(struct lt_tenant_flight **flights, bool accepted)
 {
-    struct lt_flight *mine = NULL, **end = &mine;
+    struct lt_tenant_flight *mine = NULL, **end = &mine;
 
-    for (struct lt_flight **at = flights; *at;) {
-        struct lt_flight *f = *at;
+    for (struct lt_tenant_flight **at = flights; *at;) {
+        struct lt_tenant_flight *f = *at;
         if (f->round->history.has_accepted_host != accepted) {
             at = &f->next;
             continue;
@@ -335,7 +337,7 @@ static struct lt_flight *split(struct lt_flight **flights, bool accepted)
     return mine;
 }
 
-static void ask_all(struct lt_rounds *r, struct lt_flight *flights)
+static void ask_all(struct lt_tenant_rounds *r, struct lt_tenant_flight *flights)
 {
     while (flights) {
         struct ask *a = calloc(1, sizeof *a);
@@ -350,9 +352,9 @@ static void ask_all(struct lt_rounds *r, struct lt_flight *flights)
 
 /* A guest that no host was accepted for waits for all who claim it, however slow: not the others' business,
  * so those go in a request of their own. */
-void lt_flights_ask(struct lt_rounds *r, struct lt_flight *flights)
+void lt_tenant_flights_ask(struct lt_tenant_rounds *r, struct lt_tenant_flight *flights)
 {
-    struct lt_flight *accepted = split(&flights, true);
+    struct lt_tenant_flight *accepted = split(&flights, true);
 
     ask_all(r, accepted);
     ask_all(r, flights);

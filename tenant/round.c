@@ -1,24 +1,24 @@
 #include "tenant/round.h"
 
+#include "appraisal/checks/reason.h"
 #include "common/ima_list.h"
-#include "common/reason.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static void policy_free(void *p)
 {
-    struct lt_policy *x = p;
-    lt_guest_policy_free(x->parsed);
-    lt_document_set_free(&x->documents);
+    struct lt_tenant_policy *x = p;
+    lt_policy_guest_free(x->parsed);
+    lt_documents_document_set_free(&x->documents);
     free(x->bytes);
     free(x);
 }
 
-int lt_policy_new(uint8_t *bytes, size_t n, struct lt_documents *d, bool strict, struct lt_ref **out,
-                  struct lt_err *e)
+int lt_tenant_policy_new(uint8_t *bytes, size_t n, struct lt_documents *d, bool strict, struct lt_ref **out,
+                         struct lt_err *e)
 {
-    struct lt_policy *p = calloc(1, sizeof *p);
+    struct lt_tenant_policy *p = calloc(1, sizeof *p);
     struct lt_err why = {0};
 
     *out = NULL;
@@ -28,7 +28,7 @@ int lt_policy_new(uint8_t *bytes, size_t n, struct lt_documents *d, bool strict,
     }
     p->bytes = bytes;
     p->n = n;
-    int rc = lt_guest_policy_parse(bytes, n, &p->parsed, e);
+    int rc = lt_policy_guest_parse(bytes, n, &p->parsed, e);
     if (!rc && d && lt_documents_open(d, &p->parsed->measured, &p->documents, &why) && strict)
         rc = lt_fail(e, LT_E_CONFLICT, "%s; limetree guest document FILE brings it", why.msg);
     if (rc)
@@ -38,19 +38,19 @@ int lt_policy_new(uint8_t *bytes, size_t n, struct lt_documents *d, bool strict,
     return rc;
 }
 
-bool lt_policy_complete(const struct lt_ref *policy)
+bool lt_tenant_policy_complete(const struct lt_ref *policy)
 {
-    const struct lt_policy *p = lt_ref_value(policy);
+    const struct lt_tenant_policy *p = lt_ref_value(policy);
     return !p || p->documents.complete;
 }
 
-const struct lt_guest_policy *lt_policy_parsed(const struct lt_ref *policy)
+const struct lt_policy_guest *lt_tenant_policy_parsed(const struct lt_ref *policy)
 {
-    const struct lt_policy *p = lt_ref_value(policy);
+    const struct lt_tenant_policy *p = lt_ref_value(policy);
     return p ? p->parsed : NULL;
 }
 
-void lt_round_free(struct lt_round *r)
+void lt_tenant_round_free(struct lt_tenant_round *r)
 {
     if (!r)
         return;
@@ -63,7 +63,7 @@ void lt_round_free(struct lt_round *r)
     lt_boot_log_free(r->boot_log);
     lt_ref_put(r->ima);
     lt_ref_put(r->host_quote);
-    lt_host_view_free(&r->host);
+    lt_hosts_host_view_free(&r->host);
     free(r);
 }
 
@@ -89,14 +89,15 @@ static int read_list(const json_t *results, uint8_t **out, size_t *n, struct lt_
 /* Text does not go on as a binary list. */
 static bool same_form(const struct lt_list *kept, struct lt_slice more)
 {
-    const struct lt_blob *had = lt_ref_value(kept->text);
+    const struct lt_bundle_blob *had = lt_ref_value(kept->text);
 
-    return !had || !more.n || lt_ima_is_binary((struct lt_slice){had->p, kept->n}) == lt_ima_is_binary(more);
+    return !had || !more.n ||
+           lt_ima_list_is_binary((struct lt_slice){had->p, kept->n}) == lt_ima_list_is_binary(more);
 }
 
 /* Where the list continues what is kept, both make the whole; a list that shrank comes from its beginning on.
  */
-static int read_ima(struct lt_round *r, const json_t *results, struct lt_err *e)
+static int read_ima(struct lt_tenant_round *r, const json_t *results, struct lt_err *e)
 {
     const struct lt_list *l = r->list;
     LT_AUTOFREE uint8_t *list = NULL;
@@ -115,7 +116,7 @@ static int read_ima(struct lt_round *r, const json_t *results, struct lt_err *e)
     return lt_list_join(first ? l->text : NULL, r->ima_kept, list, n, &r->ima, e);
 }
 
-static int read_logs(struct lt_round *r, const json_t *results, struct lt_err *e)
+static int read_logs(struct lt_tenant_round *r, const json_t *results, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *log = NULL;
     size_t n = 0;
@@ -132,7 +133,7 @@ static int read_logs(struct lt_round *r, const json_t *results, struct lt_err *e
 
 /* A list that continues one of an earlier boot is no list of this one: the next round asks for all. The
  * signature over the reset count is checked by check 1; here it only decides what is judged. */
-static void check_boot(struct lt_round *r)
+static void check_boot(struct lt_tenant_round *r)
 {
     struct lt_attest a;
 
@@ -142,7 +143,7 @@ static void check_boot(struct lt_round *r)
     r->ima_broken |= r->rebooted && r->ima_first;
 }
 
-int lt_round_read_quote(struct lt_round *r, const char *body, size_t n, struct lt_err *e)
+int lt_tenant_round_read_quote(struct lt_tenant_round *r, const char *body, size_t n, struct lt_err *e)
 {
     LT_AUTOJSON json_t *j = lt_json_parse(body, n, LT_MAX_GUEST_REPLY, e);
     const char *quote, *pubkey;
@@ -171,7 +172,7 @@ int lt_round_read_quote(struct lt_round *r, const char *body, size_t n, struct l
     return 0;
 }
 
-int lt_round_check_item(const struct lt_round *r, const json_t *item, struct lt_err *e)
+int lt_tenant_round_check_item(const struct lt_tenant_round *r, const json_t *item, struct lt_err *e)
 {
     uint8_t uuid[LT_UUID];
 
@@ -204,21 +205,23 @@ static int parse_answer(const json_t *j, struct lt_ref *const *quotes, size_t co
     return 0;
 }
 
-int lt_round_read_answer(const json_t *j, struct lt_ref *const *quotes, size_t count, struct lt_proof *proof,
-                         struct lt_ref **quote, unsigned *retry_after_s, struct lt_err *e)
+int lt_tenant_round_read_answer(const json_t *j, struct lt_ref *const *quotes, size_t count,
+                                struct lt_proof *proof, struct lt_ref **quote, unsigned *retry_after_s,
+                                struct lt_err *e)
 {
     if (lt_json_has(j, "error"))
         return read_error(json_object_get(j, "error"), retry_after_s, e);
     return parse_answer(j, quotes, count, proof, quote, e) ? lt_reason_provider(e) : 0;
 }
 
-int lt_round_read_proof(struct lt_round *r, const json_t *item, struct lt_ref *const *quotes, size_t count,
-                        struct lt_err *e)
+int lt_tenant_round_read_proof(struct lt_tenant_round *r, const json_t *item, struct lt_ref *const *quotes,
+                               size_t count, struct lt_err *e)
 {
-    int rc = lt_round_check_item(r, item, e) ? lt_reason_provider(e) : 0;
+    int rc = lt_tenant_round_check_item(r, item, e) ? lt_reason_provider(e) : 0;
 
     if (!rc)
-        rc = lt_round_read_answer(item, quotes, count, &r->proof, &r->host_quote, &r->retry_after_s, e);
+        rc =
+            lt_tenant_round_read_answer(item, quotes, count, &r->proof, &r->host_quote, &r->retry_after_s, e);
     if (rc)
         return lt_fail_in(e, "provider's proof");
     r->has_proof = true;
@@ -227,10 +230,11 @@ int lt_round_read_proof(struct lt_round *r, const json_t *item, struct lt_ref *c
 
 /* The list, as check 3 is to see it: from where the replay stands, or whole where nothing is kept, or another
  * policy judged what is. */
-static void guest_ima(const struct lt_round *r, const struct lt_policy *p, struct lt_guest_round *g)
+static void guest_ima(const struct lt_tenant_round *r, const struct lt_tenant_policy *p,
+                      struct lt_checks_guest_round *g)
 {
-    const struct lt_blob *all = lt_ref_value(r->ima);
-    struct lt_logs *l = &g->logs;
+    const struct lt_bundle_blob *all = lt_ref_value(r->ima);
+    struct lt_checks_logs *l = &g->logs;
     uint8_t basis[LT_SHA256];
 
     if (r->ima_broken) {
@@ -255,12 +259,12 @@ static void guest_ima(const struct lt_round *r, const struct lt_policy *p, struc
     } /* else the whole list must go through what was matched before */
 }
 
-static struct lt_guest_round guest_round(const struct lt_round *r, const struct lt_ref *policy)
+static struct lt_checks_guest_round guest_round(const struct lt_tenant_round *r, const struct lt_ref *policy)
 {
-    const struct lt_policy *p = lt_ref_value(policy);
-    struct lt_guest_round g = {
+    const struct lt_tenant_policy *p = lt_ref_value(policy);
+    struct lt_checks_guest_round g = {
         .identity = lt_ref_value(r->identity),
-        .required_pcrs = r->mask | 1u << LT_TRANSPORT_PCR,
+        .required_pcrs = r->mask | 1u << LT_CHECKS_TRANSPORT_PCR,
         .attest = {r->quote.attest, r->quote.attest_n},
         .signature = {r->quote.signature, r->quote.signature_n},
         .pcrs = &r->quote.pcrs,
@@ -275,26 +279,27 @@ static struct lt_guest_round guest_round(const struct lt_round *r, const struct 
     return g;
 }
 
-void lt_round_appraise_guest(const struct lt_round *r, const struct lt_ref *policy, struct lt_round_facts *f,
-                             struct lt_verdict *v)
+void lt_tenant_round_appraise_guest(const struct lt_tenant_round *r, const struct lt_ref *policy,
+                                    struct lt_history_round_facts *f, struct lt_verdict *v)
 {
-    struct lt_guest_round g = guest_round(r, policy);
+    struct lt_checks_guest_round g = guest_round(r, policy);
 
     guest_ima(r, lt_ref_value(policy), &g);
     lt_verdict_init(v);
-    lt_appraise_guest(&g, f, v);
+    lt_checks_appraise_guest(&g, f, v);
 }
 
-void lt_round_keep_list(struct lt_round *r)
+void lt_tenant_round_keep_list(struct lt_tenant_round *r)
 {
-    const struct lt_policy *p = lt_ref_value(r->policy);
-    const struct lt_blob *all = lt_ref_value(r->ima);
+    const struct lt_tenant_policy *p = lt_ref_value(r->policy);
+    const struct lt_bundle_blob *all = lt_ref_value(r->ima);
     struct lt_list *l = lt_take(&r->list);
 
     if (!l)
         return;
     /* Whatever went wrong, the next round begins at the beginning (keylime-api 6.3). */
-    if (!all || !p || !p->parsed->measured.layer_count || !lt_verdict_passed(&r->verdict, LT_GUEST_POLICY)) {
+    if (!all || !p || !p->parsed->measured.layer_count ||
+        !lt_verdict_passed(&r->verdict, LT_CHECK_GUEST_POLICY)) {
         lt_list_clear(l);
         return;
     }
@@ -310,16 +315,17 @@ void lt_round_keep_list(struct lt_round *r)
     lt_list_basis(p->parsed->digest, &p->parsed->measured, r->started, l->basis);
 }
 
-void lt_round_conclude(const struct lt_guest_policy *policy, struct lt_verdict *v)
+void lt_tenant_round_conclude(const struct lt_policy_guest *policy, struct lt_verdict *v)
 {
     lt_verdict_conclude(v, policy && policy->accept_copyable, policy && policy->accept_boot_only);
 }
 
-static void host_logs(const struct lt_round *r, const struct lt_host_view *view, struct lt_logs *l)
+static void host_logs(const struct lt_tenant_round *r, const struct lt_hosts_host_view *view,
+                      struct lt_checks_logs *l)
 {
-    const struct lt_host_document *document = lt_ref_value(view->policy);
-    const struct lt_host_log *log = lt_ref_value(view->log);
-    const struct lt_host_ima *ima = lt_ref_value(view->ima);
+    const struct lt_hosts_host_document *document = lt_ref_value(view->policy);
+    const struct lt_hosts_host_log *log = lt_ref_value(view->log);
+    const struct lt_hosts_host_ima *ima = lt_ref_value(view->ima);
 
     l->now = r->started;
     l->documents = document ? &document->documents.view : NULL;
@@ -338,14 +344,15 @@ static void host_logs(const struct lt_round *r, const struct lt_host_view *view,
     }
 }
 
-void lt_round_appraise_half(const struct lt_round *r, const struct lt_host_half *half,
-                            const struct lt_ref *policy, uint64_t window_ms, const struct lt_caches *caches,
-                            struct lt_round_facts *f, struct lt_verdict *v)
+void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct lt_tenant_host_half *half,
+                                   const struct lt_ref *policy, uint64_t window_ms,
+                                   const struct lt_tenant_caches *caches, struct lt_history_round_facts *f,
+                                   struct lt_verdict *v)
 {
-    struct lt_guest_round g = guest_round(r, policy);
-    const struct lt_host_keys *keys = lt_ref_value(half->view->keys);
-    const struct lt_host_document *document = lt_ref_value(half->view->policy);
-    struct lt_host_round h = {
+    struct lt_checks_guest_round g = guest_round(r, policy);
+    const struct lt_hosts_host_keys *keys = lt_ref_value(half->view->keys);
+    const struct lt_hosts_host_document *document = lt_ref_value(half->view->policy);
+    struct lt_checks_host_round h = {
         .guest = &g,
         .quote = lt_ref_value(half->quote),
         .proof = half->proof,
@@ -362,14 +369,15 @@ void lt_round_appraise_half(const struct lt_round *r, const struct lt_host_half 
     };
 
     host_logs(r, half->view, &h.logs);
-    lt_appraise_host(&h, f, v);
-    lt_round_conclude(g.policy, v);
+    lt_checks_appraise_host(&h, f, v);
+    lt_tenant_round_conclude(g.policy, v);
 }
 
-void lt_round_appraise_host(const struct lt_round *r, const struct lt_ref *policy, uint64_t window_ms,
-                            const struct lt_caches *caches, struct lt_round_facts *f, struct lt_verdict *v)
+void lt_tenant_round_appraise_host(const struct lt_tenant_round *r, const struct lt_ref *policy,
+                                   uint64_t window_ms, const struct lt_tenant_caches *caches,
+                                   struct lt_history_round_facts *f, struct lt_verdict *v)
 {
-    const struct lt_host_half half = {r->host_quote, &r->proof, &r->host, &r->host_history};
+    const struct lt_tenant_host_half half = {r->host_quote, &r->proof, &r->host, &r->host_history};
 
-    lt_round_appraise_half(r, &half, policy, window_ms, caches, f, v);
+    lt_tenant_round_appraise_half(r, &half, policy, window_ms, caches, f, v);
 }

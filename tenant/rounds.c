@@ -1,8 +1,8 @@
 #include "tenant/rounds.h"
 
-#include "common/clock.h"
-#include "common/log.h"
+#include "common/run/clock.h"
 #include "common/run/cond.h"
+#include "common/run/log.h"
 #include "tenant/rounds_impl.h"
 
 #include <stdlib.h>
@@ -10,15 +10,15 @@
 
 #define IDLE_MS 60000 /* the scheduler looks at least so often */
 
-static struct lt_watched *find(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+static struct lt_tenant_watched *find(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])
 {
-    struct lt_watched *g = r->guests;
+    struct lt_tenant_watched *g = r->guests;
     while (g && memcmp(g->uuid, uuid, LT_UUID))
         g = g->next;
     return g;
 }
 
-static void watched_free(struct lt_rounds *r, struct lt_watched *g)
+static void watched_free(struct lt_tenant_rounds *r, struct lt_tenant_watched *g)
 {
     lt_ref_put(g->identity);
     lt_ref_put(g->policy);
@@ -28,7 +28,7 @@ static void watched_free(struct lt_rounds *r, struct lt_watched *g)
     free(g);
 }
 
-static void told_unproven(struct lt_watched *g)
+static void told_unproven(struct lt_tenant_watched *g)
 {
     char uuid[LT_UUID_TEXT];
 
@@ -48,34 +48,34 @@ struct hold {
     bool held;
 };
 
-static bool held(const struct lt_rounds *r, const struct lt_watched *g, struct hold *h)
+static bool held(const struct lt_tenant_rounds *r, const struct lt_tenant_watched *g, struct hold *h)
 {
     if (!g->ask)
         return false;
     if (g->ask != h->ask) {
         *h = (struct hold){.ask = g->ask};
-        for (const struct lt_watched *other = r->guests; other && !h->held; other = other->next)
+        for (const struct lt_tenant_watched *other = r->guests; other && !h->held; other = other->next)
             h->held = other->ask == g->ask && other->flying;
     }
     return h->held;
 }
 
 /* When it may fly; LT_SCHEDULE_NEVER while something else must happen first. */
-static uint64_t due(const struct lt_rounds *r, const struct lt_watched *g, struct hold *h)
+static uint64_t due(const struct lt_tenant_rounds *r, const struct lt_tenant_watched *g, struct hold *h)
 {
-    if (g->bulky && r->bulky >= LT_BULKY_AT_ONCE)
+    if (g->bulky && r->bulky >= LT_TENANT_BULKY_AT_ONCE)
         return LT_SCHEDULE_NEVER;
     return g->flying || g->removed || held(r, g, h) ? LT_SCHEDULE_NEVER : g->due_ms;
 }
 
 /* Guests whose verdict went stale for good are told of; those that were removed and have landed go. Under the
  * lock. */
-static uint64_t look_after(struct lt_rounds *r, uint64_t now_ms)
+static uint64_t look_after(struct lt_tenant_rounds *r, uint64_t now_ms)
 {
     uint64_t next = now_ms + IDLE_MS;
     struct hold h = {0};
 
-    for (struct lt_watched **at = &r->guests, *g; (g = *at);) {
+    for (struct lt_tenant_watched **at = &r->guests, *g; (g = *at);) {
         if (g->removed && !g->flying) {
             *at = g->next;
             watched_free(r, g);
@@ -93,9 +93,10 @@ static uint64_t look_after(struct lt_rounds *r, uint64_t now_ms)
 }
 
 /* Under the lock. */
-static struct lt_flight *take(struct lt_rounds *r, struct lt_watched *g, struct lt_flight *list)
+static struct lt_tenant_flight *take(struct lt_tenant_rounds *r, struct lt_tenant_watched *g,
+                                     struct lt_tenant_flight *list)
 {
-    struct lt_flight *f = calloc(1, sizeof *f);
+    struct lt_tenant_flight *f = calloc(1, sizeof *f);
 
     if (!f)
         abort();
@@ -112,43 +113,43 @@ static struct lt_flight *take(struct lt_rounds *r, struct lt_watched *g, struct 
 
 /* The one that has waited longest; thousands of them at once would keep all others waiting. Under the lock.
  */
-static struct lt_watched *next_bulky(struct lt_rounds *r, uint64_t until_ms)
+static struct lt_tenant_watched *next_bulky(struct lt_tenant_rounds *r, uint64_t until_ms)
 {
-    struct lt_watched *first = NULL;
+    struct lt_tenant_watched *first = NULL;
     struct hold h = {0};
 
-    for (struct lt_watched *g = r->guests; g; g = g->next)
+    for (struct lt_tenant_watched *g = r->guests; g; g = g->next)
         if (g->bulky && due(r, g, &h) <= until_ms && (!first || g->due_ms < first->due_ms))
             first = g;
     return first;
 }
 
 /* If anybody is due, everybody who is due soon. Under the lock. */
-static struct lt_flight *take_due(struct lt_rounds *r, uint64_t now_ms)
+static struct lt_tenant_flight *take_due(struct lt_tenant_rounds *r, uint64_t now_ms)
 {
     uint64_t slack = r->conf.period_ms / 10 < 3000 ? r->conf.period_ms / 10 : 3000;
-    struct lt_flight *list = NULL;
+    struct lt_tenant_flight *list = NULL;
     struct hold h = {0};
     bool any = false;
 
-    for (const struct lt_watched *g = r->guests; g; g = g->next)
+    for (const struct lt_tenant_watched *g = r->guests; g; g = g->next)
         any |= due(r, g, &h) <= now_ms;
-    for (struct lt_watched *g = r->guests; any && g; g = g->next)
+    for (struct lt_tenant_watched *g = r->guests; any && g; g = g->next)
         if (!g->bulky && due(r, g, &h) <= now_ms + slack)
             list = take(r, g, list);
-    for (struct lt_watched *g; any && (g = next_bulky(r, now_ms + slack));)
+    for (struct lt_tenant_watched *g; any && (g = next_bulky(r, now_ms + slack));)
         list = take(r, g, list);
     return list;
 }
 
 /* Sweeps whose slow guests hold the others no longer. Under the lock; one at a time, since asking is done
  * without. */
-static struct lt_flight *take_late(struct lt_rounds *r, uint64_t now_ms, uint64_t *next)
+static struct lt_tenant_flight *take_late(struct lt_tenant_rounds *r, uint64_t now_ms, uint64_t *next)
 {
-    for (struct lt_sweep *s = r->sweeps; s; s = s->next) {
+    for (struct lt_tenant_sweep *s = r->sweeps; s; s = s->next) {
         if (!s->late && s->gather_until_ms <= now_ms) {
             s->late = true;
-            struct lt_flight *ready = lt_sweep_take(s);
+            struct lt_tenant_flight *ready = lt_tenant_sweep_take(s);
             if (ready)
                 return ready;
         } else if (!s->late && s->gather_until_ms < *next) {
@@ -160,20 +161,20 @@ static struct lt_flight *take_late(struct lt_rounds *r, uint64_t now_ms, uint64_
 
 static void *schedule(void *arg)
 {
-    struct lt_rounds *r = arg;
-    struct lt_flight *list;
+    struct lt_tenant_rounds *r = arg;
+    struct lt_tenant_flight *list;
 
     pthread_mutex_lock(&r->lock);
     while (!r->stopping) {
-        uint64_t now = lt_now_ms(), next = look_after(r, now);
-        lt_contests_due(r, now, &next);
+        uint64_t now = lt_clock_ms(), next = look_after(r, now);
+        lt_tenant_contests_due(r, now, &next);
         if ((list = take_due(r, now))) {
             pthread_mutex_unlock(&r->lock);
-            lt_sweep_start(r, list);
+            lt_tenant_sweep_start(r, list);
             pthread_mutex_lock(&r->lock);
         } else if ((list = take_late(r, now, &next))) {
             pthread_mutex_unlock(&r->lock);
-            lt_flights_ask(r, list);
+            lt_tenant_flights_ask(r, list);
             pthread_mutex_lock(&r->lock);
         } else {
             (void)lt_cond_until(&r->wake, &r->lock, next);
@@ -182,7 +183,7 @@ static void *schedule(void *arg)
     /* Those under way end by their own deadlines; a late sweep would wait for us, so it waits no longer. */
     for (uint64_t never = 0; (list = take_late(r, UINT64_MAX, &never));) {
         pthread_mutex_unlock(&r->lock);
-        lt_flights_ask(r, list);
+        lt_tenant_flights_ask(r, list);
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);
@@ -191,9 +192,9 @@ static void *schedule(void *arg)
 
 /* ---- start and stop ---- */
 
-static struct lt_watched *watch(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+static struct lt_tenant_watched *watch(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])
 {
-    struct lt_watched *g = calloc(1, sizeof *g);
+    struct lt_tenant_watched *g = calloc(1, sizeof *g);
 
     if (!g)
         abort();
@@ -204,28 +205,28 @@ static struct lt_watched *watch(struct lt_rounds *r, const uint8_t uuid[LT_UUID]
 }
 
 /* What the last life of this process left: a failed verdict stands, a trusted one goes on ageing. */
-static int load(void *arg, const struct lt_guest *guest)
+static int load(void *arg, const struct lt_store_guest *guest)
 {
-    struct lt_rounds *r = arg;
-    struct lt_deadlines d = lt_rounds_deadlines(r);
-    struct lt_status st;
+    struct lt_tenant_rounds *r = arg;
+    struct lt_store_deadlines d = lt_tenant_rounds_deadlines(r);
+    struct lt_store_status st;
     struct lt_err e = {0};
-    struct lt_watched *g = watch(r, guest->uuid);
+    struct lt_tenant_watched *g = watch(r, guest->uuid);
 
-    if (lt_store_status(r->conf.store, guest->uuid, &d, lt_now_ms(), &st, NULL, &e))
+    if (lt_store_status(r->conf.store, guest->uuid, &d, lt_clock_ms(), &st, NULL, &e))
         lt_log(LT_LOG_ERROR, "store", "%s", e.msg); /* due at once, like one without a verdict */
-    else if (st.known && st.result == LT_FAILED)
+    else if (st.known && st.result == LT_VERDICT_FAILED)
         g->due_ms = LT_SCHEDULE_NEVER;
     else if (st.unproven)
         told_unproven(g);
     else if (st.proven_ms)
-        g->proven_until_ms = lt_now_ms() + st.proven_ms;
+        g->proven_until_ms = lt_clock_ms() + st.proven_ms;
     return 0;
 }
 
-static void rounds_free(struct lt_rounds *r)
+static void rounds_free(struct lt_tenant_rounds *r)
 {
-    for (struct lt_watched *g = r->guests, *next; g; g = next) {
+    for (struct lt_tenant_watched *g = r->guests, *next; g; g = next) {
         next = g->next;
         watched_free(r, g);
     }
@@ -241,9 +242,10 @@ static bool known(void *arg, const uint8_t uuid[LT_UUID])
     return find(arg, uuid);
 }
 
-int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_rounds **out, struct lt_err *e)
+int lt_tenant_rounds_start(const struct lt_tenant_rounds_conf *c, struct lt_tenant_rounds **out,
+                           struct lt_err *e)
 {
-    struct lt_rounds *r = calloc(1, sizeof *r);
+    struct lt_tenant_rounds *r = calloc(1, sizeof *r);
     int rc;
 
     *out = NULL;
@@ -269,7 +271,7 @@ int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_rounds **out, stru
     return rc;
 }
 
-void lt_rounds_stop(struct lt_rounds *r)
+void lt_tenant_rounds_stop(struct lt_tenant_rounds *r)
 {
     if (!r)
         return;
@@ -288,38 +290,38 @@ void lt_rounds_stop(struct lt_rounds *r)
 
 /* ---- from the API and the registrar ---- */
 
-static void make_due(struct lt_rounds *r, struct lt_watched *g)
+static void make_due(struct lt_tenant_rounds *r, struct lt_tenant_watched *g)
 {
     g->ask = r->asks;
     if (!g->flying) {
         g->schedule = (struct lt_schedule){0};
-        g->due_ms = lt_now_ms();
+        g->due_ms = lt_clock_ms();
     }
 }
 
-bool lt_rounds_ask(struct lt_rounds *r, const uint8_t (*uuids)[LT_UUID], size_t count)
+bool lt_tenant_rounds_ask(struct lt_tenant_rounds *r, const uint8_t (*uuids)[LT_UUID], size_t count)
 {
     bool known = true;
 
     pthread_mutex_lock(&r->lock);
     for (size_t i = 0; uuids && known && i < count; i++) {
-        const struct lt_watched *g = find(r, uuids[i]);
+        const struct lt_tenant_watched *g = find(r, uuids[i]);
         known = g && !g->removed;
     }
     r->asks += known;
     for (size_t i = 0; known && uuids && i < count; i++)
         make_due(r, find(r, uuids[i]));
-    for (struct lt_watched *g = r->guests; known && !uuids && g; g = g->next)
+    for (struct lt_tenant_watched *g = r->guests; known && !uuids && g; g = g->next)
         make_due(r, g);
     pthread_cond_broadcast(&r->wake);
     pthread_mutex_unlock(&r->lock);
     return known;
 }
 
-void lt_rounds_add(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+void lt_tenant_rounds_add(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])
 {
     pthread_mutex_lock(&r->lock);
-    struct lt_watched *g = find(r, uuid);
+    struct lt_tenant_watched *g = find(r, uuid);
     if (!g)
         g = watch(r, uuid);
     g->removed = false;
@@ -329,10 +331,10 @@ void lt_rounds_add(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
     pthread_mutex_unlock(&r->lock);
 }
 
-void lt_rounds_remove(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+void lt_tenant_rounds_remove(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])
 {
     pthread_mutex_lock(&r->lock);
-    struct lt_watched *g = find(r, uuid);
+    struct lt_tenant_watched *g = find(r, uuid);
     if (g) {
         g->removed = true;
         lt_ref_put(lt_take(&g->last));
@@ -342,26 +344,26 @@ void lt_rounds_remove(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
     pthread_mutex_unlock(&r->lock);
 }
 
-struct lt_ref *lt_rounds_last(struct lt_rounds *r, const uint8_t uuid[LT_UUID])
+struct lt_ref *lt_tenant_rounds_last(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])
 {
     pthread_mutex_lock(&r->lock);
-    struct lt_watched *g = find(r, uuid);
+    struct lt_tenant_watched *g = find(r, uuid);
     struct lt_ref *last = g ? lt_ref_get(g->last) : NULL;
     pthread_mutex_unlock(&r->lock);
     return last;
 }
 
-struct lt_deadlines lt_rounds_deadlines(const struct lt_rounds *r)
+struct lt_store_deadlines lt_tenant_rounds_deadlines(const struct lt_tenant_rounds *r)
 {
     /* News come once a period; a round may take the gathering and the window. */
-    return (struct lt_deadlines){
+    return (struct lt_store_deadlines){
         .news_ms = r->conf.period_ms + r->conf.gather_ms + r->conf.window_ms,
         .fault_ms = r->conf.period_ms,
         .max_stale_ms = r->conf.max_stale_ms,
     };
 }
 
-void lt_rounds_count(struct lt_rounds *r, struct lt_rounds_count *out)
+void lt_tenant_rounds_count(struct lt_tenant_rounds *r, struct lt_tenant_rounds_count *out)
 {
     pthread_mutex_lock(&r->lock);
     *out = r->count;

@@ -1,10 +1,10 @@
 #include "tenant/tenant.h"
 
-#include "common/check.h"
 #include "common/file.h"
-#include "common/identity.h"
-#include "common/lock.h"
-#include "common/log.h"
+#include "common/pki/identity.h"
+#include "common/run/config_check.h"
+#include "common/run/lock.h"
+#include "common/run/log.h"
 #include "tenant/trust.h"
 
 #include <stdlib.h>
@@ -127,7 +127,7 @@ static int check_identities(const struct lt_tenant_conf *c, const uint8_t id[LT_
          .key = c->key,
          .ca_key = "ca",
          .ca = c->ca,
-         .role = LT_ROLE_TENANT,
+         .role = LT_PEER_ROLE_TENANT,
          .serve = true,
          .tenant_id = id,
          .remedy = "limetree pki issue DIR --ca tenant --role tenant --tenant UUID --server --out PREFIX"},
@@ -145,7 +145,7 @@ static int check_identities(const struct lt_tenant_conf *c, const uint8_t id[LT_
          .key = c->federation_key,
          .ca_key = "federation_ca",
          .ca = c->federation_ca,
-         .role = LT_ROLE_TENANT,
+         .role = LT_PEER_ROLE_TENANT,
          .call = true,
          .tenant_id = id,
          .remedy = "the provider's: limetree pki issue DIR --ca federation --role tenant --tenant UUID --out "
@@ -164,14 +164,14 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
                                       {"registrar_tls_listen", c->registrar_tls_listen}};
     struct lt_trust *trust = NULL;
 
-    LT_TRY(lt_check_url("provider", c->provider, "https://", e));
+    LT_TRY(lt_config_check_url("provider", c->provider, "https://", e));
     for (size_t i = 0; i < 3; i++)
         LT_TRY(lt_http_server_check_listen(listens[i][0], listens[i][1], e));
-    LT_TRY(lt_trust_load(or_null(c->registry), or_null(c->roots), &trust, e));
-    lt_trust_free(trust);
+    LT_TRY(lt_tenant_trust_load(or_null(c->registry), or_null(c->roots), &trust, e));
+    lt_tenant_trust_free(trust);
     if (*c->policy_key)
-        LT_TRY(lt_check_public_key("policy_key", c->policy_key, e));
-    return lt_check_state(c->state_dir, "tenant.db", e);
+        LT_TRY(lt_config_check_public_key("policy_key", c->policy_key, e));
+    return lt_config_check_state(c->state_dir, "tenant.db", e);
 }
 
 int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e)
@@ -196,7 +196,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                            .key = c->federation_key,
                                            .ca = c->federation_ca,
                                            .crl = t->crl,
-                                           .server_role = LT_ROLE_PROVIDER,
+                                           .server_role = LT_PEER_ROLE_PROVIDER,
                                            .max_per_host = 64,
                                            .budget = t->memory};
     struct lt_http_client_conf guests = {.cert = c->agent_cert,
@@ -223,7 +223,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
         rc = lt_http_client_new(&guests, &to_guests, e);
     if (rc)
         return rc;
-    struct lt_rounds_conf rounds = {
+    struct lt_tenant_rounds_conf rounds = {
         .provider = c->provider,
         .bundles = t->bundles,
         .memory = t->memory,
@@ -241,7 +241,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
         .to_guests = to_guests,
     };
     memcpy(rounds.tenant_id, t->id, sizeof rounds.tenant_id);
-    rc = lt_rounds_start(&rounds, &t->rounds, e);
+    rc = lt_tenant_rounds_start(&rounds, &t->rounds, e);
     if (rc)
         lt_http_client_free(to_guests);
     return rc;
@@ -254,7 +254,7 @@ static void activated(void *app, const char *id)
     uint8_t uuid[LT_UUID];
 
     if (!lt_uuid_parse(id, uuid, NULL))
-        (void)lt_rounds_ask(t->rounds, &uuid, 1);
+        (void)lt_tenant_rounds_ask(t->rounds, &uuid, 1);
 }
 
 static int start_servers(struct lt_tenant *t, struct lt_err *e)
@@ -340,7 +340,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_registrar_stop(t->registrar);
     lt_pool_stop(t->io);
     lt_pool_stop(t->look);
-    lt_rounds_stop(t->rounds);
+    lt_tenant_rounds_stop(t->rounds);
     lt_pool_stop(t->fetch);
     lt_pool_stop(t->large);
     lt_pool_stop(t->work);

@@ -3,7 +3,7 @@
 #ifndef LT_TENANT_TENANT_H
 #define LT_TENANT_TENANT_H
 
-#include "common/daemon.h"
+#include "common/run/daemon.h"
 #include "tenant/rounds.h"
 #include "verifier/registrar.h"
 
@@ -24,7 +24,7 @@ extern const size_t lt_tenant_key_count;
 struct lt_tenant {
     const struct lt_tenant_conf *conf; /* borrowed */
     uint8_t id[LT_UUID];
-    int state_lock;             /* of state_dir, common/lock.h */
+    int state_lock;             /* of state_dir, common/run/lock.h */
     struct lt_budget *memory;   /* of everything that guests and the provider make it hold */
     struct lt_bundles *bundles; /* their evidence on disk */
     struct lt_store *store;
@@ -38,7 +38,7 @@ struct lt_tenant {
     struct lt_crl *crl;   /* the federation's; NULL: none configured */
     struct lt_http_client *to_provider;
     struct lt_hosts *hosts;
-    struct lt_rounds *rounds;
+    struct lt_tenant_rounds *rounds;
     struct lt_registrar *registrar;
     struct lt_http_server *server;
 };
@@ -51,7 +51,7 @@ void lt_tenant_reload(struct lt_tenant *t);
 void lt_tenant_stop(struct lt_tenant *t);
 
 /* docs/api.md, 'Tenant'; app is a struct lt_tenant. */
-extern const struct lt_route lt_tenant_routes[];
+extern const struct lt_http_route lt_tenant_routes[];
 extern const size_t lt_tenant_route_count;
 
 #endif

@@ -1,8 +1,8 @@
 #include "tenant/trust.h"
 
-#include "common/clock.h"
 #include "common/file.h"
 #include "common/limits.h"
+#include "common/run/clock.h"
 #include "verifier/roots.h"
 
 #include <stdarg.h>
@@ -20,11 +20,11 @@ struct lt_trust {
     struct lt_ek_roots *roots;
 };
 
-void lt_trust_free(struct lt_trust *t)
+void lt_tenant_trust_free(struct lt_trust *t)
 {
     if (!t)
         return;
-    lt_ek_roots_free(t->roots);
+    lt_ek_certificates_roots_free(t->roots);
     free(t->registered);
     free(t);
 }
@@ -32,7 +32,7 @@ void lt_trust_free(struct lt_trust *t)
 static int read_entry(const json_t *entry, uint8_t digest[LT_SHA256], struct lt_err *e)
 {
     static const char *const keys[] = {"host", "ek_digest", NULL};
-    uint8_t host[LT_HOST_ID];
+    uint8_t host[LT_RESIDENCY_HOST_ID];
     int rc = lt_json_only(entry, keys, e);
 
     if (!rc)
@@ -73,7 +73,7 @@ static int load_registry(struct lt_trust *t, const char *path, struct lt_err *e)
     return rc ? lt_fail_in(e, "registry %s", path) : 0;
 }
 
-int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out, struct lt_err *e)
+int lt_tenant_trust_load(const char *registry, const char *roots, struct lt_trust **out, struct lt_err *e)
 {
     struct lt_trust *t = calloc(1, sizeof *t);
     int rc = t ? 0 : lt_fail(e, LT_E_NO_MEMORY, "registry: no memory");
@@ -87,20 +87,20 @@ int lt_trust_load(const char *registry, const char *roots, struct lt_trust **out
     if (!rc && roots)
         rc = lt_roots_load(roots, &t->roots, e);
     if (rc)
-        lt_trust_free(t);
+        lt_tenant_trust_free(t);
     else
         *out = t;
     return rc;
 }
 
-__attribute__((format(printf, 3, 4))) static void gap(struct lt_host_identity *id, const char *word,
+__attribute__((format(printf, 3, 4))) static void gap(struct lt_checks_host_identity *id, const char *word,
                                                       const char *fmt, ...)
 {
-    char host[2 * LT_HOST_ID + 1];
+    char host[2 * LT_RESIDENCY_HOST_ID + 1];
     va_list ap;
 
-    lt_hex(id->host_id, LT_HOST_ID, host);
-    id->certificate = LT_FACT_UNKNOWN;
+    lt_hex(id->host_id, LT_RESIDENCY_HOST_ID, host);
+    id->certificate = LT_CHECKS_FACT_UNKNOWN;
     id->certificate_gap = word;
     int n = snprintf(id->certificate_text, sizeof id->certificate_text, "host %s: ", host);
     va_start(ap, fmt);
@@ -110,40 +110,40 @@ __attribute__((format(printf, 3, 4))) static void gap(struct lt_host_identity *i
 
 /* The provider hands certificates on as it likes. What no maker signed for this EK is as good as not there,
  * and a root that is missing here says nothing of the host. */
-static void refused(const struct lt_trust *t, const struct lt_certificates *chain, const struct lt_err *why,
-                    struct lt_host_identity *id)
+static void refused(const struct lt_trust *t, const struct lt_bundle_certificates *chain,
+                    const struct lt_err *why, struct lt_checks_host_identity *id)
 {
     struct lt_err e = {0};
 
-    switch (lt_ek_certificates_standing(t->roots, chain->pem, chain->count, &id->ek, &e)) {
-    case LT_EK_NO_ROOT:
+    switch (lt_ek_certificates_certificates_standing(t->roots, chain->pem, chain->count, &id->ek, &e)) {
+    case LT_EK_CERTIFICATES_NO_ROOT:
         gap(id, "no-root",
             "its EK certificate's %.140s has no certificate in roots: put it there and send limetree-tenant a"
             " HUP",
             e.msg);
         return;
-    case LT_EK_UNPROVEN:
+    case LT_EK_CERTIFICATES_UNPROVEN:
         gap(id, "no-certificate",
             "the provider shows no valid certificate of its EK (%.120s); limetree host add, again, brings the"
             " chip's",
             why->msg);
         return;
-    case LT_EK_SIGNED:
-        id->certificate = LT_FACT_NO;
+    case LT_EK_CERTIFICATES_SIGNED:
+        id->certificate = LT_CHECKS_FACT_NO;
         snprintf(id->certificate_text, sizeof id->certificate_text, "%.319s", why->msg);
     }
 }
 
-void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chain,
-                    struct lt_host_identity *id)
+void lt_tenant_trust_judge(const struct lt_trust *t, const struct lt_bundle_certificates *chain,
+                           struct lt_checks_host_identity *id)
 {
     struct lt_err e = {0};
 
     if (t->has_registry) {
-        id->in_registry = LT_FACT_NO;
+        id->in_registry = LT_CHECKS_FACT_NO;
         for (size_t i = 0; i < t->count; i++)
             if (!memcmp(t->registered[i], id->ek_digest, LT_SHA256))
-                id->in_registry = LT_FACT_YES;
+                id->in_registry = LT_CHECKS_FACT_YES;
     }
     if (!t->roots) {
         snprintf(id->certificate_text, sizeof id->certificate_text,
@@ -151,10 +151,11 @@ void lt_trust_judge(const struct lt_trust *t, const struct lt_certificates *chai
     } else if (!chain->count) {
         gap(id, "no-certificate",
             "the provider shows no certificate of its EK; limetree host add, again, brings the chip's");
-    } else if (lt_ek_certificates_check(t->roots, chain->pem, chain->count, &id->ek, lt_wall_s(), &e)) {
+    } else if (lt_ek_certificates_certificates_check(t->roots, chain->pem, chain->count, &id->ek,
+                                                     lt_clock_wall_s(), &e)) {
         refused(t, chain, &e, id);
     } else {
-        id->certificate = LT_FACT_YES;
+        id->certificate = LT_CHECKS_FACT_YES;
         snprintf(id->certificate_text, sizeof id->certificate_text, "certified by a TPM maker's root");
     }
 }

@@ -9,7 +9,7 @@
 #define MAX_DATA (2 + LT_MAX_DIGEST) /* TPM2B_DATA holds a TPMT_HA (Part 2, 10.4.3) */
 
 /* TPMS_CLOCK_INFO (Part 2, 10.11.1) */
-static int parse_clock(struct lt_reader *r, struct lt_clock_info *c, struct lt_err *e)
+static int parse_clock(struct lt_reader *r, struct lt_attest_clock_info *c, struct lt_err *e)
 {
     uint8_t safe;
 
@@ -23,7 +23,7 @@ static int parse_clock(struct lt_reader *r, struct lt_clock_info *c, struct lt_e
     return 0;
 }
 
-static int parse_bank(struct lt_reader *r, struct lt_pcr_selection *s, struct lt_err *e)
+static int parse_bank(struct lt_reader *r, struct lt_tpm_pcr_selection *s, struct lt_err *e)
 {
     struct lt_slice bits;
 
@@ -76,7 +76,7 @@ int lt_attest_parse(const void *p, size_t n, struct lt_attest *out, struct lt_er
     return rc;
 }
 
-int lt_clock_compare(const struct lt_clock_info *a, const struct lt_clock_info *b)
+int lt_tpm_clock_compare(const struct lt_attest_clock_info *a, const struct lt_attest_clock_info *b)
 {
     if (a->reset_count != b->reset_count)
         return a->reset_count < b->reset_count ? -1 : 1;

@@ -23,12 +23,12 @@ static int rsa(struct lt_slice bits, const struct lt_public *p, struct lt_err *e
         return lt_fail(e, LT_E_MALFORMED, "RSAPublicKey: tag 0x%02x, exponent of %zu bytes", tag, exponent.n);
     for (size_t i = 0; i < exponent.n; i++)
         number = number << 8 | exponent.p[i];
-    if (p->type != LT_ALG_RSA || number != p->rsa_exponent || !lt_slice_eq(modulus, p->rsa_modulus))
+    if (p->type != LT_TPM_ALG_RSA || number != p->rsa_exponent || !lt_slice_eq(modulus, p->rsa_modulus))
         return lt_fail(e, LT_E_REFUSED, "its key is not the EK");
     return 0;
 }
 
-int lt_certifies(const X509 *x, const struct lt_public *p, struct lt_err *e)
+int lt_certkey_certifies(const X509 *x, const struct lt_public *p, struct lt_err *e)
 {
     X509_PUBKEY *key = X509_get_X509_PUBKEY(x);
     LT_AUTOBUF struct lt_buf spki = LT_BUF(LT_MAX_PUBLIC);
@@ -42,7 +42,7 @@ int lt_certifies(const X509 *x, const struct lt_public *p, struct lt_err *e)
     int nid = OBJ_obj2nid(alg);
     if (nid == NID_rsaEncryption || nid == NID_rsaesOaep)
         return rsa((struct lt_slice){bits, (size_t)size}, p, e);
-    if (p->type == LT_ALG_RSA)
+    if (p->type == LT_TPM_ALG_RSA)
         return lt_fail(e, LT_E_REFUSED, "its key is not the EK");
     LT_TRY(lt_public_spki(p, &spki, e));
     int n = i2d_X509_PUBKEY(key, &der);

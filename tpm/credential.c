@@ -14,8 +14,8 @@
 
 static const uint8_t magic[8] = {0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1};
 
-void lt_kdfa(uint16_t hash, struct lt_slice key, const char *label, struct lt_slice u, struct lt_slice v,
-             uint32_t bits, uint8_t *out)
+void lt_credential_kdfa(uint16_t hash, struct lt_slice key, const char *label, struct lt_slice u,
+                        struct lt_slice v, uint32_t bits, uint8_t *out)
 {
     LT_AUTOBUF struct lt_buf in = LT_BUF(LT_MAX_CREDENTIAL);
     uint8_t block[LT_MAX_DIGEST];
@@ -39,8 +39,8 @@ void lt_kdfa(uint16_t hash, struct lt_slice key, const char *label, struct lt_sl
     lt_wipe(block, sizeof block);
 }
 
-void lt_kdfe(uint16_t hash, struct lt_slice z, const char *label, struct lt_slice u, struct lt_slice v,
-             uint32_t bits, uint8_t *out)
+void lt_credential_kdfe(uint16_t hash, struct lt_slice z, const char *label, struct lt_slice u,
+                        struct lt_slice v, uint32_t bits, uint8_t *out)
 {
     uint8_t counter[4], block[LT_MAX_DIGEST];
     size_t size = lt_hash_size(hash);
@@ -62,9 +62,9 @@ static int refuse_ek(const struct lt_public *ek, struct lt_err *e)
     if (ek->name_alg != LT_HASH_SHA256 && ek->name_alg != LT_HASH_SHA384)
         return lt_fail(e, LT_E_UNSUPPORTED, "EK: name algorithm 0x%04x, sha256 and sha384 are known",
                        ek->name_alg);
-    if (ek->sym_alg != LT_ALG_AES)
+    if (ek->sym_alg != LT_TPM_ALG_AES)
         return lt_fail(e, LT_E_UNSUPPORTED, "EK: no AES-CFB: not a storage key");
-    if (ek->type == LT_ALG_RSA && ek->rsa_bits < 2048)
+    if (ek->type == LT_TPM_ALG_RSA && ek->rsa_bits < 2048)
         return lt_fail(e, LT_E_UNSUPPORTED, "EK: RSA with %u bits < 2048", ek->rsa_bits);
     return 0;
 }
@@ -96,7 +96,7 @@ static bool seed_rsa(const struct lt_public *ek, EVP_PKEY *pkey, uint8_t *seed, 
  * goes in as its public area has it: that is what the TPM hashes. */
 static bool seed_ecc(const struct lt_public *ek, EVP_PKEY *pkey, uint8_t *seed, struct lt_buf *secret)
 {
-    size_t size = lt_curve_size(ek->curve), z_n = 66;
+    size_t size = lt_tpm_curve_size(ek->curve), z_n = 66;
     uint8_t z[66], *point = NULL;
     EVP_PKEY *own = NULL;
     EVP_PKEY_CTX *make = EVP_PKEY_CTX_new(pkey, NULL), *agree = NULL;
@@ -107,8 +107,9 @@ static bool seed_ecc(const struct lt_public *ek, EVP_PKEY *pkey, uint8_t *seed, 
               EVP_PKEY_derive_set_peer(agree, pkey) == 1 && EVP_PKEY_derive(agree, z, &z_n) == 1 &&
               z_n == size;
     if (ok) {
-        lt_kdfe(ek->name_alg, (struct lt_slice){z, size}, LABEL, (struct lt_slice){point + 1, size}, ek->x,
-                8 * (uint32_t)lt_hash_size(ek->name_alg), seed);
+        lt_credential_kdfe(ek->name_alg, (struct lt_slice){z, size}, LABEL,
+                           (struct lt_slice){point + 1, size}, ek->x,
+                           8 * (uint32_t)lt_hash_size(ek->name_alg), seed);
         lt_buf_put16(secret, point + 1, size);
         lt_buf_put16(secret, point + 1 + size, size);
     }
@@ -139,16 +140,16 @@ static bool encrypt(const struct lt_public *ek, const uint8_t *key, uint8_t *dat
 static int id_object(const struct lt_public *ek, const uint8_t *seed, struct lt_slice name,
                      const void *secret, size_t secret_n, struct lt_buf *out, struct lt_err *e)
 {
-    LT_AUTOBUF struct lt_buf identity = LT_BUF(2 + LT_MAX_DIGEST + LT_NAME);
+    LT_AUTOBUF struct lt_buf identity = LT_BUF(2 + LT_MAX_DIGEST + LT_TPM_NAME);
     uint8_t sym_key[32], hmac_key[LT_MAX_DIGEST], mac[LT_MAX_DIGEST];
     size_t size = lt_hash_size(ek->name_alg);
     const struct lt_slice seed_s = {seed, size}, none = {0};
 
     lt_buf_put16(&identity, secret, secret_n);
     LT_TRY(lt_buf_ok(&identity, e));
-    lt_kdfa(ek->name_alg, seed_s, "STORAGE", name, none, ek->sym_bits, sym_key);
+    lt_credential_kdfa(ek->name_alg, seed_s, "STORAGE", name, none, ek->sym_bits, sym_key);
     bool ok = encrypt(ek, sym_key, identity.p, identity.n);
-    lt_kdfa(ek->name_alg, seed_s, "INTEGRITY", none, none, 8 * (uint32_t)size, hmac_key);
+    lt_credential_kdfa(ek->name_alg, seed_s, "INTEGRITY", none, none, 8 * (uint32_t)size, hmac_key);
     size_t identity_n = identity.n;
     lt_buf_put(&identity, name.p, name.n);
     lt_hmac(ek->name_alg, hmac_key, size, identity.p, identity.n, mac);
@@ -159,7 +160,7 @@ static int id_object(const struct lt_public *ek, const uint8_t *seed, struct lt_
     return ok ? lt_buf_ok(&identity, e) : lt_fail(e, LT_E_INTERNAL, "credential: AES-CFB failed");
 }
 
-int lt_credential_make(const struct lt_public *ek, const uint8_t name[LT_NAME], const void *secret,
+int lt_credential_make(const struct lt_public *ek, const uint8_t name[LT_TPM_NAME], const void *secret,
                        size_t secret_n, struct lt_buf *out, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf id = LT_BUF(MAX_ID_OBJECT), encrypted = LT_BUF(MAX_SECRET);
@@ -171,10 +172,10 @@ int lt_credential_make(const struct lt_public *ek, const uint8_t name[LT_NAME], 
         return lt_fail(e, LT_E_TOO_LARGE, "credential: secret of %zu bytes, the EK's name digest has %zu",
                        secret_n, lt_hash_size(ek->name_alg));
     LT_TRY(lt_public_pkey(ek, &pkey, e));
-    bool ok =
-        ek->type == LT_ALG_RSA ? seed_rsa(ek, pkey, seed, &encrypted) : seed_ecc(ek, pkey, seed, &encrypted);
+    bool ok = ek->type == LT_TPM_ALG_RSA ? seed_rsa(ek, pkey, seed, &encrypted)
+                                         : seed_ecc(ek, pkey, seed, &encrypted);
     EVP_PKEY_free(pkey);
-    int rc = ok ? id_object(ek, seed, (struct lt_slice){name, LT_NAME}, secret, secret_n, &id, e)
+    int rc = ok ? id_object(ek, seed, (struct lt_slice){name, LT_TPM_NAME}, secret, secret_n, &id, e)
                 : lt_fail(e, LT_E_INTERNAL, "credential: the seed could not be encrypted to the EK");
     lt_wipe(seed, sizeof seed);
     if (rc)

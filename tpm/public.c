@@ -19,9 +19,9 @@ static const struct curve {
     uint8_t size; /* bytes of a coordinate */
     uint8_t oid_n, oid[10];
 } curves[] = {
-    {LT_ECC_P256, 32, 10, {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}},
-    {LT_ECC_P384, 48, 7, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22}},
-    {LT_ECC_P521, 66, 7, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23}},
+    {LT_TPM_ECC_P256, 32, 10, {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}},
+    {LT_TPM_ECC_P384, 48, 7, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22}},
+    {LT_TPM_ECC_P521, 66, 7, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23}},
 };
 #define LARGEST_COORDINATE 66
 
@@ -33,7 +33,7 @@ static const struct curve *curve_by_id(uint16_t id)
     return NULL;
 }
 
-size_t lt_curve_size(uint16_t curve)
+size_t lt_tpm_curve_size(uint16_t curve)
 {
     const struct curve *c = curve_by_id(curve);
     return c ? c->size : 0;
@@ -43,13 +43,13 @@ size_t lt_curve_size(uint16_t curve)
 static int parse_symmetric(struct lt_reader *r, struct lt_public *p, struct lt_err *e)
 {
     LT_TRY(lt_read_u16(r, &p->sym_alg, e));
-    if (p->sym_alg == LT_ALG_NULL)
+    if (p->sym_alg == LT_TPM_ALG_NULL)
         return 0;
-    if (p->sym_alg != LT_ALG_AES)
+    if (p->sym_alg != LT_TPM_ALG_AES)
         return lt_fail(e, LT_E_UNSUPPORTED, WHAT ": symmetric algorithm 0x%04x", p->sym_alg);
     LT_TRY(lt_read_u16(r, &p->sym_bits, e));
     LT_TRY(lt_read_u16(r, &p->sym_mode, e));
-    if ((p->sym_bits != 128 && p->sym_bits != 256) || p->sym_mode != LT_ALG_CFB)
+    if ((p->sym_bits != 128 && p->sym_bits != 256) || p->sym_mode != LT_TPM_ALG_CFB)
         return lt_fail(e, LT_E_UNSUPPORTED, WHAT ": AES with %u bits, mode 0x%04x", p->sym_bits, p->sym_mode);
     return 0;
 }
@@ -57,12 +57,13 @@ static int parse_symmetric(struct lt_reader *r, struct lt_public *p, struct lt_e
 /* TPMT_RSA_SCHEME, TPMT_ECC_SCHEME: of those with a place in an EK or AK each has one hash behind it. */
 static int parse_scheme(struct lt_reader *r, struct lt_public *p, struct lt_err *e)
 {
-    bool rsa = p->type == LT_ALG_RSA;
+    bool rsa = p->type == LT_TPM_ALG_RSA;
 
     LT_TRY(lt_read_u16(r, &p->scheme, e));
-    if (p->scheme == LT_ALG_NULL)
+    if (p->scheme == LT_TPM_ALG_NULL)
         return 0;
-    if (rsa ? p->scheme != LT_ALG_RSASSA && p->scheme != LT_ALG_RSAPSS : p->scheme != LT_ALG_ECDSA)
+    if (rsa ? p->scheme != LT_TPM_ALG_RSASSA && p->scheme != LT_TPM_ALG_RSAPSS
+            : p->scheme != LT_TPM_ALG_ECDSA)
         return lt_fail(e, LT_E_UNSUPPORTED, WHAT ": scheme 0x%04x of %s key", p->scheme,
                        rsa ? "an RSA" : "an ECC");
     LT_TRY(lt_read_u16(r, &p->scheme_hash, e));
@@ -94,10 +95,10 @@ static int parse_ecc(struct lt_reader *r, struct lt_public *p, struct lt_err *e)
 
     LT_TRY(lt_read_u16(r, &p->curve, e));
     LT_TRY(lt_read_u16(r, &kdf, e));
-    size_t size = lt_curve_size(p->curve);
+    size_t size = lt_tpm_curve_size(p->curve);
     if (!size)
         return lt_fail(e, LT_E_UNSUPPORTED, WHAT ": curve 0x%04x", p->curve);
-    if (kdf != LT_ALG_NULL)
+    if (kdf != LT_TPM_ALG_NULL)
         return lt_fail(e, LT_E_UNSUPPORTED, WHAT ": key derivation scheme 0x%04x", kdf);
     LT_TRY(lt_read_slice16(r, size, &p->x, e));
     LT_TRY(lt_read_slice16(r, size, &p->y, e));
@@ -117,7 +118,7 @@ static int parse(struct lt_public *p, struct lt_err *e)
     LT_TRY(lt_read_u16(&r, &p->type, e));
     LT_TRY(lt_read_u16(&r, &p->name_alg, e));
     LT_TRY(lt_read_u32(&r, &p->attributes, e));
-    if (p->type != LT_ALG_RSA && p->type != LT_ALG_ECC)
+    if (p->type != LT_TPM_ALG_RSA && p->type != LT_TPM_ALG_ECC)
         return lt_fail(e, LT_E_UNSUPPORTED, WHAT ": type 0x%04x", p->type);
     if (lt_hash_size(p->name_alg) < LT_SHA256)
         return lt_fail(e, LT_E_UNSUPPORTED_NAME_ALGORITHM, WHAT ": name algorithm 0x%04x", p->name_alg);
@@ -126,7 +127,7 @@ static int parse(struct lt_public *p, struct lt_err *e)
         return lt_fail(e, LT_E_MALFORMED, WHAT ": policy of %zu bytes", p->policy.n);
     LT_TRY(parse_symmetric(&r, p, e));
     LT_TRY(parse_scheme(&r, p, e));
-    LT_TRY(p->type == LT_ALG_RSA ? parse_rsa(&r, p, e) : parse_ecc(&r, p, e));
+    LT_TRY(p->type == LT_TPM_ALG_RSA ? parse_rsa(&r, p, e) : parse_ecc(&r, p, e));
     return lt_reader_end(&r, e);
 }
 
@@ -153,9 +154,9 @@ void lt_public_copy(struct lt_public *to, const struct lt_public *from)
             slices[i]->p = to->raw + (slices[i]->p - from->raw);
 }
 
-int lt_public_name(const struct lt_public *p, uint8_t out[LT_NAME], struct lt_err *e)
+int lt_public_name(const struct lt_public *p, uint8_t out[LT_TPM_NAME], struct lt_err *e)
 {
-    memset(out, 0, LT_NAME);
+    memset(out, 0, LT_TPM_NAME);
     if (p->name_alg != LT_HASH_SHA256)
         return lt_fail(e, LT_E_UNSUPPORTED_NAME_ALGORITHM, WHAT ": name algorithm 0x%04x, must be sha256",
                        p->name_alg);
@@ -179,7 +180,7 @@ static void spki(struct lt_buf *b, const uint8_t *algorithm, size_t algorithm_n,
 
 int lt_public_spki(const struct lt_public *p, struct lt_buf *b, struct lt_err *e)
 {
-    if (p->type == LT_ALG_RSA) {
+    if (p->type == LT_TPM_ALG_RSA) {
         LT_AUTOBUF struct lt_buf numbers = LT_BUF(LT_MAX_PUBLIC), key = LT_BUF(LT_MAX_PUBLIC);
         uint8_t exponent[4];
 
@@ -230,14 +231,14 @@ int lt_public_pkey(const struct lt_public *p, EVP_PKEY **out, struct lt_err *e)
     return 0;
 }
 
-int lt_qualified_name(const struct lt_public *ek, const struct lt_public *ak, uint8_t out[LT_NAME],
-                      struct lt_err *e)
+int lt_tpm_qualified_name(const struct lt_public *ek, const struct lt_public *ak, uint8_t out[LT_TPM_NAME],
+                          struct lt_err *e)
 {
-    uint8_t root[4 + LT_NAME] = {0x40, 0x00, 0x00, 0x0b}, qn[2 * LT_NAME];
+    uint8_t root[4 + LT_TPM_NAME] = {0x40, 0x00, 0x00, 0x0b}, qn[2 * LT_TPM_NAME];
 
-    memset(out, 0, LT_NAME);
+    memset(out, 0, LT_TPM_NAME);
     LT_TRY(lt_public_name(ek, root + 4, e));
-    LT_TRY(lt_public_name(ak, qn + LT_NAME, e));
+    LT_TRY(lt_public_name(ak, qn + LT_TPM_NAME, e));
     lt_put_u16(qn, LT_HASH_SHA256);
     lt_sha256(root, sizeof root, qn + 2);
     lt_put_u16(out, LT_HASH_SHA256);
@@ -252,22 +253,22 @@ int lt_public_check_ak(const struct lt_public *p, struct lt_err *e)
         bool want;
         const char *name;
     } rules[] = {
-        {LT_OBJ_FIXED_TPM, true, "fixedTPM"},
-        {LT_OBJ_FIXED_PARENT, true, "fixedParent"},
-        {LT_OBJ_SENSITIVE_DATA_ORIGIN, true, "sensitiveDataOrigin"},
-        {LT_OBJ_RESTRICTED, true, "restricted"},
-        {LT_OBJ_SIGN, true, "sign"},
-        {LT_OBJ_DECRYPT, false, "decrypt"},
-        {LT_OBJ_ENCRYPTED_DUPLICATION, false, "encryptedDuplication"},
+        {LT_TPM_OBJ_FIXED_TPM, true, "fixedTPM"},
+        {LT_TPM_OBJ_FIXED_PARENT, true, "fixedParent"},
+        {LT_TPM_OBJ_SENSITIVE_DATA_ORIGIN, true, "sensitiveDataOrigin"},
+        {LT_TPM_OBJ_RESTRICTED, true, "restricted"},
+        {LT_TPM_OBJ_SIGN, true, "sign"},
+        {LT_TPM_OBJ_DECRYPT, false, "decrypt"},
+        {LT_TPM_OBJ_ENCRYPTED_DUPLICATION, false, "encryptedDuplication"},
     };
 
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (!(p->attributes & rules[i].bit) == rules[i].want)
             return lt_fail(e, LT_E_REFUSED, "AK: attribute %s is %s", rules[i].name,
                            rules[i].want ? "clear" : "set");
-    if (p->type == LT_ALG_RSA && p->rsa_bits < 2048)
+    if (p->type == LT_TPM_ALG_RSA && p->rsa_bits < 2048)
         return lt_fail(e, LT_E_REFUSED, "AK: RSA with %u bits < 2048", p->rsa_bits);
-    if (p->scheme != (p->type == LT_ALG_RSA ? LT_ALG_RSASSA : LT_ALG_ECDSA) ||
+    if (p->scheme != (p->type == LT_TPM_ALG_RSA ? LT_TPM_ALG_RSASSA : LT_TPM_ALG_ECDSA) ||
         p->scheme_hash != LT_HASH_SHA256)
         return lt_fail(e, LT_E_REFUSED,
                        "AK: scheme 0x%04x with hash 0x%04x, must be RSASSA or ECDSA with sha256", p->scheme,
@@ -277,8 +278,8 @@ int lt_public_check_ak(const struct lt_public *p, struct lt_err *e)
 
 int lt_public_check_ak_host(const struct lt_public *p, struct lt_err *e)
 {
-    if (p->attributes != LT_AK_HOST_ATTRIBUTES)
+    if (p->attributes != LT_TPM_AK_HOST_ATTRIBUTES)
         return lt_fail(e, LT_E_REFUSED, "host AK: attributes 0x%08x, must be 0x%08x", p->attributes,
-                       LT_AK_HOST_ATTRIBUTES);
+                       LT_TPM_AK_HOST_ATTRIBUTES);
     return lt_public_check_ak(p, e);
 }

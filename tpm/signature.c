@@ -14,7 +14,7 @@
  * here, once: each check copies the context, since a verification writes in it. */
 struct lt_verify_key {
     EVP_PKEY_CTX *ready;
-    uint16_t alg; /* LT_ALG_RSASSA or LT_ALG_ECDSA */
+    uint16_t alg; /* LT_TPM_ALG_RSASSA or LT_TPM_ALG_ECDSA */
     size_t size;  /* bytes of the modulus or of a coordinate */
 };
 
@@ -23,23 +23,23 @@ static EVP_PKEY_CTX *prepare(EVP_PKEY *pkey, uint16_t alg)
     EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
 
     if (c && EVP_PKEY_verify_init(c) == 1 &&
-        (alg == LT_ALG_ECDSA || EVP_PKEY_CTX_set_rsa_padding(c, RSA_PKCS1_PADDING) == 1) &&
+        (alg == LT_TPM_ALG_ECDSA || EVP_PKEY_CTX_set_rsa_padding(c, RSA_PKCS1_PADDING) == 1) &&
         EVP_PKEY_CTX_set_signature_md(c, EVP_sha256()) == 1)
         return c;
     EVP_PKEY_CTX_free(c);
     return NULL;
 }
 
-int lt_verify_key_new(const struct lt_public *p, struct lt_verify_key **out, struct lt_err *e)
+int lt_signature_key_new(const struct lt_public *p, struct lt_verify_key **out, struct lt_err *e)
 {
     EVP_PKEY *pkey;
-    struct lt_verify_key k = {.alg = p->type == LT_ALG_RSA ? LT_ALG_RSASSA : LT_ALG_ECDSA};
+    struct lt_verify_key k = {.alg = p->type == LT_TPM_ALG_RSA ? LT_TPM_ALG_RSASSA : LT_TPM_ALG_ECDSA};
 
     *out = NULL;
-    if (p->scheme != LT_ALG_NULL && (p->scheme != k.alg || p->scheme_hash != LT_HASH_SHA256))
+    if (p->scheme != LT_TPM_ALG_NULL && (p->scheme != k.alg || p->scheme_hash != LT_HASH_SHA256))
         return lt_fail(e, LT_E_UNSUPPORTED, "key: signs by scheme 0x%04x with hash 0x%04x", p->scheme,
                        p->scheme_hash);
-    k.size = p->type == LT_ALG_RSA ? p->rsa_modulus.n : lt_curve_size(p->curve);
+    k.size = p->type == LT_TPM_ALG_RSA ? p->rsa_modulus.n : lt_tpm_curve_size(p->curve);
     LT_TRY(lt_public_pkey(p, &pkey, e));
     k.ready = prepare(pkey, k.alg);
     EVP_PKEY_free(pkey);
@@ -51,7 +51,7 @@ int lt_verify_key_new(const struct lt_public *p, struct lt_verify_key **out, str
     return 0;
 }
 
-void lt_verify_key_free(struct lt_verify_key *k)
+void lt_signature_key_free(struct lt_verify_key *k)
 {
     if (k)
         EVP_PKEY_CTX_free(k->ready);
@@ -81,7 +81,7 @@ static int parse(const struct lt_verify_key *k, struct lt_slice sig, struct lt_b
                        WHAT ": algorithm 0x%04x with hash 0x%04x; the key's is 0x%04x "
                             "with sha256",
                        alg, hash, k->alg);
-    if (alg == LT_ALG_RSASSA) {
+    if (alg == LT_TPM_ALG_RSASSA) {
         struct lt_slice s;
         LT_TRY(lt_read_slice16(&r, k->size, &s, e));
         if (s.n != k->size)

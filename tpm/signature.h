@@ -7,8 +7,9 @@
 struct lt_verify_key;
 
 /* RSA: RSASSA-PKCS1-v1_5; ECC: ECDSA; both SHA-256. */
-int lt_verify_key_new(const struct lt_public *p, struct lt_verify_key **out, struct lt_err *e) LT_MUST_CHECK;
-void lt_verify_key_free(struct lt_verify_key *k);
+int lt_signature_key_new(const struct lt_public *p, struct lt_verify_key **out,
+                         struct lt_err *e) LT_MUST_CHECK;
+void lt_signature_key_free(struct lt_verify_key *k);
 
 /* sig is a TPMT_SIGNATURE, at most LT_MAX_SIGNATURE bytes, nothing trailing; algorithm and hash must be the
  * key's. LT_E_MALFORMED or LT_E_BAD_SIGNATURE. Thread safe. */

@@ -107,16 +107,16 @@ void lt_challenges_free(struct lt_challenges *c)
 
 int lt_challenges_admit(struct lt_challenges *c, const char *source, uint64_t now_ms, struct lt_err *e)
 {
-    const uint64_t full = LT_REGISTRATIONS_BURST * 1000;
+    const uint64_t full = LT_CHALLENGES_REGISTRATIONS_BURST * 1000;
     struct bucket *b = &c->buckets[origin_of(c, source).bucket];
     bool ok;
 
     pthread_mutex_lock(&c->lock);
     /* The clock may not run backwards, but two callers may have read it in the other order. */
     uint64_t passed = now_ms > b->at_ms ? now_ms - b->at_ms : 0;
-    if (!b->at_ms || passed >= full / LT_REGISTRATIONS_RATE)
+    if (!b->at_ms || passed >= full / LT_CHALLENGES_REGISTRATIONS_RATE)
         b->tokens = full;
-    else if ((b->tokens += passed * LT_REGISTRATIONS_RATE) > full)
+    else if ((b->tokens += passed * LT_CHALLENGES_REGISTRATIONS_RATE) > full)
         b->tokens = full;
     if (now_ms > b->at_ms)
         b->at_ms = now_ms;
@@ -126,7 +126,7 @@ int lt_challenges_admit(struct lt_challenges *c, const char *source, uint64_t no
     pthread_mutex_unlock(&c->lock);
     return ok ? 0
               : lt_fail(e, LT_E_TOO_MANY, "more than %d registrations a second from %s",
-                        LT_REGISTRATIONS_RATE, source);
+                        LT_CHALLENGES_REGISTRATIONS_RATE, source);
 }
 
 /* Index of (id, source), or count. Drops what has expired on the way. Under the lock. */

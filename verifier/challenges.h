@@ -7,11 +7,11 @@
 #include "keylime/agent.h"
 #include "keylime/auth_tag.h"
 
-#define LT_CHALLENGE 32           /* characters */
-#define LT_CHALLENGES_MAX 4096    /* count; the oldest of the network with most of them gives way */
-#define LT_CHALLENGE_MS 60000     /* its life */
-#define LT_REGISTRATIONS_BURST 64 /* of one IPv4 address, or IPv6 /64, at once */
-#define LT_REGISTRATIONS_RATE 8   /* and then a second */
+#define LT_CHALLENGE 32        /* characters */
+#define LT_CHALLENGES_MAX 4096 /* count; the oldest of the network with most of them gives way */
+#define LT_CHALLENGE_MS 60000  /* its life */
+#define LT_CHALLENGES_REGISTRATIONS_BURST 64 /* of one IPv4 address, or IPv6 /64, at once */
+#define LT_CHALLENGES_REGISTRATIONS_RATE 8   /* and then a second */
 
 struct lt_challenges;
 

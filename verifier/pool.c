@@ -102,7 +102,7 @@ void lt_pool_post(struct lt_pool *p, void (*fn)(void *arg), void *arg)
 }
 
 struct served {
-    struct lt_req *req;
+    struct lt_http_req *req;
     lt_handler fn;
     void *app;
 };
@@ -114,17 +114,17 @@ static void serve(void *arg)
     free(s);
 }
 
-void lt_pool_serve(struct lt_pool *p, struct lt_req *req, lt_handler fn, void *app)
+void lt_pool_serve(struct lt_pool *p, struct lt_http_req *req, lt_handler fn, void *app)
 {
     struct served *s = malloc(sizeof *s);
 
     if (!s) {
         struct lt_err e;
-        lt_fail(&e, LT_E_NO_MEMORY, "%s: no memory", lt_req_id(req));
-        lt_reply_error(req, &e, 1);
+        lt_fail(&e, LT_E_NO_MEMORY, "%s: no memory", lt_http_req_id(req));
+        lt_http_reply_error(req, &e, 1);
         return;
     }
     *s = (struct served){req, fn, app};
-    lt_req_hold(req);
+    lt_http_req_hold(req);
     lt_pool_post(p, serve, s);
 }

@@ -3,7 +3,7 @@
 #ifndef LT_VERIFIER_POOL_H
 #define LT_VERIFIER_POOL_H
 
-#include "common/http_server.h"
+#include "common/http/server.h"
 
 struct lt_pool;
 
@@ -17,6 +17,6 @@ void lt_pool_stop(struct lt_pool *p);
 void lt_pool_post(struct lt_pool *p, void (*fn)(void *arg), void *arg);
 
 /* Suspends the request and runs fn with it on a worker: the body of a route that writes. */
-void lt_pool_serve(struct lt_pool *p, struct lt_req *req, lt_handler fn, void *app);
+void lt_pool_serve(struct lt_pool *p, struct lt_http_req *req, lt_handler fn, void *app);
 
 #endif

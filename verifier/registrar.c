@@ -1,10 +1,10 @@
 #include "verifier/registrar.h"
 
-#include "common/clock.h"
 #include "common/hash.h"
 #include "common/limits.h"
-#include "common/log.h"
-#include "common/log_rate.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
+#include "common/run/log_rate.h"
 #include "keylime/versions.h"
 #include "tpm/credential.h"
 #include "verifier/challenges.h"
@@ -19,39 +19,39 @@ struct lt_registrar {
     struct lt_log_rate refusals;
 };
 
-static void fail(struct lt_req *req, const struct lt_err *e)
+static void fail(struct lt_http_req *req, const struct lt_err *e)
 {
-    lt_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 1 : 0);
+    lt_http_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 1 : 0);
 }
 
 /* Anybody may call: the log has a few lines of each crowd of addresses. */
-static void refuse(struct lt_registrar *r, struct lt_req *req, const char *event, const char *id,
+static void refuse(struct lt_registrar *r, struct lt_http_req *req, const char *event, const char *id,
                    const struct lt_err *e)
 {
-    const char *source = lt_req_source(req);
-    char more[LT_LOG_SHARE_MORE];
+    const char *source = lt_http_req_source(req);
+    char more[LT_LOG_RATE_SHARE_MORE];
 
-    if (lt_log_rate_may(&r->refusals, source, lt_now_ms(), more))
+    if (lt_log_rate_may(&r->refusals, source, lt_clock_ms(), more))
         lt_log(LT_LOG_WARNING, event, "%s from %s: %s%s", id, source, e->msg, more);
     fail(req, e);
 }
 
 /* Argument 0 of every route below: "v2", "v2.0" … "v2.6". Replies itself when it is none of them. */
-static bool version_ok(struct lt_req *req)
+static bool version_ok(struct lt_http_req *req)
 {
-    const char *v = lt_req_arg(req, 0);
+    const char *v = lt_http_req_arg(req, 0);
     struct lt_err e;
     bool ok = !strcmp(v, "v2") || (v[0] == 'v' && lt_versions_minor(v + 1, LT_VERSIONS_FROM_REGISTRAR) >= 0);
 
     if (!ok) {
         lt_fail(&e, LT_E_NOT_FOUND, LT_VERSIONS_REFUSAL "; this registrar speaks 2.%d to 2.%d",
                 LT_VERSIONS_FROM_REGISTRAR, LT_VERSIONS_TO);
-        lt_reply_error(req, &e, 0);
+        lt_http_reply_error(req, &e, 0);
     }
     return ok;
 }
 
-static void get_version(struct lt_req *req, void *app)
+static void get_version(struct lt_http_req *req, void *app)
 {
     json_t *o = json_object();
 
@@ -59,7 +59,7 @@ static void get_version(struct lt_req *req, void *app)
     json_object_set_new(o, "current_version", json_sprintf("2.%d", LT_VERSIONS_TO));
     json_object_set_new(o, "supported_versions", lt_versions_list(LT_VERSIONS_FROM_REGISTRAR));
     json_object_set_new(o, "registrar", json_string("limetree")); /* to which agents may come again */
-    lt_reply_keylime(req, 200, o);
+    lt_http_reply_keylime(req, 200, o);
 }
 
 /* A fresh secret that only the TPM with this EK and this AK can read (keylime-api 2.3). */
@@ -67,7 +67,7 @@ static int make_challenge(const struct lt_agent *a, char secret[LT_CHALLENGE], s
                           struct lt_err *e)
 {
     struct lt_public ek, ak;
-    uint8_t name[LT_NAME];
+    uint8_t name[LT_TPM_NAME];
     char text[LT_CHALLENGE + 1];
 
     int rc = lt_public_parse(a->ek, a->ek_n, &ek, e);
@@ -84,11 +84,11 @@ static int make_challenge(const struct lt_agent *a, char secret[LT_CHALLENGE], s
     return rc ? rc : lt_buf_ok(blob, e);
 }
 
-static int enrol(struct lt_registrar *r, struct lt_req *req, const json_t *body, const char *id,
+static int enrol(struct lt_registrar *r, struct lt_http_req *req, const json_t *body, const char *id,
                  json_t **blob, struct lt_err *e)
 {
-    LT_AUTOAGENT struct lt_agent offered = {0};
-    LT_AUTOAGENT struct lt_agent stored = {0};
+    LT_KEYLIME_AUTOAGENT struct lt_agent offered = {0};
+    LT_KEYLIME_AUTOAGENT struct lt_agent stored = {0};
     LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL);
     char secret[LT_CHALLENGE];
 
@@ -103,14 +103,14 @@ static int enrol(struct lt_registrar *r, struct lt_req *req, const json_t *body,
     if (!rc)
         rc = make_challenge(&offered, secret, &credential, e);
     if (!rc)
-        rc = lt_challenges_put(r->challenges, lt_req_source(req), &offered, secret, lt_now_ms(), e);
+        rc = lt_challenges_put(r->challenges, lt_http_req_source(req), &offered, secret, lt_clock_ms(), e);
     lt_wipe(secret, sizeof secret);
     if (!rc)
         *blob = lt_json_new_base64(credential.p, credential.n);
     return rc;
 }
 
-static void register_agent(struct lt_req *req, struct lt_registrar *r, bool id_in_path)
+static void register_agent(struct lt_http_req *req, struct lt_registrar *r, bool id_in_path)
 {
     struct lt_err e = {0};
     LT_AUTOJSON json_t *body = NULL;
@@ -119,11 +119,11 @@ static void register_agent(struct lt_req *req, struct lt_registrar *r, bool id_i
 
     if (!version_ok(req))
         return;
-    int rc = lt_challenges_admit(r->challenges, lt_req_source(req), lt_now_ms(), &e);
-    if (!rc && !(body = lt_req_json(req, &e)))
+    int rc = lt_challenges_admit(r->challenges, lt_http_req_source(req), lt_clock_ms(), &e);
+    if (!rc && !(body = lt_http_req_json(req, &e)))
         rc = e.code;
     if (!rc && id_in_path)
-        id = lt_req_arg(req, 1);
+        id = lt_http_req_arg(req, 1);
     else if (!rc)
         rc = lt_json_string(body, "agent_id", &id, &e);
     if (!rc)
@@ -132,34 +132,34 @@ static void register_agent(struct lt_req *req, struct lt_registrar *r, bool id_i
         refuse(r, req, "registration-refused", id ? id : "an agent", &e);
         return;
     }
-    lt_log(LT_LOG_DEBUG, "registration", "%s from %s: challenge issued", id, lt_req_source(req));
-    lt_reply_keylime(req, 200, json_pack("{s:o}", "blob", blob));
+    lt_log(LT_LOG_DEBUG, "registration", "%s from %s: challenge issued", id, lt_http_req_source(req));
+    lt_http_reply_keylime(req, 200, json_pack("{s:o}", "blob", blob));
 }
 
-static void post_agent(struct lt_req *req, void *app)
+static void post_agent(struct lt_http_req *req, void *app)
 {
     register_agent(req, app, true);
 }
 
-static void post_agents(struct lt_req *req, void *app)
+static void post_agents(struct lt_http_req *req, void *app)
 {
     register_agent(req, app, false);
 }
 
 /* On a worker: the answer is right only once its record is committed. */
-static void activate(struct lt_req *req, void *app)
+static void activate(struct lt_http_req *req, void *app)
 {
     struct lt_registrar *r = app;
-    const char *id = lt_req_arg(req, 1);
+    const char *id = lt_http_req_arg(req, 1);
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *body = lt_req_json(req, &e);
-    LT_AUTOAGENT struct lt_agent a = {0};
+    LT_AUTOJSON json_t *body = lt_http_req_json(req, &e);
+    LT_KEYLIME_AUTOAGENT struct lt_agent a = {0};
     uint8_t tag[LT_AUTH_TAG];
     bool changed = true;
 
     int rc = body ? lt_json_hex(body, "auth_tag", tag, sizeof tag, &e) : e.code;
     if (!rc)
-        rc = lt_challenges_answer(r->challenges, lt_req_source(req), id, tag, lt_now_ms(), &a, &e);
+        rc = lt_challenges_answer(r->challenges, lt_http_req_source(req), id, tag, lt_clock_ms(), &a, &e);
     if (rc == LT_E_REFUSED)
         e.code = rc = LT_E_MALFORMED; /* Keylime's wire wants 400 here */
     if (!rc)
@@ -169,21 +169,21 @@ static void activate(struct lt_req *req, void *app)
         return;
     }
     /* Agents come again, once a day and when nobody asks them. */
-    lt_log(changed ? LT_LOG_INFO : LT_LOG_DEBUG, "activation", "%s from %s: active%s", id, lt_req_source(req),
-           changed ? "" : " as before");
+    lt_log(changed ? LT_LOG_INFO : LT_LOG_DEBUG, "activation", "%s from %s: active%s", id,
+           lt_http_req_source(req), changed ? "" : " as before");
     if (changed && r->conf.activated)
         r->conf.activated(r->conf.app, a.id);
-    lt_reply_keylime(req, 200, NULL);
+    lt_http_reply_keylime(req, 200, NULL);
 }
 
-static void put_agent(struct lt_req *req, void *app)
+static void put_agent(struct lt_http_req *req, void *app)
 {
     struct lt_registrar *r = app;
     if (version_ok(req))
         lt_pool_serve(r->conf.pool, req, activate, r);
 }
 
-static void list_agents(struct lt_req *req, void *app)
+static void list_agents(struct lt_http_req *req, void *app)
 {
     struct lt_registrar *r = app;
     struct lt_err e = {0};
@@ -194,59 +194,59 @@ static void list_agents(struct lt_req *req, void *app)
     if (lt_store_agent_ids(r->conf.store, &ids, &e))
         fail(req, &e);
     else
-        lt_reply_keylime(req, 200, json_pack("{s:o}", "uuids", ids));
+        lt_http_reply_keylime(req, 200, json_pack("{s:o}", "uuids", ids));
 }
 
-static void get_agent(struct lt_req *req, void *app)
+static void get_agent(struct lt_http_req *req, void *app)
 {
     struct lt_registrar *r = app;
-    LT_AUTOAGENT struct lt_agent a = {0};
+    LT_KEYLIME_AUTOAGENT struct lt_agent a = {0};
     struct lt_err e = {0};
 
     if (!version_ok(req))
         return;
-    if (lt_store_agent_get(r->conf.store, lt_req_arg(req, 1), &a, &e))
+    if (lt_store_agent_get(r->conf.store, lt_http_req_arg(req, 1), &a, &e))
         fail(req, &e);
     else
-        lt_reply_keylime(req, 200, lt_agent_to_json(&a));
+        lt_http_reply_keylime(req, 200, lt_agent_to_json(&a));
 }
 
-static void remove_agent(struct lt_req *req, void *app)
+static void remove_agent(struct lt_http_req *req, void *app)
 {
     struct lt_registrar *r = app;
     struct lt_err e = {0};
 
-    if (lt_store_agent_delete(r->conf.store, lt_req_arg(req, 1), &e)) {
+    if (lt_store_agent_delete(r->conf.store, lt_http_req_arg(req, 1), &e)) {
         fail(req, &e);
         return;
     }
-    lt_log(LT_LOG_INFO, "registration-deleted", "%s", lt_req_arg(req, 1));
-    lt_reply_keylime(req, 200, NULL);
+    lt_log(LT_LOG_INFO, "registration-deleted", "%s", lt_http_req_arg(req, 1));
+    lt_http_reply_keylime(req, 200, NULL);
 }
 
-static void delete_agent(struct lt_req *req, void *app)
+static void delete_agent(struct lt_http_req *req, void *app)
 {
     struct lt_registrar *r = app;
     if (version_ok(req))
         lt_pool_serve(r->conf.pool, req, remove_agent, r);
 }
 
-static const struct lt_route plain_routes[] = {
-    LT_ROUTE("GET", "/version", LT_MAY_ANYONE, 0, get_version),
-    LT_ROUTE("GET", "/versions", LT_MAY_ANYONE, 0, get_version),
-    LT_ROUTE("POST", "/{}/agents", LT_MAY_ANYONE, LT_MAX_REGISTRATION, post_agents),
-    LT_ROUTE("POST", "/{}/agents/{}", LT_MAY_ANYONE, LT_MAX_REGISTRATION, post_agent),
-    LT_ROUTE("PUT", "/{}/agents/{}", LT_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
-    LT_ROUTE("PUT", "/{}/agents/{}/activate", LT_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
-    LT_ROUTE("POST", "/{}/agents/{}/activate", LT_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
+static const struct lt_http_route plain_routes[] = {
+    LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_ANYONE, 0, get_version),
+    LT_HTTP_ROUTE("GET", "/versions", LT_HTTP_MAY_ANYONE, 0, get_version),
+    LT_HTTP_ROUTE("POST", "/{}/agents", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agents),
+    LT_HTTP_ROUTE("POST", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agent),
+    LT_HTTP_ROUTE("PUT", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
+    LT_HTTP_ROUTE("PUT", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
+    LT_HTTP_ROUTE("POST", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
 };
 
-static const struct lt_route tls_routes[] = {
-    LT_ROUTE("GET", "/version", LT_MAY_TRUSTED, 0, get_version),
-    LT_ROUTE("GET", "/versions", LT_MAY_TRUSTED, 0, get_version),
-    LT_ROUTE("GET", "/{}/agents", LT_MAY_TRUSTED, 0, list_agents),
-    LT_ROUTE("GET", "/{}/agents/{}", LT_MAY_TRUSTED, 0, get_agent),
-    LT_ROUTE("DELETE", "/{}/agents/{}", LT_ROLE_OPERATOR, LT_MAX_BODY_SMALL, delete_agent),
+static const struct lt_http_route tls_routes[] = {
+    LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_TRUSTED, 0, get_version),
+    LT_HTTP_ROUTE("GET", "/versions", LT_HTTP_MAY_TRUSTED, 0, get_version),
+    LT_HTTP_ROUTE("GET", "/{}/agents", LT_HTTP_MAY_TRUSTED, 0, list_agents),
+    LT_HTTP_ROUTE("GET", "/{}/agents/{}", LT_HTTP_MAY_TRUSTED, 0, get_agent),
+    LT_HTTP_ROUTE("DELETE", "/{}/agents/{}", LT_PEER_ROLE_OPERATOR, LT_MAX_BODY_SMALL, delete_agent),
 };
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

@@ -12,7 +12,7 @@
 #define LT_VERIFIER_REGISTRAR_H
 
 #include "verifier/pool.h"
-#include "verifier/store.h"
+#include "verifier/store/store.h"
 
 struct lt_registrar;
 

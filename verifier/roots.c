@@ -1,8 +1,8 @@
 #include "verifier/roots.h"
 
-#include "common/expiry.h"
 #include "common/file.h"
 #include "common/limits.h"
+#include "common/run/expiry.h"
 #include "tpm/certs.h"
 
 #include <dirent.h>
@@ -42,7 +42,7 @@ static int add_file(struct lt_ek_roots *r, const char *path, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(path, LT_MAX_ROOTS_FILE, &bytes, &n, e));
-    if (lt_ek_roots_add(r, bytes, n, path, &why))
+    if (lt_ek_certificates_roots_add(r, bytes, n, path, &why))
         return lt_fail(e, LT_E_CONFIG, "%s", why.msg);
     return lt_certs_read((struct lt_slice){bytes, n}, UINT_MAX, watch, (void *)path, e);
 }
@@ -54,7 +54,7 @@ static int add_dir(struct lt_ek_roots *r, DIR *d, const char *path, struct lt_er
         if (counts(f->d_name))
             LT_TRY(add_file(r, file, e));
     }
-    return lt_ek_roots_count(r)
+    return lt_ek_certificates_roots_count(r)
                ? 0
                : lt_fail(e, LT_E_CONFIG, "roots %s: no *.pem, *.crt, *.cer or *.der in it", path);
 }
@@ -67,14 +67,14 @@ int lt_roots_load(const char *path, struct lt_ek_roots **out, struct lt_err *e)
     *out = NULL;
     if (!d && errno != ENOTDIR)
         return lt_fail(e, LT_E_IO, "roots %s: %s", path, strerror(errno));
-    int rc = lt_ek_roots_new(&r, e);
+    int rc = lt_ek_certificates_roots_new(&r, e);
     lt_expiry_forget("roots");
     if (!rc)
         rc = d ? add_dir(r, d, path, e) : add_file(r, path, e);
     if (d)
         closedir(d);
     if (rc)
-        lt_ek_roots_free(r);
+        lt_ek_certificates_roots_free(r);
     else
         *out = r;
     return rc;

@@ -2,7 +2,7 @@
 #ifndef LT_VERIFIER_ROOTS_H
 #define LT_VERIFIER_ROOTS_H
 
-#include "appraisal/ekcert.h"
+#include "appraisal/checks/ek_certificates.h"
 
 /* path: a file of certificates, or a directory, of which the files *.pem, *.crt, *.cer and *.der count and
  * every other one (a README, say) is let be. PEM or DER, by what is in them. A file that counts and holds no

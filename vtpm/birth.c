@@ -1,10 +1,10 @@
 #include "vtpm/birth.h"
 
-#include "common/clock.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/json.h"
 #include "common/limits.h"
+#include "common/run/clock.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -34,7 +34,7 @@ int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char 
     lt_uuid_format(uuid, id);
     lt_sha256(spki, n, digest);
     file_name(digest, file);
-    lt_wall_text(lt_wall_s(), now);
+    lt_clock_wall_text(lt_clock_wall_s(), now);
     LT_AUTOFREE char *dir = lt_path(records, id);
     LT_AUTOFREE char *path = lt_path(dir, file);
     LT_AUTOJSON json_t *o =

@@ -49,7 +49,7 @@ static int tpm(const struct lt_xml *devices, struct lt_domain *d, struct lt_err 
         if (!lt_xml_is(n, "tpm"))
             continue;
         if (found) {
-            d->tpm = LT_TPM_OTHER;
+            d->tpm = LT_DOMAIN_TPM_OTHER;
             return 0;
         }
         found = n;
@@ -64,7 +64,7 @@ static int tpm(const struct lt_xml *devices, struct lt_domain *d, struct lt_err 
         return rc;
     }
     bool ours = kind && !strcmp(kind, "emulator") && d->tpm_version && !strcmp(d->tpm_version, "2.0");
-    d->tpm = ours ? LT_TPM_EMULATOR : LT_TPM_OTHER;
+    d->tpm = ours ? LT_DOMAIN_TPM_EMULATOR : LT_DOMAIN_TPM_OTHER;
     free(kind);
     return 0;
 }

@@ -7,9 +7,9 @@
 #include "common/limits.h"
 
 enum lt_domain_tpm {
-    LT_TPM_NONE,
-    LT_TPM_EMULATOR, /* swtpm run by libvirt, version 2.0: the only one with a record */
-    LT_TPM_OTHER,    /* passthrough, external, version 1.2, or several */
+    LT_DOMAIN_TPM_NONE,
+    LT_DOMAIN_TPM_EMULATOR, /* swtpm run by libvirt, version 2.0: the only one with a record */
+    LT_DOMAIN_TPM_OTHER,    /* passthrough, external, version 1.2, or several */
 };
 
 struct lt_domain {

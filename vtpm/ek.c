@@ -1,8 +1,8 @@
 #include "vtpm/ek.h"
 
-#include "common/clock.h"
 #include "common/file.h"
 #include "common/limits.h"
+#include "common/run/clock.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -39,7 +39,7 @@ static const uint8_t ek_policy[32] = {0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 
 
 static int left_ms(uint64_t deadline)
 {
-    uint64_t now = lt_now_ms();
+    uint64_t now = lt_clock_ms();
     return now < deadline ? (int)(deadline - now) : 0;
 }
 
@@ -151,14 +151,14 @@ static int create(int fd, uint64_t deadline, struct lt_public *out, struct lt_er
     uint16_t size;
     int rc;
 
-    lt_buf_u16(&t, LT_ALG_RSA);
+    lt_buf_u16(&t, LT_TPM_ALG_RSA);
     lt_buf_u16(&t, 0x000b); /* nameAlg */
     lt_buf_u32(&t, EK_ATTRIBUTES);
     lt_buf_put16(&t, ek_policy, sizeof ek_policy);
-    lt_buf_u16(&t, LT_ALG_AES);
+    lt_buf_u16(&t, LT_TPM_ALG_AES);
     lt_buf_u16(&t, 128);
-    lt_buf_u16(&t, LT_ALG_CFB);
-    lt_buf_u16(&t, LT_ALG_NULL); /* scheme */
+    lt_buf_u16(&t, LT_TPM_ALG_CFB);
+    lt_buf_u16(&t, LT_TPM_ALG_NULL); /* scheme */
     lt_buf_u16(&t, 2048);
     lt_buf_u32(&t, 0); /* exponent 65537 */
     lt_buf_put16(&t, unique, sizeof unique);
@@ -177,7 +177,7 @@ static int create(int fd, uint64_t deadline, struct lt_public *out, struct lt_er
     struct lt_slice public;
     if ((rc = lt_read_slice(&r, 2u + size, &public, e)) || (rc = lt_public_parse(public.p, public.n, out, e)))
         return rc;
-    if (out->type != LT_ALG_RSA || out->rsa_bits != 2048 || out->attributes != EK_ATTRIBUTES)
+    if (out->type != LT_TPM_ALG_RSA || out->rsa_bits != 2048 || out->attributes != EK_ATTRIBUTES)
         return lt_fail(e, LT_E_TPM, "EK made on the copy: not of template L-1");
     return 0;
 }
@@ -217,13 +217,13 @@ static void wipe_dir(const char *dir, int fd)
 }
 
 /* Where the state is: what --tpmstate says, `dir=DIR` or `backend-uri=dir://DIR`. */
-static int state_dir(const struct lt_words *w, char out[PATH_MAX], struct lt_err *e)
+static int state_dir(const struct lt_procs_words *w, char out[PATH_MAX], struct lt_err *e)
 {
-    const char *option = lt_words_option(w, "--tpmstate");
+    const char *option = lt_procs_words_option(w, "--tpmstate");
 
-    if (option && lt_option_value(option, "dir", out, PATH_MAX))
+    if (option && lt_procs_option_value(option, "dir", out, PATH_MAX))
         return 0;
-    if (option && lt_option_value(option, "backend-uri", out, PATH_MAX) && !strncmp(out, "dir://", 6)) {
+    if (option && lt_procs_option_value(option, "backend-uri", out, PATH_MAX) && !strncmp(out, "dir://", 6)) {
         memmove(out, out + 6, strlen(out + 6) + 1);
         return 0;
     }
@@ -348,20 +348,20 @@ int lt_ek_read(const struct lt_proc *swtpm, const char *program, const char *scr
 {
     char dir[PATH_MAX];
     LT_AUTOFREE uint8_t *state = NULL;
-    struct lt_words w = {0};
+    struct lt_procs_words w = {0};
     size_t n = 0;
     pid_t pid;
     int fd, copy, rc = lt_proc_words(swtpm, &w, e);
 
-    const char *key = rc ? NULL : lt_words_option(&w, "--key");
-    if (!rc && ((key && strstr(key, "fd=")) || lt_words_option(&w, "--pwd")))
+    const char *key = rc ? NULL : lt_procs_words_option(&w, "--key");
+    if (!rc && ((key && strstr(key, "fd=")) || lt_procs_words_option(&w, "--pwd")))
         rc = lt_fail(e, LT_E_REFUSED, "swtpm's state is encrypted and its key is not in a file");
     if (!rc)
         rc = state_dir(&w, dir, e);
     if (!rc)
         rc = read_state(swtpm, dir, &state, &n, e);
     if (!rc && !(rc = make_copy(scratch, state, n, swtpm->uid, dir, &copy, e))) {
-        uint64_t deadline = lt_now_ms() + LT_EK_TIMEOUT_MS;
+        uint64_t deadline = lt_clock_ms() + LT_EK_TIMEOUT_MS;
         rc = spawn(program, dir, key, swtpm->uid, &fd, &pid, e);
         if (!rc) {
             rc = read_starts(fd, deadline, starts, e);
@@ -375,6 +375,6 @@ int lt_ek_read(const struct lt_proc *swtpm, const char *program, const char *scr
     }
     if (state)
         lt_wipe(state, n);
-    lt_words_free(&w);
+    lt_procs_words_free(&w);
     return rc;
 }

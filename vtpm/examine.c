@@ -1,6 +1,6 @@
 /* One domain: from libvirt's XML to a record, or to the reason why there is none. */
-#include "common/clock.h"
-#include "common/log.h"
+#include "common/run/clock.h"
+#include "common/run/log.h"
 #include "vtpm/birth.h"
 #include "vtpm/ek.h"
 #include "vtpm/table.h"
@@ -10,21 +10,21 @@
 #include <unistd.h>
 
 struct work {
-    struct lt_inventory *inv;
-    const struct lt_resident *old;
-    struct lt_resident *live; /* the same, for what must be seen at once; under the lock */
-    const struct lt_facts *facts;
-    struct lt_marks marks;
+    struct lt_vtpm_inventory *inv;
+    const struct lt_vtpm_resident *old;
+    struct lt_vtpm_resident *live; /* the same, for what must be seen at once; under the lock */
+    const struct lt_vtpm_facts *facts;
+    struct lt_vtpm_marks marks;
     struct lt_domain domain;
-    struct lt_resident new; /* name and pair may be those of old: see store */
+    struct lt_vtpm_resident new; /* name and pair may be those of old: see store */
     bool new_pair, clock_failed;
 };
 
 static int find_pair(struct work *w, struct lt_err *e)
 {
-    struct lt_sockets sockets;
+    struct lt_sockdiag_sockets sockets;
     char uuid[LT_UUID_TEXT];
-    int rc = lt_sockets_read(&sockets, e);
+    int rc = lt_sockdiag_sockets_read(&sockets, e);
 
     /* While both live they stay joined; a snapshot confirms that anyhow. */
     if (!rc && !lt_pair_alive(&w->old->pair)) {
@@ -33,10 +33,10 @@ static int find_pair(struct work *w, struct lt_err *e)
         w->new.pair = LT_PAIR_NONE;
         w->new_pair = true;
         /* Anybody can start a process with QEMU's words; not one with QEMU's user. */
-        uid_t uid = w->domain.has_uid ? w->domain.uid : geteuid() ? geteuid() : LT_ANY_UID;
+        uid_t uid = w->domain.has_uid ? w->domain.uid : geteuid() ? geteuid() : LT_PROCS_ANY_UID;
         rc = lt_pair_find(uuid, uid, &sockets, &w->new.pair, e);
     }
-    lt_sockets_free(&sockets);
+    lt_sockdiag_sockets_free(&sockets);
     return rc;
 }
 
@@ -53,7 +53,7 @@ static void compare_starts(struct work *w, const struct lt_vtpm_starts *now)
         (void)lt_fail(&w->live->why, LT_E_BUSY, "it was reset while libvirt was away; being examined");
         pthread_mutex_unlock(&w->inv->lock);
     } else if (!w->marks.redraw) {
-        w->new.settled |= lt_now_ms() - w->new.drawn_ms >= LT_REFRESH_MS;
+        w->new.settled |= lt_clock_ms() - w->new.drawn_ms >= LT_VTPM_REFRESH_MS;
     }
 }
 
@@ -112,7 +112,7 @@ static int hash_file(void *ctx, const char *path, uint8_t out[32], struct lt_err
 static int find_files(struct work *w, struct lt_err *e)
 {
     struct file_ctx ctx = {w->inv->files, &w->new.pair.qemu};
-    struct lt_record *r = &w->new.record;
+    struct lt_residency_record *r = &w->new.record;
     int rc;
 
     if (w->new.have_files)
@@ -127,9 +127,9 @@ static int find_files(struct work *w, struct lt_err *e)
 /* The clock is read after both processes were seen alive. */
 static int draw(struct work *w, struct lt_err *e)
 {
-    struct lt_inventory *inv = w->inv;
-    struct lt_record *r = &w->new.record;
-    struct lt_host_clock clock;
+    struct lt_vtpm_inventory *inv = w->inv;
+    struct lt_residency_record *r = &w->new.record;
+    struct lt_inventory_host_clock clock;
 
     if (w->new.have_incarnation && !w->marks.redraw)
         return 0;
@@ -145,9 +145,9 @@ static int draw(struct work *w, struct lt_err *e)
     r->start_clock_ms = clock.clock_ms;
     w->new.have_incarnation = true;
     w->new.settled = false;
-    w->new.drawn_ms = lt_now_ms();
+    w->new.drawn_ms = lt_clock_ms();
     pthread_mutex_lock(&inv->lock);
-    lt_table_counts(inv, clock.reset_count, clock.restart_count);
+    lt_vtpm_table_counts(inv, clock.reset_count, clock.restart_count);
     pthread_mutex_unlock(&inv->lock);
     return 0;
 }
@@ -162,19 +162,19 @@ static int work(struct work *w, struct lt_err *e)
         return rc;
     if (memcmp(w->domain.uuid, w->old->uuid, LT_UUID))
         return lt_fail(e, LT_E_INTERNAL, "libvirt gave another domain's XML");
-    if (w->domain.tpm == LT_TPM_NONE)
+    if (w->domain.tpm == LT_DOMAIN_TPM_NONE)
         return lt_fail(e, LT_E_UNSUPPORTED, "no vTPM");
-    if (w->domain.tpm != LT_TPM_EMULATOR)
+    if (w->domain.tpm != LT_DOMAIN_TPM_EMULATOR)
         return lt_fail(e, LT_E_UNSUPPORTED, "its TPM is not one emulator of version 2.0 run by libvirt");
     if ((rc = find_pair(w, e)) || (rc = find_ek(w, e)) || (rc = agree(w, e)) || (rc = find_files(w, e)) ||
         (rc = draw(w, e)))
         return rc;
-    w->new.record.flags = w->facts->flags | (w->domain.qemu_namespace ? LT_TAINTED : 0u);
+    w->new.record.flags = w->facts->flags | (w->domain.qemu_namespace ? LT_RESIDENCY_TAINTED : 0u);
     return 0;
 }
 
 /* Lock held: the new state takes the old one's place, but for marks that events set meanwhile. */
-static void store(struct work *w, struct lt_resident *r)
+static void store(struct work *w, struct lt_vtpm_resident *r)
 {
     bool news = r->why.code != w->new.why.code || (w->new.why.code &&strcmp(r->why.msg, w->new.why.msg));
     char id[LT_UUID_TEXT];
@@ -203,7 +203,7 @@ static void store(struct work *w, struct lt_resident *r)
         /* What was owed is still owed. */
         r->marks.redraw |= w->marks.redraw;
         r->marks.reread |= w->marks.reread;
-        r->retry_ms = lt_now_ms() + (w->clock_failed ? LT_RETRY_SOON_MS : LT_RETRY_MS);
+        r->retry_ms = lt_clock_ms() + (w->clock_failed ? LT_VTPM_RETRY_SOON_MS : LT_VTPM_RETRY_MS);
     }
     lt_uuid_format(r->uuid, id);
     if (news && r->why.code)
@@ -214,8 +214,8 @@ static void store(struct work *w, struct lt_resident *r)
                (int)r->pair.qemu.pid, (int)r->pair.swtpm.pid);
 }
 
-void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt_facts *facts,
-                struct lt_marks marks)
+void lt_vtpm_examine(struct lt_vtpm_inventory *inv, struct lt_vtpm_resident *r,
+                     const struct lt_vtpm_facts *facts, struct lt_vtpm_marks marks)
 {
     struct work w = {.inv = inv, .old = r, .live = r, .facts = facts, .marks = marks};
 
@@ -234,7 +234,7 @@ void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt
     w.new.why.code = rc; /* the verdict, and nothing that was overcome on the way */
     pthread_mutex_lock(&inv->lock);
     if (rc == LT_E_NOT_FOUND && !lt_proc_alive(&r->pair.qemu))
-        lt_table_remove(inv, r);
+        lt_vtpm_table_remove(inv, r);
     else
         store(&w, r);
     pthread_mutex_unlock(&inv->lock);

@@ -117,15 +117,15 @@ int lt_files_digest(struct lt_files *f, const struct lt_proc *p, const char *pat
     return rc;
 }
 
-static int search(struct lt_files *f, const struct lt_proc *qemu, const struct lt_words *w, const char *name,
-                  uint8_t out[32], struct lt_err *e)
+static int search(struct lt_files *f, const struct lt_proc *qemu, const struct lt_procs_words *w,
+                  const char *name, uint8_t out[32], struct lt_err *e)
 {
     static const char *const debian[] = {"/usr/share/qemu", "/usr/share/seabios", NULL};
     const char *const *dir = debian;
     char path[PATH_MAX];
 
-    for (const char *word = lt_words_next(w, NULL); word; word = lt_words_next(w, word)) {
-        const char *given = strcmp(word, "-L") ? NULL : lt_words_next(w, word);
+    for (const char *word = lt_procs_words_next(w, NULL); word; word = lt_procs_words_next(w, word)) {
+        const char *given = strcmp(word, "-L") ? NULL : lt_procs_words_next(w, word);
         if (given)
             return lt_fail(e, LT_E_REFUSED, "QEMU searches its firmware in %.200s (-L): name it as <loader>",
                            given);
@@ -150,9 +150,9 @@ static bool begins(const char *s, const char *with)
 int lt_files_firmware(struct lt_files *f, const struct lt_proc *qemu, const struct lt_domain *d,
                       uint8_t out[32], struct lt_err *e)
 {
-    struct lt_words w = {0};
+    struct lt_procs_words w = {0};
     int rc = lt_proc_words(qemu, &w, e);
-    const char *bios = rc ? NULL : lt_words_option(&w, "-bios");
+    const char *bios = rc ? NULL : lt_procs_words_option(&w, "-bios");
 
     if (!rc && bios && *bios == '/')
         rc = lt_files_digest(f, qemu, bios, out, e);
@@ -166,6 +166,6 @@ int lt_files_firmware(struct lt_files *f, const struct lt_proc *qemu, const stru
     else if (!rc)
         rc = lt_fail(e, LT_E_REFUSED, "no known firmware image for arch %s, machine %s",
                      d->arch ? d->arch : "-", d->machine ? d->machine : "-");
-    lt_words_free(&w);
+    lt_procs_words_free(&w);
     return rc;
 }

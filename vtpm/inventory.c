@@ -1,9 +1,9 @@
 #include "vtpm/inventory.h"
 
-#include "common/clock.h"
-#include "common/log.h"
 #include "common/ref.h"
+#include "common/run/clock.h"
 #include "common/run/cond.h"
+#include "common/run/log.h"
 #include "vtpm/table.h"
 
 #include <errno.h>
@@ -13,15 +13,15 @@
 
 /* A snapshot with its count of holders; the inventory holds the current one. */
 struct snapshot {
-    struct lt_snapshot public;
+    struct lt_inventory_snapshot public;
     struct lt_ref_count holders;
-    struct lt_record *records;
+    struct lt_residency_record *records;
     struct lt_merkle *tree;
 };
 
 /* ---- table ---- */
 
-struct lt_resident *lt_table_find(struct lt_inventory *inv, const uint8_t uuid[LT_UUID])
+struct lt_vtpm_resident *lt_vtpm_table_find(struct lt_vtpm_inventory *inv, const uint8_t uuid[LT_UUID])
 {
     for (size_t i = 0; i < inv->count; i++)
         if (!memcmp(inv->list[i]->uuid, uuid, LT_UUID))
@@ -29,15 +29,16 @@ struct lt_resident *lt_table_find(struct lt_inventory *inv, const uint8_t uuid[L
     return NULL;
 }
 
-struct lt_resident *lt_table_add(struct lt_inventory *inv, const uint8_t uuid[LT_UUID])
+struct lt_vtpm_resident *lt_vtpm_table_add(struct lt_vtpm_inventory *inv, const uint8_t uuid[LT_UUID])
 {
-    struct lt_resident *r = lt_table_find(inv, uuid);
+    struct lt_vtpm_resident *r = lt_vtpm_table_find(inv, uuid);
 
     if (r)
         return r;
     if (inv->count == inv->cap) {
         size_t cap = inv->cap ? inv->cap * 2 : 16;
-        struct lt_resident **list = cap > LT_MAX_INVENTORY ? NULL : realloc(inv->list, cap * sizeof *list);
+        struct lt_vtpm_resident **list =
+            cap > LT_MAX_INVENTORY ? NULL : realloc(inv->list, cap * sizeof *list);
         if (!list)
             return NULL;
         inv->list = list;
@@ -53,14 +54,14 @@ struct lt_resident *lt_table_add(struct lt_inventory *inv, const uint8_t uuid[LT
     return r;
 }
 
-static void free_resident(struct lt_resident *r)
+static void free_resident(struct lt_vtpm_resident *r)
 {
     lt_pair_close(&r->pair);
     free(r->name);
     free(r);
 }
 
-void lt_table_remove(struct lt_inventory *inv, struct lt_resident *r)
+void lt_vtpm_table_remove(struct lt_vtpm_inventory *inv, struct lt_vtpm_resident *r)
 {
     for (size_t i = 0; i < inv->count; i++)
         if (inv->list[i] == r)
@@ -69,13 +70,14 @@ void lt_table_remove(struct lt_inventory *inv, struct lt_resident *r)
 }
 
 /* Each in its turn: a guest that resets itself without end is due without end, and keeps nobody waiting. */
-struct lt_resident *lt_table_due(struct lt_inventory *inv, struct lt_marks *marks, uint64_t *until)
+struct lt_vtpm_resident *lt_vtpm_table_due(struct lt_vtpm_inventory *inv, struct lt_vtpm_marks *marks,
+                                           uint64_t *until)
 {
-    uint64_t now = lt_now_ms();
+    uint64_t now = lt_clock_ms();
 
     for (size_t n = 0; n < inv->count; n++) {
         inv->turn = inv->turn < inv->count ? inv->turn : 0;
-        struct lt_resident *r = inv->list[inv->turn++];
+        struct lt_vtpm_resident *r = inv->list[inv->turn++];
         if (!r->marks.dirty && (!r->retry_ms || r->retry_ms > now)) {
             if (r->retry_ms && r->retry_ms < *until)
                 *until = r->retry_ms;
@@ -84,13 +86,13 @@ struct lt_resident *lt_table_due(struct lt_inventory *inv, struct lt_marks *mark
         *marks = r->marks;
         if (r->marks.redraw && !r->why.code)
             (void)lt_fail(&r->why, LT_E_BUSY, "its incarnation has ended; being examined");
-        r->marks = (struct lt_marks){0};
+        r->marks = (struct lt_vtpm_marks){0};
         return r;
     }
     return NULL;
 }
 
-void lt_table_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t restart_count)
+void lt_vtpm_table_counts(struct lt_vtpm_inventory *inv, uint32_t reset_count, uint32_t restart_count)
 {
     bool known = inv->have_counts;
 
@@ -102,7 +104,7 @@ void lt_table_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t re
     if (!known)
         return;
     for (size_t i = 0; i < inv->count; i++) {
-        struct lt_resident *r = inv->list[i];
+        struct lt_vtpm_resident *r = inv->list[i];
         if (r->have_incarnation &&
             (r->record.start_reset != reset_count || r->record.start_restart != restart_count))
             r->marks.dirty = r->marks.redraw = r->waits = true;
@@ -114,7 +116,7 @@ void lt_table_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t re
 /* ---- snapshot ---- */
 
 struct entry {
-    const struct lt_resident *r;
+    const struct lt_vtpm_resident *r;
     struct lt_err why; /* of not being listed */
 };
 
@@ -126,11 +128,12 @@ static int by_ek(const void *a, const void *b)
 
 /* Lock held. Every resident with what speaks against it, sorted by EK. An EK that two living pairs have is
  * nobody's, listed or not (docs/protocol.md section 3). */
-static int confirm(struct lt_inventory *inv, struct entry **out, bool *collision, struct lt_err *e)
+static int confirm(struct lt_vtpm_inventory *inv, struct entry **out, bool *collision, struct lt_err *e)
 {
-    struct lt_sockets sockets;
+    struct lt_sockdiag_sockets sockets;
     struct entry *list = calloc(inv->count + 1, sizeof *list);
-    int rc = list ? lt_sockets_read(&sockets, e) : lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
+    int rc =
+        list ? lt_sockdiag_sockets_read(&sockets, e) : lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
 
     *out = NULL;
     *collision = false;
@@ -146,7 +149,7 @@ static int confirm(struct lt_inventory *inv, struct entry **out, bool *collision
         else if (!list[i].why.code)
             (void)!lt_pair_confirm(&list[i].r->pair, &sockets, &list[i].why);
     }
-    lt_sockets_free(&sockets);
+    lt_sockdiag_sockets_free(&sockets);
     qsort(list, inv->count, sizeof *list, by_ek);
     for (size_t i = 0, j; i < inv->count; i = j) {
         size_t living = 0;
@@ -172,19 +175,19 @@ static void put(struct snapshot *s)
     }
 }
 
-void lt_snapshot_put(const struct lt_snapshot *s)
+void lt_inventory_snapshot_put(const struct lt_inventory_snapshot *s)
 {
     put((struct snapshot *)(uintptr_t)s);
 }
 
 /* Takes over records. */
-static int new_snapshot(struct lt_inventory *inv, struct lt_record *records, uint32_t count, uint32_t flags,
-                        struct lt_err *e)
+static int new_snapshot(struct lt_vtpm_inventory *inv, struct lt_residency_record *records, uint32_t count,
+                        uint32_t flags, struct lt_err *e)
 {
     struct snapshot *s = calloc(1, sizeof *s);
     struct lt_merkle *tree = NULL;
-    int rc =
-        s ? lt_inventory_tree(records, count, &tree, e) : lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
+    int rc = s ? lt_residency_inventory_tree(records, count, &tree, e)
+               : lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
 
     if (rc) {
         free(records);
@@ -193,26 +196,26 @@ static int new_snapshot(struct lt_inventory *inv, struct lt_record *records, uin
     }
     s->records = records;
     s->tree = tree;
-    s->public = (struct lt_snapshot){.seq = inv->current ? inv->current->public.seq + 1 : 1,
-                                     .count = count,
-                                     .records = records,
-                                     .tree = tree,
-                                     .header_flags = flags};
+    s->public = (struct lt_inventory_snapshot){.seq = inv->current ? inv->current->public.seq + 1 : 1,
+                                               .count = count,
+                                               .records = records,
+                                               .tree = tree,
+                                               .header_flags = flags};
     lt_ref_start(&s->holders, 1);
     put(inv->current);
     inv->current = s;
     return 0;
 }
 
-static bool same_record(const struct lt_record *a, const struct lt_record *b)
+static bool same_record(const struct lt_residency_record *a, const struct lt_residency_record *b)
 {
-    uint8_t x[LT_RECORD], y[LT_RECORD];
-    lt_record_write(a, x);
-    lt_record_write(b, y);
-    return !memcmp(x, y, LT_RECORD);
+    uint8_t x[LT_RESIDENCY_RECORD], y[LT_RESIDENCY_RECORD];
+    lt_residency_record_write(a, x);
+    lt_residency_record_write(b, y);
+    return !memcmp(x, y, LT_RESIDENCY_RECORD);
 }
 
-static bool unchanged(const struct snapshot *s, const struct lt_record *records, uint32_t count,
+static bool unchanged(const struct snapshot *s, const struct lt_residency_record *records, uint32_t count,
                       uint32_t flags)
 {
     bool same = s && s->public.count == count && s->public.header_flags == flags;
@@ -221,7 +224,7 @@ static bool unchanged(const struct snapshot *s, const struct lt_record *records,
     return same;
 }
 
-static int take(struct lt_inventory *inv, struct lt_err *e)
+static int take(struct lt_vtpm_inventory *inv, struct lt_err *e)
 {
     LT_AUTOFREE struct entry *list = NULL;
     uint32_t count = 0;
@@ -234,20 +237,21 @@ static int take(struct lt_inventory *inv, struct lt_err *e)
     int rc = confirm(inv, &list, &collision, e);
     if (rc)
         return rc;
-    struct lt_record *records = calloc(inv->count + 1, sizeof *records);
+    struct lt_residency_record *records = calloc(inv->count + 1, sizeof *records);
     if (!records)
         return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
     for (size_t i = 0; i < inv->count; i++)
         if (!list[i].why.code)
             records[count++] = list[i].r->record;
-    uint32_t flags = collision ? LT_EK_COLLISION : 0;
+    uint32_t flags = collision ? LT_RESIDENCY_EK_COLLISION : 0;
     if (!unchanged(inv->current, records, count, flags))
         return new_snapshot(inv, records, count, flags, e);
     free(records);
     return 0;
 }
 
-int lt_inventory_snapshot(struct lt_inventory *inv, const struct lt_snapshot **out, struct lt_err *e)
+int lt_inventory_snapshot(struct lt_vtpm_inventory *inv, const struct lt_inventory_snapshot **out,
+                          struct lt_err *e)
 {
     *out = NULL;
     pthread_mutex_lock(&inv->lock);
@@ -260,10 +264,10 @@ int lt_inventory_snapshot(struct lt_inventory *inv, const struct lt_snapshot **o
     return rc;
 }
 
-void lt_inventory_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t restart_count)
+void lt_inventory_counts(struct lt_vtpm_inventory *inv, uint32_t reset_count, uint32_t restart_count)
 {
     pthread_mutex_lock(&inv->lock);
-    lt_table_counts(inv, reset_count, restart_count);
+    lt_vtpm_table_counts(inv, reset_count, restart_count);
     pthread_mutex_unlock(&inv->lock);
 }
 
@@ -276,22 +280,22 @@ static json_t *hex_or_null(bool known, const void *p, size_t n)
 
 static json_t *report_one(const struct entry *x)
 {
-    const struct lt_resident *r = x->r;
-    const struct lt_record *rec = &r->record;
+    const struct lt_vtpm_resident *r = x->r;
+    const struct lt_residency_record *rec = &r->record;
 
     return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:o, s:o}", "uuid",
                      lt_json_new_uuid(r->uuid), "name", r->name ? lt_json_new_text(r->name) : json_null(),
                      "listed", !x->why.code, "reason",
                      x->why.code ? lt_json_new_text(x->why.msg) : json_null(), "ek_digest",
                      hex_or_null(r->have_ek, rec->ek_digest, 32), "incarnation",
-                     hex_or_null(r->have_incarnation, rec->incarnation, LT_INCARNATION), "flags",
+                     hex_or_null(r->have_incarnation, rec->incarnation, LT_RESIDENCY_INCARNATION), "flags",
                      (int)rec->flags, "firmware", hex_or_null(r->have_files, rec->firmware_digest, 32),
                      "domain", hex_or_null(r->have_files, rec->domain_digest, 32), "born", r->born,
                      "qemu_pid", r->pair.qemu.pid ? json_integer(r->pair.qemu.pid) : json_null(), "swtpm_pid",
                      r->pair.swtpm.pid ? json_integer(r->pair.swtpm.pid) : json_null());
 }
 
-json_t *lt_inventory_report(struct lt_inventory *inv)
+json_t *lt_inventory_report(struct lt_vtpm_inventory *inv)
 {
     LT_AUTOFREE struct entry *list = NULL;
     bool collision;
@@ -334,7 +338,7 @@ static const char *text(const char *given, const char *fallback)
     return strdup(given && *given ? given : fallback);
 }
 
-static void free_all(struct lt_inventory *inv)
+static void free_all(struct lt_vtpm_inventory *inv)
 {
     for (size_t i = 0; i < inv->count; i++)
         free_resident(inv->list[i]);
@@ -351,7 +355,7 @@ static void free_all(struct lt_inventory *inv)
     free(inv);
 }
 
-static int setup(struct lt_inventory *inv, const struct lt_inventory_conf *conf, struct lt_err *e)
+static int setup(struct lt_vtpm_inventory *inv, const struct lt_inventory_conf *conf, struct lt_err *e)
 {
     pthread_mutex_init(&inv->lock, NULL);
     lt_cond_init(&inv->wake);
@@ -371,18 +375,18 @@ static int setup(struct lt_inventory *inv, const struct lt_inventory_conf *conf,
     return lt_virt_load(&inv->virt, e);
 }
 
-int lt_inventory_start(const struct lt_inventory_conf *conf, struct lt_inventory **out, struct lt_err *e)
+int lt_inventory_start(const struct lt_inventory_conf *conf, struct lt_vtpm_inventory **out, struct lt_err *e)
 {
-    struct lt_inventory *inv = calloc(1, sizeof *inv);
+    struct lt_vtpm_inventory *inv = calloc(1, sizeof *inv);
 
     *out = NULL;
     if (!inv)
         return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
     int rc = setup(inv, conf, e);
-    if (!rc && (rc = lt_events_start(inv, e)) == 0 &&
-        (errno = pthread_create(&inv->worker, NULL, lt_worker_thread, inv))) {
+    if (!rc && (rc = lt_vtpm_events_start(inv, e)) == 0 &&
+        (errno = pthread_create(&inv->worker, NULL, lt_vtpm_worker_thread, inv))) {
         rc = lt_fail(e, LT_E_NO_MEMORY, "inventory: thread: %s", strerror(errno));
-        lt_events_stop(inv);
+        lt_vtpm_events_stop(inv);
     }
     if (rc)
         free_all(inv);
@@ -391,7 +395,7 @@ int lt_inventory_start(const struct lt_inventory_conf *conf, struct lt_inventory
     return rc;
 }
 
-void lt_inventory_stop(struct lt_inventory *inv)
+void lt_inventory_stop(struct lt_vtpm_inventory *inv)
 {
     if (!inv)
         return;
@@ -400,6 +404,6 @@ void lt_inventory_stop(struct lt_inventory *inv)
     pthread_cond_signal(&inv->wake);
     pthread_mutex_unlock(&inv->lock);
     pthread_join(inv->worker, NULL);
-    lt_events_stop(inv);
+    lt_vtpm_events_stop(inv);
     free_all(inv);
 }

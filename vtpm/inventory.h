@@ -10,7 +10,7 @@
 #include "residency/residency.h"
 
 /* TPM2_ReadClock of the host's TPM. */
-struct lt_host_clock {
+struct lt_inventory_host_clock {
     uint32_t reset_count, restart_count;
     uint64_t clock_ms;
 };
@@ -23,44 +23,44 @@ struct lt_inventory_conf {
         *scratch; /* where copies of vTPM states are read, 0700 below it and wiped; NULL or "": /dev/shm */
     /* Reads the host TPM's clock, now. Called from a thread of the inventory, no lock held; may block for
      * seconds. A failure is retried; until it succeeds the new domain is not listed. */
-    int (*read_clock)(void *ctx, struct lt_host_clock *out, struct lt_err *e);
+    int (*read_clock)(void *ctx, struct lt_inventory_host_clock *out, struct lt_err *e);
     void *ctx;
 };
 
 /* What was true at one moment. Immutable; an unchanged inventory returns the same object again. */
-struct lt_snapshot {
+struct lt_inventory_snapshot {
     uint64_t seq; /* rises with each change */
     uint32_t count;
-    const struct lt_record *records; /* strictly ascending by ek_digest */
-    const struct lt_merkle *tree;    /* over them */
-    uint32_t header_flags;           /* LT_EK_COLLISION or 0: goes into HDR.flags as it is */
+    const struct lt_residency_record *records; /* strictly ascending by ek_digest */
+    const struct lt_merkle *tree;              /* over them */
+    uint32_t header_flags; /* LT_RESIDENCY_EK_COLLISION or 0: goes into HDR.flags as it is */
 };
 
-struct lt_inventory;
+struct lt_vtpm_inventory;
 
 /* Starts following. Fails only if libvirt or swtpm is not installed, or for lack of memory; a libvirtd that
  * does not answer yet is waited for. conf's texts are copied. */
-int lt_inventory_start(const struct lt_inventory_conf *conf, struct lt_inventory **out,
+int lt_inventory_start(const struct lt_inventory_conf *conf, struct lt_vtpm_inventory **out,
                        struct lt_err *e) LT_MUST_CHECK;
-void lt_inventory_stop(struct lt_inventory *inv); /* NULL is fine; snapshots taken stay valid */
+void lt_inventory_stop(struct lt_vtpm_inventory *inv); /* NULL is fine; snapshots taken stay valid */
 
 /* t3: takes the list and confirms each record, now, by the kernel's word: both processes alive, both sockets
  * of swtpm ending in that domain's QEMU. Costs about 10 ms with a hundred domains, no libvirt call, no hash
  * if nothing changed. LT_E_BUSY until every running vTPM domain has been listed or refused for cause. The
- * caller gives *out back with lt_snapshot_put. */
-int lt_inventory_snapshot(struct lt_inventory *inv, const struct lt_snapshot **out,
+ * caller gives *out back with lt_inventory_snapshot_put. */
+int lt_inventory_snapshot(struct lt_vtpm_inventory *inv, const struct lt_inventory_snapshot **out,
                           struct lt_err *e) LT_MUST_CHECK;
-void lt_snapshot_put(const struct lt_snapshot *s); /* NULL is fine */
+void lt_inventory_snapshot_put(const struct lt_inventory_snapshot *s); /* NULL is fine */
 
 /* Tell the counts that a quote or TPM2_ReadClock showed. Others than those known: every record gets a new
  * incarnation (soon; snapshots are LT_E_BUSY meanwhile). Cheap; call it after each quote. */
-void lt_inventory_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t restart_count);
+void lt_inventory_counts(struct lt_vtpm_inventory *inv, uint32_t reset_count, uint32_t restart_count);
 
 /* For people, confirmed as a snapshot is:
  * {"ready":bool,"connected":bool,"collision":bool,"domains":[{"uuid","name","listed":bool,
  *  "reason":text|null (why it is not listed, or null), "ek_digest":hex|null, "incarnation":hex|null,
  * "flags":int, "firmware":hex|null, "domain":hex|null, "born":bool (a birth record agrees),
  * "qemu_pid":int|null, "swtpm_pid":int|null}]}. New reference. */
-json_t *lt_inventory_report(struct lt_inventory *inv);
+json_t *lt_inventory_report(struct lt_vtpm_inventory *inv);
 
 #endif

@@ -1,10 +1,10 @@
 /* limetree-localca: the create_certs_tool of swtpm_setup. Issues a vTPM's EK and platform certificates under
  * the provider's vTPM CA and writes the birth record of each EK. Runs as swtpm's user with nothing in its
  * environment, three times per vTPM: EK RSA, platform, EK ECC. */
-#include "common/conf.h"
-#include "common/daemon.h"
 #include "common/file.h"
 #include "common/limits.h"
+#include "common/run/conf.h"
+#include "common/run/daemon.h"
 #include "vtpm/birth.h"
 #include "vtpm/ekcert.h"
 
@@ -182,7 +182,7 @@ int main(int argc, char **argv)
     struct conf conf = {0};
     struct lt_err e = {0};
 
-    lt_no_core_dumps();
+    lt_daemon_no_core_dumps();
     umask(077);
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == '?')

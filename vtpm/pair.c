@@ -26,7 +26,7 @@ static bool holds(const uint32_t *list, size_t n, uint32_t inode)
 
 /* swtpm's sockets against QEMU's. */
 static int joined(const struct lt_proc *swtpm, const char *control, const uint32_t *qemu, size_t qemu_n,
-                  const struct lt_sockets *sockets, struct lt_err *e)
+                  const struct lt_sockdiag_sockets *sockets, struct lt_err *e)
 {
     LT_AUTOFREE uint32_t *mine = NULL;
     size_t n;
@@ -36,7 +36,7 @@ static int joined(const struct lt_proc *swtpm, const char *control, const uint32
         return lt_fail(e, LT_E_REFUSED, "swtpm %d is gone, or its descriptors are not ours to see",
                        (int)swtpm->pid);
     for (size_t i = 0; i < n; i++) {
-        const struct lt_socket *s = lt_sockets_find(sockets, mine[i]);
+        const struct lt_sockdiag_socket *s = lt_sockdiag_sockets_find(sockets, mine[i]);
         if (!s)
             return lt_fail(e, LT_E_REFUSED, "swtpm %d: socket %u is no unix socket of this machine",
                            (int)swtpm->pid, mine[i]);
@@ -61,14 +61,14 @@ static int joined(const struct lt_proc *swtpm, const char *control, const uint32
 }
 
 struct search {
-    const struct lt_sockets *sockets;
+    const struct lt_sockdiag_sockets *sockets;
     struct lt_pair *pair;
     uint32_t *qemu;
     size_t qemu_n;
     struct lt_err why; /* of the swtpm that came nearest */
 };
 
-static int found_qemu(void *ctx, struct lt_proc *p, const struct lt_words *w, struct lt_err *e)
+static int found_qemu(void *ctx, struct lt_proc *p, const struct lt_procs_words *w, struct lt_err *e)
 {
     struct search *s = ctx;
 
@@ -81,20 +81,21 @@ static int found_qemu(void *ctx, struct lt_proc *p, const struct lt_words *w, st
     return 0;
 }
 
-static int found_swtpm(void *ctx, struct lt_proc *p, const struct lt_words *w, struct lt_err *e)
+static int found_swtpm(void *ctx, struct lt_proc *p, const struct lt_procs_words *w, struct lt_err *e)
 {
     struct search *s = ctx;
-    const char *option = lt_words_option(w, "--ctrl");
-    char control[LT_SOCKET_NAME];
+    const char *option = lt_procs_words_option(w, "--ctrl");
+    char control[LT_SOCKDIAG_SOCKET_NAME];
     LT_AUTOFREE uint32_t *mine = NULL;
     size_t n = 0;
     bool near = false;
 
-    if (p->pid == s->pair->qemu.pid || !option || !lt_option_value(option, "path", control, sizeof control) ||
+    if (p->pid == s->pair->qemu.pid || !option ||
+        !lt_procs_option_value(option, "path", control, sizeof control) ||
         lt_proc_sockets(p, &mine, &n, NULL))
         return 0;
     for (size_t i = 0; i < n && !near; i++) {
-        const struct lt_socket *one = lt_sockets_find(s->sockets, mine[i]);
+        const struct lt_sockdiag_socket *one = lt_sockdiag_sockets_find(s->sockets, mine[i]);
         near = one && one->peer && holds(s->qemu, s->qemu_n, one->peer);
     }
     if (!near || joined(p, control, s->qemu, s->qemu_n, s->sockets, &s->why))
@@ -108,7 +109,7 @@ static int found_swtpm(void *ctx, struct lt_proc *p, const struct lt_words *w, s
     return 0;
 }
 
-int lt_pair_find(const char *uuid, uid_t uid, const struct lt_sockets *sockets, struct lt_pair *out,
+int lt_pair_find(const char *uuid, uid_t uid, const struct lt_sockdiag_sockets *sockets, struct lt_pair *out,
                  struct lt_err *e)
 {
     struct search s = {.sockets = sockets, .pair = out};
@@ -120,7 +121,7 @@ int lt_pair_find(const char *uuid, uid_t uid, const struct lt_sockets *sockets, 
     if (!rc)
         rc = lt_proc_sockets(&out->qemu, &s.qemu, &s.qemu_n, e);
     if (!rc)
-        rc = lt_proc_each(geteuid() ? geteuid() : LT_ANY_UID, "--tpmstate", NULL, found_swtpm, &s, e);
+        rc = lt_proc_each(geteuid() ? geteuid() : LT_PROCS_ANY_UID, "--tpmstate", NULL, found_swtpm, &s, e);
     if (!rc && !out->swtpm.pid)
         rc = s.why.code ? lt_fail(e, s.why.code, "%s", s.why.msg)
                         : lt_fail(e, LT_E_REFUSED, "no swtpm is joined to QEMU %d", (int)out->qemu.pid);
@@ -130,7 +131,7 @@ int lt_pair_find(const char *uuid, uid_t uid, const struct lt_sockets *sockets, 
     return rc;
 }
 
-int lt_pair_confirm(const struct lt_pair *p, const struct lt_sockets *sockets, struct lt_err *e)
+int lt_pair_confirm(const struct lt_pair *p, const struct lt_sockdiag_sockets *sockets, struct lt_err *e)
 {
     LT_AUTOFREE uint32_t *qemu = NULL;
     size_t n;

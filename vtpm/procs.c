@@ -117,35 +117,35 @@ int64_t lt_proc_start_ns(const struct lt_proc *p)
     return (int64_t)p->start_ticks * (1000000000LL / sysconf(_SC_CLK_TCK));
 }
 
-int lt_proc_words(const struct lt_proc *p, struct lt_words *out, struct lt_err *e)
+int lt_proc_words(const struct lt_proc *p, struct lt_procs_words *out, struct lt_err *e)
 {
-    *out = (struct lt_words){0};
+    *out = (struct lt_procs_words){0};
     return read_at(p->dir, "cmdline", LT_MAX_CMDLINE, &out->p, &out->n, e);
 }
 
-void lt_words_free(struct lt_words *w)
+void lt_procs_words_free(struct lt_procs_words *w)
 {
     free(w->p);
-    *w = (struct lt_words){0};
+    *w = (struct lt_procs_words){0};
 }
 
-const char *lt_words_next(const struct lt_words *w, const char *word)
+const char *lt_procs_words_next(const struct lt_procs_words *w, const char *word)
 {
     const char *next = word ? word + strlen(word) + 1 : w->p;
     return next && next < w->p + w->n ? next : NULL;
 }
 
-const char *lt_words_option(const struct lt_words *w, const char *option)
+const char *lt_procs_words_option(const struct lt_procs_words *w, const char *option)
 {
     const char *found = NULL;
 
-    for (const char *word = lt_words_next(w, NULL); word; word = lt_words_next(w, word))
+    for (const char *word = lt_procs_words_next(w, NULL); word; word = lt_procs_words_next(w, word))
         if (!strcmp(word, option))
-            found = lt_words_next(w, word);
+            found = lt_procs_words_next(w, word);
     return found;
 }
 
-bool lt_option_value(const char *option, const char *key, char *out, size_t size)
+bool lt_procs_option_value(const char *option, const char *key, char *out, size_t size)
 {
     size_t key_n = strlen(key);
 
@@ -163,10 +163,10 @@ bool lt_option_value(const char *option, const char *key, char *out, size_t size
     return false;
 }
 
-static bool has_words(const struct lt_words *w, const char *option, const char *value)
+static bool has_words(const struct lt_procs_words *w, const char *option, const char *value)
 {
-    for (const char *word = lt_words_next(w, NULL), *next; word; word = next) {
-        next = lt_words_next(w, word);
+    for (const char *word = lt_procs_words_next(w, NULL), *next; word; word = next) {
+        next = lt_procs_words_next(w, word);
         if (next && !strcmp(word, option) && (!value || !strcmp(next, value)))
             return true;
     }
@@ -177,15 +177,16 @@ static int look_at(pid_t pid, uid_t uid, const char *option, const char *value, 
                    struct lt_err *e)
 {
     struct lt_proc p;
-    struct lt_words w = {0};
+    struct lt_procs_words w = {0};
     int rc = 0;
 
     /* A process that ends while we look, or that we may not look at, is not the one. */
     if (lt_proc_open(pid, &p, NULL))
         return 0;
-    if ((uid == LT_ANY_UID || p.uid == uid) && !lt_proc_words(&p, &w, NULL) && has_words(&w, option, value))
+    if ((uid == LT_PROCS_ANY_UID || p.uid == uid) && !lt_proc_words(&p, &w, NULL) &&
+        has_words(&w, option, value))
         rc = fn(ctx, &p, &w, e);
-    lt_words_free(&w);
+    lt_procs_words_free(&w);
     lt_proc_close(&p);
     return rc;
 }

@@ -24,27 +24,27 @@ bool lt_proc_alive(const struct lt_proc *p); /* false for a zombie */
 int64_t lt_proc_start_ns(const struct lt_proc *p);
 
 /* The command line: words one after the other, each with its NUL. */
-struct lt_words {
+struct lt_procs_words {
     char *p;
     size_t n;
 };
-int lt_proc_words(const struct lt_proc *p, struct lt_words *out, struct lt_err *e) LT_MUST_CHECK;
-void lt_words_free(struct lt_words *w);
+int lt_proc_words(const struct lt_proc *p, struct lt_procs_words *out, struct lt_err *e) LT_MUST_CHECK;
+void lt_procs_words_free(struct lt_procs_words *w);
 /* NULL behind the last. word NULL: the first. */
-const char *lt_words_next(const struct lt_words *w, const char *word);
+const char *lt_procs_words_next(const struct lt_procs_words *w, const char *word);
 /* The word behind the last one that equals option; NULL if there is none. */
-const char *lt_words_option(const struct lt_words *w, const char *option);
+const char *lt_procs_words_option(const struct lt_procs_words *w, const char *option);
 /* The value of key in "a=b,key=value,…", copied to out (size bytes); false if it is absent or does not fit.
  */
-bool lt_option_value(const char *option, const char *key, char *out, size_t size);
+bool lt_procs_option_value(const char *option, const char *key, char *out, size_t size);
 
-#define LT_ANY_UID ((uid_t)-1)
+#define LT_PROCS_ANY_UID ((uid_t)-1)
 
 /* Every process of that user whose command line has two neighbouring words `option value` (value NULL: any);
  * of nobody else's is the command line even read, for its owner can make that last for ever. Called until it
  * returns nonzero, which is passed on. *p is closed behind the call unless taken with *p = LT_PROC_NONE.
  */
-typedef int (*lt_proc_fn)(void *ctx, struct lt_proc *p, const struct lt_words *w, struct lt_err *e);
+typedef int (*lt_proc_fn)(void *ctx, struct lt_proc *p, const struct lt_procs_words *w, struct lt_err *e);
 int lt_proc_each(uid_t uid, const char *option, const char *value, lt_proc_fn fn, void *ctx,
                  struct lt_err *e) LT_MUST_CHECK;
 

@@ -14,13 +14,13 @@
 
 #define WHAT "sock_diag answer"
 
-static int add(struct lt_sockets *s, const struct lt_socket *one, struct lt_err *e)
+static int add(struct lt_sockdiag_sockets *s, const struct lt_sockdiag_socket *one, struct lt_err *e)
 {
     if (s->count == s->cap) {
         if (s->cap >= LT_MAX_SOCKETS)
             return lt_fail(e, LT_E_TOO_LARGE, WHAT ": more than %u sockets", LT_MAX_SOCKETS);
         size_t cap = s->cap ? s->cap * 2 : 512;
-        struct lt_socket *list = realloc(s->list, cap * sizeof *list);
+        struct lt_sockdiag_socket *list = realloc(s->list, cap * sizeof *list);
         if (!list)
             return lt_fail(e, LT_E_NO_MEMORY, WHAT ": no memory for %zu sockets", cap);
         s->list = list;
@@ -30,7 +30,7 @@ static int add(struct lt_sockets *s, const struct lt_socket *one, struct lt_err 
     return 0;
 }
 
-static void take_name(struct lt_socket *one, const uint8_t *p, size_t n)
+static void take_name(struct lt_sockdiag_socket *one, const uint8_t *p, size_t n)
 {
     if (n >= sizeof one->name)
         n = sizeof one->name - 1;
@@ -39,7 +39,7 @@ static void take_name(struct lt_socket *one, const uint8_t *p, size_t n)
         one->name[0] = '@';
 }
 
-static int attributes(struct lt_socket *one, const uint8_t *p, size_t n, struct lt_err *e)
+static int attributes(struct lt_sockdiag_socket *one, const uint8_t *p, size_t n, struct lt_err *e)
 {
     for (size_t at = 0; n - at >= sizeof(struct rtattr);) {
         struct rtattr a;
@@ -62,10 +62,10 @@ static int attributes(struct lt_socket *one, const uint8_t *p, size_t n, struct 
     return 0;
 }
 
-static int message(const uint8_t *p, size_t n, struct lt_sockets *out, struct lt_err *e)
+static int message(const uint8_t *p, size_t n, struct lt_sockdiag_sockets *out, struct lt_err *e)
 {
     struct unix_diag_msg m;
-    struct lt_socket one = {0};
+    struct lt_sockdiag_socket one = {0};
     size_t head = NLMSG_ALIGN(sizeof m);
 
     if (n < head)
@@ -79,7 +79,8 @@ static int message(const uint8_t *p, size_t n, struct lt_sockets *out, struct lt
     return rc ? rc : add(out, &one, e);
 }
 
-int lt_sockets_parse(const void *p, size_t n, struct lt_sockets *out, bool *done, struct lt_err *e)
+int lt_sockdiag_sockets_parse(const void *p, size_t n, struct lt_sockdiag_sockets *out, bool *done,
+                              struct lt_err *e)
 {
     const uint8_t *b = p;
     int rc;
@@ -116,17 +117,17 @@ int lt_sockets_parse(const void *p, size_t n, struct lt_sockets *out, bool *done
 
 static int by_inode(const void *a, const void *b)
 {
-    const struct lt_socket *x = a, *y = b;
+    const struct lt_sockdiag_socket *x = a, *y = b;
     return x->inode < y->inode ? -1 : x->inode > y->inode;
 }
 
-void lt_sockets_sort(struct lt_sockets *s)
+void lt_sockdiag_sockets_sort(struct lt_sockdiag_sockets *s)
 {
     if (s->count)
         qsort(s->list, s->count, sizeof *s->list, by_inode);
 }
 
-static int dump(int fd, struct lt_sockets *out, struct lt_err *e)
+static int dump(int fd, struct lt_sockdiag_sockets *out, struct lt_err *e)
 {
     struct {
         struct nlmsghdr h;
@@ -152,34 +153,34 @@ static int dump(int fd, struct lt_sockets *out, struct lt_err *e)
             return lt_fail(e, LT_E_IO, WHAT ": %s", got < 0 ? strerror(errno) : "truncated");
         if (from.nl_pid) /* only the kernel has port 0 */
             continue;
-        int rc = lt_sockets_parse(block, (size_t)got, out, &done, e);
+        int rc = lt_sockdiag_sockets_parse(block, (size_t)got, out, &done, e);
         if (rc)
             return rc;
     }
     return 0;
 }
 
-int lt_sockets_read(struct lt_sockets *out, struct lt_err *e)
+int lt_sockdiag_sockets_read(struct lt_sockdiag_sockets *out, struct lt_err *e)
 {
-    *out = (struct lt_sockets){0};
+    *out = (struct lt_sockdiag_sockets){0};
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
     if (fd < 0)
         return lt_fail(e, LT_E_IO, "sock_diag: %s", strerror(errno));
     int rc = dump(fd, out, e);
     close(fd);
     if (!rc)
-        lt_sockets_sort(out);
+        lt_sockdiag_sockets_sort(out);
     return rc;
 }
 
-void lt_sockets_free(struct lt_sockets *s)
+void lt_sockdiag_sockets_free(struct lt_sockdiag_sockets *s)
 {
     free(s->list);
-    *s = (struct lt_sockets){0};
+    *s = (struct lt_sockdiag_sockets){0};
 }
 
-const struct lt_socket *lt_sockets_find(const struct lt_sockets *s, uint32_t inode)
+const struct lt_sockdiag_socket *lt_sockdiag_sockets_find(const struct lt_sockdiag_sockets *s, uint32_t inode)
 {
-    struct lt_socket key = {.inode = inode};
+    struct lt_sockdiag_socket key = {.inode = inode};
     return s->count ? bsearch(&key, s->list, s->count, sizeof *s->list, by_inode) : NULL;
 }

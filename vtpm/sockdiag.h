@@ -5,29 +5,30 @@
 
 #include "common/bytes.h"
 
-#define LT_SOCKET_NAME 109 /* sun_path and a NUL; abstract names begin with '@' */
+#define LT_SOCKDIAG_SOCKET_NAME 109 /* sun_path and a NUL; abstract names begin with '@' */
 
-struct lt_socket {
+struct lt_sockdiag_socket {
     uint32_t inode, peer; /* peer 0: not connected */
     uint8_t state;        /* TCP_ESTABLISHED, TCP_LISTEN … */
-    char name[LT_SOCKET_NAME];
+    char name[LT_SOCKDIAG_SOCKET_NAME];
 };
 
-struct lt_sockets {
-    struct lt_socket *list; /* ascending by inode */
+struct lt_sockdiag_sockets {
+    struct lt_sockdiag_socket *list; /* ascending by inode */
     size_t count, cap;
 };
 
-/* All of them, now. lt_sockets_free afterwards also on failure. */
-int lt_sockets_read(struct lt_sockets *out, struct lt_err *e) LT_MUST_CHECK;
-void lt_sockets_free(struct lt_sockets *s);
+/* All of them, now. lt_sockdiag_sockets_free afterwards also on failure. */
+int lt_sockdiag_sockets_read(struct lt_sockdiag_sockets *out, struct lt_err *e) LT_MUST_CHECK;
+void lt_sockdiag_sockets_free(struct lt_sockdiag_sockets *s);
 /* NULL: no unix socket of this namespace has that inode. */
-const struct lt_socket *lt_sockets_find(const struct lt_sockets *s, uint32_t inode);
+const struct lt_sockdiag_socket *lt_sockdiag_sockets_find(const struct lt_sockdiag_sockets *s,
+                                                          uint32_t inode);
 
 /* One datagram of the answer, appended to *out; *done when it held the end. Exposed for tests;
- * lt_sockets_sort before lt_sockets_find. */
-int lt_sockets_parse(const void *p, size_t n, struct lt_sockets *out, bool *done,
-                     struct lt_err *e) LT_MUST_CHECK;
-void lt_sockets_sort(struct lt_sockets *s);
+ * lt_sockdiag_sockets_sort before lt_sockdiag_sockets_find. */
+int lt_sockdiag_sockets_parse(const void *p, size_t n, struct lt_sockdiag_sockets *out, bool *done,
+                              struct lt_err *e) LT_MUST_CHECK;
+void lt_sockdiag_sockets_sort(struct lt_sockdiag_sockets *s);
 
 #endif

@@ -12,20 +12,20 @@
 
 #include <pthread.h>
 
-#define LT_REFRESH_MS 5000 /* taint by a monitor command has no event; and a belt for missed ones */
-#define LT_RETRY_MS 30000  /* of a refused domain, unless an event comes before */
-#define LT_RETRY_SOON_MS 1000
+#define LT_VTPM_REFRESH_MS 5000 /* taint by a monitor command has no event; and a belt for missed ones */
+#define LT_VTPM_RETRY_MS 30000  /* of a refused domain, unless an event comes before */
+#define LT_VTPM_RETRY_SOON_MS 1000
 
-struct lt_marks {
+struct lt_vtpm_marks {
     bool dirty;  /* to be examined */
     bool redraw; /* its incarnation is over; not listed until there is a new one */
     bool reread; /* swtpm may have loaded its state anew: the EK is to be read again */
 };
 
-struct lt_resident {
+struct lt_vtpm_resident {
     uint8_t uuid[LT_UUID];
-    struct lt_marks marks;
-    uint64_t retry_ms; /* lt_now_ms() when it is examined again without a mark; 0: only at a refresh */
+    struct lt_vtpm_marks marks;
+    uint64_t retry_ms; /* lt_clock_ms() when it is examined again without a mark; 0: only at a refresh */
     bool waits;        /* not examined yet or not since the host's TPM was reset, or its clock could not be
                         * read: snapshots are busy */
     char *name;        /* NULL: not known */
@@ -35,12 +35,12 @@ struct lt_resident {
     struct lt_vtpm_starts starts;               /* of its vTPM, when the EK was last read */
     bool settled;      /* and that was so long after the incarnation began that firmware has started it */
     bool once_more;    /* libvirt was away; if it was reset just then, only the next refresh sees that */
-    uint64_t drawn_ms; /* lt_now_ms() of the incarnation */
+    uint64_t drawn_ms; /* lt_clock_ms() of the incarnation */
     bool agreed, born; /* no birth record speaks against the EK; one speaks for it */
-    struct lt_record record;
+    struct lt_residency_record record;
 };
 
-struct lt_inventory {
+struct lt_vtpm_inventory {
     struct lt_inventory_conf conf; /* texts owned */
     char *swtpm;                   /* absolute */
     const struct lt_virt *virt;
@@ -50,7 +50,7 @@ struct lt_inventory {
     pthread_cond_t wake;                             /* the worker waits */
     bool stop, events_stop, connected, lost, listed; /* listed: all running domains are residents */
     bool ready;
-    struct lt_resident **list;
+    struct lt_vtpm_resident **list;
     size_t count, cap, turn; /* turn: who is looked at next */
     bool have_counts;
     uint32_t reset_count, restart_count;
@@ -61,27 +61,28 @@ struct lt_inventory {
 };
 
 /* Lock held. */
-struct lt_resident *lt_table_find(struct lt_inventory *inv, const uint8_t uuid[LT_UUID]);
+struct lt_vtpm_resident *lt_vtpm_table_find(struct lt_vtpm_inventory *inv, const uint8_t uuid[LT_UUID]);
 /* Found, or added waiting and dirty; NULL when full. */
-struct lt_resident *lt_table_add(struct lt_inventory *inv, const uint8_t uuid[LT_UUID]);
-void lt_table_remove(struct lt_inventory *inv, struct lt_resident *r);
+struct lt_vtpm_resident *lt_vtpm_table_add(struct lt_vtpm_inventory *inv, const uint8_t uuid[LT_UUID]);
+void lt_vtpm_table_remove(struct lt_vtpm_inventory *inv, struct lt_vtpm_resident *r);
 /* The next resident that is due, its marks taken; NULL: none. *until is lowered to when one will be. */
-struct lt_resident *lt_table_due(struct lt_inventory *inv, struct lt_marks *marks, uint64_t *until);
-void lt_table_counts(struct lt_inventory *inv, uint32_t reset_count, uint32_t restart_count);
+struct lt_vtpm_resident *lt_vtpm_table_due(struct lt_vtpm_inventory *inv, struct lt_vtpm_marks *marks,
+                                           uint64_t *until);
+void lt_vtpm_table_counts(struct lt_vtpm_inventory *inv, uint32_t reset_count, uint32_t restart_count);
 
 /* What libvirt says of a running domain. */
-struct lt_facts {
+struct lt_vtpm_facts {
     char *xml; /* malloc'ed by libvirt; NULL: not running */
     uint32_t flags;
 };
 
 /* The worker, no lock held: finds, reads, compares, and stores what it found in r. */
-void lt_examine(struct lt_inventory *inv, struct lt_resident *r, const struct lt_facts *facts,
-                struct lt_marks marks);
+void lt_vtpm_examine(struct lt_vtpm_inventory *inv, struct lt_vtpm_resident *r,
+                     const struct lt_vtpm_facts *facts, struct lt_vtpm_marks marks);
 
 /* libvirt's event loop. */
-int lt_events_start(struct lt_inventory *inv, struct lt_err *e) LT_MUST_CHECK;
-void lt_events_stop(struct lt_inventory *inv);
-void *lt_worker_thread(void *inv);
+int lt_vtpm_events_start(struct lt_vtpm_inventory *inv, struct lt_err *e) LT_MUST_CHECK;
+void lt_vtpm_events_stop(struct lt_vtpm_inventory *inv);
+void *lt_vtpm_worker_thread(void *inv);
 
 #endif

@@ -1,8 +1,8 @@
 /* Following libvirt: its event loop in one thread, and a worker that connects, lists and examines. Callbacks
  * only set marks; every question to libvirt is the worker's, with no lock held. */
-#include "common/clock.h"
-#include "common/log.h"
+#include "common/run/clock.h"
 #include "common/run/cond.h"
+#include "common/run/log.h"
 #include "vtpm/table.h"
 
 #include <errno.h>
@@ -14,14 +14,14 @@
 
 /* ---- events ---- */
 
-static void mark(struct lt_inventory *inv, virDomainPtr dom, bool redraw)
+static void mark(struct lt_vtpm_inventory *inv, virDomainPtr dom, bool redraw)
 {
     uint8_t uuid[LT_UUID];
 
     if (inv->virt->virDomainGetUUID(dom, uuid))
         return;
     pthread_mutex_lock(&inv->lock);
-    struct lt_resident *r = lt_table_add(inv, uuid);
+    struct lt_vtpm_resident *r = lt_vtpm_table_add(inv, uuid);
     if (r) {
         r->marks.dirty = true;
         r->marks.redraw |= redraw;
@@ -81,7 +81,7 @@ static void on_wakeup(virConnectPtr conn, virDomainPtr dom, int reason, void *in
 
 static void on_close(virConnectPtr conn, int reason, void *opaque)
 {
-    struct lt_inventory *inv = opaque;
+    struct lt_vtpm_inventory *inv = opaque;
 
     (void)conn;
     pthread_mutex_lock(&inv->lock);
@@ -93,11 +93,11 @@ static void on_close(virConnectPtr conn, int reason, void *opaque)
 
 static void on_timer(int timer, void *opaque)
 {
-    struct lt_inventory *inv = opaque;
+    struct lt_vtpm_inventory *inv = opaque;
     inv->virt->virEventUpdateTimeout(timer, -1); /* its work is done: the loop has turned */
 }
 
-static bool stopping(struct lt_inventory *inv)
+static bool stopping(struct lt_vtpm_inventory *inv)
 {
     pthread_mutex_lock(&inv->lock);
     bool stop = inv->events_stop;
@@ -107,7 +107,7 @@ static bool stopping(struct lt_inventory *inv)
 
 static void *events_thread(void *opaque)
 {
-    struct lt_inventory *inv = opaque;
+    struct lt_vtpm_inventory *inv = opaque;
 
     while (!stopping(inv))
         if (inv->virt->virEventRunDefaultImpl())
@@ -115,7 +115,7 @@ static void *events_thread(void *opaque)
     return NULL;
 }
 
-int lt_events_start(struct lt_inventory *inv, struct lt_err *e)
+int lt_vtpm_events_start(struct lt_vtpm_inventory *inv, struct lt_err *e)
 {
     inv->timer = inv->virt->virEventAddTimeout(-1, on_timer, inv, NULL);
     if (inv->timer < 0)
@@ -124,7 +124,7 @@ int lt_events_start(struct lt_inventory *inv, struct lt_err *e)
     return rc ? lt_fail(e, LT_E_NO_MEMORY, "inventory: thread: %s", strerror(rc)) : 0;
 }
 
-void lt_events_stop(struct lt_inventory *inv)
+void lt_vtpm_events_stop(struct lt_vtpm_inventory *inv)
 {
     pthread_mutex_lock(&inv->lock);
     inv->events_stop = true;
@@ -141,7 +141,7 @@ struct link {
     int callbacks[3];
 };
 
-static void hang_up(struct lt_inventory *inv, struct link *l)
+static void hang_up(struct lt_vtpm_inventory *inv, struct link *l)
 {
     const struct lt_virt *v = inv->virt;
 
@@ -159,7 +159,7 @@ static void hang_up(struct lt_inventory *inv, struct link *l)
 }
 
 /* Events first, then the list: nothing falls between. */
-static int connect_events(struct lt_inventory *inv, struct link *l)
+static int connect_events(struct lt_vtpm_inventory *inv, struct link *l)
 {
     static const int events[3] = {VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_ID_REBOOT,
                                   VIR_DOMAIN_EVENT_ID_PMWAKEUP};
@@ -187,7 +187,7 @@ static int connect_events(struct lt_inventory *inv, struct link *l)
 /* Every running domain becomes a resident to be examined, and so does every one known from before. A reset
  * while libvirt was away is not told any more: the EKs are read again, and with them how often the vTPM was
  * started; the incarnations of living pairs whose vTPM was not stay. */
-static int list_all(struct lt_inventory *inv, struct link *l)
+static int list_all(struct lt_vtpm_inventory *inv, struct link *l)
 {
     const struct lt_virt *v = inv->virt;
     virDomainPtr *domains = NULL;
@@ -217,21 +217,22 @@ static uint32_t state_flag(int state)
     case VIR_DOMAIN_RUNNING:
     case VIR_DOMAIN_BLOCKED:
     case VIR_DOMAIN_SHUTDOWN: /* being shut down: it still runs */
-        return LT_RUNNING;
+        return LT_RESIDENCY_RUNNING;
     default:
-        return LT_PAUSED;
+        return LT_RESIDENCY_PAUSED;
     }
 }
 
 /* LT_E_UNREACHABLE: libvirt did not answer, nothing is known. Not running is an answer: facts without XML. */
-static int ask(struct lt_inventory *inv, struct link *l, const uint8_t uuid[LT_UUID], struct lt_facts *f)
+static int ask(struct lt_vtpm_inventory *inv, struct link *l, const uint8_t uuid[LT_UUID],
+               struct lt_vtpm_facts *f)
 {
     const struct lt_virt *v = inv->virt;
     char **taints = NULL;
     int state, reason;
     bool known = false;
 
-    *f = (struct lt_facts){0};
+    *f = (struct lt_vtpm_facts){0};
     virDomainPtr dom = v->virDomainLookupByUUID(l->conn, uuid);
     if (!dom)
         return v->virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : LT_E_UNREACHABLE;
@@ -241,7 +242,7 @@ static int ask(struct lt_inventory *inv, struct link *l, const uint8_t uuid[LT_U
         int n = v->virDomainGetMessages(dom, &taints, VIR_DOMAIN_MESSAGE_TAINTING);
         /* A driver that cannot say does not call it clean; a libvirtd that has just gone says nothing at all.
          */
-        f->flags = state_flag(state) | (n == 0 ? 0u : LT_TAINTED);
+        f->flags = state_flag(state) | (n == 0 ? 0u : LT_RESIDENCY_TAINTED);
         for (int i = 0; i < n; i++)
             free(taints[i]);
         free(taints);
@@ -255,7 +256,7 @@ static int ask(struct lt_inventory *inv, struct link *l, const uint8_t uuid[LT_U
     return known || ended ? 0 : LT_E_UNREACHABLE;
 }
 
-static bool none_waits(const struct lt_inventory *inv)
+static bool none_waits(const struct lt_vtpm_inventory *inv)
 {
     for (size_t i = 0; i < inv->count; i++)
         if (inv->list[i]->waits)
@@ -263,12 +264,13 @@ static bool none_waits(const struct lt_inventory *inv)
     return true;
 }
 
-static void examine(struct lt_inventory *inv, struct link *l, struct lt_resident *r, struct lt_marks marks)
+static void examine(struct lt_vtpm_inventory *inv, struct link *l, struct lt_vtpm_resident *r,
+                    struct lt_vtpm_marks marks)
 {
-    struct lt_facts facts;
+    struct lt_vtpm_facts facts;
 
     if (!ask(inv, l, r->uuid, &facts)) {
-        lt_examine(inv, r, &facts, marks);
+        lt_vtpm_examine(inv, r, &facts, marks);
         free(facts.xml);
         return;
     }
@@ -281,34 +283,34 @@ static void examine(struct lt_inventory *inv, struct link *l, struct lt_resident
 }
 
 /* Lock held. The starts of its vTPM are read once more when they have settled, and after libvirt was away. */
-static void refresh_one(struct lt_resident *r)
+static void refresh_one(struct lt_vtpm_resident *r)
 {
     if (r->why.code)
         return;
     r->marks.dirty = true;
-    if (r->once_more || (!r->settled && lt_now_ms() - r->drawn_ms >= LT_REFRESH_MS))
+    if (r->once_more || (!r->settled && lt_clock_ms() - r->drawn_ms >= LT_VTPM_REFRESH_MS))
         r->marks.reread = true;
     r->once_more = false;
 }
 
 /* Serves one connection until it is lost or the inventory stops. */
-static void serve(struct lt_inventory *inv, struct link *l)
+static void serve(struct lt_vtpm_inventory *inv, struct link *l)
 {
-    uint64_t refresh = lt_now_ms() + LT_REFRESH_MS;
+    uint64_t refresh = lt_clock_ms() + LT_VTPM_REFRESH_MS;
 
     pthread_mutex_lock(&inv->lock);
     while (!inv->stop && !inv->lost) {
-        struct lt_marks marks;
+        struct lt_vtpm_marks marks;
         uint64_t until = refresh;
         /* In time even when somebody is always due: nothing else finds a taint by monitor commands. */
-        if (lt_now_ms() >= refresh) {
+        if (lt_clock_ms() >= refresh) {
             lt_files_look(inv->files);
             for (size_t i = 0; i < inv->count; i++)
                 refresh_one(inv->list[i]);
-            until = refresh = lt_now_ms() + LT_REFRESH_MS;
+            until = refresh = lt_clock_ms() + LT_VTPM_REFRESH_MS;
         }
         inv->ready = inv->ready || none_waits(inv); /* not "none is due": somebody may always be */
-        struct lt_resident *r = lt_table_due(inv, &marks, &until);
+        struct lt_vtpm_resident *r = lt_vtpm_table_due(inv, &marks, &until);
         if (r) {
             pthread_mutex_unlock(&inv->lock);
             examine(inv, l, r, marks);
@@ -320,9 +322,9 @@ static void serve(struct lt_inventory *inv, struct link *l)
     pthread_mutex_unlock(&inv->lock);
 }
 
-void *lt_worker_thread(void *opaque)
+void *lt_vtpm_worker_thread(void *opaque)
 {
-    struct lt_inventory *inv = opaque;
+    struct lt_vtpm_inventory *inv = opaque;
     bool told = false, stop = false;
 
     while (!stop) {
@@ -339,7 +341,7 @@ void *lt_worker_thread(void *opaque)
         hang_up(inv, &l);
         pthread_mutex_lock(&inv->lock);
         if (!inv->stop)
-            (void)lt_cond_until(&inv->wake, &inv->lock, lt_now_ms() + LT_RETRY_SOON_MS);
+            (void)lt_cond_until(&inv->wake, &inv->lock, lt_clock_ms() + LT_VTPM_RETRY_SOON_MS);
         stop = inv->stop;
         pthread_mutex_unlock(&inv->lock);
     }

@@ -1,6 +1,6 @@
 #include "common/run/cond.h"
 
-#include "common/clock.h"
+#include "common/run/clock.h"
 
 #include <time.h>
 
@@ -17,7 +17,7 @@ void lt_cond_init(pthread_cond_t *c)
 /* That deadline on the clock pthreads waits by. */
 static struct timespec monotonic(uint64_t until_ms)
 {
-    uint64_t now = lt_now_ms(), ms = until_ms > now ? until_ms - now : 0;
+    uint64_t now = lt_clock_ms(), ms = until_ms > now ? until_ms - now : 0;
     struct timespec t;
 
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -35,7 +35,7 @@ bool lt_cond_until(pthread_cond_t *c, pthread_mutex_t *lock, uint64_t until_ms)
     }
     const struct timespec t = monotonic(until_ms);
     pthread_cond_timedwait(c, lock, &t);
-    return lt_now_ms() < until_ms;
+    return lt_clock_ms() < until_ms;
 }
 
 bool lt_cond_lock(pthread_mutex_t *lock, uint64_t until_ms)

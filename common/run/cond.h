@@ -1,6 +1,6 @@
 /* Conditions with a deadline: the one place that knows on which clock a pthread_cond_t waits, and how a
- * timespec is made. Deadlines are lt_now_ms(), as everywhere. A machine that sleeps may wake a waiter late by
- * as long as it slept (CLOCK_MONOTONIC; pthreads knows no CLOCK_BOOTTIME), never early. */
+ * timespec is made. Deadlines are lt_clock_ms(), as everywhere. A machine that sleeps may wake a waiter late
+ * by as long as it slept (CLOCK_MONOTONIC; pthreads knows no CLOCK_BOOTTIME), never early. */
 #ifndef LT_COMMON_RUN_COND_H
 #define LT_COMMON_RUN_COND_H
 

@@ -1,10 +1,10 @@
 /* How many tenants one chip serves. A real limetree-provider in a process of its own; this process is the
  * load (closed loop, every waiting tenant on a connection of its own) and, unless --agent names a real one,
  * the host agent with a TPM that takes --delay ms for a quote. JSON on stdout. */
-#include "common/clock.h"
+#include "common/run/clock.h"
 #include "provider/registry_store.h"
 #include "tests/support/provider_rig.h"
-#include "tests/unit/unit.h"
+#include "tests/support/unit.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -77,7 +77,7 @@ static void loop_done(void *arg, const struct lt_http_reply *r, const struct lt_
     } else if (atomic_load(&load->measure)) {
         unsigned i = atomic_fetch_add(&load->samples, 1);
         if (i < MAX_SAMPLES)
-            load->ms[i] = (float)(lt_now_ns() - l->sent_ns) / 1e6f;
+            load->ms[i] = (float)(lt_clock_ns() - l->sent_ns) / 1e6f;
         atomic_fetch_add(&load->replies, 1);
     }
     if (atomic_load(&load->stop) || !good)
@@ -88,7 +88,7 @@ static void loop_done(void *arg, const struct lt_http_reply *r, const struct lt_
 
 static void loop_send(struct loop *l)
 {
-    l->sent_ns = lt_now_ns();
+    l->sent_ns = lt_clock_ns();
     lt_http_send(
         l->client,
         &(struct lt_http_request){
@@ -105,8 +105,8 @@ static void pause_ms(unsigned ms)
 
 static void await_started(const struct load *l, uint32_t count)
 {
-    for (uint64_t until = lt_now_ms() + START_S * 1000; atomic_load(&l->started) < count;) {
-        if (lt_now_ms() > until)
+    for (uint64_t until = lt_clock_ms() + START_S * 1000; atomic_load(&l->started) < count;) {
+        if (lt_clock_ms() > until)
             fail_msg("%u of %u tenants have an answer after %d s", atomic_load(&l->started), count, START_S);
         pause_ms(1);
     }
@@ -184,11 +184,11 @@ static json_t *run(struct bench *b, uint32_t waiting, uint32_t items, uint32_t g
     pause_ms(b->o.warm_up * 1000);
     int64_t seq = last_batch_seq(b);
     double cpu = provider_cpu(b);
-    uint64_t from = lt_now_ns();
+    uint64_t from = lt_clock_ns();
     atomic_store(&load.measure, true);
     pause_ms(b->o.seconds * 1000);
     atomic_store(&load.measure, false);
-    double s = (double)(lt_now_ns() - from) / 1e9;
+    double s = (double)(lt_clock_ns() - from) / 1e9;
     cpu = provider_cpu(b) - cpu;
     seq = last_batch_seq(b) - seq;
     atomic_store(&load.stop, true);
@@ -229,7 +229,7 @@ static json_t *control(struct bench *b)
 
     while (!(seq = last_batch_seq(b))) /* the provider's own first quote has been made */
         pause_ms(10);
-    uint64_t from = lt_now_ns(), now = from;
+    uint64_t from = lt_clock_ns(), now = from;
     LT_AUTOJSON json_t *host = agent_json(b, "GET", "host", NULL, 200);
     json_t *known = json_object_get(json_object_get(host, "inventory"), "root");
 
@@ -242,7 +242,7 @@ static json_t *control(struct bench *b)
                                 lt_json_new_hex(zeros, 32), "inventory_root", known);
         json_decref(agent_json(b, "POST", "host-quotes", ask, 200));
         uint64_t then = now;
-        now = lt_now_ns();
+        now = lt_clock_ns();
         ms[n++] = (float)(now - then) / 1e6f;
     }
     qsort(ms, n, sizeof *ms, by_size);
@@ -363,7 +363,7 @@ int main(int argc, char **argv)
         if (b.o.waiting[i] > guests)
             guests = b.o.waiting[i];
     rig_make_in(&b.rig, b.o.pki);
-    b.as_provider = rig_client_of(&b.rig, "provider", 1, LT_ROLE_HOST);
+    b.as_provider = rig_client_of(&b.rig, "provider", 1, LT_PEER_ROLE_HOST);
     b.agent = b.o.agent ? b.o.agent : mock_agent_address(&b.rig.agent[0]);
     prepare(&b, guests);
 

@@ -1,8 +1,8 @@
 /* A whole IMA list against a policy of as many files: parsed, replayed, every entry looked up. The control
  * hashes the same bytes and nothing else: template data with SHA-1 (the list's column) and SHA-256 (the
  * bank), and the extend, with fetched digests and a reused context for each. Bound: 2.0 times. */
-#include "appraisal/ima.h"
-#include "appraisal/imaline.h"
+#include "appraisal/ima/line.h"
+#include "appraisal/ima/replay.h"
 #include "tests/bench/bench.h"
 
 #include <openssl/evp.h>

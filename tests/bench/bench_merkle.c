@@ -10,18 +10,18 @@
 #define NODES (LEAVES - 1)
 #define BOUND 1.3
 
-static uint8_t leaves[LEAVES][LT_NODE];
+static uint8_t leaves[LEAVES][LT_MERKLE_NODE];
 
 static double bare(EVP_MD *md, EVP_MD_CTX *c)
 {
-    uint8_t in[1 + 2 * LT_NODE] = {1}, out[LT_NODE];
+    uint8_t in[1 + 2 * LT_MERKLE_NODE] = {1}, out[LT_MERKLE_NODE];
     uint64_t start = bench_ns();
 
     for (int i = 0; i < NODES; i++) {
         if (EVP_DigestInit_ex2(c, md, NULL) != 1 || EVP_DigestUpdate(c, in, sizeof in) != 1 ||
             EVP_DigestFinal_ex(c, out, NULL) != 1)
             abort();
-        memcpy(in + 1, out, LT_NODE);
+        memcpy(in + 1, out, LT_MERKLE_NODE);
     }
     return (double)(bench_ns() - start) / NODES;
 }
@@ -31,20 +31,20 @@ static double tree(void)
     struct lt_merkle *t;
     uint64_t start = bench_ns();
 
-    if (lt_merkle_new((const uint8_t(*)[LT_NODE])leaves, LEAVES, &t, NULL))
+    if (lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, LEAVES, &t, NULL))
         abort();
     double ns = (double)(bench_ns() - start) / NODES;
-    memcpy(leaves[0], lt_merkle_root(t), LT_NODE); /* so that no round is like the one before */
+    memcpy(leaves[0], lt_merkle_root(t), LT_MERKLE_NODE); /* so that no round is like the one before */
     lt_merkle_free(t);
     return ns;
 }
 
 static void proofs(double *path_ns, double *verify_ns)
 {
-    static struct lt_path paths[LEAVES];
+    static struct lt_merkle_path paths[LEAVES];
     struct lt_merkle *t;
 
-    if (lt_merkle_new((const uint8_t(*)[LT_NODE])leaves, LEAVES, &t, NULL))
+    if (lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, LEAVES, &t, NULL))
         abort();
     uint64_t start = bench_ns();
     for (uint32_t i = 0; i < LEAVES; i++)

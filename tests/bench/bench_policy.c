@@ -1,6 +1,6 @@
 /* A runtime policy of 120,000 paths: compile, size, open (mmap), look-ups, and what 1,000 guests that share
  * it take. Bound: open below 1 ms. */
-#include "appraisal/imatable.h"
+#include "appraisal/ima/table.h"
 #include "common/file.h"
 #include "common/limits.h"
 #include "tests/bench/bench.h"

@@ -3,7 +3,7 @@
  * a median above the bound ends with status 1. --quick: fewer rounds, and no bound. */
 #include "keylime/quote.h"
 #include "tests/bench/bench.h"
-#include "tests/unit/forge.h"
+#include "tests/support/appraisal/forge.h"
 
 #define ROUNDS 4000
 #define BOUND 1.3
@@ -45,10 +45,10 @@ static double whole(struct forge *f, const char *text)
     f->guest.signature = (struct lt_slice){q.signature, q.signature_n};
     f->guest.pcrs = &q.pcrs;
     lt_verdict_init(&v);
-    lt_appraise_guest(&f->guest, &f->facts, &v);
+    lt_checks_appraise_guest(&f->guest, &f->facts, &v);
     lt_quote_free(&q);
     uint64_t ns = bench_ns() - start;
-    for (int c = LT_GUEST_QUOTE; c <= LT_GUEST_POLICY; c++)
+    for (int c = LT_CHECK_GUEST_QUOTE; c <= LT_CHECK_GUEST_POLICY; c++)
         if (!lt_verdict_passed(&v, c)) {
             fprintf(stderr, "%s: %s\n", lt_check_slug(c), v.check[c].message);
             exit(1);
@@ -69,7 +69,7 @@ static bool run(const char *name, bool ecc, size_t rounds)
         f.guest_ak_shape = soft_ak_ecc;
     }
     forge_build(&f);
-    f.guest.logs = (struct lt_logs){.now = FORGE_NOW};
+    f.guest.logs = (struct lt_checks_logs){.now = FORGE_NOW};
     struct lt_quote q = {.attest = f.attest_g.p,
                          .attest_n = f.attest_g.n,
                          .signature = f.sig_g.p,

@@ -3,7 +3,7 @@
  * and the IMA list going on where it stood. Beside each the sum of the bare signature checks and hashes in
  * it. --quick: fewer rounds. */
 #include "tests/bench/bench.h"
-#include "tests/unit/forge.h"
+#include "tests/support/appraisal/forge.h"
 
 #define ROUNDS 2000
 #define ENTRIES 57
@@ -66,15 +66,16 @@ static double bare(const struct forge *f, EVP_PKEY *guest, EVP_PKEY *host, const
     digest(c, md, bytes, 11 * 32);                         /* the guest's PCRs */
     digest(c, md, bytes, strlen(f->pubkey));
     digest(c, md, bytes, 64);
-    digest(c, md, bytes, 8 * 32);                                                /* boot_aggregate */
-    digest(c, md, bytes, LT_HEADER + f->attest_h.n + f->sig_h.n + 16 * 32 + 60); /* the quote cache's key */
-    digest(c, md, bytes, 24 * 64 + 200);                                         /* the appraisal's */
+    digest(c, md, bytes, 8 * 32); /* boot_aggregate */
+    digest(c, md, bytes,
+           LT_RESIDENCY_HEADER + f->attest_h.n + f->sig_h.n + 16 * 32 + 60); /* the quote cache's key */
+    digest(c, md, bytes, 24 * 64 + 200);                                     /* the appraisal's */
     bare_tree(c, 4);
     bare_tree(c, 3);
     if (!incremental)
         bare_list(c, &f->ima_g);
     if (!cached) {
-        digest(c, md, bytes, LT_HEADER);
+        digest(c, md, bytes, LT_RESIDENCY_HEADER);
         digest(c, md, bytes, 16 * 32);
         digest(c, md, bytes, 8 * 32);
         digest(c, md, bytes, 10 * 32);
@@ -92,8 +93,8 @@ static double ours(struct forge *f)
 
     forge_judge(f, &v);
     uint64_t ns = bench_ns() - start;
-    if (v.result != LT_TRUSTED) {
-        fprintf(stderr, "%s [%s]\n", lt_result_slug(v.result), v.reason);
+    if (v.result != LT_VERDICT_TRUSTED) {
+        fprintf(stderr, "%s [%s]\n", lt_verdict_result_slug(v.result), v.reason);
         exit(1);
     }
     return (double)ns;

@@ -1,4 +1,4 @@
-lt_bench(bench_ima lt_appraisal)
+lt_bench(bench_ima lt_checks)
 if(NOT LT_SANITIZE)
     add_test(NAME bench.ima COMMAND bench_ima --quick)
     set_tests_properties(bench.ima PROPERTIES LABELS bench TIMEOUT 60)

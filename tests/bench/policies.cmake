@@ -1,4 +1,4 @@
-lt_bench(bench_policy lt_appraisal)
+lt_bench(bench_policy lt_checks)
 if(NOT LT_SANITIZE)
     add_test(NAME bench.policy COMMAND bench_policy --quick)
     set_tests_properties(bench.policy PROPERTIES LABELS bench TIMEOUT 120)

@@ -1,7 +1,7 @@
 /* Boot logs: bounded, and what is refused says why. The typed part says what the replay says, its events lie
  * inside the bytes in order, and what is inside the events is read without harm. */
-#include "appraisal/bootlog.h"
-#include "appraisal/bootevent.h"
+#include "appraisal/boot/event.h"
+#include "appraisal/boot/log.h"
 
 #include "tests/fuzz/fuzz.h"
 
@@ -39,7 +39,7 @@ static void inside(const struct lt_boot_event *ev)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    struct lt_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 0x3ff};
+    struct lt_pcr_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 0x3ff};
     struct lt_boot_replay r;
     struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){p, n});
     size_t end = 0;

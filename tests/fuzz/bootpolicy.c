@@ -1,12 +1,12 @@
 /* Boot policies of both forms: the first byte chooses a log, the rest is the document. What judges something
  * never passes without a log that is there, and a judgement is the same twice. */
-#include "appraisal/bootpolicy.h"
+#include "appraisal/boot/policy.h"
 #include "tests/support/appraisal/boot_forge.h"
 
 #include "tests/fuzz/fuzz.h"
 
 static struct lt_boot_log *logs[2];
-static struct lt_pcrs pcrs[2];
+static struct lt_pcr_pcrs pcrs[2];
 
 static void once(void)
 {
@@ -21,7 +21,7 @@ static void once(void)
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct lt_boot_policy *policy = NULL;
-    struct lt_pcrs none = {.alg = LT_HASH_SHA256};
+    struct lt_pcr_pcrs none = {.alg = LT_HASH_SHA256};
     struct lt_err e = {0};
 
     once();

@@ -1,5 +1,5 @@
 /* Bundles: what is accepted can be written and read again, and is judged without trust. */
-#include "appraisal/offline.h"
+#include "appraisal/checks/offline.h"
 
 #include "tests/fuzz/fuzz.h"
 
@@ -22,8 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     if (lt_bundle_parse(p, n, &b, NULL))
         return 0;
     there_and_back(&b);
-    if (!lt_appraise_bundle(&b, &none, &v, NULL)) {
-        FUZZ_REQUIRE(v.result == LT_CONSISTENT || v.result == LT_INCONSISTENT);
+    if (!lt_offline_appraise(&b, &none, &v, NULL)) {
+        FUZZ_REQUIRE(v.result == LT_VERDICT_CONSISTENT || v.result == LT_VERDICT_INCONSISTENT);
         json_decref(lt_verdict_to_json(&v, NULL));
     }
     lt_bundle_free(&b);

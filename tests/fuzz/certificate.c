@@ -1,7 +1,7 @@
 /* EK certificates: input is DER, put into PEM here (so that base64 does not stand in the way of the fuzzer),
  * checked against itself as root, with its own RSA key as the EK. What is not DER is never good. The bytes as
  * they are are read as a chip's, too. */
-#include "appraisal/ekcert.h"
+#include "appraisal/checks/ek_certificates.h"
 
 #include "tests/fuzz/fuzz.h"
 #include "tpm/certkey.h"
@@ -55,7 +55,7 @@ static int take(void *arg, struct lt_slice der, struct lt_err *e)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    struct lt_public rsa = {.type = LT_ALG_RSA, .rsa_exponent = 65537};
+    struct lt_public rsa = {.type = LT_TPM_ALG_RSA, .rsa_exponent = 65537};
     struct lt_ek_roots *roots;
     struct lt_err e = {0};
     struct lt_slice one;
@@ -68,13 +68,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     rsa.rsa_modulus = modulus_of(x);
     LT_AUTOFREE char *leaf = pem(p, n);
     char *chain[2] = {leaf, leaf};
-    FUZZ_REQUIRE(!lt_ek_roots_new(&roots, NULL));
-    if (!lt_ek_roots_add(roots, leaf, strlen(leaf), "fuzz", NULL))
-        FUZZ_REQUIRE(lt_ek_roots_count(roots) == 1);
-    int rc = lt_ek_certificates_check(roots, chain, 2, &rsa, 1800000000, &e);
+    FUZZ_REQUIRE(!lt_ek_certificates_roots_new(&roots, NULL));
+    if (!lt_ek_certificates_roots_add(roots, leaf, strlen(leaf), "fuzz", NULL))
+        FUZZ_REQUIRE(lt_ek_certificates_roots_count(roots) == 1);
+    int rc = lt_ek_certificates_certificates_check(roots, chain, 2, &rsa, 1800000000, &e);
     FUZZ_REQUIRE(rc && e.code == rc && e.msg[0]); /* a leaf is never its own root */
     FUZZ_REQUIRE(der || rc == LT_E_MALFORMED);
-    lt_ek_roots_free(roots);
+    lt_ek_certificates_roots_free(roots);
     X509_free(x);
     return 0;
 }

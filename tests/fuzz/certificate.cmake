@@ -1,1 +1,1 @@
-lt_fuzz_target(certificate lt_appraisal)
+lt_fuzz_target(certificate lt_checks)

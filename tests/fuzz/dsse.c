@@ -1,5 +1,5 @@
 /* Envelopes under a key that nobody has: nothing is ever good. */
-#include "appraisal/dsse.h"
+#include "appraisal/policy/dsse.h"
 #include "tests/fuzz/fuzz.h"
 
 /* P-256, its private half thrown away. */

@@ -1,9 +1,9 @@
 /* IMA lists, text and binary. The chain is replayed a second time, entry by entry, and both must agree about
  * the value that good entries lead to; with a policy and learnt keys besides, whatever comes out is
  * consistent. */
-#include "appraisal/ima.h"
-#include "appraisal/imakeys.h"
-#include "appraisal/imaline.h"
+#include "appraisal/ima/keys.h"
+#include "appraisal/ima/line.h"
+#include "appraisal/ima/replay.h"
 #include "common/ima_list.h"
 
 #include "tests/fuzz/fuzz.h"

@@ -1,3 +1,3 @@
 foreach(target ima imakeys)
-    lt_fuzz_target(${target} lt_appraisal)
+    lt_fuzz_target(${target} lt_checks)
 endforeach()

@@ -1,6 +1,6 @@
 /* Keys and signatures of IMA. The first byte chooses: a key or certificate in DER, a keyring in JSON, or a
  * signature under the P-256 key of tests/vectors/evmctl.json, over the SHA-256 of "hello\n". */
-#include "appraisal/imakeys.h"
+#include "appraisal/ima/keys.h"
 #include "common/limits.h"
 
 #include "tests/fuzz/fuzz.h"

@@ -1,5 +1,5 @@
 /* Runtime policy documents: what compiles opens, holds what it says, and compiles again to the same bytes. */
-#include "appraisal/imatable.h"
+#include "appraisal/ima/table.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
 /* Compiled tables with damage: opened or not, asked, never read outside. */
-#include "appraisal/imatable.h"
+#include "appraisal/ima/table.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
 /* A pattern, a NUL, a subject: compiled or refused with a reason, matched within the limits. */
-#include "appraisal/pattern.h"
+#include "appraisal/policy/pattern.h"
 
 #include "tests/fuzz/fuzz.h"
 

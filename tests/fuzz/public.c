@@ -7,7 +7,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct lt_public k, copy;
-    uint8_t name[LT_NAME], digest[32];
+    uint8_t name[LT_TPM_NAME], digest[32];
     EVP_PKEY *pkey;
 
     if (lt_public_parse(p, n, &k, NULL))

@@ -5,16 +5,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    uint8_t record[LT_RECORD], header[LT_HEADER];
-    struct lt_record r;
-    struct lt_header h;
+    uint8_t record[LT_RESIDENCY_RECORD], header[LT_RESIDENCY_HEADER];
+    struct lt_residency_record r;
+    struct lt_residency_header h;
 
-    if (!lt_record_parse(p, n, &r, NULL)) {
-        lt_record_write(&r, record);
+    if (!lt_residency_record_parse(p, n, &r, NULL)) {
+        lt_residency_record_write(&r, record);
         FUZZ_REQUIRE(!memcmp(record, p, n));
     }
-    if (!lt_header_parse(p, n, &h, NULL)) {
-        lt_header_write(&h, header);
+    if (!lt_residency_header_parse(p, n, &h, NULL)) {
+        lt_residency_header_write(&h, header);
         FUZZ_REQUIRE(!memcmp(header, p, n) && h.n && h.n <= LT_MAX_BATCH && h.m <= LT_MAX_INVENTORY);
     }
     return 0;

@@ -20,25 +20,25 @@ static struct lt_verify_key *make(bool rsa)
     struct lt_verify_key *k;
 
     memset(modulus, 0xc5, sizeof modulus);
-    lt_buf_u16(&body, rsa ? LT_ALG_RSA : LT_ALG_ECC);
+    lt_buf_u16(&body, rsa ? LT_TPM_ALG_RSA : LT_TPM_ALG_ECC);
     lt_buf_u16(&body, LT_HASH_SHA256);
-    lt_buf_u32(&body, LT_AK_HOST_ATTRIBUTES);
+    lt_buf_u32(&body, LT_TPM_AK_HOST_ATTRIBUTES);
     lt_buf_u16(&body, 0);
-    lt_buf_u16(&body, LT_ALG_NULL);
-    lt_buf_u16(&body, rsa ? LT_ALG_RSASSA : LT_ALG_ECDSA);
+    lt_buf_u16(&body, LT_TPM_ALG_NULL);
+    lt_buf_u16(&body, rsa ? LT_TPM_ALG_RSASSA : LT_TPM_ALG_ECDSA);
     lt_buf_u16(&body, LT_HASH_SHA256);
     if (rsa) {
         lt_buf_u16(&body, 2048);
         lt_buf_u32(&body, 0);
         lt_buf_put16(&body, modulus, sizeof modulus);
     } else {
-        lt_buf_u16(&body, LT_ECC_P256);
-        lt_buf_u16(&body, LT_ALG_NULL);
+        lt_buf_u16(&body, LT_TPM_ECC_P256);
+        lt_buf_u16(&body, LT_TPM_ALG_NULL);
         lt_buf_put16(&body, generator, 32);
         lt_buf_put16(&body, generator + 32, 32);
     }
     lt_buf_put16(&b, body.p, body.n);
-    FUZZ_REQUIRE(!lt_public_parse(b.p, b.n, &p, NULL) && !lt_verify_key_new(&p, &k, NULL));
+    FUZZ_REQUIRE(!lt_public_parse(b.p, b.n, &p, NULL) && !lt_signature_key_new(&p, &k, NULL));
     return k;
 }
 

@@ -1,8 +1,8 @@
 /* A tenant on a small file system that is full: rounds go on, the newest verdict is what is told, what is
  * wrong is said, and it ends by itself. Real daemon, real TLS, a tmpfs in a mount namespace of our own. */
-#include "common/clock.h"
+#include "common/run/clock.h"
 #include "tests/support/mounts.h"
-#include "tests/unit/tenant_rig.h"
+#include "tests/support/tenant_rig.h"
 
 #include <sys/stat.h>
 
@@ -73,13 +73,13 @@ static json_t *store(struct rig *r, json_t **status)
 
 static void wait_store(struct rig *r, const char *want)
 {
-    for (uint64_t until = lt_now_ms() + WAIT_MS;;) {
+    for (uint64_t until = lt_clock_ms() + WAIT_MS;;) {
         LT_AUTOJSON json_t *status = NULL;
         const json_t *s = store(r, &status);
         bool done = !json_integer_value(json_object_get(s, "unwritten")) || strcmp(want, "ok");
         if (!strcmp(text(s, "state"), want) && done)
             return;
-        if (lt_now_ms() > until)
+        if (lt_clock_ms() > until)
             fail_msg("the store is never %s: %s", want, json_dumps(s, 0));
         usleep(20000);
     }
@@ -89,7 +89,7 @@ static void wait_store(struct rig *r, const char *want)
  * older than a period. */
 static void watch(struct rig *r, const struct rig_guest *g, const char *result)
 {
-    for (uint64_t until = lt_now_ms() + WAIT_MS;;) {
+    for (uint64_t until = lt_clock_ms() + WAIT_MS;;) {
         LT_AUTOJSON json_t *before = NULL, *after = NULL;
         bool fault = !strcmp(text(store(r, &before), "state"), "fault");
         LT_AUTOJSON json_t *guest = rig_show(r, g);
@@ -101,7 +101,7 @@ static void watch(struct rig *r, const struct rig_guest *g, const char *result)
             fail_msg("trusted, %lld ms old", (long long)age);
         if (!strcmp(is, result))
             return;
-        if (lt_now_ms() > until)
+        if (lt_clock_ms() > until)
             fail_msg("never %s: %s", result, json_dumps(v, 0));
         usleep(20000);
     }

@@ -1,11 +1,11 @@
 /* limetree-provider as a process, mock agents behind mutual TLS: the federation API as a tenant and an
  * operator meet it, and what is left after a kill. */
-#include "common/clock.h"
 #include "common/ima_list.h"
+#include "common/run/clock.h"
 #include "provider/provider.h"
+#include "tests/support/appraisal/ima_lines.h"
 #include "tests/support/provider_rig.h"
-#include "tests/unit/ima_lines.h"
-#include "tests/unit/unit.h"
+#include "tests/support/unit.h"
 #include "tpm/attest.h"
 #include "tpm/credential.h"
 #include "tpm/signature.h"
@@ -66,13 +66,14 @@ static void guest_path(uint32_t guest, char out[64])
 }
 
 /* Everything of the i-th proof that a tenant can check with the host's AK; returns the header. */
-static struct lt_header check_answer(const json_t *reply, const json_t *p, const struct mock_host *host,
-                                     uint32_t guest, uint32_t salt, bool resident)
+static struct lt_residency_header check_answer(const json_t *reply, const json_t *p,
+                                               const struct mock_host *host, uint32_t guest, uint32_t salt,
+                                               bool resident)
 {
     json_t *quote;
-    struct lt_host_quote q = {0};
+    struct lt_residency_host_quote q = {0};
     struct lt_proof proof;
-    struct lt_header h;
+    struct lt_residency_header h;
     struct lt_attest a;
     struct lt_verify_key *key = NULL;
     uint8_t expected[16], commitment[32], leaf[32], digest[32];
@@ -82,11 +83,11 @@ static struct lt_header check_answer(const json_t *reply, const json_t *p, const
     mock_uuid(guest, expected);
     OK(lt_json_int(p, "quote", 0, 1024, &index, &err));
     quote = json_array_get(json_object_get(reply, "quotes"), (size_t)index);
-    OK(lt_host_quote_from_json(quote, &q, &err));
+    OK(lt_residency_host_quote_from_json(quote, &q, &err));
     OK(lt_json_hex(quote, "host", digest, 16, &err));
     assert_memory_equal(digest, host->host_id, 16);
     OK(lt_proof_from_json(p, &proof, &err));
-    OK(lt_header_parse(q.header, sizeof q.header, &h, &err));
+    OK(lt_residency_header_parse(q.header, sizeof q.header, &h, &err));
     assert_memory_equal(h.host_id, host->host_id, 16);
 
     rig_commitment(guest, salt, commitment);
@@ -94,25 +95,25 @@ static struct lt_header check_answer(const json_t *reply, const json_t *p, const
     OK(lt_merkle_verify(leaf, &proof.batch, h.n, h.batch_root, &err));
     assert_int_equal(proof.resident, resident);
     if (resident) {
-        struct lt_record record;
-        lt_merkle_leaf(proof.record, LT_RECORD, leaf);
+        struct lt_residency_record record;
+        lt_merkle_leaf(proof.record, LT_RESIDENCY_RECORD, leaf);
         OK(lt_merkle_verify(leaf, &proof.residency, h.m, h.inventory_root, &err));
-        OK(lt_record_parse(proof.record, LT_RECORD, &record, &err));
+        OK(lt_residency_record_parse(proof.record, LT_RESIDENCY_RECORD, &record, &err));
         assert_memory_equal(record.guest_uuid, expected, 16);
     }
     OK(lt_attest_parse(q.attest, q.attest_n, &a, &err));
-    lt_sha256(q.header, LT_HEADER, digest);
+    lt_sha256(q.header, LT_RESIDENCY_HEADER, digest);
     assert_memory_equal(a.extra_data.p, digest, 32);
-    OK(lt_verify_key_new(&host->ak, &key, &err));
+    OK(lt_signature_key_new(&host->ak, &key, &err));
     OK(lt_signature_check(key, (struct lt_slice){q.signature, q.signature_n},
                           (struct lt_slice){q.attest, q.attest_n}, &err));
-    lt_verify_key_free(key);
-    lt_host_quote_free(&q);
+    lt_signature_key_free(key);
+    lt_residency_host_quote_free(&q);
     return h;
 }
 
-static struct lt_header check_proof(const json_t *reply, size_t i, const struct mock_host *host,
-                                    uint32_t guest, uint32_t salt, bool resident)
+static struct lt_residency_header check_proof(const json_t *reply, size_t i, const struct mock_host *host,
+                                              uint32_t guest, uint32_t salt, bool resident)
 {
     const json_t *p = json_array_get(json_object_get(reply, "proofs"), i);
     uint8_t uuid[16], expected[16];
@@ -232,7 +233,7 @@ static void proofs_of_two_hosts_in_the_order_asked(void **state)
     LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", ask, 200);
     assert_int_equal(json_array_size(json_object_get(reply, "quotes")), 2);
     assert_int_equal(json_array_size(json_object_get(reply, "proofs")), 4);
-    struct lt_header h = check_proof(reply, 0, &r->agent[0].host, 3, 1, true);
+    struct lt_residency_header h = check_proof(reply, 0, &r->agent[0].host, 3, 1, true);
     assert_int_equal(h.n, 2); /* one request for one host is one batch */
     check_proof(reply, 1, &r->agent[1].host, 100, 1, true);
     check_proof(reply, 2, &r->agent[0].host, 4, 1, true);
@@ -473,7 +474,7 @@ static void another_ek_is_another_pair(void **state)
     struct mock_host *h = &r->agent[1].host;
     memset(h->records[0].ek_digest, 0x66, 32);
     lt_merkle_free(h->tree);
-    OK(lt_inventory_tree(h->records, h->count, &h->tree, &err));
+    OK(lt_residency_inventory_tree(h->records, h->count, &h->tree, &err));
     pthread_mutex_unlock(&r->agent[1].lock);
     json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 9), 200));
     LT_AUTOJSON json_t *pair = ask_for(r, 3, 2, true, -1);
@@ -531,14 +532,14 @@ static void an_inventory_that_no_quote_has(void **state)
     rig_assign(r, 4200, r->tenant_a);
     populate(r, 0, 4200, 1);
     refresh(r);
-    for (uint64_t until = lt_now_ms() + 20000;;) {
+    for (uint64_t until = lt_clock_ms() + 20000;;) {
         LT_AUTOJSON json_t *j = ask_for(r, 4200, ++salt, true, -1);
         const json_t *a = answer_of(r, j, 0, 0);
         if (a) {
             check_answer(j, a, &r->agent[0].host, 4200, salt, true);
             break;
         }
-        if (lt_now_ms() > until)
+        if (lt_clock_ms() > until)
             fail_msg("the true host was never asked");
     }
 }
@@ -591,9 +592,9 @@ static void a_slow_claimant(void **state)
     atomic_store(&r->agent[1].hang, true);
     json_t *ask = rig_ask(2, 3, 2);
     json_object_set_new(json_array_get(json_object_get(ask, "guests"), 1), "host", json_string(r->host[0]));
-    uint64_t from = lt_now_ms();
+    uint64_t from = lt_clock_ms();
     LT_AUTOJSON json_t *j = rig_json(r, r->a, "POST", "proofs", ask, 200);
-    assert_true(lt_now_ms() - from < 4000); /* the grace is at most a second; its timeout is 8 */
+    assert_true(lt_clock_ms() - from < 4000); /* the grace is at most a second; its timeout is 8 */
     for (uint32_t i = 0; i < 3; i++)
         check_proof(j, i, &r->agent[0].host, 2 + i, 2, true);
     const json_t *other = answer_of(r, j, 1, 1);
@@ -610,11 +611,11 @@ static void a_slow_claimant(void **state)
     free((char *)t.body);
     LT_AUTOFREE char *path = strdup(t.location + strlen("/federation/v1/"));
     int status;
-    from = lt_now_ms();
+    from = lt_clock_ms();
     while ((status = rig_http(r, r->a, "GET", path, NULL, NULL, &t)) == 202)
         free((char *)t.body);
     assert_int_equal(status, 200);
-    assert_true(lt_now_ms() - from < 4000);
+    assert_true(lt_clock_ms() - from < 4000);
     LT_AUTOJSON json_t *late = lt_json_parse(t.body, t.n, LT_MAX_REPLY, &err);
     free((char *)t.body);
     check_proof(late, 0, &r->agent[0].host, 3, 3, true);
@@ -679,9 +680,9 @@ static void a_host_that_hangs_fails_its_own(void **state)
     json_t *ask = rig_ask(0, 1, 1), *more = rig_ask(100, 1, 1);
     json_array_extend(json_object_get(ask, "guests"), json_object_get(more, "guests"));
     json_decref(more);
-    uint64_t before = lt_now_ms();
+    uint64_t before = lt_clock_ms();
     LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", ask, 200);
-    assert_true(lt_now_ms() - before < 8000);
+    assert_true(lt_clock_ms() - before < 8000);
     check_item_error(reply, 0, "host-unreachable", 503, true);
     check_proof(reply, 1, &r->agent[1].host, 100, 1, true);
     atomic_store(&r->agent[0].hang, false);
@@ -739,13 +740,13 @@ static void check_state(struct rig *r, unsigned host, const char *state, const c
 /* Quietly waits for the age at which a state is asked for again: as an operator would, by looking. */
 static void wait_state(struct rig *r, unsigned host, const char *state)
 {
-    uint64_t until = lt_now_ms() + 20000;
+    uint64_t until = lt_clock_ms() + 20000;
 
     for (;;) {
         LT_AUTOJSON json_t *h = listed(r, host);
         if (!strcmp(json_string_value(json_object_get(h, "state")), state))
             return;
-        if (lt_now_ms() > until)
+        if (lt_clock_ms() > until)
             fail_msg("never %s: %s", state, json_dumps(h, 0));
     }
 }
@@ -793,9 +794,9 @@ static void listing_does_not_wait_for_ever(void **state)
 
     settle(r);
     atomic_store(&r->agent[0].hang, true);
-    uint64_t before = lt_now_ms();
+    uint64_t before = lt_clock_ms();
     LT_AUTOJSON json_t *h = listed(r, 0);
-    assert_true(lt_now_ms() - before < 10000);
+    assert_true(lt_clock_ms() - before < 10000);
     assert_string_not_equal(json_string_value(json_object_get(h, "state")), "up");
     wait_state(r, 0, "unreachable");
     check_state(r, 1, "up", NULL);
@@ -813,15 +814,15 @@ static void an_idle_host_is_looked_after(void **state)
     rig_stop(r);
     rig_start(r, often);
     settle(r);
-    uint64_t until = lt_now_ms() + 20000;
+    uint64_t until = lt_clock_ms() + 20000;
     for (; atomic_load(&r->agent[1].quotes) < 3; usleep(10000)) /* no request comes from us meanwhile */
-        assert_true(lt_now_ms() < until);
+        assert_true(lt_clock_ms() < until);
     /* After a restart everything enrolled is asked at once. */
     rig_stop(r);
     unsigned long quotes = atomic_load(&r->agent[0].quotes);
     rig_start(r, quick);
     for (; atomic_load(&r->agent[0].quotes) == quotes; usleep(10000))
-        assert_true(lt_now_ms() < until);
+        assert_true(lt_clock_ms() < until);
     check_state(r, 0, "up", NULL);
 }
 
@@ -942,7 +943,7 @@ static void policies(void **state)
 
     settle(r);
     LT_AUTOJSON json_t *none = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
-    struct lt_header h = check_proof(none, 0, &r->agent[0].host, 0, 1, true);
+    struct lt_residency_header h = check_proof(none, 0, &r->agent[0].host, 0, 1, true);
     assert_memory_equal(h.policy_digest, zeros, 32);
 
     snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
@@ -1168,7 +1169,7 @@ static void relayed_activation(void **state)
     struct rig *r = *state;
     const struct mock_host *h = &r->agent[0].host;
     LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL);
-    uint8_t secret[32], challenge[32], name[LT_NAME], expected[32], proof[32];
+    uint8_t secret[32], challenge[32], name[LT_TPM_NAME], expected[32], proof[32];
     char path[80];
 
     settle(r);
@@ -1181,7 +1182,7 @@ static void relayed_activation(void **state)
                             "challenge", lt_json_new_hex(challenge, 32));
     LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", path, ask, 200);
     OK(lt_json_hex(reply, "proof", proof, 32, &err));
-    lt_activation_proof(secret, h->host_id, name, challenge, expected);
+    lt_residency_activation_proof(secret, h->host_id, name, challenge, expected);
     assert_memory_equal(proof, expected, 32);
     credential.p[20] ^= 1;
     credential.n -= 3;
@@ -1194,7 +1195,7 @@ static void relayed_activation(void **state)
 
 /* ---- who may ---- */
 
-static int status_of(struct rig *r, struct lt_http_client *c, const struct lt_route *route)
+static int status_of(struct rig *r, struct lt_http_client *c, const struct lt_http_route *route)
 {
     char url[256], path[128] = "";
     struct lt_http_reply reply = {0};
@@ -1215,7 +1216,7 @@ static void every_route_has_its_rule(void **state)
 {
     struct rig *r = *state;
     size_t count;
-    const struct lt_route *routes = lt_provider_routes(&count);
+    const struct lt_http_route *routes = lt_provider_routes(&count);
     struct lt_http_client *nobody = rig_client(r, NULL, 0), *host = rig_client(r, "host-0", 0),
                           *provider = rig_client(r, "provider", 0);
 
@@ -1226,8 +1227,9 @@ static void every_route_has_its_rule(void **state)
             fail_msg("%s %s without a certificate: %d", routes[i].method, routes[i].path, anonymous);
         assert_int_equal(status_of(r, host, &routes[i]), 403);
         assert_int_equal(status_of(r, provider, &routes[i]), 403);
-        bool tenant = routes[i].access & LT_ROLE_TENANT, operator= routes[i].access & LT_ROLE_OPERATOR;
-        assert_int_equal(routes[i].access & ~(LT_ROLE_TENANT | LT_ROLE_OPERATOR), 0);
+        bool tenant = routes[i].access & LT_PEER_ROLE_TENANT, operator= routes[i].access &
+                                                              LT_PEER_ROLE_OPERATOR;
+        assert_int_equal(routes[i].access & ~(LT_PEER_ROLE_TENANT | LT_PEER_ROLE_OPERATOR), 0);
         assert_int_equal(status_of(r, r->a, &routes[i]) == 403, !tenant);
         assert_int_equal(status_of(r, r->operator, & routes[i]) == 403, !operator);
     }
@@ -1270,7 +1272,7 @@ static void a_kill_in_mid_batch_loses_nothing(void **state)
     assert_int_equal(json_array_size(json_object_get(list, "hosts")), 2);
     LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 5, 2), 200);
     for (uint32_t i = 0; i < 5; i++) {
-        struct lt_header h = check_proof(reply, i, &r->agent[0].host, i, 2, true);
+        struct lt_residency_header h = check_proof(reply, i, &r->agent[0].host, i, 2, true);
         char hex[65];
         lt_hex(h.policy_digest, 32, hex);
         assert_string_equal(hex, digest);
@@ -1354,10 +1356,10 @@ static void looking_waits_for_nobody(void **state)
     for (int i = 0; i < 8; i++)
         assert_int_equal(pthread_create(&waits[i], NULL, enrol_silent, &x), 0);
     usleep(300000); /* nothing tells that they wait; a test that is too early passes */
-    uint64_t from = lt_now_ms();
+    uint64_t from = lt_clock_ms();
     json_decref(rig_json(r, r->operator, "GET", "status", NULL, 200));
     json_decref(rig_json(r, r->operator, "GET", "hosts", NULL, 200));
-    assert_true(lt_now_ms() - from < 4000);
+    assert_true(lt_clock_ms() - from < 4000);
     close(fd); /* the kernel hangs up on all of them */
     for (int i = 0; i < 8; i++)
         pthread_join(waits[i], NULL);

@@ -5,8 +5,9 @@
  * as it should be. */
 #include "tests/long/tls_agent.h"
 
-#include "common/clock.h"
 #include "common/file.h"
+#include "common/pki/issue.h"
+#include "common/run/clock.h"
 
 #include <ftw.h>
 #include <getopt.h>
@@ -82,7 +83,8 @@ static void start_agents(void)
 
 static int by_ek(const void *a, const void *b)
 {
-    return memcmp(((const struct lt_record *)a)->ek_digest, ((const struct lt_record *)b)->ek_digest, 32);
+    return memcmp(((const struct lt_residency_record *)a)->ek_digest,
+                  ((const struct lt_residency_record *)b)->ek_digest, 32);
 }
 
 /* The host says that all of them live on it. */
@@ -90,8 +92,8 @@ static void make_inventory(void)
 {
     mock_host_populate(&rig.host, 1, count);
     for (unsigned i = 0; i < count; i++) {
-        struct lt_record *x = &rig.host.records[i];
-        *x = (struct lt_record){.start_reset = rig.host.reset_count, .flags = LT_RUNNING};
+        struct lt_residency_record *x = &rig.host.records[i];
+        *x = (struct lt_residency_record){.start_reset = rig.host.reset_count, .flags = LT_RESIDENCY_RUNNING};
         memcpy(x->guest_uuid, agents[i].uuid, 16);
         OK(lt_public_ek_digest(&agents[i].ek, x->ek_digest, &err));
         memcpy(x->incarnation, x->ek_digest, sizeof x->incarnation);
@@ -100,7 +102,7 @@ static void make_inventory(void)
     }
     qsort(rig.host.records, count, sizeof *rig.host.records, by_ek);
     lt_merkle_free(rig.host.tree);
-    OK(lt_inventory_tree(rig.host.records, count, &rig.host.tree, &err));
+    OK(lt_residency_inventory_tree(rig.host.records, count, &rig.host.tree, &err));
 }
 
 static char *make_policy(void)
@@ -124,7 +126,7 @@ static void fill_store(void)
 {
     LT_AUTOFREE char *policy = make_policy(), *db = lt_path(rig.state, "tenant.db");
     struct lt_store *s;
-    struct lt_guest g = {.has_policy = true};
+    struct lt_store_guest g = {.has_policy = true};
     uint8_t *pem;
     size_t n;
 
@@ -133,7 +135,7 @@ static void fill_store(void)
     OK(lt_file_read(check_path(&rig.pki, "guest0", "crt"), 65536, &pem, &n, &err));
     OK(lt_store_policy_put(s, policy, strlen(policy), g.policy, &err));
     for (unsigned i = 0; i < count; i++) {
-        LT_AUTOAGENT struct lt_agent a = {
+        LT_KEYLIME_AUTOAGENT struct lt_agent a = {
             .ip = strdup("127.0.0.1"), .port = agents[i].port, .mtls_cert = strdup((char *)pem)};
         lt_uuid_format(agents[i].uuid, a.id);
         memcpy(a.ek, agents[i].ek.raw, a.ek_n = agents[i].ek.raw_n);
@@ -168,7 +170,7 @@ static void read_ready(int fd)
 static void make_certificate(const char *name, char **cert, char **key)
 {
     const struct lt_pki_subject s = {.common_name = name,
-                                     .role = LT_ROLE_TENANT,
+                                     .role = LT_PEER_ROLE_TENANT,
                                      .tenant_id = rig.pki.tenant_id,
                                      .server = true,
                                      .client = true,
@@ -327,9 +329,9 @@ static void look_at(struct seen *s, unsigned i, bool settled)
 /* From one period after the start on, so that every honest guest has had its first rounds. */
 static void watch(struct seen *s)
 {
-    uint64_t from = lt_now_ms(), now;
+    uint64_t from = lt_clock_ms(), now;
 
-    while ((now = lt_now_ms()) < from + o.seconds * 1000ull) {
+    while ((now = lt_clock_ms()) < from + o.seconds * 1000ull) {
         for (unsigned i = 0; i < o.honest; i++)
             look_at(s, i, now > from + o.period_s * 1000ull + slack_ms());
         size_t bundles = disk("bundles"), rss = status_kib("VmRSS:");

@@ -15,14 +15,14 @@ static char *quote(struct tls_agent *a, const char *nonce)
 {
     struct lt_buf attest = LT_BUF(LT_MAX_ATTEST), sig = LT_BUF(LT_MAX_SIGNATURE);
     struct lt_quote q = {.pcrs = {.alg = LT_HASH_SHA256, .mask = 0x1ffff}};
-    uint8_t name[LT_NAME], digest[32];
+    uint8_t name[LT_TPM_NAME], digest[32];
     struct lt_err e;
     char *text = NULL;
 
     lt_sha256(pubkey_raw, strlen(pubkey_raw), digest);
     lt_pcr_extend(LT_HASH_SHA256, q.pcrs.value[16], digest);
-    lt_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
-    if (lt_qualified_name(&a->ek, &a->ak, name, &e))
+    lt_pcr_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
+    if (lt_tpm_qualified_name(&a->ek, &a->ak, name, &e))
         abort();
     lt_buf_u32(&attest, LT_TPM_GENERATED);
     lt_buf_u16(&attest, LT_TPM_ST_ATTEST_QUOTE);
@@ -53,7 +53,7 @@ static bool send_all(SSL *s, const char *p, size_t n)
 }
 
 /* The request's nonce; false when the peer has gone. */
-static bool read_request(SSL *s, char nonce[LT_NONCE + 1])
+static bool read_request(SSL *s, char nonce[LT_RESIDENCY_NONCE + 1])
 {
     char text[4096];
     size_t n = 0, got;
@@ -65,10 +65,10 @@ static bool read_request(SSL *s, char nonce[LT_NONCE + 1])
         text[n] = 0;
     } while (!strstr(text, "\r\n\r\n"));
     const char *at = strstr(text, "nonce=");
-    if (!at || strlen(at) < 6 + LT_NONCE)
+    if (!at || strlen(at) < 6 + LT_RESIDENCY_NONCE)
         return false;
-    memcpy(nonce, at + 6, LT_NONCE);
-    nonce[LT_NONCE] = 0;
+    memcpy(nonce, at + 6, LT_RESIDENCY_NONCE);
+    nonce[LT_RESIDENCY_NONCE] = 0;
     return true;
 }
 
@@ -93,7 +93,7 @@ static bool answer(struct tls_agent *a, SSL *s, const char *nonce)
 static void serve(struct tls_agent *a, int fd)
 {
     SSL *s = SSL_new(a->tls);
-    char nonce[LT_NONCE + 1];
+    char nonce[LT_RESIDENCY_NONCE + 1];
 
     SSL_set_fd(s, fd);
     if (SSL_accept(s) == 1)

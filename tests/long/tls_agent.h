@@ -3,7 +3,7 @@
 #ifndef LT_TESTS_LONG_TLS_AGENT_H
 #define LT_TESTS_LONG_TLS_AGENT_H
 
-#include "tests/unit/tenant_rig.h"
+#include "tests/support/tenant_rig.h"
 
 #include <openssl/ssl.h>
 

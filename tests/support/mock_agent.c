@@ -1,12 +1,13 @@
 #include "tests/support/mock_agent.h"
+#include "common/pki/issue.h"
 
-#include "tests/unit/unit.h"
+#include "tests/support/unit.h"
 
 #include <time.h>
 
 struct mock_wait {
     struct mock_wait *next;
-    struct lt_req *req;
+    struct lt_http_req *req;
 };
 
 /* ---- PKI ---- */
@@ -54,16 +55,16 @@ static void sleep_ms(unsigned ms)
         ;
 }
 
-static void answer(struct mock_agent *a, struct lt_req *req)
+static void answer(struct mock_agent *a, struct lt_http_req *req)
 {
     int status = 400;
     struct lt_err e;
-    json_t *ask = lt_req_json(req, &e), *reply;
+    json_t *ask = lt_http_req_json(req, &e), *reply;
     int64_t n = 0;
 
     if (atomic_load(&a->no_tpm)) {
         json_decref(ask);
-        lt_reply_error(req, &(struct lt_err){LT_E_HOST_TPM, "TPM device:/dev/tpmrm0: absent"}, 7);
+        lt_http_reply_error(req, &(struct lt_err){LT_E_HOST_TPM, "TPM device:/dev/tpmrm0: absent"}, 7);
         return;
     }
     pthread_mutex_lock(&a->lock);
@@ -74,7 +75,7 @@ static void answer(struct mock_agent *a, struct lt_req *req)
         atomic_fetch_add(&a->leaves, (unsigned long)n);
     }
     json_decref(ask);
-    lt_reply_json(req, status, reply);
+    lt_http_reply_json(req, status, reply);
 }
 
 static void *tpm_thread(void *arg)
@@ -103,22 +104,22 @@ static void *tpm_thread(void *arg)
 
 /* ---- routes ---- */
 
-static void get_host(struct lt_req *req, void *app)
+static void get_host(struct lt_http_req *req, void *app)
 {
     struct mock_agent *a = app;
     pthread_mutex_lock(&a->lock);
     json_t *j = mock_host_describe(&a->host);
     pthread_mutex_unlock(&a->lock);
-    lt_reply_json(req, 200, j);
+    lt_http_reply_json(req, 200, j);
 }
 
-static void post_quote(struct lt_req *req, void *app)
+static void post_quote(struct lt_http_req *req, void *app)
 {
     struct mock_agent *a = app;
     struct mock_wait *w = calloc(1, sizeof *w);
 
     w->req = req;
-    lt_req_hold(req);
+    lt_http_req_hold(req);
     pthread_mutex_lock(&a->lock);
     *a->last = w;
     a->last = &w->next;
@@ -126,11 +127,11 @@ static void post_quote(struct lt_req *req, void *app)
     pthread_mutex_unlock(&a->lock);
 }
 
-static void post_activation(struct lt_req *req, void *app)
+static void post_activation(struct lt_http_req *req, void *app)
 {
     struct mock_agent *a = app;
     struct lt_err e;
-    LT_AUTOJSON json_t *j = lt_req_json(req, &e);
+    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
     LT_AUTOFREE uint8_t *credential = NULL;
     uint8_t challenge[32], proof[32];
     size_t n;
@@ -138,19 +139,19 @@ static void post_activation(struct lt_req *req, void *app)
     if (!j || lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &credential, &n, &e) ||
         lt_json_hex(j, "challenge", challenge, 32, &e) ||
         !mock_host_activate(&a->host, (struct lt_slice){credential, n}, challenge, proof))
-        lt_reply_error(req, &(struct lt_err){LT_E_REFUSED, "credential"}, 0);
+        lt_http_reply_error(req, &(struct lt_err){LT_E_REFUSED, "credential"}, 0);
     else
-        lt_reply_json(req, 200, json_pack("{s:o}", "proof", lt_json_new_hex(proof, 32)));
+        lt_http_reply_json(req, 200, json_pack("{s:o}", "proof", lt_json_new_hex(proof, 32)));
 }
 
-static void get_boot_log(struct lt_req *req, void *app)
+static void get_boot_log(struct lt_http_req *req, void *app)
 {
     struct mock_agent *a = app;
     atomic_fetch_add(&a->logs, 1);
-    lt_reply_bytes(req, 200, "application/octet-stream", strdup("boot log"), 8);
+    lt_http_reply_bytes(req, 200, "application/octet-stream", strdup("boot log"), 8);
 }
 
-static void get_ima(struct lt_req *req, void *app)
+static void get_ima(struct lt_http_req *req, void *app)
 {
     struct mock_agent *a = app;
 
@@ -160,18 +161,18 @@ static void get_ima(struct lt_req *req, void *app)
     pthread_mutex_unlock(&a->lock);
     atomic_fetch_add(&a->lists, 1);
     if (copy)
-        lt_reply_bytes(req, 200, "application/octet-stream", copy, n);
+        lt_http_reply_bytes(req, 200, "application/octet-stream", copy, n);
     else
-        lt_reply_error(req, &(struct lt_err){LT_E_NOT_FOUND, "no IMA here"}, 0);
+        lt_http_reply_error(req, &(struct lt_err){LT_E_NOT_FOUND, "no IMA here"}, 0);
 }
 
 #define BASE "/federation/v1/"
-static const struct lt_route routes[] = {
-    LT_ROUTE("GET", BASE "host", LT_ROLE_PROVIDER, 0, get_host),
-    LT_ROUTE("POST", BASE "host-quotes", LT_ROLE_PROVIDER, LT_MAX_BODY_SMALL, post_quote),
-    LT_ROUTE("POST", BASE "activations", LT_ROLE_PROVIDER, LT_MAX_BODY_SMALL, post_activation),
-    LT_ROUTE("GET", BASE "boot-log", LT_ROLE_PROVIDER, 0, get_boot_log),
-    LT_ROUTE("GET", BASE "ima", LT_ROLE_PROVIDER, 0, get_ima),
+static const struct lt_http_route routes[] = {
+    LT_HTTP_ROUTE("GET", BASE "host", LT_PEER_ROLE_PROVIDER, 0, get_host),
+    LT_HTTP_ROUTE("POST", BASE "host-quotes", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, post_quote),
+    LT_HTTP_ROUTE("POST", BASE "activations", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, post_activation),
+    LT_HTTP_ROUTE("GET", BASE "boot-log", LT_PEER_ROLE_PROVIDER, 0, get_boot_log),
+    LT_HTTP_ROUTE("GET", BASE "ima", LT_PEER_ROLE_PROVIDER, 0, get_ima),
 };
 
 void mock_agent_start(struct mock_agent *a, const char *dir, const char *name)
@@ -221,7 +222,7 @@ void mock_agent_stop(struct mock_agent *a)
     a->server = NULL;
     for (struct mock_wait *w = a->first, *next; w; w = next) {
         next = w->next;
-        lt_reply_empty(w->req, 503);
+        lt_http_reply_empty(w->req, 503);
         free(w);
     }
     pthread_cond_destroy(&a->news);

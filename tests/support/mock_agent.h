@@ -3,7 +3,7 @@
 #ifndef LT_TESTS_SUPPORT_MOCK_AGENT_H
 #define LT_TESTS_SUPPORT_MOCK_AGENT_H
 
-#include "common/http_server.h"
+#include "common/http/server.h"
 #include "tests/support/mock_host.h"
 
 #include <pthread.h>

@@ -9,12 +9,12 @@ struct mock_host {
     EVP_PKEY *ek_key, *ak_key;
     struct lt_public ek, ak; /* P-256 both */
     uint8_t host_id[16], ek_digest[32];
-    struct lt_record *records; /* ascending by ek_digest */
+    struct lt_residency_record *records; /* ascending by ek_digest */
     uint32_t count;
     struct lt_merkle *tree;
     uint64_t inventory_seq, last_batch_seq, quotes;
     uint32_t reset_count;
-    struct lt_pcrs pcrs;
+    struct lt_pcr_pcrs pcrs;
 };
 
 void mock_host_init(struct mock_host *h);
@@ -26,9 +26,9 @@ void mock_uuid(uint32_t number, uint8_t out[16]);
 json_t *mock_host_describe(const struct mock_host *h);  /* GET host */
 json_t *mock_host_inventory(const struct mock_host *h); /* {"seq","root","records"} */
 /* The header that a sound host makes for this request (POST host-quotes). */
-void mock_host_header(const struct mock_host *h, const json_t *ask, struct lt_header *out);
+void mock_host_header(const struct mock_host *h, const json_t *ask, struct lt_residency_header *out);
 /* QUOTE over that header, signed. */
-json_t *mock_host_quote(struct mock_host *h, const struct lt_header *header);
+json_t *mock_host_quote(struct mock_host *h, const struct lt_residency_header *header);
 /* The whole of POST host-quotes: 200 or 409. */
 json_t *mock_host_answer(struct mock_host *h, const json_t *ask, int *status);
 /* TPM2_ActivateCredential and the proof over it; false: not a credential for this host. */

@@ -1,7 +1,7 @@
 #include "tests/support/provider_rig.h"
 
 #include "common/file.h"
-#include "tests/unit/unit.h"
+#include "tests/support/unit.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -42,15 +42,15 @@ void rig_make_in(struct rig *r, const char *pki)
     } else {
         mock_pki_make(r->dir);
     }
-    mock_pki_issue(r->dir, "provider", LT_ROLE_PROVIDER, NULL, NULL);
-    mock_pki_issue(r->dir, "operator", LT_ROLE_OPERATOR, NULL, NULL);
-    mock_pki_issue(r->dir, "tenant-a", LT_ROLE_TENANT, r->tenant_a, NULL);
-    mock_pki_issue(r->dir, "tenant-b", LT_ROLE_TENANT, r->tenant_b, NULL);
+    mock_pki_issue(r->dir, "provider", LT_PEER_ROLE_PROVIDER, NULL, NULL);
+    mock_pki_issue(r->dir, "operator", LT_PEER_ROLE_OPERATOR, NULL, NULL);
+    mock_pki_issue(r->dir, "tenant-a", LT_PEER_ROLE_TENANT, r->tenant_a, NULL);
+    mock_pki_issue(r->dir, "tenant-b", LT_PEER_ROLE_TENANT, r->tenant_b, NULL);
     for (unsigned i = 0; i < RIG_HOSTS; i++) {
         char name[16];
         snprintf(name, sizeof name, "host-%u", i);
         mock_host_init(&r->agent[i].host);
-        mock_pki_issue(r->dir, name, LT_ROLE_HOST, NULL, r->agent[i].host.host_id);
+        mock_pki_issue(r->dir, name, LT_PEER_ROLE_HOST, NULL, r->agent[i].host.host_id);
         lt_hex(r->agent[i].host.host_id, 16, r->host[i]);
         mock_agent_start(&r->agent[i], r->dir, name);
     }
@@ -169,7 +169,7 @@ void rig_kill(struct rig *r)
 
 struct lt_http_client *rig_client(struct rig *r, const char *name, unsigned max_per_host)
 {
-    return rig_client_of(r, name, max_per_host, LT_ROLE_PROVIDER);
+    return rig_client_of(r, name, max_per_host, LT_PEER_ROLE_PROVIDER);
 }
 
 struct lt_http_client *rig_client_of(struct rig *r, const char *name, unsigned max_per_host,

@@ -3,7 +3,7 @@
 #ifndef LT_TESTS_SUPPORT_PROVIDER_RIG_H
 #define LT_TESTS_SUPPORT_PROVIDER_RIG_H
 
-#include "common/http_client.h"
+#include "common/http/client.h"
 #include "tests/support/mock_agent.h"
 
 #include <sys/types.h>

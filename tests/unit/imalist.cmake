@@ -1,7 +1,7 @@
 # imalist.c: IMA lists made to order, shared by the tests of appraisal/ima*.c.
-add_library(lt_imalist STATIC imalist.c)
-target_link_libraries(lt_imalist PUBLIC lt_appraisal PkgConfig::CMOCKA)
-foreach(name test_imaline test_imakeys test_ima test_ima_judge test_logkind test_ima_cases test_imalearn)
+add_library(lt_imalist STATIC ../support/appraisal/imalist.c)
+target_link_libraries(lt_imalist PUBLIC lt_checks PkgConfig::CMOCKA)
+foreach(name appraisal/ima/test_line appraisal/ima/test_keys appraisal/ima/test_replay appraisal/ima/test_judge appraisal/policy/test_log_kind appraisal/ima/test_cases appraisal/ima/test_learn)
     lt_unit_test(${name} lt_imalist)
 endforeach()
-lt_unit_test(test_ima_real lt_imalist)
+lt_unit_test(appraisal/ima/test_real lt_imalist)

@@ -1,1 +1,1 @@
-lt_unit_test(test_merkle lt_merkle)
+lt_unit_test(merkle/test_merkle lt_merkle)

@@ -1,3 +1,3 @@
-lt_unit_test(test_residency lt_residency)
-lt_unit_test(test_proof lt_residency)
-lt_unit_test(test_bundle lt_forge)
+lt_unit_test(residency/test_residency lt_residency)
+lt_unit_test(residency/test_proof lt_residency)
+lt_unit_test(residency/test_bundle lt_forge)

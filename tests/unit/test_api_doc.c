@@ -7,7 +7,7 @@
 #else
 #include "tenant/tenant.h"
 #endif
-#include "tests/unit/unit.h"
+#include "tests/support/unit.h"
 
 #include "common/file.h"
 
@@ -25,7 +25,8 @@ static struct {
 
 static unsigned roles_named(const char *cell)
 {
-    return (strstr(cell, "tenant") ? LT_ROLE_TENANT : 0) | (strstr(cell, "operator") ? LT_ROLE_OPERATOR : 0);
+    return (strstr(cell, "tenant") ? LT_PEER_ROLE_TENANT : 0) |
+           (strstr(cell, "operator") ? LT_PEER_ROLE_OPERATOR : 0);
 }
 
 /* One `METHOD path`: what stands in braces becomes {}, and a query is not part of a route. */
@@ -77,7 +78,7 @@ static void read_section(const char *section, bool has_who, unsigned roles)
     free(text);
 }
 
-static void compare(const struct lt_route *routes, size_t count)
+static void compare(const struct lt_http_route *routes, size_t count)
 {
     static const char base[] = "/federation/v1/";
 
@@ -103,18 +104,18 @@ static void compare(const struct lt_route *routes, size_t count)
 static void documented(void **state)
 {
     size_t count;
-    const struct lt_route *routes;
+    const struct lt_http_route *routes;
 
     (void)state;
 #if defined LT_ROOM_agent
-    read_section("Host agent", false, LT_ROLE_PROVIDER);
+    read_section("Host agent", false, LT_PEER_ROLE_PROVIDER);
     routes = lt_host_routes;
     count = lt_host_route_count;
 #elif defined LT_ROOM_provider
     read_section("Provider", true, 0);
     routes = lt_provider_routes(&count);
 #else
-    read_section("Tenant", false, LT_ROLE_OPERATOR);
+    read_section("Tenant", false, LT_PEER_ROLE_OPERATOR);
     routes = lt_tenant_routes;
     count = lt_tenant_route_count;
 #endif

@@ -1,14 +1,14 @@
-lt_unit_test(test_vtpm_domain lt_vtpm_domain)
-lt_unit_test(test_vtpm_sockets lt_vtpm)
-lt_unit_test(test_vtpm_birth lt_vtpm lt_vtpm_ekcert lt_daemon)
-lt_unit_test(test_vtpm_ek lt_vtpm)
-lt_unit_test(test_vtpm_wall lt_vtpm)
-lt_unit_test(test_vtpm_table lt_vtpm)
+lt_unit_test(vtpm/test_domain lt_vtpm_domain)
+lt_unit_test(vtpm/test_sockets lt_vtpm)
+lt_unit_test(vtpm/test_birth lt_vtpm lt_vtpm_ekcert lt_http)
+lt_unit_test(vtpm/test_ek lt_vtpm)
+lt_unit_test(vtpm/test_wall lt_vtpm)
+lt_unit_test(vtpm/test_table lt_vtpm)
 target_include_directories(test_vtpm_table PRIVATE ${LIBVIRT_INCLUDE_DIRS})
 
 # Drives an inventory for tests/integration/test_vtpm_inventory.py.
 add_executable(inventory-shell ../support/vtpm/inventory-shell.c)
-target_link_libraries(inventory-shell PRIVATE lt_vtpm lt_daemon)
+target_link_libraries(inventory-shell PRIVATE lt_vtpm lt_http)
 if(LT_SANITIZE)
     # The sanitizers' stand-ins for the XDR functions of libtirpc look for the real ones when the program starts, which
     # is before libvirt is loaded.

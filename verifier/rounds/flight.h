@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct lt_sweep;
+struct lt_tenant_sweep;
 struct lt_watch_entry;
 struct lt_flight_control;
 
@@ -46,7 +46,8 @@ enum lt_flight_next {
 struct lt_flight {
     struct lt_flight *next; /* in a list of those that go together */
     struct lt_flight_control *control;
-    struct lt_sweep *sweep; /* NULL: has passed the last stage that gathers, or goes to the last of all */
+    struct lt_tenant_sweep
+        *sweep; /* NULL: has passed the last stage that gathers, or goes to the last of all */
     size_t stage;
     const void *key;                /* set by a stage before one of ON_FETCH with run_all */
     struct lt_err e;                /* what it waited for ended with */
@@ -82,7 +83,7 @@ struct lt_flight_control {
     pthread_cond_t wake; /* common/run/cond.h: a flight has ended, a deadline came nearer */
     bool stopping;       /* no request begins any more: it ends with LT_E_UNREACHABLE instead */
     size_t flying;
-    struct lt_sweep *sweeps;
+    struct lt_tenant_sweep *sweeps;
 };
 
 /* Aborts if the table breaks a rule of the above. */

@@ -1,6 +1,6 @@
 #include "verifier/rounds/watch.h"
 
-#include "common/clock.h"
+#include "common/run/clock.h"
 #include "common/run/cond.h"
 
 #include <stdlib.h>
@@ -143,7 +143,7 @@ static struct lt_flight *take_due(struct lt_watch *w, uint64_t now_ms)
 
 static void look(struct lt_watch *w)
 {
-    uint64_t now = lt_now_ms(), next = look_after(w, now);
+    uint64_t now = lt_clock_ms(), next = look_after(w, now);
     struct lt_flight *list;
 
     if (w->conf.look)
@@ -210,7 +210,7 @@ static void make_due(struct lt_watch *w, struct lt_watch_entry *g)
     g->ask = w->asks;
     if (!g->flying) {
         g->schedule = (struct lt_schedule){0};
-        g->due_ms = lt_now_ms();
+        g->due_ms = lt_clock_ms();
     }
 }
 

@@ -1,6 +1,6 @@
 /* Who is attested, and when: one thread sends those who are due together on their way as one sweep, and never
  * is one of them in two flights at once. What they are only its table knows: whoever watches embeds struct
- * lt_watched at the beginning of its own.
+ * lt_tenant_watched at the beginning of its own.
  *
  * Whose a watched one is: the watch's, but for what is marked (f), which is its flight's while it flies. One
  * that is removed while it flies goes when it has landed. All under lt_watch.control.lock (flight.h). */
@@ -8,7 +8,7 @@
 #define LT_VERIFIER_ROUNDS_WATCH_H
 
 #include "verifier/rounds/flight.h"
-#include "verifier/schedule.h"
+#include "verifier/rounds/schedule.h"
 
 #define LT_WATCH_ID 16 /* bytes: a guest's UUID, a host's id */
 

@@ -63,7 +63,7 @@ static void measured(struct lt_buf *b, uint32_t pcr, uint32_t type, const char *
 
 void boot_forge_label(struct lt_buf *b, uint32_t pcr, const char *label, const char *what)
 {
-    measured(b, pcr, LT_EV_IPL, what, label, strlen(label) + 1);
+    measured(b, pcr, LT_BOOT_EV_IPL, what, label, strlen(label) + 1);
 }
 
 static void variable(struct lt_buf *b, uint32_t pcr, uint32_t type, const uint8_t guid[16], const char *name,
@@ -145,8 +145,8 @@ static void loader(struct lt_buf *b, const struct boot_plan *plan)
     for (const char *c = cmdline; *c; c++)
         le(&wide, (uint8_t)*c, 2);
     lt_sha256(wide.p, wide.n, digest);
-    boot_forge_event(b, 9, LT_EV_EVENT_TAG, digest, "\xed\x22\x3b\x8f\x04\0\0\0Load", 12);
-    measured(b, 9, LT_EV_EVENT_TAG, or (plan->initrd, "initrd"), tags[1], 8);
+    boot_forge_event(b, 9, LT_BOOT_EV_EVENT_TAG, digest, "\xed\x22\x3b\x8f\x04\0\0\0Load", 12);
+    measured(b, 9, LT_BOOT_EV_EVENT_TAG, or (plan->initrd, "initrd"), tags[1], 8);
 }
 
 void boot_forge_server(struct lt_buf *b, const struct boot_plan *plan)
@@ -155,32 +155,32 @@ void boot_forge_server(struct lt_buf *b, const struct boot_plan *plan)
     uint8_t on = plan->secure_boot;
 
     boot_forge_begin(b);
-    measured(b, 0, LT_EV_S_CRTM_VERSION, "crtm", "v\0001", 4);
-    measured(b, 0, LT_EV_EFI_PLATFORM_FIRMWARE_BLOB, or (plan->firmware, "firmware"), image, 16);
-    boot_forge_variable(b, LT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global, "SecureBoot", &on, 1);
+    measured(b, 0, LT_BOOT_EV_S_CRTM_VERSION, "crtm", "v\0001", 4);
+    measured(b, 0, LT_BOOT_EV_EFI_PLATFORM_FIRMWARE_BLOB, or (plan->firmware, "firmware"), image, 16);
+    boot_forge_variable(b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global, "SecureBoot", &on, 1);
     for (size_t i = 0; i < 4; i++) {
         LT_AUTOBUF struct lt_buf keys = LT_BUF(1u << 20);
         boot_forge_keys(&keys, variables[i].type, i == 3 ? plan->dbx : variables[i].count, variables[i].n,
                         variables[i].seed);
-        boot_forge_variable(b, LT_EV_EFI_VARIABLE_DRIVER_CONFIG, variables[i].guid, variables[i].name, keys.p,
-                            keys.n);
+        boot_forge_variable(b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, variables[i].guid, variables[i].name,
+                            keys.p, keys.n);
     }
-    boot_forge_event(b, 7, LT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
+    boot_forge_event(b, 7, LT_BOOT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
     for (int i = 0; i < 30; i++)
         variable(b, 1, 0x80000002, lt_guid_global, "Boot0001", "a boot entry of some length, as it is", 36);
-    boot_forge_event(b, 4, LT_EV_EFI_ACTION, NULL, "Calling EFI Application from Boot Option", 40);
+    boot_forge_event(b, 4, LT_BOOT_EV_EFI_ACTION, NULL, "Calling EFI Application from Boot Option", 40);
     for (uint32_t i = 0; i < 7; i++)
-        boot_forge_event(b, i, LT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
-    measured(b, 4, LT_EV_EFI_BOOT_SERVICES_APPLICATION, or (plan->shim, "shim"), image, 32);
+        boot_forge_event(b, i, LT_BOOT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
+    measured(b, 4, LT_BOOT_EV_EFI_BOOT_SERVICES_APPLICATION, or (plan->shim, "shim"), image, 32);
     boot_forge_label(b, 14, "MokList", or (plan->mok, "mok"));
     boot_forge_label(b, 14, "MokListX", "mokx");
-    boot_forge_variable(b, LT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_shim, "SbatLevel", "sbat,1", 6);
+    boot_forge_variable(b, LT_BOOT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_shim, "SbatLevel", "sbat,1", 6);
     boot_forge_label(b, 14, "MokListTrusted", "");
-    measured(b, 4, LT_EV_EFI_BOOT_SERVICES_APPLICATION, or (plan->grub, "grub"), image, 32);
+    measured(b, 4, LT_BOOT_EV_EFI_BOOT_SERVICES_APPLICATION, or (plan->grub, "grub"), image, 32);
     if (plan->secure_boot)
-        measured(b, 4, LT_EV_EFI_BOOT_SERVICES_APPLICATION, or (plan->kernel, "kernel"), image, 32);
+        measured(b, 4, LT_BOOT_EV_EFI_BOOT_SERVICES_APPLICATION, or (plan->kernel, "kernel"), image, 32);
     loader(b, plan);
-    boot_forge_event(b, 5, LT_EV_EFI_ACTION, NULL, "Exit Boot Services Invocation", 29);
+    boot_forge_event(b, 5, LT_BOOT_EV_EFI_ACTION, NULL, "Exit Boot Services Invocation", 29);
 }
 
 static json_t *hex0x(const char *what)
@@ -223,12 +223,12 @@ char *boot_forge_refstate(const struct boot_plan *plan)
     return lt_json_dump(o);
 }
 
-void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcrs *out)
+void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcr_pcrs *out)
 {
     struct lt_boot_replay r;
 
     lt_boot_replay((struct lt_slice){b->p, b->n}, &r);
-    *out = (struct lt_pcrs){.alg = LT_HASH_SHA256, .mask = 0xffff};
+    *out = (struct lt_pcr_pcrs){.alg = LT_HASH_SHA256, .mask = 0xffff};
     for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
         memcpy(out->value[i], lt_boot_replay_value(&r, LT_HASH_SHA256, i), LT_SHA256);
 }

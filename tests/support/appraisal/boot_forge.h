@@ -2,7 +2,7 @@
 #ifndef LT_TESTS_SUPPORT_BOOT_FORGE_H
 #define LT_TESTS_SUPPORT_BOOT_FORGE_H
 
-#include "appraisal/bootevent.h"
+#include "appraisal/boot/event.h"
 
 void boot_forge_begin(struct lt_buf *b);
 /* digest NULL: that of the data. */
@@ -29,6 +29,6 @@ void boot_forge_server(struct lt_buf *b, const struct boot_plan *plan);
  * grub's, passes; caller frees. */
 char *boot_forge_refstate(const struct boot_plan *plan);
 /* PCR values that the log replays to, mask PCR 0-15. */
-void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcrs *out);
+void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcr_pcrs *out);
 
 #endif

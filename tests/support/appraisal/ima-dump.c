@@ -4,8 +4,8 @@
  *   ima-dump signature KEY.der SIG-FILE ALG DIGEST-HEX
  *
  * Exit 0 good, 1 not good (the reason on standard output), 2 usage. */
-#include "appraisal/ima.h"
-#include "appraisal/imakeys.h"
+#include "appraisal/ima/keys.h"
+#include "appraisal/ima/replay.h"
 #include "common/file.h"
 
 #include <stdio.h>

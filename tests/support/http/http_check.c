@@ -1,4 +1,5 @@
-#include "http_check.h"
+#include "tests/support/http/http_check.h"
+#include "common/pki/issue.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,8 +27,8 @@ static void issue(const struct check_pki *p, const char *name, unsigned role, bo
     struct lt_pki_subject s = {
         .common_name = name,
         .role = role,
-        .tenant_id = role == LT_ROLE_TENANT ? p->tenant_id : NULL,
-        .host_id = role == LT_ROLE_HOST ? p->host_id : NULL,
+        .tenant_id = role == LT_PEER_ROLE_TENANT ? p->tenant_id : NULL,
+        .host_id = role == LT_PEER_ROLE_HOST ? p->host_id : NULL,
         .names = server ? names : NULL,
         .server = server,
         .client = true,
@@ -52,9 +53,9 @@ void check_pki_make(struct check_pki *p)
     snprintf(p->ca_key, sizeof p->ca_key, "%s/ca.key", p->dir);
     if (lt_pki_make_ca(p->ca, p->ca_key, "test CA", CHECK_DAYS, &e))
         fail_msg("CA: %s", e.msg);
-    issue(p, "server", LT_ROLE_PROVIDER, true);
+    issue(p, "server", LT_PEER_ROLE_PROVIDER, true);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
-        issue(p, roles[i], lt_role_by_name(roles[i]), false);
+        issue(p, roles[i], lt_peer_role_by_name(roles[i]), false);
 }
 
 void check_pki_remove(struct check_pki *p)
@@ -125,7 +126,7 @@ static void fill(const char *pattern, char *out, size_t n)
 }
 
 static void refused(struct lt_http_client *c, const char *who, const char *address,
-                    const struct lt_route *route, int status)
+                    const struct lt_http_route *route, int status)
 {
     struct lt_http_reply reply = {0};
     struct lt_err e = {0};
@@ -139,19 +140,19 @@ static void refused(struct lt_http_client *c, const char *who, const char *addre
                  reply.status, status);
 }
 
-void check_routes_are_closed(const struct check_pki *p, const char *address, const struct lt_route *routes,
-                             size_t count)
+void check_routes_are_closed(const struct check_pki *p, const char *address,
+                             const struct lt_http_route *routes, size_t count)
 {
     static const char *const roles[] = {"provider", "host", "tenant", "operator", "none"};
     struct lt_http_client *nobody = check_client(p, NULL);
 
     for (size_t i = 0; i < count; i++)
-        if (!(routes[i].access & LT_MAY_ANYONE))
+        if (!(routes[i].access & LT_HTTP_MAY_ANYONE))
             refused(nobody, "nobody", address, &routes[i], 401);
     lt_http_client_free(nobody);
     for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
         struct lt_http_client *c = check_client(p, roles[k]);
-        unsigned may = lt_role_by_name(roles[k]) | LT_MAY_ANYONE | LT_MAY_TRUSTED;
+        unsigned may = lt_peer_role_by_name(roles[k]) | LT_HTTP_MAY_ANYONE | LT_HTTP_MAY_TRUSTED;
         for (size_t i = 0; i < count; i++)
             if (!(routes[i].access & may))
                 refused(c, roles[k], address, &routes[i], 403);

@@ -3,8 +3,8 @@
 #ifndef LT_TESTS_HTTP_CHECK_H
 #define LT_TESTS_HTTP_CHECK_H
 
-#include "common/http_client.h"
-#include "common/http_server.h"
+#include "common/http/client.h"
+#include "common/http/server.h"
 
 #define CHECK_DAYS 30
 
@@ -34,7 +34,7 @@ char *check_status(struct lt_http_client *c, const char *method, const char *add
 /* Calls every route of the table at a running server ({} becomes a UUID): without a certificate it must end
  * in the handshake or with 401, and in every role that the access rule does not name with 403, before the
  * handler runs. Routes for anyone are left out. */
-void check_routes_are_closed(const struct check_pki *p, const char *address, const struct lt_route *routes,
-                             size_t count);
+void check_routes_are_closed(const struct check_pki *p, const char *address,
+                             const struct lt_http_route *routes, size_t count);
 
 #endif

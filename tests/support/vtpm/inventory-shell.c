@@ -6,7 +6,7 @@
  *   counts RESET RESTART
  *   clock RESET RESTART MS     what the host TPM's clock reads from now on; "clock away": it cannot be read
  */
-#include "common/log.h"
+#include "common/run/log.h"
 #include "vtpm/inventory.h"
 
 #include <pthread.h>
@@ -15,10 +15,10 @@
 #include <string.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct lt_host_clock now = {7, 3, 1000};
+static struct lt_inventory_host_clock now = {7, 3, 1000};
 static bool away;
 
-static int read_clock(void *ctx, struct lt_host_clock *out, struct lt_err *e)
+static int read_clock(void *ctx, struct lt_inventory_host_clock *out, struct lt_err *e)
 {
     (void)ctx;
     pthread_mutex_lock(&lock);
@@ -29,14 +29,14 @@ static int read_clock(void *ctx, struct lt_host_clock *out, struct lt_err *e)
     return rc;
 }
 
-static json_t *record(const struct lt_record *r)
+static json_t *record(const struct lt_residency_record *r)
 {
     return json_pack("{s:o, s:o, s:o, s:i, s:i, s:I, s:o, s:o, s:i}", "uuid", lt_json_new_uuid(r->guest_uuid),
                      "ek_digest", lt_json_new_hex(r->ek_digest, 32), "incarnation",
-                     lt_json_new_hex(r->incarnation, LT_INCARNATION), "start_reset", (int)r->start_reset,
-                     "start_restart", (int)r->start_restart, "start_clock", (json_int_t)r->start_clock_ms,
-                     "firmware", lt_json_new_hex(r->firmware_digest, 32), "domain",
-                     lt_json_new_hex(r->domain_digest, 32), "flags", (int)r->flags);
+                     lt_json_new_hex(r->incarnation, LT_RESIDENCY_INCARNATION), "start_reset",
+                     (int)r->start_reset, "start_restart", (int)r->start_restart, "start_clock",
+                     (json_int_t)r->start_clock_ms, "firmware", lt_json_new_hex(r->firmware_digest, 32),
+                     "domain", lt_json_new_hex(r->domain_digest, 32), "flags", (int)r->flags);
 }
 
 static json_t *failure(const struct lt_err *e)
@@ -44,9 +44,9 @@ static json_t *failure(const struct lt_err *e)
     return json_pack("{s:s, s:o}", "error", lt_err_slug(e->code), "message", lt_json_new_text(e->msg));
 }
 
-static json_t *snapshot(struct lt_inventory *inv)
+static json_t *snapshot(struct lt_vtpm_inventory *inv)
 {
-    const struct lt_snapshot *s;
+    const struct lt_inventory_snapshot *s;
     struct lt_err e = {0};
 
     if (lt_inventory_snapshot(inv, &s, &e))
@@ -57,11 +57,11 @@ static json_t *snapshot(struct lt_inventory *inv)
     json_t *o = json_pack("{s:I, s:i, s:i, s:o, s:o}", "seq", (json_int_t)s->seq, "count", (int)s->count,
                           "flags", (int)s->header_flags, "root", lt_json_new_hex(lt_merkle_root(s->tree), 32),
                           "records", records);
-    lt_snapshot_put(s);
+    lt_inventory_snapshot_put(s);
     return o;
 }
 
-static json_t *answer(struct lt_inventory *inv, const char *line)
+static json_t *answer(struct lt_vtpm_inventory *inv, const char *line)
 {
     unsigned reset, restart;
     unsigned long long ms;
@@ -80,7 +80,7 @@ static json_t *answer(struct lt_inventory *inv, const char *line)
     pthread_mutex_lock(&lock);
     away = !read;
     if (read)
-        now = (struct lt_host_clock){reset, restart, ms};
+        now = (struct lt_inventory_host_clock){reset, restart, ms};
     pthread_mutex_unlock(&lock);
     return json_object();
 }
@@ -88,7 +88,7 @@ static json_t *answer(struct lt_inventory *inv, const char *line)
 int main(int argc, char **argv)
 {
     struct lt_inventory_conf conf = {.read_clock = read_clock};
-    struct lt_inventory *inv;
+    struct lt_vtpm_inventory *inv;
     struct lt_err e = {0};
     char line[256];
     FILE *in = fdopen(0, "r");

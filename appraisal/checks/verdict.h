@@ -1,0 +1,130 @@
+/* A verdict of docs/protocol.md section 5: never a bare bool. Every check is in exactly one of passed, failed
+ * and not_made; a part that was left out of a check that stands is an extra not_made line with its name. */
+#ifndef LT_APPRAISAL_CHECKS_VERDICT_H
+#define LT_APPRAISAL_CHECKS_VERDICT_H
+
+#include "common/json.h"
+
+/* The eleven checks, in protocol order. */
+enum lt_check {
+    LT_CHECK_GUEST_QUOTE,
+    LT_CHECK_GUEST_CLOCK,
+    LT_CHECK_GUEST_POLICY,
+    LT_CHECK_BATCH_INCLUSION,
+    LT_CHECK_HOST_QUOTE,
+    LT_CHECK_HOST_IDENTITY,
+    LT_CHECK_HOST_POLICY,
+    LT_CHECK_RESIDENCY,
+    LT_CHECK_HOST_CLOCK,
+    LT_CHECK_WINDOW,
+    LT_CHECK_SANDWICH,
+    LT_CHECKS
+};
+
+enum lt_verdict_result {
+    LT_VERDICT_TRUSTED,
+    LT_VERDICT_FAILED,
+    LT_VERDICT_UNCHECKED,
+    LT_VERDICT_STALE,
+    LT_VERDICT_UNREACHABLE,
+    LT_VERDICT_CONSISTENT,  /* offline: nothing that was made failed */
+    LT_VERDICT_INCONSISTENT /* offline */
+};
+
+enum lt_verdict_link { LT_VERDICT_LINK_NONE, LT_VERDICT_LINK_COPYABLE, LT_VERDICT_LINK_RESIDENT };
+enum lt_verdict_level { LT_VERDICT_LEVEL_NONE, LT_VERDICT_LEVEL_BOOT_ONLY, LT_VERDICT_LEVEL_APPRAISED };
+
+enum lt_check_state { LT_CHECK_NOT_MADE, LT_CHECK_PASSED, LT_CHECK_NOT_PASSED };
+
+/* Why a check is where it is, as far as the result depends on it. The enumerators are in the order of the
+ * table "What a failure means": a smaller one decides. */
+enum lt_check_weight {
+    LT_CHECK_WEIGHT_FAILED,    /* revoke */
+    LT_CHECK_WEIGHT_UNCHECKED, /* a new round */
+    LT_CHECK_WEIGHT_STALE,
+    LT_CHECK_WEIGHT_NONE /* passed; or not made because of another check, which decides */
+};
+
+#define LT_VERDICT_PARTS 64 /* omitted parts and notes of one verdict, count */
+
+struct lt_check_part {
+    enum lt_check check;
+    bool note; /* something to know about a check that was made ("first"); else a part that was not made */
+    const char *part; /* static */
+    char message[320];
+};
+
+struct lt_verdict {
+    bool offline;
+    enum lt_verdict_result result;
+    char reason[32]; /* slug; "": none */
+    enum lt_verdict_link link;
+    enum lt_verdict_level level;
+    bool tainted;
+    bool has_host, has_batch;
+    uint8_t host_id[16];
+    uint32_t batch_n;
+    uint64_t batch_seq;
+    struct {
+        enum lt_check_state state;
+        enum lt_check_weight weight;
+        bool lacking;       /* something it needs is absent */
+        const char *reason; /* static; what the verdict's reason is when this check decides; NULL: its slug */
+        char message[320];
+    } check[LT_CHECKS];
+    unsigned part_count;
+    struct lt_check_part parts[LT_VERDICT_PARTS]; /* last: a copy need not have those that are not used */
+};
+
+const char *lt_check_slug(enum lt_check c);
+const char *lt_verdict_result_slug(enum lt_verdict_result r);
+const char *lt_verdict_link_slug(enum lt_verdict_link l);   /* NULL: none */
+const char *lt_verdict_level_slug(enum lt_verdict_level l); /* NULL: none */
+/* "rests on": bit N set: c is not made unless check N passed. */
+unsigned lt_check_rests_on(enum lt_check c);
+
+/* Everything not made, result unchecked. */
+void lt_verdict_init(struct lt_verdict *v);
+void lt_verdict_init_offline(struct lt_verdict *v);
+
+/* ---- the checks' side: open, then any of fault, lack, omit, note, then close ---- */
+/* False, and not made, if what the check rests on did not pass. */
+bool lt_check_open(struct lt_verdict *v, enum lt_check c);
+/* The check fails, with the weight the protocol gives it (1-8 failed, 9 and 11 unchecked, 10 stale). The
+ * first message is kept. */
+void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Something the check needs is absent: live, the check is not made; offline, the part is named as omitted. */
+void lt_check_lack(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The same where the gap is the operator's to close and has a name of its own (no-root): live, the verdict's
+ * reason is that word. */
+void lt_check_gap(struct lt_verdict *v, enum lt_check c, const char *part, const char *reason,
+                  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* A part that this version or the policy leaves out: named, and the check stands. */
+void lt_check_omit(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void lt_check_note(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Not made, for a reason of its own: unchecked. Only for a check that was not opened. */
+void lt_check_skip(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Passed unless it failed or lacks something; true if passed. */
+bool lt_check_close(struct lt_verdict *v, enum lt_check c);
+
+/* ---- the round's side ---- */
+bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c);
+/* A live round stops after a failed 1, 2 or 3. */
+bool lt_verdict_stopped(const struct lt_verdict *v);
+/* Result and reason from the checks, by the table; accept_*: what the tenant's policy accepts by name. */
+void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept_boot_only);
+/* Unchecked, for that reason (static), whatever its checks say: none of them failed. */
+void lt_verdict_undecided(struct lt_verdict *v, const char *reason);
+/* A round that got no usable answer (result LT_VERDICT_UNREACHABLE or LT_VERDICT_STALE): checks already made
+ * stay, the others are not made with e's message; a check that failed before decides all the same. */
+void lt_verdict_no_answer(struct lt_verdict *v, enum lt_verdict_result result, const struct lt_err *e);
+
+/* VERDICT of docs/api.md; times is taken over (NULL: null). NULL without memory. */
+json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times);
+
+#endif

@@ -1,0 +1,163 @@
+/* Keys "layers", "boot" and "ima" of guest and host policies. */
+#include "appraisal/policy/policy.h"
+
+#include "common/json.h"
+#include "common/limits.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Two or four digits. */
+static bool digits(const char *s, int n, int min, int max, int *out)
+{
+    *out = 0;
+    for (int i = 0; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9')
+            return false;
+        *out = *out * 10 + (s[i] - '0');
+    }
+    return *out >= min && *out <= max;
+}
+
+/* Days from 1970-01-01 in the Gregorian calendar. */
+static int64_t days(int y, int m, int d)
+{
+    static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+    int64_t past = y - 1;
+    int64_t n = past * 365 + past / 4 - past / 100 + past / 400 - 719162 + before[m - 1] + d - 1;
+    bool leap = (y % 4 == 0 && y % 100) || y % 400 == 0;
+
+    return n + (leap && m > 2);
+}
+
+/* RFC 3339 in UTC without fractions: "2026-01-01T00:00:00Z". 1970 itself is left out: 0 stands for open. */
+static bool instant(const char *s, int64_t *out)
+{
+    static const int length[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int y, m, d, h, min, sec;
+
+    if (strlen(s) != 20 || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' ||
+        s[19] != 'Z' || !digits(s, 4, 1971, 9999, &y) || !digits(s + 5, 2, 1, 12, &m) ||
+        !digits(s + 8, 2, 1, 31, &d) || !digits(s + 11, 2, 0, 23, &h) || !digits(s + 14, 2, 0, 59, &min) ||
+        !digits(s + 17, 2, 0, 59, &sec))
+        return false;
+    bool leap = (y % 4 == 0 && y % 100) || y % 400 == 0;
+    if (d > length[m - 1] + (m == 2 && leap))
+        return false;
+    *out = days(y, m, d) * 86400 + h * 3600 + min * 60 + sec;
+    return true;
+}
+
+static int bound(const json_t *o, const char *key, int64_t *out, struct lt_err *e)
+{
+    const char *s;
+
+    *out = 0;
+    if (!json_object_get(o, key))
+        return 0;
+    LT_TRY(lt_json_string(o, key, &s, e));
+    return instant(s, out)
+               ? 0
+               : lt_fail(e, LT_E_MALFORMED, "\"%s\": \"%.30s\" is no time like 2026-01-01T00:00:00Z", key, s);
+}
+
+/* Names stand in messages and on command lines. */
+static int layer_name(const json_t *o, char out[64], struct lt_err *e)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    const char *s;
+
+    LT_TRY(lt_json_string(o, "name", &s, e));
+    size_t n = strlen(s);
+    if (!n || n > 63 || strspn(s, allowed) != n)
+        return lt_fail(e, LT_E_MALFORMED, "\"name\": not 1 to 63 of letters, digits, '.', '_', '-'");
+    memcpy(out, s, n + 1);
+    return 0;
+}
+
+static int layer(const json_t *o, struct lt_policy_measured *p, struct lt_err *e)
+{
+    static const char *const keys[] = {"name", "policy", "not_before", "not_after", NULL};
+    struct lt_policy_layer_rule *l = &p->layer[p->layer_count];
+
+    if (!json_is_object(o))
+        return lt_fail(e, LT_E_MALFORMED, "not an object");
+    LT_TRY(lt_json_only(o, keys, e));
+    LT_TRY(layer_name(o, l->name, e));
+    LT_TRY(lt_json_hex(o, "policy", l->policy, sizeof l->policy, e));
+    LT_TRY(bound(o, "not_before", &l->not_before, e));
+    LT_TRY(bound(o, "not_after", &l->not_after, e));
+    if (l->not_before && l->not_after && l->not_after < l->not_before)
+        return lt_fail(e, LT_E_MALFORMED, "\"%s\" ends before it begins", l->name);
+    for (unsigned i = 0; i < p->layer_count; i++)
+        if (!strcmp(p->layer[i].name, l->name))
+            return lt_fail(e, LT_E_MALFORMED, "\"%s\" is the name of layer %u already", l->name, i);
+    p->layer_count++;
+    return 0;
+}
+
+static int layers(const json_t *j, struct lt_policy_measured *p, struct lt_err *e)
+{
+    json_t *list, *o;
+    size_t i;
+
+    LT_TRY(lt_json_array(j, "layers", LT_MAX_LAYERS, &list, e));
+    if (!json_array_size(list)) /* a slip that would switch the IMA list off */
+        return lt_fail(e, LT_E_MALFORMED, "policy \"layers\": empty; leave the key out");
+    json_array_foreach(list, i, o)
+    {
+        if (layer(o, p, e))
+            return lt_fail_in(e, "policy \"layers\" %zu", i);
+    }
+    return 0;
+}
+
+/* "accept" or, as when it is absent, "fail". */
+static int acceptance(const json_t *o, const char *key, bool *out, struct lt_err *e)
+{
+    const char *s = "fail";
+
+    if (json_object_get(o, key))
+        LT_TRY(lt_json_string(o, key, &s, e));
+    *out = !strcmp(s, "accept");
+    if (!*out && strcmp(s, "fail"))
+        return lt_fail(e, LT_E_MALFORMED, "\"%s\": \"%.20s\" is neither accept nor fail", key, s);
+    return 0;
+}
+
+static int ima(const json_t *j, struct lt_policy_measured *p, struct lt_err *e)
+{
+    static const char *const keys[] = {"violations", "sha1_padded", "learn_keys", "log_hash", NULL};
+    const char *s;
+    json_t *o;
+
+    LT_TRY(lt_json_object(j, "ima", &o, e));
+    LT_TRY(lt_json_only(o, keys, e));
+    if (!p->layer_count)
+        return lt_fail(e, LT_E_MALFORMED, "without \"layers\" there is nothing to apply it to");
+    LT_TRY(acceptance(o, "violations", &p->accept_violations, e));
+    LT_TRY(acceptance(o, "sha1_padded", &p->accept_padded, e));
+    if (json_object_get(o, "learn_keys"))
+        LT_TRY(lt_json_bool(o, "learn_keys", &p->learn_keys, e));
+    if (json_object_get(o, "log_hash")) {
+        LT_TRY(lt_json_string(o, "log_hash", &s, e));
+        if (!(p->log_hash = lt_hash_by_name(s)))
+            return lt_fail(e, LT_E_MALFORMED,
+                           "\"log_hash\": \"%.20s\" is none of sha1, sha256, sha384, sha512", s);
+    }
+    return 0;
+}
+
+int lt_policy_measured_parse(const json_t *j, struct lt_policy_measured *p, struct lt_err *e)
+{
+    *p = (struct lt_policy_measured){0};
+    if (json_object_get(j, "layers"))
+        LT_TRY(layers(j, p, e));
+    if (json_object_get(j, "boot")) {
+        LT_TRY(lt_json_hex(j, "boot", p->boot, sizeof p->boot, e));
+        p->has_boot = true;
+    }
+    if (json_object_get(j, "ima") && ima(j, p, e))
+        return lt_fail_in(e, "policy \"ima\"");
+    return 0;
+}

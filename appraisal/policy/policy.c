@@ -1,0 +1,221 @@
+#include "appraisal/policy/policy.h"
+
+#include "common/json.h"
+#include "common/limits.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void digests_free(struct lt_policy_digests *l)
+{
+    free(l->d);
+}
+
+static void rules_free(struct lt_policy_pcr_rules *r)
+{
+    for (int i = 0; i < LT_MAX_PCRS; i++)
+        digests_free(&r->accepted[i]);
+}
+
+void lt_policy_host_free(struct lt_policy_host *p)
+{
+    if (!p)
+        return;
+    rules_free(&p->pcrs);
+    free(p);
+}
+
+void lt_policy_guest_free(struct lt_policy_guest *p)
+{
+    if (!p)
+        return;
+    rules_free(&p->pcrs);
+    digests_free(&p->firmware);
+    digests_free(&p->domain);
+    digests_free(&p->host_policies);
+    free(p);
+}
+
+static int digests(const json_t *o, const char *key, struct lt_policy_digests *out, struct lt_err *e)
+{
+    json_t *list, *v;
+    size_t i;
+    int rc = lt_json_array(o, key, LT_MAX_POLICY_VALUES, &list, e);
+
+    if (rc)
+        return rc;
+    size_t n = json_array_size(list);
+    if (n && !(out->d = calloc(n, sizeof *out->d)))
+        return lt_fail(e, LT_E_NO_MEMORY, "policy \"%s\": no memory for %zu digests", key, n);
+    json_array_foreach(list, i, v)
+    {
+        if (lt_unhex(json_string_value(v), out->d[i], sizeof out->d[i], e))
+            return lt_fail_in(e, "policy \"%s\" value %zu", key, i);
+    }
+    out->count = n;
+    return 0;
+}
+
+static int rules(const json_t *policy, struct lt_policy_pcr_rules *out, struct lt_err *e)
+{
+    const char *key;
+    json_t *o, *v;
+    unsigned i;
+    char canonical[12];
+
+    if (!json_object_get(policy, "pcrs"))
+        return 0;
+    int rc = lt_json_object(policy, "pcrs", &o, e);
+    if (rc)
+        return rc;
+    json_object_foreach(o, key, v)
+    {
+        for (i = 0; i < LT_MAX_PCRS; i++) {
+            snprintf(canonical, sizeof canonical, "%u", i);
+            if (!strcmp(key, canonical))
+                break;
+        }
+        if (i == LT_MAX_PCRS)
+            return lt_fail(e, LT_E_MALFORMED, "policy \"pcrs\": \"%.20s\" is no PCR from 0 to %d", key,
+                           LT_MAX_PCRS - 1);
+        if (digests(o, key, &out->accepted[i], e))
+            return lt_fail_in(e, "policy PCR %u", i);
+        out->mask |= 1u << i;
+    }
+    return 0;
+}
+
+/* An object with these keys only; *out is a new reference. */
+static int document(const void *p, size_t n, const char *const *keys, json_t **out, struct lt_err *e)
+{
+    struct lt_err local;
+
+    *out = lt_json_parse(p, n, LT_MAX_POLICY, e ? e : &local);
+    if (!*out)
+        return e ? e->code : local.code;
+    if (!json_is_object(*out))
+        return lt_fail(e, LT_E_MALFORMED, "policy: not an object");
+    return lt_json_only(*out, keys, e);
+}
+
+int lt_policy_host_parse(const void *p, size_t n, struct lt_policy_host **out, struct lt_err *e)
+{
+    static const char *const keys[] = {"pcrs", "layers", "boot", "ima", NULL};
+    LT_AUTOJSON json_t *j = NULL;
+
+    *out = NULL;
+    int rc = document(p, n, keys, &j, e);
+    if (rc)
+        return rc;
+    struct lt_policy_host *policy = calloc(1, sizeof *policy);
+    if (!policy)
+        return lt_fail(e, LT_E_NO_MEMORY, "host policy: no memory");
+    if ((rc = rules(j, &policy->pcrs, e)) || (rc = lt_policy_measured_parse(j, &policy->measured, e))) {
+        lt_policy_host_free(policy);
+        return rc;
+    }
+    lt_sha256(p, n, policy->digest);
+    *out = policy;
+    return 0;
+}
+
+/* What a tenant accepts although it is weaker, each by its name. */
+static int accept(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
+{
+    const struct {
+        const char *name;
+        bool *flag;
+    } names[] = {{"copyable", &p->accept_copyable},
+                 {"boot-only", &p->accept_boot_only},
+                 {"tainted", &p->accept_tainted},
+                 {"open-boot", &p->accept_open_boot}};
+    json_t *list, *v;
+    size_t i, k;
+
+    if (!json_object_get(j, "accept"))
+        return 0;
+    int rc = lt_json_array(j, "accept", sizeof names / sizeof *names, &list, e);
+    if (rc)
+        return rc;
+    json_array_foreach(list, i, v)
+    {
+        const char *s = json_is_string(v) ? json_string_value(v) : "";
+        for (k = 0; k < sizeof names / sizeof *names && strcmp(names[k].name, s); k++)
+            ;
+        if (k == sizeof names / sizeof *names)
+            return lt_fail(
+                e, LT_E_MALFORMED,
+                "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted, open-boot",
+                i, s);
+        *names[k].flag = true;
+    }
+    return 0;
+}
+
+static int guest_policy(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
+{
+    int rc;
+
+    p->judges_firmware = json_object_get(j, "firmware");
+    p->judges_domain = json_object_get(j, "domain");
+    if ((rc = rules(j, &p->pcrs, e)) || (rc = lt_policy_measured_parse(j, &p->measured, e)) ||
+        (p->judges_firmware && (rc = digests(j, "firmware", &p->firmware, e))) ||
+        (p->judges_domain && (rc = digests(j, "domain", &p->domain, e))) ||
+        (json_object_get(j, "host_policies") && (rc = digests(j, "host_policies", &p->host_policies, e))))
+        return rc;
+    return accept(j, p, e);
+}
+
+int lt_policy_guest_parse(const void *p, size_t n, struct lt_policy_guest **out, struct lt_err *e)
+{
+    static const char *const keys[] = {"pcrs", "firmware", "domain", "host_policies", "accept", "layers",
+                                       "boot", "ima",      NULL};
+    LT_AUTOJSON json_t *j = NULL;
+
+    *out = NULL;
+    int rc = document(p, n, keys, &j, e);
+    if (rc)
+        return rc;
+    struct lt_policy_guest *policy = calloc(1, sizeof *policy);
+    if (!policy)
+        return lt_fail(e, LT_E_NO_MEMORY, "guest policy: no memory");
+    if ((rc = guest_policy(j, policy, e))) {
+        lt_policy_guest_free(policy);
+        return rc;
+    }
+    lt_sha256(p, n, policy->digest);
+    *out = policy;
+    return 0;
+}
+
+bool lt_policy_digests_have(const struct lt_policy_digests *l, const uint8_t d[LT_SHA256])
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (!memcmp(l->d[i], d, LT_SHA256))
+            return true;
+    return false;
+}
+
+int lt_policy_pcr_rules_judge(const struct lt_policy_pcr_rules *r, const struct lt_pcr_pcrs *quoted,
+                              const uint8_t policy[LT_SHA256], struct lt_err *e)
+{
+    char name[2 * LT_SHA256 + 1], value[2 * LT_SHA256 + 1];
+
+    lt_hex(policy, LT_SHA256, name);
+    if (r->mask && quoted->alg != LT_HASH_SHA256)
+        return lt_fail(e, LT_E_REFUSED, "PCR values of bank 0x%04x, policy %s judges sha256", quoted->alg,
+                       name);
+    for (unsigned i = 0; i < LT_MAX_PCRS; i++) {
+        if (!(r->mask >> i & 1))
+            continue;
+        if (!(quoted->mask >> i & 1))
+            return lt_fail(e, LT_E_REFUSED, "PCR %u: named in policy %s and not in the quote", i, name);
+        if (lt_policy_digests_have(&r->accepted[i], quoted->value[i]))
+            continue;
+        lt_hex(quoted->value[i], LT_SHA256, value);
+        return lt_fail(e, LT_E_REFUSED, "PCR %u: %s is not among the %zu accepted values of policy %s", i,
+                       value, r->accepted[i].count, name);
+    }
+    return 0;
+}

@@ -1,0 +1,295 @@
+/* lt_pki_* of common/pki/peer.h: making certificates. */
+#include "common/pki/issue.h"
+#include "common/file.h"
+#include "common/hash.h"
+#include "common/ids.h"
+#include "common/pki/peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EARLY_S 300 /* notBefore lies so far back: clocks differ */
+#define MAX_DAYS 36500
+
+struct pair {
+    X509 *cert;
+    EVP_PKEY *key;
+};
+
+static void pair_free(struct pair *p)
+{
+    X509_free(p->cert);
+    EVP_PKEY_free(p->key);
+}
+#define AUTO_PAIR __attribute__((cleanup(pair_free)))
+
+static void bio_free(BIO **b)
+{
+    BIO_free(*b);
+}
+#define AUTO_BIO __attribute__((cleanup(bio_free)))
+
+static int openssl_fail(struct lt_err *e, const char *what)
+{
+    char text[160];
+    ERR_error_string_n(ERR_get_error(), text, sizeof text);
+    ERR_clear_error();
+    return lt_fail(e, LT_E_INTERNAL, "%s: %s", what, text);
+}
+
+static int add_ext(X509 *x, X509V3_CTX *ctx, int nid, const char *value, struct lt_err *e)
+{
+    X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, ctx, nid, value);
+    int ok = ext && X509_add_ext(x, ext, -1);
+    X509_EXTENSION_free(ext);
+    return ok ? 0 : openssl_fail(e, OBJ_nid2sn(nid));
+}
+
+/* ---- subject alternative names: built as values, never as OpenSSL's configuration text ---- */
+
+static int add_name(GENERAL_NAMES *names, int type, const char *text, struct lt_err *e)
+{
+    GENERAL_NAME *gn = GENERAL_NAME_new();
+    void *value;
+
+    if (type == GEN_IPADD) {
+        value = a2i_IPADDRESS(text);
+    } else {
+        value = ASN1_IA5STRING_new();
+        if (value && !ASN1_STRING_set(value, text, -1)) {
+            ASN1_IA5STRING_free(value);
+            value = NULL;
+        }
+    }
+    if (gn && value) {
+        GENERAL_NAME_set0_value(gn, type, value);
+        if (sk_GENERAL_NAME_push(names, gn))
+            return 0;
+    }
+    GENERAL_NAME_free(gn);
+    return openssl_fail(e, "subject name");
+}
+
+static int add_contact(GENERAL_NAMES *names, const char *text, struct lt_err *e)
+{
+    static const char dns[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-*_";
+    size_t n = strlen(text);
+    ASN1_OCTET_STRING *ip = a2i_IPADDRESS(text);
+
+    ERR_clear_error();
+    ASN1_OCTET_STRING_free(ip);
+    if (ip)
+        return add_name(names, GEN_IPADD, text, e);
+    if (!n || n > 253 || strspn(text, dns) != n)
+        return lt_fail(e, LT_E_USAGE, "name \"%s\": neither a DNS name nor an IP address", text);
+    return add_name(names, GEN_DNS, text, e);
+}
+
+static int collect_names(const struct lt_pki_subject *s, GENERAL_NAMES *names, struct lt_err *e)
+{
+    char text[128], value[64];
+    int rc = 0;
+
+    if (s->role) {
+        if (!lt_peer_role_name(s->role))
+            return lt_fail(e, LT_E_USAGE, "role: 0x%x is not one role", s->role);
+        snprintf(text, sizeof text, "urn:limetree:role:%s", lt_peer_role_name(s->role));
+        rc = add_name(names, GEN_URI, text, e);
+    }
+    if (!rc && s->tenant_id) {
+        lt_uuid_format(s->tenant_id, value);
+        snprintf(text, sizeof text, "urn:limetree:tenant:%s", value);
+        rc = add_name(names, GEN_URI, text, e);
+    }
+    if (!rc && s->host_id) {
+        lt_hex(s->host_id, 16, value);
+        snprintf(text, sizeof text, "urn:limetree:host:%s", value);
+        rc = add_name(names, GEN_URI, text, e);
+    }
+    for (const char *const *n = s->names; !rc && n && *n; n++)
+        rc = add_contact(names, *n, e);
+    return rc;
+}
+
+static int add_names(X509 *x, const struct lt_pki_subject *s, struct lt_err *e)
+{
+    GENERAL_NAMES *names = GENERAL_NAMES_new();
+    int rc = names ? collect_names(s, names, e) : lt_fail(e, LT_E_NO_MEMORY, "subject names: no memory");
+    if (!rc && sk_GENERAL_NAME_num(names) && X509_add1_ext_i2d(x, NID_subject_alt_name, names, 0, 0) != 1)
+        rc = openssl_fail(e, "subject names");
+    GENERAL_NAMES_free(names);
+    return rc;
+}
+
+/* ---- certificates ---- */
+
+static int set_serial(X509 *x)
+{
+    uint8_t serial[16];
+    lt_random(serial, sizeof serial);
+    serial[0] = (uint8_t)((serial[0] & 0x7f) | 0x40); /* positive and always 16 bytes */
+    BIGNUM *bn = BN_bin2bn(serial, sizeof serial, NULL);
+    int ok = bn && BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(x));
+    BN_free(bn);
+    return ok;
+}
+
+/* Everything but extensions and signature. issuer NULL: itself. */
+static int make_pair(const char *common_name, int days, X509 *issuer, struct pair *out, struct lt_err *e)
+{
+    if (days < 1 || days > MAX_DAYS)
+        return lt_fail(e, LT_E_USAGE, "days %d: not from 1 to %d", days, MAX_DAYS);
+    size_t n = strlen(common_name);
+    if (!n || n > 64)
+        return lt_fail(e, LT_E_USAGE, "common name \"%.80s\": not 1 to 64 bytes", common_name);
+    X509 *x = out->cert = X509_new();
+    EVP_PKEY *key = out->key = EVP_EC_gen("P-256");
+    if (!x || !key || !X509_set_version(x, X509_VERSION_3) || !set_serial(x) ||
+        !X509_gmtime_adj(X509_getm_notBefore(x), -EARLY_S) ||
+        !X509_time_adj_ex(X509_getm_notAfter(x), days, 0, NULL) || !X509_set_pubkey(x, key) ||
+        !X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8,
+                                    (const unsigned char *)common_name, (int)n, -1, 0) ||
+        !X509_set_issuer_name(x, X509_get_subject_name(issuer ? issuer : x)))
+        return openssl_fail(e, "certificate");
+    return 0;
+}
+
+static int create(const char *path, mode_t mode, BIO *pem, struct lt_err *e)
+{
+    char *p;
+    long n = BIO_get_mem_data(pem, &p);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+
+    if (fd < 0 && errno == EEXIST)
+        return lt_fail(e, LT_E_CONFLICT, "%s: exists and is not overwritten", path);
+    if (fd < 0)
+        return lt_fail(e, LT_E_IO, "%s: create: %s", path, strerror(errno));
+    bool ok = !fchmod(fd, mode) && write(fd, p, (size_t)n) == n && !fsync(fd);
+    int why = errno;
+    close(fd);
+    if (ok)
+        return 0;
+    unlink(path);
+    return lt_fail(e, LT_E_IO, "%s: write: %s", path, strerror(why));
+}
+
+/* Both files or neither. */
+static int save(const struct pair *p, const char *cert_path, const char *key_path, struct lt_err *e)
+{
+    AUTO_BIO BIO *cert = BIO_new(BIO_s_mem());
+    AUTO_BIO BIO *key = BIO_new(BIO_s_secmem());
+    struct stat st;
+
+    if (!cert || !key || PEM_write_bio_X509(cert, p->cert) != 1 ||
+        PEM_write_bio_PrivateKey(key, p->key, NULL, NULL, 0, NULL, NULL) != 1)
+        return openssl_fail(e, "PEM");
+    if (!lstat(cert_path, &st))
+        return lt_fail(e, LT_E_CONFLICT, "%s: exists and is not overwritten", cert_path);
+    int rc = create(key_path, 0600, key, e);
+    if (!rc && (rc = create(cert_path, 0644, cert, e)))
+        unlink(key_path);
+    return rc;
+}
+
+int lt_pki_make_ca(const char *cert_path, const char *key_path, const char *common_name, int days,
+                   struct lt_err *e)
+{
+    AUTO_PAIR struct pair p = {0};
+    X509V3_CTX ctx;
+
+    int rc = make_pair(common_name, days, NULL, &p, e);
+    if (rc)
+        return rc;
+    X509V3_set_ctx(&ctx, p.cert, p.cert, NULL, NULL, 0);
+    rc = add_ext(p.cert, &ctx, NID_basic_constraints, "critical,CA:TRUE,pathlen:0", e);
+    if (!rc)
+        rc = add_ext(p.cert, &ctx, NID_key_usage, "critical,keyCertSign,cRLSign", e);
+    if (!rc)
+        rc = add_ext(p.cert, &ctx, NID_subject_key_identifier, "hash", e);
+    if (!rc && !X509_sign(p.cert, p.key, EVP_sha256()))
+        rc = openssl_fail(e, "signature");
+    return rc ? rc : save(&p, cert_path, key_path, e);
+}
+
+static int load_ca(const char *cert_path, const char *key_path, struct pair *out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *cert = NULL;
+    uint8_t *key = NULL;
+    size_t n, key_n;
+
+    int rc = lt_file_read(cert_path, 1 << 16, &cert, &n, e);
+    if (!rc)
+        rc = lt_file_read_secret(key_path, 1 << 16, &key, &key_n, e);
+    if (rc)
+        return rc;
+    AUTO_BIO BIO *cb = BIO_new_mem_buf(cert, (int)n);
+    AUTO_BIO BIO *kb = BIO_new_mem_buf(key, (int)key_n);
+    out->cert = cb ? PEM_read_bio_X509(cb, NULL, NULL, NULL) : NULL;
+    out->key = kb ? PEM_read_bio_PrivateKey(kb, NULL, NULL, (void *)"") : NULL;
+    lt_wipe(key, key_n);
+    lt_cleanup_free(&key);
+    if (out->cert && out->key && X509_check_private_key(out->cert, out->key) == 1 &&
+        X509_check_ca(out->cert) == 1)
+        return 0;
+    ERR_clear_error();
+    return lt_fail(e, LT_E_CONFIG, "%s, %s: not a CA certificate and its key", cert_path, key_path);
+}
+
+/* What we issue, our own rules must accept. */
+static int check_leaf(X509 *x, struct lt_err *e)
+{
+    struct lt_peer peer;
+    uint8_t *der = NULL;
+    int n = i2d_X509(x, &der);
+
+    if (n <= 0)
+        return openssl_fail(e, "certificate");
+    int rc = lt_peer_from_der(der, (size_t)n, &peer, e);
+    OPENSSL_free(der);
+    if (rc && e)
+        e->code = rc = LT_E_USAGE;
+    return rc;
+}
+
+int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s,
+                 const char *cert_path, const char *key_path, struct lt_err *e)
+{
+    AUTO_PAIR struct pair p = {0};
+    AUTO_PAIR struct pair ca = {0};
+    const char *usage = s->server && s->client ? "serverAuth,clientAuth"
+                        : s->server            ? "serverAuth"
+                                               : "clientAuth";
+    X509V3_CTX ctx;
+
+    int rc = ca_cert ? load_ca(ca_cert, ca_key, &ca, e) : 0;
+    if (!rc)
+        rc = make_pair(s->common_name, s->days, ca.cert, &p, e);
+    if (rc)
+        return rc;
+    X509 *issuer = ca.cert ? ca.cert : p.cert;
+    X509V3_set_ctx(&ctx, issuer, p.cert, NULL, NULL, 0);
+    rc = add_ext(p.cert, &ctx, NID_basic_constraints, "critical,CA:FALSE", e);
+    if (!rc)
+        rc = add_ext(p.cert, &ctx, NID_key_usage, "critical,digitalSignature", e);
+    if (!rc && (s->server || s->client))
+        rc = add_ext(p.cert, &ctx, NID_ext_key_usage, usage, e);
+    if (!rc)
+        rc = add_ext(p.cert, &ctx, NID_subject_key_identifier, "hash", e);
+    if (!rc && ca.cert)
+        rc = add_ext(p.cert, &ctx, NID_authority_key_identifier, "keyid:always", e);
+    if (!rc)
+        rc = add_names(p.cert, s, e);
+    if (!rc && !X509_sign(p.cert, ca.key ? ca.key : p.key, EVP_sha256()))
+        rc = openssl_fail(e, "signature");
+    if (!rc)
+        rc = check_leaf(p.cert, e);
+    return rc ? rc : save(&p, cert_path, key_path, e);
+}

@@ -1,0 +1,177 @@
+/* lt_pki_revoke of common/pki/peer.h: a CA's list of revoked certificates. */
+#include "common/file.h"
+#include "common/pki/issue.h"
+#include "common/pki/peer.h"
+#include "common/run/clock.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MAX_FILE (16u << 20)
+
+struct work {
+    X509 *ca, *cert;
+    EVP_PKEY *key;
+    X509_CRL *old, *list;
+    BIO *out;
+};
+
+static void work_free(struct work *w)
+{
+    X509_free(w->ca);
+    X509_free(w->cert);
+    EVP_PKEY_free(w->key);
+    X509_CRL_free(w->old);
+    X509_CRL_free(w->list);
+    BIO_free(w->out);
+}
+
+static int no_memory(struct lt_err *e)
+{
+    ERR_clear_error();
+    return lt_fail(e, LT_E_NO_MEMORY, "list of revoked certificates: no memory");
+}
+
+static int read_pem(const char *path, bool secret, BIO **b, uint8_t **p, size_t *n, struct lt_err *e)
+{
+    LT_TRY(secret ? lt_file_read_secret(path, 1 << 16, p, n, e) : lt_file_read(path, MAX_FILE, p, n, e));
+    *b = BIO_new_mem_buf(*p, (int)*n);
+    return *b ? 0 : no_memory(e);
+}
+
+static int read_cert(const char *path, X509 **out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *p = NULL;
+    BIO *b = NULL;
+    size_t n;
+
+    LT_TRY(read_pem(path, false, &b, &p, &n, e));
+    *out = PEM_read_bio_X509(b, NULL, NULL, NULL);
+    BIO_free(b);
+    ERR_clear_error();
+    return *out ? 0 : lt_fail(e, LT_E_CONFIG, "%s: not a certificate in PEM", path);
+}
+
+static int read_key(const char *path, X509 *ca, EVP_PKEY **out, struct lt_err *e)
+{
+    uint8_t *p = NULL;
+    BIO *b = NULL;
+    size_t n = 0;
+    int rc = read_pem(path, true, &b, &p, &n, e);
+
+    *out = rc ? NULL : PEM_read_bio_PrivateKey(b, NULL, NULL, (void *)"");
+    BIO_free(b);
+    if (p)
+        lt_wipe(p, n);
+    free(p);
+    ERR_clear_error();
+    if (rc)
+        return rc;
+    return *out && X509_check_ca(ca) == 1 && X509_check_private_key(ca, *out) == 1
+               ? 0
+               : lt_fail(e, LT_E_CONFIG, "%s: not the key of this CA", path);
+}
+
+/* The list that is there goes on; none is a beginning. */
+static int read_old(const char *path, struct work *w, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *p = NULL;
+    BIO *b = NULL;
+    size_t n;
+
+    if (access(path, F_OK))
+        return 0;
+    LT_TRY(read_pem(path, false, &b, &p, &n, e));
+    w->old = PEM_read_bio_X509_CRL(b, NULL, NULL, NULL);
+    BIO_free(b);
+    bool good = w->old && X509_CRL_verify(w->old, w->key) == 1;
+    ERR_clear_error();
+    return good ? 0
+                : lt_fail(e, LT_E_CONFIG, "%s: not a list of revoked certificates of this CA; move it away",
+                          path);
+}
+
+static int add_entry(X509_CRL *list, const ASN1_INTEGER *serial, const ASN1_TIME *when)
+{
+    X509_REVOKED *r = X509_REVOKED_new();
+
+    if (r && X509_REVOKED_set_serialNumber(r, (ASN1_INTEGER *)serial) &&
+        X509_REVOKED_set_revocationDate(r, (ASN1_TIME *)when) && X509_CRL_add0_revoked(list, r))
+        return 1;
+    X509_REVOKED_free(r);
+    return 0;
+}
+
+static int number(const struct work *w, X509_CRL *list)
+{
+    ASN1_INTEGER *was = w->old ? X509_CRL_get_ext_d2i(w->old, NID_crl_number, NULL, NULL) : NULL,
+                 *is = ASN1_INTEGER_new();
+    uint64_t n = 0;
+    int ok = is && (!was || ASN1_INTEGER_get_uint64(&n, was)) && ASN1_INTEGER_set_uint64(is, n + 1) &&
+             X509_CRL_add1_ext_i2d(list, NID_crl_number, is, 0, 0) == 1;
+
+    ASN1_INTEGER_free(was);
+    ASN1_INTEGER_free(is);
+    return ok;
+}
+
+static int keep_old(const struct work *w, X509_CRL *list)
+{
+    STACK_OF(X509_REVOKED) *all = w->old ? X509_CRL_get_REVOKED(w->old) : NULL;
+
+    for (int i = 0; i < sk_X509_REVOKED_num(all); i++) {
+        const X509_REVOKED *r = sk_X509_REVOKED_value(all, i);
+        if (!add_entry(list, X509_REVOKED_get0_serialNumber(r), X509_REVOKED_get0_revocationDate(r)))
+            return 0;
+    }
+    return 1;
+}
+
+static int build(struct work *w, int days, struct lt_err *e)
+{
+    X509_CRL *l = w->list = X509_CRL_new();
+    ASN1_TIME *now = X509_gmtime_adj(NULL, 0), *next = X509_time_adj_ex(NULL, days, 0, NULL);
+    X509_REVOKED *there;
+    int ok = l && now && next && X509_CRL_set_version(l, 1) &&
+             X509_CRL_set_issuer_name(l, X509_get_subject_name(w->ca)) && X509_CRL_set1_lastUpdate(l, now) &&
+             X509_CRL_set1_nextUpdate(l, next) && keep_old(w, l);
+
+    if (ok && w->cert && !(w->old && X509_CRL_get0_by_cert(w->old, &there, w->cert) == 1))
+        ok = add_entry(l, X509_get0_serialNumber(w->cert), now);
+    ok = ok && number(w, l) && X509_CRL_sort(l) && X509_CRL_sign(l, w->key, EVP_sha256()) > 0;
+    ASN1_TIME_free(now);
+    ASN1_TIME_free(next);
+    return ok ? 0 : no_memory(e);
+}
+
+static int check_cert(const struct work *w, const char *path, struct lt_err *e)
+{
+    bool ours = X509_check_issued(w->ca, w->cert) == X509_V_OK && X509_verify(w->cert, w->key) == 1;
+
+    ERR_clear_error();
+    return ours ? 0 : lt_fail(e, LT_E_REFUSED, "%s: not a certificate of this CA", path);
+}
+
+int lt_pki_revoke(const char *ca_cert, const char *ca_key, const char *cert, const char *list, int days,
+                  struct lt_err *e)
+{
+    __attribute__((cleanup(work_free))) struct work w = {0};
+    char *pem;
+
+    LT_TRY(read_cert(ca_cert, &w.ca, e));
+    LT_TRY(read_key(ca_key, w.ca, &w.key, e));
+    if (cert) {
+        LT_TRY(read_cert(cert, &w.cert, e));
+        LT_TRY(check_cert(&w, cert, e));
+    }
+    LT_TRY(read_old(list, &w, e));
+    LT_TRY(build(&w, days, e));
+    w.out = BIO_new(BIO_s_mem());
+    if (!w.out || PEM_write_bio_X509_CRL(w.out, w.list) != 1)
+        return no_memory(e);
+    long n = BIO_get_mem_data(w.out, &pem);
+    return lt_file_write(list, pem, (size_t)n, 0644, e);
+}

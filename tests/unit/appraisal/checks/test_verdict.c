@@ -1,0 +1,201 @@
+/* The table of checks, how a verdict is concluded, and its JSON. */
+#include "appraisal/checks/verdict.h"
+#include "tests/support/unit.h"
+
+static void pass_all(struct lt_verdict *v)
+{
+    lt_verdict_init(v);
+    v->link = LT_VERDICT_LINK_RESIDENT;
+    v->level = LT_VERDICT_LEVEL_APPRAISED;
+    /* Check 4 rests on 5, so the order of the numbers will not do. */
+    lt_check_open(v, LT_CHECK_HOST_QUOTE);
+    assert_true(lt_check_close(v, LT_CHECK_HOST_QUOTE));
+    for (int c = 0; c < LT_CHECKS; c++) {
+        assert_true(lt_check_open(v, c));
+        assert_true(lt_check_close(v, c));
+    }
+}
+
+static void table(void **state)
+{
+    static const struct {
+        const char *slug;
+        unsigned rests_on; /* by number, as the protocol counts */
+    } want[LT_CHECKS] = {
+        {"guest-quote", 0},
+        {"guest-clock", 1 << 1},
+        {"guest-policy", 1 << 1},
+        {"batch-inclusion", 1 << 1 | 1 << 5},
+        {"host-quote", 0},
+        {"host-identity", 1 << 5},
+        {"host-policy", 1 << 5 | 1 << 6},
+        {"residency", 1 << 5 | 1 << 6 | 1 << 7},
+        {"host-clock", 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8},
+        {"window", 0},
+        {"sandwich", 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9},
+    };
+
+    (void)state;
+    for (int c = 0; c < LT_CHECKS; c++) {
+        assert_string_equal(lt_check_slug(c), want[c].slug);
+        assert_int_equal(lt_check_rests_on(c) << 1, want[c].rests_on);
+    }
+}
+
+static void nothing_is_trusted_by_default(void **state)
+{
+    struct lt_verdict v;
+
+    (void)state;
+    lt_verdict_init(&v);
+    lt_verdict_conclude(&v, true, true);
+    assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
+    memset(&v, 0, sizeof v);
+    for (int c = 0; c < LT_CHECKS; c++)
+        v.check[c].weight = LT_CHECK_WEIGHT_NONE; /* not made, and nobody says why */
+    lt_verdict_conclude(&v, true, true);
+    assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
+    assert_string_equal(v.reason, "internal");
+}
+
+static void levels(void **state)
+{
+    struct lt_verdict v;
+
+    (void)state;
+    for (int link = LT_VERDICT_LINK_NONE; link <= LT_VERDICT_LINK_RESIDENT; link++)
+        for (int level = LT_VERDICT_LEVEL_NONE; level <= LT_VERDICT_LEVEL_APPRAISED; level++)
+            for (int accept = 0; accept < 4; accept++) {
+                pass_all(&v);
+                v.link = link;
+                v.level = level;
+                lt_verdict_conclude(&v, accept & 1, accept & 2);
+                bool ok = (link == LT_VERDICT_LINK_RESIDENT ||
+                           (link == LT_VERDICT_LINK_COPYABLE && (accept & 1))) &&
+                          (level == LT_VERDICT_LEVEL_APPRAISED ||
+                           (level == LT_VERDICT_LEVEL_BOOT_ONLY && (accept & 2)));
+                assert_int_equal(v.result, ok ? LT_VERDICT_TRUSTED : LT_VERDICT_UNCHECKED);
+                assert_string_equal(v.reason, ok ? "" : "level");
+            }
+}
+
+/* The first row of "What a failure means" that applies, whatever else failed. */
+static void first_row_that_applies(void **state)
+{
+    struct lt_verdict v;
+
+    (void)state;
+    for (unsigned failing = 1; failing < 1u << LT_CHECKS; failing++) {
+        pass_all(&v);
+        for (int c = 0; c < LT_CHECKS; c++)
+            if (failing >> c & 1)
+                lt_check_fault(&v, c, "planted");
+        lt_verdict_conclude(&v, false, false);
+        enum lt_verdict_result want = failing & 0xff                 ? LT_VERDICT_FAILED
+                                      : failing & (1 << 8 | 1 << 10) ? LT_VERDICT_UNCHECKED
+                                                                     : LT_VERDICT_STALE;
+        assert_int_equal(v.result, want);
+        unsigned deciding = want == LT_VERDICT_FAILED      ? failing & 0xff
+                            : want == LT_VERDICT_UNCHECKED ? failing & 0x500
+                                                           : failing;
+        assert_string_equal(v.reason, lt_check_slug(__builtin_ctz(deciding)));
+    }
+}
+
+static void no_answer(void **state)
+{
+    struct lt_err e;
+    struct lt_verdict v;
+
+    (void)state;
+    (void)lt_fail(&e, LT_E_HOST_UNREACHABLE, "the host does not answer");
+    lt_verdict_init(&v);
+    lt_check_open(&v, LT_CHECK_GUEST_QUOTE);
+    lt_check_close(&v, LT_CHECK_GUEST_QUOTE);
+    lt_verdict_no_answer(&v, LT_VERDICT_UNREACHABLE, &e);
+    assert_int_equal(v.result, LT_VERDICT_UNREACHABLE);
+    assert_string_equal(v.reason, "host-unreachable");
+    assert_true(lt_verdict_passed(&v, LT_CHECK_GUEST_QUOTE));
+    assert_string_equal(v.check[LT_CHECK_RESIDENCY].message, "the host does not answer");
+    lt_verdict_init(&v);
+    lt_check_open(&v, LT_CHECK_GUEST_QUOTE);
+    lt_check_fault(&v, LT_CHECK_GUEST_QUOTE, "bad");
+    lt_verdict_no_answer(&v, LT_VERDICT_UNREACHABLE, &e);
+    assert_int_equal(v.result, LT_VERDICT_FAILED); /* silence afterwards does not soften it */
+    assert_string_equal(v.reason, "guest-quote");
+}
+
+static void lacking_live_and_offline(void **state)
+{
+    struct lt_verdict v;
+
+    (void)state;
+    lt_verdict_init(&v);
+    lt_check_open(&v, LT_CHECK_WINDOW);
+    lt_check_lack(&v, LT_CHECK_WINDOW, "part", "absent");
+    assert_false(lt_check_close(&v, LT_CHECK_WINDOW));
+    assert_int_equal(v.check[LT_CHECK_WINDOW].state, LT_CHECK_NOT_MADE);
+    assert_string_equal(v.check[LT_CHECK_WINDOW].message, "absent");
+    lt_check_fault(&v, LT_CHECK_WINDOW, "bad"); /* a failure outweighs what is absent */
+    assert_string_equal(v.check[LT_CHECK_WINDOW].message, "bad");
+    lt_verdict_init_offline(&v);
+    lt_check_open(&v, LT_CHECK_WINDOW);
+    lt_check_lack(&v, LT_CHECK_WINDOW, "part", "absent");
+    assert_true(lt_check_close(&v, LT_CHECK_WINDOW));
+    assert_int_equal(v.part_count, 1);
+    for (int i = 0; i < LT_VERDICT_PARTS; i++) { /* no room for a line: the check does not stand */
+        lt_check_open(&v, LT_CHECK_HOST_QUOTE);
+        lt_check_lack(&v, LT_CHECK_HOST_QUOTE, "part", "line %d", i);
+    }
+    assert_false(lt_check_close(&v, LT_CHECK_HOST_QUOTE));
+}
+
+static void as_json(void **state)
+{
+    struct lt_verdict v;
+
+    (void)state;
+    pass_all(&v);
+    v.level = LT_VERDICT_LEVEL_BOOT_ONLY;
+    v.has_host = v.has_batch = v.tainted = true;
+    memset(v.host_id, 0xab, 16);
+    v.batch_n = 3;
+    v.batch_seq = 42;
+    lt_check_fault(&v, LT_CHECK_SANDWICH, "too young \xff");
+    lt_check_omit(&v, LT_CHECK_HOST_POLICY, "ima", "not in this version");
+    lt_check_note(&v, LT_CHECK_GUEST_CLOCK, "first", "the first round");
+    lt_verdict_conclude(&v, false, true);
+    LT_AUTOJSON json_t *j = lt_verdict_to_json(&v, json_pack("{s:i}", "age_ms", 1));
+    LT_AUTOJSON json_t *want = json_pack(
+        "{s:s,s:s,s:s,s:s,s:b,s:s,s:[ssssssssss],s:[{s:s,s:s}],s:[{s:s,s:s,s:s}],s:[{s:s,s:s,s:s}],s:{s:i,s:"
+        "i},s:{s:i}}",
+        "result", "unchecked", "reason", "sandwich", "link", "resident", "host_level", "boot-only", "tainted",
+        1, "host", "abababababababababababababababab", "passed", "guest-quote", "guest-clock", "guest-policy",
+        "batch-inclusion", "host-quote", "host-identity", "host-policy", "residency", "host-clock", "window",
+        "failed", "check", "sandwich", "message", "too young \\xff", "not_made", "check", "host-policy",
+        "part", "ima", "message", "not in this version", "notes", "check", "guest-clock", "part", "first",
+        "message", "the first round", "batch", "n", 3, "seq", 42, "times", "age_ms", 1);
+    assert_non_null(want);
+    if (!json_equal(j, want)) {
+        LT_AUTOFREE char *text = lt_json_pretty(j);
+        fail_msg("%s", text);
+    }
+    lt_verdict_init(&v);
+    LT_AUTOJSON json_t *empty = lt_verdict_to_json(&v, NULL);
+    assert_true(json_is_null(json_object_get(empty, "reason")) &&
+                json_is_null(json_object_get(empty, "link")));
+    assert_true(json_is_null(json_object_get(empty, "host")) &&
+                json_is_null(json_object_get(empty, "batch")));
+    assert_int_equal(json_array_size(json_object_get(empty, "not_made")), LT_CHECKS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(table),     cmocka_unit_test(nothing_is_trusted_by_default),
+        cmocka_unit_test(levels),    cmocka_unit_test(first_row_that_applies),
+        cmocka_unit_test(no_answer), cmocka_unit_test(lacking_live_and_offline),
+        cmocka_unit_test(as_json),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

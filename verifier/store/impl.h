@@ -1,0 +1,76 @@
+/* Inside verifier/store*.c only. */
+#ifndef LT_VERIFIER_STORE_IMPL_H
+#define LT_VERIFIER_STORE_IMPL_H
+
+#include "common/run/db.h"
+#include "verifier/store/store.h"
+
+#include <pthread.h>
+
+struct lt_store {
+    struct lt_db *db;
+    char boot[LT_UUID_TEXT];      /* this boot */
+    struct lt_db_skipped skipped; /* rows at the start */
+    pthread_mutex_t lock;         /* guards what follows */
+    void *held;                   /* struct lt_store_held, tsearch(3) by uuid */
+    size_t held_count;
+    uint64_t generation;
+    bool again;                  /* a job that writes held ones again is under way */
+    void *nonces, *older_nonces; /* used while the store took none */
+    uint64_t nonces_ms;          /* when nonces was begun */
+};
+
+/* A verdict as it is kept. */
+struct lt_store_row {
+    bool known, bad; /* bad: it cannot be read. Never green, and the next round writes it anew */
+    enum lt_verdict_result result;
+    char *doc;                               /* malloc'd; NULL: cannot be read */
+    bool at_ours, was_trusted, trusted_ours; /* ours: the time is of this boot */
+    int64_t at, received, trusted_at;
+    struct lt_store_basis basis;
+};
+
+/* A round's outcome on its way to the store. */
+struct lt_store_held {
+    uint8_t uuid[LT_UUID]; /* first: it is the key */
+    uint64_t generation;
+    bool verdict;   /* row is to be written; else only the history */
+    bool accepted;  /* failed, and about what was so when it was concluded: whatever has changed since */
+    bool late;      /* could not be written at once */
+    bool cleared;   /* its clearing is under way */
+    bool has_basis; /* row.basis says; else what is so when it is written */
+    struct lt_store_row row;
+    bool has_history, has_host;
+    uint8_t ek[32], ak_name[LT_TPM_NAME];
+    struct lt_history_guest history;
+    struct lt_attest_clock_info host_clock;
+};
+
+/* ---- store_held.c ---- */
+/* Takes a copy of h, which is what status tells from now on. False: a failed verdict that is not written yet
+ * stands; h has that one now. */
+bool lt_store_hold(struct lt_store *s, struct lt_store_held *h);
+/* The write of that generation has ended. */
+void lt_store_held_done(struct lt_store *s, const uint8_t uuid[LT_UUID], uint64_t generation, bool written);
+/* False: none. out->row.doc is the caller's. */
+bool lt_store_held_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_store_held *out);
+bool lt_store_held_history(struct lt_store *s, const uint8_t ek[32], struct lt_history_guest *out);
+/* Before the write that clears, and after it; true: a failed one was held. all: whatever its result. */
+bool lt_store_held_clear(struct lt_store *s, const uint8_t uuid[LT_UUID]);
+void lt_store_held_cleared(struct lt_store *s, const uint8_t uuid[LT_UUID], bool done, bool all);
+size_t lt_store_held_count(struct lt_store *s);
+void lt_store_held_tick(void *store);
+void lt_store_held_free(struct lt_store *s);
+/* store_round.c */
+int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
+                        enum lt_store_kept *kept, struct lt_err *e) LT_MUST_CHECK;
+/* store_nonces.c */
+void lt_store_nonces_free(struct lt_store *s);
+
+/* store_status.c: what a verdict of that guest must be about to count now. */
+int lt_store_basis_now(sqlite3 *sql, const uint8_t uuid[LT_UUID], bool *exists, struct lt_store_basis *out,
+                       struct lt_err *e) LT_MUST_CHECK;
+/* Why a verdict of `was` does not count when it must be about `now`: a reason's slug, or NULL. */
+const char *lt_store_basis_other(const struct lt_store_basis *was, const struct lt_store_basis *now);
+
+#endif

@@ -1,0 +1,528 @@
+#include "verifier/store/store.h"
+
+#include "common/file.h"
+#include "common/hash.h"
+#include "common/run/clock.h"
+#include "verifier/store/impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const migrations[] = {
+    "CREATE TABLE agents(id TEXT PRIMARY KEY, ek BLOB NOT NULL, ak BLOB NOT NULL, ekcert TEXT, mtls_cert "
+    "TEXT,"
+    " ip TEXT, port INTEGER NOT NULL, regcount INTEGER NOT NULL, activated INTEGER NOT NULL);"
+    "CREATE TABLE guests(uuid BLOB PRIMARY KEY, address TEXT NOT NULL, policy BLOB);"
+    "CREATE TABLE policies(digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);"
+    "CREATE TABLE guest_history(ek_digest BLOB PRIMARY KEY, clock_reset INTEGER, clock_restart INTEGER, "
+    "clock INTEGER,"
+    " accepted_reset INTEGER, accepted_restart INTEGER, accepted_clock INTEGER, ak_name BLOB, incarnation "
+    "BLOB,"
+    " absent INTEGER NOT NULL);"
+    "CREATE TABLE host_clocks(ak_name BLOB PRIMARY KEY, reset INTEGER NOT NULL, restart INTEGER NOT NULL,"
+    " clock INTEGER NOT NULL);"
+    "CREATE TABLE nonces(nonce TEXT PRIMARY KEY, boot TEXT NOT NULL, at INTEGER NOT NULL);"
+    "CREATE TABLE verdicts(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, result INTEGER "
+    "NOT NULL,"
+    " doc TEXT NOT NULL, boot TEXT NOT NULL, at INTEGER NOT NULL, received INTEGER NOT NULL,"
+    " trusted_boot TEXT, trusted_at INTEGER);",
+    "CREATE INDEX agents_ek ON agents(ek);",
+    /* Verdicts of before say nothing of the policy they were made under: they count for none. */
+    "ALTER TABLE verdicts ADD COLUMN policy BLOB; ALTER TABLE verdicts ADD COLUMN ek BLOB;",
+    "ALTER TABLE guest_history ADD COLUMN host BLOB;", /* host_id of the last accepted round */
+};
+
+static int read_boot_id(char out[LT_UUID_TEXT], struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *text = NULL;
+    uint8_t id[LT_UUID];
+    size_t n;
+    int rc = lt_file_read("/proc/sys/kernel/random/boot_id", 64, &text, &n, e);
+
+    if (rc)
+        return rc;
+    text[strcspn((char *)text, "\n")] = 0;
+    rc = lt_uuid_parse((char *)text, id, e);
+    if (!rc)
+        lt_uuid_format(id, out);
+    return rc;
+}
+
+static int read_guest(sqlite3_stmt *st, struct lt_store_guest *g, struct lt_err *e);
+
+/* The rows that those who read them one by one will leave out. */
+static int check_rows(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct lt_store *s = arg;
+    LT_DB_AUTOSTMT sqlite3_stmt *guests = NULL, *verdicts = NULL;
+    struct lt_store_guest g;
+    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests", &guests, e, "");
+
+    while (!rc && (rc = lt_db_step(guests, e)) == 1) {
+        struct lt_err why = {0};
+        if (read_guest(guests, &g, &why))
+            lt_db_skip(&s->skipped, "guests", guests, 0, &why);
+        rc = 0;
+    }
+    if (!rc)
+        rc = lt_db_prepare(sql,
+                           "SELECT uuid FROM verdicts WHERE typeof(result) <> 'integer' OR result < ? OR"
+                           " result > ? OR typeof(doc) <> 'text' OR NOT json_valid(doc)",
+                           &verdicts, e, "ii", (int64_t)LT_VERDICT_TRUSTED, (int64_t)LT_VERDICT_UNREACHABLE);
+    while (!rc && (rc = lt_db_step(verdicts, e)) == 1) {
+        lt_db_skip(&s->skipped, "verdicts", verdicts, 0, NULL);
+        rc = 0;
+    }
+    return rc;
+}
+
+static const struct lt_db_kind kind = {"limetree-tenant", LT_DB_TENANT, "verdicts", migrations,
+                                       sizeof migrations / sizeof *migrations};
+
+int lt_store_open(const char *path, const char *boot_id, struct lt_space *space, struct lt_store **out,
+                  struct lt_err *e)
+{
+    struct lt_store *s = calloc(1, sizeof *s);
+    int rc = s ? 0 : lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", path);
+
+    *out = NULL;
+    if (!rc && boot_id)
+        snprintf(s->boot, sizeof s->boot, "%s", boot_id);
+    else if (!rc)
+        rc = read_boot_id(s->boot, e);
+    if (rc)
+        lt_space_close(space);
+    else
+        rc = lt_db_open(path, &kind, space, &s->db, e);
+    if (rc) {
+        free(s);
+        return rc;
+    }
+    pthread_mutex_init(&s->lock, NULL);
+    rc = lt_db_read(s->db, check_rows, s, e);
+    if (rc) {
+        lt_store_close(s);
+        return rc;
+    }
+    lt_db_on_tick(s->db, lt_store_held_tick, s);
+    *out = s;
+    return 0;
+}
+
+void lt_store_close(struct lt_store *s)
+{
+    if (!s)
+        return;
+    lt_db_close(s->db);
+    lt_store_held_free(s);
+    lt_store_nonces_free(s);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+void lt_store_report(struct lt_store *s, struct lt_db_health *health, struct lt_db_skipped *skipped,
+                     size_t *unwritten)
+{
+    lt_db_health(s->db, health);
+    *skipped = s->skipped; /* never changed after the start */
+    *unwritten = lt_store_held_count(s);
+}
+
+bool lt_store_fits(struct lt_store *s, uint64_t n)
+{
+    return lt_db_fits(s->db, n);
+}
+
+/* ---- agents ---- */
+
+static char *column_text(sqlite3_stmt *st, int col)
+{
+    const unsigned char *t = sqlite3_column_text(st, col);
+    return t ? strdup((const char *)t) : NULL;
+}
+
+static int column_public(sqlite3_stmt *st, int col, uint8_t out[LT_MAX_PUBLIC], size_t *n, struct lt_err *e)
+{
+    int len = sqlite3_column_bytes(st, col);
+    if (len <= 0 || len > LT_MAX_PUBLIC)
+        return lt_fail(e, LT_E_INTERNAL, "store: a public area of %d bytes", len);
+    *n = (size_t)len;
+    return lt_db_blob(st, col, out, *n, e);
+}
+
+struct agent_job {
+    struct lt_store *s;
+    const char *id;
+    struct lt_agent *out;
+    const struct lt_agent *in;
+    bool same; /* the record has all of it already */
+};
+
+static int get_agent(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct agent_job *j = arg;
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    struct lt_agent *a = j->out;
+
+    int rc =
+        lt_db_prepare(sql, "SELECT ek, ak, ekcert, mtls_cert, ip, port, regcount FROM agents WHERE id = ?",
+                      &st, e, "t", j->id);
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (!rc)
+        return lt_fail(e, LT_E_NOT_FOUND, "agent %s: not registered", j->id);
+    if (rc < 0)
+        return rc;
+    rc = column_public(st, 0, a->ek, &a->ek_n, e);
+    if (!rc)
+        rc = column_public(st, 1, a->ak, &a->ak_n, e);
+    if (rc)
+        return rc;
+    a->ekcert = column_text(st, 2);
+    a->mtls_cert = column_text(st, 3);
+    a->ip = column_text(st, 4);
+    a->port = sqlite3_column_int(st, 5);
+    a->regcount = sqlite3_column_int64(st, 6);
+    return 0;
+}
+
+int lt_store_agent_get(struct lt_store *s, const char *id, struct lt_agent *out, struct lt_err *e)
+{
+    struct agent_job j = {.id = id, .out = out};
+
+    memset(out, 0, sizeof *out);
+    if (!lt_id_ok(id))
+        return lt_fail(e, LT_E_NOT_FOUND, "no such agent");
+    memcpy(out->id, id, strlen(id) + 1);
+    int rc = lt_db_read(s->db, get_agent, &j, e);
+    if (rc)
+        lt_agent_free(out);
+    return rc;
+}
+
+static int count_agents(sqlite3 *sql, int64_t *count, struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql, "SELECT count(*) FROM agents", &st, e, "");
+    if (!rc)
+        rc = lt_db_step(st, e);
+    *count = rc == 1 ? sqlite3_column_int64(st, 0) : 0;
+    return rc < 0 ? rc : 0;
+}
+
+/* A vTPM vouches for one machine: its clocks are compared with those of one history (protocol.md, check 2).
+ */
+static int check_ek_free(sqlite3 *sql, const struct lt_agent *a, struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql, "SELECT id FROM agents WHERE ek = ? AND id <> ?", &st, e, "bt", a->ek,
+                           a->ek_n, a->id);
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (rc != 1)
+        return rc;
+    return lt_fail(e, LT_E_FORBIDDEN,
+                   "agent %s: its EK is registered as agent %s; an administrator must delete that first",
+                   a->id, (const char *)sqlite3_column_text(st, 0));
+}
+
+/* A place for a new one; those that are attested have one whatever strangers register. */
+static int check_room(sqlite3 *sql, struct lt_store *s, const struct lt_agent *a, struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    uint8_t uuid[LT_UUID];
+    int64_t count;
+    int rc = count_agents(sql, &count, e);
+
+    bool fits = lt_db_fits(s->db, 0);
+    if (rc || (count < LT_STORE_AGENTS && fits))
+        return rc;
+    if (!lt_uuid_parse(a->id, uuid, NULL)) {
+        rc = lt_db_prepare(sql, "SELECT 1 FROM guests WHERE uuid = ?", &st, e, "b", uuid, sizeof uuid);
+        if (!rc)
+            rc = lt_db_step(st, e);
+        if (rc)
+            return rc < 0 ? rc : 0;
+    }
+    return fits ? lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id,
+                          LT_STORE_AGENTS)
+                : lt_fail(e, LT_E_BUSY, "agent %s: the registrar's disk is almost full", a->id);
+}
+
+static int activate_agent(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct agent_job *j = arg;
+    const struct lt_agent *a = j->in;
+    LT_KEYLIME_AUTOAGENT struct lt_agent old = {0};
+    int64_t regcount = 1;
+
+    memcpy(old.id, a->id, sizeof old.id);
+    int rc = get_agent(sql, &(struct agent_job){.id = a->id, .out = &old}, e);
+    if (!rc) {
+        rc = lt_keylime_agent_check_identity(&old, a, e);
+        regcount = old.regcount + (!old.ekcert && a->ekcert);
+        j->same = !rc && lt_agent_same(&old, a);
+    } else if (rc == LT_E_NOT_FOUND) {
+        rc = check_room(sql, j->s, a, e);
+        if (!rc)
+            rc = check_ek_free(sql, a, e);
+    }
+    if (rc || j->same)
+        return rc;
+    return lt_db_exec(sql, NULL, e,
+                      "INSERT INTO agents VALUES(?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
+                      " ekcert = excluded.ekcert, mtls_cert = excluded.mtls_cert, ip = excluded.ip,"
+                      " port = excluded.port, regcount = excluded.regcount, activated = excluded.activated",
+                      "tbbtttiii", a->id, a->ek, a->ek_n, a->ak, a->ak_n, a->ekcert, a->mtls_cert, a->ip,
+                      (int64_t)a->port, regcount, lt_clock_wall_s());
+}
+
+int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, bool *changed, struct lt_err *e)
+{
+    struct agent_job job = {.s = s, .in = a};
+    int rc = lt_db_write(s->db, activate_agent, &job, e);
+
+    if (changed)
+        *changed = !job.same;
+    return rc;
+}
+
+static int delete_agent(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM agents WHERE id = ?", "t", (const char *)arg);
+    return rc || changes ? rc : lt_fail(e, LT_E_NOT_FOUND, "agent %s: not registered", (const char *)arg);
+}
+
+int lt_store_agent_delete(struct lt_store *s, const char *id, struct lt_err *e)
+{
+    if (!lt_id_ok(id))
+        return lt_fail(e, LT_E_NOT_FOUND, "no such agent");
+    return lt_db_write(s->db, delete_agent, (void *)id, e);
+}
+
+static int list_agents(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql, "SELECT id FROM agents ORDER BY id", &st, e, "");
+
+    if (rc)
+        return rc;
+    while ((rc = lt_db_step(st, e)) == 1)
+        json_array_append_new(arg, json_string((const char *)sqlite3_column_text(st, 0)));
+    return rc;
+}
+
+int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e)
+{
+    LT_AUTOJSON json_t *ids = json_array();
+    int rc = lt_db_read(s->db, list_agents, ids, e);
+    *out = rc ? NULL : lt_take(&ids);
+    return rc;
+}
+
+/* ---- guests ---- */
+
+static int read_guest(sqlite3_stmt *st, struct lt_store_guest *g, struct lt_err *e)
+{
+    const char *address = (const char *)sqlite3_column_text(st, 1);
+
+    memset(g, 0, sizeof *g);
+    snprintf(g->address, sizeof g->address, "%s", address ? address : "");
+    g->has_policy = sqlite3_column_type(st, 2) != SQLITE_NULL;
+    int rc = lt_db_blob(st, 0, g->uuid, sizeof g->uuid, e);
+    if (!rc && g->has_policy)
+        rc = lt_db_blob(st, 2, g->policy, sizeof g->policy, e);
+    return rc;
+}
+
+struct guest_job {
+    const uint8_t *uuid;
+    struct lt_store_guest *out;
+    int (*each)(void *arg, const struct lt_store_guest *g);
+    void *arg;
+};
+
+static int no_guest(const uint8_t *uuid, struct lt_err *e)
+{
+    char text[LT_UUID_TEXT];
+    lt_uuid_format(uuid, text);
+    return lt_fail(e, LT_E_NOT_FOUND, "guest %s: not added (limetree guest add %s)", text, text);
+}
+
+static int get_guest(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct guest_job *j = arg;
+    char text[LT_UUID_TEXT];
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests WHERE uuid = ?", &st, e, "b",
+                           j->uuid, (size_t)LT_UUID);
+
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (!rc)
+        return no_guest(j->uuid, e);
+    if (rc < 0 || !read_guest(st, j->out, e))
+        return rc < 0 ? rc : 0;
+    lt_uuid_format(j->uuid, text);
+    return lt_fail(
+        e, LT_E_CONFLICT,
+        "guest %s: what the store holds of it cannot be read; limetree guest remove %s, and add it again",
+        text, text);
+}
+
+int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_store_guest *out,
+                       struct lt_err *e)
+{
+    return lt_db_read(s->db, get_guest, &(struct guest_job){.uuid = uuid, .out = out}, e);
+}
+
+static int delete_guest(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    int changes,
+        rc = lt_db_exec(sql, &changes, e, "DELETE FROM guests WHERE uuid = ?", "b", arg, (size_t)LT_UUID);
+    return rc || changes ? rc : no_guest(arg, e);
+}
+
+int lt_store_guest_delete(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e)
+{
+    int rc = lt_db_write(s->db, delete_guest, (void *)uuid, e);
+    lt_store_held_cleared(s, uuid, !rc, true);
+    return rc;
+}
+
+static int each_guest(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct guest_job *j = arg;
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    struct lt_store_guest g;
+    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests ORDER BY uuid", &st, e, "");
+
+    if (rc)
+        return rc;
+    while ((rc = lt_db_step(st, e)) == 1) {
+        if (read_guest(st, &g, NULL)) /* told at the start */
+            continue;
+        if ((rc = j->each(j->arg, &g)))
+            return rc;
+    }
+    return rc;
+}
+
+int lt_store_guests(struct lt_store *s, int (*each)(void *arg, const struct lt_store_guest *g), void *arg,
+                    struct lt_err *e)
+{
+    return lt_db_read(s->db, each_guest, &(struct guest_job){.each = each, .arg = arg}, e);
+}
+
+/* ---- guests and their policies ---- */
+
+struct put_job {
+    const struct lt_store_guest *guest;
+    struct lt_slice document;
+    bool all; /* the address too, and a guest that is not there is made */
+};
+
+static int put_document(sqlite3 *sql, const uint8_t digest[32], struct lt_slice bytes, struct lt_err *e)
+{
+    return lt_db_exec(sql, NULL, e, "INSERT INTO policies VALUES(?,?) ON CONFLICT DO NOTHING", "bb", digest,
+                      (size_t)LT_SHA256, bytes.p, bytes.n);
+}
+
+static int set_policy(sqlite3 *sql, const struct lt_store_guest *g, struct lt_err *e)
+{
+    int changes, rc = lt_db_exec(sql, &changes, e, "UPDATE guests SET policy = ? WHERE uuid = ?", "bb",
+                                 g->policy, sizeof g->policy, g->uuid, sizeof g->uuid);
+    return rc || changes ? rc : no_guest(g->uuid, e);
+}
+
+static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    const struct put_job *j = arg;
+    const struct lt_store_guest *g = j->guest;
+
+    if (j->document.p)
+        LT_TRY(put_document(sql, g->policy, j->document, e));
+    if (!j->all)
+        return set_policy(sql, g, e);
+    return lt_db_exec(
+        sql, NULL, e,
+        "INSERT INTO guests VALUES(?,?,?) ON CONFLICT(uuid) DO UPDATE SET address = excluded.address,"
+        " policy = coalesce(excluded.policy, policy)",
+        "btb", g->uuid, sizeof g->uuid, g->address, g->has_policy ? g->policy : NULL, sizeof g->policy);
+}
+
+int lt_store_guest_put(struct lt_store *s, const struct lt_store_guest *g, struct lt_slice document,
+                       struct lt_err *e)
+{
+    return lt_db_write(s->db, put_guest, &(struct put_job){g, document, true}, e);
+}
+
+int lt_store_guest_policy(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_slice document,
+                          uint8_t digest[32], struct lt_err *e)
+{
+    struct lt_store_guest g = {.has_policy = true};
+
+    memcpy(g.uuid, uuid, sizeof g.uuid);
+    lt_sha256(document.p, document.n, g.policy);
+    memcpy(digest, g.policy, sizeof g.policy);
+    return lt_db_write(s->db, put_guest, &(struct put_job){&g, document, false}, e);
+}
+
+/* ---- policies ---- */
+
+struct policy_job {
+    const uint8_t *digest;
+    const void *in;
+    uint8_t *out;
+    size_t n;
+};
+
+static int put_policy(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    const struct policy_job *j = arg;
+    return put_document(sql, j->digest, (struct lt_slice){j->in, j->n}, e);
+}
+
+int lt_store_policy_put(struct lt_store *s, const void *p, size_t n, uint8_t digest[32], struct lt_err *e)
+{
+    lt_sha256(p, n, digest);
+    return lt_db_write(s->db, put_policy, &(struct policy_job){.digest = digest, .in = p, .n = n}, e);
+}
+
+static int get_policy(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct policy_job *j = arg;
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    uint8_t is[LT_SHA256];
+    int rc = lt_db_prepare(sql, "SELECT bytes FROM policies WHERE digest = ?", &st, e, "b", j->digest,
+                           (size_t)LT_SHA256);
+
+    if (!rc)
+        rc = lt_db_step(st, e);
+    if (rc < 0)
+        return rc;
+    if (!rc)
+        return lt_fail(e, LT_E_NOT_FOUND, "policy: no document of that digest");
+    const void *p = sqlite3_column_blob(st, 0);
+    j->n = (size_t)sqlite3_column_bytes(st, 0);
+    lt_sha256(p ? p : "", j->n, is);
+    if (memcmp(is, j->digest, sizeof is))
+        return lt_fail(e, LT_E_INTERNAL, "policy: the stored bytes have another digest");
+    j->out = malloc(j->n + 1);
+    if (!j->out)
+        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    memcpy(j->out, p ? p : "", j->n);
+    j->out[j->n] = 0;
+    return 0;
+}
+
+int lt_store_policy_get(struct lt_store *s, const uint8_t digest[32], uint8_t **p, size_t *n,
+                        struct lt_err *e)
+{
+    struct policy_job j = {.digest = digest};
+    int rc = lt_db_read(s->db, get_policy, &j, e);
+    *p = j.out;
+    *n = j.n;
+    return rc;
+}
