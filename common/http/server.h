@@ -14,9 +14,10 @@ struct lt_http_server;
 typedef void (*lt_handler)(struct lt_http_req *req, void *app);
 
 /* Access rules: one of these, or a union of LT_ROLE_… bits (mutual TLS with that role). */
-#define LT_HTTP_MAY_ANYONE 0x1000u  /* also without TLS and without a certificate */
-#define LT_HTTP_MAY_TRUSTED 0x2000u /* any certificate under the server's client CA, with or without a role  \
-                                     */
+#define LT_HTTP_MAY_ANYONE 0x1000u /* also without TLS and without a certificate */
+#define LT_HTTP_MAY_TRUSTED                                                                                  \
+    0x2000u /* any certificate under the server's client CA, with or without a role                          \
+             */
 
 struct lt_http_route {
     const char *method;

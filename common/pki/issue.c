@@ -1,4 +1,4 @@
-/* lt_pki_* of common/pki/peer.h: making certificates. */
+/* lt_pki_* of common/pki/issue.h: making certificates. */
 #include "common/pki/issue.h"
 #include "common/file.h"
 #include "common/hash.h"

@@ -1,4 +1,4 @@
-/* lt_pki_revoke of common/pki/peer.h: a CA's list of revoked certificates. */
+/* lt_pki_revoke of common/pki/issue.h: a CA's list of revoked certificates. */
 #include "common/file.h"
 #include "common/pki/issue.h"
 #include "common/pki/peer.h"
