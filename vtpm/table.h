@@ -1,6 +1,15 @@
-/* Inside the inventory. Who writes what: libvirt's event thread sets the marks and adds residents; the worker
- * alone writes everything else and removes; both under the lock. So the worker reads a resident without it.
- */
+/* Inside the inventory: its residents, one a running domain with an emulated TPM.
+ *
+ *   MARKED    an event said so (dirty, redraw, reread), or a refresh is due    owner: the event thread
+ *   EXAMINED  marks taken; XML, processes, sockets, files and EK are read      owner: the worker, no lock
+ *   LISTED    why.code 0: in the next snapshot, confirmed again when taken     owner: the lock
+ *   REFUSED   why says for what cause; again at the next event or retry_ms     owner: the lock
+ *   (gone)    the domain stopped: the event thread marks it, the worker removes it
+ *
+ * Who writes what: libvirt's event thread sets the marks and adds residents; the worker alone writes
+ * everything else and removes; both under the lock. So the worker reads a resident without it, and no call of
+ * libvirt, no read of a vTPM's state is made under it. While one `waits`, snapshots are busy: an inventory
+ * that is not complete is not given out. One lock, and nothing is taken under it. */
 #ifndef LT_VTPM_TABLE_H
 #define LT_VTPM_TABLE_H
 

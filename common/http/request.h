@@ -1,8 +1,22 @@
-/* The request as http_server.c (libmicrohttpd's side), http_peer.c, http_route.c and http_reply.c (the
- * handlers' side) share it. Private to them.
+/* A request inside the server: server.c and peer.c (libmicrohttpd's side), route.c and reply.c (the handlers'
+ * side) share it; nobody else includes this.
  *
- * A request has two owners: its connection, until NOTIFY_COMPLETED, and whoever will reply. *lock guards
- * done, suspended and conn; the rest is written before the handler runs, and by the replier afterwards. */
+ *   READ      URI, headers, access, body                              owner: the connection's thread
+ *   CALLED    the handler has it, and is to reply exactly once        owner: the handler, or whom it gives it
+ *   HELD      the handler returned without a reply: the connection    owner: whoever will reply, on any thread
+ *             is suspended and on the server's list
+ *   DONE      response and status stand; a suspended connection is    owner: the connection's thread
+ *             resumed, and sends them
+ *   COMPLETED sent, or the peer is gone: conn is NULL                 owner: nobody; a late replier frees it
+ *
+ * READ -> DONE where something is refused, CALLED -> DONE where the handler answers at once. When the server
+ * stops, it answers for what is HELD (lt_http_req_abort), and the owner's own reply, which still comes, is
+ * dropped: the first one counts. Two references: the connection's until COMPLETED, the replier's until its
+ * reply.
+ *
+ * Locks, in this order: the server's (list of held requests, active, stopping), the request's (done,
+ * suspended, conn, response), that of the connections (lists and deadlines). The rest of a request is written
+ * before the handler runs, and by the replier afterwards. */
 #ifndef LT_COMMON_HTTP_REQUEST_H
 #define LT_COMMON_HTTP_REQUEST_H
 
