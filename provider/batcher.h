@@ -3,13 +3,13 @@
  * no socket of its own: the owner sends what it is asked to send and brings the host's answer.
  *
  *   IDLE    nothing asked, nothing queued
- *   ASKED   one batch is closed and with the host; more items queue   owner of the batch: who calls answer
+ *   ASKED   one batch is closed and with the host; more items queue   owner: who calls answer
  *   CHECK   its answer is held against header, attest, inventory      owner: that thread, no lock
  *
  *   IDLE  --add--> close: tree, ask --> ASKED
  *   ASKED --answer 409--> ask again, above the host's last batch_seq (at most three times) --> ASKED
- *   ASKED --answer--> CHECK --> the next batch is asked for, if anything is queued; only then this one's items
- *                               are told: the TPM never waits for us --> ASKED or IDLE
+ *   ASKED --answer--> CHECK --> the next batch is asked for, if anything is queued: the TPM never waits
+ *                               for us; only then this one's items are told --> ASKED or IDLE
  *
  * An item has one owner: its own until add, the batcher until done is called, its own again from then on. One
  * lock guards queue, busy and batch_seq; it is the innermost and never held across a callback. */

@@ -1,9 +1,9 @@
 /* A request inside the server: server.c and peer.c (libmicrohttpd's side), route.c and reply.c (the handlers'
  * side) share it; nobody else includes this.
  *
- *   READ      URI, headers, access, body                              owner: the connection's thread
+ *   READ      URI, headers, access, body                              owner: its connection
  *   CALLED    the handler has it, and is to reply exactly once        owner: the handler, or whom it gives it
- *   HELD      the handler returned without a reply: the connection    owner: whoever will reply, on any thread
+ *   HELD      the handler returned without a reply: the connection    owner: who will reply, any thread
  *             is suspended and on the server's list
  *   DONE      response and status stand; a suspended connection is    owner: the connection's thread
  *             resumed, and sends them
