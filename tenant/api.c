@@ -50,7 +50,7 @@ static void post_rounds(struct lt_http_req *req, void *app)
         if (!rc)
             rc = read_asked(list, uuids, &e);
     }
-    if (!rc && !lt_tenant_rounds_ask(t->rounds, (const uint8_t(*)[LT_UUID])uuids, json_array_size(list)))
+    if (!rc && !lt_rounds_ask(t->rounds, (const uint8_t(*)[LT_UUID])uuids, json_array_size(list)))
         rc = lt_fail(&e, LT_E_NOT_FOUND, "a guest that was asked for is not added (limetree guest add UUID)");
     if (rc)
         lt_tenant_api_fail(req, &e);
@@ -132,7 +132,7 @@ struct tally {
 static int count(void *arg, const struct lt_store_guest *g)
 {
     struct tally *y = arg;
-    struct lt_store_deadlines d = lt_tenant_rounds_deadlines(y->t->rounds);
+    struct lt_store_deadlines d = lt_rounds_deadlines(y->t->rounds);
     struct lt_store_status st;
     struct lt_err e;
 
@@ -168,11 +168,11 @@ static json_t *number(bool known, json_int_t n)
 static void get_status(struct lt_http_req *req, void *app)
 {
     struct tally y = {.t = app};
-    struct lt_tenant_rounds_count c;
+    struct lt_rounds_count c;
     struct lt_err e = {0};
     bool known = !lt_store_guests(y.t->store, count, &y, &e);
 
-    lt_tenant_rounds_count(y.t->rounds, &c);
+    lt_rounds_count(y.t->rounds, &c);
     json_t *j = json_pack("{s:o}", "guests", number(known, y.guests));
     for (int r = LT_VERDICT_TRUSTED; r <= LT_VERDICT_UNREACHABLE; r++)
         json_object_set_new(j, lt_verdict_result_slug(r), number(known, y.by_result[r]));

@@ -26,7 +26,7 @@ static int describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const stru
                     json_t **out, struct lt_err *e)
 {
     LT_KEYLIME_AUTOAGENT struct lt_agent a = {0};
-    struct lt_store_deadlines d = lt_tenant_rounds_deadlines(t->rounds);
+    struct lt_store_deadlines d = lt_rounds_deadlines(t->rounds);
     struct lt_store_status st;
     json_t *verdict = NULL;
     char text[LT_UUID_TEXT];
@@ -209,7 +209,7 @@ static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const 
     rc = put_guest(t, &g, policy, e);
     lt_ref_put(policy);
     if (!rc)
-        lt_tenant_rounds_add(t->rounds, uuid);
+        lt_rounds_add(t->rounds, uuid);
     return rc;
 }
 
@@ -243,7 +243,7 @@ void lt_tenant_api_delete_guest(struct lt_http_req *req, void *app)
         lt_tenant_api_fail(req, &e);
         return;
     }
-    lt_tenant_rounds_remove(t->rounds, uuid);
+    lt_rounds_remove(t->rounds, uuid);
     lt_bundles_remove(t->bundles, uuid);
     lt_http_reply_json(req, 200, json_object());
 }
@@ -282,7 +282,7 @@ static int read_accept(const json_t *body, struct lt_tenant_accept *out, struct 
 /* What is learnt is to be the present state: no older than a trusted verdict may be. */
 static bool too_old(const struct lt_tenant *t, const struct lt_tenant_round *round)
 {
-    return lt_clock_ms() - round->t5_ms > lt_tenant_rounds_deadlines(t->rounds).news_ms;
+    return lt_clock_ms() - round->t5_ms > lt_rounds_deadlines(t->rounds).news_ms;
 }
 
 /* Who learns accepts what the host's provider publishes now: until then nobody did, and nothing of it was
@@ -310,7 +310,7 @@ static int learn_round(struct lt_tenant *t, const struct lt_tenant_round *round,
 static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_tenant_accept *accept,
                  json_t **reply, struct lt_err *e)
 {
-    struct lt_ref *last = lt_tenant_rounds_last(t->rounds, uuid), *policy = NULL;
+    struct lt_ref *last = lt_rounds_last(t->rounds, uuid), *policy = NULL;
     struct lt_store_guest g;
     char open[LT_TENANT_LEARN_OPEN];
     int rc = lt_store_guest_get(t->store, uuid, &g, e);
@@ -339,7 +339,7 @@ static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct 
                        "message",
                        json_sprintf("the guest's and its host's present state is trusted from now on%s%s",
                                     open[0] ? "; left open: " : "", open));
-    lt_tenant_rounds_add(t->rounds, uuid);
+    lt_rounds_add(t->rounds, uuid);
     return *reply ? 0 : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
 }
 
@@ -381,6 +381,6 @@ void lt_tenant_api_post_clear(struct lt_http_req *req, void *app)
         return;
     }
     lt_log(LT_LOG_WARNING, "cleared", "guest %s: its failed verdict was cleared", lt_http_req_arg(req, 0));
-    lt_tenant_rounds_add(t->rounds, uuid);
+    lt_rounds_add(t->rounds, uuid);
     lt_http_reply_json(req, 200, json_object());
 }

@@ -1,7 +1,14 @@
+/* A contest. Its flight waits at the stage that deals the proofs out, until it is decided.
+ *   open     its claims are fetched (their group's) or judged (a worker's, which reads the flight's round)
+ *   decided  once no claim reads the round, and all are closed or the grace is over: `decided` has the flight
+ *            then, one worker chooses and brings it on
+ *   gone     with the last claim, which may be open longer than the flight flies
+ * All under the lock of the rounds; what a claim brings (`view`, `judged`, `e`) is its own until it is
+ * closed. */
 #include "common/ref.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
-#include "tenant/rounds_impl.h"
+#include "tenant/stages.h"
 
 #include "appraisal/checks/claimants.h"
 
@@ -22,8 +29,8 @@ struct lt_contest {
     struct lt_ref_count refs;         /* the open ones, and who decides; counted under the lock */
     struct lt_ref *policy;            /* of the guest */
     uint64_t due_ms;                  /* one holds: the others are waited for until then. 0: none does */
-    struct lt_claim {
-        struct lt_claim *next; /* in a group */
+    struct lt_tenant_claim {
+        struct lt_tenant_claim *next; /* in a group */
         struct lt_contest *of;
         char host[2 * LT_RESIDENCY_HOST_ID + 1]; /* "": not told */
         bool its_host;
@@ -67,7 +74,7 @@ static void unref(struct lt_contest *x)
         at = &(*at)->next;
     *at = x->next;
     contest_free(x);
-    pthread_cond_broadcast(&r->wake);
+    lt_watch_wake(&r->watch);
 }
 
 /* ---- the decision ---- */
@@ -83,7 +90,7 @@ static const char *why(const struct lt_verdict *v)
     return "";
 }
 
-static void note(struct lt_verdict *v, const struct lt_claim *c)
+static void note(struct lt_verdict *v, const struct lt_tenant_claim *c)
 {
     const struct lt_verdict *is = c->judged ? &c->judged->verdict : NULL;
     const char *host = c->host[0] ? c->host : "?";
@@ -99,7 +106,8 @@ static void note(struct lt_verdict *v, const struct lt_claim *c)
                       host, lt_verdict_result_slug(is->result), *is->reason ? ", " : "", is->reason, why(is));
 }
 
-static void tell_others(const struct lt_contest *x, const struct lt_claim *chosen, struct lt_verdict *v)
+static void tell_others(const struct lt_contest *x, const struct lt_tenant_claim *chosen,
+                        struct lt_verdict *v)
 {
     for (unsigned i = 0; i < x->count; i++)
         if (&x->claim[i] != chosen)
@@ -113,7 +121,7 @@ static size_t verdict_size(const struct lt_verdict *v)
 
 /* The chosen claim is the round's. What a host says that is not known to be the guest's, and does not hold,
  * is no absence of the guest. */
-static void take(struct lt_tenant_round *round, struct lt_claim *c)
+static void take(struct lt_tenant_round *round, struct lt_tenant_claim *c)
 {
     round->host_quote = lt_take(&c->quote);
     round->proof = c->proof;
@@ -147,16 +155,16 @@ static void decide(struct lt_contest *x)
         any |= x->claim[i].judged != NULL;
     }
     enum lt_claimants_choice choice = lt_claimants_choose(who, x->count, &which);
-    struct lt_claim *chosen = &x->claim[which];
+    struct lt_tenant_claim *chosen = &x->claim[which];
     if (choice == LT_CLAIMANTS_CHOICE_ONE)
         take(round, chosen);
     else if (choice == LT_CLAIMANTS_CHOICE_UNDECIDED && any)
         undecided(x, &round->verdict);
     else
-        lt_verdict_no_answer(&round->verdict, LT_VERDICT_UNREACHABLE, &chosen->e);
+        lt_tenant_unreachable(&x->decided->flight, &chosen->e);
     round->contested = true;
     tell_others(x, choice == LT_CLAIMANTS_CHOICE_UNDECIDED ? NULL : chosen, &round->verdict);
-    lt_tenant_flight_finish(x->decided);
+    lt_flight_on(&x->decided->flight, LT_FLIGHT_STOP, NULL);
 }
 
 static void decide_stage(void *arg)
@@ -165,9 +173,9 @@ static void decide_stage(void *arg)
     struct lt_tenant_rounds *r = x->r;
 
     decide(x);
-    pthread_mutex_lock(&r->lock);
+    lt_watch_lock(&r->watch);
     unref(x);
-    pthread_mutex_unlock(&r->lock);
+    lt_watch_unlock(&r->watch);
 }
 
 static bool holds(const struct lt_contest *x)
@@ -185,7 +193,7 @@ static void decide_if_ready(struct lt_contest *x, uint64_t now_ms)
         return;
     if (x->open && holds(x) && !x->due_ms) {
         x->due_ms = now_ms + GRACE_MS;
-        pthread_cond_broadcast(&x->r->wake);
+        lt_watch_wake(&x->r->watch);
     }
     if (x->open && (!x->due_ms || now_ms < x->due_ms))
         return;
@@ -193,19 +201,19 @@ static void decide_if_ready(struct lt_contest *x, uint64_t now_ms)
     lt_pool_post(x->r->conf.pool, decide_stage, x);
 }
 
-void lt_tenant_contests_due(struct lt_tenant_rounds *r, uint64_t now_ms, uint64_t *next)
+void lt_tenant_contests_due(struct lt_tenant_rounds *r, uint64_t now_ms, uint64_t *next_ms)
 {
     for (struct lt_contest *x = r->contests; x; x = x->next) {
         decide_if_ready(x, now_ms);
-        if (x->flight && x->due_ms > now_ms && x->due_ms < *next)
-            *next = x->due_ms;
+        if (x->flight && x->due_ms > now_ms && x->due_ms < *next_ms)
+            *next_ms = x->due_ms;
     }
 }
 
 /* ---- one claim ---- */
 
 /* Under the lock. */
-static void close_claim(struct lt_claim *c)
+static void close_claim(struct lt_tenant_claim *c)
 {
     struct lt_contest *x = c->of;
 
@@ -214,7 +222,8 @@ static void close_claim(struct lt_claim *c)
     unref(x);
 }
 
-static struct judged *judge(const struct lt_claim *c, const struct lt_tenant_round *round, struct lt_err *e)
+static struct judged *judge(const struct lt_tenant_claim *c, const struct lt_tenant_round *round,
+                            struct lt_err *e)
 {
     const struct lt_tenant_rounds *r = c->of->r;
     const struct lt_hosts_host_keys *keys = lt_ref_value(c->view.keys);
@@ -237,26 +246,26 @@ static struct judged *judge(const struct lt_claim *c, const struct lt_tenant_rou
 
 static void claim_stage(void *arg)
 {
-    struct lt_claim *c = arg;
+    struct lt_tenant_claim *c = arg;
     struct lt_contest *x = c->of;
     struct lt_tenant_rounds *r = x->r;
     struct lt_err e = {0};
     struct judged *j = judge(c, x->flight->round, &e); /* it stays while this one is judging */
 
-    pthread_mutex_lock(&r->lock);
+    lt_watch_lock(&r->watch);
     c->judged = j;
     c->e = e;
     x->judging--;
     close_claim(c);
-    pthread_mutex_unlock(&r->lock);
+    lt_watch_unlock(&r->watch);
 }
 
-const struct lt_policy_guest *lt_tenant_claim_policy(const struct lt_claim *c)
+const struct lt_policy_guest *lt_tenant_claim_policy(const struct lt_tenant_claim *c)
 {
     return lt_tenant_policy_parsed(c->of->policy);
 }
 
-bool lt_tenant_claim_is_rival(const struct lt_claim *c)
+bool lt_tenant_claim_is_rival(const struct lt_tenant_claim *c)
 {
     for (unsigned i = 0; i < c->of->count; i++)
         if (c->of->claim[i].its_host)
@@ -264,17 +273,18 @@ bool lt_tenant_claim_is_rival(const struct lt_claim *c)
     return false;
 }
 
-struct lt_claim *lt_tenant_claim_next(const struct lt_claim *c)
+struct lt_tenant_claim **lt_tenant_claim_next(struct lt_tenant_claim *c)
 {
-    return c->next;
+    return &c->next;
 }
 
-void lt_tenant_claim_viewed(struct lt_claim *c, const struct lt_hosts_host_view *v, const struct lt_err *e)
+void lt_tenant_claim_viewed(struct lt_tenant_claim *c, const struct lt_hosts_host_view *v,
+                            const struct lt_err *e)
 {
     struct lt_contest *x = c->of;
     struct lt_tenant_rounds *r = x->r;
 
-    pthread_mutex_lock(&r->lock);
+    lt_watch_lock(&r->watch);
     if (x->flight && !e) {
         c->view = (struct lt_hosts_host_view){lt_ref_get(v->keys), lt_ref_get(v->policy), lt_ref_get(v->log),
                                               lt_ref_get(v->ima)};
@@ -285,12 +295,12 @@ void lt_tenant_claim_viewed(struct lt_claim *c, const struct lt_hosts_host_view 
             c->e = *e;
         close_claim(c);
     }
-    pthread_mutex_unlock(&r->lock);
+    lt_watch_unlock(&r->watch);
 }
 
 /* ---- from the provider's reply ---- */
 
-static void name_host(struct lt_claim *c, const json_t *answer)
+static void name_host(struct lt_tenant_claim *c, const json_t *answer)
 {
     const struct lt_history_guest *h = &c->of->flight->round->history;
     const struct lt_residency_host_quote *q = lt_ref_value(c->quote);
@@ -307,22 +317,27 @@ static void name_host(struct lt_claim *c, const json_t *answer)
     c->its_host = h->has_accepted_host && !memcmp(h->accepted_host, id, sizeof id);
 }
 
-static void read_claim(struct lt_contest *x, const json_t *answer, struct lt_ref *const *quotes, size_t n)
+static void read_claim(struct lt_contest *x, const json_t *answer, struct lt_ref *const *quotes,
+                       struct lt_ref *const *groups, size_t n)
 {
-    struct lt_claim *c = &x->claim[x->count++];
+    struct lt_tenant_claim *c = &x->claim[x->count++];
+    size_t at;
 
     c->of = x;
-    if (lt_tenant_round_read_answer(answer, quotes, n, &c->proof, &c->quote, &x->flight->round->retry_after_s,
-                                    &c->e))
+    if (lt_tenant_round_read_answer(answer, quotes, n, &c->proof, &at, &x->flight->round->retry_after_s,
+                                    &c->e)) {
         (void)lt_fail_in(&c->e, "provider's proof");
+    } else {
+        c->quote = lt_ref_get(quotes[at]);
+        lt_tenant_group_claim(groups[at], c);
+    }
     name_host(c, answer);
     x->open += c->quote != NULL;
 }
 
-/* A group for each claim that has a quote. The contest may be decided, and gone, after the last was handed
- * over: so they are linked up first. */
-void lt_tenant_contest_start(struct lt_tenant_flight *f, const json_t *item, struct lt_ref *const *quotes,
-                             size_t n, struct lt_claim **groups)
+/* It may be decided, and gone, once the groups are closed. */
+void lt_tenant_contest(struct lt_tenant_flight *f, const json_t *item, struct lt_ref *const *quotes,
+                       struct lt_ref *const *groups, size_t n)
 {
     json_t *others = json_object_get(item, "others"), *other;
     size_t most =
@@ -336,25 +351,16 @@ void lt_tenant_contest_start(struct lt_tenant_flight *f, const json_t *item, str
     x->r = r;
     x->flight = f;
     x->policy = lt_ref_get(f->round->policy);
-    read_claim(x, item, quotes, n);
+    read_claim(x, item, quotes, groups, n);
     json_array_foreach(others, i, other)
     {
         if (x->count < most)
-            read_claim(x, other, quotes, n);
+            read_claim(x, other, quotes, groups, n);
     }
     lt_ref_start(&x->refs, x->open + 1);
-    for (unsigned k = 0; k < x->count; k++) {
-        size_t at = 0;
-        while (x->claim[k].quote && quotes[at] != x->claim[k].quote)
-            at++;
-        if (x->claim[k].quote) {
-            x->claim[k].next = groups[at];
-            groups[at] = &x->claim[k];
-        }
-    }
-    pthread_mutex_lock(&r->lock);
+    lt_watch_lock(&r->watch);
     x->next = r->contests;
     r->contests = x;
     decide_if_ready(x, lt_clock_ms()); /* if no proof came at all */
-    pthread_mutex_unlock(&r->lock);
+    lt_watch_unlock(&r->watch);
 }

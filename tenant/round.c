@@ -193,37 +193,35 @@ static int read_error(const json_t *error, unsigned *retry_after_s, struct lt_er
 }
 
 static int parse_answer(const json_t *j, struct lt_ref *const *quotes, size_t count, struct lt_proof *proof,
-                        struct lt_ref **quote, struct lt_err *e)
+                        size_t *at, struct lt_err *e)
 {
-    int64_t at;
+    int64_t n;
 
-    LT_TRY(lt_json_int(j, "quote", 0, LT_MAX_PROOF_ITEMS * LT_MAX_CLAIMANTS, &at, e));
-    if ((size_t)at >= count || !quotes[at])
-        return lt_fail(e, LT_E_MALFORMED, "host quote %d is missing or malformed", (int)at);
-    LT_TRY(lt_proof_from_json(j, proof, e));
-    *quote = lt_ref_get(quotes[at]);
-    return 0;
+    LT_TRY(lt_json_int(j, "quote", 0, LT_MAX_PROOF_ITEMS * LT_MAX_CLAIMANTS, &n, e));
+    if ((size_t)n >= count || !quotes[n])
+        return lt_fail(e, LT_E_MALFORMED, "host quote %d is missing or malformed", (int)n);
+    *at = (size_t)n;
+    return lt_proof_from_json(j, proof, e);
 }
 
 int lt_tenant_round_read_answer(const json_t *j, struct lt_ref *const *quotes, size_t count,
-                                struct lt_proof *proof, struct lt_ref **quote, unsigned *retry_after_s,
-                                struct lt_err *e)
+                                struct lt_proof *proof, size_t *at, unsigned *retry_after_s, struct lt_err *e)
 {
     if (lt_json_has(j, "error"))
         return read_error(json_object_get(j, "error"), retry_after_s, e);
-    return parse_answer(j, quotes, count, proof, quote, e) ? lt_reason_provider(e) : 0;
+    return parse_answer(j, quotes, count, proof, at, e) ? lt_reason_provider(e) : 0;
 }
 
 int lt_tenant_round_read_proof(struct lt_tenant_round *r, const json_t *item, struct lt_ref *const *quotes,
-                               size_t count, struct lt_err *e)
+                               size_t count, size_t *at, struct lt_err *e)
 {
     int rc = lt_tenant_round_check_item(r, item, e) ? lt_reason_provider(e) : 0;
 
     if (!rc)
-        rc =
-            lt_tenant_round_read_answer(item, quotes, count, &r->proof, &r->host_quote, &r->retry_after_s, e);
+        rc = lt_tenant_round_read_answer(item, quotes, count, &r->proof, at, &r->retry_after_s, e);
     if (rc)
         return lt_fail_in(e, "provider's proof");
+    r->host_quote = lt_ref_get(quotes[*at]);
     r->has_proof = true;
     return 0;
 }

@@ -76,14 +76,14 @@ void lt_tenant_round_free(struct lt_tenant_round *r);
 /* The agent's answer to quotes/integrity, Keylime's envelope. An error is transport trouble: unreachable. */
 int lt_tenant_round_read_quote(struct lt_tenant_round *r, const char *body, size_t n,
                                struct lt_err *e) LT_MUST_CHECK;
-/* One item of the provider's `proofs`; quotes: the parsed `quotes` of that reply, NULL where malformed. The
- * same. */
+/* One item of the provider's `proofs`; quotes: the parsed `quotes` of that reply, NULL where malformed; *at:
+ * the index of its own. The same. */
 int lt_tenant_round_read_proof(struct lt_tenant_round *r, const json_t *item, struct lt_ref *const *quotes,
-                               size_t count, struct lt_err *e) LT_MUST_CHECK;
+                               size_t count, size_t *at, struct lt_err *e) LT_MUST_CHECK;
 
-/* What is alike in an item and in one of its others: an error, or a proof and its quote (a new reference). */
+/* What is alike in an item and in one of its others: an error, or a proof and the index of its quote. */
 int lt_tenant_round_read_answer(const json_t *j, struct lt_ref *const *quotes, size_t count,
-                                struct lt_proof *proof, struct lt_ref **quote, unsigned *retry_after_s,
+                                struct lt_proof *proof, size_t *at, unsigned *retry_after_s,
                                 struct lt_err *e) LT_MUST_CHECK;
 /* The item is for this guest. */
 int lt_tenant_round_check_item(const struct lt_tenant_round *r, const json_t *item,

@@ -223,7 +223,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
         rc = lt_http_client_new(&guests, &to_guests, e);
     if (rc)
         return rc;
-    struct lt_tenant_rounds_conf rounds = {
+    struct lt_rounds_conf rounds = {
         .provider = c->provider,
         .bundles = t->bundles,
         .memory = t->memory,
@@ -241,7 +241,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
         .to_guests = to_guests,
     };
     memcpy(rounds.tenant_id, t->id, sizeof rounds.tenant_id);
-    rc = lt_tenant_rounds_start(&rounds, &t->rounds, e);
+    rc = lt_rounds_start(&rounds, &t->rounds, e);
     if (rc)
         lt_http_client_free(to_guests);
     return rc;
@@ -254,7 +254,7 @@ static void activated(void *app, const char *id)
     uint8_t uuid[LT_UUID];
 
     if (!lt_uuid_parse(id, uuid, NULL))
-        (void)lt_tenant_rounds_ask(t->rounds, &uuid, 1);
+        (void)lt_rounds_ask(t->rounds, &uuid, 1);
 }
 
 static int start_servers(struct lt_tenant *t, struct lt_err *e)
@@ -340,7 +340,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_registrar_stop(t->registrar);
     lt_pool_stop(t->io);
     lt_pool_stop(t->look);
-    lt_tenant_rounds_stop(t->rounds);
+    lt_rounds_stop(t->rounds);
     lt_pool_stop(t->fetch);
     lt_pool_stop(t->large);
     lt_pool_stop(t->work);

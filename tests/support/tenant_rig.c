@@ -8,6 +8,7 @@
 #include "common/pki/issue.h"
 #include "common/run/clock.h"
 #include "tpm/attest.h"
+#include "verifier/rounds/schedule.h"
 
 #include <ftw.h>
 #include <openssl/pem.h>

@@ -2,7 +2,9 @@
 lt_unit_test(verifier/store/test_store lt_verifier)
 lt_unit_test(verifier/test_registrar lt_verifier lt_http_check)
 lt_unit_test(verifier/rounds/test_schedule lt_rounds)
-lt_unit_test(verifier/rounds/test_flight lt_rounds)
+lt_unit_test(verifier/rounds/test_rounds lt_rounds)
+lt_unit_test(verifier/rounds/test_stages lt_tenant)
+lt_unit_test(verifier/rounds/test_watch lt_rounds)
 
 add_library(lt_tenant_rig STATIC ../support/tenant_rig.c ../support/mock_host.c)
 target_link_libraries(lt_tenant_rig PUBLIC lt_tenant lt_http_check)

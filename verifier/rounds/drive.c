@@ -259,8 +259,10 @@ void lt_flight_start(struct lt_flight_control *c, struct lt_flight *list)
     go(list, LT_FLIGHT_ON_SWEEP);
 }
 
-void lt_flight_work(struct lt_flight *f)
+void lt_flight_work(void *flight)
 {
+    struct lt_flight *f = flight;
+
     run_on(f, stage_of(f)->where);
 }
 

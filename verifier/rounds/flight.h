@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct lt_tenant_sweep;
+struct lt_sweep;
 struct lt_watch_entry;
 struct lt_flight_control;
 
@@ -46,12 +46,12 @@ enum lt_flight_next {
 struct lt_flight {
     struct lt_flight *next; /* in a list of those that go together */
     struct lt_flight_control *control;
-    struct lt_tenant_sweep
-        *sweep; /* NULL: has passed the last stage that gathers, or goes to the last of all */
+    struct lt_sweep *sweep; /* NULL: has passed the last stage that gathers, or goes to the last of all */
     size_t stage;
     const void *key;                /* set by a stage before one of ON_FETCH with run_all */
     struct lt_err e;                /* what it waited for ended with */
-    struct lt_watch_entry *watched; /* watch.c's, and the next, too */
+    struct lt_watch_entry *watched; /* watch.h's, and what follows, too */
+    bool asked;                     /* somebody asked for this round */
     bool bulky;
 };
 
@@ -83,7 +83,7 @@ struct lt_flight_control {
     pthread_cond_t wake; /* common/run/cond.h: a flight has ended, a deadline came nearer */
     bool stopping;       /* no request begins any more: it ends with LT_E_UNREACHABLE instead */
     size_t flying;
-    struct lt_tenant_sweep *sweeps;
+    struct lt_sweep *sweeps;
 };
 
 /* Aborts if the table breaks a rule of the above. */
@@ -93,7 +93,7 @@ void lt_flight_control_close(struct lt_flight_control *c); /* none flies */
 /* Zeroed flights, linked, as one sweep, on the thread that asks: their ON_SWEEP stages run on it. */
 void lt_flight_start(struct lt_flight_control *c, struct lt_flight *list);
 /* On a worker: what `post` was given. */
-void lt_flight_work(struct lt_flight *f);
+void lt_flight_work(void *flight);
 /* What they waited for has come, or (e, which may be NULL) has not: as if their stage, which is the same, had
  * returned `next` now. Does not block; any thread but under the lock. */
 void lt_flight_on(struct lt_flight *list, enum lt_flight_next next, const struct lt_err *e);

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 /* Guarded by lt_flight_control.lock. Gone with the last of its flights. */
-struct lt_tenant_sweep {
-    struct lt_tenant_sweep *next;
+struct lt_sweep {
+    struct lt_sweep *next;
     size_t flying, count;    /* count: of `ready` */
     struct lt_flight *ready; /* at the stage that gathers */
     uint64_t until_ms;
@@ -27,7 +27,7 @@ static size_t last_gathering(const struct lt_flight_table *t)
 
 void lt_sweep_begin(struct lt_flight_control *c, struct lt_flight *list)
 {
-    struct lt_tenant_sweep *s;
+    struct lt_sweep *s;
 
     if (last_gathering(c->table) == SIZE_MAX)
         return;
@@ -42,9 +42,9 @@ void lt_sweep_begin(struct lt_flight_control *c, struct lt_flight *list)
     pthread_mutex_unlock(&c->lock);
 }
 
-static void drop(struct lt_flight_control *c, struct lt_tenant_sweep *s)
+static void drop(struct lt_flight_control *c, struct lt_sweep *s)
 {
-    struct lt_tenant_sweep **at = &c->sweeps;
+    struct lt_sweep **at = &c->sweeps;
 
     while (*at != s)
         at = &(*at)->next;
@@ -54,7 +54,7 @@ static void drop(struct lt_flight_control *c, struct lt_tenant_sweep *s)
 
 /* Who is ready goes; behind the last stage that gathers nobody waits for them any more, and the last to leave
  * takes the sweep down. */
-static struct lt_flight *take(struct lt_flight_control *c, struct lt_tenant_sweep *s)
+static struct lt_flight *take(struct lt_flight_control *c, struct lt_sweep *s)
 {
     struct lt_flight *go = lt_take(&s->ready);
 
@@ -71,7 +71,7 @@ static struct lt_flight *take(struct lt_flight_control *c, struct lt_tenant_swee
     return go;
 }
 
-static struct lt_flight *take_if_complete(struct lt_flight_control *c, struct lt_tenant_sweep *s)
+static struct lt_flight *take_if_complete(struct lt_flight_control *c, struct lt_sweep *s)
 {
     return s->late || s->count == s->flying ? take(c, s) : NULL;
 }
@@ -84,7 +84,7 @@ struct lt_flight *lt_sweep_join(struct lt_flight *list)
     pthread_mutex_lock(&c->lock);
     while (list) {
         struct lt_flight *f = lt_flight_pop(&list);
-        struct lt_tenant_sweep *s = f->sweep;
+        struct lt_sweep *s = f->sweep;
         f->next = s->ready;
         s->ready = f;
         s->count++;
@@ -98,7 +98,7 @@ struct lt_flight *lt_sweep_join(struct lt_flight *list)
 struct lt_flight *lt_sweep_leave(struct lt_flight *f)
 {
     struct lt_flight_control *c = f->control;
-    struct lt_tenant_sweep *s = f->sweep;
+    struct lt_sweep *s = f->sweep;
 
     if (!s)
         return NULL;
@@ -112,7 +112,7 @@ struct lt_flight *lt_sweep_leave(struct lt_flight *f)
 
 struct lt_flight *lt_sweep_late(struct lt_flight_control *c, uint64_t now_ms, uint64_t *next_ms)
 {
-    for (struct lt_tenant_sweep *s = c->sweeps, *next; s; s = next) {
+    for (struct lt_sweep *s = c->sweeps, *next; s; s = next) {
         next = s->next;
         if (!s->late && s->until_ms <= now_ms) {
             s->late = true;

@@ -63,12 +63,12 @@ static bool held(const struct lt_watch *w, const struct lt_watch_entry *g, struc
     return h->held;
 }
 
-/* When it may fly; LT_SCHEDULE_NEVER while something else must happen first. */
+/* When it may fly; LT_COND_EVER while something else must happen first. */
 static uint64_t due(const struct lt_watch *w, const struct lt_watch_entry *g, struct hold *h)
 {
     if (g->bulky && w->bulky >= w->conf.bulky_at_once)
-        return LT_SCHEDULE_NEVER;
-    return g->flying || g->removed || held(w, g, h) ? LT_SCHEDULE_NEVER : g->due_ms;
+        return LT_COND_EVER;
+    return g->flying || g->removed || held(w, g, h) ? LT_COND_EVER : g->due_ms;
 }
 
 /* Those whose verdict went stale for good are told of; those that were removed and have landed go. */
@@ -100,6 +100,7 @@ static struct lt_flight *take(struct lt_watch *w, struct lt_watch_entry *g, stru
 {
     struct lt_flight *f = w->conf.depart(w->conf.app, g);
 
+    f->asked = g->ask;
     g->flying = true;
     g->ask = 0;
     f->watched = g;
@@ -208,10 +209,8 @@ void lt_watch_close(struct lt_watch *w)
 static void make_due(struct lt_watch *w, struct lt_watch_entry *g)
 {
     g->ask = w->asks;
-    if (!g->flying) {
-        g->schedule = (struct lt_schedule){0};
+    if (!g->flying)
         g->due_ms = lt_clock_ms();
-    }
 }
 
 bool lt_watch_ask(struct lt_watch *w, const uint8_t (*ids)[LT_WATCH_ID], size_t count)
@@ -258,15 +257,11 @@ void lt_watch_remove(struct lt_watch *w, const uint8_t id[LT_WATCH_ID])
     lt_watch_unlock(w);
 }
 
-void lt_watch_landed(struct lt_watch *w, const struct lt_flight *f, uint64_t due_ms, uint64_t now_ms)
+void lt_watch_landed(struct lt_watch *w, const struct lt_flight *f, uint64_t due_ms)
 {
     struct lt_watch_entry *g = f->watched;
 
-    g->due_ms = due_ms;
-    if (g->ask) {
-        g->schedule = (struct lt_schedule){0};
-        g->due_ms = now_ms;
-    }
+    g->due_ms = g->ask ? lt_clock_ms() : due_ms;
     g->flying = false;
     w->bulky -= f->bulky;
     lt_watch_wake(w);

@@ -1,14 +1,13 @@
 /* Who is attested, and when: one thread sends those who are due together on their way as one sweep, and never
  * is one of them in two flights at once. What they are only its table knows: whoever watches embeds struct
- * lt_tenant_watched at the beginning of its own.
+ * lt_watch_entry at the beginning of its own.
  *
- * Whose a watched one is: the watch's, but for what is marked (f), which is its flight's while it flies. One
- * that is removed while it flies goes when it has landed. All under lt_watch.control.lock (flight.h). */
+ * An entry is the watch's, under lt_watch.control.lock (flight.h). While it flies (`flying`, from depart to
+ * landed) it stays, also when it is removed: then it goes once it has landed. */
 #ifndef LT_VERIFIER_ROUNDS_WATCH_H
 #define LT_VERIFIER_ROUNDS_WATCH_H
 
 #include "verifier/rounds/flight.h"
-#include "verifier/rounds/schedule.h"
 
 #define LT_WATCH_ID 16 /* bytes: a guest's UUID, a host's id */
 
@@ -17,10 +16,9 @@ struct lt_watch_entry {
     uint8_t id[LT_WATCH_ID];
     uint64_t due_ms;
     bool flying, removed;
-    bool bulky;                  /* its rounds are large: few of those fly at a time */
-    uint64_t ask;                /* number of the request for a round that it waits to fly for; 0: none */
-    struct lt_schedule schedule; /* (f) */
-    uint64_t proven_until_ms;    /* told as stale after that. 0: never trusted, or told already */
+    bool bulky;               /* its rounds are large: few of those fly at a time */
+    uint64_t ask;             /* number of the request for a round that it waits to fly for; 0: none */
+    uint64_t proven_until_ms; /* told as stale after that. 0: never trusted, or told already */
 };
 
 /* Called under the lock, but make, which may be called before the start, too. */
@@ -69,6 +67,6 @@ void lt_watch_add(struct lt_watch *w, const uint8_t id[LT_WATCH_ID]);
 void lt_watch_remove(struct lt_watch *w, const uint8_t id[LT_WATCH_ID]);
 
 /* Its flight has ended, and this is when it is due again, unless somebody asked. Under the lock. */
-void lt_watch_landed(struct lt_watch *w, const struct lt_flight *f, uint64_t due_ms, uint64_t now_ms);
+void lt_watch_landed(struct lt_watch *w, const struct lt_flight *f, uint64_t due_ms);
 
 #endif

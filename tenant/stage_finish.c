@@ -1,7 +1,7 @@
 #include "common/file.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
-#include "tenant/rounds_impl.h"
+#include "tenant/stages.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,7 +55,7 @@ enum kept {
 };
 
 /* What the log said last of a guest; a line is for a change. */
-static bool told(struct lt_tenant_watched *g, const struct lt_verdict *v, enum kept kept)
+static bool told(struct lt_tenant_guest *g, const struct lt_verdict *v, enum kept kept)
 {
     bool same = g->told && g->told_result == v->result && g->told_kept == (int)kept &&
                 !strcmp(g->told_reason, v->reason);
@@ -84,7 +84,7 @@ static json_t *text_or_null(const char *s)
     return s && *s ? lt_json_new_text(s) : json_null();
 }
 
-static void tell(struct lt_tenant_watched *g, const struct lt_tenant_round *round, enum kept kept)
+static void tell(struct lt_tenant_guest *g, const struct lt_tenant_round *round, enum kept kept)
 {
     static const char *const notes[] = {
         [KEPT] = "",
@@ -159,10 +159,10 @@ static void keep_logs(struct lt_tenant_flight *f, const struct lt_tenant_round *
                       struct lt_tenant_round *fresh)
 {
     struct lt_budget *memory = f->owner->conf.memory;
-    struct lt_tenant_watched *g = f->guest;
+    struct lt_tenant_guest *g = f->guest;
     size_t logs = last ? lt_tenant_round_logs(last) : 0;
 
-    if (lt_budget_settle(memory, lt_take_charge(f), &g->kept, logs + text_size(&g->list, last)))
+    if (lt_budget_settle(memory, lt_tenant_take_charge(f), &g->kept, logs + text_size(&g->list, last)))
         return;
     lt_list_clear(&g->list);
     if (fresh)
@@ -180,71 +180,62 @@ static struct lt_ref *keep(struct lt_tenant_flight *f)
     struct lt_ref *is = lt_ref_new(round, round_free), *old;
 
     round->list = NULL; /* the guest's, not the round's */
-    pthread_mutex_lock(&r->lock);
+    lt_watch_lock(&r->watch);
     old = lt_ref_get(f->guest->last);
-    pthread_mutex_unlock(&r->lock);
+    lt_watch_unlock(&r->watch);
     keep_logs(f, judged ? round : lt_ref_value(old), judged ? round : NULL);
     lt_ref_put(old);
-    pthread_mutex_lock(&r->lock);
-    if (judged && !f->guest->removed) {
+    lt_watch_lock(&r->watch);
+    if (judged && !f->guest->entry.removed) {
         lt_ref_put(f->guest->last);
         f->guest->last = lt_ref_get(is);
     }
-    pthread_mutex_unlock(&r->lock);
+    lt_watch_unlock(&r->watch);
     return is;
 }
 
-void lt_tenant_flight_uncharge(struct lt_tenant_flight *f)
+/* When the next round is due, by what came out and what became of it. */
+static uint64_t due(struct lt_tenant_flight *f, enum kept kept, uint64_t now_ms)
 {
-    lt_budget_give(f->owner->conf.memory, lt_take_charge(f));
+    const struct lt_rounds_conf *c = &f->owner->conf;
+    const struct lt_tenant_round *round = f->round;
+
+    if (f->flight.asked)
+        f->guest->schedule = (struct lt_schedule){0};
+    uint64_t next = lt_schedule_next(&f->guest->schedule, &round->verdict, round->t1_ms, now_ms, c->period_ms,
+                                     round->retry_after_s);
+    switch (kept) {
+    case STANDS:
+        return LT_SCHEDULE_NEVER; /* until it is cleared, or somebody asks */
+    case OUTDATED:
+        return now_ms; /* whatever it said, it said of something else */
+    case LOST:
+        return now_ms + c->period_ms;
+    default:
+        return next;
+    }
 }
 
-void lt_tenant_flight_finish(struct lt_tenant_flight *f)
+enum lt_flight_next lt_tenant_finish(struct lt_flight *flight, struct lt_err *e)
 {
+    struct lt_tenant_flight *f = lt_tenant_flight_of(flight);
     struct lt_tenant_rounds *r = f->owner;
-    struct lt_tenant_watched *g = f->guest;
     const struct lt_verdict *v = &f->round->verdict;
 
+    (void)e;
     if (f->round->has_quote)
         write_bundles(r, f->round);
     struct lt_ref *round = keep(f);
     enum kept kept = store(r, f);
-    tell(g, f->round, kept);
+    tell(f->guest, f->round, kept);
     bool counts = kept == KEPT || kept == HELD;
-    bool proven = counts && v->result == LT_VERDICT_TRUSTED,
-         failed = counts && v->result == LT_VERDICT_FAILED;
-    uint64_t t1 = f->round->t1_ms, now = lt_clock_ms();
-    uint64_t due = lt_schedule_next(&g->schedule, v, t1, now, r->conf.period_ms, f->round->retry_after_s);
-    if (kept == STANDS)
-        due = LT_SCHEDULE_NEVER; /* until it is cleared, or somebody asks */
-    else if (kept == OUTDATED)
-        due = now; /* whatever it said, it said of something else */
-    else if (kept == LOST)
-        due = now + r->conf.period_ms;
-
+    f->proven_until_ms =
+        counts && v->result == LT_VERDICT_TRUSTED ? f->round->t1_ms + r->conf.max_stale_ms : 0;
+    f->revoked = counts && v->result == LT_VERDICT_FAILED;
+    f->due_ms = due(f, kept, lt_clock_ms());
     lt_ref_put(round);
-    pthread_mutex_lock(&r->lock);
-    if (proven)
-        g->proven_until_ms = t1 + r->conf.max_stale_ms;
-    else if (failed)
-        g->proven_until_ms = 0;
-    g->due_ms = due;
-    if (g->ask) {
-        g->schedule = (struct lt_schedule){0};
-        g->due_ms = now;
-    }
-    g->flying = false;
-    if (g->removed)
-        lt_bundles_remove(r->conf.bundles, g->uuid);
-    r->flying--;
-    r->bulky -= f->bulky;
-    pthread_cond_broadcast(&r->wake);
-    pthread_mutex_unlock(&r->lock);
-    free(f);
-}
-
-void lt_tenant_flight_unreachable(struct lt_tenant_flight *f, const struct lt_err *e)
-{
-    lt_verdict_no_answer(&f->round->verdict, LT_VERDICT_UNREACHABLE, e);
-    lt_tenant_flight_finish(f);
+    lt_ref_put(lt_take(&f->ask));
+    lt_ref_put(lt_take(&f->group));
+    free(lt_take(&f->body));
+    return LT_FLIGHT_NEXT;
 }

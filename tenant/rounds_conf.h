@@ -1,0 +1,25 @@
+/* What the rounds are given: tenant/rounds.h. */
+#ifndef LT_TENANT_ROUNDS_CONF_H
+#define LT_TENANT_ROUNDS_CONF_H
+
+#include "tenant/bundles.h"
+#include "tenant/hosts.h"
+#include "verifier/pool.h"
+
+struct lt_rounds_conf {
+    uint8_t tenant_id[16];
+    const char *provider; /* https://HOST:PORT */
+    uint64_t period_ms, max_stale_ms, window_ms, gather_ms;
+    struct lt_store *store; /* borrowed, as all below */
+    struct lt_bundles *bundles;
+    struct lt_budget *memory;
+    struct lt_hosts *hosts;
+    struct lt_documents *documents;
+    struct lt_pool *pool;
+    struct lt_pool *large; /* for what takes long because it is long: few of those keep the others waiting */
+    struct lt_pool *fetch; /* for what waits for the provider: a host that hangs keeps no appraisal waiting */
+    struct lt_http_client *to_provider;
+    struct lt_http_client *to_guests; /* taken over */
+};
+
+#endif
