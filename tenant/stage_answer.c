@@ -14,19 +14,16 @@
 static void guest_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
 {
     struct lt_tenant_flight *f = arg;
+    struct lt_err said = *e;
 
     f->charge = reply->charge;
-    if (!e->code) {
+    if (!said.code) {
         f->status = reply->status;
         f->round->retry_after_s = reply->retry_after_s;
         f->body_n = reply->n;
-        f->body = malloc(reply->n + 1);
-        if (!f->body)
-            abort();
-        memcpy(f->body, reply->body, reply->n);
-        f->body[reply->n] = 0;
+        f->body = lt_tenant_body(reply, &said);
     }
-    lt_flight_on(&f->flight, LT_FLIGHT_NEXT, e);
+    lt_flight_on(&f->flight, LT_FLIGHT_NEXT, &said);
 }
 
 enum lt_flight_next lt_tenant_ask(struct lt_flight *flight, struct lt_err *e)

@@ -31,18 +31,14 @@ static void ask_free(void *p)
 
 static void provider_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
 {
+    struct lt_err said = *e;
     struct ask *a = arg;
 
-    if (!e->code) {
-        char *copy = malloc(reply->n + 1);
-        if (!copy)
-            abort();
-        memcpy(copy, reply->body, reply->n);
-        copy[reply->n] = 0;
+    if (!said.code) {
         a->reply = *reply;
-        a->reply.body = copy;
+        a->reply.body = lt_tenant_body(reply, &said);
     }
-    lt_flight_on(a->flights, LT_FLIGHT_NEXT, e);
+    lt_flight_on(a->flights, LT_FLIGHT_NEXT, &said);
 }
 
 /* The pair, and the host that was accepted last: it is asked whoever else claims the guest. */

@@ -1,6 +1,7 @@
 #include "tenant/stages.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define MAY LT_FLIGHT_MAY
 
@@ -55,6 +56,19 @@ static void ended(struct lt_flight *flight)
 
 const struct lt_flight_table lt_tenant_stages = {stages, sizeof stages / sizeof *stages, post,
                                                  lt_tenant_unreachable, ended};
+
+char *lt_tenant_body(const struct lt_http_reply *reply, struct lt_err *e)
+{
+    char *body = malloc(reply->n + 1);
+
+    if (!body) {
+        lt_fail(e, LT_E_NO_MEMORY, "reply: no memory for %zu bytes", reply->n);
+        return NULL;
+    }
+    memcpy(body, reply->body, reply->n);
+    body[reply->n] = 0;
+    return body;
+}
 
 size_t lt_tenant_take_charge(struct lt_tenant_flight *f)
 {

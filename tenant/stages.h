@@ -74,6 +74,8 @@ enum lt_flight_next lt_tenant_host(struct lt_flight **these, struct lt_err *e);
 enum lt_flight_next lt_tenant_judge(struct lt_flight *flight, struct lt_err *e);
 enum lt_flight_next lt_tenant_finish(struct lt_flight *flight, struct lt_err *e);
 
+/* A reply's body, which is borrowed, as a text of ours; NULL without memory. */
+char *lt_tenant_body(const struct lt_http_reply *reply, struct lt_err *e);
 /* What the answer holds of the memory is no longer the flight's; or no longer there. */
 size_t lt_tenant_take_charge(struct lt_tenant_flight *f);
 void lt_tenant_uncharge(struct lt_tenant_flight *f);
