@@ -18,7 +18,8 @@
 struct host {
     struct host *next;
     char name[2 * LT_RESIDENCY_HOST_ID + 1];
-    pthread_mutex_t busy; /* held while it is fetched: one worker asks, the others wait for its answer */
+    bool busy;           /* under the hosts' lock: one worker asks, the others wait for its answer */
+    pthread_cond_t idle; /* lt_cond: not busy any more */
     struct lt_hosts_host_view view;
     uint64_t judged_ms;    /* when registry and certificate were last looked up */
     uint64_t retry_ms;     /* of the keys: not before; 0: at once */
@@ -88,7 +89,7 @@ void lt_hosts_free(struct lt_hosts *h)
     for (struct host *x = h->hosts, *next; x; x = next) {
         next = x->next;
         lt_hosts_host_view_free(&x->view);
-        pthread_mutex_destroy(&x->busy);
+        pthread_cond_destroy(&x->idle);
         free(x);
     }
     for (struct chronicle *x = h->chronicles, *next; x; x = next) {
@@ -98,6 +99,26 @@ void lt_hosts_free(struct lt_hosts *h)
     lt_ref_put(h->trust);
     pthread_mutex_destroy(&h->lock);
     free(h);
+}
+
+/* The host is this thread's alone until it is let go, whatever is fetched meanwhile; false: not by then. */
+static bool seize(struct lt_hosts *h, struct host *x, uint64_t until_ms)
+{
+    pthread_mutex_lock(&h->lock);
+    while (x->busy && lt_cond_until(&x->idle, &h->lock, until_ms))
+        ;
+    bool mine = !x->busy;
+    x->busy = true;
+    pthread_mutex_unlock(&h->lock);
+    return mine;
+}
+
+static void let_go(struct lt_hosts *h, struct host *x)
+{
+    pthread_mutex_lock(&h->lock);
+    x->busy = false;
+    pthread_cond_signal(&x->idle);
+    pthread_mutex_unlock(&h->lock);
 }
 
 int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
@@ -113,10 +134,10 @@ int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
     struct host *first = h->hosts; /* entries are never removed, and added in front */
     pthread_mutex_unlock(&h->lock);
     for (struct host *x = first; x; x = x->next) {
-        pthread_mutex_lock(&x->busy);
+        (void)!seize(h, x, LT_COND_EVER);
         lt_hosts_host_view_free(&x->view);
         x->retry_ms = x->log_retry_ms = x->ima_retry_ms = 0;
-        pthread_mutex_unlock(&x->busy);
+        let_go(h, x);
     }
     return 0;
 }
@@ -130,7 +151,7 @@ static struct host *find(struct lt_hosts *h, const char *name)
         ;
     if (!x && h->count < LT_MAX_HOSTS && (x = calloc(1, sizeof *x))) {
         snprintf(x->name, sizeof x->name, "%s", name);
-        pthread_mutex_init(&x->busy, NULL);
+        lt_cond_init(&x->idle);
         x->next = h->hosts;
         h->hosts = x;
         h->count++;
@@ -160,7 +181,7 @@ static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
 }
 
 /* Facts that were found long ago are found again: certificates expire. Without memory they count for nothing.
- * Under x->busy. */
+ * While it is seized. */
 static void renew_facts(struct lt_hosts *h, struct host *x)
 {
     const struct lt_hosts_host_keys *k = lt_ref_value(x->view.keys);
@@ -180,8 +201,8 @@ static void renew_facts(struct lt_hosts *h, struct host *x)
 }
 
 /* Keys are fetched when there are none, when the tenant has not activated them or lacks their certificate,
- * and when the quote names another signer: then the host may have a new AK. Under x->busy. a NULL: the quote
- * names nobody, which check 5 says. */
+ * and when the quote names another signer: then the host may have a new AK. While it is seized. a NULL: the
+ * quote names nobody, which check 5 says. */
 static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a,
                      const struct lt_residency_host_quote *q, struct lt_err *e)
 {
@@ -337,7 +358,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residenc
     if (lt_unhex(host, id, sizeof id, e))
         return lt_fail_in(e, "host");
     lt_hex(id, sizeof id, name);
-    struct host once = {.busy = PTHREAD_MUTEX_INITIALIZER}; /* the table is full: asked, and forgotten */
+    struct host once = {.idle = PTHREAD_COND_INITIALIZER}; /* the table is full: asked, and forgotten */
     struct host *x = find(h, name);
     if (!x) {
         x = &once;
@@ -346,9 +367,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residenc
     /* Bytes that do not parse are judged by check 5, not here. */
     bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, NULL) &&
                   !lt_residency_header_parse(q->header, sizeof q->header, &header, NULL);
-    if (wait)
-        pthread_mutex_lock(&x->busy);
-    else if (pthread_mutex_trylock(&x->busy))
+    if (!seize(h, x, wait ? LT_COND_EVER : 0))
         return lt_fail(e, LT_E_BUSY, "the provider is being asked about host %s", x->name);
     int rc = need_keys(h, x, parsed ? &attest : NULL, q, e);
     if (!rc && parsed && credible(x, &attest)) {
@@ -359,7 +378,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residenc
     if (!rc)
         *out = (struct lt_hosts_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy),
                                            lt_ref_get(x->view.log), lt_ref_get(x->view.ima)};
-    pthread_mutex_unlock(&x->busy);
+    let_go(h, x);
     lt_hosts_host_view_free(&once.view);
     return rc;
 }
@@ -439,18 +458,18 @@ void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_RESIDENCY_HOST_I
     pthread_mutex_unlock(&h->lock);
 }
 
-/* A provider that hangs holds x->busy as long as it likes; it shall not hold those who look. */
-static json_t *describe(struct host *x, enum lt_verdict_level shown)
+/* A provider that hangs keeps x busy as long as it likes; it shall not hold those who look. */
+static json_t *describe(struct lt_hosts *h, struct host *x, enum lt_verdict_level shown)
 {
     struct lt_hosts_host_view v = {0};
     const char *none = "the provider is being asked";
     struct lt_err why;
 
-    if (lt_cond_lock(&x->busy, lt_clock_ms() + LOOK_MS)) {
+    if (seize(h, x, lt_clock_ms() + LOOK_MS)) {
         v = (struct lt_hosts_host_view){lt_ref_get(x->view.keys), lt_ref_get(x->view.policy), NULL, NULL};
         why = x->why;
         none = why.msg;
-        pthread_mutex_unlock(&x->busy);
+        let_go(h, x);
     }
     const struct lt_hosts_host_keys *k = lt_ref_value(v.keys);
     const struct lt_hosts_host_document *d = lt_ref_value(v.policy);
@@ -476,7 +495,7 @@ json_t *lt_hosts_list(struct lt_hosts *h)
     for (struct host *x = h->hosts; x; x = x->next) {
         enum lt_verdict_level level = x->level;
         pthread_mutex_unlock(&h->lock); /* entries are never removed, and added in front */
-        json_array_append_new(list, describe(x, level));
+        json_array_append_new(list, describe(h, x, level));
         pthread_mutex_lock(&h->lock);
     }
     pthread_mutex_unlock(&h->lock);

@@ -37,10 +37,3 @@ bool lt_cond_until(pthread_cond_t *c, pthread_mutex_t *lock, uint64_t until_ms)
     pthread_cond_timedwait(c, lock, &t);
     return lt_clock_ms() < until_ms;
 }
-
-bool lt_cond_lock(pthread_mutex_t *lock, uint64_t until_ms)
-{
-    const struct timespec t = monotonic(until_ms);
-
-    return !pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &t);
-}

@@ -15,7 +15,5 @@ void lt_cond_init(pthread_cond_t *c);
 /* Under the lock. Returns after a signal, at the deadline, or for nothing, so call it in a loop over what is
  * waited for. false: the deadline has come. */
 bool lt_cond_until(pthread_cond_t *c, pthread_mutex_t *lock, uint64_t until_ms);
-/* Takes the lock; false: not by the deadline. */
-bool lt_cond_lock(pthread_mutex_t *lock, uint64_t until_ms);
 
 #endif

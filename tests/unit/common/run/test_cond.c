@@ -121,22 +121,6 @@ static void a_signal_ends_the_wait(void **state)
     }
 }
 
-static void a_lock_is_taken_in_time_or_not(void **state)
-{
-    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-    (void)state;
-    assert_true(lt_cond_lock(&lock, lt_clock_ms() + 60000));
-    uint64_t until = lt_clock_ms() + 30;
-    assert_false(lt_cond_lock(&lock, until));
-    assert_true(lt_clock_ms() >= until);
-    assert_false(lt_cond_lock(&lock, 0));
-    pthread_mutex_unlock(&lock);
-    assert_true(lt_cond_lock(&lock, 0)); /* free: whatever the time */
-    pthread_mutex_unlock(&lock);
-    pthread_mutex_destroy(&lock);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,7 +128,6 @@ int main(void)
         cmocka_unit_test(one_long_past_does_not_wait),
         cmocka_unit_test(wakeups_for_nothing_end_no_wait_early),
         cmocka_unit_test(a_signal_ends_the_wait),
-        cmocka_unit_test(a_lock_is_taken_in_time_or_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
