@@ -41,20 +41,20 @@ static int integer(struct lt_reader *r, size_t n, bool le, uint64_t *out, struct
     return 0;
 }
 
-#define READ_INTEGER(name, type, le)                                                                         \
-    int name(struct lt_reader *r, type *out, struct lt_err *e)                                               \
+#define READ_INTEGER(bits, order, little)                                                                    \
+    int lt_read_u##bits##order(struct lt_reader *r, uint##bits##_t *out, struct lt_err *e)                   \
     {                                                                                                        \
         uint64_t v;                                                                                          \
-        int rc = integer(r, sizeof *out, le, &v, e);                                                         \
-        *out = (type)v;                                                                                      \
+        int rc = integer(r, sizeof *out, little, &v, e);                                                     \
+        *out = (uint##bits##_t)v;                                                                            \
         return rc;                                                                                           \
     }
-READ_INTEGER(lt_read_u8, uint8_t, false)
-READ_INTEGER(lt_read_u16, uint16_t, false)
-READ_INTEGER(lt_read_u32, uint32_t, false)
-READ_INTEGER(lt_read_u64, uint64_t, false)
-READ_INTEGER(lt_read_u16le, uint16_t, true)
-READ_INTEGER(lt_read_u32le, uint32_t, true)
+READ_INTEGER(8, , false)
+READ_INTEGER(16, , false)
+READ_INTEGER(32, , false)
+READ_INTEGER(64, , false)
+READ_INTEGER(16, le, true)
+READ_INTEGER(32, le, true)
 
 int lt_read_slice(struct lt_reader *r, size_t n, struct lt_slice *out, struct lt_err *e)
 {
@@ -189,7 +189,7 @@ void lt_buf_u8(struct lt_buf *b, uint8_t v)
 #define PUT_INTEGER(bits)                                                                                    \
     void lt_buf_u##bits(struct lt_buf *b, uint##bits##_t v)                                                  \
     {                                                                                                        \
-        uint8_t *at = grow(b, bits / 8);                                                                     \
+        uint8_t *at = grow(b, (bits) / 8);                                                                   \
         if (at)                                                                                              \
             lt_put_u##bits(at, v);                                                                           \
     }

@@ -19,6 +19,7 @@ static int at(int code)
     return code < 0 && -1 - code < LT_EI_COUNT ? -1 - code : LT_EI_INTERNAL;
 }
 
+#undef lt_fail /* err.h: what an analyzer sees of it */
 int lt_fail(struct lt_err *e, int code, const char *fmt, ...)
 {
     if (e) {

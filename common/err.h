@@ -85,4 +85,14 @@ int lt_err_exit(int code); /* 0 for 0 */
 /* The code with that slug, or LT_E_INTERNAL. */
 int lt_err_from_slug(const char *slug);
 
+#if defined(__clang_analyzer__) || defined(LT_ANALYZE)
+/* An analyzer sees one file at a time: that a failure returns its code, which is not 0, it is told here. */
+#define lt_fail(e, code, ...)                                                                                \
+    ({                                                                                                       \
+        int code_ = (code);                                                                                  \
+        (void)!(lt_fail)(e, code_, __VA_ARGS__);                                                             \
+        code_;                                                                                               \
+    })
+#endif
+
 #endif
