@@ -81,13 +81,13 @@ static int clock_job(struct lt_device *d, void *arg, struct lt_err *e)
     return lt_device_clock(d, arg, e);
 }
 
-static int read_clock(void *ctx, struct lt_inventory_host_clock *out, struct lt_err *e)
+static int read_clock(void *ctx, struct lt_vtpm_host_clock *out, struct lt_err *e)
 {
     struct lt_attest_clock_info c;
     int rc = lt_tpm_call(ctx, clock_job, &c, e);
 
     if (!rc)
-        *out = (struct lt_inventory_host_clock){c.reset_count, c.restart_count, c.clock_ms};
+        *out = (struct lt_vtpm_host_clock){c.reset_count, c.restart_count, c.clock_ms};
     return rc;
 }
 
@@ -121,7 +121,7 @@ static int open_tpm(struct lt_host_agent *h, const struct lt_agent_conf *conf, l
 }
 
 static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *conf,
-                           int (*clock)(void *, struct lt_inventory_host_clock *, struct lt_err *),
+                           int (*clock)(void *, struct lt_vtpm_host_clock *, struct lt_err *),
                            struct lt_err *e)
 {
     const struct lt_inventory_conf inventory = {
@@ -287,10 +287,10 @@ int lt_agent_host_identity(const struct lt_agent_conf *conf, const struct lt_age
 
 /* For people the TPM's clock does not matter, so it is not opened: this works beside the agent that has it.
  */
-static int no_clock(void *ctx, struct lt_inventory_host_clock *out, struct lt_err *e)
+static int no_clock(void *ctx, struct lt_vtpm_host_clock *out, struct lt_err *e)
 {
     (void)ctx, (void)e;
-    *out = (struct lt_inventory_host_clock){0};
+    *out = (struct lt_vtpm_host_clock){0};
     return 0;
 }
 

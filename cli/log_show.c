@@ -3,6 +3,7 @@
 #include "cli/log.h"
 
 #include "appraisal/boot/event.h"
+#include "appraisal/boot/log.h"
 #include "appraisal/ima/line.h"
 #include "cli/policy.h"
 

@@ -335,9 +335,35 @@ static int dispatch(const char *name, const struct lt_cli_policy_conf *c, int *v
     return lt_fail(e, LT_E_USAGE, "no command '%.40s'; 'limetree policy --help' lists them", name);
 }
 
-int lt_cli_cmd_policy(int argc, char **argv)
+enum { FROM = 256, IMA, LOG, BOOT, LAYERS, HOST, ALL, JSON, HELP };
+
+/* -1, or the exit status. */
+static int take_option(struct lt_cli_policy_conf *c, int option)
 {
-    enum { FROM = 256, IMA, LOG, BOOT, LAYERS, HOST, ALL, JSON, HELP };
+    const struct {
+        int option;
+        const char **text;
+        bool *flag;
+    } known[] = {{FROM, .text = &c->from},     {IMA, .text = &c->ima},   {LOG, .text = &c->boot_log},
+                 {BOOT, .text = &c->boot},     {'o', .text = &c->out},   {'k', .text = &c->key},
+                 {LAYERS, .text = &c->layers}, {HOST, .flag = &c->host}, {ALL, .flag = &c->all},
+                 {JSON, .flag = &c->json}};
+
+    if (option == HELP || option == 'h')
+        return fputs(usage, stdout) < 0 ? 5 : 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].option == option) {
+            if (known[i].text)
+                *known[i].text = optarg;
+            else
+                *known[i].flag = true;
+            return -1;
+        }
+    return 2;
+}
+
+static int take_arguments(struct lt_cli_policy_conf *c, int argc, char **argv)
+{
     static const struct option options[] = {{"from", required_argument, NULL, FROM},
                                             {"ima", required_argument, NULL, IMA},
                                             {"boot-log", required_argument, NULL, LOG},
@@ -350,53 +376,24 @@ int lt_cli_cmd_policy(int argc, char **argv)
                                             {"json", no_argument, NULL, JSON},
                                             {"help", no_argument, NULL, HELP},
                                             {0}};
+
+    for (int o, status; (o = getopt_long(argc, argv, "o:k:h", options, NULL)) != -1;)
+        if ((status = take_option(c, o)) >= 0)
+            return status;
+    if (optind < argc)
+        return -1;
+    fputs(usage, stderr);
+    return 2;
+}
+
+int lt_cli_cmd_policy(int argc, char **argv)
+{
     struct lt_cli_policy_conf c = {0};
     struct lt_err e = {0};
-    int verdict = 0;
+    int verdict = 0, status = take_arguments(&c, argc, argv);
 
-    for (int o; (o = getopt_long(argc, argv, "o:k:h", options, NULL)) != -1;) {
-        switch (o) {
-        case FROM:
-            c.from = optarg;
-            break;
-        case IMA:
-            c.ima = optarg;
-            break;
-        case LOG:
-            c.boot_log = optarg;
-            break;
-        case BOOT:
-            c.boot = optarg;
-            break;
-        case LAYERS:
-            c.layers = optarg;
-            break;
-        case HOST:
-            c.host = true;
-            break;
-        case ALL:
-            c.all = true;
-            break;
-        case JSON:
-            c.json = true;
-            break;
-        case 'o':
-            c.out = optarg;
-            break;
-        case 'k':
-            c.key = optarg;
-            break;
-        case HELP:
-        case 'h':
-            return fputs(usage, stdout) < 0 ? 5 : 0;
-        default:
-            return 2;
-        }
-    }
-    if (optind == argc) {
-        fputs(usage, stderr);
-        return 2;
-    }
+    if (status >= 0)
+        return status;
     c.args = argv + optind + 1;
     c.count = argc - optind - 1;
     bool stdout_named = (c.out && !strcmp(c.out, "-")) || (c.boot && !strcmp(c.boot, "-"));

@@ -71,7 +71,7 @@ static void relay_log(struct lt_http_req *req, void *app, enum lt_relay_kind kin
     struct lt_provider_host *h = lt_provider_api_host(app, req);
 
     if (h)
-        lt_relay_log(h, kind, req);
+        lt_relay_log(h->relay, kind, req);
     lt_provider_host_unref(h);
 }
 
@@ -90,7 +90,7 @@ static void activate(struct lt_http_req *req, void *app)
     struct lt_provider_host *h = lt_provider_api_host(app, req);
 
     if (h)
-        lt_relay_activate(h, req);
+        lt_relay_activate(h->relay, req);
     lt_provider_host_unref(h);
 }
 

@@ -8,26 +8,47 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct host {
+    struct lt_provider_host is; /* first */
+    struct lt_ref_count refs;
+    _Atomic uint32_t reset_count; /* of its last quote */
+    _Atomic uint64_t ima_epoch;   /* counts the changes of PCR 10 from quote to quote */
+    uint8_t ima_pcr[32];          /* of its last quote; the batcher's: one quote at a time comes in */
+    atomic_bool refreshing;
+
+    pthread_mutex_t lock;           /* guards what follows */
+    uint8_t policy[32];             /* zeros: none is published */
+    struct lt_residents *residents; /* the latest it showed or quoted; NULL: not yet known */
+    struct lt_residents *quoted;    /* the last that stood in a quote; NULL: none yet */
+    bool contested;                 /* the latest shows a guest that another host has quoted */
+};
+
+static struct host *whole(struct lt_provider_host *h)
+{
+    return (struct host *)h;
+}
+
 /* ---- the batcher's view ---- */
 
 static void context(void *arg, uint8_t policy[32], struct lt_residents **known)
 {
-    struct lt_provider_host *h = arg;
+    struct host *own = arg;
 
-    pthread_mutex_lock(&h->lock);
-    memcpy(policy, h->policy, 32);
-    *known = lt_residents_ref(h->residents);
-    pthread_mutex_unlock(&h->lock);
+    pthread_mutex_lock(&own->lock);
+    memcpy(policy, own->policy, 32);
+    *known = lt_residents_ref(own->residents);
+    pthread_mutex_unlock(&own->lock);
 }
 
 static void quoted(void *arg, const struct lt_batcher_batch *batch)
 {
     struct lt_provider_host *h = arg;
+    struct host *own = whole(h);
 
-    atomic_store(&h->reset_count, batch->reset_count);
-    if (memcmp(h->ima_pcr, batch->pcrs.value[10], sizeof h->ima_pcr)) {
-        memcpy(h->ima_pcr, batch->pcrs.value[10], sizeof h->ima_pcr);
-        atomic_fetch_add(&h->ima_epoch, 1);
+    atomic_store(&own->reset_count, batch->reset_count);
+    if (memcmp(own->ima_pcr, batch->pcrs.value[10], sizeof own->ima_pcr)) {
+        memcpy(own->ima_pcr, batch->pcrs.value[10], sizeof own->ima_pcr);
+        atomic_fetch_add(&own->ima_epoch, 1);
     }
     lt_health_note(&h->health, h->address, NULL, lt_clock_ms());
     lt_provider_host_adopt(h, batch->residents, true);
@@ -112,22 +133,47 @@ static void send_ask(void *arg, const struct lt_batcher_batch_ask *ask)
 
 /* ---- life ---- */
 
+static void ref(void *arg)
+{
+    (void)lt_provider_host_ref(arg);
+}
+
+static void unref(void *arg)
+{
+    lt_provider_host_unref(arg);
+}
+
+static int new_relay(struct host *own, struct lt_err *e)
+{
+    const struct lt_relay_host host = {.id = own->is.id,
+                                       .address = own->is.address,
+                                       .net = own->is.shared->net,
+                                       .work = own->is.shared->work,
+                                       .reset_count = &own->reset_count,
+                                       .ima_epoch = &own->ima_epoch,
+                                       .arg = own,
+                                       .ref = ref,
+                                       .unref = unref};
+    return lt_relay_new(&host, &own->is.relay, e);
+}
+
 int lt_provider_host_new(const struct lt_provider_host_shared *shared, const char *address,
                          const struct lt_provider_host_keys *keys, const uint8_t policy[32],
                          struct lt_provider_host **out, struct lt_err *e)
 {
-    struct lt_provider_host *h = calloc(1, sizeof *h);
+    struct host *own = calloc(1, sizeof *own);
     int rc;
 
     *out = NULL;
-    if (!h)
+    if (!own)
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
-    lt_ref_start(&h->refs, 1);
-    pthread_mutex_init(&h->lock, NULL);
+    struct lt_provider_host *h = &own->is;
+    lt_ref_start(&own->refs, 1);
+    pthread_mutex_init(&own->lock, NULL);
     lt_health_init(&h->health, shared->check_ms);
     h->shared = shared;
     h->certificates = json_incref(keys->certificates);
-    memcpy(h->policy, policy, sizeof h->policy);
+    memcpy(own->policy, policy, sizeof own->policy);
     lt_public_copy(&h->ek, keys->ek);
     lt_public_copy(&h->ak, keys->ak);
     rc = lt_net_check_address(address, e);
@@ -140,7 +186,7 @@ int lt_provider_host_new(const struct lt_provider_host_shared *shared, const cha
     if (!rc)
         rc = lt_public_ek_digest(&h->ek, h->ek_digest, e);
     if (!rc)
-        rc = lt_relay_new(&h->relay, e);
+        rc = new_relay(own, e);
     if (!rc) {
         struct lt_batcher_conf c = {
             .ak = &h->ak, .arg = h, .context = context, .quoted = quoted, .failed = failed, .send = send_ask};
@@ -156,43 +202,51 @@ int lt_provider_host_new(const struct lt_provider_host_shared *shared, const cha
 
 struct lt_provider_host *lt_provider_host_ref(struct lt_provider_host *h)
 {
-    lt_ref_join(&h->refs, 1);
+    lt_ref_join(&whole(h)->refs, 1);
     return h;
 }
 
 void lt_provider_host_unref(struct lt_provider_host *h)
 {
-    if (!h || !lt_ref_leave(&h->refs))
+    struct host *own = whole(h);
+
+    if (!h || !lt_ref_leave(&own->refs))
         return;
     lt_batcher_free(h->batcher);
     lt_relay_free(h->relay);
-    lt_residents_unref(h->residents);
-    lt_residents_unref(h->quoted);
+    lt_residents_unref(own->residents);
+    lt_residents_unref(own->quoted);
     json_decref(h->certificates);
     lt_health_destroy(&h->health);
-    pthread_mutex_destroy(&h->lock);
-    free(h);
+    pthread_mutex_destroy(&own->lock);
+    free(own);
 }
 
 void lt_provider_host_policy(struct lt_provider_host *h, uint8_t out[32])
 {
-    pthread_mutex_lock(&h->lock);
-    memcpy(out, h->policy, 32);
-    pthread_mutex_unlock(&h->lock);
+    struct host *own = whole(h);
+
+    pthread_mutex_lock(&own->lock);
+    memcpy(out, own->policy, 32);
+    pthread_mutex_unlock(&own->lock);
 }
 
 void lt_provider_host_set_policy(struct lt_provider_host *h, const uint8_t digest[32])
 {
-    pthread_mutex_lock(&h->lock);
-    memcpy(h->policy, digest, 32);
-    pthread_mutex_unlock(&h->lock);
+    struct host *own = whole(h);
+
+    pthread_mutex_lock(&own->lock);
+    memcpy(own->policy, digest, 32);
+    pthread_mutex_unlock(&own->lock);
 }
 
 struct lt_residents *lt_provider_host_residents(struct lt_provider_host *h)
 {
-    pthread_mutex_lock(&h->lock);
-    struct lt_residents *r = lt_residents_ref(h->residents);
-    pthread_mutex_unlock(&h->lock);
+    struct host *own = whole(h);
+
+    pthread_mutex_lock(&own->lock);
+    struct lt_residents *r = lt_residents_ref(own->residents);
+    pthread_mutex_unlock(&own->lock);
     return r;
 }
 
@@ -210,16 +264,18 @@ static void replace(struct lt_residents **at, struct lt_residents *r)
 
 void lt_provider_host_adopt(struct lt_provider_host *h, struct lt_residents *r, bool quoted)
 {
-    pthread_mutex_lock(&h->lock);
-    if (!same_inventory(h->residents, r) || (quoted && !same_inventory(h->quoted, r))) {
-        const struct lt_provider_move m = {h->residents, h->quoted, r, quoted};
-        h->contested = h->shared->moved(h->shared->arg, h, &m);
-        replace(&h->residents, r);
+    struct host *own = whole(h);
+
+    pthread_mutex_lock(&own->lock);
+    if (!same_inventory(own->residents, r) || (quoted && !same_inventory(own->quoted, r))) {
+        const struct lt_provider_move m = {own->residents, own->quoted, r, quoted};
+        own->contested = h->shared->moved(h->shared->arg, h, &m);
+        replace(&own->residents, r);
         if (quoted)
-            replace(&h->quoted, r);
+            replace(&own->quoted, r);
     }
-    bool needed = h->contested && !quoted; /* again with every refresh, until a quote has it */
-    pthread_mutex_unlock(&h->lock);
+    bool needed = own->contested && !quoted; /* again with every refresh, until a quote has it */
+    pthread_mutex_unlock(&own->lock);
     if (needed)
         (void)lt_provider_host_check(h, 0, NULL, NULL);
 }
@@ -284,7 +340,7 @@ static void judge_refresh(struct lt_work_task *t)
     else if (x->body)
         lt_log(LT_LOG_WARNING, "host-inventory", "%s: %s", h->address, e.msg);
     lt_residents_unref(r);
-    atomic_store(&h->refreshing, false);
+    atomic_store(&whole(h)->refreshing, false);
     if (x->done)
         x->done(x->arg);
     lt_provider_host_unref(h);
@@ -311,7 +367,7 @@ void lt_provider_host_refresh(struct lt_provider_host *h, void (*done)(void *arg
 {
     struct refresh *x = calloc(1, sizeof *x);
 
-    if (!x || atomic_exchange(&h->refreshing, true)) { /* no memory, or somebody else is asking */
+    if (!x || atomic_exchange(&whole(h)->refreshing, true)) { /* no memory, or somebody else is asking */
         free(x);
         if (done)
             done(arg);

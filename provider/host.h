@@ -3,15 +3,12 @@
 #ifndef LT_PROVIDER_HOST_H
 #define LT_PROVIDER_HOST_H
 
-#include "common/ref.h"
 #include "common/run/space.h"
 #include "provider/batcher.h"
 #include "provider/health.h"
 #include "provider/limits.h"
 #include "provider/net.h"
 #include "provider/work.h"
-
-#include <pthread.h>
 
 struct lt_provider_host;
 struct lt_relay;
@@ -37,26 +34,16 @@ struct lt_provider_host_shared {
     uint64_t documents_max;     /* bytes of all documents together; 0: LT_MAX_POLICIES_KEPT */
 };
 
+/* What never changes after it was made, or has a lock of its own; the rest is host.c's. */
 struct lt_provider_host {
-    struct lt_ref_count refs;
     const struct lt_provider_host_shared *shared;
     uint8_t id[LT_RESIDENCY_HOST_ID], ek_digest[32];
     char address[LT_MAX_ADDRESS + 1];
     struct lt_public ek, ak;
-    json_t *certificates; /* array of PEM texts; never changed after making */
+    json_t *certificates; /* array of PEM texts */
     struct lt_batcher *batcher;
     struct lt_relay *relay;
     struct lt_health health; /* of its quotes */
-
-    pthread_mutex_t lock;           /* guards what follows */
-    uint8_t policy[32];             /* zeros: none is published */
-    struct lt_residents *residents; /* the latest it showed or quoted; NULL: not yet known */
-    struct lt_residents *quoted;    /* the last that stood in a quote; NULL: none yet */
-    bool contested;                 /* the latest shows a guest that another host has quoted */
-    _Atomic uint32_t reset_count;   /* of its last quote */
-    _Atomic uint64_t ima_epoch;     /* counts the changes of PCR 10 from quote to quote */
-    uint8_t ima_pcr[32];            /* of its last quote; one quote at a time comes in */
-    atomic_bool refreshing;
 };
 
 struct lt_provider_host_keys {

@@ -84,7 +84,7 @@ static void look_after(struct lt_provider *p)
     LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
 
     for (size_t i = 0; hosts && i < hosts->count; i++) {
-        lt_relay_sweep(hosts->host[i]);
+        lt_relay_sweep(hosts->host[i]->relay);
         (void)lt_provider_host_check(hosts->host[i], p->shared.check_ms, NULL, NULL);
     }
 }

@@ -3,9 +3,13 @@
 #include "common/ima_list.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
-#include "provider/host.h"
+#include "provider/limits.h"
+#include "provider/net.h"
 #include "provider/turns.h"
+#include "provider/work.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +32,12 @@ struct cached_log {
 
 struct activation {
     struct lt_turn turn; /* first */
-    struct lt_provider_host *host;
+    struct lt_relay *relay;
     struct lt_http_req *req; /* its body is what is forwarded */
 };
 
 struct lt_relay {
+    struct lt_relay_host host;
     pthread_mutex_t lock;
     struct cached_log logs[2];
     struct activation *active; /* is with the host */
@@ -48,12 +53,13 @@ static const struct {
     [LT_RELAY_IMA] = {"ima", LT_MAX_IMA_LOG, LT_IMA_FRESH_MS},
 };
 
-int lt_relay_new(struct lt_relay **out, struct lt_err *e)
+int lt_relay_new(const struct lt_relay_host *host, struct lt_relay **out, struct lt_err *e)
 {
     struct lt_relay *r = *out = calloc(1, sizeof *r);
 
     if (!r)
         return lt_fail(e, LT_E_NO_MEMORY, "relay: no memory");
+    r->host = *host;
     pthread_mutex_init(&r->lock, NULL);
     return 0;
 }
@@ -77,9 +83,9 @@ static void reply_error(struct lt_http_req *req, int code, const char *text, uns
 
 /* ---- logs ---- */
 
-static uint64_t epoch_of(struct lt_provider_host *h, enum lt_relay_kind kind)
+static uint64_t epoch_of(const struct lt_relay *r, enum lt_relay_kind kind)
 {
-    return kind == LT_RELAY_IMA ? atomic_load(&h->ima_epoch) : 0;
+    return kind == LT_RELAY_IMA ? atomic_load(r->host.ima_epoch) : 0;
 }
 
 /* A list from the unit on that was asked for: a line of text, an entry of a binary list. */
@@ -99,15 +105,15 @@ static void reply_log(struct lt_http_req *req, enum lt_relay_kind kind, struct l
     lt_http_reply_shared(req, 200, "application/octet-stream", log, from);
 }
 
-static bool fresh(struct lt_provider_host *h, enum lt_relay_kind kind, const struct cached_log *l)
+static bool fresh(const struct lt_relay *r, enum lt_relay_kind kind, const struct cached_log *l)
 {
-    return l->bytes && l->reset_count == atomic_load(&h->reset_count) && l->epoch == epoch_of(h, kind) &&
+    return l->bytes && l->reset_count == atomic_load(r->host.reset_count) && l->epoch == epoch_of(r, kind) &&
            lt_clock_ms() - l->at_ms < kinds[kind].fresh_ms;
 }
 
 struct fetch {
     struct lt_work_task task;
-    struct lt_provider_host *host;
+    struct lt_relay *relay;
     enum lt_relay_kind kind;
     struct lt_err e; /* code 0: bytes */
     struct lt_shared *bytes;
@@ -139,7 +145,7 @@ static struct waiter *take_waiters(struct cached_log *l, const struct fetch *f)
 static void hand_out(struct lt_work_task *t)
 {
     struct fetch *f = (struct fetch *)t;
-    struct lt_relay *r = f->host->relay;
+    struct lt_relay *r = f->relay;
     struct cached_log *l = &r->logs[f->kind];
 
     pthread_mutex_lock(&r->lock);
@@ -169,18 +175,18 @@ static void hand_out(struct lt_work_task *t)
         ask_host(f);
         return;
     }
-    lt_provider_host_unref(f->host);
     free(f);
+    r->host.unref(r->host.arg);
 }
 
 static void log_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *trouble)
 {
     struct fetch *f = arg;
+    const struct lt_relay_host *h = &f->relay->host;
     struct lt_err e = {0};
 
-    if (lt_net_check_server(f->host->id, reply, trouble, &e) ||
-        (reply->status != 200 && reply->status != 404)) {
-        lt_log(LT_LOG_INFO, "host-log", "%s %s: %s", f->host->address, kinds[f->kind].name,
+    if (lt_net_check_server(h->id, reply, trouble, &e) || (reply->status != 200 && reply->status != 404)) {
+        lt_log(LT_LOG_INFO, "host-log", "%s %s: %s", h->address, kinds[f->kind].name,
                e.code ? e.msg : "refused by the host");
         (void)lt_fail(&f->e, LT_E_HOST_UNREACHABLE, "the host did not answer");
     } else if (reply->status == 404) {
@@ -192,17 +198,17 @@ static void log_done(void *arg, const struct lt_http_reply *reply, const struct 
         if (!f->bytes)
             (void)lt_fail(&f->e, LT_E_NO_MEMORY, "log: no memory");
     }
-    lt_work_post(f->host->shared->work, &f->task);
+    lt_work_post(h->work, &f->task);
 }
 
 /* The epoch is read before the question leaves: what it covers was measured by then. */
 static void ask_host(struct fetch *f)
 {
-    struct lt_provider_host *h = f->host;
+    const struct lt_relay_host *h = &f->relay->host;
 
-    f->reset_count = atomic_load(&h->reset_count);
-    f->epoch = epoch_of(h, f->kind);
-    lt_net_send(h->shared->net,
+    f->reset_count = atomic_load(h->reset_count);
+    f->epoch = epoch_of(f->relay, f->kind);
+    lt_net_send(h->net,
                 &(struct lt_net_request){.method = "GET",
                                          .address = h->address,
                                          .name = kinds[f->kind].name,
@@ -210,22 +216,21 @@ static void ask_host(struct fetch *f)
                 log_done, f);
 }
 
-void lt_relay_log(struct lt_provider_host *h, enum lt_relay_kind kind, struct lt_http_req *req)
+void lt_relay_log(struct lt_relay *r, enum lt_relay_kind kind, struct lt_http_req *req)
 {
-    struct lt_relay *r = h->relay;
     struct cached_log *l = &r->logs[kind];
     struct waiter *w = malloc(sizeof *w);
     struct fetch *f = calloc(1, sizeof *f);
     bool ask = false, held = false, full;
 
     pthread_mutex_lock(&r->lock);
-    bool cached = fresh(h, kind, l);
+    bool cached = fresh(r, kind, l);
     full = !w || !f || l->waiting >= LT_MAX_LOG_WAITERS;
     if (cached) {
         reply_log(req, kind, l->bytes);
     } else if (!full) {
         lt_http_req_hold(req);
-        *w = (struct waiter){l->waiters, req, epoch_of(h, kind)};
+        *w = (struct waiter){l->waiters, req, epoch_of(r, kind)};
         l->waiters = w;
         l->waiting++;
         ask = !l->asked;
@@ -240,18 +245,19 @@ void lt_relay_log(struct lt_provider_host *h, enum lt_relay_kind kind, struct lt
         reply_error(req, LT_E_BUSY, "too many wait for this log", 2);
     if (!ask)
         return;
-    *f = (struct fetch){.task.run = hand_out, .host = lt_provider_host_ref(h), .kind = kind};
+    r->host.ref(r->host.arg);
+    *f = (struct fetch){.task.run = hand_out, .relay = r, .kind = kind};
     ask_host(f);
 }
 
-void lt_relay_sweep(struct lt_provider_host *h)
+void lt_relay_sweep(struct lt_relay *r)
 {
     for (enum lt_relay_kind k = LT_RELAY_BOOT_LOG; k <= LT_RELAY_IMA; k++) {
-        struct cached_log *l = &h->relay->logs[k];
-        pthread_mutex_lock(&h->relay->lock);
-        if (!fresh(h, k, l))
+        struct cached_log *l = &r->logs[k];
+        pthread_mutex_lock(&r->lock);
+        if (!fresh(r, k, l))
             lt_http_shared_unref(lt_take(&l->bytes));
-        pthread_mutex_unlock(&h->relay->lock);
+        pthread_mutex_unlock(&r->lock);
     }
 }
 
@@ -262,8 +268,8 @@ static void forward(struct activation *a);
 static void activation_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *trouble)
 {
     struct activation *a = arg;
-    struct lt_provider_host *h = a->host;
-    struct lt_relay *r = h->relay;
+    struct lt_relay *r = a->relay;
+    const struct lt_relay_host *h = &r->host;
     struct lt_err e = {0};
     uint8_t proof[32];
     LT_AUTOJSON json_t *j = NULL;
@@ -287,16 +293,16 @@ static void activation_done(void *arg, const struct lt_http_reply *reply, const 
     if (next)
         forward(next);
     free(a);
-    lt_provider_host_unref(h);
+    h->unref(h->arg);
 }
 
 static void forward(struct activation *a)
 {
     struct lt_slice body = lt_http_req_body(a->req);
 
-    lt_net_send(a->host->shared->net,
+    lt_net_send(a->relay->host.net,
                 &(struct lt_net_request){.method = "POST",
-                                         .address = a->host->address,
+                                         .address = a->relay->host.address,
                                          .name = "activations",
                                          .body = (const char *)body.p,
                                          .body_n = body.n,
@@ -332,7 +338,7 @@ static int queue(struct lt_relay *r, struct activation *a, struct activation **y
     if (lt_turns_count(r->waiting, NULL) + 1 >= LT_MAX_ACTIVATIONS &&
         (own || !(*yields = (struct activation *)lt_turns_yield(&r->waiting, tenant))))
         return LT_E_BUSY;
-    lt_provider_host_ref(a->host);
+    r->host.ref(r->host.arg);
     lt_http_req_hold(a->req);
     if (!r->active) {
         r->active = a;
@@ -347,13 +353,12 @@ static int queue(struct lt_relay *r, struct activation *a, struct activation **y
 static void give_up(struct activation *a)
 {
     reply_error(a->req, LT_E_BUSY, "activations of other tenants wait, too", 2);
-    lt_provider_host_unref(a->host);
+    a->relay->host.unref(a->relay->host.arg);
     free(a);
 }
 
-void lt_relay_activate(struct lt_provider_host *h, struct lt_http_req *req)
+void lt_relay_activate(struct lt_relay *r, struct lt_http_req *req)
 {
-    struct lt_relay *r = h->relay;
     struct activation *yields;
     struct lt_err e = {0};
 
@@ -366,7 +371,7 @@ void lt_relay_activate(struct lt_provider_host *h, struct lt_http_req *req)
         reply_error(req, LT_E_NO_MEMORY, "activation: no memory", 2);
         return;
     }
-    *a = (struct activation){.host = h, .req = req};
+    *a = (struct activation){.relay = r, .req = req};
     memcpy(a->turn.tenant, lt_http_req_peer(req)->tenant_id, sizeof a->turn.tenant);
     pthread_mutex_lock(&r->lock);
     int rc = queue(r, a, &yields);

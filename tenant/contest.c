@@ -226,7 +226,7 @@ static struct judged *judge(const struct lt_tenant_claim *c, const struct lt_ten
                             struct lt_err *e)
 {
     const struct lt_tenant_rounds *r = c->of->r;
-    const struct lt_hosts_host_keys *keys = lt_ref_value(c->view.keys);
+    const struct lt_tenant_host_keys *keys = lt_ref_value(c->view.keys);
     LT_AUTOFREE struct judged *j = malloc(sizeof *j);
 
     if (!j)

@@ -56,7 +56,7 @@ static json_t *call_json(const struct lt_host_fetch_host_source *p, const char *
 
 static void keys_free(void *p)
 {
-    struct lt_hosts_host_keys *k = p;
+    struct lt_tenant_host_keys *k = p;
 
     lt_checks_host_identity_free(k->id);
     free(k->ak.p);
@@ -68,7 +68,7 @@ static void keys_free(void *p)
     free(k);
 }
 
-static size_t keys_size(const struct lt_hosts_host_keys *k)
+static size_t keys_size(const struct lt_tenant_host_keys *k)
 {
     size_t n = k->ak.n + k->ek.n;
 
@@ -95,7 +95,7 @@ static int read_certificates(const json_t *j, struct lt_bundle_certificates *out
     return rc;
 }
 
-static int read_keys(const json_t *j, struct lt_hosts_host_keys *k, struct lt_err *e)
+static int read_keys(const json_t *j, struct lt_tenant_host_keys *k, struct lt_err *e)
 {
     int rc = lt_json_base64(j, "ak", LT_MAX_PUBLIC, &k->ak.p, &k->ak.n, e);
 
@@ -144,7 +144,7 @@ static int activate(const struct lt_host_fetch_host_source *p, const char *host,
 }
 
 /* host_id is a hash of the EK: the provider's word is not needed for it. */
-static int check_ek(const char *host, const struct lt_hosts_host_keys *k, struct lt_err *e)
+static int check_ek(const char *host, const struct lt_tenant_host_keys *k, struct lt_err *e)
 {
     char is[2 * LT_RESIDENCY_HOST_ID + 1];
     uint8_t id[LT_RESIDENCY_HOST_ID];
@@ -163,18 +163,18 @@ static bool same_blob(const struct lt_bundle_blob *a, const struct lt_bundle_blo
     return a->n == b->n && !memcmp(a->p, b->p, a->n);
 }
 
-static bool activated_before(const struct lt_hosts_host_keys *had, const struct lt_hosts_host_keys *k)
+static bool activated_before(const struct lt_tenant_host_keys *had, const struct lt_tenant_host_keys *k)
 {
     return had && had->id->activated == LT_CHECKS_FACT_YES && same_blob(&had->ek, &k->ek) &&
            same_blob(&had->ak, &k->ak);
 }
 
 int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *host,
-                       const struct lt_trust *trust, const struct lt_hosts_host_keys *had,
+                       const struct lt_trust *trust, const struct lt_tenant_host_keys *had,
                        struct lt_ref **out, struct lt_err *e)
 {
     char path[64];
-    struct lt_hosts_host_keys *k = calloc(1, sizeof *k);
+    struct lt_tenant_host_keys *k = calloc(1, sizeof *k);
     struct lt_err why = {0};
 
     *out = NULL;
@@ -214,7 +214,7 @@ static int copy_blob(const struct lt_bundle_blob *from, struct lt_bundle_blob *t
     return 0;
 }
 
-static int copy_keys(const struct lt_hosts_host_keys *from, struct lt_hosts_host_keys *to)
+static int copy_keys(const struct lt_tenant_host_keys *from, struct lt_tenant_host_keys *to)
 {
     if (copy_blob(&from->ak, &to->ak) || copy_blob(&from->ek, &to->ek))
         return LT_E_NO_MEMORY;
@@ -226,10 +226,10 @@ static int copy_keys(const struct lt_hosts_host_keys *from, struct lt_hosts_host
     return to->id ? 0 : LT_E_NO_MEMORY;
 }
 
-int lt_host_fetch_host_judge_again(const struct lt_hosts_host_keys *had, const struct lt_trust *trust,
+int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_trust *trust,
                                    struct lt_ref **out, struct lt_err *e)
 {
-    struct lt_hosts_host_keys *k = calloc(1, sizeof *k);
+    struct lt_tenant_host_keys *k = calloc(1, sizeof *k);
 
     *out = NULL;
     if (!k || copy_keys(had, k)) {

@@ -2,7 +2,8 @@
 #ifndef LT_TENANT_HOST_FETCH_H
 #define LT_TENANT_HOST_FETCH_H
 
-#include "tenant/hosts.h"
+#include "common/http/client.h"
+#include "tenant/host.h"
 #include "tenant/trust.h"
 
 struct lt_host_fetch_host_source {
@@ -22,10 +23,10 @@ int lt_host_fetch_host_call(const struct lt_host_fetch_host_source *p, const cha
  * whose id is a hash of it. An answer to the activation that is wrong, or none at all, leaves it unknown: it
  * came by way of the provider. New reference. */
 int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *host,
-                       const struct lt_trust *trust, const struct lt_hosts_host_keys *had,
+                       const struct lt_trust *trust, const struct lt_tenant_host_keys *had,
                        struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
 /* The same keys judged as of now, without asking anybody. New reference. */
-int lt_host_fetch_host_judge_again(const struct lt_hosts_host_keys *had, const struct lt_trust *trust,
+int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_trust *trust,
                                    struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
 /* The document with that digest; the digest is verified. The documents that it names are put into d, where
  * they are not there yet. */
@@ -33,7 +34,7 @@ int lt_host_fetch_policy(const struct lt_host_fetch_host_source *p, const uint8_
                          struct lt_documents *d, struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
 /* Those of a policy that could not be had before: true, and *fresh is that policy with all of them. */
 bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
-                           const struct lt_hosts_host_document *have, struct lt_documents *d,
+                           const struct lt_tenant_host_document *have, struct lt_documents *d,
                            struct lt_ref **fresh);
 /* 404 gives a log that is not present. */
 int lt_host_fetch_log(const struct lt_host_fetch_host_source *p, const char *host, uint32_t reset_count,
@@ -41,7 +42,7 @@ int lt_host_fetch_log(const struct lt_host_fetch_host_source *p, const char *hos
 /* The whole list: what is had of it (NULL: nothing) and what has come since. 404 gives one that is not
  * present. */
 int lt_host_fetch_ima(const struct lt_host_fetch_host_source *p, const char *host,
-                      const struct lt_hosts_host_ima *had, uint32_t reset_count, const uint8_t pcr[LT_SHA256],
-                      struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
+                      const struct lt_tenant_host_ima *had, uint32_t reset_count,
+                      const uint8_t pcr[LT_SHA256], struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

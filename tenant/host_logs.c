@@ -98,7 +98,7 @@ static void open_documents(const struct lt_host_fetch_host_source *p, struct lt_
 
 static void document_free(void *p)
 {
-    struct lt_hosts_host_document *d = p;
+    struct lt_tenant_host_document *d = p;
     lt_policy_host_free(d->parsed);
     lt_documents_document_set_free(&d->documents);
     free(d->bytes);
@@ -108,7 +108,7 @@ static void document_free(void *p)
 static int document(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
                     struct lt_bundle_blob b, struct lt_documents *from, struct lt_ref **out, struct lt_err *e)
 {
-    struct lt_hosts_host_document *d = calloc(1, sizeof *d);
+    struct lt_tenant_host_document *d = calloc(1, sizeof *d);
     char name[2 * LT_SHA256 + 1];
     struct lt_err why = {0};
 
@@ -141,7 +141,7 @@ int lt_host_fetch_policy(const struct lt_host_fetch_host_source *p, const uint8_
 }
 
 bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
-                           const struct lt_hosts_host_document *have, struct lt_documents *d,
+                           const struct lt_tenant_host_document *have, struct lt_documents *d,
                            struct lt_ref **fresh)
 {
     struct lt_bundle_blob b = {malloc(have->n + 1), have->n};
@@ -152,7 +152,7 @@ bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
     memcpy(b.p, have->bytes, have->n);
     if (document(p, have->digest, b, d, fresh, NULL))
         return false;
-    const struct lt_hosts_host_document *is = lt_ref_value(*fresh);
+    const struct lt_tenant_host_document *is = lt_ref_value(*fresh);
     if (is->documents.complete)
         return true;
     lt_ref_put(lt_take(fresh));
@@ -163,7 +163,7 @@ bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
 
 static void log_free(void *p)
 {
-    struct lt_hosts_host_log *l = p;
+    struct lt_tenant_host_log *l = p;
     lt_boot_log_free(l->log);
     (void)!lt_budget_keep(l->memory, &l->kept, 0);
     free(l);
@@ -180,7 +180,7 @@ int lt_host_fetch_log(const struct lt_host_fetch_host_source *p, const char *hos
     int rc = fetch(p, path, LT_MAX_BOOT_LOG, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    struct lt_hosts_host_log *l = calloc(1, sizeof *l);
+    struct lt_tenant_host_log *l = calloc(1, sizeof *l);
     if (l) {
         l->memory = p->memory;
         l->log = lt_boot_log_new((struct lt_slice){f.b.p, f.b.n});
@@ -201,7 +201,7 @@ int lt_host_fetch_log(const struct lt_host_fetch_host_source *p, const char *hos
 
 static void ima_free(void *p)
 {
-    struct lt_hosts_host_ima *i = p;
+    struct lt_tenant_host_ima *i = p;
     free(i->bytes.p);
     (void)!lt_budget_keep(i->memory, &i->kept, 0);
     free(i);
@@ -213,7 +213,7 @@ static struct lt_slice bytes_of(const struct lt_bundle_blob *b)
 }
 
 /* had's units and what came after them. */
-static int join(const struct lt_hosts_host_ima *had, uint64_t first, struct lt_bundle_blob *b,
+static int join(const struct lt_tenant_host_ima *had, uint64_t first, struct lt_bundle_blob *b,
                 struct lt_err *e)
 {
     if (!first)
@@ -237,8 +237,8 @@ static int join(const struct lt_hosts_host_ima *had, uint64_t first, struct lt_b
 }
 
 int lt_host_fetch_ima(const struct lt_host_fetch_host_source *p, const char *host,
-                      const struct lt_hosts_host_ima *had, uint32_t reset_count, const uint8_t pcr[LT_SHA256],
-                      struct lt_ref **out, struct lt_err *e)
+                      const struct lt_tenant_host_ima *had, uint32_t reset_count,
+                      const uint8_t pcr[LT_SHA256], struct lt_ref **out, struct lt_err *e)
 {
     char path[96];
     struct fetched f = {0};
@@ -251,7 +251,7 @@ int lt_host_fetch_ima(const struct lt_host_fetch_host_source *p, const char *hos
     int rc = fetch(p, path, LT_MAX_IMA_LOG, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    struct lt_hosts_host_ima *i = calloc(1, sizeof *i);
+    struct lt_tenant_host_ima *i = calloc(1, sizeof *i);
     bool present = !rc;
     rc = i ? 0 : lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
     if (!rc && present)

@@ -162,13 +162,13 @@ static struct host *find(struct lt_hosts *h, const char *name)
 
 static bool signed_by(const struct lt_ref *keys, const struct lt_attest *a)
 {
-    const struct lt_hosts_host_keys *k = lt_ref_value(keys);
+    const struct lt_tenant_host_keys *k = lt_ref_value(keys);
     return k && a->qualified_signer.n == LT_TPM_NAME &&
            !memcmp(a->qualified_signer.p, k->id->qualified_signer, LT_TPM_NAME);
 }
 
 /* The AK it shows did sign this quote, under whatever hierarchy: then check 6 says what is wrong with it. */
-static bool verifies(const struct lt_hosts_host_keys *k, const struct lt_residency_host_quote *q)
+static bool verifies(const struct lt_tenant_host_keys *k, const struct lt_residency_host_quote *q)
 {
     return k->id->key && !lt_signature_check(k->id->key, (struct lt_slice){q->signature, q->signature_n},
                                              (struct lt_slice){q->attest, q->attest_n}, NULL);
@@ -176,7 +176,7 @@ static bool verifies(const struct lt_hosts_host_keys *k, const struct lt_residen
 
 static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
 {
-    const struct lt_hosts_host_keys *k = lt_ref_value(keys);
+    const struct lt_tenant_host_keys *k = lt_ref_value(keys);
     return k && k->id->activated == LT_CHECKS_FACT_YES && !k->id->certificate_gap && signed_by(keys, a);
 }
 
@@ -184,7 +184,7 @@ static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
  * While it is seized. */
 static void renew_facts(struct lt_hosts *h, struct host *x)
 {
-    const struct lt_hosts_host_keys *k = lt_ref_value(x->view.keys);
+    const struct lt_tenant_host_keys *k = lt_ref_value(x->view.keys);
     uint64_t now = lt_clock_ms();
     struct lt_ref *fresh;
 
@@ -207,7 +207,7 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
                      const struct lt_residency_host_quote *q, struct lt_err *e)
 {
     renew_facts(h, x);
-    const struct lt_hosts_host_keys *k = lt_ref_value(x->view.keys);
+    const struct lt_tenant_host_keys *k = lt_ref_value(x->view.keys);
     struct lt_ref *keys, *trust;
 
     if (k && (!a || good_keys(x->view.keys, a)))
@@ -241,7 +241,7 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
  * that a neighbour's policy accepts is used for all: check 7 asks each guest's own. */
 static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest[LT_SHA256], bool accepted)
 {
-    const struct lt_hosts_host_document *d = lt_ref_value(x->view.policy);
+    const struct lt_tenant_host_document *d = lt_ref_value(x->view.policy);
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
@@ -274,7 +274,7 @@ static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest
 static void need_log(struct lt_hosts *h, struct host *x, const struct lt_residency_host_quote *q,
                      uint32_t reset_count)
 {
-    const struct lt_hosts_host_log *l = lt_ref_value(x->view.log);
+    const struct lt_tenant_host_log *l = lt_ref_value(x->view.log);
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
@@ -303,14 +303,14 @@ static void need_log(struct lt_hosts *h, struct host *x, const struct lt_residen
  * and their check 6 fails whatever they say. */
 static bool credible(const struct host *x, const struct lt_attest *a)
 {
-    const struct lt_hosts_host_keys *k = lt_ref_value(x->view.keys);
+    const struct lt_tenant_host_keys *k = lt_ref_value(x->view.keys);
     return signed_by(x->view.keys, a) && k->id->activated == LT_CHECKS_FACT_YES &&
            k->id->in_registry != LT_CHECKS_FACT_NO && k->id->certificate != LT_CHECKS_FACT_NO &&
            !k->id->certificate_gap;
 }
 
 /* Whether the list is this quote's: the chain alone, no content. */
-static int replays(const struct lt_hosts_host_ima *i, struct lt_err *e)
+static int replays(const struct lt_tenant_host_ima *i, struct lt_err *e)
 {
     struct lt_ima_result r;
     const struct lt_ima_input in = {.list = {i->bytes.p, i->bytes.n}, .bank = LT_HASH_SHA256, .pcr = i->pcr};
@@ -325,8 +325,8 @@ static int replays(const struct lt_hosts_host_ima *i, struct lt_err *e)
  * again, from its beginning. One that is withheld for good is reported as not made. */
 static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcr_pcrs *pcrs)
 {
-    const struct lt_hosts_host_document *d = lt_ref_value(x->view.policy);
-    const struct lt_hosts_host_ima *i = lt_ref_value(x->view.ima);
+    const struct lt_tenant_host_document *d = lt_ref_value(x->view.policy);
+    const struct lt_tenant_host_ima *i = lt_ref_value(x->view.ima);
     const uint8_t *pcr = pcrs->value[LT_IMA_PCR];
     struct lt_ref *fresh = NULL;
     struct lt_err e = {0};
@@ -471,8 +471,8 @@ static json_t *describe(struct lt_hosts *h, struct host *x, enum lt_verdict_leve
         none = why.msg;
         let_go(h, x);
     }
-    const struct lt_hosts_host_keys *k = lt_ref_value(v.keys);
-    const struct lt_hosts_host_document *d = lt_ref_value(v.policy);
+    const struct lt_tenant_host_keys *k = lt_ref_value(v.keys);
+    const struct lt_tenant_host_document *d = lt_ref_value(v.policy);
     const char *level = lt_verdict_level_slug(shown);
     json_t *o = json_object();
 

@@ -13,6 +13,7 @@
 #include "common/ref.h"
 #include "residency/bundle.h"
 #include "tenant/documents.h"
+#include "tenant/host.h"
 #include "verifier/store/store.h"
 
 #define LT_HOSTS_HOST_FACTS_MS 3600000  /* what was true of an EK certificate then may have expired since */
@@ -39,45 +40,12 @@ void lt_hosts_free(struct lt_hosts *h);
 /* Reads registry and roots again (SIGHUP); what was prepared under the old ones is forgotten. */
 int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e) LT_MUST_CHECK;
 
-struct lt_hosts_host_keys { /* immutable once shared */
-    struct lt_checks_host_identity *id;
-    struct lt_bundle_blob ak, ek;
-    struct lt_bundle_certificates certificates;
-    struct lt_budget *memory; /* all below, too: what it keeps is given back with its last reference */
-    size_t kept;
-};
-struct lt_hosts_host_document { /* a host policy: bytes always, parsed if it could be */
-    struct lt_policy_host *parsed;
-    struct lt_documents_document_set documents;
-    uint8_t digest[LT_SHA256];
-    uint8_t *bytes;
-    size_t n;
-};
-struct lt_hosts_host_log {
-    struct lt_boot_log *log;
-    uint8_t digest[LT_SHA256];
-    uint32_t reset_count;
-    struct lt_budget *memory;
-    size_t kept;
-};
-struct lt_hosts_host_ima { /* the whole list */
-    bool present;
-    struct lt_bundle_blob bytes;
-    uint64_t units; /* it holds (common/ima_list.h) */
-    bool whole;     /* nothing is behind them */
-    uint8_t digest[LT_SHA256];
-    uint32_t reset_count;
-    uint8_t pcr[LT_SHA256]; /* PCR 10 of the quote it was fetched for */
-    struct lt_budget *memory;
-    size_t kept;
-};
-
 /* What stands behind one host quote. */
 struct lt_hosts_host_view {
-    struct lt_ref *keys;   /* struct lt_hosts_host_keys */
-    struct lt_ref *policy; /* struct lt_hosts_host_document; NULL: could not be had */
-    struct lt_ref *log;    /* struct lt_hosts_host_log; NULL: could not be had */
-    struct lt_ref *ima;    /* struct lt_hosts_host_ima; NULL: could not be had, or the policy has no layers */
+    struct lt_ref *keys;   /* struct lt_tenant_host_keys */
+    struct lt_ref *policy; /* struct lt_tenant_host_document; NULL: could not be had */
+    struct lt_ref *log;    /* struct lt_tenant_host_log; NULL: could not be had */
+    struct lt_ref *ima; /* struct lt_tenant_host_ima; NULL: could not be had, or the policy has no layers */
 };
 void lt_hosts_host_view_free(struct lt_hosts_host_view *v);
 

@@ -129,7 +129,7 @@ static int draw(struct work *w, struct lt_err *e)
 {
     struct lt_vtpm_inventory *inv = w->inv;
     struct lt_residency_record *r = &w->new.record;
-    struct lt_inventory_host_clock clock;
+    struct lt_vtpm_host_clock clock;
 
     if (w->new.have_incarnation && !w->marks.redraw)
         return 0;

@@ -13,9 +13,10 @@
 #ifndef LT_VTPM_TABLE_H
 #define LT_VTPM_TABLE_H
 
+#include "residency/residency.h"
 #include "vtpm/ek.h"
 #include "vtpm/files.h"
-#include "vtpm/inventory.h"
+#include "vtpm/inventory_conf.h"
 #include "vtpm/pair.h"
 #include "vtpm/virt.h"
 

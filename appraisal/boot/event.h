@@ -4,8 +4,24 @@
 #ifndef LT_APPRAISAL_BOOT_EVENT_H
 #define LT_APPRAISAL_BOOT_EVENT_H
 
-#include "appraisal/boot/log.h"
+#include "common/hash.h"
 #include "common/limits.h"
+
+#define LT_BOOT_BANKS 4 /* that an event has digests of, count */
+
+struct lt_boot_digest {
+    uint16_t alg; /* known ones only (common/hash.h) */
+    struct lt_slice value;
+};
+
+struct lt_boot_event {
+    uint32_t number; /* 0-based */
+    size_t offset;   /* bytes from the log's start */
+    uint32_t pcr, type;
+    unsigned digest_count;
+    struct lt_boot_digest digest[LT_BOOT_BANKS];
+    struct lt_slice data;
+};
 
 enum lt_boot_event_type {
     LT_BOOT_EV_POST_CODE = 1,

@@ -1,7 +1,7 @@
 /* A boot policy from the log of a good machine. It names digests, in the order of their first events, and
  * asks for no type or label: what a log calls its events is not measured, in a good machine's neither. */
+#include "appraisal/boot/policy.h"
 #include "appraisal/boot/rules.h"
-
 #include "common/limits.h"
 
 #include <stdio.h>

@@ -1,7 +1,5 @@
 #include "appraisal/boot/log.h"
 
-#include "appraisal/boot/event.h"
-
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,11 +5,11 @@
 #ifndef LT_APPRAISAL_BOOT_LOG_H
 #define LT_APPRAISAL_BOOT_LOG_H
 
+#include "appraisal/boot/event.h"
 #include "tpm/pcr.h"
 
-#define LT_BOOT_PCRS 10     /* PCR 0-9 are compared; later ones belong to the operating system */
-#define LT_BOOT_REPLAYED 16 /* PCR 0-15 are replayed: shim's PCR 14 is for policies that ask for it */
-#define LT_BOOT_BANKS 4
+#define LT_BOOT_PCRS 10      /* PCR 0-9 are compared; later ones belong to the operating system */
+#define LT_BOOT_REPLAYED 16  /* PCR 0-15 are replayed: shim's PCR 14 is for policies that ask for it */
 #define LT_BOOT_LOCALITIES 5 /* TPM2_Startup comes from locality 0 or 3, an H-CRTM from 4 */
 
 /* What a log replays to: made once per log, then used read-only by any number of rounds. No pointers: copy
@@ -28,21 +28,7 @@ struct lt_boot_replay {
     } bank[LT_BOOT_BANKS];
 };
 
-/* ---- the log as typed events, for policies ---- parsed once, then read-only. */
-struct lt_boot_digest {
-    uint16_t alg; /* known ones only (common/hash.h) */
-    struct lt_slice value;
-};
-
-struct lt_boot_event {
-    uint32_t number; /* 0-based */
-    size_t offset;   /* bytes from the log's start */
-    uint32_t pcr, type;
-    unsigned digest_count;
-    struct lt_boot_digest digest[LT_BOOT_BANKS];
-    struct lt_slice data;
-};
-
+/* The log as typed events, for policies: parsed once, then read-only. */
 struct lt_boot_log {
     struct lt_boot_replay replay;
     uint8_t *bytes; /* owned copy; slices point into it */

@@ -1,6 +1,7 @@
 /* Our form of boot policy; Keylime's is in bootrefstate.c. */
-#include "appraisal/boot/rules.h"
+#include "appraisal/boot/policy.h"
 
+#include "appraisal/boot/rules.h"
 #include "common/limits.h"
 
 #include <stdio.h>

@@ -7,8 +7,7 @@
 #ifndef LT_APPRAISAL_BOOT_RULES_H
 #define LT_APPRAISAL_BOOT_RULES_H
 
-#include "appraisal/boot/event.h"
-#include "appraisal/boot/policy.h"
+#include "appraisal/boot/log.h"
 #include "appraisal/boot/set.h"
 #include "appraisal/policy/pattern.h"
 #include "appraisal/policy/policy.h"

@@ -1,5 +1,6 @@
 #include "appraisal/ima/document.h"
 
+#include "common/hash.h"
 #include "common/json_pull.h"
 
 #include <stdio.h>

@@ -4,9 +4,10 @@
 #ifndef LT_APPRAISAL_IMA_DOCUMENT_H
 #define LT_APPRAISAL_IMA_DOCUMENT_H
 
-#include "appraisal/ima/table.h"
+#include "common/bytes.h"
 #include "common/limits.h"
 
+enum lt_ima_section { LT_IMA_FILES, LT_IMA_KEYRINGS, LT_IMA_BUFFERS };
 #define LT_IMA_IGNORED 3 /* ignored keyrings: a fourth section, of names without digests */
 #define LT_IMA_SECTIONS 4
 #define LT_IMA_DIGEST_MAX 64 /* bytes */

@@ -21,7 +21,7 @@ static void not_listed(const struct lt_ima_judge *j, const struct lt_ima_line *l
     size_t n = l->digest.n < SHOWN ? l->digest.n : SHOWN;
 
     lt_hex(l->digest.p, n, hex);
-    lt_ima_layers_names(j->in->layers, names, sizeof names);
+    lt_ima_layers_names(j->layers, names, sizeof names);
     snprintf(why, LT_IMA_WHY, "%s %.*s:%s%s not in %slayers %s%s", what, (int)l->alg_name.n,
              (const char *)l->alg_name.p, hex, n < l->digest.n ? "..." : "", where, *names ? names : "(none)",
              answer == LT_IMA_OTHER ? ", which know it with other digests" : "");
@@ -37,21 +37,21 @@ static int ask(const struct lt_ima_judge *j, const struct lt_ima_line *l, enum l
                enum lt_ima_answer *out, struct lt_err *e)
 {
     int which;
-    return lt_ima_layers_ask(j->in->layers, j->in->now, s, l->path, l->digest, out, &which, e);
+    return lt_ima_layers_ask(j->layers, j->now, s, l->path, l->digest, out, &which, e);
 }
 
 /* ---- signatures ---- */
 
 static int read_own(struct lt_ima_judge *j, struct lt_err *e)
 {
-    const struct lt_ima_layers *all = j->in->layers;
+    const struct lt_ima_layers *all = j->layers;
 
     if (j->own_read)
         return 0;
     if (!j->own && !(j->own = lt_ima_keys_new()))
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for a keyring");
     for (unsigned i = 0; i < all->count; i++)
-        if (in_window(&all->layer[i], j->in->now) &&
+        if (in_window(&all->layer[i], j->now) &&
             lt_ima_keys_add_json(j->own, lt_ima_table_keys(all->layer[i].table), e))
             return lt_fail_in(e, "verification-keys of layer %s", all->layer[i].name);
     j->own_read = true;
@@ -120,11 +120,10 @@ static bool holds(const struct lt_ima_line *l)
 
 static bool ignored(const struct lt_ima_judge *j, struct lt_slice keyring)
 {
-    const struct lt_ima_layers *all = j->in->layers;
+    const struct lt_ima_layers *all = j->layers;
 
     for (unsigned i = 0; i < all->count; i++)
-        if (in_window(&all->layer[i], j->in->now) &&
-            lt_ima_table_ignores_keyring(all->layer[i].table, keyring))
+        if (in_window(&all->layer[i], j->now) && lt_ima_table_ignores_keyring(all->layer[i].table, keyring))
             return true;
     return false;
 }
@@ -154,17 +153,17 @@ static __attribute__((noinline)) int buffer(struct lt_ima_judge *j, const struct
     *good = answer == LT_IMA_ALLOWED;
     if (!*good)
         not_listed(j, l, "key", "keyrings of ", answer, why);
-    else if (j->in->layers->learn_keys)
+    else if (j->layers->learn_keys)
         return lt_ima_keys_add_der(j->learnt, l->extra, &is_key, e);
     return 0;
 }
 
 void lt_ima_judge_prepare(struct lt_ima_judge *j, const struct lt_ima_line *l)
 {
-    const struct lt_ima_layers *all = j->in->layers;
+    const struct lt_ima_layers *all = j->layers;
     unsigned i = 0;
 
-    while (i < all->count && !in_window(&all->layer[i], j->in->now))
+    while (i < all->count && !in_window(&all->layer[i], j->now))
         i++;
     j->probe.table = NULL;
     if (i < all->count && l->kind != LT_IMA_BUFFER)

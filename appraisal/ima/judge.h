@@ -4,14 +4,15 @@
 
 #include "appraisal/ima/keys.h"
 #include "appraisal/ima/line.h"
-#include "appraisal/ima/replay.h"
+#include "appraisal/ima/table.h"
 
 #define LT_IMA_WHY 288
 
 struct lt_ima_judge {
-    const struct lt_ima_input *in; /* its layers are there */
-    struct lt_ima_keys *learnt;    /* borrowed; keys of ima-buf entries join it */
-    struct lt_ima_keys *own;       /* of the layers' documents; read when the first signature needs one */
+    const struct lt_ima_layers *layers;
+    int64_t now;
+    struct lt_ima_keys *learnt; /* borrowed; keys of ima-buf entries join it */
+    struct lt_ima_keys *own;    /* of the layers' documents; read when the first signature needs one */
     bool own_read;
     bool aggregate_open; /* a boot_aggregate that no layer knows is good: there is nothing to compare it with
                           */

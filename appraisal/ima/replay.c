@@ -400,7 +400,11 @@ int lt_ima_appraise(const struct lt_ima_input *in, struct lt_ima_progress *progr
     r.aggregate_n = 0;
     r.no_verdict = (struct lt_err){0};
     struct lt_ima_keys *fresh = in->first && progress->learnt ? NULL : lt_ima_keys_new();
-    r.judge = (struct lt_ima_judge){.in = in, .learnt = fresh ? fresh : progress ? progress->learnt : NULL};
+    r.judge = (struct lt_ima_judge){.layers = in->layers,
+                                    .now = in->now,
+                                    .learnt = fresh      ? fresh
+                                              : progress ? progress->learnt
+                                                         : NULL};
     if (!r.judge.learnt)
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for a keyring");
     r.had = lt_ima_keys_count(r.judge.learnt);

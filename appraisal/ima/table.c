@@ -1,5 +1,7 @@
 /* A compiled table, opened and asked. Every offset from the file is compared with its area when it is used.
  */
+#include "appraisal/ima/table.h"
+
 #include "appraisal/ima/table_format.h"
 #include "appraisal/policy/pattern.h"
 #include "common/utf8.h"

@@ -7,6 +7,7 @@
 #ifndef LT_APPRAISAL_IMA_TABLE_H
 #define LT_APPRAISAL_IMA_TABLE_H
 
+#include "appraisal/ima/document.h"
 #include "common/hash.h"
 #include "common/json.h"
 #include "common/limits.h"
@@ -30,7 +31,6 @@ enum lt_ima_answer {
     LT_IMA_ALLOWED,
     LT_IMA_EXCLUDED, /* a pattern of excludes matches the path */
 };
-enum lt_ima_section { LT_IMA_FILES, LT_IMA_KEYRINGS, LT_IMA_BUFFERS };
 /* name need not be NUL-terminated, may hold any byte; one that is no UTF-8 is looked up as JSON can hold it
  * (common/utf8.h), and matched with excludes as it is. Digests are compared by value and length (Keylime: the
  * algorithm's name does not take part). A hostile exclude that hits PCRE2's limits is an error, not a match.

@@ -1,6 +1,7 @@
 /* Document to table, in two walks: the first judges and counts, the second writes into memory of exactly that
  * size. */
 #include "appraisal/ima/keys.h"
+#include "appraisal/ima/table.h"
 #include "appraisal/ima/table_format.h"
 #include "appraisal/policy/dsse.h"
 #include "appraisal/policy/pattern.h"

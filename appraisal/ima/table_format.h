@@ -12,6 +12,7 @@
 #define LT_APPRAISAL_IMA_TABLE_FORMAT_H
 
 #include "appraisal/ima/document.h"
+#include "common/hash.h"
 #include "common/siphash.h"
 
 #define LT_IMA_TABLE_MAGIC "LTIMATB1"

@@ -631,7 +631,9 @@ int lt_http_client_new(const struct lt_http_client_conf *f, struct lt_http_clien
     c->pending_end = &c->pending;
     c->allow_plain = f->allow_plain;
     c->room = (struct lt_room){.budget = f->budget, .leave = f->leave};
-    int rc = lt_http_trust_load(&c->trust, f, e);
+    c->trust.role = f->server_role;
+    c->trust.crl = f->crl;
+    int rc = lt_http_trust_load(&c->trust, f->cert, f->key, f->ca, e);
     if (!rc)
         rc = client_start(c, f->max_per_host, e);
     if (rc) {

@@ -239,18 +239,19 @@ static char *describe(const char *file, const X509 *x)
     return asprintf(&text, "%s (%s, until %s)", file, name, day) < 0 ? NULL : text;
 }
 
-static int load_identity(struct lt_http_trust *t, const struct lt_http_client_conf *f, struct lt_err *e)
+static int load_identity(struct lt_http_trust *t, const char *cert_file, const char *key_file,
+                         struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *cert = NULL;
     uint8_t *key = NULL;
     size_t n, key_n;
 
-    if (!f->cert != !f->key)
+    if (!cert_file != !key_file)
         return lt_fail(e, LT_E_CONFIG, "client: certificate and key go together");
-    if (!f->cert)
+    if (!cert_file)
         return 0;
-    LT_TRY(lt_file_read(f->cert, 1 << 20, &cert, &n, e));
-    LT_TRY(lt_file_read_secret(f->key, 1 << 16, &key, &key_n, e));
+    LT_TRY(lt_file_read(cert_file, 1 << 20, &cert, &n, e));
+    LT_TRY(lt_file_read_secret(key_file, 1 << 16, &key, &key_n, e));
     BIO *b = BIO_new_mem_buf(cert, (int)n), *kb = BIO_new_mem_buf(key, (int)key_n);
     t->cert = b ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
     t->chain = sk_X509_new_null();
@@ -264,8 +265,8 @@ static int load_identity(struct lt_http_trust *t, const struct lt_http_client_co
     free(key);
     bool good = t->cert && t->key && X509_check_private_key(t->cert, t->key) == 1;
     ERR_clear_error();
-    t->ours = good ? describe(f->cert, t->cert) : NULL;
-    return good ? 0 : lt_fail(e, LT_E_CONFIG, "%s, %s: not a certificate and its key", f->cert, f->key);
+    t->ours = good ? describe(cert_file, t->cert) : NULL;
+    return good ? 0 : lt_fail(e, LT_E_CONFIG, "%s, %s: not a certificate and its key", cert_file, key_file);
 }
 
 static int load_ca(struct lt_http_trust *t, const char *path, struct lt_err *e)
@@ -287,12 +288,11 @@ static int load_ca(struct lt_http_trust *t, const char *path, struct lt_err *e)
     return 0;
 }
 
-int lt_http_trust_load(struct lt_http_trust *t, const struct lt_http_client_conf *conf, struct lt_err *e)
+int lt_http_trust_load(struct lt_http_trust *t, const char *cert, const char *key, const char *ca,
+                       struct lt_err *e)
 {
-    t->role = conf->server_role;
-    t->crl = conf->crl;
-    LT_TRY(load_identity(t, conf, e));
-    return load_ca(t, conf->ca, e);
+    LT_TRY(load_identity(t, cert, key, e));
+    return load_ca(t, ca, e);
 }
 
 void lt_http_trust_free(struct lt_http_trust *t)

@@ -5,7 +5,8 @@
 #ifndef LT_COMMON_HTTP_TRUST_H
 #define LT_COMMON_HTTP_TRUST_H
 
-#include "common/http/client.h"
+#include "common/pki/crl.h"
+#include "common/pki/peer.h"
 
 #include <openssl/ssl.h>
 
@@ -21,8 +22,8 @@ struct lt_http_trust {
 };
 
 void lt_http_trust_init(void); /* once a process */
-/* lt_http_trust_free also after a failure. */
-int lt_http_trust_load(struct lt_http_trust *t, const struct lt_http_client_conf *conf,
+/* PEM files, as struct lt_http_client_conf has them. lt_http_trust_free also after a failure. */
+int lt_http_trust_load(struct lt_http_trust *t, const char *cert, const char *key, const char *ca,
                        struct lt_err *e) LT_MUST_CHECK;
 void lt_http_trust_free(struct lt_http_trust *t);
 

@@ -157,9 +157,61 @@ void lt_daemon_no_core_dumps(void)
 #endif
 }
 
-int lt_daemon_main(const struct lt_daemon *d, int argc, char **argv)
+enum { CONFIG = 256, CHECK, READY, VERSION, HELP };
+
+struct arguments {
+    const char *config, *overrides[MAX_OVERRIDES + 1];
+    int count, ready_fd;
+    bool check;
+};
+
+/* False: not a number. */
+static bool take_ready_fd(struct arguments *a, const char *text)
 {
-    enum { CONFIG = 256, CHECK, READY, VERSION, HELP };
+    char *end;
+
+    a->ready_fd = (int)strtol(text, &end, 10);
+    return *text && !*end && a->ready_fd >= 0;
+}
+
+/* -1, or the exit status. */
+static int take_option(const struct lt_daemon *d, struct arguments *a, int opt)
+{
+    switch (opt) {
+    case CONFIG:
+        a->config = optarg;
+        return -1;
+    case CHECK:
+        a->check = true;
+        return -1;
+    case READY:
+        if (take_ready_fd(a, optarg))
+            return -1;
+        fprintf(stderr, "%s: --ready-fd %s: not a file descriptor\n", d->program, optarg);
+        return 2;
+    case VERSION:
+        printf("%s %s\n", d->program, LT_VERSION);
+        return 0;
+    case HELP:
+    case 'h':
+        help(d);
+        return 0;
+    case 'o':
+        if (a->count < MAX_OVERRIDES) {
+            a->overrides[a->count++] = optarg;
+            return -1;
+        }
+        fprintf(stderr, "%s: more than %d -o\n", d->program, MAX_OVERRIDES);
+        return 2;
+    default:
+        fprintf(stderr, "Try '%s --help'.\n", d->program);
+        return 2;
+    }
+}
+
+/* -1, or the exit status. */
+static int take_arguments(const struct lt_daemon *d, struct arguments *a, int argc, char **argv)
+{
     static const struct option options[] = {
         {"config", required_argument, NULL, CONFIG},
         {"check-config", no_argument, NULL, CHECK},
@@ -168,57 +220,30 @@ int lt_daemon_main(const struct lt_daemon *d, int argc, char **argv)
         {"help", no_argument, NULL, HELP},
         {0},
     };
-    const char *overrides[MAX_OVERRIDES + 1] = {0}, *config = NULL;
-    int opt, n = 0, ready_fd = -1;
-    bool check = false;
+
+    for (int opt, status; (opt = getopt_long(argc, argv, "o:h", options, NULL)) != -1;)
+        if ((status = take_option(d, a, opt)) >= 0)
+            return status;
+    if (optind == argc)
+        return -1;
+    fprintf(stderr, "%s: unexpected argument '%s'\nTry '%s --help'.\n", d->program, argv[optind], d->program);
+    return 2;
+}
+
+int lt_daemon_main(const struct lt_daemon *d, int argc, char **argv)
+{
+    struct arguments a = {.ready_fd = -1};
     struct lt_err e = {0};
 
     lt_daemon_no_core_dumps();
-    while ((opt = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
-        char *end = "";
-        switch (opt) {
-        case CONFIG:
-            config = optarg;
-            break;
-        case CHECK:
-            check = true;
-            break;
-        case READY:
-            ready_fd = (int)strtol(optarg, &end, 10);
-            if (!*optarg || *end || ready_fd < 0) {
-                fprintf(stderr, "%s: --ready-fd %s: not a file descriptor\n", d->program, optarg);
-                return 2;
-            }
-            break;
-        case VERSION:
-            printf("%s %s\n", d->program, LT_VERSION);
-            return 0;
-        case HELP:
-        case 'h':
-            help(d);
-            return 0;
-        case 'o':
-            if (n == MAX_OVERRIDES) {
-                fprintf(stderr, "%s: more than %d -o\n", d->program, MAX_OVERRIDES);
-                return 2;
-            }
-            overrides[n++] = optarg;
-            break;
-        default:
-            fprintf(stderr, "Try '%s --help'.\n", d->program);
-            return 2;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "%s: unexpected argument '%s'\nTry '%s --help'.\n", d->program, argv[optind],
-                d->program);
-        return 2;
-    }
-    if (!config && access(d->config, R_OK) == 0)
-        config = d->config;
-    int rc = lt_conf_load(d->keys, d->key_count, d->conf, config, overrides, &e);
+    int status = take_arguments(d, &a, argc, argv);
+    if (status >= 0)
+        return status;
+    if (!a.config && access(d->config, R_OK) == 0)
+        a.config = d->config;
+    int rc = lt_conf_load(d->keys, d->key_count, d->conf, a.config, a.overrides, &e);
     if (!rc)
-        rc = check ? check_only(d, &e) : run(d, ready_fd, &e);
+        rc = a.check ? check_only(d, &e) : run(d, a.ready_fd, &e);
     if (rc)
         fprintf(stderr, "%s: %s\n", d->program, e.msg);
     lt_conf_free(d->keys, d->key_count, d->conf);

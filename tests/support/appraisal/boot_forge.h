@@ -3,6 +3,7 @@
 #define LT_TESTS_SUPPORT_BOOT_FORGE_H
 
 #include "appraisal/boot/event.h"
+#include "appraisal/boot/log.h"
 
 void boot_forge_begin(struct lt_buf *b);
 /* digest NULL: that of the data. */

@@ -15,10 +15,10 @@
 #include <string.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct lt_inventory_host_clock now = {7, 3, 1000};
+static struct lt_vtpm_host_clock now = {7, 3, 1000};
 static bool away;
 
-static int read_clock(void *ctx, struct lt_inventory_host_clock *out, struct lt_err *e)
+static int read_clock(void *ctx, struct lt_vtpm_host_clock *out, struct lt_err *e)
 {
     (void)ctx;
     pthread_mutex_lock(&lock);
@@ -80,7 +80,7 @@ static json_t *answer(struct lt_vtpm_inventory *inv, const char *line)
     pthread_mutex_lock(&lock);
     away = !read;
     if (read)
-        now = (struct lt_inventory_host_clock){reset, restart, ms};
+        now = (struct lt_vtpm_host_clock){reset, restart, ms};
     pthread_mutex_unlock(&lock);
     return json_object();
 }

@@ -1,4 +1,5 @@
 /* Keylime's reference state: a real server's, and forged ones with each thing changed. */
+#include "appraisal/boot/policy.h"
 #include "appraisal/boot/rules.h"
 #include "common/limits.h"
 #include "tests/support/appraisal/boot_forge.h"
