@@ -1,7 +1,7 @@
 /* Connections, from accept to close, and the clock of each: libmicrohttpd only knows idleness, and a peer
  * that sends or takes one byte now and then is never idle. */
 #include "common/hash.h"
-#include "common/http/request.h"
+#include "common/http/server_impl.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"
 #include "common/run/log.h"

@@ -1,6 +1,6 @@
 /* Who calls: the handshake refuses, and each request is checked again. */
 #include "common/hash.h"
-#include "common/http/request.h"
+#include "common/http/server_impl.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
 

@@ -1,4 +1,4 @@
-#include "common/http/request.h"
+#include "common/http/server_impl.h"
 #include "common/run/log.h"
 
 #include <stdio.h>

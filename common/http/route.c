@@ -1,5 +1,5 @@
 /* What is called, and who may: default deny. */
-#include "common/http/request.h"
+#include "common/http/server_impl.h"
 
 #include <stdio.h>
 #include <string.h>

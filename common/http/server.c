@@ -2,7 +2,7 @@
 
 #include "common/file.h"
 #include "common/hash.h"
-#include "common/http/request.h"
+#include "common/http/server_impl.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"

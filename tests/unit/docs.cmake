@@ -1,4 +1,4 @@
-# docs/api.md against each table of routes; one binary a room, as rooms that never meet may share names.
+# docs/api.md against each table of routes; one binary a room.
 foreach(room agent provider tenant)
     add_executable(test_api_doc_${room} test_api_doc.c)
     target_link_libraries(test_api_doc_${room} PRIVATE lt_${room} PkgConfig::CMOCKA)

@@ -17,8 +17,8 @@
  * Locks, in this order: the server's (list of held requests, active, stopping), the request's (done,
  * suspended, conn, response), that of the connections (lists and deadlines). The rest of a request is written
  * before the handler runs, and by the replier afterwards. */
-#ifndef LT_COMMON_HTTP_REQUEST_H
-#define LT_COMMON_HTTP_REQUEST_H
+#ifndef LT_COMMON_HTTP_SERVER_IMPL_H
+#define LT_COMMON_HTTP_SERVER_IMPL_H
 
 #include "common/http/server.h"
 #include "common/ref.h"
