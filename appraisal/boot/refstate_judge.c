@@ -126,15 +126,30 @@ struct walk {
     uint8_t *hit; /* one a key of the list; NULL: a subset is wanted */
 };
 
-/* The one key with this data and owner, or NULL. */
-static const struct lt_refstate_key *find(const struct lt_refstate_keys *k, const uint8_t owner[16],
-                                          bool swapped, struct lt_slice data)
+/* Where keys with this data begin, or would. A dbx has a thousand, and each is looked for. */
+static size_t begin_of(const struct lt_refstate_keys *k, struct lt_slice data)
 {
-    struct lt_refstate_key want = {.data = data};
+    size_t from = 0, left = k->count;
 
-    for (int i = 0; i < 16; i++)
-        want.owner[0][i] = owner[swapped ? lt_ref_guid_order[i] : i];
-    return k->count ? bsearch(&want, k->key, k->count, sizeof want, lt_refstate_key_order) : NULL;
+    while (left) {
+        size_t half = left / 2;
+        const struct lt_slice at = k->key[from + half].data;
+        bool before = at.n == data.n ? memcmp(at.p, data.p, data.n) < 0 : at.n < data.n;
+        from += before ? half + 1 : 0;
+        left = before ? left - half - 1 : half;
+    }
+    return from;
+}
+
+static bool owned_by(const struct lt_refstate_key *k, const uint8_t owner[16])
+{
+    bool plain = true, swapped = true;
+
+    for (int i = 0; i < 16; i++) {
+        plain = plain && k->owner[0][i] == owner[i];
+        swapped = swapped && k->owner[0][i] == owner[lt_ref_guid_order[i]];
+    }
+    return plain || swapped;
 }
 
 static int signature(void *arg, const uint8_t type[16], const uint8_t owner[16], struct lt_slice data,
@@ -149,11 +164,12 @@ static int signature(void *arg, const uint8_t type[16], const uint8_t owner[16],
     /* db and dbx hold certificates and digests, PK and KEK certificates. */
     bool fits = !memcmp(type, lt_guid_x509, 16) || (!memcmp(type, lt_guid_sha256, 16) &&
                                                     w->list != LT_REFSTATE_PK && w->list != LT_REFSTATE_KEK);
-    for (int swapped = 0; swapped < 2 && fits; swapped++) {
-        const struct lt_refstate_key *key = find(k, owner, swapped, data);
-        found = found || key;
-        if (key && w->hit)
-            w->hit[key - k->key] = 1;
+    for (size_t i = fits ? begin_of(k, data) : k->count; i < k->count && lt_slice_eq(k->key[i].data, data);
+         i++) {
+        bool its = owned_by(&k->key[i], owner);
+        found = found || its;
+        if (its && w->hit)
+            w->hit[i] = 1;
     }
     if (found || w->hit)
         return 0;
