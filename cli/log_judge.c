@@ -136,7 +136,7 @@ static int own_pcrs(struct judge *j, struct lt_err *e)
 /* Not good is refused, whatever the state: a part that was not made accepts nothing. */
 static void part(struct judge *j, const struct lt_measured_result *r, enum lt_measured_part p)
 {
-    if (r->part[p].state != LT_PART_GOOD)
+    if (r->part[p].state != LT_MEASURED_GOOD)
         add(j->reasons, "%s", r->part[p].message);
 }
 
@@ -170,7 +170,7 @@ static void appraise(struct judge *j, struct lt_measured_result *r)
     if (j->log->boot) {
         part(j, r, LT_MEASURED_PART_BOOT_LOG);
         part(j, r, LT_MEASURED_PART_BOOT_POLICY);
-        if (r->part[LT_MEASURED_PART_BOOT_POLICY].state == LT_PART_GOOD)
+        if (r->part[LT_MEASURED_PART_BOOT_POLICY].state == LT_MEASURED_GOOD)
             note_open(j, r->open);
         return;
     }
@@ -181,7 +181,7 @@ static void appraise(struct judge *j, struct lt_measured_result *r)
         add(j->reasons, "and %llu more entries", (unsigned long long)(r->faults - r->kept - 1));
     if (LT_IMA_BOOT_PCRS & ~j->pcrs.mask)
         add(j->notes, "PCR 0-9 are not at hand: boot_aggregate was not compared with them");
-    if (r->part[LT_MEASURED_PART_IMA].state == LT_PART_GOOD && r->matched_bytes < m.ima.n)
+    if (r->part[LT_MEASURED_PART_IMA].state == LT_MEASURED_GOOD && r->matched_bytes < m.ima.n)
         add(j->notes, "the last %zu bytes of the list are behind what PCR 10 covers, and not judged",
             m.ima.n - r->matched_bytes);
 }

@@ -121,7 +121,7 @@ static json_t *reasons(const struct lt_measured_result *r)
     json_t *list = json_array();
 
     for (int p = LT_MEASURED_PART_BOOT_LOG; p < LT_MEASURED_PARTS; p++)
-        if (r->part[p].state == LT_PART_BAD || r->part[p].state == LT_PART_LACKING)
+        if (r->part[p].state == LT_MEASURED_BAD || r->part[p].state == LT_MEASURED_LACKING)
             reason(list, r->part[p].message);
     for (unsigned i = 0; i < r->kept; i++)
         reason(list, r->fault[i]);

@@ -1,5 +1,6 @@
 # Compiler and linker flags. What a compiler may not know is probed: gcc 12 has flags clang 14 lacks.
 include(CheckCCompilerFlag)
+include(CheckCSourceCompiles)
 include(GNUInstallDirs)
 
 set(CMAKE_C_STANDARD 11)
@@ -31,7 +32,15 @@ if(LT_FUZZ) # libFuzzer sees only what it is told of
     add_link_options(-fsanitize=fuzzer-no-link)
 endif()
 if(LT_HARDEN)
-    add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+    # Level 3 checks sizes that are known only when the program runs. A compiler or libc without it warns, and
+    # checks as at 2.
+    set(CMAKE_REQUIRED_FLAGS "-O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3")
+    check_c_source_compiles("#include <features.h>
+        _Static_assert(__USE_FORTIFY_LEVEL == 3, \"checks as at 2\");
+        int main(void) { return 0; }" LT_HAS_FORTIFY_3)
+    unset(CMAKE_REQUIRED_FLAGS)
+    add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$<IF:$<BOOL:${LT_HAS_FORTIFY_3}>,3,2>
+        -fstack-protector-strong)
     add_link_options(-Wl,-z,relro,-z,now)
     set(CMAKE_POSITION_INDEPENDENT_CODE ON)
     foreach(flag -ftrivial-auto-var-init=zero -fzero-call-used-regs=used-gpr -fstack-clash-protection
@@ -43,3 +52,8 @@ if(LT_HARDEN)
         endif()
     endforeach()
 endif()
+
+# For rooms that work on a peer's numbers: what may lose a bit or turn a sign is an error, in every build.
+function(lt_exact target)
+    target_compile_options(${target} PRIVATE -Werror=conversion -Werror=sign-conversion)
+endfunction()

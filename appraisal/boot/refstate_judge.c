@@ -325,18 +325,20 @@ static int mok(const struct view *v, struct lt_err *e)
 
 /* ---- shim, grub, kernel, initrd, command line ---- */
 
+enum kind {
+    LINE,
+    LINUX,
+    FIRST, /* the first file */
+    LATER, /* another one, by digest alone */
+};
+
 /* What one boot loaded: what needs judging by each of the kernels, gathered once. A log may be long. */
 struct loaded {
     unsigned apps, parts;
     const struct lt_boot_event *app[LT_BOOT_APPS];
     struct {
         const struct lt_boot_event *ev;
-        enum {
-            LINE,
-            LINUX,
-            FIRST,
-            FILE_
-        } kind; /* FIRST: the first file, FILE_: a later one, by digest alone */
+        enum kind kind;
         struct lt_slice text;
     } part[LT_MAX_BOOT_CMDLINES];
     unsigned options;
@@ -379,7 +381,7 @@ static bool command(struct lt_slice text, bool *linux_, struct lt_slice *rest)
     return false;
 }
 
-static int part(struct loaded *out, const struct lt_boot_event *ev, int kind, struct lt_slice text,
+static int part(struct loaded *out, const struct lt_boot_event *ev, enum kind kind, struct lt_slice text,
                 struct lt_err *e)
 {
     if (out->parts == LT_MAX_BOOT_CMDLINES)
@@ -410,7 +412,7 @@ static int lines_and_files(const struct view *v, struct loaded *out, struct lt_e
             LT_TRY(part(out, ev, LINUX, rest, e));
     }
     for (unsigned at = 0; (ev = next(v, 9, &at, &separators));)
-        LT_TRY(part(out, ev, files++ ? FILE_ : FIRST, (struct lt_slice){0}, e));
+        LT_TRY(part(out, ev, files++ ? LATER : FIRST, (struct lt_slice){0}, e));
     return 0;
 }
 

@@ -4,7 +4,7 @@ static unsigned passed(const struct lt_verdict *v)
 {
     unsigned n = 0;
 
-    for (int c = 0; c < LT_CHECKS; c++)
+    for (enum lt_check c = 0; c < LT_CHECKS; c++)
         n += lt_verdict_passed(v, c);
     return n;
 }

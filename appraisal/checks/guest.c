@@ -126,7 +126,7 @@ static void rest_on_boot(const struct lt_policy_guest *p, struct lt_measured_res
     uint32_t open = r->open & LT_MEASURED_PCRS_IMA;
 
     if (!p->measured.layer_count || p->accept_open_boot ||
-        r->part[LT_MEASURED_PART_IMA].state != LT_PART_GOOD)
+        r->part[LT_MEASURED_PART_IMA].state != LT_MEASURED_GOOD)
         return;
     if (open)
         snprintf(message, n,
@@ -139,7 +139,7 @@ static void rest_on_boot(const struct lt_policy_guest *p, struct lt_measured_res
                  " whoever chose it chose what IMA measures; name \"domain\", or accept \"open-boot\"");
     else
         return;
-    r->part[LT_MEASURED_PART_IMA].state = LT_PART_LACKING;
+    r->part[LT_MEASURED_PART_IMA].state = LT_MEASURED_LACKING;
 }
 
 /* One of the parts that a policy's own rules stand in was judged. */
@@ -149,7 +149,7 @@ static bool judged(const struct lt_measured_result *r)
                                                   LT_MEASURED_PART_IMA};
 
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (r->part[rules[i]].state == LT_PART_GOOD || r->part[rules[i]].state == LT_PART_BAD)
+        if (r->part[rules[i]].state == LT_MEASURED_GOOD || r->part[rules[i]].state == LT_MEASURED_BAD)
             return true;
     return false;
 }
@@ -180,12 +180,12 @@ static void check_policy(const struct lt_checks_guest_round *in, struct lt_verdi
     lt_measured_appraise(&m, &p->pcrs, &p->measured, l->documents, p->digest, false, &r);
     rest_on_boot(p, &r);
     lt_measured_tell(&r, LT_CHECK_GUEST_POLICY, v);
-    if (r.part[LT_MEASURED_PART_PCRS].state == LT_PART_OMITTED &&
-        r.part[LT_MEASURED_PART_BOOT_POLICY].state == LT_PART_OMITTED &&
-        r.part[LT_MEASURED_PART_IMA].state == LT_PART_OMITTED)
+    if (r.part[LT_MEASURED_PART_PCRS].state == LT_MEASURED_OMITTED &&
+        r.part[LT_MEASURED_PART_BOOT_POLICY].state == LT_MEASURED_OMITTED &&
+        r.part[LT_MEASURED_PART_IMA].state == LT_MEASURED_OMITTED)
         lt_check_lack(v, LT_CHECK_GUEST_POLICY, "rules",
                       "the guest policy judges nothing of what was measured");
-    if (v->offline && !judged(&r) && r.part[LT_MEASURED_PART_BOOT_LOG].state != LT_PART_BAD)
+    if (v->offline && !judged(&r) && r.part[LT_MEASURED_PART_BOOT_LOG].state != LT_MEASURED_BAD)
         lt_check_skip(v, LT_CHECK_GUEST_POLICY,
                       "nothing that the guest policy asks for is at hand to be judged");
     else

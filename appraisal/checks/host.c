@@ -270,7 +270,7 @@ static void appraise(struct chain *c, const struct lt_policy_host *p, struct lt_
     }
     lt_measured_appraise(&m, &p->pcrs, &p->measured, d, p->digest, true, r);
     for (int i = 0; i < LT_MEASURED_PARTS; i++)
-        if (r->part[i].state == LT_PART_LACKING)
+        if (r->part[i].state == LT_MEASURED_LACKING)
             cache = NULL;
     if (cache)
         lt_result_cache_put(cache, key, r);
@@ -292,17 +292,17 @@ static void check_policy(struct chain *c)
                       "the host policy that the header names is not at hand");
         for (int i = 0; i < LT_MEASURED_PARTS; i++)
             if (i != LT_MEASURED_PART_BOOT_LOG)
-                r.part[i].state = LT_PART_GOOD;
+                r.part[i].state = LT_MEASURED_GOOD;
         r.open = 0; /* nobody knows */
         r.blind = false;
-    } else if (!policy->pcrs.mask && r.part[LT_MEASURED_PART_BOOT_POLICY].state == LT_PART_OMITTED) {
+    } else if (!policy->pcrs.mask && r.part[LT_MEASURED_PART_BOOT_POLICY].state == LT_MEASURED_OMITTED) {
         lt_check_lack(v, LT_CHECK_HOST_POLICY, "pcrs",
                       "the host policy names no PCR: nothing of the host's boot is judged");
-        r.part[LT_MEASURED_PART_PCRS].state = LT_PART_GOOD; /* told */
+        r.part[LT_MEASURED_PART_PCRS].state = LT_MEASURED_GOOD; /* told */
     }
     lt_measured_tell(&r, LT_CHECK_HOST_POLICY, v);
     bool whole = r.programs == LT_MEASURED_PROGRAMS && !(r.open & LT_MEASURED_PCRS_DECISIVE) && !r.blind;
-    if (at_hand && policy->measured.layer_count && r.part[LT_MEASURED_PART_IMA].state == LT_PART_GOOD &&
+    if (at_hand && policy->measured.layer_count && r.part[LT_MEASURED_PART_IMA].state == LT_MEASURED_GOOD &&
         !whole)
         say_missing(v, r.programs, r.open & LT_MEASURED_PCRS_DECISIVE, r.blind);
     if (lt_check_close(v, LT_CHECK_HOST_POLICY))
@@ -530,6 +530,6 @@ void lt_checks_appraise_host(const struct lt_checks_host_round *in, struct lt_hi
         lt_check_skip(v, LT_CHECK_SANDWICH, "the times and earlier rounds are not one's own");
     }
     f->accepted = true;
-    for (int k = LT_CHECK_BATCH_INCLUSION; k <= LT_CHECK_HOST_CLOCK; k++)
+    for (enum lt_check k = LT_CHECK_BATCH_INCLUSION; k <= LT_CHECK_HOST_CLOCK; k++)
         f->accepted = f->accepted && lt_verdict_passed(v, k);
 }

@@ -22,8 +22,8 @@ struct work {
     struct lt_measured_result *out;
 };
 
-__attribute__((format(printf, 4, 5))) static void set(struct work *w, enum lt_measured_part part, int state,
-                                                      const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void set(struct work *w, enum lt_measured_part part,
+                                                      enum lt_measured_state state, const char *fmt, ...)
 {
     va_list ap;
 
@@ -71,9 +71,9 @@ static void judge_pcrs(struct work *w)
     struct lt_err e = {0};
 
     if (!w->rules->mask)
-        set(w, LT_MEASURED_PART_PCRS, LT_PART_OMITTED, "the policy names no PCR");
+        set(w, LT_MEASURED_PART_PCRS, LT_MEASURED_OMITTED, "the policy names no PCR");
     else if (lt_policy_pcr_rules_judge(w->rules, w->m->pcrs, w->policy, &e))
-        set(w, LT_MEASURED_PART_PCRS, LT_PART_BAD, "%s", e.msg);
+        set(w, LT_MEASURED_PART_PCRS, LT_MEASURED_BAD, "%s", e.msg);
 }
 
 static bool has_log(const struct work *w)
@@ -87,10 +87,10 @@ static void judge_boot_log(struct work *w)
     struct lt_err e = {0};
 
     if (!has_log(w))
-        set(w, LT_MEASURED_PART_BOOT_LOG, LT_PART_OMITTED, "%s",
+        set(w, LT_MEASURED_PART_BOOT_LOG, LT_MEASURED_OMITTED, "%s",
             w->m->boot_log_trouble ? w->m->boot_log_trouble : "no boot log");
     else if (lt_boot_replay_match(&w->m->boot_log->replay, w->m->pcrs, &e))
-        set(w, LT_MEASURED_PART_BOOT_LOG, LT_PART_BAD, "%s", e.msg);
+        set(w, LT_MEASURED_PART_BOOT_LOG, LT_MEASURED_BAD, "%s", e.msg);
 }
 
 static void judge_boot_policy(struct work *w)
@@ -99,26 +99,26 @@ static void judge_boot_policy(struct work *w)
     struct lt_err e = {0};
 
     if (!w->p->has_boot) {
-        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_PART_OMITTED, "the policy names no boot policy");
+        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_OMITTED, "the policy names no boot policy");
         return;
     }
     lt_hex(w->p->boot, LT_SHA256, name);
     uint32_t needed = is_boot(w->p, w->d) ? lt_boot_policy_pcrs(w->d->boot) : 0;
     if (!is_boot(w->p, w->d))
-        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_PART_LACKING, "boot policy %s is not at hand", name);
+        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_LACKING, "boot policy %s is not at hand", name);
     else if (!needed)
-        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_PART_OMITTED, "boot policy %.8s judges nothing", name);
+        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_OMITTED, "boot policy %.8s judges nothing", name);
     else if (needed & ~w->m->pcrs->mask) /* G2: a required PCR that is missing fails, never skips */
-        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_PART_BAD, "boot policy %.8s judges %s, not in the quote",
+        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_BAD, "boot policy %.8s judges %s, not in the quote",
             name, lt_measured_list(needed & ~w->m->pcrs->mask, list));
-    else if (w->out->part[LT_MEASURED_PART_BOOT_LOG].state == LT_PART_BAD)
-        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_PART_LACKING,
+    else if (w->out->part[LT_MEASURED_PART_BOOT_LOG].state == LT_MEASURED_BAD)
+        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_LACKING,
             "boot policy %.8s: the log does not match the quoted PCRs", name);
     else if (!has_log(w) && w->m->boot_log_trouble)
-        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_PART_LACKING, "boot policy %.8s: %s", name,
+        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_LACKING, "boot policy %.8s: %s", name,
             w->m->boot_log_trouble);
     else if (lt_boot_policy_judge(w->d->boot, has_log(w) ? w->m->boot_log : NULL, w->m->pcrs, &e))
-        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_PART_BAD, "boot policy %.8s: %s", name, e.msg);
+        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_BAD, "boot policy %.8s: %s", name, e.msg);
 }
 
 /* ---- IMA ---- */
@@ -136,8 +136,8 @@ static bool layers_of(struct work *w, struct lt_ima_layers *l)
         const struct lt_policy_layer_rule *r = &w->p->layer[i];
         if (!is_layer(w->p, w->d, i)) {
             lt_hex(r->policy, LT_SHA256, name);
-            set(w, LT_MEASURED_PART_IMA, LT_PART_LACKING, "layer %s: its document %s is not at hand", r->name,
-                name);
+            set(w, LT_MEASURED_PART_IMA, LT_MEASURED_LACKING, "layer %s: its document %s is not at hand",
+                r->name, name);
             return false;
         }
         memcpy(l->layer[i].name, r->name, sizeof l->layer[i].name);
@@ -155,8 +155,9 @@ static bool follows(struct work *w)
 
     if (!m->ima_first || (m->progress && m->ima_first == m->progress->next))
         return true;
-    set(w, LT_MEASURED_PART_IMA, LT_PART_LACKING, "the IMA list begins at entry %llu, needed is entry %llu",
-        (unsigned long long)m->ima_first, (unsigned long long)(m->progress ? m->progress->next : 0));
+    set(w, LT_MEASURED_PART_IMA, LT_MEASURED_LACKING,
+        "the IMA list begins at entry %llu, needed is entry %llu", (unsigned long long)m->ima_first,
+        (unsigned long long)(m->progress ? m->progress->next : 0));
     return false;
 }
 
@@ -194,7 +195,8 @@ static bool replay(struct work *w, const struct lt_ima_layers *l)
     if (!rc)
         return true;
     bool lacking = rc == LT_E_NO_MEMORY || (r.unable.code && !r.faults);
-    set(w, LT_MEASURED_PART_IMA, lacking ? LT_PART_LACKING : LT_PART_BAD, "%s", r.kept ? r.fault[0] : e.msg);
+    set(w, LT_MEASURED_PART_IMA, lacking ? LT_MEASURED_LACKING : LT_MEASURED_BAD, "%s",
+        r.kept ? r.fault[0] : e.msg);
     keep_faults(w, &r);
     return false;
 }
@@ -255,25 +257,26 @@ static void judge_ima(struct work *w, bool programs)
     struct lt_ima_layers l;
 
     if (!w->p->layer_count) {
-        set(w, LT_MEASURED_PART_IMA, LT_PART_OMITTED, "the policy has no layers: the IMA list is not judged");
+        set(w, LT_MEASURED_PART_IMA, LT_MEASURED_OMITTED,
+            "the policy has no layers: the IMA list is not judged");
         return;
     }
     if (!layers_of(w, &l))
         return;
     uint32_t missing = (1u << LT_IMA_PCR | (m->alone ? 0 : LT_IMA_BOOT_PCRS)) & ~m->pcrs->mask;
     if (missing) {
-        set(w, LT_MEASURED_PART_IMA, LT_PART_BAD, "PCR %d: the policy has layers and it is not in the quote",
-            __builtin_ctz(missing));
+        set(w, LT_MEASURED_PART_IMA, LT_MEASURED_BAD,
+            "PCR %d: the policy has layers and it is not in the quote", __builtin_ctz(missing));
         return;
     }
     if (!m->has_ima && m->ima_trouble) {
-        set(w, LT_MEASURED_PART_IMA, LT_PART_LACKING, "%s", m->ima_trouble);
+        set(w, LT_MEASURED_PART_IMA, LT_MEASURED_LACKING, "%s", m->ima_trouble);
         return;
     }
     if (!m->has_ima) {
         char names[200];
         lt_ima_layers_names(&l, names, sizeof names);
-        set(w, LT_MEASURED_PART_IMA, LT_PART_BAD, "no IMA list, the policy has layers %s", names);
+        set(w, LT_MEASURED_PART_IMA, LT_MEASURED_BAD, "no IMA list, the policy has layers %s", names);
         return;
     }
     if (!follows(w) || !replay(w, &l) || !programs || m->ima_first)
@@ -298,9 +301,9 @@ static void judge_coverage(struct work *w)
     for (unsigned i = 11; i <= 14; i += 3)
         if (!is_zero(q, i))
             boot |= 1u << i;
-    if (w->out->part[LT_MEASURED_PART_PCRS].state == LT_PART_GOOD)
+    if (w->out->part[LT_MEASURED_PART_PCRS].state == LT_MEASURED_GOOD)
         covered |= w->rules->mask;
-    if (w->out->part[LT_MEASURED_PART_BOOT_POLICY].state == LT_PART_GOOD)
+    if (w->out->part[LT_MEASURED_PART_BOOT_POLICY].state == LT_MEASURED_GOOD)
         covered |= lt_boot_policy_covers(w->d->boot);
     w->out->open = boot & ~covered;
     w->out->blind = !(LT_MEASURED_PCRS_LINE & ~covered) && is_zero(q, 8) && is_zero(q, 9) && is_zero(q, 12) &&
@@ -348,19 +351,19 @@ void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struc
     for (int i = 0; i < LT_MEASURED_PARTS; i++) {
         const char *message = r->part[i].message;
         switch (r->part[i].state) {
-        case LT_PART_BAD:
+        case LT_MEASURED_BAD:
             /* The first is the check's message; another part's is told beside it. */
             if (v->check[c].state == LT_CHECK_NOT_PASSED)
                 lt_check_note(v, c, part_names[i], "%s", message);
             lt_check_fault(v, c, "%s", message);
             break;
-        case LT_PART_LACKING:
+        case LT_MEASURED_LACKING:
             lt_check_lack(v, c, part_names[i], "%s", message);
             break;
-        case LT_PART_OMITTED:
+        case LT_MEASURED_OMITTED:
             lt_check_omit(v, c, part_names[i], "%s", message);
             break;
-        case LT_PART_GOOD:
+        case LT_MEASURED_GOOD:
             break;
         }
     }

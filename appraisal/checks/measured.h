@@ -64,9 +64,11 @@ enum lt_measured_part {
 #define LT_MEASURED_PCRS_LINE                                                                                \
     0x1300u /* 8, 9, 12: where loaders and kernels measure the command line itself */
 
+enum lt_measured_state { LT_MEASURED_GOOD, LT_MEASURED_OMITTED, LT_MEASURED_LACKING, LT_MEASURED_BAD };
+
 struct lt_measured_result {
     struct {
-        enum { LT_PART_GOOD, LT_PART_OMITTED, LT_PART_LACKING, LT_PART_BAD } state;
+        enum lt_measured_state state;
         char message[320]; /* of all but good */
     } part[LT_MEASURED_PARTS];
     uint64_t entries, matched, faults; /* of the IMA list */

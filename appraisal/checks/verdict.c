@@ -76,7 +76,7 @@ static void init(struct lt_verdict *v, const char *message)
 
     memset(v, 0, offsetof(struct lt_verdict, parts)); /* parts are many, and filled one by one */
     v->part_count = 0;
-    for (int c = 0; c < LT_CHECKS; c++) {
+    for (enum lt_check c = 0; c < LT_CHECKS; c++) {
         v->check[c].weight = LT_CHECK_WEIGHT_UNCHECKED;
         memcpy(v->check[c].message, message, n);
     }
@@ -101,7 +101,7 @@ bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c)
 
 bool lt_check_open(struct lt_verdict *v, enum lt_check c)
 {
-    for (int on = 0; on < LT_CHECKS; on++) {
+    for (enum lt_check on = 0; on < LT_CHECKS; on++) {
         if (!(checks[c].rests_on & ON(on)) || lt_verdict_passed(v, on))
             continue;
         snprintf(v->check[c].message, sizeof v->check[c].message, "rests on %s, which did not pass",
@@ -228,7 +228,7 @@ static enum lt_check_weight heaviest(const struct lt_verdict *v, const char **sl
     enum lt_check_weight worst = LT_CHECK_WEIGHT_NONE;
 
     *slug = "";
-    for (int c = 0; c < LT_CHECKS; c++) {
+    for (enum lt_check c = 0; c < LT_CHECKS; c++) {
         if (v->check[c].state != LT_CHECK_PASSED && v->check[c].weight < worst) {
             worst = v->check[c].weight;
             *slug = v->check[c].reason ? v->check[c].reason : checks[c].slug;
@@ -245,7 +245,7 @@ static void conclude(struct lt_verdict *v, enum lt_verdict_result r, const char 
 
 static void conclude_offline(struct lt_verdict *v)
 {
-    for (int c = 0; c < LT_CHECKS; c++)
+    for (enum lt_check c = 0; c < LT_CHECKS; c++)
         if (v->check[c].state == LT_CHECK_NOT_PASSED) {
             conclude(v, LT_VERDICT_INCONSISTENT, checks[c].slug);
             return;
@@ -265,7 +265,7 @@ void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept
         return;
     }
     enum lt_check_weight w = heaviest(v, &slug);
-    for (int c = 0; c < LT_CHECKS; c++)
+    for (enum lt_check c = 0; c < LT_CHECKS; c++)
         passed += lt_verdict_passed(v, c);
     if (w < LT_CHECK_WEIGHT_NONE)
         conclude(v, by_weight[w], slug);
@@ -290,7 +290,7 @@ void lt_verdict_no_answer(struct lt_verdict *v, enum lt_verdict_result result, c
 {
     const char *slug;
 
-    for (int c = 0; c < LT_CHECKS; c++)
+    for (enum lt_check c = 0; c < LT_CHECKS; c++)
         if (v->check[c].state == LT_CHECK_NOT_MADE && !v->check[c].lacking &&
             v->check[c].weight != LT_CHECK_WEIGHT_NONE)
             lt_check_skip(v, c, "%s", e->msg);
@@ -321,7 +321,7 @@ json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times)
 {
     json_t *passed = json_array(), *failed = json_array(), *not_made = json_array(), *notes = json_array();
 
-    for (int c = 0; c < LT_CHECKS; c++) {
+    for (enum lt_check c = 0; c < LT_CHECKS; c++) {
         if (v->check[c].state == LT_CHECK_PASSED)
             json_array_append_new(passed, json_string(checks[c].slug));
         else

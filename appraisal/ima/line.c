@@ -277,8 +277,10 @@ static void put_name(struct lt_ima_line *l, bool raw)
     }
     for (size_t i = 0; i < name.n;) {
         bool four = escaped(name.p + i, name.n - i);
-        l->made[l->made_n++] =
-            four ? (uint8_t)(nibble[name.p[i + 2]] << 4 | nibble[name.p[i + 3]]) : name.p[i];
+        uint8_t c = name.p[i];
+        if (four)
+            c = (uint8_t)(nibble[name.p[i + 2]] << 4 | nibble[name.p[i + 3]]);
+        l->made[l->made_n++] = c;
         i += four ? 4 : 1;
     }
     l->path = (struct lt_slice){l->made + from, l->made_n - from};

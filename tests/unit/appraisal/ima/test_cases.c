@@ -28,7 +28,7 @@ static int judge(struct lt_slice list, const struct imapolicy *p, const struct l
     memcpy(policy.layer[0].policy, lt_ima_table_digest(p->open), LT_SHA256);
     policy.accept_padded = strstr(options, "padded");
     lt_measured_appraise(&m, &rules, &policy, &documents, name, false, &judged);
-    if (judged.part[LT_MEASURED_PART_IMA].state == LT_PART_GOOD)
+    if (judged.part[LT_MEASURED_PART_IMA].state == LT_MEASURED_GOOD)
         return 0;
     return lt_fail(&err, LT_E_REFUSED, "%s", judged.part[LT_MEASURED_PART_IMA].message);
 }
