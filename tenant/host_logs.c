@@ -28,7 +28,9 @@ static int fetch(const struct lt_host_fetch_host_source *p, const char *path, si
         lt_budget_give(p->memory, reply.charge);
         return e->code;
     }
-    *out = (struct fetched){{(uint8_t *)reply.body, reply.n}, reply.ima_first, reply.charge};
+    const char *first = lt_http_reply_header(&reply, "X-Ima-First"); /* docs/api.md */
+    *out = (struct fetched){
+        {(uint8_t *)reply.body, reply.n}, first ? strtoull(first, NULL, 10) : 0, reply.charge};
     return 0;
 }
 

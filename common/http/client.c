@@ -1,5 +1,6 @@
 #include "common/http/client.h"
 
+#include "common/http/pairs.h"
 #include "common/http/room.h"
 #include "common/http/trust.h"
 #include "common/limits.h"
@@ -35,7 +36,7 @@ struct transfer {
     bool pinned, tls, checked, idempotent, headers_end;
     unsigned attempts;
     long timeout_ms;
-    size_t max_reply, header_n, weight;
+    size_t max_reply, header_n, kept_n, weight; /* kept_n: of reply.headers, without the last NUL */
     unsigned rank;
     struct lt_room_turn claim;
     bool claimed;
@@ -97,12 +98,38 @@ static bool check_connection(struct transfer *t)
 
 /* ---- one transfer ---- */
 
+const char *lt_http_reply_header(const struct lt_http_reply *r, const char *name)
+{
+    return lt_http_pairs_get(r->headers, name, strcasecmp);
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static void keep_header(struct transfer *t, const char *line, size_t n)
+{
+    const char *colon = memchr(line, ':', n), *end = line + n, *value = colon ? colon + 1 : end;
+
+    if (!colon || colon == line || memchr(line, 0, n))
+        return;
+    while (value < end && is_blank(*value))
+        value++;
+    while (end > value && is_blank(end[-1]))
+        end--;
+    size_t name_n = (size_t)(colon - line), value_n = (size_t)(end - value);
+    if (name_n + value_n + 3 > sizeof t->reply.headers - t->kept_n)
+        return;
+    char *to = t->reply.headers + t->kept_n;
+    memcpy(to, line, name_n);
+    memcpy(to + name_n + 1, value, value_n);
+    to[name_n] = to[name_n + 1 + value_n] = to[name_n + 2 + value_n] = 0;
+    t->kept_n += name_n + value_n + 2;
+}
+
 static size_t on_header(char *p, size_t size, size_t count, void *arg)
 {
-    static const struct {
-        const char *name;
-        size_t n;
-    } after = {"retry-after:", 12}, location = {"location:", 9}, first = {"x-ima-first:", 12};
     struct transfer *t = arg;
     size_t n = size * count;
 
@@ -112,25 +139,23 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
         (void)lt_fail(&t->e, LT_E_TOO_LARGE, "reply: more than %d bytes of headers", MAX_HEADERS);
         return 0;
     }
-    LT_AUTOFREE char *line = strndup(p, n);
-    if (!line)
-        return 0;
-    if (!strncmp(line, "HTTP/", 5)) {
+    if (n >= 5 && !memcmp(p, "HTTP/", 5)) {
         t->headers_end = false; /* of this reply; one with 100 may have gone before */
-    } else if (*line == '\r' || *line == '\n') {
+        t->reply.headers[t->kept_n = 0] = 0;
+    } else if (n && (*p == '\r' || *p == '\n')) {
         t->headers_end = true;
-    } else if (!strncasecmp(line, after.name, after.n)) {
-        unsigned long v = strtoul(line + after.n, NULL, 10);
-        t->reply.retry_after_s = v > 3600 ? 3600 : (unsigned)v; /* nobody sends us away for longer */
-    } else if (!strncasecmp(line, location.name, location.n)) {
-        char *value = line + location.n + strspn(line + location.n, " \t");
-        value[strcspn(value, "\r\n")] = 0;
-        if (strlen(value) < sizeof t->reply.location)
-            memcpy(t->reply.location, value, strlen(value) + 1);
-    } else if (!strncasecmp(line, first.name, first.n)) {
-        t->reply.ima_first = strtoull(line + first.n, NULL, 10);
+    } else {
+        keep_header(t, p, n);
     }
     return n;
+}
+
+static unsigned retry_after(const struct lt_http_reply *r)
+{
+    const char *text = lt_http_reply_header(r, "Retry-After");
+    unsigned long s = text ? strtoul(text, NULL, 10) : 0;
+
+    return s > 3600 ? 3600 : (unsigned)s;
 }
 
 /* Once, so that growing needs no second copy beside the first. */
@@ -259,6 +284,7 @@ static void finish(struct transfer *t, int code, const char *why)
     } else {
         t->reply.body = (const char *)t->reply_body.p;
         t->reply.n = t->reply_body.n - 1;
+        t->reply.retry_after_s = retry_after(&t->reply);
         t->reply.charge = lt_room_done(&t->c->room, &t->claim);
     }
     t->done(t->arg, &t->reply, &t->e);
@@ -281,8 +307,32 @@ static int set_method(struct transfer *t)
            curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, t->method);
 }
 
-/* What takes part in curl's choice of a kept connection, so that two pins never share one; the verification
- * itself is ours. */
+static const struct {
+    CURLoption option;
+    long value;
+} fixed[] = {
+    {CURLOPT_SSL_VERIFYPEER, 1}, /* the verification itself is ours: common/http/trust.h */
+    {CURLOPT_SSL_VERIFYHOST, 0},
+    {CURLOPT_SSL_SESSIONID_CACHE, 0},
+    {CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2}, /* or later */
+    {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+    {CURLOPT_NOSIGNAL, 1},
+    {CURLOPT_NETRC, CURL_NETRC_IGNORED},
+    {CURLOPT_FOLLOWLOCATION, 0},
+    {CURLOPT_TCP_KEEPALIVE, 1},
+    {CURLOPT_MAXAGE_CONN, KEPT_S},
+};
+
+static int set_fixed(CURL *h)
+{
+    int rc = curl_easy_setopt(h, CURLOPT_PROXY, "") || curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
+
+    for (size_t i = 0; !rc && i < sizeof fixed / sizeof *fixed; i++)
+        rc = curl_easy_setopt(h, fixed[i].option, fixed[i].value);
+    return rc;
+}
+
+/* What takes part in curl's choice of a kept connection, so that two pins never share one. */
 static int set_trust(struct transfer *t)
 {
     struct curl_blob blob = {.flags = CURL_BLOB_COPY};
@@ -290,19 +340,36 @@ static int set_trust(struct transfer *t)
     blob.data = t->pin_pem ? t->pin_pem : t->c->trust.ca_pem;
     blob.len = blob.data ? strlen(blob.data) : 0;
     return (blob.data && curl_easy_setopt(t->easy, CURLOPT_CAINFO_BLOB, &blob)) ||
-           curl_easy_setopt(t->easy, CURLOPT_CAPATH, NULL) ||
-           curl_easy_setopt(t->easy, CURLOPT_SSL_VERIFYPEER, 1L) ||
-           curl_easy_setopt(t->easy, CURLOPT_SSL_VERIFYHOST, 0L) ||
-           curl_easy_setopt(t->easy, CURLOPT_SSL_SESSIONID_CACHE, 0L) ||
-           curl_easy_setopt(t->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) ||
            curl_easy_setopt(t->easy, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx) ||
            curl_easy_setopt(t->easy, CURLOPT_SSL_CTX_DATA, t);
 }
 
+static int set_callbacks(struct transfer *t)
+{
+    CURL *h = t->easy;
+
+    return curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header) ||
+           curl_easy_setopt(h, CURLOPT_HEADERDATA, t) ||
+           curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body) || curl_easy_setopt(h, CURLOPT_WRITEDATA, t) ||
+           curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_attempt) ||
+           curl_easy_setopt(h, CURLOPT_PREREQDATA, t) || curl_easy_setopt(h, CURLOPT_ERRORBUFFER, t->told) ||
+           curl_easy_setopt(h, CURLOPT_PRIVATE, t);
+}
+
+static int set_request(struct transfer *t)
+{
+    CURL *h = t->easy;
+
+    return curl_easy_setopt(h, CURLOPT_URL, t->url) ||
+           curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, t->c->allow_plain ? "https,http" : "https") ||
+           curl_easy_setopt(h, CURLOPT_HTTPHEADER, t->headers) ||
+           curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, t->timeout_ms) ||
+           curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
+                            t->timeout_ms < CONNECT_MS ? t->timeout_ms : (long)CONNECT_MS);
+}
+
 static int prepare(struct transfer *t)
 {
-    CURL *h = t->easy = curl_easy_init();
-
     t->tls = !strncasecmp(t->url, "https://", 8);
     if (!t->tls && !(t->c->allow_plain && !strncasecmp(t->url, "http://", 7)))
         return lt_fail(&t->e, LT_E_UNREACHABLE, "not an https URL");
@@ -311,22 +378,8 @@ static int prepare(struct transfer *t)
         return t->e.code;
     if (t->tls && !t->pinned && !t->c->trust.store)
         return lt_fail(&t->e, LT_E_UNAUTHENTICATED, "no CA is configured and no certificate is pinned");
-    long connect_ms = t->timeout_ms < CONNECT_MS ? t->timeout_ms : CONNECT_MS;
-    if (!h || curl_easy_setopt(h, CURLOPT_URL, t->url) || set_method(t) || set_trust(t) ||
-        curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, t->c->allow_plain ? "https,http" : "https") ||
-        curl_easy_setopt(h, CURLOPT_HTTPHEADER, t->headers) || curl_easy_setopt(h, CURLOPT_PRIVATE, t) ||
-        curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, t->timeout_ms) ||
-        curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, connect_ms) ||
-        curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) ||
-        curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header) ||
-        curl_easy_setopt(h, CURLOPT_HEADERDATA, t) || curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body) ||
-        curl_easy_setopt(h, CURLOPT_WRITEDATA, t) ||
-        curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_attempt) ||
-        curl_easy_setopt(h, CURLOPT_PREREQDATA, t) || curl_easy_setopt(h, CURLOPT_ERRORBUFFER, t->told) ||
-        curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) || curl_easy_setopt(h, CURLOPT_PROXY, "") ||
-        curl_easy_setopt(h, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) ||
-        curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L) || curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L) ||
-        curl_easy_setopt(h, CURLOPT_MAXAGE_CONN, (long)KEPT_S))
+    t->easy = curl_easy_init();
+    if (!t->easy || set_fixed(t->easy) || set_request(t) || set_method(t) || set_trust(t) || set_callbacks(t))
         return lt_fail(&t->e, LT_E_NO_MEMORY, "the request cannot be set up");
     return 0;
 }

@@ -36,17 +36,21 @@ struct lt_http_request {
     unsigned weight;  /* bytes of the budget for a byte of a large reply; 0: 1 */
 };
 
+#define LT_HTTP_REPLY_HEADERS 2048 /* bytes of names and values */
+
 struct lt_http_reply {
     int status;
     const char *body; /* NUL behind the last byte; borrowed, valid during the callback */
     size_t n;
-    unsigned retry_after_s;
-    char location[512];    /* "" if none */
-    uint64_t ima_first;    /* X-Ima-First (docs/api.md); 0 if none */
-    uint64_t last_byte_ms; /* CLOCK_BOOTTIME when the last byte came in: t5 */
-    size_t charge;         /* taken from the client's budget: now the callback's to give back */
-    struct lt_peer server; /* zero when pinned or plain */
+    unsigned retry_after_s;              /* 0: not told; nobody sends us away for more than an hour */
+    char headers[LT_HTTP_REPLY_HEADERS]; /* for lt_http_reply_header; what has no room left is dropped */
+    uint64_t last_byte_ms;               /* CLOCK_BOOTTIME when the last byte came in: t5 */
+    size_t charge;                       /* taken from the client's budget: now the callback's to give back */
+    struct lt_peer server;               /* zero when pinned or plain */
 };
+
+/* The value of a header, whatever the case of its name; NULL: it has none. */
+const char *lt_http_reply_header(const struct lt_http_reply *r, const char *name);
 
 /* Runs on the client's thread: must not block. e->code is 0 when an HTTP reply of whatever status came in;
  * LT_E_UNREACHABLE, LT_E_TIMEOUT, LT_E_TOO_LARGE, LT_E_UNAUTHENTICATED (the server's certificate), LT_E_BUSY

@@ -1,3 +1,4 @@
+#include "common/http/pairs.h"
 #include "common/http/server_impl.h"
 #include "common/run/log.h"
 
@@ -95,25 +96,14 @@ const char *lt_http_req_arg(const struct lt_http_req *r, unsigned i)
     return i < LT_HTTP_REQ_ARGS ? r->args[i] : NULL;
 }
 
-static const char *lookup(const char *pairs, const char *key, int (*cmp)(const char *, const char *))
-{
-    while (pairs && *pairs) {
-        const char *value = pairs + strlen(pairs) + 1;
-        if (!cmp(pairs, key))
-            return value;
-        pairs = value + strlen(value) + 1;
-    }
-    return NULL;
-}
-
 const char *lt_http_req_query(const struct lt_http_req *r, const char *key)
 {
-    return lookup(r->query, key, strcmp);
+    return lt_http_pairs_get(r->query, key, strcmp);
 }
 
 const char *lt_http_req_header(const struct lt_http_req *r, const char *name)
 {
-    return lookup(r->headers, name, strcasecmp);
+    return lt_http_pairs_get(r->headers, name, strcasecmp);
 }
 
 struct lt_slice lt_http_req_body(const struct lt_http_req *r)

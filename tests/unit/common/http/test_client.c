@@ -430,6 +430,13 @@ static void test_hostile_replies(void **state)
          0,
          "y"},
         {{"", "HTTP/1.1 503 No\r\nRetry-After: -5\r\nContent-Length: 1\r\n\r\nz", NULL, NULL}, 0, "z"},
+        /* of a reply that came before nothing is kept, nor what has no room, but what is behind it */
+        {{"",
+          "HTTP/1.1 100 Continue\r\nLocation: /no\r\n\r\nHTTP/1.1 200 OK\r\nX-Long: " THOUSAND THOUSAND
+              THOUSAND "\r\nX-Short:1\r\nContent-Length: 1\r\n\r\nw",
+          NULL, NULL},
+         0,
+         "w"},
     };
     struct lt_http_client *c = plain_client();
     (void)state;
@@ -447,9 +454,13 @@ static void test_hostile_replies(void **state)
             assert_int_equal(r.n, strlen(cases[i].body));
             if (*r.body == 'x') {
                 assert_int_equal(r.retry_after_s, 7);
-                assert_memory_equal(r.location, "/here", 5);
+                assert_memory_equal(lt_http_reply_header(&r, "location"), "/here", 5);
             } else if (*r.body == 'y' || *r.body == 'z') {
                 assert_true(r.retry_after_s <= 3600);
+            } else if (*r.body == 'w') {
+                assert_null(lt_http_reply_header(&r, "Location"));
+                assert_null(lt_http_reply_header(&r, "X-Long"));
+                assert_string_equal(lt_http_reply_header(&r, "X-Short"), "1");
             }
             free((char *)r.body);
         }
