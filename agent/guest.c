@@ -21,7 +21,7 @@ struct lt_store_guest {
     struct lt_attester attester;
     struct lt_guest_api api;
     struct lt_tpm *tpm;
-    struct lt_jobs *worker;
+    struct lt_work *worker;
     struct lt_http_server *server;
     struct lt_registration *registration;
     char *id, *ak_file, *cert, *key, *cert_pem, *contact;
@@ -98,7 +98,7 @@ static int start_server(struct lt_store_guest *g, const char *address, struct lt
     if (!rc)
         rc = lt_state_certificate(&g->state, g->id, &g->cert, &g->key, &g->cert_pem, e);
     if (!rc)
-        rc = lt_jobs_start("logs", &g->worker, e);
+        rc = lt_work_start(&(struct lt_work_conf){"logs", 1, LT_MAX_AGENT_TASKS}, &g->worker, e);
     g->api.worker = g->worker;
     const struct lt_http_server_conf server = {
         .listen = address,
@@ -185,11 +185,11 @@ void lt_guest_stop(struct lt_store_guest *g)
     if (g->tpm && lt_tpm_call(g->tpm, release, g, NULL))
         lt_log(LT_LOG_WARNING, "stop", "the TPM is away, its slots are not cleared");
     lt_tpm_stop(g->tpm);
-    lt_jobs_stop(g->worker);
+    lt_work_stop(g->worker);
     if (g->server)
         lt_http_server_stop(g->server);
     lt_tpm_free(g->tpm);
-    lt_jobs_free(g->worker);
+    lt_work_free(g->worker);
     lt_attester_free(&g->attester);
     lt_state_close(&g->state);
     free(g->api.pubkey);

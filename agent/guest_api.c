@@ -101,6 +101,7 @@ static void pubkey(struct lt_http_req *req, void *app)
 
 /* One quote on its way: TPM thread, then worker for the logs. */
 struct quote {
+    struct lt_work_task task;
     struct lt_guest_api *api;
     struct lt_http_req *req;
     int minor;
@@ -170,13 +171,13 @@ static int add_boot_log(const struct quote *q, json_t *results, struct lt_err *e
     return rc == LT_E_NOT_FOUND ? 0 : rc;
 }
 
-static void quote_finish(void *arg, bool stopped)
+static void quote_finish(struct lt_work_task *t)
 {
-    struct quote *q = arg;
+    struct quote *q = LT_WORK_OWNER(t, struct quote);
     LT_AUTOJSON json_t *results = NULL;
     LT_AUTOFREE char *text = NULL;
     struct lt_err e = {0};
-    int rc = stopped ? lt_fail(&e, LT_E_BUSY, "the agent is stopping") : lt_quote_write(&q->q, &text, &e);
+    int rc = t->stopped ? lt_fail(&e, LT_E_BUSY, "the agent is stopping") : lt_quote_write(&q->q, &text, &e);
 
     if (!rc) {
         results = json_pack("{s:s, s:s, s:s, s:s}", "quote", text, "hash_alg", "sha256", "enc_alg",
@@ -200,7 +201,7 @@ static void quote_signed(void *arg, int rc, const struct lt_err *e)
     struct lt_err why = *e;
 
     if (!rc)
-        rc = lt_jobs_post(q->api->worker, false, quote_finish, q, &why);
+        rc = lt_work_offer(q->api->worker, LT_WORK_USUAL, &q->task, quote_finish, &why);
     if (rc)
         quote_end(q, NULL, &why);
 }

@@ -3,7 +3,6 @@
 #define LT_AGENT_GUEST_API_H
 
 #include "agent/attester.h"
-#include "agent/jobs.h"
 #include "agent/tpm.h"
 #include "common/http/server.h"
 
@@ -11,7 +10,7 @@
 
 struct lt_guest_api {
     struct lt_tpm *tpm;
-    struct lt_jobs *worker; /* reads logs, which may take long */
+    struct lt_work *worker; /* reads logs, which may take long */
     struct lt_attester *attester;
     const char *id, *ima, *boot_log;
     char *pubkey;              /* PEM text of the transport key NK, this start's */

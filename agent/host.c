@@ -18,7 +18,7 @@ struct lt_host_agent {
     struct lt_attester attester;
     struct lt_host_api api;
     struct lt_tpm *tpm;
-    struct lt_jobs *worker;
+    struct lt_work *worker;
     struct lt_vtpm_inventory *inventory;
     struct lt_http_server *server;
     struct lt_crl *crl; /* NULL: none configured */
@@ -137,7 +137,7 @@ static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *
 static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *conf, const char *address,
                         struct lt_err *e)
 {
-    int rc = lt_jobs_start("worker", &h->worker, e);
+    int rc = lt_work_start(&(struct lt_work_conf){"worker", 1, LT_MAX_AGENT_TASKS}, &h->worker, e);
     if (!rc)
         rc = lt_residency_host_id(&h->attester.ek.pub, h->api.host_id, e);
     if (!rc)
@@ -146,7 +146,6 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
         return rc;
     lt_residency_ak_host_pcr(h->attester.ak_name, h->api.pcr13);
     h->api.tpm = h->tpm;
-    h->api.worker = h->worker;
     h->api.attester = &h->attester;
     h->api.inventory = h->inventory;
     h->api.ima = conf->ima;
@@ -160,6 +159,7 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
         .routes = lt_host_routes,
         .route_count = lt_host_route_count,
         .app = &h->api,
+        .work = h->worker,
         .threads = 2,
         .max_connections = 256,
     };
@@ -229,12 +229,12 @@ void lt_agent_host_stop(struct lt_host_agent *h)
 {
     if (!h)
         return;
-    lt_jobs_stop(h->worker);
+    lt_work_stop(h->worker);
     lt_tpm_stop(h->tpm);
     if (h->server)
         lt_http_server_stop(h->server);
     lt_inventory_stop(h->inventory);
-    lt_jobs_free(h->worker);
+    lt_work_free(h->worker);
     lt_tpm_free(h->tpm);
     lt_sequence_close(&h->api.sequence);
     lt_attester_free(&h->attester);

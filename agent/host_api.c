@@ -35,11 +35,45 @@ static void reply_error(struct lt_http_req *req, const struct lt_err *why)
     lt_http_reply_error(req, &e, lt_err_class(e.code) == LT_CLASS_RETRY ? RETRY_S : 0);
 }
 
-/* ---- work that leaves the HTTP thread ---- */
+/* With body (taken), or with the error when there is none. */
+static void reply(struct lt_http_req *req, json_t *body, const struct lt_err *e)
+{
+    static const struct lt_err none = {LT_E_NO_MEMORY, "reply: no memory"};
+
+    if (body)
+        lt_http_reply_json(req, 200, body);
+    else
+        reply_error(req, e && e->code ? e : &none);
+}
+
+/* ---- GET host ---- */
+static void host(struct lt_http_req *req, void *app)
+{
+    struct lt_host_api *api = app;
+    const struct lt_attester *a = api->attester;
+    const struct lt_inventory_snapshot *snapshot;
+    struct lt_err e = {0};
+
+    if (lt_inventory_snapshot(api->inventory, &snapshot, &e)) {
+        reply_error(req, &e);
+        return;
+    }
+    json_t *certificates = json_array();
+    for (unsigned i = 0; i < a->ek_certificates.count; i++)
+        json_array_append_new(certificates, json_string(a->ek_certificates.pem[i]));
+    json_t *body = json_pack(
+        "{s:o, s:o, s:o, s:o, s:I, s:o}", "host", lt_json_new_hex(api->host_id, LT_RESIDENCY_HOST_ID), "ak",
+        lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ek", lt_json_new_base64(a->ek.pub.raw, a->ek.pub.raw_n),
+        "ek_certificates", certificates, "batch_seq", (json_int_t)api->sequence.last, "inventory",
+        inventory_json(snapshot));
+    lt_inventory_snapshot_put(snapshot);
+    reply(req, body, NULL);
+}
+
+/* ---- work for the TPM's thread ---- */
 struct task {
     struct lt_host_api *api;
     struct lt_http_req *req;
-    void (*run)(struct task *t); /* on the worker; replies or passes on */
     const struct lt_inventory_snapshot *snapshot;
     /* activation */
     uint8_t *credential;
@@ -53,7 +87,7 @@ struct task {
     struct lt_attest_clock_info clock;
 };
 
-static struct task *task_new(struct lt_http_req *req, void *app, void (*run)(struct task *))
+static struct task *task_new(struct lt_http_req *req, void *app)
 {
     struct task *t = calloc(1, sizeof *t);
     struct lt_err e;
@@ -65,7 +99,6 @@ static struct task *task_new(struct lt_http_req *req, void *app, void (*run)(str
     }
     t->api = app;
     t->req = req;
-    t->run = run;
     return t;
 }
 
@@ -77,72 +110,10 @@ static void task_free(struct task *t)
     free(t);
 }
 
-/* Answers with body (taken), or with the error when there is none. */
 static void task_end(struct task *t, json_t *body, const struct lt_err *e)
 {
-    struct lt_err none;
-
-    if (body) {
-        lt_http_reply_json(t->req, 200, body);
-    } else {
-        if (!e || !e->code)
-            lt_fail(&none, LT_E_NO_MEMORY, "reply: no memory");
-        reply_error(t->req, e && e->code ? e : &none);
-    }
+    reply(t->req, body, e);
     task_free(t);
-}
-
-static void task_run(void *arg, bool stopped)
-{
-    struct task *t = arg;
-    struct lt_err e;
-
-    if (stopped) {
-        lt_fail(&e, LT_E_BUSY, "the agent is stopping");
-        task_end(t, NULL, &e);
-    } else {
-        t->run(t);
-    }
-}
-
-/* Quotes do not wait for logs. */
-static void task_post(struct task *t, bool quote)
-{
-    struct lt_err e = {0};
-
-    lt_http_req_hold(t->req);
-    if (lt_jobs_post(t->api->worker, quote, task_run, t, &e))
-        task_end(t, NULL, &e);
-}
-
-/* ---- GET host ---- */
-static void host_run(struct task *t)
-{
-    const struct lt_attester *a = t->api->attester;
-    struct lt_err e = {0};
-
-    if (lt_inventory_snapshot(t->api->inventory, &t->snapshot, &e)) {
-        task_end(t, NULL, &e);
-        return;
-    }
-    json_t *certificates = json_array();
-    for (unsigned i = 0; i < a->ek_certificates.count; i++)
-        json_array_append_new(certificates, json_string(a->ek_certificates.pem[i]));
-    task_end(t,
-             json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "host",
-                       lt_json_new_hex(t->api->host_id, LT_RESIDENCY_HOST_ID), "ak",
-                       lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ek",
-                       lt_json_new_base64(a->ek.pub.raw, a->ek.pub.raw_n), "ek_certificates", certificates,
-                       "batch_seq", (json_int_t)t->api->sequence.last, "inventory",
-                       inventory_json(t->snapshot)),
-             NULL);
-}
-
-static void host(struct lt_http_req *req, void *app)
-{
-    struct task *t = task_new(req, app, host_run);
-    if (t)
-        task_post(t, false);
 }
 
 /* ---- POST activations ---- */
@@ -171,7 +142,7 @@ static void activated(void *arg, int rc, const struct lt_err *e)
 static void activations(struct lt_http_req *req, void *app)
 {
     static const char *const keys[] = {"credential", "challenge", NULL};
-    struct task *t = task_new(req, app, NULL);
+    struct task *t = task_new(req, app);
     struct lt_err e = {0};
 
     if (!t)
@@ -263,7 +234,7 @@ static void quote_run(struct task *t)
         reply_conflict(t, &e);
         return;
     }
-    if (rc) {
+    if (rc || !t->snapshot) { /* a number above the last one has its snapshot */
         task_end(t, NULL, &e);
         return;
     }
@@ -301,7 +272,7 @@ static int parse_quote_request(const json_t *j, struct task *t, struct lt_err *e
 
 static void host_quotes(struct lt_http_req *req, void *app)
 {
-    struct task *t = task_new(req, app, quote_run);
+    struct task *t = task_new(req, app);
     struct lt_err e = {0};
 
     if (!t)
@@ -311,7 +282,7 @@ static void host_quotes(struct lt_http_req *req, void *app)
     if (rc)
         task_end(t, NULL, &e);
     else
-        task_post(t, true);
+        quote_run(t);
 }
 
 /* ---- logs ---- */
@@ -322,67 +293,49 @@ static uint64_t first_asked(const struct lt_http_req *req)
     return s && *s && strlen(s) < 20 && strspn(s, "0123456789") == strlen(s) ? strtoull(s, NULL, 10) : 0;
 }
 
-static void reply_log(struct task *t, const char *path, size_t max)
+static void boot_log(struct lt_http_req *req, void *app)
 {
+    const struct lt_host_api *api = app;
     struct lt_err e = {0};
     uint8_t *p;
     size_t n;
 
-    if (lt_measurements_read(path, max, &p, &n, &e)) {
-        task_end(t, NULL, &e);
-        return;
-    }
-    lt_http_reply_bytes(t->req, 200, "application/octet-stream", p, n);
-    task_free(t);
-}
-
-static void boot_log_run(struct task *t)
-{
-    reply_log(t, t->api->boot_log, LT_MAX_BOOT_LOG);
+    if (lt_measurements_read(api->boot_log, LT_MAX_BOOT_LOG, &p, &n, &e))
+        reply_error(req, &e);
+    else
+        lt_http_reply_bytes(req, 200, "application/octet-stream", p, n);
 }
 
 /* Without loss, from that unit on (common/ima_list.h); a list that is shorter comes whole, and the header
  * says so. */
-static void ima_run(struct task *t)
+static void ima(struct lt_http_req *req, void *app)
 {
+    const struct lt_host_api *api = app;
     struct lt_err e = {0};
     char header[24];
-    uint64_t first = first_asked(t->req);
+    uint64_t first = first_asked(req);
     uint8_t *p;
     size_t n;
 
-    if (lt_measurements_ima_read(t->api->ima, &p, &n, &e)) {
-        task_end(t, NULL, &e);
+    if (lt_measurements_ima_read(api->ima, &p, &n, &e)) {
+        reply_error(req, &e);
         return;
     }
     size_t skipped = lt_ima_list_from((struct lt_slice){p, n}, &first);
     memmove(p, p + skipped, n - skipped);
     snprintf(header, sizeof header, "%llu", (unsigned long long)first);
-    lt_http_req_add_header(t->req, "X-Ima-First", header);
-    lt_http_reply_bytes(t->req, 200, "application/octet-stream", p, n - skipped);
-    task_free(t);
+    lt_http_req_add_header(req, "X-Ima-First", header);
+    lt_http_reply_bytes(req, 200, "application/octet-stream", p, n - skipped);
 }
 
-static void boot_log(struct lt_http_req *req, void *app)
-{
-    struct task *t = task_new(req, app, boot_log_run);
-    if (t)
-        task_post(t, false);
-}
-
-static void ima(struct lt_http_req *req, void *app)
-{
-    struct task *t = task_new(req, app, ima_run);
-    if (t)
-        task_post(t, false);
-}
-
+/* Snapshots and logs take long. One thread does them all, and a quote does not wait for logs. */
 #define V1 "/federation/v1/"
 const struct lt_http_route lt_host_routes[] = {
-    LT_HTTP_ROUTE("GET", V1 "host", LT_PEER_ROLE_PROVIDER, 0, host),
+    LT_HTTP_ROUTE("GET", V1 "host", LT_PEER_ROLE_PROVIDER, 0, host, .blocking = true),
     LT_HTTP_ROUTE("POST", V1 "activations", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, activations),
-    LT_HTTP_ROUTE("POST", V1 "host-quotes", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, host_quotes),
-    LT_HTTP_ROUTE("GET", V1 "boot-log", LT_PEER_ROLE_PROVIDER, 0, boot_log),
-    LT_HTTP_ROUTE("GET", V1 "ima", LT_PEER_ROLE_PROVIDER, 0, ima),
+    LT_HTTP_ROUTE("POST", V1 "host-quotes", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, host_quotes,
+                  .blocking = true, .urgent = true),
+    LT_HTTP_ROUTE("GET", V1 "boot-log", LT_PEER_ROLE_PROVIDER, 0, boot_log, .blocking = true),
+    LT_HTTP_ROUTE("GET", V1 "ima", LT_PEER_ROLE_PROVIDER, 0, ima, .blocking = true),
 };
 const size_t lt_host_route_count = sizeof lt_host_routes / sizeof *lt_host_routes;

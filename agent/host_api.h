@@ -3,7 +3,6 @@
 #define LT_AGENT_HOST_API_H
 
 #include "agent/attester.h"
-#include "agent/jobs.h"
 #include "agent/sequence.h"
 #include "agent/tpm.h"
 #include "common/http/server.h"
@@ -11,10 +10,9 @@
 
 struct lt_host_api {
     struct lt_tpm *tpm;
-    struct lt_jobs *worker; /* snapshots and logs; the only user of sequence */
     struct lt_attester *attester;
     struct lt_vtpm_inventory *inventory;
-    struct lt_sequence sequence;
+    struct lt_sequence sequence; /* of the one thread that the blocking routes run on */
     const char *ima, *boot_log;
     uint8_t host_id[LT_RESIDENCY_HOST_ID];
     uint8_t pcr13[LT_SHA256]; /* what PCR 13 must hold in every quote */

@@ -1,10 +1,10 @@
 #include "agent/tpm.h"
 
-#include "agent/jobs.h"
 #include "agent/tpm_lock.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "common/run/wait.h"
+#include "common/run/work.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 #define BACKOFF_MAX_MS 5000
 
 struct lt_tpm {
-    struct lt_jobs *jobs;
+    struct lt_work *work; /* one thread, which owns dev */
     char *tcti;
     lt_tpm_fn on_open;
     void *arg;
@@ -27,6 +27,7 @@ struct lt_tpm {
 };
 
 struct tpm_job {
+    struct lt_work_task task;
     struct lt_tpm *tpm;
     lt_tpm_fn fn;
     lt_tpm_done done;
@@ -105,11 +106,11 @@ static int run_job(struct lt_tpm *t, const struct tpm_job *j, struct lt_err *e)
     return rc;
 }
 
-static void tpm_job(void *arg, bool stopped)
+static void tpm_job(struct lt_work_task *task)
 {
-    struct tpm_job *j = arg;
+    struct tpm_job *j = LT_WORK_OWNER(task, struct tpm_job);
     struct lt_err e = {0};
-    int rc = stopped ? lt_fail(&e, LT_E_BUSY, "the agent is stopping") : run_job(j->tpm, j, &e);
+    int rc = task->stopped ? lt_fail(&e, LT_E_BUSY, "the agent is stopping") : run_job(j->tpm, j, &e);
 
     j->done(j->arg, rc, &e);
     free(j);
@@ -124,9 +125,9 @@ void lt_tpm_post(struct lt_tpm *t, bool quote, lt_tpm_fn fn, lt_tpm_done done, v
     if (!j)
         rc = lt_fail(&e, LT_E_NO_MEMORY, "TPM job: no memory");
     else
-        *j = (struct tpm_job){t, fn, done, arg};
+        *j = (struct tpm_job){.tpm = t, .fn = fn, .done = done, .arg = arg};
     if (!rc)
-        rc = lt_jobs_post(t->jobs, quote, tpm_job, j, &e);
+        rc = lt_work_offer(t->work, quote ? LT_WORK_URGENT : LT_WORK_USUAL, &j->task, tpm_job, &e);
     if (rc) {
         free(j);
         done(arg, rc, &e);
@@ -173,7 +174,7 @@ int lt_tpm_start(const char *tcti, lt_tpm_fn on_open, void *arg, struct lt_tpm *
     t->arg = arg;
     int rc = open_dev(t, e);
     if (!rc)
-        rc = lt_jobs_start("tpm", &t->jobs, e);
+        rc = lt_work_start(&(struct lt_work_conf){"tpm", 1, LT_MAX_AGENT_TASKS}, &t->work, e);
     if (rc) {
         lt_tpm_free(t);
         return rc;
@@ -185,14 +186,14 @@ int lt_tpm_start(const char *tcti, lt_tpm_fn on_open, void *arg, struct lt_tpm *
 void lt_tpm_stop(struct lt_tpm *t)
 {
     if (t)
-        lt_jobs_stop(t->jobs);
+        lt_work_stop(t->work);
 }
 
 void lt_tpm_free(struct lt_tpm *t)
 {
     if (!t)
         return;
-    lt_jobs_free(t->jobs);
+    lt_work_free(t->work);
     close_dev(t);
     if (t->lock >= 0)
         close(t->lock);

@@ -101,6 +101,7 @@
 #define LT_MAX_HOSTS 4096 /* hosts remembered, count: guests name them; others are asked anew each time */
 
 /* Waiting */
+#define LT_MAX_AGENT_TASKS 256         /* of each urgency, before an agent's thread; more get 503. Count */
 #define LT_HOST_QUOTE_TIMEOUT_MS 10000 /* a host that hangs fails its own items after this */
 #define LT_WINDOW_MS 30000             /* t5 - t1 */
 

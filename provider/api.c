@@ -2,9 +2,6 @@
 
 #include "provider/relay.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 void lt_provider_api_fail(struct lt_http_req *req, const struct lt_err *e)
 {
     lt_http_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 2 : 0);
@@ -22,36 +19,6 @@ struct lt_provider_host *lt_provider_api_host(struct lt_provider *p, struct lt_h
         lt_provider_api_fail(req, &e);
     }
     return h;
-}
-
-/* An operator's request on its way to threads where it may block. */
-struct deferred {
-    struct lt_work_task task;
-    struct lt_http_req *req;
-    struct lt_provider *p;
-    void (*fn)(struct lt_http_req *req, struct lt_provider *p);
-};
-
-static void run_deferred(struct lt_work_task *t)
-{
-    struct deferred *d = (struct deferred *)t;
-    d->fn(d->req, d->p);
-    free(d);
-}
-
-static void defer(struct lt_http_req *req, struct lt_provider *p, struct lt_work *threads,
-                  void (*fn)(struct lt_http_req *, struct lt_provider *))
-{
-    struct deferred *d = malloc(sizeof *d);
-    struct lt_err e = {LT_E_NO_MEMORY, "no memory"};
-
-    if (!d) {
-        lt_provider_api_fail(req, &e);
-        return;
-    }
-    *d = (struct deferred){.task.run = run_deferred, .req = req, .p = p, .fn = fn};
-    lt_http_req_hold(req);
-    lt_work_post(threads, &d->task);
 }
 
 /* ---- tenants ---- */
@@ -96,29 +63,11 @@ static void activate(struct lt_http_req *req, void *app)
 
 /* ---- the table ---- */
 
-/* What may block. Who only looks does not wait behind those who wait for a disk, or for a host that hangs. */
-#define DEFERRED(threads, name)                                                                              \
-    static void name(struct lt_http_req *req, void *app)                                                     \
-    {                                                                                                        \
-        defer(req, app, ((struct lt_provider *)app)->threads, lt_provider_api_##name);                       \
-    }
-DEFERRED(admin, host_enrol)
-DEFERRED(look, host_list)
-DEFERRED(look, host_show)
-DEFERRED(admin, host_drop)
-DEFERRED(admin, host_set_policy)
-DEFERRED(admin, host_learn)
-DEFERRED(admin, policy_add)
-DEFERRED(admin, policy_drop)
-DEFERRED(look, status)
-DEFERRED(admin, guest_assign)
-DEFERRED(admin, guest_unassign)
-
 /* Tenants are told of keys and policy, at once; the state of now is for operators, and takes a quote. */
 static void host_get(struct lt_http_req *req, void *app)
 {
     if (lt_http_req_peer(req)->roles & LT_PEER_ROLE_OPERATOR)
-        host_show(req, app);
+        lt_provider_api_host_show(req, app);
     else
         lt_provider_api_host_get(req, app);
 }
@@ -132,23 +81,29 @@ static const struct lt_http_route routes[] = {
     LT_HTTP_ROUTE("POST", BASE "proofs", TENANT, LT_MAX_BODY_PROOFS, proofs_ask),
     LT_HTTP_ROUTE("GET", BASE "proofs/{}", TENANT, 0, proofs_collect),
     LT_HTTP_ROUTE("GET", BASE "guests/{}", BOTH, 0, lt_provider_api_guest_get),
-    LT_HTTP_ROUTE("GET", BASE "hosts/{}", BOTH, 0, host_get),
+    LT_HTTP_ROUTE("GET", BASE "hosts/{}", BOTH, 0, host_get, .blocking_for = OPERATOR),
     LT_HTTP_ROUTE("GET", BASE "hosts/{}/boot-log", BOTH, 0, boot_log),
     LT_HTTP_ROUTE("GET", BASE "hosts/{}/ima", BOTH, 0, ima),
     LT_HTTP_ROUTE("GET", BASE "policies/{}", BOTH, 0, lt_provider_api_policy_get),
     LT_HTTP_ROUTE("POST", BASE "hosts/{}/activations", TENANT, LT_MAX_BODY_SMALL, activate),
-    LT_HTTP_ROUTE("POST", BASE "hosts", OPERATOR, LT_MAX_BODY_SMALL, host_enrol),
-    LT_HTTP_ROUTE("GET", BASE "hosts", OPERATOR, 0, host_list),
-    LT_HTTP_ROUTE("DELETE", BASE "hosts/{}", OPERATOR, 0, host_drop),
+    LT_HTTP_ROUTE("POST", BASE "hosts", OPERATOR, LT_MAX_BODY_SMALL, lt_provider_api_host_enrol,
+                  .blocking = true),
+    LT_HTTP_ROUTE("GET", BASE "hosts", OPERATOR, 0, lt_provider_api_host_list, .blocking = true),
+    LT_HTTP_ROUTE("DELETE", BASE "hosts/{}", OPERATOR, 0, lt_provider_api_host_drop, .blocking = true),
     LT_HTTP_ROUTE("GET", BASE "registry", OPERATOR, 0, lt_provider_api_registry),
-    LT_HTTP_ROUTE("POST", BASE "policies", OPERATOR, LT_MAX_POLICY, policy_add),
-    LT_HTTP_ROUTE("DELETE", BASE "policies/{}", OPERATOR, 0, policy_drop),
-    LT_HTTP_ROUTE("GET", BASE "status", OPERATOR, 0, status),
-    LT_HTTP_ROUTE("PUT", BASE "hosts/{}/policy", OPERATOR, LT_MAX_BODY_SMALL, host_set_policy),
-    LT_HTTP_ROUTE("POST", BASE "hosts/{}/learn", OPERATOR, LT_MAX_BODY_SMALL, host_learn),
+    LT_HTTP_ROUTE("POST", BASE "policies", OPERATOR, LT_MAX_POLICY, lt_provider_api_policy_add,
+                  .blocking = true),
+    LT_HTTP_ROUTE("DELETE", BASE "policies/{}", OPERATOR, 0, lt_provider_api_policy_drop, .blocking = true),
+    LT_HTTP_ROUTE("GET", BASE "status", OPERATOR, 0, lt_provider_api_status, .blocking = true),
+    LT_HTTP_ROUTE("PUT", BASE "hosts/{}/policy", OPERATOR, LT_MAX_BODY_SMALL, lt_provider_api_host_set_policy,
+                  .blocking = true),
+    LT_HTTP_ROUTE("POST", BASE "hosts/{}/learn", OPERATOR, LT_MAX_BODY_SMALL, lt_provider_api_host_learn,
+                  .blocking = true),
     LT_HTTP_ROUTE("GET", BASE "guests", OPERATOR, 0, lt_provider_api_guest_list),
-    LT_HTTP_ROUTE("PUT", BASE "guests/{}/tenant", OPERATOR, LT_MAX_BODY_SMALL, guest_assign),
-    LT_HTTP_ROUTE("DELETE", BASE "guests/{}/tenant", OPERATOR, 0, guest_unassign),
+    LT_HTTP_ROUTE("PUT", BASE "guests/{}/tenant", OPERATOR, LT_MAX_BODY_SMALL, lt_provider_api_guest_assign,
+                  .blocking = true),
+    LT_HTTP_ROUTE("DELETE", BASE "guests/{}/tenant", OPERATOR, 0, lt_provider_api_guest_unassign,
+                  .blocking = true),
 };
 
 const struct lt_http_route *lt_provider_routes(size_t *count)

@@ -1,5 +1,5 @@
-/* Handlers of the federation API, and what they share. Those with a struct lt_provider run on an admin thread
- * and may block; those with void *app are called by the server and may not. */
+/* Handlers of the federation API, and what they share. The table of routes (api.c) says which of them block.
+ */
 #ifndef LT_PROVIDER_API_H
 #define LT_PROVIDER_API_H
 
@@ -16,16 +16,16 @@ void lt_provider_api_policy_get(struct lt_http_req *req, void *app);
 void lt_provider_api_guest_get(struct lt_http_req *req, void *app);
 void lt_provider_api_guest_list(struct lt_http_req *req, void *app);
 
-void lt_provider_api_host_show(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_host_list(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_host_enrol(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_host_drop(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_host_set_policy(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_host_learn(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_policy_add(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_policy_drop(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_status(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_guest_assign(struct lt_http_req *req, struct lt_provider *p);
-void lt_provider_api_guest_unassign(struct lt_http_req *req, struct lt_provider *p);
+void lt_provider_api_host_show(struct lt_http_req *req, void *app);
+void lt_provider_api_host_list(struct lt_http_req *req, void *app);
+void lt_provider_api_host_enrol(struct lt_http_req *req, void *app);
+void lt_provider_api_host_drop(struct lt_http_req *req, void *app);
+void lt_provider_api_host_set_policy(struct lt_http_req *req, void *app);
+void lt_provider_api_host_learn(struct lt_http_req *req, void *app);
+void lt_provider_api_policy_add(struct lt_http_req *req, void *app);
+void lt_provider_api_policy_drop(struct lt_http_req *req, void *app);
+void lt_provider_api_status(struct lt_http_req *req, void *app);
+void lt_provider_api_guest_assign(struct lt_http_req *req, void *app);
+void lt_provider_api_guest_unassign(struct lt_http_req *req, void *app);
 
 #endif

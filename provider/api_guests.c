@@ -54,8 +54,9 @@ static void assign(struct lt_http_req *req, struct lt_provider *p, const uint8_t
         lt_http_reply_json(req, 200, json_object());
 }
 
-void lt_provider_api_guest_assign(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_guest_assign(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     static const char *const keys[] = {"tenant", NULL};
     struct lt_err e = {0};
     uint8_t tenant[16];
@@ -67,13 +68,15 @@ void lt_provider_api_guest_assign(struct lt_http_req *req, struct lt_provider *p
         assign(req, p, tenant);
 }
 
-void lt_provider_api_guest_unassign(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_guest_unassign(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     assign(req, p, NULL);
 }
 
-void lt_provider_api_policy_add(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_policy_add(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     struct lt_err e = {0};
     uint8_t digest[32];
 
@@ -98,8 +101,9 @@ void lt_provider_api_policy_get(struct lt_http_req *req, void *app)
         lt_http_reply_bytes(req, 200, "application/json", bytes, n);
 }
 
-void lt_provider_api_policy_drop(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_policy_drop(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     struct lt_err e = {0};
     uint8_t digest[32];
 
@@ -110,8 +114,9 @@ void lt_provider_api_policy_drop(struct lt_http_req *req, struct lt_provider *p)
         lt_http_reply_json(req, 200, json_object());
 }
 
-void lt_provider_api_status(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_status(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
     struct lt_db_skipped skipped;
     struct lt_db_health health;

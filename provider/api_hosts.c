@@ -115,8 +115,9 @@ void lt_provider_api_host_get(struct lt_http_req *req, void *app)
 }
 
 /* An operator's: the state is of now. */
-void lt_provider_api_host_show(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_host_show(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     struct lt_provider_host *h = lt_provider_api_host(p, req);
 
     if (h) {
@@ -126,8 +127,9 @@ void lt_provider_api_host_show(struct lt_http_req *req, struct lt_provider *p)
     lt_provider_host_unref(h);
 }
 
-void lt_provider_api_host_list(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_host_list(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
     json_t *list = json_array();
     uint8_t policy[32];
@@ -163,8 +165,9 @@ void lt_provider_api_registry(struct lt_http_req *req, void *app)
     lt_http_reply_json(req, 200, json_pack("{s:s, s:o}", "format", "limetree-registry/1", "hosts", list));
 }
 
-void lt_provider_api_host_enrol(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_host_enrol(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     static const char *const keys[] = {"address", "ek_digest", "intermediates", NULL};
     struct lt_err e = {0};
     struct lt_provider_host *h = NULL;
@@ -188,8 +191,9 @@ void lt_provider_api_host_enrol(struct lt_http_req *req, struct lt_provider *p)
     lt_provider_host_unref(h);
 }
 
-void lt_provider_api_host_drop(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_host_drop(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     struct lt_provider_host *h = lt_provider_api_host(p, req);
     struct lt_err e = {0};
 
@@ -202,8 +206,9 @@ void lt_provider_api_host_drop(struct lt_http_req *req, struct lt_provider *p)
     lt_provider_host_unref(h);
 }
 
-void lt_provider_api_host_set_policy(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_host_set_policy(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     static const char *const keys[] = {"policy", NULL};
     struct lt_err e = {0};
     uint8_t digest[32];
@@ -220,8 +225,9 @@ void lt_provider_api_host_set_policy(struct lt_http_req *req, struct lt_provider
     lt_provider_host_unref(h);
 }
 
-void lt_provider_api_host_learn(struct lt_http_req *req, struct lt_provider *p)
+void lt_provider_api_host_learn(struct lt_http_req *req, void *app)
 {
+    struct lt_provider *p = app;
     struct lt_provider_host *h = lt_provider_api_host(p, req);
     static const char *const keys[] = {"ima", NULL};
     struct lt_err e = {0};

@@ -71,7 +71,7 @@ struct answer {
 
 static void judge_answer(struct lt_work_task *t)
 {
-    struct answer *x = (struct answer *)t;
+    struct answer *x = LT_WORK_OWNER(t, struct answer);
 
     lt_batcher_answer(x->host->batcher, &x->a);
     lt_provider_host_unref(x->host);
@@ -92,7 +92,7 @@ static void quote_done(void *arg, const struct lt_http_reply *r, const struct lt
         lt_provider_host_unref(h);
         return;
     }
-    *x = (struct answer){.task.run = judge_answer, .host = h, .trouble = e};
+    *x = (struct answer){.host = h, .trouble = e};
     if (!rc) {
         memcpy(x->body, r->body, n);
         x->a = (struct lt_batcher_host_answer){
@@ -101,7 +101,7 @@ static void quote_done(void *arg, const struct lt_http_reply *r, const struct lt
         x->a.trouble = &x->trouble;
     }
     x->body[n] = 0;
-    lt_work_post(h->shared->work, &x->task);
+    lt_work_post(h->shared->work, &x->task, judge_answer);
 }
 
 static void send_ask(void *arg, const struct lt_batcher_batch_ask *ask)
@@ -329,7 +329,7 @@ struct refresh {
 
 static void judge_refresh(struct lt_work_task *t)
 {
-    struct refresh *x = (struct refresh *)t;
+    struct refresh *x = LT_WORK_OWNER(t, struct refresh);
     struct lt_provider_host *h = x->host;
     struct lt_residents *r = NULL;
     struct lt_err e = {0};
@@ -360,7 +360,7 @@ static void refresh_done(void *arg, const struct lt_http_reply *r, const struct 
         if (x->body)
             memcpy(x->body, r->body, x->n = r->n);
     }
-    lt_work_post(x->host->shared->work, &x->task);
+    lt_work_post(x->host->shared->work, &x->task, judge_refresh);
 }
 
 void lt_provider_host_refresh(struct lt_provider_host *h, void (*done)(void *arg), void *arg)
@@ -373,8 +373,7 @@ void lt_provider_host_refresh(struct lt_provider_host *h, void (*done)(void *arg
             done(arg);
         return;
     }
-    *x = (struct refresh){
-        .task.run = judge_refresh, .host = lt_provider_host_ref(h), .done = done, .arg = arg};
+    *x = (struct refresh){.host = lt_provider_host_ref(h), .done = done, .arg = arg};
     lt_net_send(h->shared->net,
                 &(struct lt_net_request){.method = "GET",
                                          .address = h->address,

@@ -4,11 +4,11 @@
 #define LT_PROVIDER_HOST_H
 
 #include "common/run/space.h"
+#include "common/run/work.h"
 #include "provider/batcher.h"
 #include "provider/health.h"
 #include "provider/limits.h"
 #include "provider/net.h"
-#include "provider/work.h"
 
 struct lt_provider_host;
 struct lt_relay;

@@ -4,7 +4,6 @@
 #define LT_PROVIDER_NET_H
 
 #include "common/http/client.h"
-#include "provider/work.h"
 
 struct lt_net;
 

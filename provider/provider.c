@@ -114,6 +114,8 @@ static int serve(struct lt_provider *p, const struct lt_provider_conf *c, struct
                                     .client_ca = c->ca,
                                     .crl = p->crl,
                                     .app = p,
+                                    .work = p->admin,
+                                    .look = p->look,
                                     .max_per_address = (unsigned)c->max_per_address};
 
     s.routes = lt_provider_routes(&s.route_count);
@@ -149,11 +151,11 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
             &(struct lt_http_client_conf){.cert = c->cert, .key = c->key, .ca = c->ca, .crl = p->crl},
             (long)c->host_timeout_ms, &p->shared.net, e);
     if (!rc)
-        rc = lt_work_new(JUDGE_THREADS, &p->shared.work, e);
+        rc = lt_work_start(&(struct lt_work_conf){"judge", JUDGE_THREADS, 0}, &p->shared.work, e);
     if (!rc)
-        rc = lt_work_new(ADMIN_THREADS, &p->admin, e);
+        rc = lt_work_start(&(struct lt_work_conf){"admin", ADMIN_THREADS, 0}, &p->admin, e);
     if (!rc)
-        rc = lt_work_new(ADMIN_THREADS, &p->look, e);
+        rc = lt_work_start(&(struct lt_work_conf){"look", ADMIN_THREADS, 0}, &p->look, e);
     if (!rc)
         rc = lt_registry_open(c->state_dir, &p->shared, &p->registry, e);
     if (!rc)

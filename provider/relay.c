@@ -3,10 +3,10 @@
 #include "common/ima_list.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
+#include "common/run/work.h"
 #include "provider/limits.h"
 #include "provider/net.h"
 #include "provider/turns.h"
-#include "provider/work.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -144,7 +144,7 @@ static struct waiter *take_waiters(struct cached_log *l, const struct fetch *f)
 
 static void hand_out(struct lt_work_task *t)
 {
-    struct fetch *f = (struct fetch *)t;
+    struct fetch *f = LT_WORK_OWNER(t, struct fetch);
     struct lt_relay *r = f->relay;
     struct cached_log *l = &r->logs[f->kind];
 
@@ -198,7 +198,7 @@ static void log_done(void *arg, const struct lt_http_reply *reply, const struct 
         if (!f->bytes)
             (void)lt_fail(&f->e, LT_E_NO_MEMORY, "log: no memory");
     }
-    lt_work_post(h->work, &f->task);
+    lt_work_post(h->work, &f->task, hand_out);
 }
 
 /* The epoch is read before the question leaves: what it covers was measured by then. */
@@ -246,7 +246,7 @@ void lt_relay_log(struct lt_relay *r, enum lt_relay_kind kind, struct lt_http_re
     if (!ask)
         return;
     r->host.ref(r->host.arg);
-    *f = (struct fetch){.task.run = hand_out, .relay = r, .kind = kind};
+    *f = (struct fetch){.relay = r, .kind = kind};
     ask_host(f);
 }
 

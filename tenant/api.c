@@ -189,29 +189,9 @@ static void get_status(struct lt_http_req *req, void *app)
     lt_http_reply_json(req, 200, j);
 }
 
-/* Every route reads or writes the store: none runs on the server's own thread. Who only looks does not wait
- * behind those who wait for the disk, or for the provider. */
-#define SERVED(pool, name)                                                                                   \
-    static void name##_served(struct lt_http_req *req, void *app)                                            \
-    {                                                                                                        \
-        lt_pool_serve(((struct lt_tenant *)app)->pool, req, name, app);                                      \
-    }
-SERVED(look, lt_tenant_api_get_guests)
-SERVED(look, lt_tenant_api_get_guest)
-SERVED(io, lt_tenant_api_put_guest)
-SERVED(io, lt_tenant_api_delete_guest)
-SERVED(io, lt_tenant_api_post_learn)
-SERVED(io, lt_tenant_api_post_clear)
-SERVED(io, post_rounds)
-SERVED(io, post_policies)
-SERVED(look, get_policy)
-SERVED(io, delete_policy)
-SERVED(look, get_bundle)
-SERVED(look, get_hosts)
-SERVED(look, get_status)
-
+/* Every route reads or writes the store: none runs on the server's own thread. */
 #define ROUTE(method, path, body, fn)                                                                        \
-    LT_HTTP_ROUTE(method, "/federation/v1/" path, LT_PEER_ROLE_OPERATOR, body, fn##_served)
+    LT_HTTP_ROUTE(method, "/federation/v1/" path, LT_PEER_ROLE_OPERATOR, body, fn, .blocking = true)
 
 const struct lt_http_route lt_tenant_routes[] = {
     ROUTE("GET", "guests", 0, lt_tenant_api_get_guests),

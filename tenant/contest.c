@@ -20,6 +20,7 @@
 #define GRACE_MS 1000 /* for the others' keys and judgement, once one proof holds */
 
 struct lt_contest {
+    struct lt_work_task task;
     struct lt_contest *next; /* in lt_tenant_rounds.contests */
     struct lt_tenant_rounds *r;
     struct lt_tenant_flight *flight;  /* NULL: no claim may look at its round any more */
@@ -30,6 +31,7 @@ struct lt_contest {
     struct lt_ref *policy;            /* of the guest */
     uint64_t due_ms;                  /* one holds: the others are waited for until then. 0: none does */
     struct lt_tenant_claim {
+        struct lt_work_task task;
         struct lt_tenant_claim *next; /* in a group */
         struct lt_contest *of;
         char host[2 * LT_RESIDENCY_HOST_ID + 1]; /* "": not told */
@@ -167,9 +169,9 @@ static void decide(struct lt_contest *x)
     lt_flight_on(&x->decided->flight, LT_FLIGHT_STOP, NULL);
 }
 
-static void decide_stage(void *arg)
+static void decide_stage(struct lt_work_task *t)
 {
-    struct lt_contest *x = arg;
+    struct lt_contest *x = LT_WORK_OWNER(t, struct lt_contest);
     struct lt_tenant_rounds *r = x->r;
 
     decide(x);
@@ -198,7 +200,7 @@ static void decide_if_ready(struct lt_contest *x, uint64_t now_ms)
     if (x->open && (!x->due_ms || now_ms < x->due_ms))
         return;
     x->decided = lt_take(&x->flight);
-    lt_pool_post(x->r->conf.pool, decide_stage, x);
+    lt_work_post(x->r->conf.pool, &x->task, decide_stage);
 }
 
 void lt_tenant_contests_due(struct lt_tenant_rounds *r, uint64_t now_ms, uint64_t *next_ms)
@@ -244,9 +246,9 @@ static struct judged *judge(const struct lt_tenant_claim *c, const struct lt_ten
     return lt_take(&j);
 }
 
-static void claim_stage(void *arg)
+static void claim_stage(struct lt_work_task *t)
 {
-    struct lt_tenant_claim *c = arg;
+    struct lt_tenant_claim *c = LT_WORK_OWNER(t, struct lt_tenant_claim);
     struct lt_contest *x = c->of;
     struct lt_tenant_rounds *r = x->r;
     struct lt_err e = {0};
@@ -289,7 +291,7 @@ void lt_tenant_claim_viewed(struct lt_tenant_claim *c, const struct lt_hosts_hos
         c->view = (struct lt_hosts_host_view){lt_ref_get(v->keys), lt_ref_get(v->policy), lt_ref_get(v->log),
                                               lt_ref_get(v->ima)};
         x->judging++;
-        lt_pool_post(r->conf.pool, claim_stage, c);
+        lt_work_post(r->conf.pool, &c->task, claim_stage);
     } else {
         if (x->flight)
             c->e = *e;

@@ -2,9 +2,9 @@
 #ifndef LT_TENANT_ROUNDS_CONF_H
 #define LT_TENANT_ROUNDS_CONF_H
 
+#include "common/run/work.h"
 #include "tenant/bundles.h"
 #include "tenant/hosts.h"
-#include "verifier/pool.h"
 
 struct lt_rounds_conf {
     uint8_t tenant_id[16];
@@ -15,9 +15,9 @@ struct lt_rounds_conf {
     struct lt_budget *memory;
     struct lt_hosts *hosts;
     struct lt_documents *documents;
-    struct lt_pool *pool;
-    struct lt_pool *large; /* for what takes long because it is long: few of those keep the others waiting */
-    struct lt_pool *fetch; /* for what waits for the provider: a host that hangs keeps no appraisal waiting */
+    struct lt_work *pool;
+    struct lt_work *large; /* for what takes long because it is long: few of those keep the others waiting */
+    struct lt_work *fetch; /* for what waits for the provider: a host that hangs keeps no appraisal waiting */
     struct lt_http_client *to_provider;
     struct lt_http_client *to_guests; /* taken over */
 };

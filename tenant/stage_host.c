@@ -7,6 +7,8 @@
 /* The guests of one host quote. Only as long as one of them flies, or a claim is open, is `r` sure to be
  * there. */
 struct group {
+    struct lt_work_task task;
+    struct lt_ref *self; /* of the task */
     struct lt_tenant_rounds *r;
     struct lt_ref *quote;
     char host[2 * LT_RESIDENCY_HOST_ID + 1];
@@ -110,23 +112,25 @@ static int view_host(struct group *g, struct lt_flight *flights, struct lt_err *
     return rc;
 }
 
-static void claims_alone(void *arg)
+static void claims_alone(struct lt_work_task *t)
 {
-    struct lt_ref *group = arg;
+    struct group *g = LT_WORK_OWNER(t, struct group);
     struct lt_err e = {0};
 
-    (void)view_host(lt_ref_value(group), NULL, &e); /* told to each claim */
-    lt_ref_put(group);
+    (void)view_host(g, NULL, &e); /* told to each claim */
+    lt_ref_put(g->self);
 }
 
 void lt_tenant_group_close(struct lt_ref *group)
 {
     struct group *g = lt_ref_value(group);
 
-    if (g && !g->flights && g->claims)
-        lt_pool_post(g->r->conf.fetch, claims_alone, group);
-    else
+    if (!g || g->flights || !g->claims) {
         lt_ref_put(group);
+        return;
+    }
+    g->self = group;
+    lt_work_post(g->r->conf.fetch, &g->task, claims_alone);
 }
 
 enum lt_flight_next lt_tenant_host(struct lt_flight **these, struct lt_err *e)

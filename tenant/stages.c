@@ -24,15 +24,20 @@ static const struct lt_flight_stage stages[] = {
      "bundle, history and verdict are stored, the log is told, the next round is due"},
 };
 
+static void work(struct lt_work_task *t)
+{
+    lt_flight_work(&LT_WORK_OWNER(t, struct lt_tenant_flight)->flight);
+}
+
 /* Where the flight's work is done. */
 static bool post(struct lt_flight *flight, enum lt_flight_where where)
 {
-    const struct lt_tenant_flight *f = lt_tenant_flight_of(flight);
+    struct lt_tenant_flight *f = lt_tenant_flight_of(flight);
     const struct lt_rounds_conf *c = &f->owner->conf;
     bool large = f->charge > LT_LARGE_ANSWER * LT_REPLY_WEIGHT;
-    struct lt_pool *pool = where == LT_FLIGHT_ON_FETCH ? c->fetch : large ? c->large : c->pool;
+    struct lt_work *pool = where == LT_FLIGHT_ON_FETCH ? c->fetch : large ? c->large : c->pool;
 
-    lt_pool_post(pool, lt_flight_work, flight);
+    lt_work_post(pool, &f->task, work);
     return true;
 }
 

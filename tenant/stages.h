@@ -32,6 +32,7 @@ struct lt_tenant_guest {
 /* One round under way: whoever has struct lt_flight has it (verifier/rounds/flight.h). */
 struct lt_tenant_flight {
     struct lt_flight flight;
+    struct lt_work_task task; /* in one pool at a time */
     struct lt_tenant_rounds *owner;
     struct lt_tenant_guest *guest;
     struct lt_tenant_round *round; /* from the first stage to the last */

@@ -276,6 +276,8 @@ static int start_servers(struct lt_tenant *t, struct lt_err *e)
                                       .routes = lt_tenant_routes,
                                       .route_count = lt_tenant_route_count,
                                       .app = t,
+                                      .work = t->io,
+                                      .look = t->look,
                                       .threads = 1};
 
     int rc = lt_registrar_start(&registrar, &t->registrar, e);
@@ -298,15 +300,15 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     if (!rc)
         rc = open_state(t, e);
     if (!rc)
-        rc = lt_pool_start(0, &t->work, e);
+        rc = lt_work_start(&(struct lt_work_conf){"work", 0, 0}, &t->work, e);
     if (!rc)
-        rc = lt_pool_start(1, &t->large, e);
+        rc = lt_work_start(&(struct lt_work_conf){"large", 1, 0}, &t->large, e);
     if (!rc)
-        rc = lt_pool_start(FETCHERS, &t->fetch, e);
+        rc = lt_work_start(&(struct lt_work_conf){"fetch", FETCHERS, 0}, &t->fetch, e);
     if (!rc)
-        rc = lt_pool_start(2, &t->io, e);
+        rc = lt_work_start(&(struct lt_work_conf){"io", 2, 0}, &t->io, e);
     if (!rc)
-        rc = lt_pool_start(2, &t->look, e);
+        rc = lt_work_start(&(struct lt_work_conf){"look", 2, 0}, &t->look, e);
     if (!rc)
         rc = *c->federation_crl
                  ? lt_crl_open("federation_crl", c->federation_crl, c->federation_ca, &t->crl, e)
@@ -338,12 +340,12 @@ void lt_tenant_stop(struct lt_tenant *t)
     if (t->server)
         lt_http_server_stop(t->server);
     lt_registrar_stop(t->registrar);
-    lt_pool_stop(t->io);
-    lt_pool_stop(t->look);
+    lt_work_free(t->io);
+    lt_work_free(t->look);
     lt_rounds_stop(t->rounds);
-    lt_pool_stop(t->fetch);
-    lt_pool_stop(t->large);
-    lt_pool_stop(t->work);
+    lt_work_free(t->fetch);
+    lt_work_free(t->large);
+    lt_work_free(t->work);
     lt_hosts_free(t->hosts);
     if (t->to_provider)
         lt_http_client_free(t->to_provider);

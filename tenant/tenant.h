@@ -3,6 +3,7 @@
 #ifndef LT_TENANT_TENANT_H
 #define LT_TENANT_TENANT_H
 
+#include "common/http/server.h"
 #include "common/run/daemon.h"
 #include "tenant/rounds.h"
 #include "verifier/registrar.h"
@@ -30,11 +31,11 @@ struct lt_tenant {
     struct lt_store *store;
     struct lt_documents *documents;
     char *tables, *fetched, *policy_key; /* directories; PEM text, NULL: none */
-    struct lt_pool *work;                /* appraisal */
-    struct lt_pool *large;               /* the same of answers that are large */
-    struct lt_pool *fetch;               /* waits for the provider */
-    struct lt_pool *io;   /* serves requests that change something, and may wait for the disk */
-    struct lt_pool *look; /* serves those that only read */
+    struct lt_work *work;                /* appraisal */
+    struct lt_work *large;               /* the same of answers that are large */
+    struct lt_work *fetch;               /* waits for the provider */
+    struct lt_work *io;   /* serves requests that change something, and may wait for the disk */
+    struct lt_work *look; /* serves those that only read */
     struct lt_crl *crl;   /* the federation's; NULL: none configured */
     struct lt_http_client *to_provider;
     struct lt_hosts *hosts;

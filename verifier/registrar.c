@@ -1,6 +1,7 @@
 #include "verifier/registrar.h"
 
 #include "common/hash.h"
+#include "common/http/server.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
@@ -146,9 +147,11 @@ static void post_agents(struct lt_http_req *req, void *app)
     register_agent(req, app, false);
 }
 
-/* On a worker: the answer is right only once its record is committed. */
+/* It blocks: the answer is right only once its record is committed. */
 static void activate(struct lt_http_req *req, void *app)
 {
+    if (!version_ok(req))
+        return;
     struct lt_registrar *r = app;
     const char *id = lt_http_req_arg(req, 1);
     struct lt_err e = {0};
@@ -174,13 +177,6 @@ static void activate(struct lt_http_req *req, void *app)
     if (changed && r->conf.activated)
         r->conf.activated(r->conf.app, a.id);
     lt_http_reply_keylime(req, 200, NULL);
-}
-
-static void put_agent(struct lt_http_req *req, void *app)
-{
-    struct lt_registrar *r = app;
-    if (version_ok(req))
-        lt_pool_serve(r->conf.pool, req, activate, r);
 }
 
 static void list_agents(struct lt_http_req *req, void *app)
@@ -216,6 +212,8 @@ static void remove_agent(struct lt_http_req *req, void *app)
     struct lt_registrar *r = app;
     struct lt_err e = {0};
 
+    if (!version_ok(req))
+        return;
     if (lt_store_agent_delete(r->conf.store, lt_http_req_arg(req, 1), &e)) {
         fail(req, &e);
         return;
@@ -224,21 +222,16 @@ static void remove_agent(struct lt_http_req *req, void *app)
     lt_http_reply_keylime(req, 200, NULL);
 }
 
-static void delete_agent(struct lt_http_req *req, void *app)
-{
-    struct lt_registrar *r = app;
-    if (version_ok(req))
-        lt_pool_serve(r->conf.pool, req, remove_agent, r);
-}
-
 static const struct lt_http_route plain_routes[] = {
     LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_ANYONE, 0, get_version),
     LT_HTTP_ROUTE("GET", "/versions", LT_HTTP_MAY_ANYONE, 0, get_version),
     LT_HTTP_ROUTE("POST", "/{}/agents", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agents),
     LT_HTTP_ROUTE("POST", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agent),
-    LT_HTTP_ROUTE("PUT", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
-    LT_HTTP_ROUTE("PUT", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
-    LT_HTTP_ROUTE("POST", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, put_agent),
+    LT_HTTP_ROUTE("PUT", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate, .blocking = true),
+    LT_HTTP_ROUTE("PUT", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate,
+                  .blocking = true),
+    LT_HTTP_ROUTE("POST", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate,
+                  .blocking = true),
 };
 
 static const struct lt_http_route tls_routes[] = {
@@ -246,7 +239,8 @@ static const struct lt_http_route tls_routes[] = {
     LT_HTTP_ROUTE("GET", "/versions", LT_HTTP_MAY_TRUSTED, 0, get_version),
     LT_HTTP_ROUTE("GET", "/{}/agents", LT_HTTP_MAY_TRUSTED, 0, list_agents),
     LT_HTTP_ROUTE("GET", "/{}/agents/{}", LT_HTTP_MAY_TRUSTED, 0, get_agent),
-    LT_HTTP_ROUTE("DELETE", "/{}/agents/{}", LT_PEER_ROLE_OPERATOR, LT_MAX_BODY_SMALL, delete_agent),
+    LT_HTTP_ROUTE("DELETE", "/{}/agents/{}", LT_PEER_ROLE_OPERATOR, LT_MAX_BODY_SMALL, remove_agent,
+                  .blocking = true),
 };
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -266,6 +260,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
                                         .routes = plain_routes,
                                         .route_count = COUNT(plain_routes),
                                         .app = r,
+                                        .work = c->pool,
                                         .max_bytes = LT_MAX_REGISTRAR_BYTES,
                                         .threads = 1};
     struct lt_http_server_conf tls = {.listen = c->tls_listen,
@@ -275,6 +270,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
                                       .routes = tls_routes,
                                       .route_count = COUNT(tls_routes),
                                       .app = r,
+                                      .work = c->pool,
                                       .max_bytes = LT_MAX_REGISTRAR_BYTES,
                                       .threads = 1};
     int rc = lt_http_server_start(&plain, &r->plain, e);

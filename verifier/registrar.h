@@ -11,14 +11,14 @@
 #ifndef LT_VERIFIER_REGISTRAR_H
 #define LT_VERIFIER_REGISTRAR_H
 
-#include "verifier/pool.h"
+#include "common/run/work.h"
 #include "verifier/store/store.h"
 
 struct lt_registrar;
 
 struct lt_registrar_conf {
     struct lt_store *store; /* borrowed, as the pool; both outlive the registrar */
-    struct lt_pool *pool;
+    struct lt_work *pool;
     const char *listen;     /* plain */
     const char *tls_listen; /* NULL: no admin listener */
     const char *cert, *key, *ca;

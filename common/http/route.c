@@ -1,4 +1,4 @@
-/* What is called, and who may: default deny. */
+/* What is called, who may (default deny), and on which thread. */
 #include "common/http/server_impl.h"
 
 #include <stdio.h>
@@ -76,4 +76,38 @@ int lt_http_req_route(struct lt_http_req *r, const char *method, struct lt_err *
         return lt_fail(e, LT_E_NOT_FOUND, "no such path");
     lt_http_req_add_header(r, "Allow", allow);
     return lt_fail(e, LT_E_METHOD, "%.16s is not possible here (%s is)", method, allow);
+}
+
+/* ---- routes that block ---- */
+
+static void run_blocking(struct lt_work_task *t)
+{
+    static const struct lt_err stopping = {LT_E_BUSY, "the program is stopping"};
+    struct lt_http_req *r = LT_WORK_OWNER(t, struct lt_http_req);
+
+    if (t->stopped)
+        lt_http_reply_error(r, &stopping, 1);
+    else
+        r->route->fn(r, r->app);
+}
+
+static bool blocks(const struct lt_http_req *r)
+{
+    return r->route->blocking || (r->has_peer && r->peer.roles & r->route->blocking_for);
+}
+
+void lt_http_req_call(struct lt_http_req *r)
+{
+    const struct lt_http_server_conf *c = &r->server->conf;
+    struct lt_work *pool = c->look && !strcmp(r->route->method, "GET") ? c->look : c->work;
+    struct lt_err e;
+
+    if (!blocks(r)) {
+        r->route->fn(r, c->app);
+        return;
+    }
+    r->app = c->app;
+    lt_http_req_hold(r);
+    if (lt_work_offer(pool, r->route->urgent ? LT_WORK_URGENT : LT_WORK_USUAL, &r->task, run_blocking, &e))
+        lt_http_reply_error(r, &e, 1);
 }

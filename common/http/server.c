@@ -163,9 +163,9 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *m, const char
                                  const char *version, const char *upload, size_t *upload_n, void **context)
 {
     struct lt_http_req *r = *context;
-    struct lt_http_server *s = cls;
     struct lt_err e = {0};
 
+    (void)cls;
     (void)url;
     (void)version;
     if (!r)
@@ -195,7 +195,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *m, const char
             lt_http_reply_error(lt_http_req_ref(r), &memory, 1);
         } else {
             lt_http_req_ref(r); /* the replier's */
-            r->route->fn(r, s->conf.app);
+            lt_http_req_call(r);
         }
     }
     return settle(r);
@@ -430,13 +430,24 @@ static int start_daemon(struct lt_http_server *s, int fd, const struct tls_files
                                s->conf.listen);
 }
 
+static int check_routes(const struct lt_http_server_conf *c, struct lt_err *e)
+{
+    for (size_t i = 0; i < c->route_count && !c->work; i++)
+        if (c->routes[i].blocking || c->routes[i].blocking_for)
+            return lt_fail(e, LT_E_INTERNAL, "%s %s: blocks, and there is no pool for it",
+                           c->routes[i].method, c->routes[i].path);
+    return 0;
+}
+
 int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_server **out, struct lt_err *e)
 {
     __attribute__((cleanup(tls_files_free))) struct tls_files f = {0};
     int fd = -1;
 
     *out = NULL;
-    int rc = read_tls(c, &f, e);
+    int rc = check_routes(c, e);
+    if (!rc)
+        rc = read_tls(c, &f, e);
     struct lt_http_server *s = rc ? NULL : calloc(1, sizeof *s);
     if (!s)
         return rc ? rc : lt_fail(e, LT_E_NO_MEMORY, "server: no memory");

@@ -1,11 +1,12 @@
 /* HTTP(S) server on libmicrohttpd: a table of routes, each with a rule who may call it; replies at once or
- * later from any thread; nothing blocks. */
+ * later from any thread. Nothing blocks its own threads: a route that may says so, and runs on a pool. */
 #ifndef LT_COMMON_HTTP_SERVER_H
 #define LT_COMMON_HTTP_SERVER_H
 
 #include "common/json.h"
 #include "common/pki/crl.h"
 #include "common/pki/peer.h"
+#include "common/run/work.h"
 
 struct lt_http_req;
 struct lt_http_server;
@@ -25,12 +26,16 @@ struct lt_http_route {
     unsigned access;
     size_t max_body; /* bytes; 0: none is accepted */
     lt_handler fn;
+    bool blocking;         /* fn may block: the request is held, and fn runs on a pool of the server's conf */
+    unsigned blocking_for; /* that, for peers with one of these roles alone; others are served at once */
+    bool urgent;           /* on the pool before those that are not */
 };
-/* A route without an access rule does not compile: the array would have a negative size. */
-#define LT_HTTP_ROUTE(m, p, who, body, f)                                                                    \
+/* Behind f: .blocking, .blocking_for, .urgent. A route without an access rule does not compile: the array
+ * would have a negative size. */
+#define LT_HTTP_ROUTE(m, p, who, body, f, ...)                                                               \
     {                                                                                                        \
         .method = (m), .path = (p), .access = (who) + 0 * sizeof(char[(who) ? 1 : -1]), .max_body = (body),  \
-        .fn = (f)                                                                                            \
+        .fn = (f), __VA_ARGS__                                                                               \
     }
 
 struct lt_http_server_conf {
@@ -43,6 +48,9 @@ struct lt_http_server_conf {
     const struct lt_http_route *routes;
     size_t route_count;
     void *app;
+    struct lt_work *work; /* where blocking routes run; borrowed, freed after the server has stopped */
+    struct lt_work
+        *look; /* those of them that only look (GET), who shall not wait behind the others; NULL: work */
     unsigned threads;         /* 0: one a core */
     unsigned max_connections; /* 0: LT_MAX_CONNECTIONS */
     unsigned max_per_address; /* of them; 0: a quarter */

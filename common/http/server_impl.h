@@ -3,8 +3,9 @@
  *
  *   READ      URI, headers, access, body                              owner: its connection
  *   CALLED    the handler has it, and is to reply exactly once        owner: the handler, or whom it gives it
- *   HELD      the handler returned without a reply: the connection    owner: who will reply, any thread
- *             is suspended and on the server's list
+ *   HELD      the handler returned without a reply, or waits for a    owner: who will reply, any thread
+ *             pool (a blocking route): the connection is suspended
+ *             and on the server's list
  *   DONE      response and status stand; a suspended connection is    owner: the connection's thread
  *             resumed, and sends them
  *   COMPLETED sent, or the peer is gone: conn is NULL                 owner: nobody; a late replier frees it
@@ -93,6 +94,8 @@ struct lt_http_req {
     bool suspended, done;
 
     const struct lt_http_route *route;
+    struct lt_work_task task; /* of a blocking route */
+    void *app;                /* the server's, which may be gone when that runs */
     char id[17], source[48];
     char *uri;       /* as received, cut into pieces */
     bool federation; /* the form of errors */
@@ -137,6 +140,8 @@ int lt_http_req_identify(struct lt_http_req *r, struct lt_err *e) LT_MUST_CHECK;
 /* Sets r->route and r->args; r->uri is cut into segments. */
 int lt_http_req_route(struct lt_http_req *r, const char *method, struct lt_err *e) LT_MUST_CHECK;
 int lt_http_req_check_access(const struct lt_http_req *r, struct lt_err *e) LT_MUST_CHECK;
+/* Runs the handler: here, or on a pool. Takes the replier's reference. */
+void lt_http_req_call(struct lt_http_req *r);
 /* Cuts r->uri into path and query. LT_E_MALFORMED: bad escapes, NUL. */
 int lt_http_req_split(struct lt_http_req *r, struct lt_err *e) LT_MUST_CHECK;
 /* Percent-decodes in place. Refuses what is not two hex digits, NUL, and, in a path, '/'. */

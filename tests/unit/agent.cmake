@@ -1,4 +1,3 @@
-lt_unit_test(agent/test_jobs lt_agent)
 lt_unit_test(agent/test_parts lt_agent)
 lt_unit_test(agent/test_sequence lt_agent)
 lt_unit_test(agent/test_state lt_agent)

@@ -259,10 +259,8 @@ void lt_flight_start(struct lt_flight_control *c, struct lt_flight *list)
     go(list, LT_FLIGHT_ON_SWEEP);
 }
 
-void lt_flight_work(void *flight)
+void lt_flight_work(struct lt_flight *f)
 {
-    struct lt_flight *f = flight;
-
     run_on(f, stage_of(f)->where);
 }
 

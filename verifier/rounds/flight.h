@@ -93,7 +93,7 @@ void lt_flight_control_close(struct lt_flight_control *c); /* none flies */
 /* Zeroed flights, linked, as one sweep, on the thread that asks: their ON_SWEEP stages run on it. */
 void lt_flight_start(struct lt_flight_control *c, struct lt_flight *list);
 /* On a worker: what `post` was given. */
-void lt_flight_work(void *flight);
+void lt_flight_work(struct lt_flight *f);
 /* What they waited for has come, or (e, which may be NULL) has not: as if their stage, which is the same, had
  * returned `next` now. Does not block; any thread but under the lock. */
 void lt_flight_on(struct lt_flight *list, enum lt_flight_next next, const struct lt_err *e);

@@ -9,10 +9,12 @@ static void closed(const struct lt_http_route *routes, size_t count, unsigned ru
 {
     struct check_pki pki;
     struct lt_http_server *server;
+    struct lt_work *work;
 
     for (size_t i = 0; i < count; i++)
         assert_int_equal(routes[i].access, rule);
     check_pki_make(&pki);
+    OK(lt_work_start(&(struct lt_work_conf){"test", 1, 0}, &work, &err));
     const struct lt_http_server_conf conf = {
         .listen = "127.0.0.1:0",
         .cert = check_path(&pki, "server", "crt"),
@@ -20,10 +22,12 @@ static void closed(const struct lt_http_route *routes, size_t count, unsigned ru
         .client_ca = pki.ca,
         .routes = routes,
         .route_count = count,
+        .work = work,
     };
     OK(lt_http_server_start(&conf, &server, &err));
     check_routes_are_closed(&pki, lt_http_server_address(server), routes, count);
     lt_http_server_stop(server);
+    lt_work_free(work);
     check_pki_remove(&pki);
 }
 

@@ -16,7 +16,7 @@ struct at {
     struct check_pki pki;
     char db[128];
     struct lt_store *store;
-    struct lt_pool *pool;
+    struct lt_work *pool;
     struct lt_registrar *r;
     struct lt_http_client *plain, *admin, *operator;
     unsigned activated;
@@ -41,7 +41,7 @@ static int setup(void **state)
     check_pki_make(&a->pki);
     snprintf(a->db, sizeof a->db, "%s/registrar.db", a->pki.dir);
     OK(lt_store_open(a->db, NULL, NULL, &a->store, &err));
-    OK(lt_pool_start(2, &a->pool, &err));
+    OK(lt_work_start(&(struct lt_work_conf){"test", 2, 0}, &a->pool, &err));
     struct lt_registrar_conf c = {.store = a->store,
                                   .pool = a->pool,
                                   .listen = "127.0.0.1:0",
@@ -64,7 +64,7 @@ static int teardown(void **state)
     struct at *a = *state;
 
     lt_registrar_stop(a->r);
-    lt_pool_stop(a->pool);
+    lt_work_free(a->pool);
     lt_http_client_free(a->plain);
     lt_http_client_free(a->admin);
     lt_http_client_free(a->operator);
