@@ -142,6 +142,16 @@ static struct waiter *take_waiters(struct cached_log *l, const struct fetch *f)
     return go;
 }
 
+/* Under the lock, and before anybody is answered: whoever asks next is answered from it. */
+static void keep(struct cached_log *l, const struct fetch *f)
+{
+    lt_http_shared_unref(l->bytes);
+    l->bytes = lt_http_shared_ref(f->bytes);
+    l->at_ms = lt_clock_ms();
+    l->reset_count = f->reset_count;
+    l->epoch = f->epoch;
+}
+
 static void hand_out(struct lt_work_task *t)
 {
     struct fetch *f = LT_WORK_OWNER(t, struct fetch);
@@ -151,6 +161,8 @@ static void hand_out(struct lt_work_task *t)
     pthread_mutex_lock(&r->lock);
     struct waiter *w = take_waiters(l, f);
     bool again = l->asked = l->waiters;
+    if (!f->e.code)
+        keep(l, f);
     pthread_mutex_unlock(&r->lock);
     for (struct waiter *next; w; w = next) {
         next = w->next;
@@ -160,18 +172,9 @@ static void hand_out(struct lt_work_task *t)
             reply_log(w->req, f->kind, f->bytes);
         free(w);
     }
-    if (!f->e.code) {
-        pthread_mutex_lock(&r->lock);
-        lt_http_shared_unref(l->bytes);
-        l->bytes = lt_take(&f->bytes);
-        l->at_ms = lt_clock_ms();
-        l->reset_count = f->reset_count;
-        l->epoch = f->epoch;
-        pthread_mutex_unlock(&r->lock);
-    }
+    lt_http_shared_unref(lt_take(&f->bytes));
     if (again) {
         f->e = (struct lt_err){0};
-        lt_http_shared_unref(lt_take(&f->bytes));
         ask_host(f);
         return;
     }
