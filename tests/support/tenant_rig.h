@@ -72,7 +72,8 @@ struct rig_item {
 };
 
 struct rig {
-    const struct rig_item *item; /* what every item of POST proofs says in place of a proof; NULL: proofs */
+    const struct rig_item
+        *_Atomic item; /* what every item of POST proofs says in place of a proof; NULL: proofs */
     struct check_pki pki;
     char dir[64], roots[96], registry[96], state[96];
     struct mock_host host;
