@@ -258,6 +258,58 @@ static void sample(void **state)
     lt_bundle_free(&b);
 }
 
+/* A bundle with logs, its policy, and what the version that made it said of it, word for word: as it is, and
+ * with one bit turned where each check looks. */
+static void as_an_earlier_version_judged_it(void **state)
+{
+    LT_AUTOFREE uint8_t *text = NULL, *doc = NULL, *told = NULL;
+    struct lt_policy_guest *policy;
+    size_t text_n, doc_n, told_n;
+    struct lt_bundle b;
+
+    (void)state;
+    text = lt_vector_read("bundle-logs.json", &text_n);
+    doc = lt_vector_read("bundle-logs-policy.json", &doc_n);
+    told = lt_vector_read("bundle-logs-verdicts.json", &told_n);
+    LT_AUTOJSON json_t *verdicts = lt_json_parse((char *)told, told_n, told_n, &err);
+    OK(lt_bundle_parse(text, text_n, &b, &err));
+    OK(lt_policy_guest_parse(doc, doc_n, &policy, &err));
+    const struct {
+        const char *name;
+        uint8_t *byte; /* NULL: none is changed */
+    } cases[] = {
+        {"", NULL},
+        {"policy", NULL},
+        {"guest-ima", (uint8_t *)memmem(b.guest.ima.p, b.guest.ima.n, "/usr/bin/web", 12) + 11},
+        {"host-ima", b.host.ima.p + b.host.ima.n - 3},
+        {"guest-attest", b.guest.attest.p + b.guest.attest.n - 1},
+        {"host-header", b.host.quote.header + 40},
+        {"record", b.proof.record + 60},
+        {"host-pcr", b.host.quote.pcrs.value[7]},
+        {"documents", NULL}, /* only the host's policy is there */
+    };
+    size_t all = b.policy_count;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lt_offline o = {.now = FORGE_NOW, .policy = i ? policy : NULL};
+        struct lt_verdict v;
+        b.policy_count = strcmp(cases[i].name, "documents") ? all : 1;
+        if (cases[i].byte)
+            *cases[i].byte ^= 1;
+        judge(&b, &o, &v);
+        if (cases[i].byte)
+            *cases[i].byte ^= 1;
+        LT_AUTOJSON json_t *is = lt_verdict_to_json(&v, NULL);
+        if (!json_equal(is, json_object_get(verdicts, cases[i].name))) {
+            LT_AUTOFREE char *pretty = lt_json_pretty(is);
+            fail_msg("\"%s\" is judged otherwise: %s", cases[i].name, pretty);
+        }
+    }
+    assert_int_equal(json_object_size(verdicts), sizeof cases / sizeof *cases);
+    b.policy_count = all;
+    lt_policy_guest_free(policy);
+    lt_bundle_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +321,7 @@ int main(void)
         cmocka_unit_test(broken_policy_document),
         cmocka_unit_test(every_bit),
         cmocka_unit_test(sample),
+        cmocka_unit_test(as_an_earlier_version_judged_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
