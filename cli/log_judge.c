@@ -157,16 +157,16 @@ static void appraise(struct judge *j, struct lt_measured_result *r)
 {
     static const struct lt_policy_pcr_rules none;
     static const uint8_t no_policy[LT_SHA256];
-    const struct lt_measured m = {
-        .pcrs = &j->pcrs,
+    const struct lt_measured_logs logs = {
         .boot_log = j->log->boot,
         .has_ima = !j->log->boot,
         .ima = {j->log->boot ? NULL : j->log->bytes, j->log->boot ? 0 : j->log->n},
-        .alone = true,
+        .documents = &j->documents,
         .now = lt_clock_wall_s(),
     };
+    const struct lt_measured m = {.pcrs = &j->pcrs, .logs = &logs, .alone = true};
 
-    lt_measured_appraise(&m, &none, &j->policy, &j->documents, no_policy, false, r);
+    lt_measured_appraise(&m, &none, &j->policy, no_policy, false, r);
     if (j->log->boot) {
         part(j, r, LT_MEASURED_PART_BOOT_LOG);
         part(j, r, LT_MEASURED_PART_BOOT_POLICY);
@@ -181,9 +181,9 @@ static void appraise(struct judge *j, struct lt_measured_result *r)
         add(j->reasons, "and %llu more entries", (unsigned long long)(r->faults - r->kept - 1));
     if (LT_IMA_BOOT_PCRS & ~j->pcrs.mask)
         add(j->notes, "PCR 0-9 are not at hand: boot_aggregate was not compared with them");
-    if (r->part[LT_MEASURED_PART_IMA].state == LT_MEASURED_GOOD && r->matched_bytes < m.ima.n)
+    if (r->part[LT_MEASURED_PART_IMA].state == LT_MEASURED_GOOD && r->matched_bytes < logs.ima.n)
         add(j->notes, "the last %zu bytes of the list are behind what PCR 10 covers, and not judged",
-            m.ima.n - r->matched_bytes);
+            logs.ima.n - r->matched_bytes);
 }
 
 static void print_list(const char *before, const json_t *list)

@@ -139,12 +139,16 @@ static void judge(struct check *k, const char *path, const struct lt_cli_policy_
     static const struct lt_policy_pcr_rules none;
     static const uint8_t no_policy[LT_SHA256];
     struct lt_boot_log *log = ev->boot_log.p ? lt_boot_log_new(ev->boot_log) : NULL;
-    struct lt_measured m = {
-        .pcrs = ev->pcrs, .boot_log = log, .has_ima = ev->ima.p != NULL, .ima = ev->ima, .now = k->now};
+    const struct lt_measured_logs logs = {.boot_log = log,
+                                          .has_ima = ev->ima.p != NULL,
+                                          .ima = ev->ima,
+                                          .documents = &k->documents,
+                                          .now = k->now};
+    const struct lt_measured m = {.pcrs = ev->pcrs, .logs = &logs};
     struct gather g = {.k = k, .seen = json_object()};
     struct lt_err ignored;
 
-    lt_measured_appraise(&m, &none, &k->policy, &k->documents, no_policy, false, r);
+    lt_measured_appraise(&m, &none, &k->policy, no_policy, false, r);
     lt_boot_log_free(log);
     json_t *list = reasons(r);
     bool fails = json_array_size(list);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const uint8_t lt_residency_selection[10] = {0, 0, 0, 1, 0x00, 0x0b, 3, 0xff, 0xff, 0x00};
+
 #define TAG 16
 #define VERSION 1
 

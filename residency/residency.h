@@ -15,6 +15,9 @@
 #define LT_RESIDENCY_HOST_PCR_MASK 0x0000ffffu /* PCR 0-15 of the host quote */
 #define LT_RESIDENCY_AK_PCR 13                 /* names AK_h */
 
+/* The signed TPML_PCR_SELECTION of a host quote: sha256, PCR 0-15. */
+extern const uint8_t lt_residency_selection[10];
+
 /* flags of a record */
 enum {
     LT_RESIDENCY_RUNNING = 1,

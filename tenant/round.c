@@ -232,7 +232,7 @@ static void guest_ima(const struct lt_tenant_round *r, const struct lt_tenant_po
                       struct lt_checks_guest_round *g)
 {
     const struct lt_bundle_blob *all = lt_ref_value(r->ima);
-    struct lt_checks_logs *l = &g->logs;
+    struct lt_measured_logs *l = &g->logs;
     uint8_t basis[LT_SHA256];
 
     if (r->ima_broken) {
@@ -319,7 +319,7 @@ void lt_tenant_round_conclude(const struct lt_policy_guest *policy, struct lt_ve
 }
 
 static void host_logs(const struct lt_tenant_round *r, const struct lt_hosts_host_view *view,
-                      struct lt_checks_logs *l)
+                      struct lt_measured_logs *l)
 {
     const struct lt_tenant_host_document *document = lt_ref_value(view->policy);
     const struct lt_tenant_host_log *log = lt_ref_value(view->log);

@@ -1,5 +1,6 @@
 #include "tenant/rounds.h"
 
+#include "appraisal/checks/host_quote.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "tenant/stages.h"
@@ -120,7 +121,7 @@ static struct lt_tenant_rounds *rounds_new(const struct lt_rounds_conf *c)
                                         .look = look};
     r->conf = *c;
     lt_watch_init(&r->watch, &watch);
-    r->caches.quotes = lt_appraisal_quote_cache_new();
+    r->caches.quotes = lt_host_quote_cache_new();
     r->caches.measured = lt_measured_cache_new();
     return r;
 }

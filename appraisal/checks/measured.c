@@ -15,6 +15,7 @@ static const char *const part_names[LT_MEASURED_PARTS] = {
 /* One appraisal under way. */
 struct work {
     const struct lt_measured *m;
+    const struct lt_measured_logs *logs; /* m's */
     const struct lt_policy_pcr_rules *rules;
     const struct lt_policy_measured *p;
     const struct lt_measured_documents *d;
@@ -78,7 +79,7 @@ static void judge_pcrs(struct work *w)
 
 static bool has_log(const struct work *w)
 {
-    return w->m->boot_log && w->m->boot_log->replay.present;
+    return w->logs->boot_log && w->logs->boot_log->replay.present;
 }
 
 /* Nothing in a log is believed before it matches. */
@@ -88,8 +89,8 @@ static void judge_boot_log(struct work *w)
 
     if (!has_log(w))
         set(w, LT_MEASURED_PART_BOOT_LOG, LT_MEASURED_OMITTED, "%s",
-            w->m->boot_log_trouble ? w->m->boot_log_trouble : "no boot log");
-    else if (lt_boot_replay_match(&w->m->boot_log->replay, w->m->pcrs, &e))
+            w->logs->boot_log_trouble ? w->logs->boot_log_trouble : "no boot log");
+    else if (lt_boot_replay_match(&w->logs->boot_log->replay, w->m->pcrs, &e))
         set(w, LT_MEASURED_PART_BOOT_LOG, LT_MEASURED_BAD, "%s", e.msg);
 }
 
@@ -114,10 +115,10 @@ static void judge_boot_policy(struct work *w)
     else if (w->out->part[LT_MEASURED_PART_BOOT_LOG].state == LT_MEASURED_BAD)
         set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_LACKING,
             "boot policy %.8s: the log does not match the quoted PCRs", name);
-    else if (!has_log(w) && w->m->boot_log_trouble)
+    else if (!has_log(w) && w->logs->boot_log_trouble)
         set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_LACKING, "boot policy %.8s: %s", name,
-            w->m->boot_log_trouble);
-    else if (lt_boot_policy_judge(w->d->boot, has_log(w) ? w->m->boot_log : NULL, w->m->pcrs, &e))
+            w->logs->boot_log_trouble);
+    else if (lt_boot_policy_judge(w->d->boot, has_log(w) ? w->logs->boot_log : NULL, w->m->pcrs, &e))
         set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_BAD, "boot policy %.8s: %s", name, e.msg);
 }
 
@@ -153,10 +154,10 @@ static bool follows(struct work *w)
 {
     const struct lt_measured *m = w->m;
 
-    if (!m->ima_first || (m->progress && m->ima_first == m->progress->next))
+    if (!w->logs->ima_first || (m->progress && w->logs->ima_first == m->progress->next))
         return true;
     set(w, LT_MEASURED_PART_IMA, LT_MEASURED_LACKING,
-        "the IMA list begins at entry %llu, needed is entry %llu", (unsigned long long)m->ima_first,
+        "the IMA list begins at entry %llu, needed is entry %llu", (unsigned long long)w->logs->ima_first,
         (unsigned long long)(m->progress ? m->progress->next : 0));
     return false;
 }
@@ -178,10 +179,10 @@ static bool replay(struct work *w, const struct lt_ima_layers *l)
     struct lt_ima_result r = {0};
     struct lt_err e = {0};
     struct lt_ima_input in = {
-        .list = m->ima,
-        .first = m->ima_first,
+        .list = w->logs->ima,
+        .first = w->logs->ima_first,
         .layers = l,
-        .now = m->now,
+        .now = w->logs->now,
     };
 
     lt_ima_quoted(&in, m->pcrs, &aggregates);
@@ -203,7 +204,7 @@ static bool replay(struct work *w, const struct lt_ima_layers *l)
 
 struct search {
     const struct lt_ima_layers *l;
-    const struct lt_measured *m;
+    int64_t now;
     unsigned found, excluded;
 };
 
@@ -243,7 +244,7 @@ static int look(void *arg, const struct lt_ima_file *f, struct lt_err *e)
 
     if (!bit || f->digest.n > sizeof zeros || !memcmp(f->digest.p, zeros, f->digest.n))
         return 0;
-    LT_TRY(lt_ima_layers_ask(s->l, s->m->now, LT_IMA_FILES, f->path, f->digest, &answer, &which, e));
+    LT_TRY(lt_ima_layers_ask(s->l, s->now, LT_IMA_FILES, f->path, f->digest, &answer, &which, e));
     if (answer == LT_IMA_EXCLUDED)
         s->excluded |= bit;
     else
@@ -269,20 +270,20 @@ static void judge_ima(struct work *w, bool programs)
             "PCR %d: the policy has layers and it is not in the quote", __builtin_ctz(missing));
         return;
     }
-    if (!m->has_ima && m->ima_trouble) {
-        set(w, LT_MEASURED_PART_IMA, LT_MEASURED_LACKING, "%s", m->ima_trouble);
+    if (!w->logs->has_ima && w->logs->ima_trouble) {
+        set(w, LT_MEASURED_PART_IMA, LT_MEASURED_LACKING, "%s", w->logs->ima_trouble);
         return;
     }
-    if (!m->has_ima) {
+    if (!w->logs->has_ima) {
         char names[200];
         lt_ima_layers_names(&l, names, sizeof names);
         set(w, LT_MEASURED_PART_IMA, LT_MEASURED_BAD, "no IMA list, the policy has layers %s", names);
         return;
     }
-    if (!follows(w) || !replay(w, &l) || !programs || m->ima_first)
+    if (!follows(w) || !replay(w, &l) || !programs || w->logs->ima_first)
         return;
-    struct search s = {.l = &l, .m = m};
-    if (!lt_ima_files((struct lt_slice){m->ima.p, w->out->matched_bytes}, look, &s, NULL))
+    struct search s = {.l = &l, .now = w->logs->now};
+    if (!lt_ima_files((struct lt_slice){w->logs->ima.p, w->out->matched_bytes}, look, &s, NULL))
         w->out->programs = s.found & ~s.excluded;
 }
 
@@ -311,11 +312,12 @@ static void judge_coverage(struct work *w)
 }
 
 void lt_measured_appraise(const struct lt_measured *m, const struct lt_policy_pcr_rules *rules,
-                          const struct lt_policy_measured *p, const struct lt_measured_documents *d,
-                          const uint8_t policy[LT_SHA256], bool programs, struct lt_measured_result *out)
+                          const struct lt_policy_measured *p, const uint8_t policy[LT_SHA256], bool programs,
+                          struct lt_measured_result *out)
 {
     static const struct lt_measured_documents none;
-    struct work w = {m, rules, p, d ? d : &none, policy, out};
+    const struct lt_measured_documents *d = m->logs->documents;
+    struct work w = {m, m->logs, rules, p, d ? d : &none, policy, out};
 
     memset(out, 0, offsetof(struct lt_measured_result, fault));
     out->programs = 0;

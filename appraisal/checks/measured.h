@@ -20,22 +20,31 @@ struct lt_measured_documents {
     const struct lt_ima_table *layer[LT_MAX_LAYERS];
 };
 
+/* What a machine wrote down of itself, and the documents it is judged by. */
+struct lt_measured_logs {
+    const struct lt_boot_log *boot_log; /* NULL: no log; only that part is not made */
+    bool has_ima;                       /* false: no list, which fails a policy with layers */
+    struct lt_slice ima;                /* from entry number ima_first on, text or binary */
+    uint64_t ima_first;
+    /* Why a log could not be had: then its part is not made, since trouble in transport is no verdict. NULL:
+     * the machine has none, which fails a policy that asks for it. */
+    const char *boot_log_trouble, *ima_trouble;
+    const struct lt_measured_documents *documents; /* NULL: none */
+    /* Digests of both logs, for the cache of results; not believed where the logs are not the caller's own
+     * copy. */
+    const uint8_t *boot_log_digest, *ima_digest;
+    int64_t now; /* wall time for the layers' windows */
+};
+
 /* The evidence. PCR values are those a genuine quote signed; everything else is hearsay until it matches
  * them. */
 struct lt_measured {
     const struct lt_pcr_pcrs *pcrs;
-    const struct lt_boot_log *boot_log; /* NULL: there is none */
-    bool has_ima;
-    struct lt_slice ima; /* from entry number ima_first on, text or binary */
-    uint64_t ima_first;
+    const struct lt_measured_logs *logs;
     struct lt_ima_progress *progress; /* NULL: none, the list must be whole */
-    /* Why a log could not be had: then its part is not made, since trouble in transport is no verdict. NULL:
-     * the machine has none, which fails a policy that asks for it. */
-    const char *boot_log_trouble, *ima_trouble;
     /* No quote: values that a person brings, or those that the log replays to. PCR 0-9 need not be there, and
      * boot_aggregate is then not compared. */
     bool alone;
-    int64_t now; /* wall time for the layers' windows */
 };
 
 /* The programs whose word a host's quote rests on (section 5, check 7), bits. */
@@ -93,8 +102,8 @@ uint32_t lt_measured_active(const struct lt_policy_measured *p, int64_t now);
 /* programs: also look which of LT_MEASURED_PROGRAMS the list covers. Total. *m->progress advances only if the
  * IMA list is good. */
 void lt_measured_appraise(const struct lt_measured *m, const struct lt_policy_pcr_rules *rules,
-                          const struct lt_policy_measured *p, const struct lt_measured_documents *d,
-                          const uint8_t policy[LT_SHA256], bool programs, struct lt_measured_result *out);
+                          const struct lt_policy_measured *p, const uint8_t policy[LT_SHA256], bool programs,
+                          struct lt_measured_result *out);
 /* "PCR 0, PCR 12" of the PCRs of a mask; "": none. */
 const char *lt_measured_list(uint32_t pcrs, char buf[200]);
 /* Into check c, which is open. */

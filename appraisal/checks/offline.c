@@ -80,7 +80,7 @@ static void open_documents(const struct lt_bundle *b, const struct lt_offline *o
     }
 }
 
-static void set_logs(struct lt_checks_logs *l, const struct lt_bundle_blob *ima,
+static void set_logs(struct lt_measured_logs *l, const struct lt_bundle_blob *ima,
                      const struct lt_boot_log *log, const struct documents *d, int64_t now, bool omitted)
 {
     if (omitted && !log->replay.present)

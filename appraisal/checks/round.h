@@ -2,10 +2,10 @@
  * inputs.
  *
  *   lt_verdict_init(&v)
- *   lt_checks_appraise_guest(&guest, &facts, &v)      checks 1-3; facts.commitment is what goes to the
- * provider lt_verdict_stopped(&v)?                    then lt_verdict_conclude and done
- *   lt_checks_appraise_host(&host, &facts, &v)        checks 4-11
- *   lt_verdict_conclude(&v, …)                 result and reason
+ *   lt_checks_appraise_guest(…)   1-3; facts.commitment is what goes to the provider
+ *   lt_verdict_stopped(&v)?       then lt_verdict_conclude and done
+ *   lt_checks_appraise_host(…)    4-11
+ *   lt_verdict_conclude(&v, …)    result and reason
  *   lt_history_guest_learn, lt_history_host_learn
  */
 #ifndef LT_APPRAISAL_CHECKS_ROUND_H
@@ -20,20 +20,6 @@
 
 #define LT_CHECKS_TRANSPORT_PCR 16 /* names the guest's transport key; in every Keylime quote */
 
-/* What a machine wrote down of itself, and the documents it is judged by. */
-struct lt_checks_logs {
-    const struct lt_boot_log *boot_log; /* NULL: no log; only that part is not made */
-    bool has_ima;                       /* false: no list, which fails a policy with layers */
-    struct lt_slice ima;                /* from entry number ima_first on */
-    uint64_t ima_first;
-    const char *boot_log_trouble, *ima_trouble;    /* as in struct lt_measured */
-    const struct lt_measured_documents *documents; /* NULL: none */
-    /* Digests of both logs, for the cache of results; not believed where the logs are not the caller's own
-     * copy. */
-    const uint8_t *boot_log_digest, *ima_digest;
-    int64_t now; /* wall time for the layers' windows */
-};
-
 /* All pointers are borrowed. NULL where said: absent, and the check that needs it is not made. */
 struct lt_checks_guest_round {
     uint8_t tenant_id[16], guest_uuid[16];
@@ -45,7 +31,7 @@ struct lt_checks_guest_round {
     struct lt_slice attest, signature; /* as received */
     const struct lt_pcr_pcrs *pcrs;
     const char *pubkey; /* PEM text as received, or the one kept from before; NULL: absent */
-    struct lt_checks_logs logs;
+    struct lt_measured_logs logs;
     const struct lt_policy_guest *policy;   /* NULL: absent */
     const struct lt_history_guest *history; /* as it was at t1; NULL: absent */
     struct lt_ima_progress *progress;       /* of the IMA list; NULL: the list is whole */
@@ -57,7 +43,7 @@ struct lt_checks_host_round {
     const struct lt_proof *proof;
     const struct lt_checks_host_identity *identity; /* of the host the quote names */
     const struct lt_policy_host *policy;            /* the document HDR.policy_digest names; NULL: absent */
-    struct lt_checks_logs logs;
+    struct lt_measured_logs logs;
     struct lt_result_cache *measured_cache; /* NULL: none */
     bool timed;                             /* false (offline): 10 and 11 are not made */
     uint64_t t1_ms, t5_ms, window_ms;
@@ -65,12 +51,6 @@ struct lt_checks_host_round {
     const struct lt_history_host *history; /* of this AK_h, NULL: absent. Asked as of t1 */
     struct lt_result_cache *cache;         /* NULL: none */
 };
-
-/* Host quotes whose check 5 passed: only successes are kept, only check 5 is spared. NULL without memory. */
-struct lt_result_cache *lt_appraisal_quote_cache_new(void);
-/* H over the length-prefixed header, attest, signature, PCR values and AK Name. */
-void lt_appraisal_quote_key(const struct lt_residency_host_quote *q, const uint8_t ak_name[LT_TPM_NAME],
-                            uint8_t out[LT_SHA256]);
 
 /* Checks 1-3. *f is zeroed first; evidence and commitment are always computed. */
 void lt_checks_appraise_guest(const struct lt_checks_guest_round *in, struct lt_history_round_facts *f,

@@ -6,35 +6,6 @@
 #include <string.h>
 
 #define ON(c) (1u << (c))
-#define ON_4_TO_8                                                                                            \
-    (ON(LT_CHECK_BATCH_INCLUSION) | ON(LT_CHECK_HOST_QUOTE) | ON(LT_CHECK_HOST_IDENTITY) |                   \
-     ON(LT_CHECK_HOST_POLICY) | ON(LT_CHECK_RESIDENCY))
-
-/* docs/protocol.md section 5: the checks, what they rest on, and what their failure means. */
-static const struct {
-    const char *slug;
-    unsigned rests_on;
-    enum lt_check_weight failure;
-} checks[LT_CHECKS] = {
-    [LT_CHECK_GUEST_QUOTE] = {"guest-quote", 0, LT_CHECK_WEIGHT_FAILED},
-    [LT_CHECK_GUEST_CLOCK] = {"guest-clock", ON(LT_CHECK_GUEST_QUOTE), LT_CHECK_WEIGHT_FAILED},
-    [LT_CHECK_GUEST_POLICY] = {"guest-policy", ON(LT_CHECK_GUEST_QUOTE), LT_CHECK_WEIGHT_FAILED},
-    [LT_CHECK_BATCH_INCLUSION] = {"batch-inclusion", ON(LT_CHECK_GUEST_QUOTE) | ON(LT_CHECK_HOST_QUOTE),
-                                  LT_CHECK_WEIGHT_FAILED},
-    [LT_CHECK_HOST_QUOTE] = {"host-quote", 0, LT_CHECK_WEIGHT_FAILED},
-    [LT_CHECK_HOST_IDENTITY] = {"host-identity", ON(LT_CHECK_HOST_QUOTE), LT_CHECK_WEIGHT_FAILED},
-    [LT_CHECK_HOST_POLICY] = {"host-policy", ON(LT_CHECK_HOST_QUOTE) | ON(LT_CHECK_HOST_IDENTITY),
-                              LT_CHECK_WEIGHT_FAILED},
-    [LT_CHECK_RESIDENCY] = {"residency",
-                            ON(LT_CHECK_HOST_QUOTE) | ON(LT_CHECK_HOST_IDENTITY) | ON(LT_CHECK_HOST_POLICY),
-                            LT_CHECK_WEIGHT_FAILED},
-    [LT_CHECK_HOST_CLOCK] = {"host-clock",
-                             ON(LT_CHECK_HOST_QUOTE) | ON(LT_CHECK_HOST_IDENTITY) | ON(LT_CHECK_HOST_POLICY) |
-                                 ON(LT_CHECK_RESIDENCY),
-                             LT_CHECK_WEIGHT_UNCHECKED},
-    [LT_CHECK_WINDOW] = {"window", 0, LT_CHECK_WEIGHT_STALE},
-    [LT_CHECK_SANDWICH] = {"sandwich", ON_4_TO_8 | ON(LT_CHECK_HOST_CLOCK), LT_CHECK_WEIGHT_UNCHECKED},
-};
 
 static const char *const results[] = {
     [LT_VERDICT_TRUSTED] = "trusted",           [LT_VERDICT_FAILED] = "failed",
@@ -47,7 +18,7 @@ static const char *const levels[] = {NULL, "boot-only", "appraised"};
 
 const char *lt_check_slug(enum lt_check c)
 {
-    return checks[c].slug;
+    return lt_verdict_rules[c].slug;
 }
 
 const char *lt_verdict_result_slug(enum lt_verdict_result r)
@@ -63,11 +34,6 @@ const char *lt_verdict_link_slug(enum lt_verdict_link l)
 const char *lt_verdict_level_slug(enum lt_verdict_level l)
 {
     return levels[l];
-}
-
-unsigned lt_check_rests_on(enum lt_check c)
-{
-    return checks[c].rests_on;
 }
 
 static void init(struct lt_verdict *v, const char *message)
@@ -102,10 +68,10 @@ bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c)
 bool lt_check_open(struct lt_verdict *v, enum lt_check c)
 {
     for (enum lt_check on = 0; on < LT_CHECKS; on++) {
-        if (!(checks[c].rests_on & ON(on)) || lt_verdict_passed(v, on))
+        if (!(lt_verdict_rules[c].rests_on & ON(on)) || lt_verdict_passed(v, on))
             continue;
         snprintf(v->check[c].message, sizeof v->check[c].message, "rests on %s, which did not pass",
-                 checks[on].slug);
+                 lt_verdict_rules[on].slug);
         v->check[c].weight = LT_CHECK_WEIGHT_NONE;
         return false;
     }
@@ -121,7 +87,7 @@ void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
     if (v->check[c].state == LT_CHECK_NOT_PASSED)
         return;
     v->check[c].state = LT_CHECK_NOT_PASSED;
-    v->check[c].weight = checks[c].failure;
+    v->check[c].weight = lt_verdict_rules[c].failure;
     v->check[c].reason = NULL;
     va_start(ap, fmt);
     vsnprintf(v->check[c].message, sizeof v->check[c].message, fmt, ap);
@@ -203,16 +169,19 @@ void lt_check_skip(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
     va_end(ap);
 }
 
+bool lt_verdict_stands(const struct lt_verdict *v, enum lt_check c)
+{
+    return v->check[c].state != LT_CHECK_NOT_PASSED && !v->check[c].lacking &&
+           v->check[c].weight == LT_CHECK_WEIGHT_NONE; /* opened, and not skipped */
+}
+
 bool lt_check_close(struct lt_verdict *v, enum lt_check c)
 {
-    if (v->check[c].state == LT_CHECK_NOT_PASSED)
-        return false;
-    if (v->check[c].lacking) {
+    if (lt_verdict_stands(v, c))
+        v->check[c].state = LT_CHECK_PASSED;
+    else if (v->check[c].state != LT_CHECK_NOT_PASSED)
         v->check[c].weight = LT_CHECK_WEIGHT_UNCHECKED;
-        return false;
-    }
-    v->check[c].state = LT_CHECK_PASSED;
-    return true;
+    return v->check[c].state == LT_CHECK_PASSED;
 }
 
 bool lt_verdict_stopped(const struct lt_verdict *v)
@@ -231,7 +200,7 @@ static enum lt_check_weight heaviest(const struct lt_verdict *v, const char **sl
     for (enum lt_check c = 0; c < LT_CHECKS; c++) {
         if (v->check[c].state != LT_CHECK_PASSED && v->check[c].weight < worst) {
             worst = v->check[c].weight;
-            *slug = v->check[c].reason ? v->check[c].reason : checks[c].slug;
+            *slug = v->check[c].reason ? v->check[c].reason : lt_verdict_rules[c].slug;
         }
     }
     return worst;
@@ -247,7 +216,7 @@ static void conclude_offline(struct lt_verdict *v)
 {
     for (enum lt_check c = 0; c < LT_CHECKS; c++)
         if (v->check[c].state == LT_CHECK_NOT_PASSED) {
-            conclude(v, LT_VERDICT_INCONSISTENT, checks[c].slug);
+            conclude(v, LT_VERDICT_INCONSISTENT, lt_verdict_rules[c].slug);
             return;
         }
     conclude(v, LT_VERDICT_CONSISTENT, "");
@@ -304,7 +273,7 @@ void lt_verdict_no_answer(struct lt_verdict *v, enum lt_verdict_result result, c
 
 static json_t *line(enum lt_check c, const char *part, const char *message)
 {
-    json_t *o = json_pack("{s:s}", "check", checks[c].slug);
+    json_t *o = json_pack("{s:s}", "check", lt_verdict_rules[c].slug);
 
     if (part)
         json_object_set_new(o, "part", json_string(part));
@@ -323,7 +292,7 @@ json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times)
 
     for (enum lt_check c = 0; c < LT_CHECKS; c++) {
         if (v->check[c].state == LT_CHECK_PASSED)
-            json_array_append_new(passed, json_string(checks[c].slug));
+            json_array_append_new(passed, json_string(lt_verdict_rules[c].slug));
         else
             json_array_append_new(v->check[c].state == LT_CHECK_NOT_PASSED ? failed : not_made,
                                   line(c, NULL, v->check[c].message));

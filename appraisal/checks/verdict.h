@@ -76,12 +76,20 @@ struct lt_verdict {
     struct lt_check_part parts[LT_VERDICT_PARTS]; /* last: a copy need not have those that are not used */
 };
 
+/* A row of the table of checks, which appraisal/checks/checks.c holds with its one caller. */
+struct lt_checks;
+struct lt_verdict_rule {
+    const char *slug;
+    unsigned rests_on;            /* bit N set: not made unless check N passed */
+    enum lt_check_weight failure; /* what it means if it fails */
+    void (*run)(struct lt_checks *c);
+};
+extern const struct lt_verdict_rule lt_verdict_rules[LT_CHECKS];
+
 const char *lt_check_slug(enum lt_check c);
 const char *lt_verdict_result_slug(enum lt_verdict_result r);
 const char *lt_verdict_link_slug(enum lt_verdict_link l);   /* NULL: none */
 const char *lt_verdict_level_slug(enum lt_verdict_level l); /* NULL: none */
-/* "rests on": bit N set: c is not made unless check N passed. */
-unsigned lt_check_rests_on(enum lt_check c);
 
 /* Everything not made, result unchecked. */
 void lt_verdict_init(struct lt_verdict *v);
@@ -106,14 +114,16 @@ void lt_check_omit(struct lt_verdict *v, enum lt_check c, const char *part, cons
     __attribute__((format(printf, 4, 5)));
 void lt_check_note(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* Not made, for a reason of its own: unchecked. Only for a check that was not opened. */
+/* Not made, for a reason of its own: unchecked, whatever else was found. */
 void lt_check_skip(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* Passed unless it failed or lacks something; true if passed. */
+/* Passed if it stands (lt_verdict_stands); true if passed. */
 bool lt_check_close(struct lt_verdict *v, enum lt_check c);
 
 /* ---- the round's side ---- */
 bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c);
+/* It would pass if it were closed now: open, and nothing failed, lacks or was skipped. */
+bool lt_verdict_stands(const struct lt_verdict *v, enum lt_check c);
 /* A live round stops after a failed 1, 2 or 3. */
 bool lt_verdict_stopped(const struct lt_verdict *v);
 /* Result and reason from the checks, by the table; accept_*: what the tenant's policy accepts by name. */

@@ -69,7 +69,7 @@ static bool run(const char *name, bool ecc, size_t rounds)
         f.guest_ak_shape = soft_ak_ecc;
     }
     forge_build(&f);
-    f.guest.logs = (struct lt_checks_logs){.now = FORGE_NOW};
+    f.guest.logs = (struct lt_measured_logs){.now = FORGE_NOW};
     struct lt_quote q = {.attest = f.attest_g.p,
                          .attest_n = f.attest_g.n,
                          .signature = f.sig_g.p,

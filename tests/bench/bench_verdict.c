@@ -2,6 +2,7 @@
  * nothing cached; the host's quote and its logs' appraisal cached, as for all but the first guest of a batch;
  * and the IMA list going on where it stood. Beside each the sum of the bare signature checks and hashes in
  * it. --quick: fewer rounds. */
+#include "appraisal/checks/host_quote.h"
 #include "tests/bench/bench.h"
 #include "tests/support/appraisal/forge.h"
 
@@ -156,7 +157,7 @@ int main(int argc, char **argv)
     }
     forge_build(&f);
     run(&f, "nothing cached", false, false, rounds);
-    f.host.cache = lt_appraisal_quote_cache_new();
+    f.host.cache = lt_host_quote_cache_new();
     f.host.measured_cache = lt_measured_cache_new();
     ours(&f);
     run(&f, "host cached", true, false, rounds);

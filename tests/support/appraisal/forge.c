@@ -64,8 +64,6 @@ static void boot(struct lt_buf *log, struct lt_pcr_pcrs *pcrs, uint8_t seed, boo
 
 void forge_init(struct forge *f)
 {
-    static const uint8_t selection[] = {0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0};
-
     make_keys();
     memset(f, 0, sizeof *f);
     f->guest_ak = keys[0];
@@ -80,7 +78,7 @@ void forge_init(struct forge *f)
     f->guest_mask = 0x0103ff & ~0x0200u; /* PCR 0-8 and 16 */
     f->guest_named = 1u << 4;
     f->host_named = 1u << 0 | 1u << 7;
-    memcpy(f->host_selection, selection, sizeof selection);
+    memcpy(f->host_selection, lt_residency_selection, sizeof f->host_selection);
     memset(f->tenant_id, 0x11, sizeof f->tenant_id);
     memset(f->committed_tenant, 0x11, sizeof f->committed_tenant);
     memset(f->uuid, 0x22, sizeof f->uuid);
@@ -193,15 +191,15 @@ static void measured_keys(const struct forge_ima *m, struct lt_buf *policy)
                   m->window ? m->window : "", m->options ? m->options : "");
 }
 
-static struct lt_checks_logs logs_of(const struct forge_ima *m, const struct lt_boot_log *log)
+static struct lt_measured_logs logs_of(const struct forge_ima *m, const struct lt_boot_log *log)
 {
-    return (struct lt_checks_logs){.boot_log = log,
-                                   .has_ima = m->paths[0],
-                                   .ima = {m->list.p, m->list.n},
-                                   .documents = &m->documents,
-                                   .boot_log_digest = m->log_digest,
-                                   .ima_digest = m->digest,
-                                   .now = FORGE_NOW};
+    return (struct lt_measured_logs){.boot_log = log,
+                                     .has_ima = m->paths[0],
+                                     .ima = {m->list.p, m->list.n},
+                                     .documents = &m->documents,
+                                     .boot_log_digest = m->log_digest,
+                                     .ima_digest = m->digest,
+                                     .now = FORGE_NOW};
 }
 
 static void ima_free(struct forge_ima *m)

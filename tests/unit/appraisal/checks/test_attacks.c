@@ -1,4 +1,5 @@
 /* Attacks on a round, with software keys: what an impostor, a provider or a host off policy could send. */
+#include "appraisal/checks/host_quote.h"
 #include "tests/support/appraisal/forge.h"
 
 #define HEALTHY "PPPPPPPPPPP"
@@ -533,7 +534,7 @@ static void overlapping_rounds(void **state)
 /* The cache spares check 5 and nothing else. */
 static void cached_quote(void **state)
 {
-    struct lt_result_cache *cache = lt_appraisal_quote_cache_new();
+    struct lt_result_cache *cache = lt_host_quote_cache_new();
     struct forge f;
 
     (void)state;

@@ -1,6 +1,6 @@
 /* What a tenant remembers, and the cache of host quotes. */
 #include "appraisal/checks/history.h"
-#include "appraisal/checks/round.h"
+#include "appraisal/checks/host_quote.h"
 #include "tests/support/unit.h"
 
 static struct lt_history_round_facts facts(uint64_t clock, enum lt_history_absence absence, bool accepted)
@@ -128,7 +128,7 @@ static void host_against_definition(void **state)
 
 static void cache(void **state)
 {
-    struct lt_result_cache *c = lt_appraisal_quote_cache_new();
+    struct lt_result_cache *c = lt_host_quote_cache_new();
     uint8_t key[32] = {0}, first[32] = {0};
 
     (void)state;
@@ -158,22 +158,22 @@ static void cache_key(void **state)
     (void)state;
     q.pcrs.alg = LT_HASH_SHA256;
     q.pcrs.mask = LT_RESIDENCY_HOST_PCR_MASK;
-    lt_appraisal_quote_key(&q, name, a);
-    lt_appraisal_quote_key(&q, name, b);
+    lt_host_quote_key(&q, name, a);
+    lt_host_quote_key(&q, name, b);
     assert_memory_equal(a, b, 32);
     uint8_t *bytes[] = {q.header, attest + 19, signature, q.pcrs.value[15], name + 33};
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
         *bytes[i] ^= 1;
-        lt_appraisal_quote_key(&q, name, b);
+        lt_host_quote_key(&q, name, b);
         assert_memory_not_equal(a, b, 32);
         *bytes[i] ^= 1;
     }
     memset(attest, 0, sizeof attest);
     memset(signature, 0, sizeof signature);
-    lt_appraisal_quote_key(&q, name, a);
+    lt_host_quote_key(&q, name, a);
     q.attest_n = 21;
     q.signature_n = 19;
-    lt_appraisal_quote_key(&q, name, b);
+    lt_host_quote_key(&q, name, b);
     assert_memory_not_equal(a, b, 32);
 }
 

@@ -20,14 +20,15 @@ static int judge(struct lt_slice list, const struct imapolicy *p, const struct l
     struct lt_policy_measured policy = {.layer_count = 1, .layer[0].name = "base"};
     struct lt_measured_documents documents = {.layer[0] = p->open};
     struct lt_pcr_pcrs own = {.alg = LT_HASH_SHA256, .mask = 1u << LT_IMA_PCR};
-    struct lt_measured m = {.pcrs = q ? q : &own, .has_ima = true, .ima = list, .alone = true};
+    const struct lt_measured_logs logs = {.has_ima = true, .ima = list, .documents = &documents};
+    const struct lt_measured m = {.pcrs = q ? q : &own, .logs = &logs, .alone = true};
 
     if (!q)
         LT_TRY(lt_ima_replay(list, &replayed, &err));
     memcpy(own.value[LT_IMA_PCR], replayed.bank[BANK_SHA256].value, LT_SHA256);
     memcpy(policy.layer[0].policy, lt_ima_table_digest(p->open), LT_SHA256);
     policy.accept_padded = strstr(options, "padded");
-    lt_measured_appraise(&m, &rules, &policy, &documents, name, false, &judged);
+    lt_measured_appraise(&m, &rules, &policy, name, false, &judged);
     if (judged.part[LT_MEASURED_PART_IMA].state == LT_MEASURED_GOOD)
         return 0;
     return lt_fail(&err, LT_E_REFUSED, "%s", judged.part[LT_MEASURED_PART_IMA].message);

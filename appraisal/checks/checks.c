@@ -1,0 +1,83 @@
+#include "appraisal/checks/checks.h"
+
+#include <string.h>
+
+#define ON(slug) (1u << LT_CHECK_##slug)
+#define ON_5_TO_8 (ON(HOST_QUOTE) | ON(HOST_IDENTITY) | ON(HOST_POLICY) | ON(RESIDENCY))
+#define GUEST_HALF (ON(GUEST_QUOTE) | ON(GUEST_CLOCK) | ON(GUEST_POLICY))
+#define HOST_HALF ((1u << LT_CHECKS) - 1 - GUEST_HALF)
+#define TIMED (ON(WINDOW) | ON(SANDWICH))
+
+#define FAILED LT_CHECK_WEIGHT_FAILED
+#define UNCHECKED LT_CHECK_WEIGHT_UNCHECKED
+#define STALE LT_CHECK_WEIGHT_STALE
+
+/* docs/protocol.md section 5: the checks, what they rest on, what their failure means, and who makes them. */
+const struct lt_verdict_rule lt_verdict_rules[LT_CHECKS] = {
+    [LT_CHECK_GUEST_QUOTE] = {"guest-quote", 0, FAILED, lt_checks_guest_quote},
+    [LT_CHECK_GUEST_CLOCK] = {"guest-clock", ON(GUEST_QUOTE), FAILED, lt_checks_guest_clock},
+    [LT_CHECK_GUEST_POLICY] = {"guest-policy", ON(GUEST_QUOTE), FAILED, lt_checks_guest_policy},
+    [LT_CHECK_BATCH_INCLUSION] = {"batch-inclusion", ON(GUEST_QUOTE) | ON(HOST_QUOTE), FAILED,
+                                  lt_checks_batch_inclusion},
+    [LT_CHECK_HOST_QUOTE] = {"host-quote", 0, FAILED, lt_checks_host_quote},
+    [LT_CHECK_HOST_IDENTITY] = {"host-identity", ON(HOST_QUOTE), FAILED, lt_checks_host_identity},
+    [LT_CHECK_HOST_POLICY] = {"host-policy", ON(HOST_QUOTE) | ON(HOST_IDENTITY), FAILED,
+                              lt_checks_host_policy},
+    [LT_CHECK_RESIDENCY] = {"residency", ON(HOST_QUOTE) | ON(HOST_IDENTITY) | ON(HOST_POLICY), FAILED,
+                            lt_checks_residency},
+    [LT_CHECK_HOST_CLOCK] = {"host-clock", ON_5_TO_8, UNCHECKED, lt_checks_host_clock},
+    [LT_CHECK_WINDOW] = {"window", 0, STALE, lt_checks_window},
+    [LT_CHECK_SANDWICH] = {"sandwich", ON(BATCH_INCLUSION) | ON_5_TO_8 | ON(HOST_CLOCK), UNCHECKED,
+                           lt_checks_sandwich},
+};
+
+/* The first of those left, in protocol order, that rests on none of them; LT_CHECKS: there is none. */
+static enum lt_check next(unsigned left)
+{
+    for (enum lt_check c = 0; c < LT_CHECKS; c++)
+        if (left >> c & 1 && !(left & lt_verdict_rules[c].rests_on))
+            return c;
+    return LT_CHECKS;
+}
+
+static void run(struct lt_checks *c, unsigned left)
+{
+    for (enum lt_check k; (k = next(left)) < LT_CHECKS; left &= ~(1u << k)) {
+        if (!lt_check_open(c->v, k))
+            continue;
+        lt_verdict_rules[k].run(c);
+        lt_check_close(c->v, k);
+    }
+}
+
+void lt_checks_appraise_guest(const struct lt_checks_guest_round *in, struct lt_history_round_facts *f,
+                              struct lt_verdict *v)
+{
+    struct lt_checks c = {.guest = in, .f = f, .v = v};
+
+    memset(f, 0, sizeof *f);
+    if (in->attest.n <= LT_MAX_ATTEST && in->signature.n <= LT_MAX_SIGNATURE) {
+        lt_residency_evidence_digest(in->attest, in->signature, f->evidence);
+        lt_residency_commitment(in->tenant_id, in->guest_uuid, in->identity->ek_digest, in->identity->ak_name,
+                                in->nonce, f->evidence, f->commitment);
+    }
+    run(&c, GUEST_HALF);
+    f->guest_genuine = lt_verdict_passed(v, LT_CHECK_GUEST_QUOTE);
+}
+
+void lt_checks_appraise_host(const struct lt_checks_host_round *in, struct lt_history_round_facts *f,
+                             struct lt_verdict *v)
+{
+    struct lt_checks c = {.guest = in->guest, .host = in, .f = f, .v = v};
+
+    run(&c, in->timed ? HOST_HALF : HOST_HALF & ~TIMED);
+    if (!in->timed) {
+        lt_check_skip(v, LT_CHECK_WINDOW, "the times of the round are not one's own");
+        lt_check_skip(v, LT_CHECK_SANDWICH, "the times and earlier rounds are not one's own");
+    }
+    f->host_genuine = lt_verdict_passed(v, LT_CHECK_HOST_IDENTITY);
+    f->resident = lt_verdict_passed(v, LT_CHECK_RESIDENCY);
+    f->accepted = true;
+    for (enum lt_check k = LT_CHECK_BATCH_INCLUSION; k <= LT_CHECK_HOST_CLOCK; k++)
+        f->accepted = f->accepted && lt_verdict_passed(v, k);
+}
