@@ -1,10 +1,9 @@
 #include "provider/batcher.h"
 
+#include "appraisal/checks/host_quote.h"
 #include "common/http/client.h"
 #include "common/run/log.h"
 #include "provider/limits.h"
-#include "tpm/attest.h"
-#include "tpm/signature.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -168,9 +167,7 @@ void lt_batcher_add(struct lt_batcher *b, struct lt_batcher_batch_item *items)
 
 /* ---- the answer ---- */
 
-/* The selection of protocol.md section 3: sha256, PCR 0-15. */
-static const uint8_t selection[] = {0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0};
-
+/* The header is the one asked for. */
 static int check_header(const struct lt_batcher *b, const struct closed *c,
                         const struct lt_residency_header *h, struct lt_err *e)
 {
@@ -185,28 +182,6 @@ static int check_header(const struct lt_batcher *b, const struct closed *c,
     if (memcmp(h->policy_digest, c->ask.policy_digest, 32))
         return lt_fail(e, LT_E_MALFORMED, "header: policy_digest is not the one asked for");
     return 0;
-}
-
-static int check_attest(const struct lt_batcher *b, const struct lt_residency_host_quote *q,
-                        uint32_t *reset_count, struct lt_err *e)
-{
-    struct lt_attest a;
-    uint8_t digest[32];
-    int rc = lt_attest_parse(q->attest, q->attest_n, &a, e);
-
-    if (rc)
-        return rc;
-    lt_sha256(q->header, LT_RESIDENCY_HEADER, digest);
-    if (!lt_slice_eq(a.extra_data, (struct lt_slice){digest, sizeof digest}))
-        return lt_fail(e, LT_E_MALFORMED, "attest: extraData is not H(header)");
-    if (!lt_slice_eq(a.selection_raw, (struct lt_slice){selection, sizeof selection}))
-        return lt_fail(e, LT_E_MALFORMED, "attest: selection is not sha256, PCR 0-15");
-    lt_pcr_pcrs_digest(&q->pcrs, LT_HASH_SHA256, digest);
-    if (!lt_slice_eq(a.pcr_digest, (struct lt_slice){digest, sizeof digest}))
-        return lt_fail(e, LT_E_MALFORMED, "attest: pcrDigest is not that of the 16 values");
-    *reset_count = a.clock.reset_count;
-    return lt_signature_check(b->key, (struct lt_slice){q->signature, q->signature_n},
-                              (struct lt_slice){q->attest, q->attest_n}, e);
 }
 
 /* The inventory of the header's root: the one that was named in the ask, or the one that came along. A tree
@@ -250,22 +225,23 @@ static int accept_quote(struct lt_batcher *b, struct closed *c, const struct lt_
 {
     __attribute__((cleanup(lt_residency_host_quote_free))) struct lt_residency_host_quote q = {0};
     LT_AUTOJSON json_t *j = lt_json_parse(a->body, a->n, LT_MAX_HOST_REPLY, e);
+    struct lt_attest attest;
     struct lt_residency_header h;
     int rc = j ? lt_residency_host_quote_from_json(j, &q, e) : lt_fail_in(e, "reply");
 
     if (!rc)
-        rc = lt_residency_header_parse(q.header, sizeof q.header, &h, e);
+        rc = lt_host_quote_check(&q, b->key, &h, &attest, e);
     if (!rc)
         rc = check_header(b, c, &h, e);
-    if (!rc)
-        rc = check_attest(b, &q, &out->reset_count, e);
     if (!rc)
         rc = find_residents(c, j, &h, &out->residents, e);
     if (!rc)
         rc = render(b, &q, out, e);
-    if (!rc)
-        out->tree = lt_take(&c->tree);
-    return rc;
+    if (rc)
+        return rc;
+    out->reset_count = attest.clock.reset_count;
+    out->tree = lt_take(&c->tree);
+    return 0;
 }
 
 /* 409: continue above the host's last. Returns false if this host cannot be followed. */

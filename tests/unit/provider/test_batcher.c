@@ -481,7 +481,7 @@ static void other_statuses_fail(void **state)
 
 /* ---- a host that lies ---- */
 
-enum lie { ROOT, N, SEQ, POLICY, HOST_ID, INVENTORY, M, LIES };
+enum lie { ROOT, N, SEQ, POLICY, HOST_ID, INVENTORY, M, FLAGS, LIES };
 
 static void lies_in_the_header(void **state)
 {
@@ -510,6 +510,9 @@ static void lies_in_the_header(void **state)
             break;
         case INVENTORY:
             h.inventory_root[0] ^= 1;
+            break;
+        case FLAGS: /* a tenant would refuse it */
+            h.flags |= LT_RESIDENCY_HEADER_FLAGS + 1;
             break;
         default:
             h.m++;
