@@ -7,6 +7,7 @@
 #include "common/ima_list.h"
 #include "common/pki/issue.h"
 #include "common/run/clock.h"
+#include "common/run/cond.h"
 #include "tpm/attest.h"
 #include "verifier/rounds/schedule.h"
 
@@ -315,21 +316,13 @@ void rig_release(struct rig_guest *g)
         answer(g, req);
 }
 
-static struct timespec deadline(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    t.tv_sec += WAIT_MS / 1000;
-    return t;
-}
-
 void rig_wait_asked(struct rig_guest *g, unsigned times)
 {
-    struct timespec until = deadline();
+    uint64_t until = lt_clock_ms() + WAIT_MS;
 
     pthread_mutex_lock(&g->rig->lock);
     while (g->asked < times)
-        if (pthread_cond_timedwait(&g->rig->news, &g->rig->lock, &until))
+        if (!lt_cond_until(&g->rig->news, &g->rig->lock, until))
             fail_msg("guest was asked %u times, not %u", g->asked, times);
     pthread_mutex_unlock(&g->rig->lock);
 }
@@ -799,7 +792,7 @@ void rig_make(struct rig *r)
 
     memset(r, 0, sizeof *r);
     pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->news, NULL);
+    lt_cond_init(&r->news);
     check_pki_make(&r->pki);
     snprintf(r->dir, sizeof r->dir, "%.30s/lt-tenant-XXXXXX", tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(r->dir));
@@ -931,15 +924,8 @@ json_t *rig_wait(struct rig *r, const struct rig_guest *g, const char *result)
             return v;
         if (lt_clock_ms() > until)
             fail_msg("%s never came: %s", result, json_dumps(last, 0));
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_nsec += 20000000;
-        if (t.tv_nsec >= 1000000000) {
-            t.tv_sec++;
-            t.tv_nsec -= 1000000000;
-        }
         pthread_mutex_lock(&r->lock);
-        pthread_cond_timedwait(&r->news, &r->lock, &t);
+        (void)lt_cond_until(&r->news, &r->lock, lt_clock_ms() + 20);
         pthread_mutex_unlock(&r->lock);
     }
 }
