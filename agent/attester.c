@@ -70,12 +70,12 @@ static int load_wrapped(struct lt_device *d, struct lt_attester *a, const struct
     const struct lt_agent_ak_spec spec = spec_of(a, (struct lt_slice){0});
     LT_AUTOBUF struct lt_buf blob = LT_BUF(LT_AGENT_AK_BLOB);
     LT_AUTOFREE uint8_t *old = NULL;
-    int rc = lt_fail(e, LT_E_REFUSED, "%s: there is none", a->file);
     ESYS_TR parent;
     size_t n;
 
+    (void)lt_fail(e, LT_E_REFUSED, "%s: there is none", a->file); /* may_make says it */
     if (!access(a->file, F_OK)) {
-        rc = lt_file_read_secret(a->file, LT_AGENT_AK_BLOB, &old, &n, e);
+        int rc = lt_file_read_secret(a->file, LT_AGENT_AK_BLOB, &old, &n, e);
         if (!rc)
             rc = lt_agent_ek_load(d, ek, &parent, e);
         if (rc)
@@ -91,7 +91,7 @@ static int load_wrapped(struct lt_device *d, struct lt_attester *a, const struct
                a->file, e->msg);
     }
     LT_TRY(may_make(a, e));
-    rc = make(d, ek, &spec, &blob, &a->key, e);
+    int rc = make(d, ek, &spec, &blob, &a->key, e);
     if (!rc)
         rc = lt_file_write(a->file, blob.p, blob.n, 0600, e);
     return rc ? rc : lt_agent_ak_check(d, a->key, ek, &spec, ak, e);

@@ -164,7 +164,7 @@ static int register_as(struct lt_registration *r, int minor, struct lt_err *e)
     struct lt_http_reply reply = {0};
     json_t *results;
     char path[128];
-    size_t n;
+    size_t n = 0;
 
     if (!body)
         return e->code;

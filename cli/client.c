@@ -74,10 +74,10 @@ static void help(const char *name, const struct lt_cli_verb *verbs, size_t count
         "\nExit status: 0 ok, 1 refused, 2 usage or a file that cannot be read, 4 no answer, 5 internal.\n");
 }
 
-/* The verb's own options and arguments; NULL and *e if there is something else. */
-static const struct lt_cli_verb *parse(struct lt_cli *c, const struct lt_cli_verb *verbs, size_t count,
-                                       int argc, char **argv, const char **config, const char **overrides,
-                                       struct lt_err *e)
+/* The verb, its own options and arguments, and nothing else. */
+static int parse(struct lt_cli *c, const struct lt_cli_verb *verbs, size_t count, int argc, char **argv,
+                 const char **config, const char **overrides, const struct lt_cli_verb **out,
+                 struct lt_err *e)
 {
     const struct lt_cli_verb *verb = NULL;
     unsigned given = 0;
@@ -90,10 +90,8 @@ static const struct lt_cli_verb *parse(struct lt_cli *c, const struct lt_cli_ver
             o++;
         bool wants = o < OPTIONS ? options[o].value != NULL : !strcmp(a, "--config") || !strcmp(a, "-o");
         const char *value = wants ? argv[++i] : NULL;
-        if (wants && !value) {
-            (void)lt_fail(e, LT_E_USAGE, "%s needs a value", a);
-            return NULL;
-        }
+        if (wants && !value)
+            return lt_fail(e, LT_E_USAGE, "%s needs a value", a);
         if (o < OPTIONS) {
             given |= options[o].bit;
             void *at = (char *)c + options[o].offset;
@@ -108,30 +106,25 @@ static const struct lt_cli_verb *parse(struct lt_cli *c, const struct lt_cli_ver
         } else if (!strcmp(a, "--json")) {
             c->json = true;
         } else if (*a == '-') {
-            (void)lt_fail(e, LT_E_USAGE, "unknown option %s; '%s --help' lists them", a, c->name);
-            return NULL;
+            return lt_fail(e, LT_E_USAGE, "unknown option %s; '%s --help' lists them", a, c->name);
         } else if (!verb) {
             for (size_t v = 0; v < count; v++)
                 if (!strcmp(verbs[v].name, a))
                     verb = &verbs[v];
-            if (!verb) {
-                (void)lt_fail(e, LT_E_USAGE, "no verb '%s'; '%s --help' lists them", a, c->name);
-                return NULL;
-            }
+            if (!verb)
+                return lt_fail(e, LT_E_USAGE, "no verb '%s'; '%s --help' lists them", a, c->name);
         } else if (c->count < LT_CLI_ARGUMENTS) {
             c->argument[c->count++] = a;
         } else {
-            (void)lt_fail(e, LT_E_USAGE, "too many arguments");
-            return NULL;
+            return lt_fail(e, LT_E_USAGE, "too many arguments");
         }
     }
     if (!verb)
-        (void)lt_fail(e, LT_E_USAGE, "no verb; '%s --help' lists them", c->name);
-    else if (c->count < verb->min || c->count > verb->max || (given & ~verb->options)) {
-        (void)lt_fail(e, LT_E_USAGE, "usage: %s %s %s", c->name, verb->name, verb->arguments);
-        return NULL;
-    }
-    return verb;
+        return lt_fail(e, LT_E_USAGE, "no verb; '%s --help' lists them", c->name);
+    if (c->count < verb->min || c->count > verb->max || (given & ~verb->options))
+        return lt_fail(e, LT_E_USAGE, "usage: %s %s %s", c->name, verb->name, verb->arguments);
+    *out = verb;
+    return 0;
 }
 
 /* NULL: there is none, which is an error only when it was named. */
@@ -163,8 +156,8 @@ int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count,
             help(name, verbs, count);
             return 0;
         }
-    const struct lt_cli_verb *verb = parse(&c, verbs, count, argc, argv, &config, overrides, &e);
-    int rc = verb ? 0 : e.code;
+    const struct lt_cli_verb *verb = NULL;
+    int rc = parse(&c, verbs, count, argc, argv, &config, overrides, &verb, &e);
     LT_AUTOFREE char *file = config_file(config);
     if (!rc)
         rc = lt_log_open("limetree", NULL, LT_LOG_WARNING, &e); /* what a daemon would tell is no news here */

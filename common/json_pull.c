@@ -114,7 +114,7 @@ static int escape(struct lt_pull *s, uint8_t out[4], size_t *n, struct lt_err *e
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     const char *simple = s->at < s->n && s->p[s->at] ? strchr(from, s->p[s->at]) : NULL;
-    uint32_t c, low;
+    uint32_t c = 0, low = 0;
 
     *n = 1;
     if (simple) {

@@ -44,7 +44,7 @@ static int der_of(X509 *x, uint8_t **der, size_t *n, struct lt_err *e)
     unsigned char *p = NULL;
     int len = i2d_X509(x, &p);
 
-    if (len <= 0)
+    if (len <= 0 || !p)
         return lt_fail(e, LT_E_NO_MEMORY, "certificate: no memory");
     if (len > LT_MAX_CERTIFICATE) {
         OPENSSL_free(p);

@@ -12,7 +12,7 @@ static int parse_quote(const char *s, struct lt_quote *q, struct lt_err *e)
     } parts[] = {
         {"attest", LT_MAX_ATTEST, ':'}, {"signature", LT_MAX_SIGNATURE, ':'}, {"PCRs", LT_MAX_PCR_BLOB, 0}};
     LT_AUTOFREE uint8_t *blob = NULL;
-    size_t blob_n;
+    size_t blob_n = 0;
     uint8_t **out[] = {&q->attest, &q->signature, &blob};
     size_t *out_n[] = {&q->attest_n, &q->signature_n, &blob_n};
 

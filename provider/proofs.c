@@ -625,13 +625,10 @@ void lt_proofs_ask(struct lt_proofs *p, struct lt_http_req *req)
     struct lt_err e = {0};
     struct job *j = NULL;
     LT_AUTOJSON json_t *body = lt_http_req_json(req, &e);
-    int rc = body ? read_items(body, &j, &e) : e.code;
 
-    if (!rc)
-        rc = admit(p, peer->tenant_id, j->count, &e);
-    if (rc) {
+    if (!body || read_items(body, &j, &e) || admit(p, peer->tenant_id, j->count, &e)) {
         free(j);
-        lt_http_reply_error(req, &e, lt_err_class(rc) == LT_CLASS_RETRY ? RETRY_S : 0);
+        lt_http_reply_error(req, &e, lt_err_class(e.code) == LT_CLASS_RETRY ? RETRY_S : 0);
         return;
     }
     j->owner = p;

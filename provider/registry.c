@@ -379,7 +379,9 @@ int lt_registry_open(const char *state_dir, struct lt_provider_host_shared *shar
 static void free_place(void *node)
 {
     struct place *p = node;
-    lt_provider_host_unref(p->host);
+
+    if (p)
+        lt_provider_host_unref(p->host);
     free(p);
 }
 

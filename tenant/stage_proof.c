@@ -273,7 +273,7 @@ enum lt_flight_next lt_tenant_proof(struct lt_flight **these, struct lt_err *e)
     struct lt_ref *held = lt_ref_get(first->ask); /* with the last flight the rounds may be gone */
     const struct ask *a = lt_ref_value(held);
     LT_AUTOJSON json_t *reply = NULL;
-    json_t *quotes, *proofs;
+    json_t *quotes = NULL, *proofs = NULL;
     int rc = read_reply(a, &first->flight.e, &reply, &quotes, &proofs, e);
 
     for (struct lt_flight *f = *these; f; f = f->next) {

@@ -114,9 +114,8 @@ int lt_challenges_admit(struct lt_challenges *c, const char *source, uint64_t no
     pthread_mutex_lock(&c->lock);
     /* The clock may not run backwards, but two callers may have read it in the other order. */
     uint64_t passed = now_ms > b->at_ms ? now_ms - b->at_ms : 0;
-    if (!b->at_ms || passed >= full / LT_CHALLENGES_REGISTRATIONS_RATE)
-        b->tokens = full;
-    else if ((b->tokens += passed * LT_CHALLENGES_REGISTRATIONS_RATE) > full)
+    if (!b->at_ms || passed >= full / LT_CHALLENGES_REGISTRATIONS_RATE ||
+        (b->tokens += passed * LT_CHALLENGES_REGISTRATIONS_RATE) > full)
         b->tokens = full;
     if (now_ms > b->at_ms)
         b->at_ms = now_ms;

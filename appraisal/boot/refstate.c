@@ -34,7 +34,7 @@ static int digest_list(const json_t *o, const char *name, struct lt_policy_diges
     size_t i;
 
     LT_TRY(lt_json_array(o, name, LT_MAX_BOOT_DIGESTS, &list, e));
-    if (json_array_size(list) && !(out->d = calloc(json_array_size(list), sizeof *out->d)))
+    if (!(out->d = calloc(json_array_size(list) + 1, sizeof *out->d)))
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for %zu digests", json_array_size(list));
     json_array_foreach(list, i, v)
     {
@@ -94,7 +94,7 @@ static int key_list(const json_t *o, const char *name, struct lt_refstate_keys *
     size_t i;
 
     LT_TRY(lt_json_array(o, name, LT_MAX_BOOT_VALUES, &list, e));
-    if (json_array_size(list) && !(out->key = calloc(json_array_size(list), sizeof *out->key)))
+    if (!(out->key = calloc(json_array_size(list) + 1, sizeof *out->key)))
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for %zu keys", json_array_size(list));
     json_array_foreach(list, i, v)
     {
@@ -121,7 +121,7 @@ static int bios_list(const json_t *o, struct lt_refstate *r, struct lt_err *e)
     size_t i;
 
     LT_TRY(lt_json_array(o, "scrtm_and_bios", LT_MAX_BOOT_CHOICES, &list, e));
-    if (json_array_size(list) && !(r->bios = calloc(json_array_size(list), sizeof *r->bios)))
+    if (!(r->bios = calloc(json_array_size(list) + 1, sizeof *r->bios)))
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for a reference state");
     json_array_foreach(list, i, v)
     {
@@ -157,7 +157,7 @@ static int kernel_list(const json_t *o, struct lt_refstate *r, struct lt_err *e)
     size_t i;
 
     LT_TRY(lt_json_array(o, "kernels", LT_MAX_BOOT_CHOICES, &list, e));
-    if (json_array_size(list) && !(r->kernel = calloc(json_array_size(list), sizeof *r->kernel)))
+    if (!(r->kernel = calloc(json_array_size(list) + 1, sizeof *r->kernel)))
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for a reference state");
     json_array_foreach(list, i, v)
     {

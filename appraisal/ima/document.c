@@ -244,6 +244,6 @@ int lt_ima_doc_read(const void *p, size_t n, const struct lt_ima_doc_sink *sink,
     int rc = members(&w, m, sizeof m / sizeof *m, "", e);
     if (!rc)
         rc = lt_pull_end(&w.in, e);
-    in = w.in; /* scratch may have moved */
+    in = w.in; /* scratch may have moved. NOLINT(clang-analyzer-deadcode.DeadStores): the cleanup reads it */
     return rc;
 }

@@ -228,6 +228,7 @@ static int passes(const struct lesson *s, struct lt_ima_input *in, struct lt_err
     layers.layer[0].table = h.table;
     in->layers = &layers;
     int rc = lt_ima_appraise(in, NULL, r, e);
+    in->layers = NULL;
     if (rc == LT_E_REFUSED && r->matched && r->faults <= s->faults)
         return 0;
     return rc ? lt_fail_in(e, "the list does not pass what was learnt from it") : 0;

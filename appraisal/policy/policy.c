@@ -89,7 +89,7 @@ static int rules(const json_t *policy, struct lt_policy_pcr_rules *out, struct l
 /* An object with these keys only; *out is a new reference. */
 static int document(const void *p, size_t n, const char *const *keys, json_t **out, struct lt_err *e)
 {
-    struct lt_err local;
+    struct lt_err local = {0};
 
     *out = lt_json_parse(p, n, LT_MAX_POLICY, e ? e : &local);
     if (!*out)

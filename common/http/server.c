@@ -324,7 +324,7 @@ static int open_socket(const char *listen_on, char address[64], int *out, struct
 {
     struct addrinfo *ai = NULL;
     char name[64], serv[16];
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t n = sizeof bound;
     int on = 1;
 

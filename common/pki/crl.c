@@ -184,7 +184,7 @@ int lt_crl_reload(struct lt_crl *c, struct lt_err *e)
     pthread_rwlock_wrlock(&c->lock);
     STACK_OF(X509_CRL) *old = c->lists;
     c->lists = lists;
-    lists = old;
+    lists = old; /* NOLINT(clang-analyzer-deadcode.DeadStores): the cleanup frees it */
     watch(c);
     atomic_fetch_add(&c->generation, 1);
     pthread_rwlock_unlock(&c->lock);
