@@ -75,11 +75,15 @@
 #define LT_MAX_URL 2048
 #define LT_MAX_CONNECTIONS 8192        /* of one server, count */
 #define LT_MAX_HTTP_BYTES (512u << 20) /* of one server: bodies and replies on their way */
-#define LT_MAX_ADDRESS 255             /* "HOST:PORT", characters: a DNS name and its port */
+#define LT_MAX_ADDRESS 263             /* "[HOST]:PORT", characters: 255 of HOST */
 
 /* A machine and its vTPMs: its own files and libvirt's, which a guest's owner has a hand in */
 #define LT_MAX_DOMAIN_XML (4u << 20) /* a domain's document */
 #define LT_MAX_DOMAIN_VALUE 256      /* a value of it that goes into the digest */
+#define LT_MAX_DOMAIN_NAME 1024
+#define LT_MAX_XML_DEPTH 128
+#define LT_MAX_XML_ELEMENTS 131072u  /* count */
+#define LT_MAX_XML_ATTRIBUTES 64     /* of one element, count */
 #define LT_MAX_BIRTH 8192            /* a birth record */
 #define LT_MAX_BIRTHS 4096u          /* of one domain, count */
 #define LT_MAX_SPKI 1024             /* the EK in it, DER */

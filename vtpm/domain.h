@@ -19,7 +19,7 @@ struct lt_domain {
     char *loader, *loader_type, *loader_secure;
     char *smm;
     char *kernel, *initrd, *cmdline;
-    char *tpm_model, *tpm_version;
+    char *tpm_model, *tpm_version, *tpm_backend;
     enum lt_domain_tpm tpm;
     bool has_uid; /* libvirt told QEMU's user (system libvirt) */
     uint32_t uid;

@@ -1,11 +1,12 @@
 /* A domain's XML and its digest. The digests below were computed by hand from docs/protocol.md section 3, in
  * Python. */
-#include "common/limits.h"
-#include "tests/support/unit.h"
+#include "tests/support/vectors.h"
 
 #include "common/hash.h"
+#include "common/limits.h"
 #include "vtpm/domain.h"
-#include "vtpm/xml.h"
+
+#include <limits.h>
 
 #define FULL                                                                                                 \
     "<?xml version='1.0'?>\n<!-- from libvirt -->\n"                                                         \
@@ -114,6 +115,30 @@ static void test_digest_vectors(void **state)
     digest_is(BARE, "49e5097eae50b3c47614a29a62aeb1183ffdf05b0d5d03327f6fa09478ac16e8");
 }
 
+/* As libvirt 9.0 writes them (tests/vectors/README.md). */
+static void test_digest_of_libvirts_own(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *digest;
+        bool has_uid;
+    } list[] = {
+        {"domains/running.xml", "ea0039f326a2c75003b66ef72678b7b987d3b274c6cec6fda4744560daf29053", false},
+        {"domains/defined.xml", "d55679b45a288ac264a8093c627d85522a7e062242b5fe078d60b36fa441d950", true},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        size_t n;
+        LT_AUTOFREE char *xml = (char *)lt_vector_read(list[i].file, &n);
+        struct lt_domain d;
+        digest_is(xml, list[i].digest);
+        OK(parse(xml, &d));
+        assert_int_equal(d.tpm, LT_DOMAIN_TPM_EMULATOR);
+        assert_int_equal(d.has_uid, list[i].has_uid);
+        assert_false(d.qemu_namespace);
+        lt_domain_free(&d);
+    }
+}
+
 static void test_digest_tells_apart(void **state)
 {
     (void)state;
@@ -214,6 +239,19 @@ static void test_refused(void **state)
         "<domain type=qemu/>",
         "<domain type='qemu'name='x'/>",
         "<domain type='<'/>",
+        "\xef\xbb\xbf" BARE,
+        "\xff\xfe<\0",
+        "<!-- a -- b -->" BARE,
+        "<?xml version='1.0'?><?xml version='1.0'?>" BARE,
+        HEAD "<os/><os/></domain>",
+        HEAD "<os><cmdline>a\rb</cmdline></os></domain>", /* a carriage return is no line feed */
+        HEAD "<os><cmdline>a\r\nb</cmdline></os></domain>",
+        HEAD "<os><cmdline>a<!-- c -->b</cmdline></os></domain>",
+        HEAD "<os><cmdline><![CDATA[a]]></cmdline></os></domain>",
+        HEAD "<os><cmdline>a<?b?></cmdline></os></domain>",
+        HEAD "<os><cmdline>\xe9</cmdline></os></domain>", /* not UTF-8 */
+        HEAD "<description>&unknown;</description></domain>",
+        HEAD "<seclabel model='dac'/><seclabel model='dac'/></domain>",
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         struct lt_domain d;
@@ -251,6 +289,19 @@ static void test_ceilings(void **state)
     snprintf(long_value, sizeof long_value, HEAD "<os><type arch='%0*d'/></os></domain>",
              LT_MAX_DOMAIN_VALUE + 1, 0);
     FAILS(LT_E_TOO_LARGE, parse(long_value, &d));
+    lt_domain_free(&d);
+    snprintf(long_value, sizeof long_value, HEAD "<os><kernel>/%0*d</kernel></os></domain>", 100, 0);
+    OK(parse(long_value, &d));
+    lt_domain_free(&d);
+    LT_AUTOBUF struct lt_buf path = LT_BUF(1 << 14), attributes = LT_BUF(1 << 14);
+    lt_buf_printf(&path, HEAD "<os><kernel>/%0*d</kernel></os></domain>", PATH_MAX, 0);
+    FAILS(LT_E_TOO_LARGE, lt_domain_parse(path.p, path.n, &d, &err));
+    lt_domain_free(&d);
+    lt_buf_str(&attributes, HEAD "<a");
+    for (int i = 0; i <= LT_MAX_XML_ATTRIBUTES; i++)
+        lt_buf_printf(&attributes, " a%d=''", i);
+    lt_buf_str(&attributes, "/></domain>");
+    FAILS(LT_E_MALFORMED, lt_domain_parse(attributes.p, attributes.n, &d, &err));
     lt_domain_free(&d);
 }
 
@@ -294,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_user),
         cmocka_unit_test(test_digest_vectors),
+        cmocka_unit_test(test_digest_of_libvirts_own),
         cmocka_unit_test(test_digest_tells_apart),
         cmocka_unit_test(test_missing_file_is_no_digest),
         cmocka_unit_test(test_kinds_of_tpm),

@@ -1,0 +1,1 @@
+lt_fuzz_target(domain lt_vtpm_domain)
