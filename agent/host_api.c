@@ -2,6 +2,7 @@
 
 #include "agent/measurements.h"
 #include "common/ima_list.h"
+#include "residency/activation.h"
 #include "residency/proof.h"
 
 #include <stdio.h>
@@ -128,7 +129,7 @@ static int activate(struct lt_device *d, void *arg, struct lt_err *e)
     if (!rc && n != 32)
         rc = lt_fail(e, LT_E_REFUSED, "credential: a secret of %zu bytes, must be 32", n);
     if (!rc)
-        lt_residency_activation_proof(secret, t->api->host_id, a->ak_name, t->challenge, t->proof);
+        lt_activation_proof(secret, t->api->host_id, a->ak_name, t->challenge, t->proof);
     lt_wipe(secret, sizeof secret);
     return rc;
 }

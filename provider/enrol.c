@@ -5,7 +5,7 @@
 #include "common/run/log.h"
 #include "common/run/wait.h"
 #include "provider/certificates.h"
-#include "tpm/credential.h"
+#include "residency/activation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,38 +45,20 @@ static int read_certificates(const json_t *j, json_t **out, struct lt_err *e)
 /* The agent shows that AK_h lives in the TPM of EK_h (protocol.md section 4). */
 static int activate(const struct lt_provider_host *h, struct lt_peer *peer, struct lt_err *e)
 {
-    LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL), body = LT_BUF(LT_MAX_BODY_SMALL);
-    uint8_t secret[32], challenge[32], name[LT_TPM_NAME], expected[32], proof[32];
-    char hex[65];
+    __attribute__((cleanup(lt_activation_end))) struct lt_activation a = {0};
+    uint8_t name[LT_TPM_NAME];
 
-    lt_random(secret, sizeof secret);
-    lt_random(challenge, sizeof challenge);
-    int rc = lt_public_name(&h->ak, name, e);
-    if (!rc)
-        rc = lt_credential_make(&h->ek, name, secret, sizeof secret, &credential, e);
-    lt_residency_activation_proof(secret, h->id, name, challenge, expected);
-    lt_wipe(secret, sizeof secret);
-    if (rc)
-        return rc;
-    LT_AUTOFREE char *text = lt_base64_dup(credential.p, credential.n);
-    lt_hex(challenge, sizeof challenge, hex);
-    lt_buf_printf(&body, "{\"credential\":\"%s\",\"challenge\":\"%s\"}", text ? text : "", hex);
-    rc = lt_buf_ok(&body, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_public_name(&h->ak, name, e));
+    LT_TRY(lt_activation_begin(&h->ek, name, h->id, &a, e));
     LT_AUTOJSON json_t *j = lt_net_call(h->shared->net,
                                         &(struct lt_net_request){.method = "POST",
                                                                  .address = h->address,
                                                                  .name = "activations",
-                                                                 .body = (char *)body.p,
-                                                                 .body_n = body.n,
+                                                                 .body = a.body,
+                                                                 .body_n = strlen(a.body),
                                                                  .max_reply = LT_MAX_BODY_SMALL},
                                         peer, e);
-    if (!j || lt_json_hex(j, "proof", proof, sizeof proof, e))
-        return lt_fail_in(e, "activation");
-    if (!lt_equal_ct(proof, expected, sizeof proof))
-        return lt_fail(e, LT_E_REFUSED, "activation: the host's proof is not that of its EK and AK");
-    return 0;
+    return !j || lt_activation_check(&a, j, e) ? lt_fail_in(e, "activation") : 0;
 }
 
 int lt_enrol(struct lt_registry *r, const struct lt_provider_host_shared *shared, const char *address,

@@ -14,7 +14,6 @@ static const char tag_commitment[TAG] = "LT1:COMMITMENT";
 static const char tag_resident[TAG] = "LT1:RESIDENT";
 static const char tag_host_quote[TAG] = "LT1:HOST-QUOTE";
 static const char tag_ak_host[TAG] = "LT1:AK-HOST";
-static const char tag_activate[TAG] = "LT1:ACTIVATE";
 
 /* A cursor over storage whose size the format fixes. */
 static uint8_t *put(uint8_t *to, const void *p, size_t n)
@@ -205,17 +204,4 @@ int lt_residency_host_id(const struct lt_public *ek, uint8_t out[LT_RESIDENCY_HO
     if (!rc)
         memcpy(out, digest, LT_RESIDENCY_HOST_ID);
     return rc;
-}
-
-void lt_residency_activation_proof(const uint8_t secret[32], const uint8_t host_id[LT_RESIDENCY_HOST_ID],
-                                   const uint8_t ak_name[LT_TPM_NAME], const uint8_t challenge[32],
-                                   uint8_t out[32])
-{
-    uint8_t message[TAG + LT_RESIDENCY_HOST_ID + LT_TPM_NAME + 32], *p = message;
-
-    p = put(p, tag_activate, TAG);
-    p = put(p, host_id, LT_RESIDENCY_HOST_ID);
-    p = put(p, ak_name, LT_TPM_NAME);
-    put(p, challenge, 32);
-    lt_hmac(LT_HASH_SHA256, secret, 32, message, sizeof message, out);
 }

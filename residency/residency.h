@@ -82,10 +82,5 @@ void lt_residency_ak_host_pcr(const uint8_t ak_name[LT_TPM_NAME], uint8_t out[32
 /* host_id: the first 16 bytes of H(SPKI of EK_h). */
 int lt_residency_host_id(const struct lt_public *ek, uint8_t out[LT_RESIDENCY_HOST_ID],
                          struct lt_err *e) LT_MUST_CHECK;
-/* HMAC-SHA256(secret, "LT1:ACTIVATE" | host_id | ak_name_h | c): the answer of host activation. Tag padded
- * to 16. */
-void lt_residency_activation_proof(const uint8_t secret[32], const uint8_t host_id[LT_RESIDENCY_HOST_ID],
-                                   const uint8_t ak_name[LT_TPM_NAME], const uint8_t challenge[32],
-                                   uint8_t out[32]);
 
 #endif

@@ -1,9 +1,8 @@
 #include "tenant/host_fetch.h"
 
 #include "appraisal/checks/reason.h"
-#include "common/hash.h"
 #include "common/run/log.h"
-#include "tpm/credential.h"
+#include "residency/activation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,34 +112,16 @@ static int read_keys(const json_t *j, struct lt_tenant_host_keys *k, struct lt_e
 static int activate(const struct lt_host_fetch_host_source *p, const char *host,
                     struct lt_checks_host_identity *id, struct lt_err *e)
 {
-    LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL);
-    uint8_t secret[32], challenge[32], want[32], got[32];
-    char path[96], hex[65];
+    __attribute__((cleanup(lt_activation_end))) struct lt_activation a = {0};
+    char path[96];
 
-    lt_random(secret, sizeof secret);
-    lt_random(challenge, sizeof challenge);
-    int rc = lt_credential_make(&id->ek, id->ak_name, secret, sizeof secret, &credential, e);
-    if (!rc)
-        rc = lt_buf_ok(&credential, e);
-    lt_residency_activation_proof(secret, id->host_id, id->ak_name, challenge, want);
-    lt_wipe(secret, sizeof secret);
-    if (rc)
-        return rc;
-    lt_hex(challenge, sizeof challenge, hex);
+    LT_TRY(lt_activation_begin(&id->ek, id->ak_name, id->host_id, &a, e));
     snprintf(path, sizeof path, "hosts/%s/activations", host);
-    LT_AUTOFREE char *b64 = lt_base64_dup(credential.p, credential.n);
-    LT_AUTOJSON json_t *ask = json_pack("{s:s, s:s}", "credential", b64 ? b64 : "", "challenge", hex);
-    LT_AUTOFREE char *body = ask ? lt_json_dump(ask) : NULL;
-    LT_AUTOJSON json_t *reply = body ? call_json(p, "POST", path, body, e) : NULL;
-    rc = reply  ? lt_json_hex(reply, "proof", got, sizeof got, e)
-         : body ? e->code
-                : lt_fail(e, LT_E_NO_MEMORY, "activation: no memory");
-    if (!rc && lt_equal_ct(want, got, sizeof want))
-        id->activated = LT_CHECKS_FACT_YES;
-    else if (!rc)
-        rc = lt_fail(e, LT_E_PROVIDER_REFUSED, "activation: the proof is not that of this EK and AK");
-    lt_wipe(want, sizeof want);
-    return rc;
+    LT_AUTOJSON json_t *reply = call_json(p, "POST", path, a.body, e);
+    if (!reply || lt_activation_check(&a, reply, e))
+        return lt_fail_in(e, "activation");
+    id->activated = LT_CHECKS_FACT_YES;
+    return 0;
 }
 
 /* host_id is a hash of the EK: the provider's word is not needed for it. */

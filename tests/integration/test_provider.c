@@ -3,6 +3,7 @@
 #include "common/ima_list.h"
 #include "common/run/clock.h"
 #include "provider/provider.h"
+#include "residency/activation.h"
 #include "tests/support/appraisal/ima_lines.h"
 #include "tests/support/provider_rig.h"
 #include "tests/support/unit.h"
@@ -1183,7 +1184,7 @@ static void relayed_activation(void **state)
                             "challenge", lt_json_new_hex(challenge, 32));
     LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", path, ask, 200);
     OK(lt_json_hex(reply, "proof", proof, 32, &err));
-    lt_residency_activation_proof(secret, h->host_id, name, challenge, expected);
+    lt_activation_proof(secret, h->host_id, name, challenge, expected);
     assert_memory_equal(proof, expected, 32);
     credential.p[20] ^= 1;
     credential.n -= 3;

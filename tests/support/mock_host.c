@@ -1,5 +1,6 @@
 #include "tests/support/mock_host.h"
 
+#include "residency/activation.h"
 #include "tests/support/softkey.h"
 #include "tpm/attest.h"
 #include "tpm/credential.h"
@@ -222,6 +223,6 @@ bool mock_host_activate(const struct mock_host *h, struct lt_slice credential, c
         !open_identity(h, id, point, secret))
         return false;
     MUST(lt_public_name(&h->ak, name, &e));
-    lt_residency_activation_proof(secret, h->host_id, name, challenge, proof);
+    lt_activation_proof(secret, h->host_id, name, challenge, proof);
     return true;
 }

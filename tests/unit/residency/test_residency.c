@@ -1,5 +1,7 @@
 /* The bytes of docs/protocol.md section 3. */
-#include "residency/residency.h"
+#include "common/json.h"
+#include "residency/activation.h"
+#include "tests/support/softkey.h"
 #include "tests/support/unit.h"
 
 static const struct lt_residency_record record = {
@@ -164,8 +166,37 @@ static void ak_pcr_and_activation(void **state)
     memcpy(message + 32, name, LT_TPM_NAME);
     memcpy(message + 66, challenge, 32);
     lt_hmac(LT_HASH_SHA256, secret, 32, message, sizeof message, want);
-    lt_residency_activation_proof(secret, host, name, challenge, is);
+    lt_activation_proof(secret, host, name, challenge, is);
     assert_memory_equal(is, want, 32);
+}
+
+/* Who asks: another challenge each time, and only the right proof will do. */
+static void activation(void **state)
+{
+    const uint8_t name[LT_TPM_NAME] = {0, 0x0b, 1}, host[LT_RESIDENCY_HOST_ID] = {8};
+    struct lt_activation a, b;
+    struct lt_public ek;
+
+    (void)state;
+    EVP_PKEY *k = soft_ecc("P-256");
+    soft_parse(k, &soft_ek, &ek);
+    OK(lt_activation_begin(&ek, name, host, &a, &err));
+    OK(lt_activation_begin(&ek, name, host, &b, &err));
+    assert_string_not_equal(a.body, b.body);
+    assert_memory_not_equal(a.proof, b.proof, 32);
+    LT_AUTOJSON json_t *good = json_pack("{s:o}", "proof", lt_json_new_hex(a.proof, 32)),
+                       *none = json_object();
+    OK(lt_activation_check(&a, good, &err));
+    FAILS(LT_E_REFUSED, lt_activation_check(&b, good, &err));
+    FAILS(LT_E_MALFORMED, lt_activation_check(&b, none, &err));
+    json_decref(none);
+    lt_activation_end(&a);
+    lt_activation_end(&b);
+    ek.name_alg = LT_HASH_SHA1; /* no credential for such a key */
+    assert_int_not_equal(lt_activation_begin(&ek, name, host, &a, &err), 0);
+    assert_null(a.body);
+    lt_activation_end(&a);
+    EVP_PKEY_free(k);
 }
 
 static void inventory(void **state)
@@ -200,9 +231,13 @@ static void inventory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(record_bytes),          cmocka_unit_test(header_bytes),
-        cmocka_unit_test(header_sizes),          cmocka_unit_test(evidence_and_commitment),
-        cmocka_unit_test(ak_pcr_and_activation), cmocka_unit_test(inventory),
+        cmocka_unit_test(record_bytes),
+        cmocka_unit_test(header_bytes),
+        cmocka_unit_test(header_sizes),
+        cmocka_unit_test(evidence_and_commitment),
+        cmocka_unit_test(ak_pcr_and_activation),
+        cmocka_unit_test(activation),
+        cmocka_unit_test(inventory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
