@@ -69,7 +69,7 @@ static int check_tcti(const char *tcti, struct lt_err *e)
 /* Not at a start, which finds these by itself and has more to say. */
 static int check_rest(const struct lt_agent_conf *c, const struct lt_agent_options *o, struct lt_err *e)
 {
-    struct lt_contact contact;
+    struct lt_http_address contact;
 
     LT_TRY(lt_http_server_check_listen("listen", o->listen, e));
     LT_TRY(check_tcti(c->tcti, e));

@@ -7,22 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-int lt_contact_parse(const char *text, struct lt_contact *out, struct lt_err *e)
+int lt_contact_parse(const char *text, struct lt_http_address *out, struct lt_err *e)
 {
-    const char *colon = strrchr(text, ':'), *from = text;
-    char *end;
-    unsigned long v = colon ? strtoul(colon + 1, &end, 10) : 0;
-    size_t n = colon ? (size_t)(colon - text) : 0;
-
-    if (n > 1 && *from == '[' && from[n - 1] == ']') {
-        from++;
-        n -= 2;
-    }
-    if (!n || n >= sizeof out->address || v < 1 || v > 65535 || *end || colon[1] < '0' || colon[1] > '9')
-        return lt_fail(e, LT_E_CONFIG, "%s: not HOST:PORT", text);
-    memcpy(out->address, from, n);
-    out->address[n] = 0;
-    out->port = (unsigned)v;
+    if (lt_http_address_parse(text, out, e) || !out->port)
+        return lt_fail(e, LT_E_CONFIG, "\"%.80s\": not HOST:PORT", text);
     return 0;
 }
 
@@ -41,15 +29,15 @@ static bool route_source(const struct addrinfo *to, char out[256])
     return ok;
 }
 
-int lt_contact_resolve(struct lt_contact *c, const char *registrar, struct lt_err *e)
+int lt_contact_resolve(struct lt_http_address *c, const char *registrar, struct lt_err *e)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
     const char *authority = strstr(registrar, "://");
     struct addrinfo *list = NULL;
-    struct lt_contact to;
+    struct lt_http_address to;
     char text[300];
 
-    if (strcmp(c->address, "0.0.0.0") && strcmp(c->address, "::"))
+    if (strcmp(c->host, "0.0.0.0") && strcmp(c->host, "::"))
         return 0;
     authority = authority ? authority + 3 : registrar;
     size_t n = strcspn(authority, "/");
@@ -60,10 +48,10 @@ int lt_contact_resolve(struct lt_contact *c, const char *registrar, struct lt_er
     int rc = lt_contact_parse(text, &to, e);
     if (rc)
         return lt_fail_in(e, "registrar");
-    int os = getaddrinfo(to.address, "9", &hints, &list);
+    int os = getaddrinfo(to.host, "9", &hints, &list);
     bool ok = false;
     for (const struct addrinfo *a = list; a && !ok; a = a->ai_next)
-        ok = route_source(a, c->address);
+        ok = route_source(a, c->host);
     if (list)
         freeaddrinfo(list);
     return ok ? 0

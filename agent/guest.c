@@ -117,7 +117,7 @@ static int start_server(struct lt_store_guest *g, const char *address, struct lt
 
 static int start_registration(struct lt_store_guest *g, struct lt_err *e)
 {
-    struct lt_contact contact;
+    struct lt_http_address contact;
 
     if (!*g->conf->registrar)
         return 0;

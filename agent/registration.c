@@ -93,14 +93,14 @@ static json_t *registration_body(const struct lt_registration *r, struct lt_err 
 {
     const struct lt_attester *a = r->conf.attester;
     LT_AUTOFREE char *ekcert = lt_agent_ek_certificates_text(&a->ek_certificates);
-    struct lt_contact contact;
+    struct lt_http_address contact;
 
     if (lt_contact_parse(r->conf.contact, &contact, e) || lt_contact_resolve(&contact, r->conf.registrar, e))
         return NULL;
     json_t *j = json_pack("{s:o, s:o, s:s, s:s, s:s, s:i}", "ek_tpm",
                           lt_json_new_base64(a->ek.pub.raw, a->ek.pub.raw_n), "aik_tpm",
                           lt_json_new_base64(a->ak.raw, a->ak.raw_n), "ekcert", ekcert ? ekcert : "",
-                          "mtls_cert", r->conf.mtls_cert, "ip", contact.address, "port", (int)contact.port);
+                          "mtls_cert", r->conf.mtls_cert, "ip", contact.host, "port", (int)contact.port);
     if (!j)
         lt_fail(e, LT_E_NO_MEMORY, "registration: no memory");
     return j;

@@ -1,6 +1,7 @@
 #include "provider/enrol.h"
 
 #include "appraisal/ima/learn.h"
+#include "common/http/address.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "common/run/wait.h"
@@ -74,7 +75,7 @@ int lt_enrol(struct lt_registry *r, const struct lt_provider_host_shared *shared
     json_t *shown = NULL;
 
     *out = NULL;
-    int rc = lt_net_check_address(address, e);
+    int rc = lt_http_address_check_peer(address, e);
     if (rc)
         return rc;
     LT_AUTOJSON json_t *j =

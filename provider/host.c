@@ -1,6 +1,7 @@
 #include "provider/host.h"
 
 #include "common/hash.h"
+#include "common/http/address.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "provider/relay.h"
@@ -176,7 +177,7 @@ int lt_provider_host_new(const struct lt_provider_host_shared *shared, const cha
     memcpy(own->policy, policy, sizeof own->policy);
     lt_public_copy(&h->ek, keys->ek);
     lt_public_copy(&h->ak, keys->ak);
-    rc = lt_net_check_address(address, e);
+    rc = lt_http_address_check_peer(address, e);
     if (!rc) {
         memcpy(h->address, address, strlen(address));
         rc = lt_public_check_ak_host(&h->ak, e);

@@ -154,18 +154,6 @@ int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer 
     return rc;
 }
 
-int lt_net_check_address(const char *s, struct lt_err *e)
-{
-    static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]";
-    const char *port = strrchr(s, ':');
-
-    if (strlen(s) > LT_MAX_ADDRESS || s[strspn(s, legal)] || !port || port == s || !port[1] ||
-        port[1 + strspn(port + 1, "0123456789")] || strlen(port + 1) > 5 || strtoul(port + 1, NULL, 10) < 1 ||
-        strtoul(port + 1, NULL, 10) > 65535)
-        return lt_fail(e, LT_E_MALFORMED, "address \"%.60s\": not HOST:PORT", s);
-    return 0;
-}
-
 int lt_net_check_server(const uint8_t host_id[16], const struct lt_http_reply *r,
                         const struct lt_err *trouble, struct lt_err *e)
 {

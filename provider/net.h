@@ -33,8 +33,6 @@ json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_
 int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes,
                size_t *size, struct lt_err *e) LT_MUST_CHECK;
 
-/* "HOST:PORT" and nothing that changes the meaning of a URL. */
-int lt_net_check_address(const char *address, struct lt_err *e) LT_MUST_CHECK;
 /* An answer counts only if it came and the server's certificate names this host; otherwise *e. */
 int lt_net_check_server(const uint8_t host_id[16], const struct lt_http_reply *r,
                         const struct lt_err *trouble, struct lt_err *e) LT_MUST_CHECK;

@@ -1,5 +1,6 @@
 #include "tenant/api.h"
 
+#include "common/http/address.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
@@ -131,24 +132,6 @@ void lt_tenant_api_get_guest(struct lt_http_req *req, void *app)
 
 /* ---- changing guests ---- */
 
-/* HOST:PORT or [V6]:PORT; it becomes part of a URL. */
-static int check_address(const char *s, struct lt_err *e)
-{
-    const char *colon = strrchr(s, ':');
-    size_t host = colon ? (size_t)(colon - s) : 0, ok;
-    char *end = "x";
-    long port = colon ? strtol(colon + 1, &end, 10) : 0;
-
-    if (s[0] == '[')
-        ok = host > 2 && s[host - 1] == ']' ? 1 + strspn(s + 1, "0123456789abcdefABCDEF:.") + 1 : 0;
-    else
-        ok = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-");
-    if (!host || ok != host || *end || colon[1] < '0' || colon[1] > '9' || port < 1 || port > 65535 ||
-        strlen(s) > 260)
-        return lt_fail(e, LT_E_MALFORMED, "address \"%.80s\": not HOST:PORT", s);
-    return 0;
-}
-
 static int read_policy(struct lt_tenant *t, const json_t *policy, struct lt_ref **out, struct lt_err *e)
 {
     char *text = lt_json_dump(policy);
@@ -165,7 +148,7 @@ static int read_address(const json_t *body, struct lt_store_guest *g, struct lt_
     if (!lt_json_has(body, "address"))
         return 0;
     LT_TRY(lt_json_string(body, "address", &address, e));
-    LT_TRY(check_address(address, e));
+    LT_TRY(lt_http_address_check_peer(address, e));
     snprintf(g->address, sizeof g->address, "%s", address);
     return 0;
 }

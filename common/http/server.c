@@ -2,6 +2,7 @@
 
 #include "common/file.h"
 #include "common/hash.h"
+#include "common/http/address.h"
 #include "common/http/server_impl.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
@@ -276,36 +277,18 @@ static void log_mhd(void *cls, const char *fmt, va_list ap)
     lt_log(LT_LOG_DEBUG, "microhttpd", "%s", text);
 }
 
-static int split_address(const char *listen_on, char host[64], const char **port, struct lt_err *e)
-{
-    const char *colon = listen_on ? strrchr(listen_on, ':') : NULL;
-    size_t n = colon ? (size_t)(colon - listen_on) : 0;
-    const char *from = listen_on;
-
-    if (n > 2 && from[0] == '[' && from[n - 1] == ']') {
-        from++;
-        n -= 2;
-    }
-    /* getaddrinfo takes 70000 for 4464. */
-    if (!n || n >= 64 || !colon[1] || strlen(colon + 1) > 5 ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1) || strtoul(colon + 1, NULL, 10) > 65535)
-        return lt_fail(e, LT_E_CONFIG, "listen = %s: not ADDRESS:PORT", listen_on ? listen_on : "");
-    memcpy(host, from, n);
-    host[n] = 0;
-    *port = colon + 1;
-    return 0;
-}
-
 /* *ai is the caller's to free. */
 static int resolve(const char *listen_on, struct addrinfo **ai, struct lt_err *e)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
                              .ai_socktype = SOCK_STREAM};
-    char host[64];
-    const char *port = NULL;
+    struct lt_http_address a;
+    char port[8];
 
-    LT_TRY(split_address(listen_on, host, &port, e));
-    int rc = getaddrinfo(host, port, &hints, ai);
+    if (lt_http_address_parse(listen_on ? listen_on : "", &a, e))
+        return lt_fail(e, LT_E_CONFIG, "listen = %s: not ADDRESS:PORT", listen_on ? listen_on : "");
+    snprintf(port, sizeof port, "%u", a.port);
+    int rc = getaddrinfo(a.host, port, &hints, ai);
     return rc ? lt_fail(e, LT_E_CONFIG, "listen = %s: %s", listen_on, gai_strerror(rc)) : 0;
 }
 

@@ -4,6 +4,7 @@ target_include_directories(lt_http_check PUBLIC ${CMAKE_SOURCE_DIR}/tests/suppor
 target_link_libraries(lt_http_check PUBLIC lt_http PkgConfig::CMOCKA)
 
 lt_unit_test(common/http/test_server lt_http_check)
+lt_unit_test(common/http/test_address lt_http)
 lt_unit_test(common/http/test_tls lt_http_check PkgConfig::SSL PkgConfig::CRYPTO)
 lt_unit_test(common/http/test_client lt_http_check)
 lt_unit_test(common/run/test_db lt_http PkgConfig::SQLITE)

@@ -35,12 +35,12 @@ static void contact(void **state)
     static const char *const bad[] = {
         "",           ":",    "host", "host:", ":9002",   "host:0",
         "host:65536", "h:-1", "h: 1", "h:+1",  "h:9002x", "h:99999999999999999999"};
-    struct lt_contact c;
+    struct lt_http_address c;
     char name[400];
 
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         OK(lt_contact_parse(good[i].text, &c, &err));
-        assert_string_equal(c.address, good[i].address);
+        assert_string_equal(c.host, good[i].address);
         assert_int_equal(c.port, good[i].port);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -54,14 +54,14 @@ static void contact(void **state)
 static void contact_of_a_wildcard(void **state)
 {
     (void)state;
-    struct lt_contact c;
+    struct lt_http_address c;
 
     OK(lt_contact_parse("10.1.2.3:9002", &c, &err));
     OK(lt_contact_resolve(&c, "http://127.0.0.1:8890", &err));
-    assert_string_equal(c.address, "10.1.2.3");
+    assert_string_equal(c.host, "10.1.2.3");
     OK(lt_contact_parse("0.0.0.0:9002", &c, &err));
     OK(lt_contact_resolve(&c, "http://127.0.0.1:8890/", &err));
-    assert_string_equal(c.address, "127.0.0.1");
+    assert_string_equal(c.host, "127.0.0.1");
     assert_int_equal(c.port, 9002);
     OK(lt_contact_parse("0.0.0.0:9002", &c, &err));
     FAILS(LT_E_CONFIG, lt_contact_resolve(&c, "http://127.0.0.1", &err));
