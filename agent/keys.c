@@ -2,49 +2,18 @@
 
 #include "residency/residency.h"
 #include "tpm/credential.h"
+#include "tpm/ek_template.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <tss2/tss2_mu.h>
 
 #define EK_HANDLE 0x81010001
-#define EK_ATTRIBUTES                                                                                        \
-    (LT_TPM_OBJ_FIXED_TPM | LT_TPM_OBJ_FIXED_PARENT | LT_TPM_OBJ_SENSITIVE_DATA_ORIGIN |                     \
-     LT_TPM_OBJ_ADMIN_WITH_POLICY | LT_TPM_OBJ_RESTRICTED | LT_TPM_OBJ_DECRYPT)
 
 #define AUTOESYS __attribute__((cleanup(esys_free)))
 static void esys_free(void *pp)
 {
     Esys_Free(*(void **)pp);
-}
-
-/* PolicyA of the profile: PolicySecret(TPM_RH_ENDORSEMENT). */
-static const BYTE policy_a[LT_SHA256] = {0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc,
-                                         0x8d, 0x46, 0xa5, 0xd7, 0x24, 0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52,
-                                         0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa};
-
-static void ek_template(uint16_t alg, TPM2B_PUBLIC *t)
-{
-    TPMT_SYM_DEF_OBJECT aes = {.algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
-    TPMT_PUBLIC *p = &t->publicArea;
-
-    *t = (TPM2B_PUBLIC){0};
-    p->type = alg;
-    p->nameAlg = TPM2_ALG_SHA256;
-    p->objectAttributes = EK_ATTRIBUTES;
-    p->authPolicy.size = sizeof policy_a;
-    memcpy(p->authPolicy.buffer, policy_a, sizeof policy_a);
-    if (alg == LT_TPM_ALG_RSA) {
-        p->parameters.rsaDetail =
-            (TPMS_RSA_PARMS){.symmetric = aes, .scheme.scheme = TPM2_ALG_NULL, .keyBits = 2048};
-        p->unique.rsa.size = 256;
-    } else {
-        p->parameters.eccDetail = (TPMS_ECC_PARMS){.symmetric = aes,
-                                                   .scheme.scheme = TPM2_ALG_NULL,
-                                                   .curveID = TPM2_ECC_NIST_P256,
-                                                   .kdf.scheme = TPM2_ALG_NULL};
-        p->unique.ecc.x.size = p->unique.ecc.y.size = 32;
-    }
 }
 
 static int to_public(struct lt_device *d, const TPM2B_PUBLIC *in, struct lt_public *out, struct lt_err *e)
@@ -70,13 +39,18 @@ static int read_public(struct lt_device *d, ESYS_TR key, struct lt_public *out, 
 
 static int create_primary(struct lt_device *d, uint16_t alg, ESYS_TR *out, struct lt_err *e)
 {
-    TPM2B_PUBLIC template;
+    LT_AUTOBUF struct lt_buf bytes = LT_BUF(LT_MAX_PUBLIC);
+    TPM2B_PUBLIC template = {0};
     TPM2B_SENSITIVE_CREATE sensitive = {0};
     TPM2B_DATA outside = {0};
     TPML_PCR_SELECTION none = {0};
+    size_t at = 0;
 
-    ek_template(alg, &template);
     *out = ESYS_TR_NONE;
+    lt_ek_template_put(&bytes, alg);
+    LT_TRY(lt_buf_ok(&bytes, e));
+    LT_TRY(
+        lt_device_rc(d, Tss2_MU_TPM2B_PUBLIC_Unmarshal(bytes.p, bytes.n, &at, &template), "EK template", e));
     return lt_device_rc(d,
                         Esys_CreatePrimary(d->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD, ESYS_TR_NONE,
                                            ESYS_TR_NONE, &sensitive, &template, &outside, &none, out, NULL,

@@ -3,6 +3,7 @@
 #include "common/file.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
+#include "tpm/ek_template.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -27,13 +28,7 @@
 #define RH_ENDORSEMENT 0x4000000bu
 #define RH_PLATFORM 0x4000000cu
 #define RS_PW 0x40000009u
-#define EK_ATTRIBUTES 0x000300b2u
 #define MAX_RESPONSE 4096
-
-/* PolicySecret(endorsement): authPolicy of template L-1. */
-static const uint8_t ek_policy[32] = {0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc,
-                                      0x8d, 0x46, 0xa5, 0xd7, 0x24, 0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52,
-                                      0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa};
 
 /* ---- the conversation ---- */
 
@@ -144,29 +139,15 @@ static int clear(int fd, uint64_t deadline, struct lt_err *e)
 
 static int create(int fd, uint64_t deadline, struct lt_public *out, struct lt_err *e)
 {
-    LT_AUTOBUF struct lt_buf b = LT_BUF(1024), t = LT_BUF(1024);
-    static const uint8_t unique[256];
+    LT_AUTOBUF struct lt_buf b = LT_BUF(1024);
     uint8_t response[MAX_RESPONSE];
     struct lt_reader r;
     uint16_t size;
     int rc;
 
-    lt_buf_u16(&t, LT_TPM_ALG_RSA);
-    lt_buf_u16(&t, 0x000b); /* nameAlg */
-    lt_buf_u32(&t, EK_ATTRIBUTES);
-    lt_buf_put16(&t, ek_policy, sizeof ek_policy);
-    lt_buf_u16(&t, LT_TPM_ALG_AES);
-    lt_buf_u16(&t, 128);
-    lt_buf_u16(&t, LT_TPM_ALG_CFB);
-    lt_buf_u16(&t, LT_TPM_ALG_NULL); /* scheme */
-    lt_buf_u16(&t, 2048);
-    lt_buf_u32(&t, 0); /* exponent 65537 */
-    lt_buf_put16(&t, unique, sizeof unique);
-    if ((rc = lt_buf_ok(&t, e)))
-        return rc;
     lt_buf_u16(&b, 4); /* TPM2B_SENSITIVE_CREATE: no auth, no data */
     lt_buf_u32(&b, 0);
-    lt_buf_put16(&b, t.p, t.n);
+    lt_ek_template_put(&b, LT_TPM_ALG_RSA);
     lt_buf_u16(&b, 0); /* outsideInfo */
     lt_buf_u32(&b, 0); /* creationPCR */
     if ((rc = transact(fd, CC_CREATE_PRIMARY, RH_ENDORSEMENT, &b, true, response, &r, deadline, e)))
@@ -177,7 +158,7 @@ static int create(int fd, uint64_t deadline, struct lt_public *out, struct lt_er
     struct lt_slice public;
     if ((rc = lt_read_slice(&r, 2u + size, &public, e)) || (rc = lt_public_parse(public.p, public.n, out, e)))
         return rc;
-    if (out->type != LT_TPM_ALG_RSA || out->rsa_bits != 2048 || out->attributes != EK_ATTRIBUTES)
+    if (out->type != LT_TPM_ALG_RSA || out->rsa_bits != 2048 || out->attributes != LT_EK_TEMPLATE_ATTRIBUTES)
         return lt_fail(e, LT_E_TPM, "EK made on the copy: not of template L-1");
     return 0;
 }

@@ -1,5 +1,6 @@
 lt_unit_test(tpm/test_public lt_tpm)
 lt_unit_test(tpm/test_attest lt_tpm)
+lt_unit_test(tpm/test_ek_template lt_tpm)
 lt_unit_test(tpm/test_signature lt_tpm)
 lt_unit_test(tpm/test_pcr lt_keylime)
 lt_unit_test(tpm/test_credential lt_tpm)
