@@ -128,9 +128,9 @@ static void no_action_words(const struct lt_boot_event *ev, char *out)
 {
     struct lt_slice s = ev->data;
 
-    if (lt_boot_slice_begins(s, "Spec ID Event"))
+    if (lt_slice_begins(s, "Spec ID Event"))
         snprintf(out, WORDS, "begins the log and announces its digests");
-    else if (s.n == 17 && lt_boot_slice_begins(s, "StartupLocality"))
+    else if (s.n == 17 && lt_slice_begins(s, "StartupLocality"))
         snprintf(out, WORDS, "PCR 0 started at %u", s.p[16]);
     else
         snprintf(out, WORDS, "%zu bytes that are not measured", s.n);

@@ -1,5 +1,6 @@
 #include "common/bytes.h"
 
+#include <endian.h>
 #include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,22 @@
 bool lt_slice_eq(struct lt_slice a, struct lt_slice b)
 {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+bool lt_slice_is(struct lt_slice s, const char *text)
+{
+    return s.n == strlen(text) && lt_slice_begins(s, text);
+}
+
+bool lt_slice_begins(struct lt_slice s, const char *text)
+{
+    size_t n = strlen(text);
+    return s.n >= n && !memcmp(s.p ? s.p : (const uint8_t *)"", text, n);
+}
+
+bool lt_slice_holds(struct lt_slice s, const char *text)
+{
+    return s.n && memmem(s.p, s.n, text, strlen(text));
 }
 
 struct lt_reader lt_reader(const void *p, size_t n, const char *what)
@@ -288,6 +305,47 @@ int lt_unhex(const char *s, void *out, size_t n, struct lt_err *e)
         b[i] = (uint8_t)(hi << 4 | lo);
     }
     return 0;
+}
+
+typedef uint8_t bytes8 __attribute__((vector_size(8)));
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef uint16_t pairs8 __attribute__((vector_size(16)));
+
+/* Sixteen digits at once: a third of a list is hex. What is neither digit nor letter leaves bits in bad. */
+static inline void unhex16(const uint8_t *s, uint8_t *out, bytes16 *bad)
+{
+    bytes16 x;
+
+    memcpy(&x, s, sizeof x);
+    const bytes16 digit = x - '0', letter = x - 'a';
+    const bytes16 is_digit = (bytes16)(digit < 10), is_letter = (bytes16)(letter < 6);
+    const pairs8 v = (pairs8)((digit & is_digit) | ((letter + 10) & is_letter));
+    *bad |= ~(is_digit | is_letter);
+    const pairs8 both = (__BYTE_ORDER == __LITTLE_ENDIAN ? v << 4 | v >> 8 : v >> 4 | v) & 0xff;
+    const bytes8 eight = __builtin_convertvector(both, bytes8);
+    memcpy(out, &eight, sizeof eight);
+}
+
+bool lt_unhex_lower(const void *digits, size_t n, uint8_t *out)
+{
+    const uint8_t *s = digits;
+    bytes16 bad = {0};
+    uint64_t any[2];
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        unhex16(s + 2 * i, out + i, &bad);
+    if (i < n && n >= 8) { /* the last ones, some of them again */
+        unhex16(s + 2 * (n - 8), out + n - 8, &bad);
+    } else if (n < 8) {
+        uint8_t text[16], bytes[8];
+        memset(text, '0', sizeof text);
+        memcpy(text, s, 2 * n);
+        unhex16(text, bytes, &bad);
+        memcpy(out, bytes, n);
+    }
+    memcpy(any, &bad, sizeof any);
+    return !(any[0] | any[1]);
 }
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

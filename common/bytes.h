@@ -16,6 +16,9 @@ struct lt_slice {
 };
 
 bool lt_slice_eq(struct lt_slice a, struct lt_slice b); /* not constant time */
+bool lt_slice_is(struct lt_slice s, const char *text);
+bool lt_slice_begins(struct lt_slice s, const char *text);
+bool lt_slice_holds(struct lt_slice s, const char *text); /* somewhere in it; an empty one holds nothing */
 
 /* ---- reader: a failure leaves the cursor where it was and out-parameters zeroed ---- */
 struct lt_reader {
@@ -71,6 +74,8 @@ void lt_put_u64(uint8_t *p, uint64_t v);
 void lt_hex(const void *p, size_t n, char *out); /* out holds 2n+1 */
 /* Exactly n bytes. */
 int lt_unhex(const char *s, void *out, size_t n, struct lt_err *e) LT_MUST_CHECK;
+/* Lower case alone, 2n digits that need no NUL; out holds n and is of no use where it is false. */
+bool lt_unhex_lower(const void *digits, size_t n, uint8_t *out) LT_MUST_CHECK;
 size_t lt_base64_size(size_t n); /* characters, with the NUL */
 void lt_base64(const void *p, size_t n, char *out);
 char *lt_base64_dup(const void *p, size_t n); /* caller frees; NULL without memory */

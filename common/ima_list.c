@@ -53,7 +53,7 @@ static bool read_frame(struct lt_slice rest, size_t hash_n, struct lt_ima_list_f
     rest = (struct lt_slice){rest.p + 4 + hash_n, rest.n - 4 - hash_n};
     if (!sized(&rest, f->big_endian, LT_MAX_IMA_TEMPLATE, &f->name) || !is_template(f->name))
         return false;
-    if (f->name.n == 3 && !memcmp(f->name.p, "ima", 3)) {
+    if (lt_slice_is(f->name, "ima")) {
         f->data.p = rest.p;
         if (rest.n < DIGEST_OF_IMA)
             return false;

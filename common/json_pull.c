@@ -93,19 +93,14 @@ int lt_pull_item(struct lt_pull *s, struct lt_pull_list *l, struct lt_err *e)
 
 static int hex4(struct lt_pull *s, uint32_t *out, struct lt_err *e)
 {
-    uint32_t v = 0;
+    char four[5] = {0};
+    uint8_t v[2];
 
-    for (int i = 0; i < 4; i++) {
-        int c = s->at < s->n ? s->p[s->at] : 0;
-        int digit = c >= '0' && c <= '9'                 ? c - '0'
-                    : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                         : -1;
-        if (digit < 0)
-            return lt_pull_fail(s, e, "four hex digits expected after \\u");
-        v = v << 4 | (uint32_t)digit;
-        s->at++;
-    }
-    *out = v;
+    memcpy(four, s->p + s->at, s->n - s->at < 4 ? s->n - s->at : 4);
+    if (lt_unhex(four, v, sizeof v, NULL))
+        return lt_pull_fail(s, e, "four hex digits expected after \\u");
+    s->at += 4;
+    *out = (uint32_t)v[0] << 8 | v[1];
     return 0;
 }
 

@@ -212,22 +212,6 @@ struct lt_slice lt_boot_text(const struct lt_boot_event *ev)
     return s;
 }
 
-bool lt_boot_slice_is(struct lt_slice s, const char *text)
-{
-    return s.n == strlen(text) && lt_boot_slice_begins(s, text);
-}
-
-bool lt_boot_slice_begins(struct lt_slice s, const char *text)
-{
-    size_t n = strlen(text);
-    return s.n >= n && !memcmp(s.p ? s.p : (const uint8_t *)"", text, n);
-}
-
-bool lt_boot_slice_holds(struct lt_slice s, const char *text)
-{
-    return s.n && memmem(s.p, s.n, text, strlen(text));
-}
-
 const char *lt_boot_shown(struct lt_slice s, char buf[64])
 {
     size_t i, n = s.n > 60 ? 57 : s.n;

@@ -90,9 +90,6 @@ int lt_boot_tag(const struct lt_boot_event *ev, uint32_t *id, struct lt_slice *d
 
 /* The text of EV_IPL, EV_ACTION and EV_EFI_ACTION without NULs at its end. */
 struct lt_slice lt_boot_text(const struct lt_boot_event *ev);
-bool lt_boot_slice_is(struct lt_slice s, const char *text);
-bool lt_boot_slice_begins(struct lt_slice s, const char *text);
-bool lt_boot_slice_holds(struct lt_slice s, const char *text);
 /* For messages: at most 60 characters, what is not printable as '?'. */
 const char *lt_boot_shown(struct lt_slice s, char buf[64]);
 

@@ -14,9 +14,9 @@ const char *const lt_ref_names[LT_REFSTATE_LISTS] = {"pk", "kek", "db", "dbx", "
 static int hex0x(const json_t *v, uint8_t *out, size_t n, struct lt_err *e)
 {
     const char *s = json_string_value(v);
-    if (!s || s[0] != '0' || s[1] != 'x' || s[2 + strspn(s + 2, "0123456789abcdef")])
-        return lt_fail(e, LT_E_MALFORMED, "not 0x and lower-case hex");
-    return lt_unhex(s + 2, out, n, e);
+    if (!s || strncmp(s, "0x", 2) || strlen(s + 2) != 2 * n || !lt_unhex_lower(s + 2, n, out))
+        return lt_fail(e, LT_E_MALFORMED, "not 0x and %zu digits of lower-case hex", 2 * n);
+    return 0;
 }
 
 /* {"sha256":"0x…", other banks…} */

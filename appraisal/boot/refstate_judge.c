@@ -373,10 +373,10 @@ static bool command(struct lt_slice text, bool *linux_, struct lt_slice *rest)
     const uint8_t *blank = text.n ? memchr(text.p, ' ', text.n) : NULL;
     struct lt_slice word = {text.p, blank ? (size_t)(blank - text.p) : text.n};
 
-    *linux_ = lt_boot_slice_is(word, "linux") || lt_boot_slice_is(word, "linuxefi");
+    *linux_ = lt_slice_is(word, "linux") || lt_slice_is(word, "linuxefi");
     *rest = (struct lt_slice){text.p + word.n + (blank != NULL), text.n - word.n - (blank != NULL)};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (lt_boot_slice_is(word, words[i]))
+        if (lt_slice_is(word, words[i]))
             return true;
     return false;
 }

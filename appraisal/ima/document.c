@@ -20,11 +20,6 @@ struct member {
     bool optional;
 };
 
-static bool is(struct lt_slice s, const char *text)
-{
-    return s.n == strlen(text) && !memcmp(s.p, text, s.n);
-}
-
 /* An object whose members are in a table: each once, the required ones all there. */
 static int members(struct walk *w, const struct member *m, size_t count, const char *where, struct lt_err *e)
 {
@@ -38,7 +33,7 @@ static int members(struct walk *w, const struct member *m, size_t count, const c
         LT_TRY(lt_pull_key(&w->in, &l, LT_MAX_IMA_NAME, &key, e));
         if (l.end)
             break;
-        for (i = 0; i < count && !is(key, m[i].key); i++)
+        for (i = 0; i < count && !lt_slice_is(key, m[i].key); i++)
             ;
         if (i == count)
             return lt_pull_fail(&w->in, e, "%sunknown key \"%.*s\"", where, (int)(key.n < 40 ? key.n : 40),
@@ -64,12 +59,8 @@ static int digest(struct walk *w, uint8_t out[LT_IMA_DIGEST_MAX], size_t *n, str
     LT_TRY(lt_pull_string(&w->in, 2 * LT_IMA_DIGEST_MAX, &s, e));
     if (s.n < 40 || s.n % 2)
         return lt_pull_fail(&w->in, e, "a digest of %zu characters, not 40 to 128", s.n);
-    for (size_t i = 0; i < s.n; i++) {
-        uint8_t c = s.p[i], v = (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-        if ((c < '0' || c > '9') && (c < 'a' || c > 'f'))
-            return lt_pull_fail(&w->in, e, "character %zu of a digest is not lower-case hex", i);
-        out[i / 2] = (uint8_t)(i % 2 ? out[i / 2] | v : v << 4);
-    }
+    if (!lt_unhex_lower(s.p, s.n / 2, out))
+        return lt_pull_fail(&w->in, e, "a digest that is not lower-case hex");
     *n = s.n / 2;
     return 0;
 }
@@ -154,7 +145,7 @@ static int ignored_keyrings(struct walk *w, struct lt_err *e)
         LT_TRY(lt_pull_string(&w->in, LT_MAX_IMA_NAME, &s, e));
         if (!s.n)
             return lt_pull_fail(&w->in, e, "an empty name");
-        if (is(s, "*"))
+        if (lt_slice_is(s, "*"))
             w->doc->ignores_all = true;
         LT_TRY(w->sink->name(w->sink->arg, LT_IMA_IGNORED, s, e));
     }

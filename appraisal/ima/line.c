@@ -40,55 +40,6 @@ templates[] = {
     {"d-ng|n-ng|sig|d-modsig|modsig", 29, LT_IMA_SIGNED, NG, true},
 };
 
-/* Values of hex digits in lower case; 0x80 marks what is none. */
-#define X8 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80
-static const uint8_t nibble[256] = {
-    X8,   X8,   X8,   X8,   X8, X8, 0,  1,  2,    3,  4,  5,  6,  7,  8,  9,    0x80, 0x80,
-    0x80, 0x80, 0x80, 0x80, X8, X8, X8, X8, 0x80, 10, 11, 12, 13, 14, 15, 0x80, X8,   X8,
-    X8,   X8,   X8,   X8,   X8, X8, X8, X8, X8,   X8, X8, X8, X8, X8, X8, X8,   X8,
-};
-
-typedef uint8_t bytes8 __attribute__((vector_size(8)));
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-typedef uint16_t pairs8 __attribute__((vector_size(16)));
-
-/* Sixteen digits at once: a third of a list is hex. What is neither digit nor letter leaves bits in bad. */
-static inline void unhex16(const uint8_t *s, uint8_t *out, bytes16 *bad)
-{
-    bytes16 x;
-
-    memcpy(&x, s, sizeof x);
-    const bytes16 digit = x - '0', letter = x - 'a';
-    const bytes16 is_digit = (bytes16)(digit < 10), is_letter = (bytes16)(letter < 6);
-    const pairs8 v = (pairs8)((digit & is_digit) | ((letter + 10) & is_letter));
-    *bad |= ~(is_digit | is_letter);
-    const pairs8 both = (__BYTE_ORDER == __LITTLE_ENDIAN ? v << 4 | v >> 8 : v >> 4 | v) & 0xff;
-    const bytes8 eight = __builtin_convertvector(both, bytes8);
-    memcpy(out, &eight, sizeof eight);
-}
-
-bool lt_ima_line_unhex(const uint8_t *s, size_t n, uint8_t *out)
-{
-    bytes16 bad = {0};
-    uint64_t any[2];
-    uint8_t wrong = 0;
-    size_t i = 0;
-
-    for (; i + 8 <= n; i += 8)
-        unhex16(s + 2 * i, out + i, &bad);
-    if (i < n && n >= 8) { /* the last ones, some of them again */
-        unhex16(s + 2 * (n - 8), out + n - 8, &bad);
-        i = n;
-    }
-    for (; i < n; i++) {
-        uint8_t high = nibble[s[2 * i]], low = nibble[s[2 * i + 1]];
-        wrong |= high | low;
-        out[i] = (uint8_t)(high << 4 | (low & 15));
-    }
-    memcpy(any, &bad, sizeof any);
-    return !(any[0] | any[1]) && !(wrong & 0x80);
-}
-
 static bool is_zeros(const uint8_t *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -168,7 +119,7 @@ static void put_size(struct lt_ima_line *l, size_t n)
 static int put_hex(struct lt_ima_line *l, struct lt_slice hex, const char *what, struct lt_slice *out,
                    struct lt_err *e)
 {
-    if (hex.n % 2 || !lt_ima_line_unhex(hex.p, hex.n / 2, l->made + l->made_n))
+    if (hex.n % 2 || !lt_unhex_lower(hex.p, hex.n / 2, l->made + l->made_n))
         return lt_fail(e, LT_E_MALFORMED, "%s is not lower-case hex", what);
     *out = (struct lt_slice){l->made + l->made_n, hex.n / 2};
     l->made_n += out->n;
@@ -222,8 +173,8 @@ static int digest_name(struct lt_ima_line *l, struct lt_slice field, bool typed,
     l->verity = false;
     if (typed) {
         LT_TRY(prefix(field, 0, "type", &type, e));
-        l->verity = type.n == 6 && !memcmp(type.p, "verity", 6);
-        if (!l->verity && !(type.n == 3 && !memcmp(type.p, "ima", 3)))
+        l->verity = lt_slice_is(type, "verity");
+        if (!l->verity && !lt_slice_is(type, "ima"))
             return lt_fail(e, LT_E_MALFORMED, "digest type '%.*s', only ima and verity are known",
                            (int)type.n, (const char *)type.p);
         *at = type.n + 1;
@@ -251,17 +202,22 @@ static int put_digest(struct lt_ima_line *l, struct lt_slice field, bool typed, 
 
 /* ---- names whose bytes came as \xNN ---- */
 
-static bool escaped(const uint8_t *p, size_t left)
+/* The next byte of a name; how many characters it takes. */
+static size_t unescape(const uint8_t *p, size_t left, uint8_t *out)
 {
-    return left >= 4 && p[0] == '\\' && p[1] == 'x' && !((nibble[p[2]] | nibble[p[3]]) & 0x80);
+    if (left >= 4 && p[0] == '\\' && p[1] == 'x' && lt_unhex_lower(p + 2, 1, out))
+        return 4;
+    *out = *p;
+    return 1;
 }
 
 static size_t unescaped_size(struct lt_slice name)
 {
     size_t n = 0;
+    uint8_t byte;
 
     for (size_t i = 0; i < name.n; n++)
-        i += escaped(name.p + i, name.n - i) ? 4 : 1;
+        i += unescape(name.p + i, name.n - i, &byte);
     return n;
 }
 
@@ -275,14 +231,8 @@ static void put_name(struct lt_ima_line *l, bool raw)
         put(l, name.p, name.n);
         return;
     }
-    for (size_t i = 0; i < name.n;) {
-        bool four = escaped(name.p + i, name.n - i);
-        uint8_t c = name.p[i];
-        if (four)
-            c = (uint8_t)(nibble[name.p[i + 2]] << 4 | nibble[name.p[i + 3]]);
-        l->made[l->made_n++] = c;
-        i += four ? 4 : 1;
-    }
+    for (size_t i = 0; i < name.n; l->made_n++)
+        i += unescape(name.p + i, name.n - i, &l->made[l->made_n]);
     l->path = (struct lt_slice){l->made + from, l->made_n - from};
 }
 
@@ -381,7 +331,7 @@ static int head(struct lt_slice *rest, struct head *h, struct lt_slice *digest, 
     h->log_hash = column.n % 2 ? 0 : log_hash_of(column.n / 2);
     if (!h->log_hash)
         return lt_fail(e, LT_E_MALFORMED, "template hash of %zu characters", column.n);
-    if (!lt_ima_line_unhex(column.p, column.n / 2, h->column))
+    if (!lt_unhex_lower(column.p, column.n / 2, h->column))
         return lt_fail(e, LT_E_MALFORMED, "the template hash is not lower-case hex");
     /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Branch): log_hash_of is 0 of less than 20 bytes */
     h->violation = !h->column[0] && is_zeros(h->column, column.n / 2);

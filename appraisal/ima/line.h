@@ -62,8 +62,6 @@ bool lt_ima_line_next(struct lt_slice text, size_t *at, struct lt_slice *line);
 int lt_ima_line_parse(struct lt_slice line, struct lt_ima_line *out, struct lt_err *e) LT_MUST_CHECK;
 /* What the kernel measures first, over the boot PCRs; no file has a name without a slash. */
 bool lt_ima_line_is_aggregate(const struct lt_ima_line *l);
-/* n bytes from 2n digits, lower case only; false: others, and out is anything. */
-bool lt_ima_line_unhex(const uint8_t *s, size_t n, uint8_t *out);
 /* For people: at most max characters and a NUL, what is not printable ASCII as \xNN, the middle of what is
  * long left out. out holds max + 1. */
 void lt_ima_line_show(struct lt_slice path, char *out, size_t max);

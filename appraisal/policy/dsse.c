@@ -32,11 +32,6 @@ static void envelope_free(struct envelope *v)
         free(v->sig[i].p);
 }
 
-static bool is(struct lt_slice s, const char *text)
-{
-    return s.n == strlen(text) && !memcmp(s.p, text, s.n);
-}
-
 bool lt_dsse_is(const void *p, size_t n)
 {
     LT_AUTOPULL struct lt_pull in = lt_pull(p, n, "envelope");
@@ -45,7 +40,7 @@ bool lt_dsse_is(const void *p, size_t n)
 
     /* Its three keys may stand in any order, but no runtime policy begins with one of them. */
     return !lt_pull_object(&in, &l, NULL) && !lt_pull_key(&in, &l, 64, &key, NULL) && !l.end &&
-           (is(key, "payload") || is(key, "payloadType") || is(key, "signatures"));
+           (lt_slice_is(key, "payload") || lt_slice_is(key, "payloadType") || lt_slice_is(key, "signatures"));
 }
 
 static int signature(struct lt_pull *in, struct envelope *v, struct lt_err *e)
@@ -61,7 +56,7 @@ static int signature(struct lt_pull *in, struct envelope *v, struct lt_err *e)
         LT_TRY(lt_pull_key(in, &l, 16, &key, e));
         if (l.end)
             return has_sig ? 0 : lt_pull_fail(in, e, "a signature without \"sig\"");
-        bool *seen = is(key, "sig") ? &has_sig : is(key, "keyid") ? &has_id : NULL;
+        bool *seen = lt_slice_is(key, "sig") ? &has_sig : lt_slice_is(key, "keyid") ? &has_id : NULL;
         if (!seen || *seen)
             return lt_pull_fail(in, e, "signature: key \"%.*s\" is unknown or there twice", (int)key.n,
                                 key.p);
@@ -105,7 +100,7 @@ static int type(struct lt_pull *in, struct lt_err *e)
     struct lt_slice s;
 
     LT_TRY(lt_pull_string(in, 256, &s, e));
-    if (!is(s, LT_DSSE_TYPE))
+    if (!lt_slice_is(s, LT_DSSE_TYPE))
         return lt_pull_fail(in, e, "payloadType \"%.*s\" is not " LT_DSSE_TYPE, (int)(s.n < 80 ? s.n : 80),
                             s.p);
     return 0;
@@ -121,10 +116,10 @@ static int read_envelope(struct lt_pull *in, struct envelope *v, struct lt_err *
         LT_TRY(lt_pull_key(in, &l, 64, &key, e));
         if (l.end)
             break;
-        bool *seen = is(key, "payload")       ? &v->has_payload
-                     : is(key, "payloadType") ? &v->has_type
-                     : is(key, "signatures")  ? &v->has_signatures
-                                              : NULL;
+        bool *seen = lt_slice_is(key, "payload")       ? &v->has_payload
+                     : lt_slice_is(key, "payloadType") ? &v->has_type
+                     : lt_slice_is(key, "signatures")  ? &v->has_signatures
+                                                       : NULL;
         if (!seen || *seen)
             return lt_pull_fail(in, e, "key \"%.*s\" is unknown or there twice", (int)key.n, key.p);
         *seen = true;

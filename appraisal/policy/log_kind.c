@@ -95,7 +95,7 @@ bool lt_log_kind_is_runtime(struct lt_slice doc)
     if (lt_pull_object(&in, &l, NULL) || lt_pull_key(&in, &l, 64, &key, NULL) || l.end)
         return false;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (key.n == strlen(keys[i]) && !memcmp(key.p, keys[i], key.n))
+        if (lt_slice_is(key, keys[i]))
             return true;
     return false;
 }

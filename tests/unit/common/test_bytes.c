@@ -168,6 +168,42 @@ static void test_hex(void **state)
     OK(lt_unhex("", back, 0, &err));
 }
 
+/* Every length, every place, every byte: what lt_unhex reads, but for upper case. */
+static void test_unhex_lower(void **state)
+{
+    (void)state;
+    uint8_t want[9], got[9];
+
+    assert_true(lt_unhex_lower("", 0, got));
+    for (size_t n = 1; n <= 9; n++)
+        for (size_t at = 0; at < 2 * n; at++)
+            for (int c = 0; c < 256; c++) {
+                char text[19] = "0123456789abcdef01";
+                text[at] = (char)c;
+                text[2 * n] = 0;
+                bool good = !lt_unhex(text, want, n, NULL) && !(c >= 'A' && c <= 'F');
+                assert_int_equal(lt_unhex_lower(text, n, got), good);
+                if (good)
+                    assert_memory_equal(got, want, n);
+            }
+}
+
+static struct lt_slice slice(const char *s)
+{
+    return (struct lt_slice){(const uint8_t *)s, s ? strlen(s) : 0};
+}
+
+static void test_slices(void **state)
+{
+    (void)state;
+    assert_true(lt_slice_is(slice("ima"), "ima") && lt_slice_is(slice(NULL), ""));
+    assert_false(lt_slice_is(slice("ima"), "im") || lt_slice_is(slice("im"), "ima"));
+    assert_true(lt_slice_begins(slice("ima-ng"), "ima") && lt_slice_begins(slice(NULL), ""));
+    assert_false(lt_slice_begins(slice("im"), "ima"));
+    assert_true(lt_slice_holds(slice("an ima"), "ima"));
+    assert_false(lt_slice_holds(slice("an im"), "ima") || lt_slice_holds(slice(NULL), ""));
+}
+
 /* RFC 4648 section 10, and every length with every byte. */
 static void test_base64(void **state)
 {
@@ -250,6 +286,8 @@ int main(void)
         cmocka_unit_test(test_writer_maximum),
         cmocka_unit_test(test_take_str),
         cmocka_unit_test(test_hex),
+        cmocka_unit_test(test_unhex_lower),
+        cmocka_unit_test(test_slices),
         cmocka_unit_test(test_base64),
         cmocka_unit_test(test_base64_refusals),
         cmocka_unit_test(test_memory),

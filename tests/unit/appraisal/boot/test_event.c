@@ -96,7 +96,7 @@ static int tag(const uint8_t *p, size_t n, void *state)
     struct lt_slice data;
     uint32_t id;
     (void)state;
-    return lt_boot_tag(&ev, &id, &data, &err) || id != LT_BOOT_TAG_INITRD || !lt_boot_slice_is(data, "abc");
+    return lt_boot_tag(&ev, &id, &data, &err) || id != LT_BOOT_TAG_INITRD || !lt_slice_is(data, "abc");
 }
 
 static void images_and_tags(void **state)
@@ -123,7 +123,7 @@ static void texts(void **state)
     ev.digest_count = 1;
     ev.digest[0] = (struct lt_boot_digest){LT_HASH_SHA256, {digest, 32}};
     lt_sha256("a b", 3, digest);
-    assert_true(lt_boot_proved_text(&ev, LT_HASH_SHA256, wide, &text) && lt_boot_slice_is(text, "a b"));
+    assert_true(lt_boot_proved_text(&ev, LT_HASH_SHA256, wide, &text) && lt_slice_is(text, "a b"));
     assert_false(lt_boot_proved_text(&ev, LT_HASH_SHA384, wide, &text));
     digest[3] ^= 1;
     assert_false(lt_boot_proved_text(&ev, LT_HASH_SHA256, wide, &text));
@@ -133,8 +133,8 @@ static void texts(void **state)
     assert_int_equal(strlen(lt_boot_shown((struct lt_slice){longer, 100}, buf)), 60);
     assert_string_equal(lt_boot_type_name(0x80000008, type), "EV_EFI_PLATFORM_FIRMWARE_BLOB");
     assert_string_equal(lt_boot_type_name(0xdeadbeef, type), "type 0xdeadbeef");
-    assert_false(lt_boot_slice_begins((struct lt_slice){NULL, 0}, "x"));
-    assert_true(lt_boot_slice_begins((struct lt_slice){NULL, 0}, ""));
+    assert_false(lt_slice_begins((struct lt_slice){NULL, 0}, "x"));
+    assert_true(lt_slice_begins((struct lt_slice){NULL, 0}, ""));
 }
 
 /* What was measured, in what is logged: labels of either grub, none, UTF-16, with and without NULs. */
@@ -174,7 +174,7 @@ static void proved(void **state)
         ev.digest_count = 1;
         ev.digest[0] = (struct lt_boot_digest){LT_HASH_SHA256, {digest, 32}};
         bool is = lt_boot_proved_text(&ev, LT_HASH_SHA256, wide, &text);
-        if (is != (cases[i].text != NULL) || (is && !lt_boot_slice_is(text, cases[i].text)))
+        if (is != (cases[i].text != NULL) || (is && !lt_slice_is(text, cases[i].text)))
             fail_msg("case %zu: %d '%.*s'", i, is, is ? (int)text.n : 0, is ? (const char *)text.p : "");
     }
 }

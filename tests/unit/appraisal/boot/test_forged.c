@@ -236,7 +236,7 @@ static bool only_one(const struct honest *h, const struct rule *r, unsigned at)
     word = word || strstr(r->words, hex) || e->says.type == LT_BOOT_EV_SEPARATOR ||
            (e->pcr == 7 && e->says.type == LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG);
     for (size_t i = 0; i < 2 && !word; i++)
-        word = e->pcr == 8 && lt_boot_slice_begins(data, lines[i]);
+        word = e->pcr == 8 && lt_slice_begins(data, lines[i]);
     return word;
 }
 
