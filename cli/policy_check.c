@@ -51,8 +51,7 @@ static int add_layer(struct check *k, char *spec, struct lt_err *e)
     snprintf(rule->name, sizeof rule->name, "%.63s", spec);
     memcpy(rule->policy, lt_ima_table_digest(k->table[i]), LT_SHA256);
     k->documents.layer[i] = k->table[i];
-    snprintf(k->layers.layer[i].name, sizeof k->layers.layer[i].name, "%.63s", spec);
-    k->layers.layer[i].table = k->table[i];
+    k->layers.layer[i] = (struct lt_ima_layer){rule, k->table[i]};
     k->policy.layer_count = k->layers.count = i + 1;
     return 0;
 }

@@ -5,7 +5,6 @@
 
 #include "appraisal/boot/policy.h"
 #include "appraisal/ima/table.h"
-#include "appraisal/policy/policy.h"
 
 #include "common/run/log.h"
 

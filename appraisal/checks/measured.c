@@ -61,9 +61,7 @@ uint32_t lt_measured_active(const struct lt_policy_measured *p, int64_t now)
     uint32_t active = 0;
 
     for (unsigned i = 0; i < p->layer_count; i++)
-        if ((!p->layer[i].not_before || now >= p->layer[i].not_before) &&
-            (!p->layer[i].not_after || now <= p->layer[i].not_after))
-            active |= 1u << i;
+        active |= (uint32_t)lt_policy_layer_in_force(&p->layer[i], now) << i;
     return active;
 }
 
@@ -141,10 +139,7 @@ static bool layers_of(struct work *w, struct lt_ima_layers *l)
                 r->name, name);
             return false;
         }
-        memcpy(l->layer[i].name, r->name, sizeof l->layer[i].name);
-        l->layer[i].table = w->d->layer[i];
-        l->layer[i].not_before = r->not_before;
-        l->layer[i].not_after = r->not_after;
+        l->layer[i] = (struct lt_ima_layer){r, w->d->layer[i]};
     }
     return true;
 }

@@ -8,11 +8,6 @@
     1024 /* signatures: after so many bad ones the verdict is clear, and a check costs up to a millisecond   \
           */
 
-static bool in_window(const struct lt_ima_layer *l, int64_t now)
-{
-    return (!l->not_before || now >= l->not_before) && (!l->not_after || now <= l->not_after);
-}
-
 /* "digest sha256:ab12 not in layers base@9f37fd92, web@11aa22bb" */
 static void not_listed(const struct lt_ima_judge *j, const struct lt_ima_line *l, const char *what,
                        const char *where, enum lt_ima_answer answer, char why[LT_IMA_WHY])
@@ -51,9 +46,9 @@ static int read_own(struct lt_ima_judge *j, struct lt_err *e)
     if (!j->own && !(j->own = lt_ima_keys_new()))
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for a keyring");
     for (unsigned i = 0; i < all->count; i++)
-        if (in_window(&all->layer[i], j->now) &&
+        if (lt_policy_layer_in_force(all->layer[i].rule, j->now) &&
             lt_ima_keys_add_json(j->own, lt_ima_table_keys(all->layer[i].table), e))
-            return lt_fail_in(e, "verification-keys of layer %s", all->layer[i].name);
+            return lt_fail_in(e, "verification-keys of layer %s", all->layer[i].rule->name);
     j->own_read = true;
     return 0;
 }
@@ -123,7 +118,8 @@ static bool ignored(const struct lt_ima_judge *j, struct lt_slice keyring)
     const struct lt_ima_layers *all = j->layers;
 
     for (unsigned i = 0; i < all->count; i++)
-        if (in_window(&all->layer[i], j->now) && lt_ima_table_ignores_keyring(all->layer[i].table, keyring))
+        if (lt_policy_layer_in_force(all->layer[i].rule, j->now) &&
+            lt_ima_table_ignores_keyring(all->layer[i].table, keyring))
             return true;
     return false;
 }
@@ -163,7 +159,7 @@ void lt_ima_judge_prepare(struct lt_ima_judge *j, const struct lt_ima_line *l)
     const struct lt_ima_layers *all = j->layers;
     unsigned i = 0;
 
-    while (i < all->count && !in_window(&all->layer[i], j->now))
+    while (i < all->count && !lt_policy_layer_in_force(all->layer[i].rule, j->now))
         i++;
     j->probe.table = NULL;
     if (i < all->count && l->kind != LT_IMA_BUFFER)

@@ -4,18 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The bounds belong to the window. */
-static bool holds(const struct lt_ima_layer *l, int64_t now)
-{
-    return (!l->not_before || now >= l->not_before) && (!l->not_after || now <= l->not_after);
-}
-
 static void label(const struct lt_ima_layer *l, char out[80])
 {
     char digest[9];
 
     lt_hex(lt_ima_table_digest(l->table), 4, digest);
-    snprintf(out, 80, "%.63s@%s", l->name, digest);
+    snprintf(out, 80, "%.63s@%s", l->rule->name, digest);
 }
 
 static __attribute__((noinline)) int fail_in(const struct lt_ima_layer *l, struct lt_err *e)
@@ -35,7 +29,7 @@ int lt_ima_layers_ask(const struct lt_ima_layers *l, int64_t now, enum lt_ima_se
     *out = LT_IMA_ABSENT;
     *which = -1;
     for (unsigned i = 0; i < l->count; i++) {
-        if (!holds(&l->layer[i], now))
+        if (!lt_policy_layer_in_force(l->layer[i].rule, now))
             continue;
         if (lt_ima_table_ask(l->layer[i].table, s, name, digest, &answer, e))
             return fail_in(&l->layer[i], e);

@@ -214,18 +214,16 @@ static int passes(const struct lesson *s, struct lt_ima_input *in, struct lt_err
 {
     __attribute__((cleanup(held_free))) struct held h = {.bytes = LT_BUF(LT_MAX_IMA_TABLE)};
     LT_AUTOFREE struct lt_ima_result *r = malloc(sizeof *r);
-    struct lt_ima_layers layers = {.count = 1,
-                                   .layer[0].name = "learnt",
-                                   .accept_violations = true,
-                                   .accept_padded = true,
-                                   .log_hash = s->log_hash};
+    static const struct lt_policy_layer_rule learnt = {.name = "learnt"};
+    struct lt_ima_layers layers = {
+        .count = 1, .accept_violations = true, .accept_padded = true, .log_hash = s->log_hash};
 
     if (!r)
         return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
     if (lt_ima_table_compile(s->out->text, strlen(s->out->text), NULL, &h.bytes, e) ||
         lt_ima_table_open(h.bytes.p, h.bytes.n, &h.table, e))
         return lt_fail_in(e, "what was learnt");
-    layers.layer[0].table = h.table;
+    layers.layer[0] = (struct lt_ima_layer){&learnt, h.table};
     in->layers = &layers;
     int rc = lt_ima_appraise(in, NULL, r, e);
     in->layers = NULL;

@@ -8,6 +8,7 @@
 #define LT_APPRAISAL_IMA_TABLE_H
 
 #include "appraisal/ima/document.h"
+#include "appraisal/policy/policy.h"
 #include "common/hash.h"
 #include "common/json.h"
 #include "common/limits.h"
@@ -59,11 +60,9 @@ struct lt_slice lt_ima_table_keys(const struct lt_ima_table *t);
 
 /* ---- layers ---- distribution, role, this machine: asked in order, the first that allows or excludes
  * decides. */
-
-struct lt_ima_layer {
-    char name[64];                    /* "base" */
-    const struct lt_ima_table *table; /* borrowed */
-    int64_t not_before, not_after;    /* seconds since 1970; 0: open */
+struct lt_ima_layer { /* borrowed, both */
+    const struct lt_policy_layer_rule *rule;
+    const struct lt_ima_table *table;
 };
 
 struct lt_ima_layers {

@@ -6,46 +6,23 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-/* Two or four digits. */
-static bool digits(const char *s, int n, int min, int max, int *out)
-{
-    *out = 0;
-    for (int i = 0; i < n; i++) {
-        if (s[i] < '0' || s[i] > '9')
-            return false;
-        *out = *out * 10 + (s[i] - '0');
-    }
-    return *out >= min && *out <= max;
-}
-
-/* Days from 1970-01-01 in the Gregorian calendar. */
-static int64_t days(int y, int m, int d)
-{
-    static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
-    int64_t past = y - 1;
-    int64_t n = past * 365 + past / 4 - past / 100 + past / 400 - 719162 + before[m - 1] + d - 1;
-    bool leap = (y % 4 == 0 && y % 100) || y % 400 == 0;
-
-    return n + (leap && m > 2);
-}
-
-/* RFC 3339 in UTC without fractions: "2026-01-01T00:00:00Z". 1970 itself is left out: 0 stands for open. */
+/* RFC 3339 in UTC without fractions: "2026-01-01T00:00:00Z", as strftime writes it again: no 30th of
+ * February. 1970 itself is left out: 0 stands for open. */
 static bool instant(const char *s, int64_t *out)
 {
-    static const int length[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    int y, m, d, h, min, sec;
+    static const char form[] = "%Y-%m-%dT%H:%M:%SZ";
+    struct tm tm = {0};
+    char again[24];
+    const char *end = strptime(s, form, &tm);
 
-    if (strlen(s) != 20 || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' ||
-        s[19] != 'Z' || !digits(s, 4, 1971, 9999, &y) || !digits(s + 5, 2, 1, 12, &m) ||
-        !digits(s + 8, 2, 1, 31, &d) || !digits(s + 11, 2, 0, 23, &h) || !digits(s + 14, 2, 0, 59, &min) ||
-        !digits(s + 17, 2, 0, 59, &sec))
+    if (!end || *end)
         return false;
-    bool leap = (y % 4 == 0 && y % 100) || y % 400 == 0;
-    if (d > length[m - 1] + (m == 2 && leap))
-        return false;
-    *out = days(y, m, d) * 86400 + h * 3600 + min * 60 + sec;
-    return true;
+    time_t t = timegm(&tm);
+    *out = t;
+    return gmtime_r(&t, &tm) && tm.tm_year > 70 && strftime(again, sizeof again, form, &tm) &&
+           !strcmp(again, s);
 }
 
 static int bound(const json_t *o, const char *key, int64_t *out, struct lt_err *e)
@@ -59,6 +36,11 @@ static int bound(const json_t *o, const char *key, int64_t *out, struct lt_err *
     return instant(s, out)
                ? 0
                : lt_fail(e, LT_E_MALFORMED, "\"%s\": \"%.30s\" is no time like 2026-01-01T00:00:00Z", key, s);
+}
+
+bool lt_policy_layer_in_force(const struct lt_policy_layer_rule *l, int64_t now)
+{
+    return (!l->not_before || now >= l->not_before) && (!l->not_after || now <= l->not_after);
 }
 
 /* Names stand in messages and on command lines. */

@@ -23,8 +23,9 @@ struct lt_policy_pcr_rules {
 struct lt_policy_layer_rule {
     char name[64];
     uint8_t policy[LT_SHA256];     /* a runtime policy document */
-    int64_t not_before, not_after; /* seconds since 1970; 0: open */
+    int64_t not_before, not_after; /* seconds since 1970; 0: open. The bounds belong to the window */
 };
+bool lt_policy_layer_in_force(const struct lt_policy_layer_rule *l, int64_t now);
 
 struct lt_policy_measured {
     unsigned layer_count;

@@ -105,7 +105,8 @@ static void make(struct load *l, unsigned entries)
     memcpy(l->pcr, both, LT_SHA256);
     must(lt_ima_table_compile(l->document.p, l->document.n, NULL, &l->table, &e), &e, "compile");
     must(lt_ima_table_open(l->table.p, l->table.n, &l->open, &e), &e, "open");
-    l->layers = (struct lt_ima_layers){.count = 1, .layer = {{.name = "base", .table = l->open}}};
+    static const struct lt_policy_layer_rule base = {.name = "base"};
+    l->layers = (struct lt_ima_layers){.count = 1, .layer = {{&base, l->open}}};
 }
 
 static void unmake(struct load *l)

@@ -72,11 +72,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     uint64_t entries;
 
     if (!layers.count) {
+        static const struct lt_policy_layer_rule rule = {.name = "fuzz"};
         struct lt_ima_table *t;
         FUZZ_REQUIRE(!lt_ima_table_compile(document, sizeof document - 1, NULL, &table, &e) &&
                      !lt_ima_table_open(table.p, table.n, &t, &e));
-        layers =
-            (struct lt_ima_layers){.count = 1, .layer = {{.name = "fuzz", .table = t}}, .learn_keys = true};
+        layers = (struct lt_ima_layers){.count = 1, .layer = {{&rule, t}}, .learn_keys = true};
     }
     pieces((struct lt_slice){p, n});
     replay((struct lt_slice){p, n}, pcr, &entries);

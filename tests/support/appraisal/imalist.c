@@ -184,7 +184,8 @@ void imapolicy_make(struct imapolicy *p, const struct imapolicy_parts *parts)
     OK(lt_buf_ok(&doc, &err));
     OK(lt_ima_table_compile(doc.p, doc.n, NULL, &p->table, &err));
     OK(lt_ima_table_open(p->table.p, p->table.n, &p->open, &err));
-    p->layers = (struct lt_ima_layers){.count = 1, .layer = {{.name = "base", .table = p->open}}};
+    static const struct lt_policy_layer_rule base = {.name = "base"};
+    p->layers = (struct lt_ima_layers){.count = 1, .layer = {{&base, p->open}}};
 }
 
 void imapolicy_of_paths(struct imapolicy *p, const char *const *paths)

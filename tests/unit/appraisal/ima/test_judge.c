@@ -179,8 +179,9 @@ static void layers(void **state)
     imapolicy_of_paths(&web, web_paths);
     struct lt_ima_layers both = {
         .count = 2,
-        .layer = {{.name = "base", .table = base.open},
-                  {.name = "web", .table = web.open, .not_before = 1000, .not_after = 2000}},
+        .layer = {{&(struct lt_policy_layer_rule){.name = "base"}, base.open},
+                  {&(struct lt_policy_layer_rule){.name = "web", .not_before = 1000, .not_after = 2000},
+                   web.open}},
     };
     imalist_start(&l, LT_HASH_SHA256, LT_HASH_SHA1);
     imalist_ng(&l, "/bin/a");
@@ -273,8 +274,7 @@ static void signatures(void **state)
     one(LT_E_REFUSED, &p, "ima-sig", LT_HASH_SHA256, "x", "/y", (struct lt_slice){blob, 1},
         "; IMA signature");
     /* Of a layer that is not in force, the keys are not either. */
-    p.layers.layer[0].not_after = 1;
-    p.layers.layer[0].not_before = 1;
+    p.layers.layer[0].rule = &(struct lt_policy_layer_rule){.name = "base", .not_before = 1, .not_after = 1};
     sig = sign(&s, "x", blob);
     one(LT_E_REFUSED, &p, "ima-sig", LT_HASH_SHA256, "x", "/y", sig, "no keys for its signature");
     imapolicy_free(&p);

@@ -8,6 +8,7 @@
 struct rig {
     struct lt_buf b[MAX];
     struct lt_ima_table *t[MAX];
+    struct lt_policy_layer_rule rule[MAX];
     struct lt_ima_layers l;
 };
 
@@ -26,8 +27,8 @@ static void add(struct rig *r, const char *name, const char *path, unsigned numb
                  path, number, excludes, number, hash) > 0);
     OK(lt_ima_table_compile(doc, strlen(doc), NULL, &r->b[i], &err));
     OK(lt_ima_table_open(r->b[i].p, r->b[i].n, &r->t[i], &err));
-    snprintf(r->l.layer[i].name, sizeof r->l.layer[i].name, "%s", name);
-    r->l.layer[i].table = r->t[i];
+    snprintf(r->rule[i].name, sizeof r->rule[i].name, "%s", name);
+    r->l.layer[i] = (struct lt_ima_layer){&r->rule[i], r->t[i]};
 }
 
 static void rig_free(struct rig *r)
@@ -83,9 +84,9 @@ static void windows(void **state)
     (void)state;
     add(&r, "old", "/a", 1, "", "sha1");
     add(&r, "new", "/a", 2, "", "sha1");
-    r.l.layer[0].not_after = 1000;
-    r.l.layer[1].not_before = 900;
-    r.l.layer[1].not_after = 2000;
+    r.rule[0].not_after = 1000;
+    r.rule[1].not_before = 900;
+    r.rule[1].not_after = 2000;
     assert_int_equal(ask_at(&r, -5, "/a", 1, &which), LT_IMA_ALLOWED);
     assert_int_equal(ask_at(&r, 1000, "/a", 1, &which), LT_IMA_ALLOWED); /* the bounds belong to it */
     assert_int_equal(ask_at(&r, 1001, "/a", 1, &which), LT_IMA_OTHER);

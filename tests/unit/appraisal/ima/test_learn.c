@@ -23,11 +23,12 @@ static struct lt_pcr_pcrs quote_of(const struct imalist *list)
 
 static int appraise(const struct imalist *list, const char *policy)
 {
+    static const struct lt_policy_layer_rule learnt = {.name = "learnt"};
     struct imapolicy p = {.table = LT_BUF(1 << 20)};
 
     OK(lt_ima_table_compile(policy, strlen(policy), NULL, &p.table, &err));
     OK(lt_ima_table_open(p.table.p, p.table.n, &p.open, &err));
-    p.layers = (struct lt_ima_layers){.count = 1, .layer[0] = {.name = "learnt", .table = p.open}};
+    p.layers = (struct lt_ima_layers){.count = 1, .layer[0] = {&learnt, p.open}};
     const struct lt_ima_input in = {
         .list = imalist_text(list), .bank = list->bank, .pcr = list->pcr, .layers = &p.layers};
     int rc = lt_ima_appraise(&in, NULL, &result, &err);
