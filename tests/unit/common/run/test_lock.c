@@ -4,6 +4,7 @@
 #include "tests/support/unit.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,14 +29,15 @@ static int teardown(void **state)
 static void test_second_is_told_the_first(void **state)
 {
     int first, second;
-    char pid[32];
+    char pid[64], name[16];
     struct stat st;
     (void)state;
     OK(lt_lock_state(dir, &first, &err));
     assert_true(first >= 0);
     FAILS(LT_E_CONFLICT, lt_lock_state(dir, &second, &err));
     assert_int_equal(second, -1);
-    snprintf(pid, sizeof pid, "process %d (test_lock)", (int)getpid());
+    assert_int_equal(prctl(PR_GET_NAME, name), 0);
+    snprintf(pid, sizeof pid, "process %d (%s)", (int)getpid(), name);
     assert_non_null(strstr(err.msg, pid));
     assert_non_null(strstr(err.msg, "/pid"));
     assert_int_equal(fstat(first, &st), 0);
@@ -60,6 +62,7 @@ static void test_the_dead_hold_nothing(void **state)
             _exit(1);
         pause();
     }
+    close(fds[1]); /* a child that fails is an end, not a wait */
     assert_int_equal(read(fds[0], &c, 1), 1);
     FAILS(LT_E_CONFLICT, lt_lock_state(dir, &fd, &err));
     snprintf(pid, sizeof pid, "process %d ", (int)child);
@@ -67,7 +70,6 @@ static void test_the_dead_hold_nothing(void **state)
     kill(child, SIGKILL);
     assert_int_equal(waitpid(child, NULL, 0), child);
     close(fds[0]);
-    close(fds[1]);
     OK(lt_lock_state(dir, &fd, &err));
     lt_lock_release(&fd);
 }
