@@ -3,8 +3,8 @@
 
 #include "tests/support/unit.h"
 
+#include <errno.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,15 +29,14 @@ static int teardown(void **state)
 static void test_second_is_told_the_first(void **state)
 {
     int first, second;
-    char pid[64], name[16];
+    char pid[64];
     struct stat st;
     (void)state;
     OK(lt_lock_state(dir, &first, &err));
     assert_true(first >= 0);
     FAILS(LT_E_CONFLICT, lt_lock_state(dir, &second, &err));
     assert_int_equal(second, -1);
-    assert_int_equal(prctl(PR_GET_NAME, name), 0);
-    snprintf(pid, sizeof pid, "process %d (%s)", (int)getpid(), name);
+    snprintf(pid, sizeof pid, "process %d (%s)", (int)getpid(), program_invocation_short_name);
     assert_non_null(strstr(err.msg, pid));
     assert_non_null(strstr(err.msg, "/pid"));
     assert_int_equal(fstat(first, &st), 0);
