@@ -6,6 +6,7 @@
 #include "agent/state.h"
 #include "common/ids.h"
 #include "common/run/log.h"
+#include "keylime/envelope.h"
 
 #include <ctype.h>
 #include <signal.h>
@@ -105,6 +106,7 @@ static int start_server(struct lt_store_guest *g, const char *address, struct lt
         .cert = g->cert,
         .key = g->key,
         .client_ca = g->conf->client_ca,
+        .error_body = lt_envelope_error,
         .routes = lt_guest_routes,
         .route_count = lt_guest_route_count,
         .app = &g->api,

@@ -5,6 +5,7 @@
 #include "common/ima_list.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
+#include "keylime/envelope.h"
 #include "keylime/quote.h"
 #include "keylime/versions.h"
 
@@ -74,9 +75,11 @@ static const char *sign_alg(const struct lt_guest_api *api)
 static void version(struct lt_http_req *req, void *app)
 {
     (void)app;
-    lt_http_reply_keylime(req, 200,
-                          json_pack("{s:o, s:o}", "supported_version", json_sprintf("2.%d", LT_VERSIONS_TO),
-                                    "supported_versions", lt_versions_list(LT_VERSIONS_FROM)));
+    lt_http_reply_json(
+        req, 200,
+        lt_envelope_success(200,
+                            json_pack("{s:o, s:o}", "supported_version", json_sprintf("2.%d", LT_VERSIONS_TO),
+                                      "supported_versions", lt_versions_list(LT_VERSIONS_FROM))));
 }
 
 static void info(struct lt_http_req *req, void *app)
@@ -85,10 +88,12 @@ static void info(struct lt_http_req *req, void *app)
     int minor = version_of(req, MINOR_INFO);
 
     if (minor)
-        lt_http_reply_keylime(req, 200,
-                              json_pack("{s:s, s:s, s:s, s:s, s:I}", "agent_uuid", api->id, "tpm_hash_alg",
-                                        "sha256", "tpm_enc_alg", enc_alg(api, minor), "tpm_sign_alg",
-                                        sign_alg(api), "ak_handle", (json_int_t)api->attester->handle));
+        lt_http_reply_json(
+            req, 200,
+            lt_envelope_success(200,
+                                json_pack("{s:s, s:s, s:s, s:s, s:I}", "agent_uuid", api->id, "tpm_hash_alg",
+                                          "sha256", "tpm_enc_alg", enc_alg(api, minor), "tpm_sign_alg",
+                                          sign_alg(api), "ak_handle", (json_int_t)api->attester->handle)));
 }
 
 static void pubkey(struct lt_http_req *req, void *app)
@@ -96,7 +101,7 @@ static void pubkey(struct lt_http_req *req, void *app)
     const struct lt_guest_api *api = app;
 
     if (version_of(req, LT_VERSIONS_FROM))
-        lt_http_reply_keylime(req, 200, json_pack("{s:s}", "pubkey", api->pubkey));
+        lt_http_reply_json(req, 200, lt_envelope_success(200, json_pack("{s:s}", "pubkey", api->pubkey)));
 }
 
 /* One quote on its way: TPM thread, then worker for the logs. */
@@ -115,7 +120,7 @@ struct quote {
 static void quote_end(struct quote *q, json_t *results, const struct lt_err *e)
 {
     if (results)
-        lt_http_reply_keylime(q->req, 200, results);
+        lt_http_reply_json(q->req, 200, lt_envelope_success(200, results));
     else
         lt_http_reply_error(q->req, e, 0);
     lt_quote_free(&q->q);

@@ -4,6 +4,7 @@
 #include "agent/state.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
+#include "residency/error.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -156,6 +157,7 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
         .key = conf->key,
         .client_ca = conf->client_ca,
         .crl = h->crl,
+        .error_body = lt_residency_error,
         .routes = lt_host_routes,
         .route_count = lt_host_route_count,
         .app = &h->api,

@@ -8,6 +8,7 @@
 #include "common/run/cond.h"
 #include "common/run/log.h"
 #include "keylime/auth_tag.h"
+#include "keylime/envelope.h"
 #include "keylime/versions.h"
 
 #include <pthread.h>
@@ -53,7 +54,7 @@ static int call(struct lt_registration *r, const char *method, const char *path,
 static int results_of(const struct lt_http_reply *reply, json_t **doc, json_t **results, struct lt_err *e)
 {
     *results = NULL;
-    *doc = lt_http_json(reply, 200, e);
+    *doc = lt_http_json(reply, 200, lt_envelope_error_read, e);
     return *doc ? lt_json_object(*doc, "results", results, e) : e->code;
 }
 

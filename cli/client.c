@@ -3,6 +3,7 @@
 #include "common/run/conf.h"
 #include "common/run/log.h"
 #include "common/utf8.h"
+#include "residency/error.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -220,7 +221,7 @@ json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method,
         .method = method, .url = full, .body = body, .body_n = n, .headers = body ? headers : NULL};
     if (lt_http_call(c->client[peer], &r, &reply, e))
         return NULL;
-    json_t *j = lt_http_json(&reply, want, e);
+    json_t *j = lt_http_json(&reply, want, lt_residency_error_read, e);
     free((char *)reply.body);
     return j;
 }

@@ -77,3 +77,21 @@ int lt_err_from_slug(const char *slug)
             return -1 - i;
     return LT_E_INTERNAL;
 }
+
+/* The other way: several statuses share a status. */
+static const struct {
+    int status, code;
+} statuses[] = {
+    {400, LT_E_MALFORMED}, {401, LT_E_UNAUTHENTICATED}, {403, LT_E_FORBIDDEN},
+    {404, LT_E_NOT_FOUND}, {405, LT_E_METHOD},          {409, LT_E_CONFLICT},
+    {413, LT_E_TOO_LARGE}, {422, LT_E_REFUSED},         {429, LT_E_TOO_MANY},
+    {503, LT_E_BUSY},      {504, LT_E_TIMEOUT},
+};
+
+int lt_err_from_http(int status)
+{
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        if (statuses[i].status == status)
+            return statuses[i].code;
+    return status >= 400 && status < 500 ? LT_E_REFUSED : LT_E_UNREACHABLE;
+}

@@ -84,6 +84,8 @@ int lt_err_exit(int code); /* 0 for 0 */
 
 /* The code with that slug, or LT_E_INTERNAL. */
 int lt_err_from_slug(const char *slug);
+/* Of an HTTP status that came without a slug. */
+int lt_err_from_http(int status);
 
 #if defined(__clang_analyzer__) || defined(LT_ANALYZE)
 /* An analyzer sees one file at a time: that a failure returns its code, which is not 0, it is told here. */

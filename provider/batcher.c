@@ -4,6 +4,7 @@
 #include "common/http/client.h"
 #include "common/run/log.h"
 #include "provider/limits.h"
+#include "residency/error.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -268,7 +269,7 @@ static int refused(const struct lt_batcher_host_answer *a, struct lt_err *e)
     const struct lt_http_reply reply = {.status = a->status, .body = (char *)(uintptr_t)a->body, .n = a->n};
     struct lt_err said = {0};
 
-    json_decref(lt_http_json(&reply, 200, &said));
+    json_decref(lt_http_json(&reply, 200, lt_residency_error_read, &said));
     if (a->status != 503 || (said.code != LT_E_HOST_TPM && said.code != LT_E_BUSY))
         said.code = a->status == 503 ? LT_E_BUSY : LT_E_HOST_UNREACHABLE;
     return lt_fail(e, said.code, "the host answered %d: %.200s", a->status, said.msg);

@@ -2,6 +2,7 @@
 
 #include "common/run/wait.h"
 #include "provider/limits.h"
+#include "residency/error.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -89,7 +90,7 @@ static int take_raw(struct call *c, const struct lt_http_reply *r, struct lt_err
     LT_AUTOJSON json_t *none = NULL;
 
     if (r->status != 200) {
-        none = lt_http_json(r, 200, e);
+        none = lt_http_json(r, 200, lt_residency_error_read, e);
         return e->code;
     }
     if (!(c->bytes = malloc(r->n + 1)))
@@ -100,7 +101,7 @@ static int take_raw(struct call *c, const struct lt_http_reply *r, struct lt_err
 
 static int take_json(struct call *c, const struct lt_http_reply *r, struct lt_err *e)
 {
-    c->json = lt_http_json(r, 200, e);
+    c->json = lt_http_json(r, 200, lt_residency_error_read, e);
     return c->json ? 0 : e->code;
 }
 

@@ -8,6 +8,7 @@
 #include "common/run/lock.h"
 #include "common/run/log.h"
 #include "provider/relay.h"
+#include "residency/error.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,7 @@ static int serve(struct lt_provider *p, const struct lt_provider_conf *c, struct
                                     .key = c->key,
                                     .client_ca = c->ca,
                                     .crl = p->crl,
+                                    .error_body = lt_residency_error,
                                     .app = p,
                                     .work = p->admin,
                                     .look = p->look,

@@ -7,6 +7,7 @@
 #include "provider/limits.h"
 #include "provider/net.h"
 #include "provider/turns.h"
+#include "residency/error.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -278,7 +279,7 @@ static void activation_done(void *arg, const struct lt_http_reply *reply, const 
     LT_AUTOJSON json_t *j = NULL;
 
     if (!lt_net_check_server(h->id, reply, trouble, &e))
-        j = lt_http_json(reply, 200, &e);
+        j = lt_http_json(reply, 200, lt_residency_error_read, &e);
     if (j && !lt_json_hex(j, "proof", proof, sizeof proof, &e)) {
         lt_http_reply_json(a->req, 200, json_pack("{s:o}", "proof", lt_json_new_hex(proof, sizeof proof)));
     } else {

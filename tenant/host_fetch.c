@@ -3,6 +3,7 @@
 #include "appraisal/checks/reason.h"
 #include "common/run/log.h"
 #include "residency/activation.h"
+#include "residency/error.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ static json_t *call_json(const struct lt_host_fetch_host_source *p, const char *
     json_t *j = NULL;
 
     if (!lt_host_fetch_host_call(p, method, path, body, LT_MAX_BODY_PROOFS, &reply, e)) {
-        j = lt_http_json(&reply, 200, e);
+        j = lt_http_json(&reply, 200, lt_residency_error_read, e);
         if (!j) {
             (void)(reply.status == 200 ? lt_reason_provider(e) : lt_reason_said(e));
             if (e->code == LT_E_NOT_FOUND) /* the host, of which it handed on a quote */

@@ -3,6 +3,7 @@
 #include "common/limits.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
+#include "residency/error.h"
 #include "tenant/stages.h"
 
 #include <stdio.h>
@@ -204,7 +205,7 @@ static int read_reply(const struct ask *a, const struct lt_err *failed, json_t *
         lt_reason_provider(e);
         return lt_fail_in(e, "provider");
     }
-    *reply = lt_http_json(&a->reply, 200, e);
+    *reply = lt_http_json(&a->reply, 200, lt_residency_error_read, e);
     if (!*reply && a->reply.status != 200) {
         e->code = LT_E_PROVIDER_REFUSED;
         return lt_fail_in(e, "provider, HTTP %d", a->reply.status);

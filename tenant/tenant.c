@@ -5,6 +5,7 @@
 #include "common/run/config_check.h"
 #include "common/run/lock.h"
 #include "common/run/log.h"
+#include "residency/error.h"
 #include "tenant/trust.h"
 
 #include <stdlib.h>
@@ -273,6 +274,7 @@ static int start_servers(struct lt_tenant *t, struct lt_err *e)
                                       .cert = c->cert,
                                       .key = c->key,
                                       .client_ca = c->ca,
+                                      .error_body = lt_residency_error,
                                       .routes = lt_tenant_routes,
                                       .route_count = lt_tenant_route_count,
                                       .app = t,

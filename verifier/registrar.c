@@ -6,6 +6,7 @@
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "common/run/log_rate.h"
+#include "keylime/envelope.h"
 #include "keylime/versions.h"
 #include "tpm/credential.h"
 #include "verifier/challenges.h"
@@ -60,7 +61,7 @@ static void get_version(struct lt_http_req *req, void *app)
     json_object_set_new(o, "current_version", json_sprintf("2.%d", LT_VERSIONS_TO));
     json_object_set_new(o, "supported_versions", lt_versions_list(LT_VERSIONS_FROM_REGISTRAR));
     json_object_set_new(o, "registrar", json_string("limetree")); /* to which agents may come again */
-    lt_http_reply_keylime(req, 200, o);
+    lt_http_reply_json(req, 200, lt_envelope_success(200, o));
 }
 
 /* A fresh secret that only the TPM with this EK and this AK can read (keylime-api 2.3). */
@@ -134,7 +135,7 @@ static void register_agent(struct lt_http_req *req, struct lt_registrar *r, bool
         return;
     }
     lt_log(LT_LOG_DEBUG, "registration", "%s from %s: challenge issued", id, lt_http_req_source(req));
-    lt_http_reply_keylime(req, 200, json_pack("{s:o}", "blob", blob));
+    lt_http_reply_json(req, 200, lt_envelope_success(200, json_pack("{s:o}", "blob", blob)));
 }
 
 static void post_agent(struct lt_http_req *req, void *app)
@@ -176,7 +177,7 @@ static void activate(struct lt_http_req *req, void *app)
            lt_http_req_source(req), changed ? "" : " as before");
     if (changed && r->conf.activated)
         r->conf.activated(r->conf.app, a.id);
-    lt_http_reply_keylime(req, 200, NULL);
+    lt_http_reply_json(req, 200, lt_envelope_success(200, NULL));
 }
 
 static void list_agents(struct lt_http_req *req, void *app)
@@ -190,7 +191,7 @@ static void list_agents(struct lt_http_req *req, void *app)
     if (lt_store_agent_ids(r->conf.store, &ids, &e))
         fail(req, &e);
     else
-        lt_http_reply_keylime(req, 200, json_pack("{s:o}", "uuids", ids));
+        lt_http_reply_json(req, 200, lt_envelope_success(200, json_pack("{s:o}", "uuids", ids)));
 }
 
 static void get_agent(struct lt_http_req *req, void *app)
@@ -204,7 +205,7 @@ static void get_agent(struct lt_http_req *req, void *app)
     if (lt_store_agent_get(r->conf.store, lt_http_req_arg(req, 1), &a, &e))
         fail(req, &e);
     else
-        lt_http_reply_keylime(req, 200, lt_agent_to_json(&a));
+        lt_http_reply_json(req, 200, lt_envelope_success(200, lt_agent_to_json(&a)));
 }
 
 static void remove_agent(struct lt_http_req *req, void *app)
@@ -219,7 +220,7 @@ static void remove_agent(struct lt_http_req *req, void *app)
         return;
     }
     lt_log(LT_LOG_INFO, "registration-deleted", "%s", lt_http_req_arg(req, 1));
-    lt_http_reply_keylime(req, 200, NULL);
+    lt_http_reply_json(req, 200, lt_envelope_success(200, NULL));
 }
 
 static const struct lt_http_route plain_routes[] = {
@@ -259,6 +260,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
     struct lt_http_server_conf plain = {.listen = c->listen,
                                         .routes = plain_routes,
                                         .route_count = COUNT(plain_routes),
+                                        .error_body = lt_envelope_error,
                                         .app = r,
                                         .work = c->pool,
                                         .max_bytes = LT_MAX_REGISTRAR_BYTES,
@@ -269,6 +271,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
                                       .client_ca = c->ca,
                                       .routes = tls_routes,
                                       .route_count = COUNT(tls_routes),
+                                      .error_body = lt_envelope_error,
                                       .app = r,
                                       .work = c->pool,
                                       .max_bytes = LT_MAX_REGISTRAR_BYTES,

@@ -69,8 +69,11 @@ void lt_http_send(struct lt_http_client *c, const struct lt_http_request *r, lt_
 /* Blocking, for command line programs: *reply's body is the caller's to free. Any status is success. */
 int lt_http_call(struct lt_http_client *c, const struct lt_http_request *r, struct lt_http_reply *reply,
                  struct lt_err *e) LT_MUST_CHECK;
-/* The reply's body as a JSON object (new reference); a status other than want is turned into the error the
- * body tells (federation or Keylime form), or into LT_E_UNREACHABLE when it tells none. */
-json_t *lt_http_json(const struct lt_http_reply *r, int want, struct lt_err *e) LT_MUST_CHECK;
+/* What an error's body tells: false, and *e untouched, if it tells none. body may be NULL. */
+typedef bool (*lt_http_error_read)(const json_t *body, int status, struct lt_err *e);
+/* The reply's body as a JSON object (new reference); a status other than want is turned into the error that
+ * told finds in the body, or into LT_E_UNREACHABLE when it tells none. */
+json_t *lt_http_json(const struct lt_http_reply *r, int want, lt_http_error_read told,
+                     struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -87,7 +87,6 @@ int lt_http_req_split(struct lt_http_req *r, struct lt_err *e)
     char *q = strchr(r->uri, '?');
     if (q)
         *q++ = 0;
-    r->federation = !strncmp(r->uri, "/federation/", strlen("/federation/"));
     return q ? split_query(r, q, e) : 0;
 }
 
@@ -229,24 +228,16 @@ static struct MHD_Response *make_error(const struct lt_http_req *r, const struct
                                        unsigned retry_after_s)
 {
     enum lt_err_class class = lt_err_class(e->code);
-    int status = lt_err_http(e->code);
-    const char *slug = lt_err_slug(e->code), *msg = e->msg;
-    json_t *body;
+    struct lt_err told = *e;
     size_t n;
 
     if (class == LT_CLASS_BUG || class == LT_CLASS_LOCAL) {
-        lt_log(LT_LOG_ERROR, "request", "%s: %s: %s", r->id, slug, e->msg);
-        msg = slug; /* our paths and settings are nobody's business */
+        lt_log(LT_LOG_ERROR, "request", "%s: %s: %s", r->id, lt_err_slug(e->code), e->msg);
+        /* our paths and settings are nobody's business */
+        snprintf(told.msg, sizeof told.msg, "%s", lt_err_slug(e->code));
     }
-    if (r->federation) {
-        body = json_pack("{s{si ss so}}", "error", "code", status, "slug", slug, "message",
-                         lt_json_new_text(msg));
-        if (body && retry_after_s)
-            json_object_set_new(json_object_get(body, "error"), "retry_after", json_integer(retry_after_s));
-    } else {
-        body = json_pack("{si so s{}}", "code", status, "status", lt_json_new_text(msg), "results");
-    }
-    struct MHD_Response *m = make_json(r, body, &n);
+    struct MHD_Response *m =
+        r->error_body ? make_json(r, r->error_body(&told, retry_after_s), &n) : make(r, NULL, NULL, 0);
     if (m && retry_after_s) {
         char text[16];
         snprintf(text, sizeof text, "%u", retry_after_s);
@@ -331,13 +322,6 @@ void lt_http_reply_json(struct lt_http_req *r, int status, json_t *body)
     size_t n;
     struct MHD_Response *m = make_json(r, body, &n);
     reply(r, status, m, n, false);
-}
-
-void lt_http_reply_keylime(struct lt_http_req *r, int status, json_t *results)
-{
-    lt_http_reply_json(r, status,
-                       json_pack("{si ss so}", "code", status, "status", "Success", "results",
-                                 results ? results : json_object()));
 }
 
 void lt_http_reply_error(struct lt_http_req *r, const struct lt_err *why, unsigned retry_after_s)

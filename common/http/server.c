@@ -219,6 +219,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *m)
     memcpy(r->uri, uri, n);
     r->query = r->uri + n + 1;
     r->server = s;
+    r->error_body = s->conf.error_body;
     lt_ref_start(&r->refs, 1);
     pthread_mutex_init(&r->lock, NULL);
     r->started_ms = lt_clock_ms();

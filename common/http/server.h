@@ -38,6 +38,9 @@ struct lt_http_route {
         .fn = (f), __VA_ARGS__                                                                               \
     }
 
+/* An error as a body: a new reference, NULL without memory. *e may be told as it is. */
+typedef json_t *(*lt_http_error_body)(const struct lt_err *e, unsigned retry_after_s);
+
 struct lt_http_server_conf {
     const char *listen; /* "127.0.0.1:8981", "[::]:0"; port 0: the kernel picks */
     const char *cert,
@@ -47,6 +50,7 @@ struct lt_http_server_conf {
         *crl; /* client certificates that are on it are refused, on kept connections too; borrowed */
     const struct lt_http_route *routes;
     size_t route_count;
+    lt_http_error_body error_body; /* NULL: an error has a status and no body */
     void *app;
     struct lt_work *work; /* where blocking routes run; borrowed, freed after the server has stopped */
     struct lt_work
@@ -100,15 +104,10 @@ struct lt_slice lt_http_shared_bytes(const struct lt_shared *s);
 /* Its bytes from offset `from` on (at most n); holds a reference of its own. */
 void lt_http_reply_shared(struct lt_http_req *r, int status, const char *type, struct lt_shared *s,
                           size_t from);
-/* Below /federation/ {"error":{"code","slug","message","retry_after"}}; elsewhere Keylime's envelope
- * {"code","status","results":{}}. retry_after_s 0: no such header. Messages of class bug and local are logged
- * in full and told as their slug only. */
+/* In the form that the server was started with. retry_after_s 0: no such header. Messages of class bug and
+ * local are logged in full and told as their slug only. */
 void lt_http_reply_error(struct lt_http_req *r, const struct lt_err *why, unsigned retry_after_s);
 /* Adds a header to the reply that will follow. */
 void lt_http_req_add_header(struct lt_http_req *r, const char *name, const char *value);
-
-/* Keylime's success envelope {"code":status,"status":"Success","results":…}; takes the reference, NULL: {}.
- */
-void lt_http_reply_keylime(struct lt_http_req *r, int status, json_t *results);
 
 #endif

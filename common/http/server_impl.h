@@ -97,8 +97,8 @@ struct lt_http_req {
     struct lt_work_task task; /* of a blocking route */
     void *app;                /* the server's, which may be gone when that runs */
     char id[17], source[48];
-    char *uri;       /* as received, cut into pieces */
-    bool federation; /* the form of errors */
+    char *uri; /* as received, cut into pieces */
+    lt_http_error_body error_body;
     const char *args[LT_HTTP_REQ_ARGS];
     char *query, *headers; /* "key\0value\0…", an empty key ends */
     struct lt_buf body;

@@ -3,6 +3,7 @@
  * the host agent with a TPM that takes --delay ms for a quote. JSON on stdout. */
 #include "common/run/clock.h"
 #include "provider/registry_store.h"
+#include "residency/error.h"
 #include "tests/support/provider_rig.h"
 #include "tests/support/unit.h"
 
@@ -133,7 +134,7 @@ static json_t *agent_json(struct bench *b, const char *method, const char *name,
                     &(struct lt_http_request){
                         .method = method, .url = url, .body = text, .body_n = text ? strlen(text) : 0},
                     &reply, &err));
-    json_t *j = lt_http_json(&reply, want, &err);
+    json_t *j = lt_http_json(&reply, want, lt_residency_error_read, &err);
     free((char *)reply.body);
     if (!j)
         fail_msg("agent: %s", err.msg);

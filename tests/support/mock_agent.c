@@ -1,6 +1,7 @@
 #include "tests/support/mock_agent.h"
 #include "common/pki/issue.h"
 
+#include "residency/error.h"
 #include "tests/support/unit.h"
 
 #include <time.h>
@@ -191,6 +192,7 @@ void mock_agent_start(struct mock_agent *a, const char *dir, const char *name)
                                     .cert = a->cert,
                                     .key = a->key,
                                     .client_ca = ca,
+                                    .error_body = lt_residency_error,
                                     .routes = routes,
                                     .route_count = sizeof routes / sizeof *routes,
                                     .app = a,

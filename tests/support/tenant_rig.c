@@ -1,6 +1,8 @@
 #include "tests/support/tenant_rig.h"
 
+#include "keylime/envelope.h"
 #include "keylime/quote.h"
+#include "residency/error.h"
 #include "tests/support/appraisal/ima_lines.h"
 
 #include "common/file.h"
@@ -208,7 +210,7 @@ static void answer(struct rig_guest *g, struct lt_http_req *req)
     pthread_mutex_unlock(&g->rig->lock);
     assert_string_equal(lt_http_req_query(req, "mask"), "0xffff");
     g->flying--;
-    lt_http_reply_keylime(req, 200, results);
+    lt_http_reply_json(req, 200, lt_envelope_success(200, results));
 }
 
 void rig_measure(struct rig *r, struct rig_guest *g, const char *path)
@@ -349,6 +351,7 @@ static void make_guest(struct rig *r, unsigned i)
                                           .cert = check_path(&r->pki, name, "crt"),
                                           .key = check_path(&r->pki, name, "key"),
                                           .client_ca = r->pki.ca,
+                                          .error_body = lt_envelope_error,
                                           .routes = guest_routes,
                                           .route_count = 1,
                                           .app = g,
@@ -762,6 +765,7 @@ static void make_provider(struct rig *r)
                                           .cert = check_path(&r->pki, "server", "crt"),
                                           .key = check_path(&r->pki, "server", "key"),
                                           .client_ca = r->pki.ca,
+                                          .error_body = lt_residency_error,
                                           .routes = provider_routes,
                                           .route_count = sizeof provider_routes / sizeof *provider_routes,
                                           .app = r,

@@ -1,4 +1,6 @@
 /* The HTTP client: pins, hostile and dying servers, limits, retries, stopping. */
+#include "keylime/envelope.h"
+#include "residency/error.h"
 #include "tests/support/http/http_check.h"
 
 #include "common/file.h"
@@ -697,29 +699,37 @@ static void test_json(void **state)
         const char *body;
         int code; /* 0: an object comes back */
         const char *message;
+        lt_http_error_read told; /* NULL: the federation's */
     } cases[] = {
-        {200, "{}", 0, NULL},
-        {200, "[]", LT_E_MALFORMED, "object"},
-        {200, "", LT_E_MALFORMED, ""},
-        {200, "{\"a\":1,\"a\":1}", LT_E_MALFORMED, ""},
+        {200, "{}", 0, NULL, NULL},
+        {200, "[]", LT_E_MALFORMED, "object", NULL},
+        {200, "", LT_E_MALFORMED, "", NULL},
+        {200, "{\"a\":1,\"a\":1}", LT_E_MALFORMED, "", NULL},
         {503, "{\"error\":{\"code\":503,\"slug\":\"host-unreachable\",\"message\":\"gone\"}}",
-         LT_E_HOST_UNREACHABLE, "gone"},
-        {404, "{\"error\":{\"code\":404,\"slug\":\"of-the-future\",\"message\":\"m\"}}", LT_E_NOT_FOUND, "m"},
+         LT_E_HOST_UNREACHABLE, "gone", NULL},
+        {404, "{\"error\":{\"code\":404,\"slug\":\"of-the-future\",\"message\":\"m\"}}", LT_E_NOT_FOUND, "m",
+         NULL},
         {500, "{\"error\":{\"code\":500,\"slug\":\"internal\",\"message\":\"internal\"}}", LT_E_INTERNAL,
-         "internal"},
-        {409, "{\"code\":409,\"status\":\"Conflict here\",\"results\":{}}", LT_E_CONFLICT, "Conflict here"},
-        {418, "{\"code\":418,\"status\":\"teapot\",\"results\":{}}", LT_E_REFUSED, "teapot"},
-        {502, "<html>", LT_E_UNREACHABLE, "502"},
-        {404, "{\"error\":\"text\"}", LT_E_UNREACHABLE, "404"},
-        {404, "{\"error\":{\"slug\":5,\"message\":[]}}", LT_E_UNREACHABLE, "404"},
-        {201, "{}", LT_E_UNREACHABLE, "201"},
+         "internal", NULL},
+        {409, "{\"code\":409,\"status\":\"Conflict here\",\"results\":{}}", LT_E_CONFLICT, "Conflict here",
+         lt_envelope_error_read},
+        {418, "{\"code\":418,\"status\":\"teapot\",\"results\":{}}", LT_E_REFUSED, "teapot",
+         lt_envelope_error_read},
+        {404, "{\"code\":404,\"status\":\"s\",\"results\":{}}", LT_E_UNREACHABLE, "404", NULL},
+        {404, "{\"error\":{\"slug\":\"busy\",\"message\":\"m\"}}", LT_E_UNREACHABLE, "404",
+         lt_envelope_error_read},
+        {502, "<html>", LT_E_UNREACHABLE, "502", NULL},
+        {404, "{\"error\":\"text\"}", LT_E_UNREACHABLE, "404", NULL},
+        {404, "{\"error\":{\"slug\":5,\"message\":[]}}", LT_E_UNREACHABLE, "404", NULL},
+        {201, "{}", LT_E_UNREACHABLE, "201", NULL},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct lt_http_reply r = {
             .status = cases[i].status, .body = cases[i].body, .n = strlen(cases[i].body)};
         struct lt_err e = {0};
-        LT_AUTOJSON json_t *j = lt_http_json(&r, 200, &e);
+        LT_AUTOJSON json_t *j =
+            lt_http_json(&r, 200, cases[i].told ? cases[i].told : lt_residency_error_read, &e);
         assert_int_equal(e.code, cases[i].code);
         assert_true((j != NULL) == (cases[i].code == 0));
         if (!j)

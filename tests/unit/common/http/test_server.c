@@ -1,4 +1,6 @@
 /* The HTTP server: routes, access, bodies, held requests, stopping. */
+#include "keylime/envelope.h"
+#include "residency/error.h"
 #include "tests/support/http/http_check.h"
 
 #include "common/limits.h"
@@ -121,7 +123,7 @@ static void fault(struct lt_http_req *r, void *arg)
 static void keylime(struct lt_http_req *r, void *arg)
 {
     (void)arg;
-    lt_http_reply_keylime(r, 200, json_pack("{ss}", "uuid", lt_http_req_arg(r, 0)));
+    lt_http_reply_json(r, 200, lt_envelope_success(200, json_pack("{ss}", "uuid", lt_http_req_arg(r, 0))));
 }
 
 static void nothing(struct lt_http_req *r, void *arg)
@@ -145,7 +147,7 @@ static const struct lt_http_route routes[] = {
 };
 #define ROUTES (sizeof routes / sizeof *routes)
 
-static struct lt_http_server *serve(const char *listen, unsigned threads)
+static struct lt_http_server *serve_as(const char *listen, unsigned threads, lt_http_error_body error_body)
 {
     struct lt_http_server *s = NULL;
     struct lt_err e = {0};
@@ -156,11 +158,17 @@ static struct lt_http_server *serve(const char *listen, unsigned threads)
         .client_ca = pki.ca,
         .routes = routes,
         .route_count = ROUTES,
+        .error_body = error_body,
         .threads = threads,
     };
     if (lt_http_server_start(&conf, &s, &e))
         fail_msg("server: %s", e.msg);
     return s;
+}
+
+static struct lt_http_server *serve(const char *listen, unsigned threads)
+{
+    return serve_as(listen, threads, lt_residency_error);
 }
 
 struct world {
@@ -373,7 +381,10 @@ static void test_errors(void **state)
     LT_AUTOFREE char *a = check_status(w->tenant, "GET", w->at, "/federation/v1/fault/conflict", NULL, 409);
     assert_string_equal(
         a, "{\"error\":{\"code\":409,\"slug\":\"conflict\",\"message\":\"the secret file has a fault\"}}");
-    LT_AUTOFREE char *b = check_status(w->tenant, "GET", w->at, "/v2.1/fault/conflict", NULL, 409);
+    struct lt_http_server *other = serve_as("127.0.0.1:0", 1, lt_envelope_error);
+    LT_AUTOFREE char *b =
+        check_status(w->tenant, "GET", lt_http_server_address(other), "/v2.1/fault/conflict", NULL, 409);
+    lt_http_server_stop(other);
     assert_string_equal(b, "{\"code\":409,\"status\":\"the secret file has a fault\",\"results\":{}}");
     LT_AUTOFREE char *c = check_status(w->tenant, "GET", w->at, "/federation/v1/fault/io", NULL, 500);
     assert_null(strstr(c, "secret"));
@@ -384,7 +395,7 @@ static void test_errors(void **state)
     assert_int_equal(check_call(w->tenant, "GET", w->at, "/federation/v1/fault/busy", NULL, &r, &e), 0);
     assert_int_equal(r.status, 503);
     assert_int_equal(r.retry_after_s, 7);
-    assert_null(lt_http_json(&r, 200, &e));
+    assert_null(lt_http_json(&r, 200, lt_residency_error_read, &e));
     assert_int_equal(e.code, LT_E_BUSY);
     free((char *)r.body);
 }
