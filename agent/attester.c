@@ -75,12 +75,9 @@ static int load_wrapped(struct lt_device *d, struct lt_attester *a, const struct
 
     (void)lt_fail(e, LT_E_REFUSED, "%s: there is none", a->file); /* may_make says it */
     if (!access(a->file, F_OK)) {
-        int rc = lt_file_read_secret(a->file, LT_AGENT_AK_BLOB, &old, &n, e);
-        if (!rc)
-            rc = lt_agent_ek_load(d, ek, &parent, e);
-        if (rc)
-            return rc;
-        rc = lt_agent_ak_load(d, parent, old, n, spec.auth, &a->key, e);
+        LT_TRY(lt_file_read_secret(a->file, LT_AGENT_AK_BLOB, &old, &n, e));
+        LT_TRY(lt_agent_ek_load(d, ek, &parent, e));
+        int rc = lt_agent_ak_load(d, parent, old, n, spec.auth, &a->key, e);
         lt_device_flush(d, &parent);
         if (!rc)
             rc = lt_agent_ak_check(d, a->key, ek, &spec, ak, e);
@@ -234,12 +231,10 @@ static int load_host(struct lt_device *d, struct lt_attester *a, const struct lt
     static const uint8_t zero[LT_SHA256];
     struct host_secret secret;
     struct lt_pcr_pcrs pcrs;
-    int rc = lt_device_pcr_read(d, 1u << LT_RESIDENCY_AK_PCR, &pcrs, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_device_pcr_read(d, 1u << LT_RESIDENCY_AK_PCR, &pcrs, e));
     const uint8_t *pcr = pcrs.value[LT_RESIDENCY_AK_PCR];
-    rc = read_secret(a->file, &secret, e);
+    int rc = read_secret(a->file, &secret, e);
     if (!rc)
         rc = find_host_key(d, a, ek, &secret, ak, e);
     if (rc == LT_E_REFUSED && (a->known || !memcmp(pcr, zero, sizeof zero))) {

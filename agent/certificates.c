@@ -67,7 +67,7 @@ static int take_slice(void *arg, struct lt_slice der, struct lt_err *e)
 static struct lt_slice trimmed(const uint8_t *p, size_t n)
 {
     struct lt_slice whole = {p, n}, one;
-    return lt_certs_read(whole, 1, take_slice, &one, NULL) ? whole : one;
+    return lt_certs_read(whole, 1, take_slice, &one, LT_NO_ERR) ? whole : one;
 }
 
 static int leaf(struct lt_device *d, const struct lt_agent_ek *ek, bool unread,

@@ -73,8 +73,8 @@ static int check_rest(const struct lt_agent_conf *c, const struct lt_agent_optio
 
     LT_TRY(lt_http_server_check_listen("listen", o->listen, e));
     LT_TRY(check_tcti(c->tcti, e));
-    if (*c->contact && lt_contact_parse(c->contact, &contact, e))
-        return lt_fail_in(e, "contact");
+    if (*c->contact)
+        LT_TRY_IN(lt_contact_parse(c->contact, &contact, e), e, "contact");
     return *c->state_dir ? lt_config_check_state(c->state_dir, NULL, e) : 0;
 }
 

@@ -45,9 +45,7 @@ int lt_contact_resolve(struct lt_http_address *c, const char *registrar, struct 
         return lt_fail(e, LT_E_CONFIG, "registrar: host name of %zu bytes", n);
     memcpy(text, authority, n);
     text[n] = 0;
-    int rc = lt_contact_parse(text, &to, e);
-    if (rc)
-        return lt_fail_in(e, "registrar");
+    LT_TRY_IN(lt_contact_parse(text, &to, e), e, "registrar");
     int os = getaddrinfo(to.host, "9", &hints, &list);
     bool ok = false;
     for (const struct addrinfo *a = list; a && !ok; a = a->ai_next)

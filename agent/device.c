@@ -100,7 +100,7 @@ int lt_device_open(const char *tcti, bool sweep, struct lt_device *out, struct l
     if (rc) {
         lt_device_close(out);
         (void)lt_tpm_words_tcti_diagnose(tcti, e); /* the operating system often knows better than the TSS */
-        return lt_fail_in(e, "TPM %s", tcti);
+        return lt_fail_in(e, rc, "TPM %s", tcti);
     }
     return 0;
 }
@@ -161,11 +161,9 @@ int lt_device_pcr_read(struct lt_device *d, uint32_t mask, struct lt_pcr_pcrs *o
         UINT32 at = 0;
 
         select_pcrs(&want, left);
-        int rc = lt_device_rc(
+        LT_TRY(lt_device_rc(
             d, Esys_PCR_Read(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, NULL, &got, &values),
-            "TPM2_PCR_Read", e);
-        if (rc)
-            return rc;
+            "TPM2_PCR_Read", e));
         const BYTE *bits = got->pcrSelections[0].pcrSelect;
         uint32_t here = got->count ? bits[0] | (uint32_t)bits[1] << 8 | (uint32_t)bits[2] << 16 : 0;
         if (!here || (here & ~left))
@@ -223,12 +221,10 @@ int lt_device_nv_read(struct lt_device *d, TPM2_HANDLE index, size_t max, uint8_
 
     *out = NULL;
     *n = 0;
-    int rc = lt_device_find(d, index, &nv, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_device_find(d, index, &nv, e));
     if (nv == ESYS_TR_NONE)
         return lt_fail(e, LT_E_NOT_FOUND, "TPM NV index 0x%x is not defined", (unsigned)index);
-    rc =
+    int rc =
         lt_device_rc(d, Esys_NV_ReadPublic(d->esys, nv, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &pub, NULL),
                      "TPM2_NV_ReadPublic", e);
     if (!rc && pub->nvPublic.dataSize > max)
@@ -271,18 +267,13 @@ static int quote_once(struct lt_device *d, ESYS_TR key, const TPM2B_DATA *extra,
     size_t n = 0;
 
     select_pcrs(&selection, mask);
-    int rc = lt_device_rc(d,
-                          Esys_Quote(d->esys, key, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, extra,
-                                     &scheme, &selection, &attest, &sig),
-                          "TPM2_Quote", e);
-    if (!rc)
-        rc = lt_device_rc(d, Tss2_MU_TPMT_SIGNATURE_Marshal(sig, raw, sizeof raw, &n), "TPMT_SIGNATURE", e);
-    if (!rc)
-        rc = lt_attest_parse(attest->attestationData, attest->size, &parsed, e);
-    if (!rc)
-        rc = lt_device_pcr_read(d, mask, &out->pcrs, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_device_rc(d,
+                        Esys_Quote(d->esys, key, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, extra, &scheme,
+                                   &selection, &attest, &sig),
+                        "TPM2_Quote", e));
+    LT_TRY(lt_device_rc(d, Tss2_MU_TPMT_SIGNATURE_Marshal(sig, raw, sizeof raw, &n), "TPMT_SIGNATURE", e));
+    LT_TRY(lt_attest_parse(attest->attestationData, attest->size, &parsed, e));
+    LT_TRY(lt_device_pcr_read(d, mask, &out->pcrs, e));
     lt_pcr_pcrs_digest(&out->pcrs, LT_HASH_SHA256, digest);
     *moved = !lt_slice_eq(parsed.pcr_digest, (struct lt_slice){digest, sizeof digest});
     if (*moved)

@@ -4,6 +4,7 @@
 #include "agent/guest_api.h"
 #include "agent/registration.h"
 #include "agent/state.h"
+#include "common/alloc.h"
 #include "common/ids.h"
 #include "common/run/log.h"
 #include "keylime/envelope.h"
@@ -33,13 +34,11 @@ static int agent_id(const char *configured, char **out, struct lt_err *e)
     LT_AUTOFREE char *id = NULL;
 
     if (strcmp(configured, "dmidecode")) {
-        id = strdup(configured);
+        id = lt_alloc_text(configured);
     } else {
         uint8_t *text;
         size_t n;
-        int rc = lt_file_read(DMI_UUID, 128, &text, &n, e);
-        if (rc)
-            return lt_fail_in(e, "uuid = dmidecode");
+        LT_TRY_IN(lt_file_read(DMI_UUID, 128, &text, &n, e), e, "uuid = dmidecode");
         id = (char *)text;
         id[strcspn(id, " \n")] = 0;
         for (char *p = id; *p; p++)
@@ -69,11 +68,8 @@ static void registration_refused(void *arg, const struct lt_err *why)
 
 static int start_attester(struct lt_store_guest *g, const struct lt_agent_options *o, struct lt_err *e)
 {
-    int rc = lt_state_open(g->conf->state_dir, g->conf->tcti, &g->state, e);
-    if (!rc)
-        rc = agent_id(g->conf->uuid, &g->id, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_state_open(g->conf->state_dir, g->conf->tcti, &g->state, e));
+    LT_TRY(agent_id(g->conf->uuid, &g->id, e));
     g->ak_file = lt_path(g->state.dir, "ak.blob");
     g->attester = (struct lt_attester){
         .home = g->state.lasting ? LT_ATTESTER_AK_WRAPPED : LT_ATTESTER_AK_HANDLE,
@@ -123,12 +119,8 @@ static int start_registration(struct lt_store_guest *g, struct lt_err *e)
 
     if (!*g->conf->registrar)
         return 0;
-    g->contact = strdup(*g->conf->contact ? g->conf->contact : lt_http_server_address(g->server));
-    if (!g->contact)
-        return lt_fail(e, LT_E_NO_MEMORY, "contact: no memory");
-    int rc = lt_contact_parse(g->contact, &contact, e);
-    if (rc)
-        return lt_fail_in(e, "contact");
+    g->contact = lt_alloc_text(*g->conf->contact ? g->conf->contact : lt_http_server_address(g->server));
+    LT_TRY_IN(lt_contact_parse(g->contact, &contact, e), e, "contact");
     const struct lt_registration_conf conf = {
         .registrar = g->conf->registrar,
         .id = g->id,
@@ -148,11 +140,9 @@ static int start_registration(struct lt_store_guest *g, struct lt_err *e)
 int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_store_guest **out,
                    json_t **ready, struct lt_err *e)
 {
-    struct lt_store_guest *g = calloc(1, sizeof *g);
+    struct lt_store_guest *g = lt_new(struct lt_store_guest);
 
     *out = NULL;
-    if (!g)
-        return lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
     g->conf = conf;
     g->state.lock = -1;
     int rc = start_attester(g, o, e);
@@ -184,7 +174,7 @@ void lt_guest_stop(struct lt_store_guest *g)
     if (!g)
         return;
     lt_registration_stop(g->registration);
-    if (g->tpm && lt_tpm_call(g->tpm, release, g, NULL))
+    if (g->tpm && lt_tpm_call(g->tpm, release, g, LT_NO_ERR))
         lt_log(LT_LOG_WARNING, "stop", "the TPM is away, its slots are not cleared");
     lt_tpm_stop(g->tpm);
     lt_work_stop(g->worker);

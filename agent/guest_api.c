@@ -1,6 +1,7 @@
 #include "agent/guest_api.h"
 
 #include "agent/measurements.h"
+#include "common/alloc.h"
 #include "common/hash.h"
 #include "common/ima_list.h"
 #include "common/limits.h"
@@ -251,10 +252,8 @@ static int parse_integrity(const struct lt_http_req *req, struct quote *q, struc
 {
     const char *partial = lt_http_req_query(req, "partial"), *entry = lt_http_req_query(req, "ima_ml_entry"),
                *bytes = lt_http_req_query(req, "ima_ml_b64");
-    int rc = parse_mask(req, &q->mask, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(parse_mask(req, &q->mask, e));
     if (!partial || (strcmp(partial, "0") && strcmp(partial, "1")))
         return lt_fail(e, LT_E_MALFORMED, "partial: 0 or 1 is needed");
     q->with_key = *partial == '0';
@@ -277,8 +276,8 @@ static void quote_request(struct lt_http_req *req, struct lt_guest_api *api, boo
 
     if (!minor)
         return;
-    struct quote *q = calloc(1, sizeof *q);
-    int rc = q ? parse_nonce(req, q->nonce, &e) : lt_fail(&e, LT_E_NO_MEMORY, "quote: no memory");
+    struct quote *q = lt_new(struct quote);
+    int rc = parse_nonce(req, q->nonce, &e);
     if (!rc && identity)
         q->with_key = true;
     else if (!rc)

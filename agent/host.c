@@ -2,6 +2,7 @@
 
 #include "agent/host_api.h"
 #include "agent/state.h"
+#include "common/alloc.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "residency/error.h"
@@ -64,14 +65,10 @@ static int open_anchored(struct lt_device *d, void *arg, struct lt_err *e)
 {
     struct lt_host_agent *h = arg;
     struct lt_attest_clock_info clock;
-    int rc = lt_attester_open(d, &h->attester, e);
 
-    if (!rc)
-        rc = anchor(d, &h->attester, e);
-    if (!rc)
-        rc = lt_device_clock(d, &clock, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_attester_open(d, &h->attester, e));
+    LT_TRY(anchor(d, &h->attester, e));
+    LT_TRY(lt_device_clock(d, &clock, e));
     h->reset_count = clock.reset_count;
     return 0;
 }
@@ -92,15 +89,10 @@ static int read_clock(void *ctx, struct lt_vtpm_host_clock *out, struct lt_err *
     return rc;
 }
 
-static struct lt_host_agent *host_new(const struct lt_agent_conf *conf, const struct lt_agent_options *o,
-                                      struct lt_err *e)
+static struct lt_host_agent *host_new(const struct lt_agent_conf *conf, const struct lt_agent_options *o)
 {
-    struct lt_host_agent *h = calloc(1, sizeof *h);
+    struct lt_host_agent *h = lt_new(struct lt_host_agent);
 
-    if (!h) {
-        lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
-        return NULL;
-    }
     h->state.lock = -1;
     h->secret_file = lt_path(conf->state_dir, "ak-host.secret");
     h->attester = (struct lt_attester){
@@ -138,13 +130,9 @@ static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *
 static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *conf, const char *address,
                         struct lt_err *e)
 {
-    int rc = lt_work_start(&(struct lt_work_conf){"worker", 1, LT_MAX_AGENT_TASKS}, &h->worker, e);
-    if (!rc)
-        rc = lt_residency_host_id(&h->attester.ek.pub, h->api.host_id, e);
-    if (!rc)
-        rc = lt_agent_check_identity(conf, h->api.host_id, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_work_start(&(struct lt_work_conf){"worker", 1, LT_MAX_AGENT_TASKS}, &h->worker, e));
+    LT_TRY(lt_residency_host_id(&h->attester.ek.pub, h->api.host_id, e));
+    LT_TRY(lt_agent_check_identity(conf, h->api.host_id, e));
     lt_residency_ak_host_pcr(h->attester.ak_name, h->api.pcr13);
     h->api.tpm = h->tpm;
     h->api.attester = &h->attester;
@@ -193,11 +181,9 @@ static void log_identity(const struct lt_host_agent *h)
 int lt_agent_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o,
                         struct lt_host_agent **out, json_t **ready, struct lt_err *e)
 {
-    struct lt_host_agent *h = host_new(conf, o, e);
+    struct lt_host_agent *h = host_new(conf, o);
 
     *out = NULL;
-    if (!h)
-        return e->code;
     int rc = *conf->crl ? lt_crl_open("crl", conf->crl, conf->client_ca, &h->crl, e) : 0;
     if (!rc)
         rc = open_tpm(h, conf, open_anchored, e);
@@ -249,11 +235,9 @@ void lt_agent_host_stop(struct lt_host_agent *h)
 int lt_agent_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
                          struct lt_err *e)
 {
-    struct lt_host_agent *h = host_new(conf, o, e);
+    struct lt_host_agent *h = host_new(conf, o);
     uint8_t pcr[LT_SHA256];
 
-    if (!h)
-        return e->code;
     int rc = open_tpm(h, conf, open_anchored, e);
     if (!rc) {
         lt_residency_ak_host_pcr(h->attester.ak_name, pcr);
@@ -267,11 +251,9 @@ int lt_agent_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent
 int lt_agent_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
                            struct lt_err *e)
 {
-    struct lt_host_agent *h = host_new(conf, o, e);
+    struct lt_host_agent *h = host_new(conf, o);
     uint8_t id[LT_RESIDENCY_HOST_ID], ek_digest[LT_SHA256];
 
-    if (!h)
-        return e->code;
     h->attester.make = false;
     int rc = open_tpm(h, conf, open_identity, e);
     if (!rc)
@@ -300,11 +282,9 @@ int lt_agent_host_inventory(const struct lt_agent_conf *conf, const struct lt_ag
                             struct lt_err *e)
 {
     const struct timespec poll = {.tv_nsec = INVENTORY_POLL_MS * 1000000};
-    struct lt_host_agent *h = host_new(conf, o, e);
+    struct lt_host_agent *h = host_new(conf, o);
     uint64_t begun = lt_clock_ms();
 
-    if (!h)
-        return e->code;
     int rc = start_inventory(h, conf, no_clock, e);
     while (!rc) {
         *out = lt_inventory_report(h->inventory);

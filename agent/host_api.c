@@ -1,6 +1,7 @@
 #include "agent/host_api.h"
 
 #include "agent/measurements.h"
+#include "common/alloc.h"
 #include "common/ima_list.h"
 #include "residency/activation.h"
 #include "residency/proof.h"
@@ -90,14 +91,8 @@ struct task {
 
 static struct task *task_new(struct lt_http_req *req, void *app)
 {
-    struct task *t = calloc(1, sizeof *t);
-    struct lt_err e;
+    struct task *t = lt_new(struct task);
 
-    if (!t) {
-        lt_fail(&e, LT_E_NO_MEMORY, "request: no memory");
-        reply_error(req, &e);
-        return NULL;
-    }
     t->api = app;
     t->req = req;
     return t;
@@ -146,8 +141,6 @@ static void activations(struct lt_http_req *req, void *app)
     struct task *t = task_new(req, app);
     struct lt_err e = {0};
 
-    if (!t)
-        return;
     LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
     int rc = j ? lt_json_only(j, keys, &e) : e.code;
     if (!rc)
@@ -174,15 +167,13 @@ static int quote_sign(struct lt_device *d, void *arg, struct lt_err *e)
 
     lt_residency_header_write(&t->header, t->quote.header);
     lt_sha256(t->quote.header, LT_RESIDENCY_HEADER, extra);
-    int rc = lt_attester_quote(d, t->api->attester, extra, sizeof extra, LT_RESIDENCY_HOST_PCR_MASK, &q, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_attester_quote(d, t->api->attester, extra, sizeof extra, LT_RESIDENCY_HOST_PCR_MASK, &q, e));
     t->quote.attest = lt_take(&q.attest);
     t->quote.signature = lt_take(&q.signature);
     t->quote.attest_n = q.attest_n;
     t->quote.signature_n = q.signature_n;
     t->quote.pcrs = q.pcrs;
-    rc = lt_attest_parse(t->quote.attest, t->quote.attest_n, &attest, e);
+    int rc = lt_attest_parse(t->quote.attest, t->quote.attest_n, &attest, e);
     if (!rc)
         t->clock = attest.clock;
     if (!rc && memcmp(q.pcrs.value[LT_RESIDENCY_AK_PCR], t->api->pcr13, LT_SHA256)) {
@@ -253,18 +244,12 @@ static int parse_quote_request(const json_t *j, struct task *t, struct lt_err *e
     static const char *const keys[] = {"batch_seq",      "n", "batch_root", "policy_digest",
                                        "inventory_root", NULL};
     int64_t seq, n;
-    int rc = lt_json_only(j, keys, e);
 
-    if (!rc)
-        rc = lt_json_int(j, "batch_seq", 1, INT64_MAX, &seq, e);
-    if (!rc)
-        rc = lt_json_int(j, "n", 1, LT_MAX_BATCH, &n, e);
-    if (!rc)
-        rc = lt_json_hex(j, "batch_root", t->header.batch_root, LT_MERKLE_NODE, e);
-    if (!rc)
-        rc = lt_json_hex(j, "policy_digest", t->header.policy_digest, LT_SHA256, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_only(j, keys, e));
+    LT_TRY(lt_json_int(j, "batch_seq", 1, INT64_MAX, &seq, e));
+    LT_TRY(lt_json_int(j, "n", 1, LT_MAX_BATCH, &n, e));
+    LT_TRY(lt_json_hex(j, "batch_root", t->header.batch_root, LT_MERKLE_NODE, e));
+    LT_TRY(lt_json_hex(j, "policy_digest", t->header.policy_digest, LT_SHA256, e));
     t->header.batch_seq = (uint64_t)seq;
     t->header.n = (uint32_t)n;
     t->known_root = lt_json_has(j, "inventory_root");
@@ -276,8 +261,6 @@ static void host_quotes(struct lt_http_req *req, void *app)
     struct task *t = task_new(req, app);
     struct lt_err e = {0};
 
-    if (!t)
-        return;
     LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
     int rc = j ? parse_quote_request(j, t, &e) : e.code;
     if (rc)

@@ -76,7 +76,7 @@ int lt_agent_ek_find(struct lt_device *d, uint16_t alg, struct lt_agent_ek *out,
     if (!rc)
         rc = lt_device_find(d, EK_HANDLE, &there, e);
     /* Equal public areas of primaries are equal keys; what we cannot parse there is not ours. */
-    if (!rc && there != ESYS_TR_NONE && !read_public(d, there, &other, NULL, NULL))
+    if (!rc && there != ESYS_TR_NONE && !read_public(d, there, &other, NULL, LT_NO_ERR))
         out->at_handle = same_public(&other, &out->pub);
     lt_device_flush(d, &primary);
     lt_device_flush(d, &there);
@@ -107,8 +107,8 @@ int lt_agent_ek_load(struct lt_device *d, const struct lt_agent_ek *ek, ESYS_TR 
     if (ek->at_handle) {
         struct lt_public now;
         rc = lt_device_find(d, EK_HANDLE, out, e);
-        if (rc ||
-            (*out != ESYS_TR_NONE && !read_public(d, *out, &now, NULL, NULL) && same_public(&now, &ek->pub)))
+        if (rc || (*out != ESYS_TR_NONE && !read_public(d, *out, &now, NULL, LT_NO_ERR) &&
+                   same_public(&now, &ek->pub)))
             return rc;
         lt_device_flush(d, out);
     }
@@ -225,11 +225,9 @@ int lt_agent_ak_load(struct lt_device *d, ESYS_TR ek, const void *blob, size_t n
     if (Tss2_MU_TPM2B_PUBLIC_Unmarshal(blob, n, &at, &public) ||
         Tss2_MU_TPM2B_PRIVATE_Unmarshal(blob, n, &at, &private) || at != n)
         return lt_fail(e, LT_E_REFUSED, "AK blob of %zu bytes: not TPM2B_PUBLIC and TPM2B_PRIVATE", n);
-    int rc = ek_session(d, &session, e);
-    if (rc)
-        return rc;
+    LT_TRY(ek_session(d, &session, e));
     TSS2_RC tss = Esys_Load(d->esys, ek, session, ESYS_TR_NONE, ESYS_TR_NONE, &private, &public, out);
-    rc = lt_device_rc(d, tss, "TPM2_Load(AK)", e);
+    int rc = lt_device_rc(d, tss, "TPM2_Load(AK)", e);
     lt_device_flush(d, &session);
     if (rc)
         return refused(tss) ? lt_fail(e, LT_E_REFUSED, "AK blob: this TPM's EK is not its parent") : rc;
@@ -357,14 +355,12 @@ int lt_agent_ak_activate(struct lt_device *d, ESYS_TR ak, const struct lt_agent_
     TSS2_RC tss = TSS2_RC_SUCCESS;
 
     *secret_n = 0;
-    int rc = lt_credential_parse(credential.p, credential.n, &id_s, &seed_s, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_credential_parse(credential.p, credential.n, &id_s, &seed_s, e));
     if (id_s.n > sizeof id.credential || seed_s.n > sizeof seed.secret)
         return lt_fail(e, LT_E_TOO_LARGE, "credential: parts of %zu and %zu bytes", id_s.n, seed_s.n);
     memcpy(id.credential, id_s.p, id.size = (UINT16)id_s.n);
     memcpy(seed.secret, seed_s.p, seed.size = (UINT16)seed_s.n);
-    rc = lt_agent_ek_load(d, ek, &ek_tr, e);
+    int rc = lt_agent_ek_load(d, ek, &ek_tr, e);
     if (!rc)
         rc = ek_session(d, &session, e);
     if (!rc) {

@@ -13,10 +13,8 @@ static int start(void *arg, json_t **ready, struct lt_err *e)
 {
     struct lt_agent_conf *c = arg;
     struct lt_agent_options o;
-    int rc = lt_agent_options(c, &o, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_agent_options(c, &o, e));
     return o.host ? lt_agent_host_start(c, &o, (struct lt_host_agent **)&c->running, ready, e)
                   : lt_guest_start(c, &o, (struct lt_store_guest **)&c->running, ready, e);
 }

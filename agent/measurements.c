@@ -37,7 +37,7 @@ int lt_measurements_ima_read(const char *path, uint8_t **out, size_t *n, struct 
 {
     LT_AUTOFREE char *beside = binary_beside(path);
 
-    if (beside && !lt_measurements_read(beside, LT_MAX_IMA_LOG, out, n, NULL))
+    if (beside && !lt_measurements_read(beside, LT_MAX_IMA_LOG, out, n, LT_NO_ERR))
         return 0;
     return lt_measurements_read(path, LT_MAX_IMA_LOG, out, n, e);
 }
@@ -61,9 +61,9 @@ uint64_t lt_measurements_ima_count(const char *path)
     LT_AUTOFREE uint8_t *text = NULL;
     size_t n;
 
-    if (beside && !lt_measurements_read(beside, 64, &text, &n, NULL))
+    if (beside && !lt_measurements_read(beside, 64, &text, &n, LT_NO_ERR))
         return strtoull((const char *)text, NULL, 10);
-    if (lt_measurements_read(path, LT_MAX_IMA_LOG, &text, &n, NULL))
+    if (lt_measurements_read(path, LT_MAX_IMA_LOG, &text, &n, LT_NO_ERR))
         return 0;
     return lt_ima_list_units((struct lt_slice){text, n});
 }

@@ -1,6 +1,7 @@
 #include "agent/registration.h"
 
 #include "agent/contact.h"
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/http/client.h"
@@ -69,9 +70,7 @@ static int discover(struct lt_registration *r, int *minor, struct lt_err *e)
 
     *minor = MINOR_UNKNOWN;
     r->ours = false;
-    int rc = call(r, "GET", "version", NULL, &reply, e);
-    if (rc)
-        return rc;
+    LT_TRY(call(r, "GET", "version", NULL, &reply, e));
     LT_AUTOFREE char *body = (char *)reply.body;
     if (results_of(&reply, &doc, &results, &why) ||
         lt_json_array(results, "supported_versions", 64, &list, &why))
@@ -143,16 +142,12 @@ static int prove(struct lt_registration *r, const char *path, struct lt_slice bl
     struct activation a = {.attester = r->conf.attester, .blob = blob};
     struct lt_http_reply reply = {0};
     uint8_t tag[LT_AUTH_TAG];
-    int rc = lt_tpm_call(r->conf.tpm, activate, &a, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_tpm_call(r->conf.tpm, activate, &a, e));
     lt_auth_tag(a.secret, a.secret_n, r->conf.id, tag);
     lt_wipe(&a, sizeof a);
     LT_AUTOJSON json_t *body = json_pack("{s:o}", "auth_tag", lt_json_new_hex(tag, sizeof tag));
-    rc = call(r, "PUT", path, body, &reply, e);
-    if (rc)
-        return rc;
+    LT_TRY(call(r, "PUT", path, body, &reply, e));
     LT_AUTOFREE char *text = (char *)reply.body;
     return judge(&reply, r->conf.id, e);
 }
@@ -170,13 +165,11 @@ static int register_as(struct lt_registration *r, int minor, struct lt_err *e)
     if (!body)
         return e->code;
     snprintf(path, sizeof path, "v2.%d/agents/%s", minor, r->conf.id);
-    int rc = call(r, "POST", path, body, &reply, e);
-    if (rc)
-        return rc;
+    LT_TRY(call(r, "POST", path, body, &reply, e));
     LT_AUTOFREE char *text = (char *)reply.body;
     if (reply.status == 404)
         return lt_fail(e, LT_E_NOT_FOUND, "registrar: no API version 2.%d", minor);
-    rc = judge(&reply, r->conf.id, e);
+    int rc = judge(&reply, r->conf.id, e);
     if (!rc)
         rc = results_of(&reply, &doc, &results, e);
     if (!rc)
@@ -298,11 +291,9 @@ int lt_registration_start(const struct lt_registration_conf *conf, struct lt_reg
                           struct lt_err *e)
 {
     const struct lt_http_client_conf http = {.allow_plain = true};
-    struct lt_registration *r = calloc(1, sizeof *r);
+    struct lt_registration *r = lt_new(struct lt_registration);
 
     *out = NULL;
-    if (!r)
-        return lt_fail(e, LT_E_NO_MEMORY, "registration: no memory");
     r->conf = *conf;
     int rc = lt_http_client_new(&http, &r->http, e);
     if (rc) {

@@ -1,5 +1,6 @@
 #include "agent/sequence.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 
 #include <fcntl.h>
@@ -21,19 +22,13 @@ int lt_sequence_open(const char *file, uint32_t reset_count, struct lt_sequence 
     int end = 0;
     size_t n;
 
-    *out = (struct lt_sequence){.file = strdup(file)};
-    if (!out->file)
-        return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", file);
-    int rc = lt_file_read(BOOT_ID, 64, &id, &n, e);
-    if (rc)
-        return rc;
+    *out = (struct lt_sequence){.file = lt_alloc_text(file)};
+    LT_TRY(lt_file_read(BOOT_ID, 64, &id, &n, e));
     id[strcspn((char *)id, "\n")] = 0;
     snprintf(out->boot, sizeof out->boot, "%s/%" PRIu32, (char *)id, reset_count);
     if (access(file, F_OK))
         return 0;
-    rc = lt_file_read(file, 256, &text, &n, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_file_read(file, 256, &text, &n, e));
     if (sscanf((char *)text, "%79s %" SCNu64 "\n%n", boot, &last, &end) != 2 || end != (int)n)
         return lt_fail(e, LT_E_CONFIG, "%s: not \"BOOT NUMBER\"; remove it after a reboot of this host",
                        file);

@@ -41,7 +41,7 @@ int lt_state_open(const char *state_dir, const char *tcti, struct lt_state *out,
     if (!rc)
         rc = lt_lock_state(out->dir, &out->lock, e);
     if (rc == LT_E_CONFLICT) /* a second start by mistake: a matter of configuration */
-        e->code = LT_E_CONFIG, rc = lt_fail_in(e, "another limetree-agent is at work");
+        rc = lt_fail_in(e, LT_E_CONFIG, "another limetree-agent is at work");
     if (rc)
         lt_state_close(out);
     return rc;

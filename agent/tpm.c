@@ -1,6 +1,7 @@
 #include "agent/tpm.h"
 
 #include "agent/tpm_lock.h"
+#include "common/alloc.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "common/run/wait.h"
@@ -43,10 +44,8 @@ static void close_dev(struct lt_tpm *t)
 
 static int open_once(struct lt_tpm *t, struct lt_err *e)
 {
-    int rc = lt_device_open(t->tcti, t->sweep, &t->dev, e);
-
-    if (rc)
-        return rc;
+    LT_TRY(lt_device_open(t->tcti, t->sweep, &t->dev, e));
+    int rc = 0;
     if (t->lock < 0)
         rc = lt_tpm_lock(&t->dev, &t->lock, e);
     if (!rc)
@@ -118,16 +117,11 @@ static void tpm_job(struct lt_work_task *task)
 
 void lt_tpm_post(struct lt_tpm *t, bool quote, lt_tpm_fn fn, lt_tpm_done done, void *arg)
 {
-    struct tpm_job *j = malloc(sizeof *j);
+    struct tpm_job *j = lt_new(struct tpm_job);
     struct lt_err e = {0};
-    int rc = 0;
 
-    if (!j)
-        rc = lt_fail(&e, LT_E_NO_MEMORY, "TPM job: no memory");
-    else
-        *j = (struct tpm_job){.tpm = t, .fn = fn, .done = done, .arg = arg};
-    if (!rc)
-        rc = lt_work_offer(t->work, quote ? LT_WORK_URGENT : LT_WORK_USUAL, &j->task, tpm_job, &e);
+    *j = (struct tpm_job){.tpm = t, .fn = fn, .done = done, .arg = arg};
+    int rc = lt_work_offer(t->work, quote ? LT_WORK_URGENT : LT_WORK_USUAL, &j->task, tpm_job, &e);
     if (rc) {
         free(j);
         done(arg, rc, &e);
@@ -162,13 +156,10 @@ int lt_tpm_call(struct lt_tpm *t, lt_tpm_fn fn, void *arg, struct lt_err *e)
 
 int lt_tpm_start(const char *tcti, lt_tpm_fn on_open, void *arg, struct lt_tpm **out, struct lt_err *e)
 {
-    struct lt_tpm *t = calloc(1, sizeof *t);
+    struct lt_tpm *t = lt_new(struct lt_tpm);
 
     *out = NULL;
-    if (!t || !(t->tcti = strdup(tcti))) {
-        free(t);
-        return lt_fail(e, LT_E_NO_MEMORY, "TPM: no memory");
-    }
+    t->tcti = lt_alloc_text(tcti);
     t->lock = -1;
     t->on_open = on_open;
     t->arg = arg;

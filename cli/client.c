@@ -1,5 +1,6 @@
 #include "cli/client.h"
 
+#include "common/alloc.h"
 #include "common/run/conf.h"
 #include "common/run/log.h"
 #include "common/utf8.h"
@@ -323,8 +324,8 @@ struct lt_table {
 
 struct lt_table *lt_cli_table_new(unsigned columns)
 {
-    struct lt_table *t = calloc(1, sizeof *t);
-    if (!t || columns > MAX_COLUMNS)
+    struct lt_table *t = lt_new(struct lt_table);
+    if (columns > MAX_COLUMNS)
         abort();
     t->columns = columns;
     return t;

@@ -32,10 +32,8 @@ static int print(const struct lt_domain *d, bool json, bool show_lines, struct l
     LT_AUTOFREE char *lines = NULL;
     uint8_t digest[32];
     char hex[65];
-    int rc = lt_domain_lines(d, hash_file, NULL, &lines, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_domain_lines(d, hash_file, NULL, &lines, e));
     lt_sha256(lines, strlen(lines), digest);
     lt_hex(digest, 32, hex);
     if (json) {

@@ -107,7 +107,7 @@ static int take_file(struct ek_check *self, const char *path, struct lt_err *e)
     LT_TRY(lt_file_read(path, LT_MAX_REGISTRATION, &p, &n, e));
     int rc = is_json(p, n) ? take_registration(self, p, n, e)
                            : lt_certs_read((struct lt_slice){p, n}, LT_MAX_CERTIFICATES, take_pem, self, e);
-    return rc ? lt_fail_in(e, "%s", path) : 0;
+    return rc ? lt_fail_in(e, rc, "%s", path) : 0;
 }
 
 static int load_ek(struct ek_check *self, struct lt_err *e)

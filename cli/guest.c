@@ -2,6 +2,7 @@
 #include "appraisal/checks/reason.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "common/alloc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -179,7 +180,7 @@ static int add(struct lt_cli *c, struct lt_err *e)
         LT_TRY(lt_file_read(c->policy, LT_MAX_POLICY, &bytes, &n, e));
         policy = lt_json_parse(bytes, n, LT_MAX_POLICY, e);
         if (!policy)
-            return lt_fail_in(e, "%s", c->policy);
+            return lt_fail_in(e, e->code, "%s", c->policy);
     }
     LT_AUTOJSON json_t *j =
         lt_cli_call(c, LT_CLI_TENANT, "PUT", 200,
@@ -273,10 +274,10 @@ static int clear(struct lt_cli *c, struct lt_err *e)
 static int learn(struct lt_cli *c, struct lt_err *e)
 {
     char uuid[LT_UUID_TEXT], *save = NULL;
-    LT_AUTOFREE char *words = strdup(c->accept ? c->accept : "");
+    LT_AUTOFREE char *words = lt_alloc_text(c->accept ? c->accept : "");
     json_t *accept = json_array();
 
-    for (char *w = words ? strtok_r(words, ",", &save) : NULL; w; w = strtok_r(NULL, ",", &save))
+    for (char *w = strtok_r(words, ",", &save); w; w = strtok_r(NULL, ",", &save))
         json_array_append_new(accept, lt_json_new_text(w));
     json_t *body = json_pack("{s:o, s:b}", "accept", accept, "ima", (int)c->ima);
     if (lt_cli_uuid(c, 0, uuid, e)) {

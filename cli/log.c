@@ -59,8 +59,8 @@ static int log_read(const char *path, struct lt_cli_log_input *l, struct lt_err 
     l->kind = lt_log_kind((struct lt_slice){l->bytes, l->n});
     if (l->kind == LT_LOG_KIND_UNKNOWN)
         return lt_fail(e, LT_E_MALFORMED, "%s: neither a boot log nor an IMA list", path);
-    if (l->kind == LT_LOG_KIND_BOOT_BASE64 && from_base64(l, e))
-        return lt_fail_in(e, "%s", path);
+    if (l->kind == LT_LOG_KIND_BOOT_BASE64)
+        LT_TRY_IN(from_base64(l, e), e, "%s", path);
     if (l->kind == LT_LOG_KIND_BOOT && !(l->boot = lt_boot_log_new((struct lt_slice){l->bytes, l->n})))
         return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", path);
     return 0;
@@ -124,7 +124,7 @@ static int replay(const struct lt_cli_log_conf *c, const struct lt_cli_log_input
     uint64_t entries = log->boot ? log->boot->replay.events : 0;
 
     if (log->boot ? replay_boot(&log->boot->replay, pcrs, e) : replay_ima(log, pcrs, padded, &entries, e))
-        return lt_fail_in(e, "%s", c->path);
+        return lt_fail_in(e, e->code, "%s", c->path);
     if (c->json)
         return lt_cli_policy_print_json(json_pack("{s:s, s:I, s:O, s:O*}", "log", lt_log_kind_name(log->kind),
                                                   log->boot ? "events" : "entries", (json_int_t)entries,

@@ -3,6 +3,7 @@
 #include "appraisal/ima/banks.h"
 #include "cli/log.h"
 #include "cli/policy.h"
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/run/clock.h"
 
@@ -46,7 +47,7 @@ static __attribute__((format(printf, 2, 3))) void add(json_t *list, const char *
 
 static int accept(struct judge *j, struct lt_err *e)
 {
-    LT_AUTOFREE char *words = j->c->accept ? strdup(j->c->accept) : NULL;
+    LT_AUTOFREE char *words = j->c->accept ? lt_alloc_text(j->c->accept) : NULL;
 
     if (words && j->log->boot)
         return lt_fail(e, LT_E_USAGE, "--accept: %s is a boot log", j->c->path);
@@ -85,8 +86,7 @@ static int load(struct judge *j, struct lt_err *e)
     }
     if (j->c->key)
         return lt_fail(e, LT_E_USAGE, "-k: %s is no runtime policy, and only these are signed", path);
-    if (lt_boot_policy_parse(doc, n, &j->boot, e))
-        return lt_fail_in(e, "%s", path);
+    LT_TRY_IN(lt_boot_policy_parse(doc, n, &j->boot, e), e, "%s", path);
     lt_sha256(doc, n, j->policy.boot);
     memcpy(j->documents.boot_digest, j->policy.boot, LT_SHA256);
     j->policy.has_boot = true;
@@ -102,8 +102,7 @@ static int given_pcrs(struct judge *j, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(j->c->pcrs, MAX_PCRS_TEXT, &text, &n, e));
-    if (lt_pcr_pcrs_text_parse((struct lt_slice){text, n}, &j->pcrs, e))
-        return lt_fail_in(e, "%s", j->c->pcrs);
+    LT_TRY_IN(lt_pcr_pcrs_text_parse((struct lt_slice){text, n}, &j->pcrs, e), e, "%s", j->c->pcrs);
     add(j->notes, "the PCR values are those of %.200s: no quote was checked", j->c->pcrs);
     return 0;
 }
@@ -215,12 +214,9 @@ int lt_cli_log_judge(const struct lt_cli_log_conf *c, const struct lt_cli_log_in
 {
     __attribute__((cleanup(judge_free))) struct judge j = {
         .c = c, .log = log, .reasons = json_array(), .notes = json_array()};
-    LT_AUTOFREE struct lt_measured_result *r = calloc(1, sizeof *r);
+    LT_AUTOFREE struct lt_measured_result *r = lt_new(struct lt_measured_result);
     struct lt_err why;
     int malformed;
-
-    if (!r)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
     LT_TRY(load(&j, e));
     LT_TRY(accept(&j, e));
     malformed = own_pcrs(&j, &why);

@@ -72,7 +72,7 @@ static void variable_words(const struct lt_boot_event *ev, char *out)
     struct lt_boot_variable v;
     char name[64];
 
-    if (lt_boot_variable(ev, &v, NULL))
+    if (lt_boot_variable(ev, &v, LT_NO_ERR))
         snprintf(out, WORDS, "UEFI variable, malformed, %zu bytes", ev->data.n);
     else if (lt_boot_variable_is(&v, lt_guid_global, "SecureBoot") && v.data.n == 1)
         snprintf(out, WORDS, "secure boot is %s", *v.data.p ? "on" : "off");
@@ -100,7 +100,7 @@ static void image_words(const struct lt_boot_event *ev, char *out)
 {
     struct lt_boot_image image;
 
-    if (lt_boot_image(ev, &image, NULL)) {
+    if (lt_boot_image(ev, &image, LT_NO_ERR)) {
         snprintf(out, WORDS, "program, malformed, %zu bytes", ev->data.n);
         return;
     }
@@ -116,7 +116,7 @@ static void tag_words(const struct lt_boot_event *ev, char *out)
     struct lt_slice data;
     uint32_t id;
 
-    if (lt_boot_tag(ev, &id, &data, NULL))
+    if (lt_boot_tag(ev, &id, &data, LT_NO_ERR))
         snprintf(out, WORDS, "tagged event, malformed, %zu bytes", ev->data.n);
     else if (id == LT_BOOT_TAG_INITRD || id == LT_BOOT_TAG_LOAD_OPTIONS)
         quoted(id == LT_BOOT_TAG_INITRD ? "initrd for Linux " : "command line for Linux ", data, out);
@@ -252,8 +252,7 @@ static int show_ima(const struct lt_cli_log_input *log, json_t *list, struct lt_
 
     for (uint64_t i = 0;; i++) {
         size_t from = w.at;
-        if (lt_ima_walk_next(&w, &line, &more, e))
-            return lt_fail_in(e, "IMA entry %" PRIu64 " at byte %zu", i, from);
+        LT_TRY_IN(lt_ima_walk_next(&w, &line, &more, e), e, "IMA entry %" PRIu64 " at byte %zu", i, from);
         if (!more)
             return 0;
         entry(i, &line, list);
@@ -278,7 +277,7 @@ int lt_cli_log_show(const struct lt_cli_log_conf *c, const struct lt_cli_log_inp
     int rc = log->boot ? show_boot(log->boot, list, e) : show_ima(log, list, e);
 
     if (rc)
-        lt_fail_in(e, "%s", c->path);
+        rc = lt_fail_in(e, rc, "%s", c->path);
     /* What stands before the fault is shown, too. */
     if (list)
         LT_TRY(lt_cli_policy_print_json(json_pack("{s:s, s:O}", "log", lt_log_kind_name(log->kind),

@@ -111,10 +111,12 @@ static int parse_option(int opt, struct options *o, struct lt_err *e)
         return 0;
     case 't':
         o->has_tenant = true;
-        return lt_uuid_parse(optarg, o->tenant, e) ? lt_fail_in(e, "--tenant %s", optarg) : 0;
+        LT_TRY_IN(lt_uuid_parse(optarg, o->tenant, e), e, "--tenant %s", optarg);
+        return 0;
     case 'h':
         o->has_host = true;
-        return lt_unhex(optarg, o->host, sizeof o->host, e) ? lt_fail_in(e, "--host %s", optarg) : 0;
+        LT_TRY_IN(lt_unhex(optarg, o->host, sizeof o->host, e), e, "--host %s", optarg);
+        return 0;
     case 'n':
         if (o->name_count == MAX_NAMES)
             return lt_fail(e, LT_E_USAGE, "more than %d --name", MAX_NAMES);
@@ -291,7 +293,7 @@ static int show_file(const char *path, bool as_json, struct lt_err *e)
     int rc = x ? describe(x, &j, e) : lt_fail(e, LT_E_MALFORMED, "not a certificate in PEM");
     X509_free(x);
     if (rc)
-        return lt_fail_in(e, "%s", path);
+        return lt_fail_in(e, rc, "%s", path);
     if (as_json) {
         LT_AUTOFREE char *text = lt_json_pretty(j);
         fputs(text ? text : "", stdout);
@@ -338,10 +340,8 @@ static int issue(struct options *o, struct lt_err *e)
         .client = o->client || both,
         .days = o->days ? o->days : LEAF_DAYS,
     };
-    int rc = issue_under(o->arg, o->ca, &s, cert, key, e);
-    if (!rc)
-        rc = show_file(cert, o->json, e);
-    return rc;
+    LT_TRY(issue_under(o->arg, o->ca, &s, cert, key, e));
+    return show_file(cert, o->json, e);
 }
 
 static int revoke(struct options *o, struct lt_err *e)

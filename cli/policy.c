@@ -82,7 +82,7 @@ static int not_runtime(const char *path, const uint8_t *doc, size_t n, struct lt
     struct lt_err ignored;
 
     if (lt_boot_policy_parse(doc, n, &boot, &ignored))
-        return lt_fail_in(e, "%s", path);
+        return lt_fail_in(e, e->code, "%s", path);
     lt_boot_policy_free(boot);
     return lt_fail(e, LT_E_USAGE, "%s: a boot policy or reference state; a runtime policy is wanted here",
                    path);
@@ -200,8 +200,8 @@ static int tree_of(const struct lt_cli_policy_conf *c, const char *path, json_t 
     *is_signed = lt_dsse_is(doc, text.n);
     if (*is_signed && !pem)
         return lt_fail(e, LT_E_REFUSED, "%s: in a signed envelope; -k KEY.pem says whose", path);
-    if (*is_signed && lt_dsse_open(doc, text.n, pem, &payload, &text.n, e))
-        return lt_fail_in(e, "%s", path);
+    if (*is_signed)
+        LT_TRY_IN(lt_dsse_open(doc, text.n, pem, &payload, &text.n, e), e, "%s", path);
     if (*is_signed)
         text.p = payload;
     if (lt_ima_doc_read(text.p, text.n, &sink, read, e))

@@ -2,6 +2,7 @@
  * checks 3 and 7. */
 #include "appraisal/ima/line.h"
 #include "cli/policy.h"
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
@@ -58,7 +59,7 @@ static int add_layer(struct check *k, char *spec, struct lt_err *e)
 
 static int load(struct check *k, struct lt_err *e)
 {
-    LT_AUTOFREE char *specs = k->c->layers ? strdup(k->c->layers) : NULL;
+    LT_AUTOFREE char *specs = k->c->layers ? lt_alloc_text(k->c->layers) : NULL;
     LT_AUTOFREE uint8_t *doc = NULL;
     size_t n;
 
@@ -68,8 +69,7 @@ static int load(struct check *k, struct lt_err *e)
     if (!k->c->boot)
         return 0;
     LT_TRY(lt_file_read(k->c->boot, MAX_BOOT_POLICY, &doc, &n, e));
-    if (lt_boot_policy_parse(doc, n, &k->boot, e))
-        return lt_fail_in(e, "%s", k->c->boot);
+    LT_TRY_IN(lt_boot_policy_parse(doc, n, &k->boot, e), e, "%s", k->c->boot);
     lt_sha256(doc, n, k->policy.boot);
     memcpy(k->documents.boot_digest, k->policy.boot, LT_SHA256);
     k->policy.has_boot = true;
@@ -162,17 +162,13 @@ static void judge(struct check *k, const char *path, const struct lt_cli_policy_
 
 static int one(struct check *k, const char *path, struct lt_err *e)
 {
-    LT_AUTOFREE struct lt_measured_result *r = calloc(1, sizeof *r);
+    LT_AUTOFREE struct lt_measured_result *r = lt_new(struct lt_measured_result);
     LT_AUTOFREE uint8_t *text = NULL;
     struct lt_cli_policy_evidence ev;
     struct lt_bundle b;
     size_t n;
-
-    if (!r)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
     LT_TRY(lt_file_read(path, LT_MAX_BUNDLE, &text, &n, e));
-    if (lt_bundle_parse(text, n, &b, e))
-        return lt_fail_in(e, "%s", path);
+    LT_TRY_IN(lt_bundle_parse(text, n, &b, e), e, "%s", path);
     int rc = k->c->host && !b.has_host ? lt_fail(e, LT_E_NOT_FOUND, "%s: no host evidence in it", path) : 0;
     if (!rc) {
         lt_cli_policy_half(&b, k->c->host, &ev);

@@ -5,6 +5,7 @@
 #include "appraisal/checks/offline.h"
 #include "appraisal/ima/learn.h"
 #include "appraisal/policy/log_kind.h"
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/run/clock.h"
 
@@ -131,13 +132,10 @@ static void learnt_free(struct lt_ima_learnt **l)
 static int learn(const struct lt_cli_policy_conf *c, const struct lt_cli_policy_evidence *ev,
                  struct lt_err *e)
 {
-    __attribute__((cleanup(learnt_free))) struct lt_ima_learnt *l = calloc(1, sizeof *l);
+    __attribute__((cleanup(learnt_free))) struct lt_ima_learnt *l = lt_new(struct lt_ima_learnt);
     const struct lt_ima_lesson lesson = {.list = ev->ima, .pcrs = ev->pcrs, .all = c->all};
     __attribute__((cleanup(boot_learnt_free))) struct boot_learnt boot = {.covers = NULL};
     char name[65];
-
-    if (!l)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
     if (!ev->ima.p && c->boot_log)
         return learn_boot(c, ev, e);
     if (!ev->ima.p)
@@ -159,10 +157,7 @@ static int learn(const struct lt_cli_policy_conf *c, const struct lt_cli_policy_
 static int consistent(const struct lt_bundle *b, struct lt_err *e)
 {
     const struct lt_offline o = {.now = lt_clock_wall_s()};
-    LT_AUTOFREE struct lt_verdict *v = calloc(1, sizeof *v);
-
-    if (!v)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
+    LT_AUTOFREE struct lt_verdict *v = lt_new(struct lt_verdict);
     LT_TRY(lt_offline_appraise(b, &o, v, e));
     if (v->result == LT_VERDICT_CONSISTENT)
         return 0;
@@ -192,8 +187,7 @@ static int from_bundle(const struct lt_cli_policy_conf *c, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(c->from, LT_MAX_BUNDLE, &text, &n, e));
-    if (lt_bundle_parse(text, n, &b, e))
-        return lt_fail_in(e, "%s", c->from);
+    LT_TRY_IN(lt_bundle_parse(text, n, &b, e), e, "%s", c->from);
     int rc =
         c->host && !b.has_host ? lt_fail(e, LT_E_NOT_FOUND, "no host evidence in it") : consistent(&b, e);
     if (!rc) {
@@ -201,7 +195,7 @@ static int from_bundle(const struct lt_cli_policy_conf *c, struct lt_err *e)
         rc = learn(c, &ev, e);
     }
     lt_bundle_free(&b);
-    return rc ? lt_fail_in(e, "%s", c->from) : 0;
+    return rc ? lt_fail_in(e, rc, "%s", c->from) : 0;
 }
 
 static int from_files(const struct lt_cli_policy_conf *c, struct lt_err *e)
@@ -220,7 +214,8 @@ static int from_files(const struct lt_cli_policy_conf *c, struct lt_err *e)
         return lt_fail(e, LT_E_USAGE, "learn: --ima %s: this is a boot log", c->ima);
     if (log && (b == LT_LOG_KIND_IMA || b == LT_LOG_KIND_IMA_BINARY))
         return lt_fail(e, LT_E_USAGE, "learn: --boot-log %s: this is an IMA list", c->boot_log);
-    return learn(c, &ev, e) ? lt_fail_in(e, "%s", c->ima ? c->ima : c->boot_log) : 0;
+    LT_TRY_IN(learn(c, &ev, e), e, "%s", c->ima ? c->ima : c->boot_log);
+    return 0;
 }
 
 int lt_cli_policy_learn(const struct lt_cli_policy_conf *c, int *verdict, struct lt_err *e)

@@ -37,7 +37,8 @@ static int load_policy(const char *path, struct lt_policy_guest **out, struct lt
     size_t n;
 
     LT_TRY(lt_file_read(path, LT_MAX_POLICY, &p, &n, e));
-    return lt_policy_guest_parse(p, n, out, e) ? lt_fail_in(e, "%s", path) : 0;
+    LT_TRY_IN(lt_policy_guest_parse(p, n, out, e), e, "%s", path);
+    return 0;
 }
 
 /* Bundles come from strangers: nothing of theirs may steer a terminal. JSON output keeps every character. */
@@ -86,11 +87,10 @@ static int verify(struct verify *self, const char *path, struct lt_verdict *v, s
     size_t n;
 
     LT_TRY(lt_file_read(path, LT_MAX_BUNDLE, &text, &n, e));
-    if (lt_bundle_parse(text, n, &b, e))
-        return lt_fail_in(e, "%s", path);
+    LT_TRY_IN(lt_bundle_parse(text, n, &b, e), e, "%s", path);
     int rc = lt_offline_appraise(&b, &self->options, v, e);
     lt_bundle_free(&b);
-    return rc ? lt_fail_in(e, "%s", path) : 0;
+    return rc ? lt_fail_in(e, rc, "%s", path) : 0;
 }
 
 /* The exit code. */

@@ -49,9 +49,7 @@ static int need(const struct lt_reader *r, size_t n, struct lt_err *e)
 static int integer(struct lt_reader *r, size_t n, bool le, uint64_t *out, struct lt_err *e)
 {
     *out = 0;
-    int rc = need(r, n, e);
-    if (rc)
-        return rc;
+    LT_TRY(need(r, n, e));
     for (size_t i = 0; i < n; i++)
         *out = *out << 8 | r->p[r->at + (le ? n - 1 - i : i)];
     r->at += n;
@@ -76,9 +74,7 @@ READ_INTEGER(32, le, true)
 int lt_read_slice(struct lt_reader *r, size_t n, struct lt_slice *out, struct lt_err *e)
 {
     *out = (struct lt_slice){0};
-    int rc = need(r, n, e);
-    if (rc)
-        return rc;
+    LT_TRY(need(r, n, e));
     *out = (struct lt_slice){r->p + r->at, n};
     r->at += n;
     return 0;
@@ -101,9 +97,8 @@ int lt_read_slice16(struct lt_reader *r, size_t max, struct lt_slice *out, struc
     uint16_t n;
 
     *out = (struct lt_slice){0};
-    int rc = lt_read_u16(r, &n, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_read_u16(r, &n, e));
+    int rc;
     if (n > max)
         rc = lt_fail(e, LT_E_MALFORMED, "%s at byte %zu: length %u > %zu", r->what, start, n, max);
     else
@@ -117,9 +112,7 @@ int lt_read_expect(struct lt_reader *r, const void *bytes, size_t n, struct lt_e
 {
     size_t start = r->at;
     struct lt_slice s;
-    int rc = lt_read_slice(r, n, &s, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_read_slice(r, n, &s, e));
     if (n && memcmp(s.p, bytes, n)) {
         r->at = start;
         return lt_fail(e, LT_E_MALFORMED, "%s at byte %zu: not the expected %zu bytes", r->what, start, n);

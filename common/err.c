@@ -22,32 +22,28 @@ static int at(int code)
 #undef lt_fail /* err.h: what an analyzer sees of it */
 int lt_fail(struct lt_err *e, int code, const char *fmt, ...)
 {
-    if (e) {
-        va_list ap;
-        va_start(ap, fmt);
-        vsnprintf(e->msg, sizeof e->msg, fmt, ap);
-        va_end(ap);
-        e->code = code;
-    }
-    return code;
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(e->msg, sizeof e->msg, fmt, ap);
+    va_end(ap);
+    return e->code = code;
 }
 
-int lt_fail_in(struct lt_err *e, const char *fmt, ...)
+int lt_fail_in(struct lt_err *e, int rc, const char *fmt, ...)
 {
     char where[160], old[sizeof e->msg];
     va_list ap;
 
-    if (!e || !e->code)
-        return LT_E_INTERNAL;
     va_start(ap, fmt);
     vsnprintf(where, sizeof where, fmt, ap);
     va_end(ap);
-    memcpy(old, e->msg, sizeof old);
+    memcpy(old, e->code ? e->msg : "", e->code ? sizeof old : 1);
     /* A message too long for its place is cut at the end; the place itself is kept. */
     size_t n = strlen(where);
     memcpy(e->msg, where, n);
-    snprintf(e->msg + n, sizeof e->msg - n, ": %.*s", (int)(sizeof e->msg - n - 3), old);
-    return e->code;
+    snprintf(e->msg + n, sizeof e->msg - n, "%s%.*s", *old ? ": " : "", (int)(sizeof e->msg - n - 3), old);
+    return e->code = rc ? rc : LT_E_INTERNAL;
 }
 
 const char *lt_err_slug(int code)

@@ -61,6 +61,11 @@ struct lt_err {
     char msg[320];
 };
 
+/* Whoever takes a struct lt_err takes one: e is never NULL. A caller who does not care passes LT_NO_ERR,
+ * which lives to the end of his block. Who leaves without a code at hand (a function that returned NULL)
+ * returns e->code. */
+#define LT_NO_ERR (&(struct lt_err){0})
+
 #define LT_MUST_CHECK __attribute__((warn_unused_result))
 
 /* Return from the caller what a call returned, if that is a fault. */
@@ -71,11 +76,22 @@ struct lt_err {
             return rc_;                                                                                      \
     } while (0)
 
-/* Fill *e (may be NULL) and return code, so that a fault is one line: return lt_fail(e, LT_E_IO, "…"). */
-int lt_fail(struct lt_err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same, and say where: LT_TRY_IN(read_guest(j, e), e, "guest %zu", i). */
+#define LT_TRY_IN(call, e, ...)                                                                              \
+    do {                                                                                                     \
+        int rc_ = (call);                                                                                    \
+        if (rc_)                                                                                             \
+            return lt_fail_in(e, rc_, __VA_ARGS__);                                                          \
+    } while (0)
 
-/* Put "where: " before the message that is already in *e; returns e's code (LT_E_INTERNAL if none). */
-int lt_fail_in(struct lt_err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Fill *e and return code, so that a fault is one line: return lt_fail(e, LT_E_IO, "…"). */
+int lt_fail(struct lt_err *e, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), nonnull(1)));
+
+/* Put "where: " before the message that is already in *e, which now has this code; returns rc whatever stood
+ * in *e. Called without a fault (rc 0), it makes one: LT_E_INTERNAL. */
+int lt_fail_in(struct lt_err *e, int rc, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), nonnull(1)));
 
 const char *lt_err_slug(int code);
 enum lt_err_class lt_err_class(int code);

@@ -1,5 +1,7 @@
 #include "common/hash.h"
 
+#include "common/alloc.h"
+
 #include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
@@ -62,8 +64,9 @@ static EVP_MD_CTX *thread_context(size_t alg)
 {
     if (!contexts) {
         pthread_once(&once, fetch_all);
-        if (!(contexts = calloc(1, sizeof *contexts)) || pthread_setspecific(contexts_key, contexts))
-            die("calloc");
+        contexts = lt_new(struct contexts);
+        if (pthread_setspecific(contexts_key, contexts))
+            die("pthread_setspecific");
     }
     EVP_MD_CTX **c = &contexts->of[alg];
     if (!*c && !(*c = EVP_MD_CTX_new()))

@@ -105,7 +105,7 @@ size_t lt_ima_list_skip(struct lt_slice list, uint64_t units, uint64_t *skipped)
     if (!lt_ima_list_is_binary(list))
         return skip_lines(list, units, skipped);
     for (*skipped = 0; *skipped < units && at < list.n; ++*skipped)
-        if (lt_ima_list_frame_next(list, &at, &hash_n, &f, NULL))
+        if (lt_ima_list_frame_next(list, &at, &hash_n, &f, LT_NO_ERR))
             break;
     return at;
 }

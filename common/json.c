@@ -184,7 +184,7 @@ int lt_json_hex(const json_t *o, const char *key, void *out, size_t n, struct lt
     memset(out, 0, n);
     int rc = lt_json_string(o, key, &s, e);
     if (!rc && lt_unhex(s, out, n, e))
-        rc = lt_fail_in(e, "JSON \"%s\"", key);
+        rc = lt_fail_in(e, e->code, "JSON \"%s\"", key);
     return rc;
 }
 
@@ -194,7 +194,7 @@ int lt_json_uuid(const json_t *o, const char *key, uint8_t out[16], struct lt_er
     memset(out, 0, 16);
     int rc = lt_json_string(o, key, &s, e);
     if (!rc && lt_uuid_parse(s, out, e))
-        rc = lt_fail_in(e, "JSON \"%s\"", key);
+        rc = lt_fail_in(e, e->code, "JSON \"%s\"", key);
     return rc;
 }
 
@@ -205,7 +205,7 @@ int lt_json_base64(const json_t *o, const char *key, size_t max, uint8_t **out, 
     *n = 0;
     int rc = lt_json_string(o, key, &s, e);
     if (!rc && lt_unbase64(s, strlen(s), max, out, n, e))
-        rc = lt_fail_in(e, "JSON \"%s\"", key);
+        rc = lt_fail_in(e, e->code, "JSON \"%s\"", key);
     return rc;
 }
 

@@ -97,7 +97,7 @@ static int hex4(struct lt_pull *s, uint32_t *out, struct lt_err *e)
     uint8_t v[2];
 
     memcpy(four, s->p + s->at, s->n - s->at < 4 ? s->n - s->at : 4);
-    if (lt_unhex(four, v, sizeof v, NULL))
+    if (lt_unhex(four, v, sizeof v, LT_NO_ERR))
         return lt_pull_fail(s, e, "four hex digits expected after \\u");
     s->at += 4;
     *out = (uint32_t)v[0] << 8 | v[1];

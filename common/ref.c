@@ -1,5 +1,7 @@
 #include "common/ref.h"
 
+#include "common/alloc.h"
+
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -11,10 +13,7 @@ struct lt_ref {
 
 struct lt_ref *lt_ref_new(void *p, void (*fn)(void *p))
 {
-    struct lt_ref *r = malloc(sizeof *r);
-
-    if (!r)
-        abort();
+    struct lt_ref *r = lt_new(struct lt_ref);
     lt_ref_start(&r->count, 1);
     r->p = p;
     r->free = fn;

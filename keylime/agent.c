@@ -118,7 +118,7 @@ static int read_ekcert(const char *text, const struct lt_public *ek, char **out,
     LT_TRY(lt_public_pkey(ek, &key, e));
     /* A key type OpenSSL does not load (id-RSAES-OAEP) is compared by modulus and exponent. */
     EVP_PKEY *certified = X509_get0_pubkey(c.leaf);
-    if (certified ? EVP_PKEY_eq(certified, key) != 1 : lt_certkey_certifies(c.leaf, ek, NULL) != 0)
+    if (certified ? EVP_PKEY_eq(certified, key) != 1 : lt_certkey_certifies(c.leaf, ek, LT_NO_ERR) != 0)
         return lt_fail(e, LT_E_REFUSED, "certifies another key than ek_tpm");
     char *p;
     long n = BIO_get_mem_data(c.to, &p);
@@ -131,12 +131,9 @@ static int read_public(const json_t *body, const char *key, uint8_t out[LT_MAX_P
 {
     LT_AUTOFREE uint8_t *p = NULL;
     size_t n;
-    int rc = lt_json_base64(body, key, LT_MAX_PUBLIC, &p, &n, e);
 
-    if (rc)
-        return rc;
-    if (lt_public_parse(p, n, parsed, e))
-        return lt_fail_in(e, "%s", key);
+    LT_TRY(lt_json_base64(body, key, LT_MAX_PUBLIC, &p, &n, e));
+    LT_TRY_IN(lt_public_parse(p, n, parsed, e), e, "%s", key);
     memcpy(out, p, n);
     *out_n = n;
     return 0;
@@ -169,9 +166,7 @@ static int optional_text(const json_t *body, const char *key, size_t max, const 
     *out = NULL;
     if (!lt_json_has(body, key))
         return 0;
-    int rc = lt_json_string(body, key, out, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_string(body, key, out, e));
     if (strlen(*out) > max)
         return lt_fail(e, LT_E_TOO_LARGE, "%s: %zu bytes > %zu", key, strlen(*out), max);
     if (!**out)
@@ -196,8 +191,7 @@ static int read_contact(const json_t *body, struct lt_agent *a, struct lt_err *e
     if (cert && strcmp(cert, "disabled")) {
         LT_AUTOFREE uint8_t *der = NULL;
         size_t n;
-        if (lt_keylime_pem_leaf(cert, &der, &n, e))
-            return lt_fail_in(e, "mtls_cert");
+        LT_TRY_IN(lt_keylime_pem_leaf(cert, &der, &n, e), e, "mtls_cert");
     }
     a->port = (int)port;
     if ((ip && !(a->ip = strdup(ip))) || (cert && !(a->mtls_cert = strdup(cert))))
@@ -215,7 +209,9 @@ int lt_agent_ek_from_json(const json_t *body, struct lt_public *ek, char **ekcer
     LT_TRY(read_public(body, "ek_tpm", raw, &n, ek, e));
     LT_TRY(check_ek(ek, e));
     LT_TRY(optional_text(body, "ekcert", LT_MAX_EK_CHAIN, &text, e));
-    return text && read_ekcert(text, ek, ekcert, e) ? lt_fail_in(e, "ekcert") : 0;
+    if (text)
+        LT_TRY_IN(read_ekcert(text, ek, ekcert, e), e, "ekcert");
+    return 0;
 }
 
 int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out, struct lt_err *e)
@@ -230,8 +226,7 @@ int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out,
     LT_TRY(lt_agent_ek_from_json(body, &ek, &a.ekcert, e));
     memcpy(a.ek, ek.raw, a.ek_n = ek.raw_n);
     LT_TRY(read_public(body, "aik_tpm", a.ak, &a.ak_n, &ak, e));
-    if (lt_public_check_ak(&ak, e))
-        return lt_fail_in(e, "aik_tpm");
+    LT_TRY_IN(lt_public_check_ak(&ak, e), e, "aik_tpm");
     LT_TRY(read_contact(body, &a, e));
     *out = a;
     a = (struct lt_agent){0};
@@ -252,7 +247,7 @@ json_t *lt_agent_to_json(const struct lt_agent *a)
     set_text(o, "agent_id", a->id);
     json_object_set_new(o, "aik_tpm", lt_json_new_base64(a->ak, a->ak_n));
     json_object_set_new(o, "ek_tpm", lt_json_new_base64(a->ek, a->ek_n));
-    bool has = a->ekcert && !lt_keylime_pem_leaf(a->ekcert, &der, &n, NULL);
+    bool has = a->ekcert && !lt_keylime_pem_leaf(a->ekcert, &der, &n, LT_NO_ERR);
     json_object_set_new(o, "ekcert", has ? lt_json_new_base64(der, n) : json_null());
     set_text(o, "mtls_cert", a->mtls_cert);
     set_text(o, "ip", a->ip);
@@ -272,9 +267,10 @@ int lt_keylime_agent_check_identity(const struct lt_agent *stored, const struct 
         differs = "ek_tpm";
     else if (stored->ak_n != offered->ak_n || memcmp(stored->ak, offered->ak, stored->ak_n))
         differs = "aik_tpm";
-    else if (stored->ekcert && (!offered->ekcert || lt_keylime_pem_leaf(stored->ekcert, &was, &was_n, NULL) ||
-                                lt_keylime_pem_leaf(offered->ekcert, &is, &is_n, NULL) || was_n != is_n ||
-                                memcmp(was, is, is_n)))
+    else if (stored->ekcert &&
+             (!offered->ekcert || lt_keylime_pem_leaf(stored->ekcert, &was, &was_n, LT_NO_ERR) ||
+              lt_keylime_pem_leaf(offered->ekcert, &is, &is_n, LT_NO_ERR) || was_n != is_n ||
+              memcmp(was, is, is_n)))
         differs = "ekcert";
     if (differs)
         return lt_fail(

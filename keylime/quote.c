@@ -24,8 +24,7 @@ static int parse_quote(const char *s, struct lt_quote *q, struct lt_err *e)
         size_t n = strcspn(s, ":");
         if (s[n] != parts[i].end)
             return lt_fail(e, LT_E_MALFORMED, "quote: not three parts");
-        if (lt_unbase64(s, n, parts[i].max, out[i], out_n[i], e))
-            return lt_fail_in(e, "quote, %s", parts[i].name);
+        LT_TRY_IN(lt_unbase64(s, n, parts[i].max, out[i], out_n[i], e), e, "quote, %s", parts[i].name);
         s += n + 1;
     }
     return lt_pcr_blob_parse(blob, blob_n, &q->pcrs, e);

@@ -1,5 +1,6 @@
 #include "provider/api.h"
 
+#include "common/alloc.h"
 #include "common/ref.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"
@@ -47,10 +48,7 @@ static void one_checked(void *arg)
 
 static struct gathering *gather(void)
 {
-    struct gathering *g = calloc(1, sizeof *g);
-
-    if (!g)
-        return NULL;
+    struct gathering *g = lt_new(struct gathering);
     lt_ref_start(&g->refs, 1);
     pthread_mutex_init(&g->lock, NULL);
     lt_cond_init(&g->news);
@@ -76,8 +74,6 @@ static void check_all(struct lt_provider_host *const *hosts, size_t count)
     struct gathering *g = gather();
     uint64_t until = lt_clock_ms() + LT_LISTED_WAIT_MS;
 
-    if (!g)
-        return;
     for (size_t i = 0; i < count; i++)
         ask_one(g, hosts[i]);
     pthread_mutex_lock(&g->lock);

@@ -1,6 +1,7 @@
 #include "provider/batcher.h"
 
 #include "appraisal/checks/host_quote.h"
+#include "common/alloc.h"
 #include "common/http/client.h"
 #include "common/run/log.h"
 #include "provider/limits.h"
@@ -55,11 +56,9 @@ void lt_batcher_batch_unref(struct lt_batcher_batch *b)
 
 int lt_batcher_new(const struct lt_batcher_conf *c, struct lt_batcher **out, struct lt_err *e)
 {
-    struct lt_batcher *b = calloc(1, sizeof *b);
+    struct lt_batcher *b = lt_new(struct lt_batcher);
 
     *out = NULL;
-    if (!b)
-        return lt_fail(e, LT_E_NO_MEMORY, "batcher: no memory");
     b->conf = *c;
     b->conf.ak = NULL; /* only borrowed for this call */
     b->last = &b->first;
@@ -228,18 +227,12 @@ static int accept_quote(struct lt_batcher *b, struct closed *c, const struct lt_
     LT_AUTOJSON json_t *j = lt_json_parse(a->body, a->n, LT_MAX_HOST_REPLY, e);
     struct lt_attest attest;
     struct lt_residency_header h;
-    int rc = j ? lt_residency_host_quote_from_json(j, &q, e) : lt_fail_in(e, "reply");
 
-    if (!rc)
-        rc = lt_host_quote_check(&q, b->key, &h, &attest, e);
-    if (!rc)
-        rc = check_header(b, c, &h, e);
-    if (!rc)
-        rc = find_residents(c, j, &h, &out->residents, e);
-    if (!rc)
-        rc = render(b, &q, out, e);
-    if (rc)
-        return rc;
+    LT_TRY(j ? lt_residency_host_quote_from_json(j, &q, e) : lt_fail_in(e, e->code, "reply"));
+    LT_TRY(lt_host_quote_check(&q, b->key, &h, &attest, e));
+    LT_TRY(check_header(b, c, &h, e));
+    LT_TRY(find_residents(c, j, &h, &out->residents, e));
+    LT_TRY(render(b, &q, out, e));
     out->reset_count = attest.clock.reset_count;
     out->tree = lt_take(&c->tree);
     return 0;
@@ -314,13 +307,11 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_batcher_host_answer
         return;
     if (a->status != 200)
         rc = a->status ? refused(a, &e) : lt_fail(&e, a->trouble->code, "%s", a->trouble->msg);
-    else if (!(batch = calloc(1, sizeof *batch)))
-        rc = lt_fail(&e, LT_E_NO_MEMORY, "batch: no memory");
-    else
-        rc = accept_quote(b, &c, a, batch, &e);
-
-    if (batch)
+    else {
+        batch = lt_new(struct lt_batcher_batch);
         lt_ref_start(&batch->refs, 1);
+        rc = accept_quote(b, &c, a, batch, &e);
+    }
     if (rc) {
         tell_failure(b, &c, &e);
         lt_batcher_batch_unref(lt_take(&batch));

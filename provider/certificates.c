@@ -79,7 +79,7 @@ static int append_all(json_t *list, const json_t *more, struct lt_err *e)
 /* What cannot be read is carried as it is, for the tenants to name. */
 static int append_shown(json_t *list, json_t *item, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *read = canonical(item, NULL);
+    LT_AUTOJSON json_t *read = canonical(item, LT_NO_ERR);
     return json_array_size(read) == 1 ? append_all(list, read, e) : append(list, json_incref(item), e);
 }
 

@@ -1,6 +1,7 @@
 #include "provider/enrol.h"
 
 #include "appraisal/ima/learn.h"
+#include "common/alloc.h"
 #include "common/http/address.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
@@ -21,7 +22,7 @@ static int read_public(const json_t *j, const char *key, struct lt_public *out, 
     int rc = lt_json_base64(j, key, LT_MAX_PUBLIC, &raw, &n, e);
 
     if (!rc && (rc = lt_public_parse(raw, n, out, e)))
-        rc = lt_fail_in(e, "%s", key);
+        rc = lt_fail_in(e, rc, "%s", key);
     return rc;
 }
 
@@ -59,7 +60,8 @@ static int activate(const struct lt_provider_host *h, struct lt_peer *peer, stru
                                                                  .body_n = strlen(a.body),
                                                                  .max_reply = LT_MAX_BODY_SMALL},
                                         peer, e);
-    return !j || lt_activation_check(&a, j, e) ? lt_fail_in(e, "activation") : 0;
+    LT_TRY_IN(j ? lt_activation_check(&a, j, e) : e->code, e, "activation");
+    return 0;
 }
 
 int lt_enrol(struct lt_registry *r, const struct lt_provider_host_shared *shared, const char *address,
@@ -75,17 +77,15 @@ int lt_enrol(struct lt_registry *r, const struct lt_provider_host_shared *shared
     json_t *shown = NULL;
 
     *out = NULL;
-    int rc = lt_http_address_check_peer(address, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_http_address_check_peer(address, e));
     LT_AUTOJSON json_t *j =
         lt_net_call(shared->net,
                     &(struct lt_net_request){
                         .method = "GET", .address = address, .name = "host", .max_reply = LT_MAX_HOST_REPLY},
                     &peer, e);
     if (!j)
-        return lt_fail_in(e, "host %s", address);
-    rc = read_public(j, "ek", &ek, e);
+        return lt_fail_in(e, e->code, "host %s", address);
+    int rc = read_public(j, "ek", &ek, e);
     if (!rc)
         rc = read_public(j, "ak", &ak, e);
     if (!rc)
@@ -117,7 +117,7 @@ int lt_enrol(struct lt_registry *r, const struct lt_provider_host_shared *shared
         *out = lt_provider_host_ref(h);
         lt_log(LT_LOG_INFO, "enrol", "host at %s", address);
     } else {
-        rc = lt_fail_in(e, "host %s", address);
+        rc = lt_fail_in(e, rc, "host %s", address);
     }
     lt_residents_unref(residents);
     lt_provider_host_unref(known);
@@ -193,10 +193,7 @@ static int put_learnt(struct lt_registry *r, const struct lt_provider_host *h, s
                       const struct lt_pcr_pcrs *pcrs, uint8_t digest[32], struct lt_err *e)
 {
     const struct lt_ima_lesson lesson = {.list = list, .pcrs = pcrs};
-    LT_AUTOFREE struct lt_ima_learnt *l = calloc(1, sizeof *l);
-
-    if (!l)
-        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    LT_AUTOFREE struct lt_ima_learnt *l = lt_new(struct lt_ima_learnt);
     LT_TRY(lt_ima_learn(&lesson, l, e));
     for (unsigned i = 0; i < l->told; i++)
         lt_log(LT_LOG_WARNING, "host-learnt", "host %s: %s", h->address, l->note[i]);
@@ -216,11 +213,12 @@ static int learn_ima(struct lt_registry *r, const struct lt_provider_host *h, co
     size_t n;
 
     memcpy(peer.host_id, h->id, sizeof peer.host_id);
-    if (lt_net_get(h->shared->net,
+    LT_TRY_IN(
+        lt_net_get(h->shared->net,
                    &(struct lt_net_request){
                        .method = "GET", .address = h->address, .name = "ima", .max_reply = LT_MAX_IMA_LOG},
-                   &peer, &list, &n, e))
-        return lt_fail_in(e, "IMA list");
+                   &peer, &list, &n, e),
+        e, "IMA list");
     LT_TRY(put_learnt(r, h, (struct lt_slice){list, n}, pcrs, digest, e));
     json_object_set_new(
         policy, "layers",

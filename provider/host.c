@@ -1,5 +1,6 @@
 #include "provider/host.h"
 
+#include "common/alloc.h"
 #include "common/hash.h"
 #include "common/http/address.h"
 #include "common/run/clock.h"
@@ -144,7 +145,7 @@ static void unref(void *arg)
     lt_provider_host_unref(arg);
 }
 
-static int new_relay(struct host *own, struct lt_err *e)
+static struct lt_relay *new_relay(struct host *own)
 {
     const struct lt_relay_host host = {.id = own->is.id,
                                        .address = own->is.address,
@@ -155,19 +156,17 @@ static int new_relay(struct host *own, struct lt_err *e)
                                        .arg = own,
                                        .ref = ref,
                                        .unref = unref};
-    return lt_relay_new(&host, &own->is.relay, e);
+    return lt_relay_new(&host);
 }
 
 int lt_provider_host_new(const struct lt_provider_host_shared *shared, const char *address,
                          const struct lt_provider_host_keys *keys, const uint8_t policy[32],
                          struct lt_provider_host **out, struct lt_err *e)
 {
-    struct host *own = calloc(1, sizeof *own);
+    struct host *own = lt_new(struct host);
     int rc;
 
     *out = NULL;
-    if (!own)
-        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     struct lt_provider_host *h = &own->is;
     lt_ref_start(&own->refs, 1);
     pthread_mutex_init(&own->lock, NULL);
@@ -186,9 +185,8 @@ int lt_provider_host_new(const struct lt_provider_host_shared *shared, const cha
         rc = lt_residency_host_id(&h->ek, h->id, e);
     if (!rc)
         rc = lt_public_ek_digest(&h->ek, h->ek_digest, e);
-    if (!rc)
-        rc = new_relay(own, e);
     if (!rc) {
+        h->relay = new_relay(own);
         struct lt_batcher_conf c = {
             .ak = &h->ak, .arg = h, .context = context, .quoted = quoted, .failed = failed, .send = send_ask};
         memcpy(c.host_id, h->id, sizeof c.host_id);
@@ -305,9 +303,9 @@ static void checked(struct lt_batcher_batch_item *i, struct lt_batcher_batch *ba
 
 bool lt_provider_host_check(struct lt_provider_host *h, uint64_t age_ms, void (*done)(void *arg), void *arg)
 {
-    struct check *c = calloc(1, sizeof *c);
+    struct check *c = lt_new(struct check);
 
-    if (!c || !lt_health_due(&h->health, age_ms, lt_clock_ms())) {
+    if (!lt_health_due(&h->health, age_ms, lt_clock_ms())) {
         free(c);
         return false;
     }
@@ -366,9 +364,9 @@ static void refresh_done(void *arg, const struct lt_http_reply *r, const struct 
 
 void lt_provider_host_refresh(struct lt_provider_host *h, void (*done)(void *arg), void *arg)
 {
-    struct refresh *x = calloc(1, sizeof *x);
+    struct refresh *x = lt_new(struct refresh);
 
-    if (!x || atomic_exchange(&whole(h)->refreshing, true)) { /* no memory, or somebody else is asking */
+    if (atomic_exchange(&whole(h)->refreshing, true)) { /* somebody else is asking */
         free(x);
         if (done)
             done(arg);

@@ -1,5 +1,6 @@
 #include "provider/net.h"
 
+#include "common/alloc.h"
 #include "common/run/wait.h"
 #include "provider/limits.h"
 #include "residency/error.h"
@@ -19,11 +20,9 @@ int lt_net_new(const struct lt_http_client_conf *identity, long timeout_ms, stru
                struct lt_err *e)
 {
     struct lt_http_client_conf conf = *identity;
-    struct lt_net *n = calloc(1, sizeof *n);
+    struct lt_net *n = lt_new(struct lt_net);
 
     *out = NULL;
-    if (!n)
-        return lt_fail(e, LT_E_NO_MEMORY, "client: no memory");
     n->timeout_ms = timeout_ms;
     pthread_rwlock_init(&n->gate, NULL);
     conf.server_role = LT_PEER_ROLE_HOST;

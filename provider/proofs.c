@@ -1,5 +1,6 @@
 #include "provider/proofs.h"
 
+#include "common/alloc.h"
 #include "common/ref.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"
@@ -98,10 +99,7 @@ static void *watch_ripe(void *arg);
 int lt_proofs_new(struct lt_registry *r, uint32_t max_waiting, uint32_t max_per_tenant,
                   struct lt_proofs **out, struct lt_err *e)
 {
-    struct lt_proofs *p = *out = calloc(1, sizeof *p);
-
-    if (!p)
-        return lt_fail(e, LT_E_NO_MEMORY, "proofs: no memory");
+    struct lt_proofs *p = *out = lt_new(struct lt_proofs);
     p->registry = r;
     p->max_waiting = max_waiting;
     p->max_per_tenant = max_per_tenant;
@@ -144,7 +142,8 @@ static int admit(struct lt_proofs *p, const uint8_t id[16], uint32_t items, stru
         rc = lt_fail(e, LT_E_TOO_MANY, "more than %u guests of one tenant wait", p->max_per_tenant);
     else if (p->waiting + items > p->max_waiting)
         rc = lt_fail(e, LT_E_BUSY, "more than %u guests wait", p->max_waiting);
-    if (!rc && !t && (t = calloc(1, sizeof *t))) {
+    if (!rc && !t) {
+        t = lt_new(struct tenant);
         memcpy(t->id, id, 16);
         if (!tsearch(t, &p->tenants, compare16))
             free(lt_take(&t));
@@ -264,7 +263,7 @@ static void finish_ticket(struct job *j)
     char *text;
     size_t n;
 
-    if (!render(j, &text, &n, NULL))
+    if (!render(j, &text, &n, LT_NO_ERR))
         j->text = lt_http_shared_new(text, n);
     pthread_mutex_lock(&p->lock);
     j->done_ms = lt_clock_ms();
@@ -571,12 +570,9 @@ static int read_items(const json_t *j, struct job **out, struct lt_err *e)
     static const char *const keys[] = {"guests", NULL};
     json_t *guests, *g;
     size_t i;
-    int rc = lt_json_only(j, keys, e);
 
-    if (!rc)
-        rc = lt_json_array(j, "guests", LT_MAX_PROOF_ITEMS, &guests, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_only(j, keys, e));
+    LT_TRY(lt_json_array(j, "guests", LT_MAX_PROOF_ITEMS, &guests, e));
     LT_AUTOFREE struct job *job = calloc(1, sizeof *job + json_array_size(guests) * sizeof *job->slots);
     if (!job)
         return lt_fail(e, LT_E_NO_MEMORY, "proofs: no memory");
@@ -587,8 +583,7 @@ static int read_items(const json_t *j, struct job **out, struct lt_err *e)
         s->first.slot = s;
         s->count = 1;
         atomic_init(&s->left, 1);
-        if (read_item(g, s, e))
-            return lt_fail_in(e, "guest %zu", i);
+        LT_TRY_IN(read_item(g, s, e), e, "guest %zu", i);
     }
     if (!job->count)
         return lt_fail(e, LT_E_MALFORMED, "JSON: \"guests\" is empty");

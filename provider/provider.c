@@ -1,5 +1,6 @@
 #include "provider/provider.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/pki/identity.h"
 #include "common/run/clock.h"
@@ -133,18 +134,16 @@ static int serve(struct lt_provider *p, const struct lt_provider_conf *c, struct
 
 int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out, struct lt_err *e)
 {
-    struct lt_provider *p = calloc(1, sizeof *p);
+    struct lt_provider *p = lt_new(struct lt_provider);
 
     *out = NULL;
-    if (!p)
-        return lt_fail(e, LT_E_NO_MEMORY, "provider: no memory");
     p->state_lock = -1;
     p->shared.documents_max = (uint64_t)c->max_documents_mib << 20;
     p->shared.space = (struct lt_space_conf){(uint64_t)c->reserve_mib << 20, (uint64_t)c->min_free_mib << 20};
     pthread_mutex_init(&p->lock, NULL);
     lt_cond_init(&p->stop);
     p->shared.check_ms = (uint64_t)c->host_check_s * 1000;
-    int rc = lt_dir_private(c->state_dir, e) ? lt_fail_in(e, "state_dir")
+    int rc = lt_dir_private(c->state_dir, e) ? lt_fail_in(e, e->code, "state_dir")
                                              : lt_lock_state(c->state_dir, &p->state_lock, e);
     if (!rc && *c->crl)
         rc = lt_crl_open("crl", c->crl, c->ca, &p->crl, e);

@@ -1,5 +1,6 @@
 #include "provider/registry.h"
 
+#include "common/alloc.h"
 #include "common/limits.h"
 #include "provider/claims.h"
 
@@ -59,16 +60,14 @@ static void *find(void *const *root, const void *key, int (*compare)(const void 
     return node ? *node : NULL;
 }
 
-/* The guest, made if it is new. NULL without memory. Under the lock. */
+/* The guest, made if it is new. NULL: no room in the tree. Under the lock. */
 static struct guest *guest_at(struct lt_registry *r, const uint8_t uuid[16])
 {
     struct guest *g = find(&r->guests, uuid, compare16);
 
     if (g)
         return g;
-    g = calloc(1, sizeof *g);
-    if (!g)
-        return NULL;
+    g = lt_new(struct guest);
     memcpy(g->uuid, uuid, 16);
     if (!tsearch(g, &r->guests, compare16)) {
         free(g);
@@ -279,11 +278,8 @@ static int load_policy(void *arg, const uint8_t digest[32], struct lt_slice byte
 /* Takes the place of a host with the same id. */
 static int insert_host(struct lt_registry *r, struct lt_provider_host *h, struct lt_err *e)
 {
-    struct place *p = malloc(sizeof *p);
+    struct place *p = lt_new(struct place);
     struct lt_provider_host *old = NULL;
-
-    if (!p)
-        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     memcpy(p->id, h->id, 16);
     p->host = lt_provider_host_ref(h);
     pthread_rwlock_wrlock(&r->lock);
@@ -318,7 +314,7 @@ static int load_host(void *arg, const struct lt_registry_store_host *s, struct l
         lt_public_parse(s->ak.p, s->ak.n, &ak, e) ||
         lt_provider_host_new(r->shared, s->address, &(struct lt_provider_host_keys){&ek, &ak, certificates},
                              s->policy, &h, e))
-        rc = lt_fail_in(e, "stored host %.60s", s->address);
+        rc = lt_fail_in(e, e->code, "stored host %.60s", s->address);
     else if (memcmp(h->id, s->id, sizeof s->id))
         rc = lt_fail(e, LT_E_INTERNAL, "stored host %.60s: its id is not its EK's", s->address);
     else
@@ -352,11 +348,9 @@ static int load_place(void *arg, const struct lt_registry_store_place *p, struct
 int lt_registry_open(const char *state_dir, struct lt_provider_host_shared *shared, struct lt_registry **out,
                      struct lt_err *e)
 {
-    struct lt_registry *r = calloc(1, sizeof *r);
+    struct lt_registry *r = lt_new(struct lt_registry);
 
     *out = NULL;
-    if (!r)
-        return lt_fail(e, LT_E_NO_MEMORY, "registry: no memory");
     pthread_mutex_init(&r->writing, NULL);
     pthread_rwlock_init(&r->lock, NULL);
     r->shared = shared;
@@ -506,11 +500,6 @@ int lt_registry_drop_host(struct lt_registry *r, const uint8_t id[16], struct lt
 
 /* ---- policies ---- */
 
-static void host_policy_free(struct lt_policy_host **p)
-{
-    lt_policy_host_free(*p);
-}
-
 /* Of PCRs that a host quote has. */
 static int parse_host_policy(struct lt_slice bytes, struct lt_policy_host **out, struct lt_err *e)
 {
@@ -547,7 +536,7 @@ static bool is_document(struct lt_slice bytes)
 
 static int check_policy(struct lt_slice bytes, struct lt_err *e)
 {
-    __attribute__((cleanup(host_policy_free))) struct lt_policy_host *p = NULL;
+    LT_AUTO(lt_policy_host) struct lt_policy_host *p = NULL;
 
     /* {} would be a policy of both kinds, and judge nothing. */
     LT_AUTOJSON json_t *j = bytes.n < 64 ? lt_json_parse(bytes.p, bytes.n, 64, e) : NULL;
@@ -555,7 +544,7 @@ static int check_policy(struct lt_slice bytes, struct lt_err *e)
         return lt_fail(e, LT_E_MALFORMED, "policy: it says nothing");
     if (!parse_host_policy(bytes, &p, e) || is_document(bytes))
         return 0;
-    return lt_fail_in(e, "no runtime policy, no boot policy, and as a host policy");
+    return lt_fail_in(e, e->code, "no runtime policy, no boot policy, and as a host policy");
 }
 
 static int check_known(struct lt_registry *r, const uint8_t digest[32], const char *what, struct lt_err *e)
@@ -576,7 +565,7 @@ static int check_known(struct lt_registry *r, const uint8_t digest[32], const ch
  */
 static int check_usable(struct lt_registry *r, const uint8_t digest[32], struct lt_err *e)
 {
-    __attribute__((cleanup(host_policy_free))) struct lt_policy_host *p = NULL;
+    LT_AUTO(lt_policy_host) struct lt_policy_host *p = NULL;
     LT_AUTOFREE char *bytes = NULL;
     size_t n = 0;
 
@@ -632,11 +621,11 @@ static void name_host(const void *node, VISIT which, void *arg)
 
 static bool names(const struct policy *p, const uint8_t digest[32])
 {
-    __attribute__((cleanup(host_policy_free))) struct lt_policy_host *parsed = NULL;
+    LT_AUTO(lt_policy_host) struct lt_policy_host *parsed = NULL;
     struct lt_slice bytes = {(const uint8_t *)p->bytes, p->n};
     bool found = false;
 
-    if (!memcmp(p->digest, digest, 32) || parse_host_policy(bytes, &parsed, NULL))
+    if (!memcmp(p->digest, digest, 32) || parse_host_policy(bytes, &parsed, LT_NO_ERR))
         return false;
     found = parsed->measured.has_boot && !memcmp(parsed->measured.boot, digest, 32);
     for (unsigned i = 0; i < parsed->measured.layer_count; i++)

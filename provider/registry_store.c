@@ -1,5 +1,6 @@
 #include "provider/registry_store.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/run/log.h"
@@ -30,10 +31,9 @@ int lt_registry_store_open(const char *state_dir, const struct lt_space_conf *co
     struct lt_space *space = NULL;
 
     *out = NULL;
-    if (lt_dir_private(state_dir, e))
-        return lt_fail_in(e, "state_dir");
+    LT_TRY_IN(lt_dir_private(state_dir, e), e, "state_dir");
     if (conf && (conf->reserve || conf->min_free))
-        LT_TRY(lt_space_open(state_dir, conf, &space, e));
+        space = lt_space_open(state_dir, conf);
     return lt_db_open(path, &kind, space, out, e);
 }
 
@@ -283,9 +283,9 @@ static void places_done(void *arg, int rc, const struct lt_err *e)
 
 void lt_registry_store_post_places(struct lt_db *db, struct lt_registry_store_place *places, size_t count)
 {
-    struct places *p = malloc(sizeof *p);
+    struct places *p = lt_new(struct places);
 
-    if (!p || !count) {
+    if (!count) {
         free(p);
         free(places);
         return;

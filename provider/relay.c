@@ -1,5 +1,6 @@
 #include "provider/relay.h"
 
+#include "common/alloc.h"
 #include "common/ima_list.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
@@ -54,15 +55,13 @@ static const struct {
     [LT_RELAY_IMA] = {"ima", LT_MAX_IMA_LOG, LT_IMA_FRESH_MS},
 };
 
-int lt_relay_new(const struct lt_relay_host *host, struct lt_relay **out, struct lt_err *e)
+struct lt_relay *lt_relay_new(const struct lt_relay_host *host)
 {
-    struct lt_relay *r = *out = calloc(1, sizeof *r);
+    struct lt_relay *r = lt_new(struct lt_relay);
 
-    if (!r)
-        return lt_fail(e, LT_E_NO_MEMORY, "relay: no memory");
     r->host = *host;
     pthread_mutex_init(&r->lock, NULL);
-    return 0;
+    return r;
 }
 
 void lt_relay_free(struct lt_relay *r)
@@ -223,13 +222,13 @@ static void ask_host(struct fetch *f)
 void lt_relay_log(struct lt_relay *r, enum lt_relay_kind kind, struct lt_http_req *req)
 {
     struct cached_log *l = &r->logs[kind];
-    struct waiter *w = malloc(sizeof *w);
-    struct fetch *f = calloc(1, sizeof *f);
+    struct waiter *w = lt_new(struct waiter);
+    struct fetch *f = lt_new(struct fetch);
     bool ask = false, held = false, full;
 
     pthread_mutex_lock(&r->lock);
     bool cached = fresh(r, kind, l);
-    full = !w || !f || l->waiting >= LT_MAX_LOG_WAITERS;
+    full = l->waiting >= LT_MAX_LOG_WAITERS;
     if (cached) {
         reply_log(req, kind, l->bytes);
     } else if (!full) {
@@ -325,7 +324,7 @@ static int check_activation(struct lt_http_req *req, struct lt_err *e)
     if (!j || lt_json_only(j, keys, e) ||
         lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &credential, &n, e) ||
         lt_json_hex(j, "challenge", challenge, sizeof challenge, e))
-        return lt_fail_in(e, "activation");
+        return lt_fail_in(e, e->code, "activation");
     return 0;
 }
 
@@ -370,11 +369,7 @@ void lt_relay_activate(struct lt_relay *r, struct lt_http_req *req)
         lt_http_reply_error(req, &e, 0);
         return;
     }
-    struct activation *a = malloc(sizeof *a);
-    if (!a) {
-        reply_error(req, LT_E_NO_MEMORY, "activation: no memory", 2);
-        return;
-    }
+    struct activation *a = lt_new(struct activation);
     *a = (struct activation){.relay = r, .req = req};
     memcpy(a->turn.tenant, lt_http_req_peer(req)->tenant_id, sizeof a->turn.tenant);
     pthread_mutex_lock(&r->lock);

@@ -24,7 +24,7 @@ struct lt_relay_host {
     void (*unref)(void *arg);
 };
 
-int lt_relay_new(const struct lt_relay_host *host, struct lt_relay **out, struct lt_err *e) LT_MUST_CHECK;
+struct lt_relay *lt_relay_new(const struct lt_relay_host *host);
 void lt_relay_free(struct lt_relay *r);
 
 /* Both take over req: it is answered now or later. A boot log is kept 60 s and while the host's reset count

@@ -47,9 +47,7 @@ static int put_residency(struct lt_buf *b, const struct lt_residents *r, const s
         lt_buf_str(b, "null");
         return 0;
     }
-    int rc = lt_merkle_path(r->tree, place, &path, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_merkle_path(r->tree, place, &path, e));
     lt_residency_record_write(&r->records[place], record);
     lt_base64(record, sizeof record, text);
     lt_buf_u8(b, '{');

@@ -1,5 +1,7 @@
 #include "provider/residents.h"
 
+#include "common/alloc.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,11 +22,6 @@ void lt_residents_unref(struct lt_residents *r)
     free(r);
 }
 
-static void cleanup_residents(struct lt_residents **r)
-{
-    lt_residents_unref(*r);
-}
-
 const uint8_t *lt_residents_root(const struct lt_residents *r)
 {
     return lt_merkle_root(r->tree);
@@ -37,9 +34,9 @@ static int read_record(const json_t *j, size_t i, struct lt_residency_record *ou
 
     if (!json_is_string(j))
         return lt_fail(e, LT_E_MALFORMED, "inventory record %zu: not a string", i);
-    if (lt_unbase64(json_string_value(j), json_string_length(j), LT_RESIDENCY_RECORD, &raw, &n, e) ||
-        lt_residency_record_parse(raw, n, out, e))
-        return lt_fail_in(e, "inventory record %zu", i);
+    LT_TRY_IN(lt_unbase64(json_string_value(j), json_string_length(j), LT_RESIDENCY_RECORD, &raw, &n, e), e,
+              "inventory record %zu", i);
+    LT_TRY_IN(lt_residency_record_parse(raw, n, out, e), e, "inventory record %zu", i);
     return 0;
 }
 
@@ -53,19 +50,17 @@ static int by_uuid(const void *a, const void *b, void *records)
 
 int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_residents))) struct lt_residents *r = NULL;
+    LT_AUTO(lt_residents) struct lt_residents *r = NULL;
     uint8_t root[32];
     json_t *list, *item;
     int64_t seq;
     size_t i;
 
     *out = NULL;
-    if (lt_json_int(j, "seq", 0, INT64_MAX, &seq, e) || lt_json_hex(j, "root", root, sizeof root, e) ||
-        lt_json_array(j, "records", LT_MAX_INVENTORY, &list, e))
-        return lt_fail_in(e, "inventory");
-    r = calloc(1, sizeof *r);
-    if (!r)
-        return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
+    LT_TRY_IN(lt_json_int(j, "seq", 0, INT64_MAX, &seq, e), e, "inventory");
+    LT_TRY_IN(lt_json_hex(j, "root", root, sizeof root, e), e, "inventory");
+    LT_TRY_IN(lt_json_array(j, "records", LT_MAX_INVENTORY, &list, e), e, "inventory");
+    r = lt_new(struct lt_residents);
     lt_ref_start(&r->refs, 1);
     r->count = (uint32_t)json_array_size(list);
     r->records = calloc(r->count + 1, sizeof *r->records);
@@ -74,14 +69,12 @@ int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt
         return lt_fail(e, LT_E_NO_MEMORY, "inventory of %u records: no memory", r->count);
     json_array_foreach(list, i, item)
     {
-        if (read_record(item, i, &r->records[i], e))
-            return lt_fail_in(e, "inventory");
+        LT_TRY_IN(read_record(item, i, &r->records[i], e), e, "inventory");
         if (i && memcmp(r->records[i - 1].ek_digest, r->records[i].ek_digest, 32) >= 0)
             return lt_fail(e, LT_E_MALFORMED, "inventory record %zu: not strictly ascending by ek_digest", i);
         r->by_uuid[i] = (uint32_t)i;
     }
-    if (lt_residency_inventory_tree(r->records, r->count, &r->tree, e))
-        return lt_fail_in(e, "inventory");
+    LT_TRY_IN(lt_residency_inventory_tree(r->records, r->count, &r->tree, e), e, "inventory");
     if (memcmp(lt_residents_root(r), root, sizeof root))
         return lt_fail(e, LT_E_MALFORMED, "inventory of %u records: root is not that of its tree", r->count);
     qsort_r(r->by_uuid, r->count, sizeof *r->by_uuid, by_uuid, r->records);

@@ -3,6 +3,7 @@
 #ifndef LT_PROVIDER_RESIDENTS_H
 #define LT_PROVIDER_RESIDENTS_H
 
+#include "common/alloc.h"
 #include "common/json.h"
 #include "common/ref.h"
 #include "residency/residency.h"
@@ -20,6 +21,7 @@ struct lt_residents {
 int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt_err *e) LT_MUST_CHECK;
 struct lt_residents *lt_residents_ref(struct lt_residents *r); /* NULL in, NULL out */
 void lt_residents_unref(struct lt_residents *r);
+LT_DEFINE_AUTO(lt_residents, lt_residents_unref);
 
 const uint8_t *lt_residents_root(const struct lt_residents *r);
 /* The guest's record with that ek_digest; ek NULL: the one with the smallest. r may be NULL. */

@@ -64,13 +64,10 @@ static int certificates(const json_t *o, struct lt_bundle_certificates *out, str
 
     if (!lt_json_has(o, "ek_certificates"))
         return 0;
-    int rc = lt_json_array(o, "ek_certificates", LT_MAX_CERTIFICATES, &list, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_array(o, "ek_certificates", LT_MAX_CERTIFICATES, &list, e));
     json_array_foreach(list, i, v)
     {
-        if ((rc = text(v, "ek_certificates", MAX_PEM, &out->pem[i], e)))
-            return rc;
+        LT_TRY(text(v, "ek_certificates", MAX_PEM, &out->pem[i], e));
         out->count = (unsigned)i + 1;
     }
     return 0;
@@ -80,10 +77,8 @@ static int nonce(const json_t *o, char out[LT_RESIDENCY_NONCE + 1], struct lt_er
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     const char *s;
-    int rc = lt_json_string(o, "nonce", &s, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_string(o, "nonce", &s, e));
     if (strlen(s) != LT_RESIDENCY_NONCE || strspn(s, alphabet) != LT_RESIDENCY_NONCE)
         return lt_fail(e, LT_E_MALFORMED, "JSON \"nonce\": not %d characters of [A-Za-z0-9]",
                        LT_RESIDENCY_NONCE);
@@ -96,21 +91,20 @@ static int guest(const json_t *o, struct lt_bundle_guest_evidence *g, struct lt_
     static const char *const keys[] = {"uuid", "nonce",           "attest", "signature", "pcrs", "ak",
                                        "ek",   "ek_certificates", "pubkey", "boot_log",  "ima",  NULL};
     json_t *pcrs;
-    int rc;
 
-    if ((rc = lt_json_only(o, keys, e)) || (rc = lt_json_uuid(o, "uuid", g->uuid, e)) ||
-        (rc = nonce(o, g->nonce, e)) || (rc = blob(o, "attest", LT_MAX_ATTEST, &g->attest, e)) ||
-        (rc = blob(o, "signature", LT_MAX_SIGNATURE, &g->signature, e)) ||
-        (rc = lt_json_object(o, "pcrs", &pcrs, e)) ||
-        (rc = lt_residency_pcrs_from_json(pcrs, LT_HASH_SHA256, &g->pcrs, e)) ||
-        (rc = blob(o, "ak", LT_MAX_PUBLIC, &g->ak, e)) || (rc = blob(o, "ek", LT_MAX_PUBLIC, &g->ek, e)) ||
-        (rc = certificates(o, &g->ek_certificates, e)))
-        return rc;
-    if (lt_json_has(o, "pubkey") &&
-        (rc = text(json_object_get(o, "pubkey"), "pubkey", LT_MAX_PUBKEY, &g->pubkey, e)))
-        return rc;
-    if ((rc = optional_blob(o, "boot_log", LT_MAX_BOOT_LOG, &g->boot_log, e)))
-        return rc;
+    LT_TRY(lt_json_only(o, keys, e));
+    LT_TRY(lt_json_uuid(o, "uuid", g->uuid, e));
+    LT_TRY(nonce(o, g->nonce, e));
+    LT_TRY(blob(o, "attest", LT_MAX_ATTEST, &g->attest, e));
+    LT_TRY(blob(o, "signature", LT_MAX_SIGNATURE, &g->signature, e));
+    LT_TRY(lt_json_object(o, "pcrs", &pcrs, e));
+    LT_TRY(lt_residency_pcrs_from_json(pcrs, LT_HASH_SHA256, &g->pcrs, e));
+    LT_TRY(blob(o, "ak", LT_MAX_PUBLIC, &g->ak, e));
+    LT_TRY(blob(o, "ek", LT_MAX_PUBLIC, &g->ek, e));
+    LT_TRY(certificates(o, &g->ek_certificates, e));
+    if (lt_json_has(o, "pubkey"))
+        LT_TRY(text(json_object_get(o, "pubkey"), "pubkey", LT_MAX_PUBKEY, &g->pubkey, e));
+    LT_TRY(optional_blob(o, "boot_log", LT_MAX_BOOT_LOG, &g->boot_log, e));
     return optional_blob(o, "ima", LT_MAX_IMA_LOG, &g->ima, e);
 }
 
@@ -118,13 +112,13 @@ static int host(const json_t *o, struct lt_bundle_host_evidence *h, struct lt_er
 {
     static const char *const keys[] = {"header", "attest",          "signature", "pcrs", "ak",
                                        "ek",     "ek_certificates", "boot_log",  "ima",  NULL};
-    int rc;
 
-    if ((rc = lt_json_only(o, keys, e)) || (rc = lt_residency_host_quote_from_json(o, &h->quote, e)) ||
-        (rc = blob(o, "ak", LT_MAX_PUBLIC, &h->ak, e)) || (rc = blob(o, "ek", LT_MAX_PUBLIC, &h->ek, e)) ||
-        (rc = certificates(o, &h->ek_certificates, e)) ||
-        (rc = optional_blob(o, "boot_log", LT_MAX_BOOT_LOG, &h->boot_log, e)))
-        return rc;
+    LT_TRY(lt_json_only(o, keys, e));
+    LT_TRY(lt_residency_host_quote_from_json(o, &h->quote, e));
+    LT_TRY(blob(o, "ak", LT_MAX_PUBLIC, &h->ak, e));
+    LT_TRY(blob(o, "ek", LT_MAX_PUBLIC, &h->ek, e));
+    LT_TRY(certificates(o, &h->ek_certificates, e));
+    LT_TRY(optional_blob(o, "boot_log", LT_MAX_BOOT_LOG, &h->boot_log, e));
     return optional_blob(o, "ima", LT_MAX_IMA_LOG, &h->ima, e);
 }
 
@@ -134,7 +128,6 @@ static int host_half(const json_t *j, struct lt_bundle *b, struct lt_err *e)
     static const char *const batch_keys[] = {"index", "path", NULL};
     static const char *const residency_keys[] = {"index", "path", "record", NULL};
     json_t *o;
-    int rc;
 
     if (!lt_json_has(j, "host")) {
         if (lt_json_has(j, "batch") || lt_json_has(j, "residency"))
@@ -142,13 +135,10 @@ static int host_half(const json_t *j, struct lt_bundle *b, struct lt_err *e)
         return 0;
     }
     b->has_host = true;
-    if ((rc = lt_json_object(j, "host", &o, e)))
-        return rc;
-    if (host(o, &b->host, e))
-        return lt_fail_in(e, "host");
-    if ((rc = lt_proof_from_json(j, &b->proof, e)) ||
-        (rc = lt_json_only(json_object_get(j, "batch"), batch_keys, e)))
-        return rc;
+    LT_TRY(lt_json_object(j, "host", &o, e));
+    LT_TRY_IN(host(o, &b->host, e), e, "host");
+    LT_TRY(lt_proof_from_json(j, &b->proof, e));
+    LT_TRY(lt_json_only(json_object_get(j, "batch"), batch_keys, e));
     return b->proof.resident ? lt_json_only(json_object_get(j, "residency"), residency_keys, e) : 0;
 }
 
@@ -156,10 +146,8 @@ static int policies(const json_t *j, struct lt_bundle *b, struct lt_err *e)
 {
     const char *key;
     json_t *o, *v;
-    int rc = lt_json_object(j, "policies", &o, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_object(j, "policies", &o, e));
     if (json_object_size(o) > MAX_POLICIES)
         return lt_fail(e, LT_E_TOO_LARGE, "policies: %zu documents > %d", json_object_size(o), MAX_POLICIES);
     if (json_object_size(o) && !(b->policies = calloc(json_object_size(o), sizeof *b->policies)))
@@ -168,11 +156,9 @@ static int policies(const json_t *j, struct lt_bundle *b, struct lt_err *e)
     {
         struct lt_bundle_policy *p = &b->policies[b->policy_count];
         uint8_t digest[LT_SHA256];
-        if (lt_unhex(key, p->digest, sizeof p->digest, e))
-            return lt_fail_in(e, "policies: name \"%.70s\"", key);
+        LT_TRY_IN(lt_unhex(key, p->digest, sizeof p->digest, e), e, "policies: name \"%.70s\"", key);
         b->policy_count++;
-        if ((rc = blob(o, key, LT_MAX_POLICY, &p->bytes, e)))
-            return rc;
+        LT_TRY(blob(o, key, LT_MAX_POLICY, &p->bytes, e));
         lt_sha256(p->bytes.p, p->bytes.n, digest);
         if (memcmp(digest, p->digest, sizeof digest))
             return lt_fail(e, LT_E_MALFORMED, "policies: the document under %s has another digest", key);
@@ -198,21 +184,20 @@ static int parse(const json_t *j, struct lt_bundle *b, struct lt_err *e)
                                        "times",  "verdict",   "logs_omitted", NULL};
     const char *format;
     json_t *o;
-    int rc;
 
-    if ((rc = lt_json_string(j, "format", &format, e)))
-        return rc;
+    LT_TRY(lt_json_string(j, "format", &format, e));
     if (strcmp(format, FORMAT))
         return lt_fail(e, LT_E_UNSUPPORTED, "bundle: format \"%.40s\", only " FORMAT " is known", format);
-    if ((rc = lt_json_only(j, keys, e)) || (rc = lt_json_uuid(j, "tenant_id", b->tenant_id, e)) ||
-        (rc = lt_json_hex(j, "commitment", b->commitment, 32, e)) || (rc = lt_json_object(j, "guest", &o, e)))
-        return rc;
-    if (guest(o, &b->guest, e))
-        return lt_fail_in(e, "guest");
-    if (lt_json_has(j, "logs_omitted") && (rc = lt_json_bool(j, "logs_omitted", &b->logs_omitted, e)))
-        return rc;
-    if ((rc = host_half(j, b, e)) || (rc = policies(j, b, e)) || (rc = any_object(j, "times", &b->times, e)))
-        return rc;
+    LT_TRY(lt_json_only(j, keys, e));
+    LT_TRY(lt_json_uuid(j, "tenant_id", b->tenant_id, e));
+    LT_TRY(lt_json_hex(j, "commitment", b->commitment, 32, e));
+    LT_TRY(lt_json_object(j, "guest", &o, e));
+    LT_TRY_IN(guest(o, &b->guest, e), e, "guest");
+    if (lt_json_has(j, "logs_omitted"))
+        LT_TRY(lt_json_bool(j, "logs_omitted", &b->logs_omitted, e));
+    LT_TRY(host_half(j, b, e));
+    LT_TRY(policies(j, b, e));
+    LT_TRY(any_object(j, "times", &b->times, e));
     return any_object(j, "verdict", &b->verdict, e);
 }
 
@@ -221,7 +206,7 @@ int lt_bundle_parse(const void *bytes, size_t n, struct lt_bundle *out, struct l
     memset(out, 0, sizeof *out);
     LT_AUTOJSON json_t *j = lt_json_parse(bytes, n, LT_MAX_BUNDLE, e);
     if (!j)
-        return e && e->code ? e->code : LT_E_MALFORMED;
+        return e->code ? e->code : LT_E_MALFORMED;
     int rc = parse(j, out, e);
     if (rc)
         lt_bundle_free(out);

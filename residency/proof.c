@@ -9,9 +9,7 @@ static int base64_exact(const json_t *j, const char *key, void *out, size_t n, s
 {
     LT_AUTOFREE uint8_t *p = NULL;
     size_t got;
-    int rc = lt_json_base64(j, key, n, &p, &got, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_base64(j, key, n, &p, &got, e));
     if (got != n)
         return lt_fail(e, LT_E_MALFORMED, "JSON \"%s\": %zu bytes, not %zu", key, got, n);
     memcpy(out, p, n);
@@ -62,14 +60,13 @@ int lt_residency_path_from_json(const json_t *j, struct lt_merkle_path *out, str
     size_t i;
 
     memset(out, 0, sizeof *out);
-    int rc = lt_json_int(j, "index", 0, UINT32_MAX, &index, e);
-    if (rc || (rc = lt_json_array(j, "path", LT_MAX_PATH, &nodes, e)))
-        return rc;
+    LT_TRY(lt_json_int(j, "index", 0, UINT32_MAX, &index, e));
+    LT_TRY(lt_json_array(j, "path", LT_MAX_PATH, &nodes, e));
     json_array_foreach(nodes, i, node)
     {
         if (lt_unhex(json_string_value(node), out->nodes[i], LT_MERKLE_NODE, e)) {
             memset(out, 0, sizeof *out);
-            return lt_fail_in(e, "path node %zu", i);
+            return lt_fail_in(e, e->code, "path node %zu", i);
         }
     }
     out->index = (uint32_t)index;
@@ -93,12 +90,12 @@ int lt_proof_from_json(const json_t *j, struct lt_proof *out, struct lt_err *e)
     memset(out, 0, sizeof *out);
     int rc = lt_json_object(j, "batch", &batch, e);
     if (!rc && lt_residency_path_from_json(batch, &out->batch, e))
-        rc = lt_fail_in(e, "batch");
+        rc = lt_fail_in(e, e->code, "batch");
     if (!rc && !json_is_null(json_object_get(j, "residency"))) {
         rc = lt_json_object(j, "residency", &residency, e);
         if (!rc && (lt_residency_path_from_json(residency, &out->residency, e) ||
                     base64_exact(residency, "record", out->record, LT_RESIDENCY_RECORD, e)))
-            rc = lt_fail_in(e, "residency");
+            rc = lt_fail_in(e, e->code, "residency");
         out->resident = !rc;
     }
     if (rc)

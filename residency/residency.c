@@ -74,9 +74,8 @@ void lt_residency_commitment(const uint8_t tenant_id[16], const uint8_t guest_uu
 static int tag_and_version(struct lt_reader *r, const char tag[TAG], struct lt_err *e)
 {
     uint16_t version;
-    int rc = lt_read_expect(r, tag, TAG, e);
-    if (rc || (rc = lt_read_u16(r, &version, e)))
-        return rc;
+    LT_TRY(lt_read_expect(r, tag, TAG, e));
+    LT_TRY(lt_read_u16(r, &version, e));
     if (version != VERSION)
         return lt_fail(e, LT_E_UNSUPPORTED, "%s at byte %d: version %u, only %d is known", r->what, TAG,
                        version, VERSION);
@@ -105,14 +104,18 @@ int lt_residency_record_parse(const void *p, size_t n, struct lt_residency_recor
     struct lt_residency_record v;
 
     memset(out, 0, sizeof *out);
-    int rc = tag_and_version(&r, tag_resident, e);
-    if (rc || (rc = lt_read_copy(&r, v.guest_uuid, 16, e)) || (rc = lt_read_copy(&r, v.ek_digest, 32, e)) ||
-        (rc = lt_read_copy(&r, v.incarnation, LT_RESIDENCY_INCARNATION, e)) ||
-        (rc = lt_read_u32(&r, &v.start_reset, e)) || (rc = lt_read_u32(&r, &v.start_restart, e)) ||
-        (rc = lt_read_u64(&r, &v.start_clock_ms, e)) || (rc = lt_read_copy(&r, v.firmware_digest, 32, e)) ||
-        (rc = lt_read_copy(&r, v.domain_digest, 32, e)) || (rc = lt_read_u32(&r, &v.flags, e)) ||
-        (rc = lt_read_copy(&r, v.previous_host_ak_name, LT_TPM_NAME, e)) || (rc = lt_reader_end(&r, e)))
-        return rc;
+    LT_TRY(tag_and_version(&r, tag_resident, e));
+    LT_TRY(lt_read_copy(&r, v.guest_uuid, 16, e));
+    LT_TRY(lt_read_copy(&r, v.ek_digest, 32, e));
+    LT_TRY(lt_read_copy(&r, v.incarnation, LT_RESIDENCY_INCARNATION, e));
+    LT_TRY(lt_read_u32(&r, &v.start_reset, e));
+    LT_TRY(lt_read_u32(&r, &v.start_restart, e));
+    LT_TRY(lt_read_u64(&r, &v.start_clock_ms, e));
+    LT_TRY(lt_read_copy(&r, v.firmware_digest, 32, e));
+    LT_TRY(lt_read_copy(&r, v.domain_digest, 32, e));
+    LT_TRY(lt_read_u32(&r, &v.flags, e));
+    LT_TRY(lt_read_copy(&r, v.previous_host_ak_name, LT_TPM_NAME, e));
+    LT_TRY(lt_reader_end(&r, e));
     *out = v;
     return 0;
 }
@@ -141,19 +144,22 @@ int lt_residency_header_parse(const void *p, size_t n, struct lt_residency_heade
     uint16_t alg;
 
     memset(out, 0, sizeof *out);
-    int rc = tag_and_version(&r, tag_host_quote, e);
-    if (rc || (rc = lt_read_u16(&r, &alg, e)))
-        return rc;
+    LT_TRY(tag_and_version(&r, tag_host_quote, e));
+    LT_TRY(lt_read_u16(&r, &alg, e));
     if (alg != LT_HASH_SHA256)
         return lt_fail(e, LT_E_UNSUPPORTED,
                        "host-quote header at byte %d: hash algorithm 0x%04x, only 0x000b", TAG + 2, alg);
-    if ((rc = lt_read_copy(&r, v.host_id, LT_RESIDENCY_HOST_ID, e)) ||
-        (rc = lt_read_u64(&r, &v.batch_seq, e)) || (rc = lt_read_u32(&r, &v.n, e)) ||
-        (rc = lt_read_copy(&r, v.batch_root, 32, e)) || (rc = lt_read_u64(&r, &v.inventory_seq, e)) ||
-        (rc = lt_read_u32(&r, &v.m, e)) || (rc = lt_read_copy(&r, v.inventory_root, 32, e)) ||
-        (rc = lt_read_copy(&r, v.policy_digest, 32, e)) || (rc = lt_read_u64(&r, &v.ima_count, e)) ||
-        (rc = lt_read_u32(&r, &v.flags, e)) || (rc = lt_reader_end(&r, e)))
-        return rc;
+    LT_TRY(lt_read_copy(&r, v.host_id, LT_RESIDENCY_HOST_ID, e));
+    LT_TRY(lt_read_u64(&r, &v.batch_seq, e));
+    LT_TRY(lt_read_u32(&r, &v.n, e));
+    LT_TRY(lt_read_copy(&r, v.batch_root, 32, e));
+    LT_TRY(lt_read_u64(&r, &v.inventory_seq, e));
+    LT_TRY(lt_read_u32(&r, &v.m, e));
+    LT_TRY(lt_read_copy(&r, v.inventory_root, 32, e));
+    LT_TRY(lt_read_copy(&r, v.policy_digest, 32, e));
+    LT_TRY(lt_read_u64(&r, &v.ima_count, e));
+    LT_TRY(lt_read_u32(&r, &v.flags, e));
+    LT_TRY(lt_reader_end(&r, e));
     if (v.n < 1 || v.n > LT_MAX_BATCH)
         return lt_fail(e, LT_E_MALFORMED, "host-quote header: batch of %u, not 1 to %u", v.n, LT_MAX_BATCH);
     if (v.m > LT_MAX_INVENTORY)

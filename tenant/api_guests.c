@@ -37,9 +37,7 @@ static int describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const stru
     bool registered = !rc;
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    rc = lt_store_status(t->store, uuid, &d, lt_clock_ms(), &st, &verdict, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_store_status(t->store, uuid, &d, lt_clock_ms(), &st, &verdict, e));
     *out = json_pack("{s:s, s:o, s:b, s:b, s:o, s:o}", "uuid", text, "address", address_of(g, &a), "added",
                      g != NULL, "registered", registered, "policy",
                      g && g->has_policy ? lt_json_new_hex(g->policy, sizeof g->policy) : json_null(),
@@ -72,10 +70,8 @@ static int list_added(void *arg, const struct lt_store_guest *g)
 {
     struct listing *l = arg;
     json_t *j = NULL;
-    int rc = describe(l->t, g->uuid, g, &j, &l->e);
 
-    if (rc)
-        return rc;
+    LT_TRY(describe(l->t, g->uuid, g, &j, &l->e));
     json_object_set_new(l->seen, json_string_value(json_object_get(j, "uuid")), json_true());
     json_array_append_new(l->guests, j);
     return 0;
@@ -91,7 +87,7 @@ static int list_registered(struct listing *l, struct lt_err *e)
         const char *id = json_string_value(json_array_get(ids, i));
         uint8_t uuid[LT_UUID];
         json_t *j = NULL;
-        if (json_object_get(l->seen, id) || lt_uuid_parse(id, uuid, NULL))
+        if (json_object_get(l->seen, id) || lt_uuid_parse(id, uuid, LT_NO_ERR))
             continue;
         rc = describe(l->t, uuid, NULL, &j, e);
         if (!rc)
@@ -135,10 +131,10 @@ void lt_tenant_api_get_guest(struct lt_http_req *req, void *app)
 static int read_policy(struct lt_tenant *t, const json_t *policy, struct lt_ref **out, struct lt_err *e)
 {
     char *text = lt_json_dump(policy);
-    int rc = text ? lt_tenant_policy_new((uint8_t *)text, strlen(text), t->documents, true, out, e)
-                  : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
-
-    return rc ? lt_fail_in(e, "policy") : 0;
+    LT_TRY_IN(text ? lt_tenant_policy_new((uint8_t *)text, strlen(text), t->documents, true, out, e)
+                   : lt_fail(e, LT_E_NO_MEMORY, "policy: no memory"),
+              e, "policy");
+    return 0;
 }
 
 static int read_address(const json_t *body, struct lt_store_guest *g, struct lt_err *e)
@@ -280,7 +276,7 @@ static int learn_round(struct lt_tenant *t, const struct lt_tenant_round *round,
     char host[2 * LT_RESIDENCY_HOST_ID + 1];
     struct lt_residency_header h;
 
-    if (!round->host.policy && !lt_residency_header_parse(q->header, sizeof q->header, &h, NULL)) {
+    if (!round->host.policy && !lt_residency_header_parse(q->header, sizeof q->header, &h, LT_NO_ERR)) {
         lt_hex(h.host_id, LT_RESIDENCY_HOST_ID, host);
         LT_TRY(lt_hosts_view(t->hosts, host, q, true, true, &view, e));
         with.host = view;

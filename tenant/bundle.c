@@ -87,7 +87,7 @@ static void add_document(struct documents *d, struct lt_documents *from, const u
 {
     struct lt_bundle_policy *at = &d->list[d->count];
 
-    if (has(d, digest) || lt_documents_bytes(from, digest, &at->bytes.p, &at->bytes.n, NULL))
+    if (has(d, digest) || lt_documents_bytes(from, digest, &at->bytes.p, &at->bytes.n, LT_NO_ERR))
         return;
     memcpy(at->digest, digest, LT_SHA256);
     d->count++;

@@ -1,5 +1,6 @@
 #include "tenant/bundles.h"
 
+#include "common/alloc.h"
 #include "common/limits.h"
 #include "common/run/budget.h"
 
@@ -55,9 +56,7 @@ static struct entry *entry(struct lt_bundles *b, const uint8_t uuid[LT_UUID])
     struct entry **at = place(b, uuid);
 
     if (!*at) {
-        *at = calloc(1, sizeof **at);
-        if (!*at)
-            abort();
+        *at = lt_new(struct entry);
         memcpy((*at)->uuid, uuid, LT_UUID);
     }
     return *at;
@@ -95,7 +94,7 @@ static bool parse_name(const char *name, uint8_t uuid[LT_UUID])
     memcpy(text, name, LT_UUID_TEXT - 1);
     text[LT_UUID_TEXT - 1] = 0;
     const char *rest = name + LT_UUID_TEXT - 1;
-    return !lt_uuid_parse(text, uuid, NULL) &&
+    return !lt_uuid_parse(text, uuid, LT_NO_ERR) &&
            (!strcmp(rest, suffix[LAST]) || !strcmp(rest, suffix[TRUSTED]));
 }
 
@@ -124,11 +123,8 @@ int lt_bundles_open(const char *dir, size_t limit, struct lt_bundles **out, stru
 
     *out = NULL;
     LT_TRY(lt_dir_private(dir, e));
-    b = calloc(1, sizeof *b);
-    if (!b || !(b->dir = strdup(dir))) {
-        free(b);
-        return lt_fail(e, LT_E_NO_MEMORY, "bundles: no memory");
-    }
+    b = lt_new(struct lt_bundles);
+    b->dir = lt_alloc_text(dir);
     b->limit = limit;
     pthread_mutex_init(&b->lock, NULL);
     int rc = scan(b, e);

@@ -5,6 +5,7 @@
  *   gone     with the last claim, which may be open longer than the flight flies
  * All under the lock of the rounds; what a claim brings (`view`, `judged`, `e`) is its own until it is
  * closed. */
+#include "common/alloc.h"
 #include "common/ref.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
@@ -229,10 +230,7 @@ static struct judged *judge(const struct lt_tenant_claim *c, const struct lt_ten
 {
     const struct lt_tenant_rounds *r = c->of->r;
     const struct lt_tenant_host_keys *keys = lt_ref_value(c->view.keys);
-    LT_AUTOFREE struct judged *j = malloc(sizeof *j);
-
-    if (!j)
-        abort();
+    LT_AUTOFREE struct judged *j = lt_new(struct judged);
     if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &j->history, e))
         return NULL;
     const struct lt_tenant_host_half half = {c->quote, &c->proof, &c->view, &j->history};
@@ -310,8 +308,8 @@ static void name_host(struct lt_tenant_claim *c, const json_t *answer)
     uint8_t id[LT_RESIDENCY_HOST_ID];
 
     /* Of a quote, what stands in it; else what the provider says: of an error there is no better. */
-    if (q ? lt_residency_header_parse(q->header, LT_RESIDENCY_HEADER, &header, NULL)
-          : lt_json_hex(answer, "host", id, sizeof id, NULL))
+    if (q ? lt_residency_header_parse(q->header, LT_RESIDENCY_HEADER, &header, LT_NO_ERR)
+          : lt_json_hex(answer, "host", id, sizeof id, LT_NO_ERR))
         return;
     if (q)
         memcpy(id, header.host_id, sizeof id);
@@ -328,7 +326,7 @@ static void read_claim(struct lt_contest *x, const json_t *answer, struct lt_ref
     c->of = x;
     if (lt_tenant_round_read_answer(answer, quotes, n, &c->proof, &at, &x->flight->round->retry_after_s,
                                     &c->e)) {
-        (void)lt_fail_in(&c->e, "provider's proof");
+        (void)lt_fail_in(&c->e, c->e.code, "provider's proof");
     } else {
         c->quote = lt_ref_get(quotes[at]);
         lt_tenant_group_claim(groups[at], c);
@@ -344,12 +342,10 @@ void lt_tenant_contest(struct lt_tenant_flight *f, const json_t *item, struct lt
     json_t *others = json_object_get(item, "others"), *other;
     size_t most =
         1 + json_array_size(others) < LT_MAX_CLAIMANTS ? 1 + json_array_size(others) : LT_MAX_CLAIMANTS;
-    struct lt_contest *x = calloc(1, sizeof *x + most * sizeof *x->claim);
+    struct lt_contest *x = lt_alloc(1, sizeof *x + most * sizeof *x->claim);
     struct lt_tenant_rounds *r = f->owner;
     size_t i;
 
-    if (!x)
-        abort();
     x->r = r;
     x->flight = f;
     x->policy = lt_ref_get(f->round->policy);

@@ -1,5 +1,6 @@
 #include "tenant/documents.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/limits.h"
 #include "common/run/log.h"
@@ -73,7 +74,7 @@ static bool garbage(struct lt_documents *d, const char *name, int what)
         return true;
     memcpy(hex, name, sizeof hex - 1);
     hex[sizeof hex - 1] = 0;
-    if (lt_unhex(hex, digest, sizeof digest, NULL))
+    if (lt_unhex(hex, digest, sizeof digest, LT_NO_ERR))
         return true;
     return what == COLLECT && close_unused(d, digest);
 }
@@ -159,7 +160,7 @@ static int read_document(const struct lt_documents *d, const uint8_t digest[LT_S
     uint8_t is[LT_SHA256];
     int rc = lt_store_policy_get(d->conf.store, digest, p, n, e);
 
-    *fetched = rc == LT_E_NOT_FOUND && !lt_file_read(path, LT_MAX_POLICY, p, n, NULL);
+    *fetched = rc == LT_E_NOT_FOUND && !lt_file_read(path, LT_MAX_POLICY, p, n, LT_NO_ERR);
     if (!*fetched)
         return rc;
     lt_sha256(*p, *n, is);
@@ -183,8 +184,8 @@ static int map_table(const struct lt_documents *d, const uint8_t digest[LT_SHA25
             close(fd);
         return lt_fail(e, LT_E_NOT_FOUND, "document: not compiled");
     }
-    struct table *t = calloc(1, sizeof *t);
-    void *map = t ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    struct table *t = lt_new(struct table);
+    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     close(fd);
     if (map == MAP_FAILED) {
         free(t);
@@ -241,9 +242,7 @@ int lt_documents_new(const struct lt_documents_conf *c, struct lt_documents **ou
     *out = NULL;
     LT_TRY(lt_dir_private(c->tables, e));
     LT_TRY(lt_dir_private(c->fetched, e));
-    d = calloc(1, sizeof *d);
-    if (!d)
-        return lt_fail(e, LT_E_NO_MEMORY, "documents: no memory");
+    d = lt_new(struct lt_documents);
     d->conf = *c;
     pthread_mutex_init(&d->lock, NULL);
     pthread_mutex_init(&d->compiling, NULL);
@@ -286,10 +285,8 @@ static struct lt_ref *find(struct lt_documents *d, const uint8_t digest[LT_SHA25
 
 static void keep(struct lt_documents *d, const uint8_t digest[LT_SHA256], bool boot, struct lt_ref *ref)
 {
-    struct open_document *o = calloc(1, sizeof *o), **last;
+    struct open_document *o = lt_new(struct open_document), **last;
 
-    if (!o)
-        return;
     memcpy(o->digest, digest, LT_SHA256);
     o->boot = boot;
     o->ref = lt_ref_get(ref);
@@ -354,7 +351,8 @@ static int check(struct lt_documents *d, const void *p, size_t n, const uint8_t 
     if (n > LT_MAX_BOOT_POLICY || lt_boot_policy_parse(p, n, &boot, &why)) {
         if (compile_table(d, p, n, digest, fetched, n, e))
             return why.code && e->code == LT_E_MALFORMED
-                       ? lt_fail_in(e, "neither a boot policy (%.100s) nor a runtime policy", why.msg)
+                       ? lt_fail_in(e, e->code, "neither a boot policy (%.100s) nor a runtime policy",
+                                    why.msg)
                        : e->code;
         return 0;
     }

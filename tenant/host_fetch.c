@@ -1,6 +1,8 @@
 #include "tenant/host_fetch.h"
 
 #include "appraisal/checks/reason.h"
+#include "common/alloc.h"
+
 #include "common/run/log.h"
 #include "residency/activation.h"
 #include "residency/error.h"
@@ -29,7 +31,7 @@ int lt_host_fetch_host_call(const struct lt_host_fetch_host_source *p, const cha
     if (!lt_http_call(p->client, &q, reply, e))
         return 0;
     lt_reason_provider(e);
-    return lt_fail_in(e, "provider, %s", path);
+    return lt_fail_in(e, e->code, "provider, %s", path);
 }
 
 static json_t *call_json(const struct lt_host_fetch_host_source *p, const char *method, const char *path,
@@ -44,7 +46,7 @@ static json_t *call_json(const struct lt_host_fetch_host_source *p, const char *
             (void)(reply.status == 200 ? lt_reason_provider(e) : lt_reason_said(e));
             if (e->code == LT_E_NOT_FOUND) /* the host, of which it handed on a quote */
                 e->code = LT_E_PROVIDER_REFUSED;
-            lt_fail_in(e, "provider, %s", path);
+            lt_fail_in(e, e->code, "provider, %s", path);
         }
         free((char *)reply.body);
         lt_budget_give(p->memory, reply.charge); /* trees of at most LT_MAX_BODY_PROOFS are not counted */
@@ -106,7 +108,7 @@ static int read_keys(const json_t *j, struct lt_tenant_host_keys *k, struct lt_e
     if (!rc)
         k->id = lt_checks_host_identity_new((struct lt_slice){k->ek.p, k->ek.n},
                                             (struct lt_slice){k->ak.p, k->ak.n});
-    return rc || k->id ? rc : lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+    return rc;
 }
 
 /* protocol.md section 4, "Host identity". */
@@ -119,8 +121,7 @@ static int activate(const struct lt_host_fetch_host_source *p, const char *host,
     LT_TRY(lt_activation_begin(&id->ek, id->ak_name, id->host_id, &a, e));
     snprintf(path, sizeof path, "hosts/%s/activations", host);
     LT_AUTOJSON json_t *reply = call_json(p, "POST", path, a.body, e);
-    if (!reply || lt_activation_check(&a, reply, e))
-        return lt_fail_in(e, "activation");
+    LT_TRY_IN(reply ? lt_activation_check(&a, reply, e) : e->code, e, "activation");
     id->activated = LT_CHECKS_FACT_YES;
     return 0;
 }
@@ -132,8 +133,8 @@ static int check_ek(const char *host, const struct lt_tenant_host_keys *k, struc
     uint8_t id[LT_RESIDENCY_HOST_ID];
     struct lt_public ek;
 
-    if (lt_public_parse(k->ek.p, k->ek.n, &ek, e) || lt_residency_host_id(&ek, id, e))
-        return lt_fail_in(e, "provider, hosts/%s: EK", host);
+    LT_TRY_IN(lt_public_parse(k->ek.p, k->ek.n, &ek, e), e, "provider, hosts/%s: EK", host);
+    LT_TRY_IN(lt_residency_host_id(&ek, id, e), e, "provider, hosts/%s: EK", host);
     lt_hex(id, sizeof id, is);
     return strcmp(is, host) ? lt_fail(e, LT_E_PROVIDER_REFUSED,
                                       "provider, hosts/%s: the EK shown is that of host %s", host, is)
@@ -156,12 +157,10 @@ int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *ho
                        struct lt_ref **out, struct lt_err *e)
 {
     char path[64];
-    struct lt_tenant_host_keys *k = calloc(1, sizeof *k);
+    struct lt_tenant_host_keys *k = lt_new(struct lt_tenant_host_keys);
     struct lt_err why = {0};
 
     *out = NULL;
-    if (!k)
-        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     k->memory = p->memory;
     snprintf(path, sizeof path, "hosts/%s", host);
     LT_AUTOJSON json_t *j = call_json(p, "GET", path, NULL, e);
@@ -205,18 +204,17 @@ static int copy_keys(const struct lt_tenant_host_keys *from, struct lt_tenant_ho
             return LT_E_NO_MEMORY;
     to->id = lt_checks_host_identity_new((struct lt_slice){to->ek.p, to->ek.n},
                                          (struct lt_slice){to->ak.p, to->ak.n});
-    return to->id ? 0 : LT_E_NO_MEMORY;
+    return 0;
 }
 
 int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_trust *trust,
                                    struct lt_ref **out, struct lt_err *e)
 {
-    struct lt_tenant_host_keys *k = calloc(1, sizeof *k);
+    struct lt_tenant_host_keys *k = lt_new(struct lt_tenant_host_keys);
 
     *out = NULL;
-    if (!k || copy_keys(had, k)) {
-        if (k)
-            keys_free(k);
+    if (copy_keys(had, k)) {
+        keys_free(k);
         return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
     }
     k->memory = had->memory;

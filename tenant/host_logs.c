@@ -1,4 +1,5 @@
 /* The rest of host_fetch.h: documents and logs. */
+#include "common/alloc.h"
 #include "common/limits.h"
 #include "residency/error.h"
 #include "tenant/host_fetch.h"
@@ -108,17 +109,13 @@ static void document_free(void *p)
     free(d);
 }
 
-static int document(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
-                    struct lt_bundle_blob b, struct lt_documents *from, struct lt_ref **out, struct lt_err *e)
+static struct lt_ref *document(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
+                               struct lt_bundle_blob b, struct lt_documents *from)
 {
-    struct lt_tenant_host_document *d = calloc(1, sizeof *d);
+    struct lt_tenant_host_document *d = lt_new(struct lt_tenant_host_document);
     char name[2 * LT_SHA256 + 1];
     struct lt_err why = {0};
 
-    if (!d) {
-        free(b.p);
-        return lt_fail(e, LT_E_NO_MEMORY, "host policy: no memory");
-    }
     d->bytes = b.p;
     d->n = b.n;
     memcpy(d->digest, digest, LT_SHA256);
@@ -127,8 +124,7 @@ static int document(const struct lt_host_fetch_host_source *p, const uint8_t dig
         lt_log(LT_LOG_WARNING, "host-policy-malformed", "host policy %s: %s", name, why.msg);
     else
         open_documents(p, from, &d->parsed->measured, &d->documents);
-    *out = lt_ref_new(d, document_free);
-    return 0;
+    return lt_ref_new(d, document_free);
 }
 
 int lt_host_fetch_policy(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
@@ -140,7 +136,8 @@ int lt_host_fetch_policy(const struct lt_host_fetch_host_source *p, const uint8_
     LT_TRY(fetch_document(p, digest, LT_MAX_HOST_POLICY, &f, e));
     lt_budget_give(p->memory,
                    f.charge); /* it is one that the tenant accepts, so its size is the tenant's choice */
-    return document(p, digest, f.b, d, out, e);
+    *out = document(p, digest, f.b, d);
+    return 0;
 }
 
 bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
@@ -153,8 +150,7 @@ bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
     if (!b.p)
         return false;
     memcpy(b.p, have->bytes, have->n);
-    if (document(p, have->digest, b, d, fresh, NULL))
-        return false;
+    *fresh = document(p, have->digest, b, d);
     const struct lt_tenant_host_document *is = lt_ref_value(*fresh);
     if (is->documents.complete)
         return true;
@@ -183,21 +179,18 @@ int lt_host_fetch_log(const struct lt_host_fetch_host_source *p, const char *hos
     int rc = fetch(p, path, LT_MAX_BOOT_LOG, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    struct lt_tenant_host_log *l = calloc(1, sizeof *l);
-    if (l) {
-        l->memory = p->memory;
-        l->log = lt_boot_log_new((struct lt_slice){f.b.p, f.b.n});
-        l->reset_count = reset_count;
-        lt_sha256(f.b.p ? f.b.p : (const uint8_t *)"", f.b.n, l->digest);
-    }
+    struct lt_tenant_host_log *l = lt_new(struct lt_tenant_host_log);
+    l->memory = p->memory;
+    l->log = lt_boot_log_new((struct lt_slice){f.b.p, f.b.n});
+    l->reset_count = reset_count;
+    lt_sha256(f.b.p ? f.b.p : (const uint8_t *)"", f.b.n, l->digest);
     free(f.b.p);
-    size_t n = l && l->log ? l->log->n + l->log->count * sizeof *l->log->event : 0;
-    rc = l && l->log ? stay(p, "boot log", &f, &l->kept, n, e)
-                     : lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
+    size_t n = l->log ? l->log->n + l->log->count * sizeof *l->log->event : 0;
+    rc = l->log ? stay(p, "boot log", &f, &l->kept, n, e) : lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
     lt_budget_give(p->memory, f.charge);
     if (!rc)
         *out = lt_ref_new(l, log_free);
-    else if (l)
+    else
         log_free(l);
     return rc;
 }
@@ -254,11 +247,9 @@ int lt_host_fetch_ima(const struct lt_host_fetch_host_source *p, const char *hos
     int rc = fetch(p, path, LT_MAX_IMA_LOG, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    struct lt_tenant_host_ima *i = calloc(1, sizeof *i);
+    struct lt_tenant_host_ima *i = lt_new(struct lt_tenant_host_ima);
     bool present = !rc;
-    rc = i ? 0 : lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
-    if (!rc && present)
-        rc = join(had, f.ima_first, &f.b, e);
+    rc = present ? join(had, f.ima_first, &f.b, e) : 0;
     if (!rc) {
         i->memory = p->memory;
         rc = stay(p, "IMA list", &f, &i->kept, f.b.n, e);

@@ -1,5 +1,6 @@
 #include "tenant/hosts.h"
 
+#include "common/alloc.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"
@@ -63,12 +64,10 @@ void lt_hosts_host_view_free(struct lt_hosts_host_view *v)
 
 int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt_err *e)
 {
-    struct lt_hosts *h = calloc(1, sizeof *h);
+    struct lt_hosts *h = lt_new(struct lt_hosts);
     struct lt_trust *trust;
 
     *out = NULL;
-    if (!h)
-        return lt_fail(e, LT_E_NO_MEMORY, "hosts: no memory");
     if (lt_tenant_trust_load(c->registry, c->roots, &trust, e)) {
         free(h);
         return e->code;
@@ -124,10 +123,8 @@ static void let_go(struct lt_hosts *h, struct host *x)
 int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
 {
     struct lt_trust *trust;
-    int rc = lt_tenant_trust_load(h->conf.registry, h->conf.roots, &trust, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_tenant_trust_load(h->conf.registry, h->conf.roots, &trust, e));
     pthread_mutex_lock(&h->lock);
     lt_ref_put(h->trust);
     h->trust = lt_ref_new(trust, trust_free);
@@ -149,7 +146,8 @@ static struct host *find(struct lt_hosts *h, const char *name)
     pthread_mutex_lock(&h->lock);
     for (x = h->hosts; x && strcmp(x->name, name); x = x->next)
         ;
-    if (!x && h->count < LT_MAX_HOSTS && (x = calloc(1, sizeof *x))) {
+    if (!x && h->count < LT_MAX_HOSTS) {
+        x = lt_new(struct host);
         snprintf(x->name, sizeof x->name, "%s", name);
         lt_cond_init(&x->idle);
         x->next = h->hosts;
@@ -171,7 +169,7 @@ static bool signed_by(const struct lt_ref *keys, const struct lt_attest *a)
 static bool verifies(const struct lt_tenant_host_keys *k, const struct lt_residency_host_quote *q)
 {
     return k->id->key && !lt_signature_check(k->id->key, (struct lt_slice){q->signature, q->signature_n},
-                                             (struct lt_slice){q->attest, q->attest_n}, NULL);
+                                             (struct lt_slice){q->attest, q->attest_n}, LT_NO_ERR);
 }
 
 static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
@@ -193,7 +191,7 @@ static void renew_facts(struct lt_hosts *h, struct host *x)
     pthread_mutex_lock(&h->lock);
     struct lt_ref *trust = lt_ref_get(h->trust);
     pthread_mutex_unlock(&h->lock);
-    (void)!lt_host_fetch_host_judge_again(k, lt_ref_value(trust), &fresh, NULL);
+    (void)!lt_host_fetch_host_judge_again(k, lt_ref_value(trust), &fresh, LT_NO_ERR);
     lt_ref_put(trust);
     lt_ref_put(x->view.keys);
     x->view.keys = fresh;
@@ -278,7 +276,7 @@ static void need_log(struct lt_hosts *h, struct host *x, const struct lt_residen
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
-    if (l && l->reset_count == reset_count && !lt_boot_replay_match(&l->log->replay, &q->pcrs, NULL))
+    if (l && l->reset_count == reset_count && !lt_boot_replay_match(&l->log->replay, &q->pcrs, LT_NO_ERR))
         return;
     lt_ref_put(lt_take(&x->view.log));
     if (lt_clock_ms() < x->log_retry_ms)
@@ -317,7 +315,8 @@ static int replays(const struct lt_tenant_host_ima *i, struct lt_err *e)
 
     if (!i->present)
         return lt_fail(e, LT_E_NOT_FOUND, "the provider has no IMA list of it");
-    return lt_ima_appraise(&in, NULL, &r, e) ? lt_fail_in(e, "the IMA list is not that of its quote") : 0;
+    LT_TRY_IN(lt_ima_appraise(&in, NULL, &r, e), e, "the IMA list is not that of its quote");
+    return 0;
 }
 
 /* Only for a policy that judges it, and only when PCR 10 has changed since. A list that does not replay to
@@ -355,8 +354,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residenc
     struct lt_residency_header header = {0};
 
     memset(out, 0, sizeof *out);
-    if (lt_unhex(host, id, sizeof id, e))
-        return lt_fail_in(e, "host");
+    LT_TRY_IN(lt_unhex(host, id, sizeof id, e), e, "host");
     lt_hex(id, sizeof id, name);
     struct host once = {.idle = PTHREAD_COND_INITIALIZER}; /* the table is full: asked, and forgotten */
     struct host *x = find(h, name);
@@ -365,8 +363,8 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residenc
         snprintf(x->name, sizeof x->name, "%s", name);
     }
     /* Bytes that do not parse are judged by check 5, not here. */
-    bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, NULL) &&
-                  !lt_residency_header_parse(q->header, sizeof q->header, &header, NULL);
+    bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, LT_NO_ERR) &&
+                  !lt_residency_header_parse(q->header, sizeof q->header, &header, LT_NO_ERR);
     if (!seize(h, x, wait ? LT_COND_EVER : 0))
         return lt_fail(e, LT_E_BUSY, "the provider is being asked about host %s", x->name);
     int rc = need_keys(h, x, parsed ? &attest : NULL, q, e);
@@ -428,9 +426,7 @@ bool lt_hosts_learn(struct lt_hosts *h, const struct lt_history_round_facts *f, 
     pthread_mutex_lock(&h->lock);
     struct chronicle *x = chronicle(h, f->host_ak_name);
     if (!x) {
-        x = calloc(1, sizeof *x);
-        if (!x)
-            abort();
+        x = lt_new(struct chronicle);
         memcpy(x->ak_name, f->host_ak_name, LT_TPM_NAME);
         x->history = before;
         x->next = h->chronicles;

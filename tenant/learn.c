@@ -1,6 +1,7 @@
 #include "tenant/learn.h"
 
 #include "appraisal/ima/learn.h"
+#include "common/alloc.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,12 +64,9 @@ static int put_text(struct lt_documents *d, const char *text, char hex[2 * LT_SH
 static int learn_list(const struct lt_tenant_round *round, const struct lt_bundle_blob *ima,
                       struct lt_documents *d, json_t *policy, char left[LT_LEFT], struct lt_err *e)
 {
-    LT_AUTOFREE struct lt_ima_learnt *l = calloc(1, sizeof *l);
+    LT_AUTOFREE struct lt_ima_learnt *l = lt_new(struct lt_ima_learnt);
     const struct lt_ima_lesson lesson = {.list = {ima->p, ima->n}, .pcrs = &round->quote.pcrs};
     char hex[2 * LT_SHA256 + 1];
-
-    if (!l)
-        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
     LT_TRY(lt_ima_learn(&lesson, l, e));
     if (l->told)
         snprintf(left, LT_LEFT, "%s%s", l->note[0], l->told > 1 ? ", and more" : "");
@@ -149,25 +147,20 @@ int lt_tenant_learn(const struct lt_tenant_round *round, const struct lt_tenant_
         return lt_fail(e, LT_E_CONFLICT,
                        "nothing to learn from: the last round brought no host quote with a residency");
     const struct lt_residency_host_quote *q = lt_ref_value(round->host_quote);
-    int rc = lt_residency_header_parse(q->header, sizeof q->header, &header, e);
-    if (!rc)
-        rc = lt_residency_record_parse(round->proof.record, sizeof round->proof.record, &record, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_residency_header_parse(q->header, sizeof q->header, &header, e));
+    LT_TRY(lt_residency_record_parse(round->proof.record, sizeof round->proof.record, &record, e));
     LT_AUTOJSON json_t *j = candidate(round, &header, &record, accept);
     if (j && accept->ima)
         LT_TRY(learn_logs(round, d, j, left, e));
     char *text = j ? lt_json_dump(j) : NULL;
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
-    rc = lt_tenant_policy_new((uint8_t *)text, strlen(text), d, true, policy, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_tenant_policy_new((uint8_t *)text, strlen(text), d, true, policy, e));
     /* The same bytes with the history as it was at that t1, under the candidate. */
     lt_tenant_round_appraise_guest(round, *policy, &facts, &v);
     if (!lt_verdict_stopped(&v))
         lt_tenant_round_appraise_host(round, *policy, window_ms, NULL, &facts, &v);
-    rc = judge(&v, open, e);
+    int rc = judge(&v, open, e);
     if (rc)
         lt_ref_put(lt_take(policy));
     else if (left[0])

@@ -1,6 +1,7 @@
 #include "tenant/round.h"
 
 #include "appraisal/checks/reason.h"
+#include "common/alloc.h"
 #include "common/ima_list.h"
 
 #include <stdlib.h>
@@ -18,14 +19,10 @@ static void policy_free(void *p)
 int lt_tenant_policy_new(uint8_t *bytes, size_t n, struct lt_documents *d, bool strict, struct lt_ref **out,
                          struct lt_err *e)
 {
-    struct lt_tenant_policy *p = calloc(1, sizeof *p);
+    struct lt_tenant_policy *p = lt_new(struct lt_tenant_policy);
     struct lt_err why = {0};
 
     *out = NULL;
-    if (!p) {
-        free(bytes);
-        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
-    }
     p->bytes = bytes;
     p->n = n;
     int rc = lt_policy_guest_parse(bytes, n, &p->parsed, e);
@@ -138,7 +135,7 @@ static void check_boot(struct lt_tenant_round *r)
     struct lt_attest a;
 
     r->rebooted = r->list && r->list->text &&
-                  !lt_attest_parse(r->quote.attest, r->quote.attest_n, &a, NULL) &&
+                  !lt_attest_parse(r->quote.attest, r->quote.attest_n, &a, LT_NO_ERR) &&
                   a.clock.reset_count != r->list->reset_count;
     r->ima_broken |= r->rebooted && r->ima_first;
 }
@@ -166,7 +163,7 @@ int lt_tenant_round_read_quote(struct lt_tenant_round *r, const char *body, size
     if (!rc)
         rc = lt_quote_parse(quote, &r->quote, e);
     if (rc)
-        return lt_fail_in(e, "guest's answer");
+        return lt_fail_in(e, rc, "guest's answer");
     r->has_quote = true;
     check_boot(r);
     return 0;
@@ -215,12 +212,9 @@ int lt_tenant_round_read_answer(const json_t *j, struct lt_ref *const *quotes, s
 int lt_tenant_round_read_proof(struct lt_tenant_round *r, const json_t *item, struct lt_ref *const *quotes,
                                size_t count, size_t *at, struct lt_err *e)
 {
-    int rc = lt_tenant_round_check_item(r, item, e) ? lt_reason_provider(e) : 0;
-
-    if (!rc)
-        rc = lt_tenant_round_read_answer(item, quotes, count, &r->proof, at, &r->retry_after_s, e);
-    if (rc)
-        return lt_fail_in(e, "provider's proof");
+    LT_TRY_IN(lt_tenant_round_check_item(r, item, e) ? lt_reason_provider(e) : 0, e, "provider's proof");
+    LT_TRY_IN(lt_tenant_round_read_answer(item, quotes, count, &r->proof, at, &r->retry_after_s, e), e,
+              "provider's proof");
     r->host_quote = lt_ref_get(quotes[*at]);
     r->has_proof = true;
     return 0;

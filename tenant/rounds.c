@@ -1,6 +1,7 @@
 #include "tenant/rounds.h"
 
 #include "appraisal/checks/host_quote.h"
+#include "common/alloc.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "tenant/stages.h"
@@ -13,11 +14,9 @@
 
 static struct lt_watch_entry *make(void *app)
 {
-    struct lt_tenant_guest *g = calloc(1, sizeof *g);
+    struct lt_tenant_guest *g = lt_new(struct lt_tenant_guest);
 
     (void)app;
-    if (!g)
-        abort();
     return &g->entry;
 }
 
@@ -41,10 +40,7 @@ static void guest_free(void *app, struct lt_watch_entry *entry)
 
 static struct lt_flight *depart(void *app, struct lt_watch_entry *entry)
 {
-    struct lt_tenant_flight *f = calloc(1, sizeof *f);
-
-    if (!f)
-        abort();
+    struct lt_tenant_flight *f = lt_new(struct lt_tenant_flight);
     f->owner = app;
     f->guest = guest_of(entry);
     return &f->flight;
@@ -105,10 +101,7 @@ static bool known(void *arg, const uint8_t uuid[LT_UUID])
 
 static struct lt_tenant_rounds *rounds_new(const struct lt_rounds_conf *c)
 {
-    struct lt_tenant_rounds *r = calloc(1, sizeof *r);
-
-    if (!r)
-        return NULL;
+    struct lt_tenant_rounds *r = lt_new(struct lt_tenant_rounds);
     const struct lt_watch_conf watch = {.table = &lt_tenant_stages,
                                         .period_ms = c->period_ms,
                                         .gather_ms = c->gather_ms,
@@ -129,8 +122,7 @@ static struct lt_tenant_rounds *rounds_new(const struct lt_rounds_conf *c)
 int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_tenant_rounds **out, struct lt_err *e)
 {
     struct lt_tenant_rounds *r = rounds_new(c);
-    int rc = r && r->caches.quotes && r->caches.measured ? lt_store_guests(c->store, load, r, e)
-                                                         : lt_fail(e, LT_E_NO_MEMORY, "rounds: no memory");
+    int rc = lt_store_guests(c->store, load, r, e);
 
     *out = NULL;
     if (!rc) {
@@ -139,7 +131,7 @@ int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_tenant_rounds **ou
     }
     if (!rc)
         *out = r;
-    else if (r)
+    else
         rounds_free(r);
     return rc;
 }

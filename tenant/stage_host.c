@@ -1,6 +1,8 @@
 /* What stands behind a host quote, and checks 4-11 under it. */
 #include "tenant/stages.h"
 
+#include "common/alloc.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,10 +41,7 @@ static void group_free(void *p)
 
 struct lt_ref *lt_tenant_group_new(struct lt_tenant_rounds *r, struct lt_ref *quote, const char *host)
 {
-    struct group *g = calloc(1, sizeof *g);
-
-    if (!g)
-        abort();
+    struct group *g = lt_new(struct group);
     g->r = r;
     g->quote = quote;
     snprintf(g->host, sizeof g->host, "%s", host);
@@ -76,7 +75,7 @@ static bool accepted(const struct group *g, struct lt_flight *flights)
     const struct lt_residency_host_quote *q = lt_ref_value(g->quote);
     struct lt_residency_header h;
 
-    if (lt_residency_header_parse(q->header, sizeof q->header, &h, NULL))
+    if (lt_residency_header_parse(q->header, sizeof q->header, &h, LT_NO_ERR))
         return false;
     for (struct lt_flight *f = flights; f; f = f->next)
         if (accepts(lt_tenant_policy_parsed(lt_tenant_flight_of(f)->round->policy), &h))

@@ -1,4 +1,5 @@
 /* What a round needs before t1: registration, keys, policy, address; and its nonce. */
+#include "common/alloc.h"
 #include "common/hash.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
@@ -126,10 +127,7 @@ static int prepare(struct lt_tenant_flight *f, struct lt_err *e)
 
 static void begin_round(struct lt_tenant_flight *f)
 {
-    struct lt_tenant_round *round = calloc(1, sizeof *round);
-
-    if (!round)
-        abort();
+    struct lt_tenant_round *round = lt_new(struct lt_tenant_round);
     f->round = round;
     memcpy(round->tenant_id, f->owner->conf.tenant_id, sizeof round->tenant_id);
     memcpy(round->uuid, f->guest->entry.id, LT_UUID);

@@ -1,5 +1,6 @@
 /* The provider is asked for the proofs of all who gathered, and deals them out. */
 #include "appraisal/checks/reason.h"
+#include "common/alloc.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
@@ -98,9 +99,7 @@ static struct lt_flight *split(struct lt_flight **flights, bool accepted)
 static void ask_all(struct lt_tenant_rounds *r, struct lt_flight *flights)
 {
     while (flights) {
-        struct ask *a = calloc(1, sizeof *a);
-        if (!a)
-            abort();
+        struct ask *a = lt_new(struct ask);
         struct lt_ref *ask = lt_ref_new(a, ask_free);
         a->r = r;
         a->memory = r->conf.memory;
@@ -143,15 +142,12 @@ static void quote_free(void *p)
 /* Quotes that are malformed stay out, and only their own guests miss them. */
 static struct lt_ref *read_quote(const json_t *j, char host[2 * LT_RESIDENCY_HOST_ID + 1], struct lt_err *e)
 {
-    struct lt_residency_host_quote *q = calloc(1, sizeof *q);
+    struct lt_residency_host_quote *q = lt_new(struct lt_residency_host_quote);
     uint8_t id[LT_RESIDENCY_HOST_ID];
     struct lt_residency_header h;
-
-    if (!q)
-        abort();
     int rc = lt_json_hex(j, "host", id, sizeof id, e);
     if (!rc && !(rc = lt_residency_host_quote_from_json(j, q, e)) &&
-        !lt_residency_header_parse(q->header, LT_RESIDENCY_HEADER, &h, NULL) &&
+        !lt_residency_header_parse(q->header, LT_RESIDENCY_HEADER, &h, LT_NO_ERR) &&
         memcmp(h.host_id, id, sizeof id)) { /* whose quote it is stands in it, signed */
         lt_residency_host_quote_free(q);
         rc = lt_fail(e, LT_E_MALFORMED, "a quote of another host than it is said to be of");
@@ -191,7 +187,7 @@ static void count_quotes(struct lt_tenant_rounds *r, const struct dealt *d)
     for (size_t i = 0; i < d->n; i++) {
         const struct lt_residency_host_quote *q = lt_ref_value(d->quotes[i]);
         r->quotes += q != NULL;
-        if (q && !lt_residency_header_parse(q->header, sizeof q->header, &h, NULL))
+        if (q && !lt_residency_header_parse(q->header, sizeof q->header, &h, LT_NO_ERR))
             r->last_batch = h.n;
     }
     lt_watch_unlock(&r->watch);
@@ -203,13 +199,11 @@ static int read_reply(const struct ask *a, const struct lt_err *failed, json_t *
     if (failed->code) {
         *e = *failed;
         lt_reason_provider(e);
-        return lt_fail_in(e, "provider");
+        return lt_fail_in(e, e->code, "provider");
     }
     *reply = lt_http_json(&a->reply, 200, lt_residency_error_read, e);
-    if (!*reply && a->reply.status != 200) {
-        e->code = LT_E_PROVIDER_REFUSED;
-        return lt_fail_in(e, "provider, HTTP %d", a->reply.status);
-    }
+    if (!*reply && a->reply.status != 200)
+        return lt_fail_in(e, LT_E_PROVIDER_REFUSED, "provider, HTTP %d", a->reply.status);
     int rc =
         *reply ? lt_json_array(*reply, "quotes", LT_MAX_PROOF_ITEMS * LT_MAX_CLAIMANTS, quotes, e) : e->code;
     if (!rc)
@@ -218,7 +212,7 @@ static int read_reply(const struct ask *a, const struct lt_err *failed, json_t *
         rc = lt_fail(e, LT_E_MALFORMED, "%zu proofs for %zu guests", json_array_size(*proofs), a->n);
     if (rc)
         lt_reason_provider(e);
-    return rc ? lt_fail_in(e, "provider") : 0;
+    return rc ? lt_fail_in(e, rc, "provider") : 0;
 }
 
 /* An item's flight stays in the list, in the group of its quote, or is out of it: without a proof of its own,

@@ -1,5 +1,6 @@
 #include "tenant/tenant.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/pki/identity.h"
 #include "common/run/config_check.h"
@@ -82,10 +83,8 @@ static int open_store(struct lt_tenant *t, struct lt_err *e)
     const struct lt_space_conf conf = {(uint64_t)t->conf->reserve_mib << 20,
                                        (uint64_t)t->conf->min_free_mib << 20};
     LT_AUTOFREE char *db = lt_path(t->conf->state_dir, "tenant.db");
-    struct lt_space *space = NULL;
 
-    LT_TRY(lt_space_open(t->conf->state_dir, &conf, &space, e));
-    return lt_store_open(db, NULL, space, &t->store, e);
+    return lt_store_open(db, NULL, lt_space_open(t->conf->state_dir, &conf), &t->store, e);
 }
 
 static int open_state(struct lt_tenant *t, struct lt_err *e)
@@ -180,8 +179,7 @@ int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e
     struct lt_crl *crl = NULL;
     uint8_t id[LT_UUID];
 
-    if (lt_uuid_parse(c->tenant_id, id, e))
-        return lt_fail_in(e, "tenant_id");
+    LT_TRY_IN(lt_uuid_parse(c->tenant_id, id, e), e, "tenant_id");
     LT_TRY(check_identities(c, id, e));
     if (*c->federation_crl)
         LT_TRY(lt_crl_open("federation_crl", c->federation_crl, c->federation_ca, &crl, e));
@@ -207,9 +205,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                          .leave = mib(c->memory_limit_mib) / PROVIDER_PART};
     int64_t stale_s = c->max_stale_s ? c->max_stale_s : 3 * c->period_s > 180 ? 3 * c->period_s : 180;
 
-    int rc = lt_http_client_new(&provider, &t->to_provider, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_http_client_new(&provider, &t->to_provider, e));
     struct lt_hosts_conf hosts = {.client = t->to_provider,
                                   .store = t->store,
                                   .documents = t->documents,
@@ -219,11 +215,8 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                   .roots = or_null(c->roots),
                                   .facts_ms = (uint64_t)c->host_facts_s * 1000,
                                   .timeout_ms = LT_HOST_QUOTE_TIMEOUT_MS + 2000};
-    rc = lt_hosts_new(&hosts, &t->hosts, e);
-    if (!rc)
-        rc = lt_http_client_new(&guests, &to_guests, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_hosts_new(&hosts, &t->hosts, e));
+    LT_TRY(lt_http_client_new(&guests, &to_guests, e));
     struct lt_rounds_conf rounds = {
         .provider = c->provider,
         .bundles = t->bundles,
@@ -242,7 +235,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
         .to_guests = to_guests,
     };
     memcpy(rounds.tenant_id, t->id, sizeof rounds.tenant_id);
-    rc = lt_rounds_start(&rounds, &t->rounds, e);
+    int rc = lt_rounds_start(&rounds, &t->rounds, e);
     if (rc)
         lt_http_client_free(to_guests);
     return rc;
@@ -254,7 +247,7 @@ static void activated(void *app, const char *id)
     struct lt_tenant *t = app;
     uint8_t uuid[LT_UUID];
 
-    if (!lt_uuid_parse(id, uuid, NULL))
+    if (!lt_uuid_parse(id, uuid, LT_NO_ERR))
         (void)lt_rounds_ask(t->rounds, &uuid, 1);
 }
 
@@ -288,15 +281,13 @@ static int start_servers(struct lt_tenant *t, struct lt_err *e)
 
 int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, struct lt_err *e)
 {
-    struct lt_tenant *t = calloc(1, sizeof *t);
+    struct lt_tenant *t = lt_new(struct lt_tenant);
 
     *out = NULL;
-    if (!t)
-        return lt_fail(e, LT_E_NO_MEMORY, "tenant: no memory");
     t->conf = c;
     t->memory = lt_budget_new(mib(c->memory_limit_mib));
     t->state_lock = -1;
-    int rc = lt_uuid_parse(c->tenant_id, t->id, e) ? lt_fail_in(e, "tenant_id") : 0;
+    int rc = lt_uuid_parse(c->tenant_id, t->id, e) ? lt_fail_in(e, e->code, "tenant_id") : 0;
     if (!rc && strncmp(c->provider, "https://", 8))
         rc = lt_fail(e, LT_E_CONFIG, "provider = %s: not https://HOST:PORT", c->provider);
     if (!rc)

@@ -1,5 +1,6 @@
 #include "tenant/trust.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
@@ -52,12 +53,10 @@ static int load_registry(struct lt_trust *t, const char *path, struct lt_err *e)
     const char *format;
     json_t *hosts;
     size_t n;
-    int rc = lt_file_read(path, MAX_REGISTRY, &text, &n, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_file_read(path, MAX_REGISTRY, &text, &n, e));
     j = lt_json_parse(text, n, MAX_REGISTRY, e);
-    rc = j ? lt_json_only(j, keys, e) : e->code;
+    int rc = j ? lt_json_only(j, keys, e) : e->code;
     if (!rc)
         rc = lt_json_string(j, "format", &format, e);
     if (!rc && strcmp(format, "limetree-registry/1"))
@@ -68,21 +67,19 @@ static int load_registry(struct lt_trust *t, const char *path, struct lt_err *e)
         rc = lt_fail(e, LT_E_NO_MEMORY, "no memory");
     for (; !rc && t->count < json_array_size(hosts); t->count++)
         if ((rc = read_entry(json_array_get(hosts, t->count), t->registered[t->count], e)))
-            lt_fail_in(e, "host %zu", t->count);
+            rc = lt_fail_in(e, rc, "host %zu", t->count);
     t->has_registry = true;
-    return rc ? lt_fail_in(e, "registry %s", path) : 0;
+    return rc ? lt_fail_in(e, rc, "registry %s", path) : 0;
 }
 
 int lt_tenant_trust_load(const char *registry, const char *roots, struct lt_trust **out, struct lt_err *e)
 {
-    struct lt_trust *t = calloc(1, sizeof *t);
-    int rc = t ? 0 : lt_fail(e, LT_E_NO_MEMORY, "registry: no memory");
+    struct lt_trust *t = lt_new(struct lt_trust);
+    int rc = 0;
 
     *out = NULL;
-    if (!rc && registry && load_registry(t, registry, e)) {
-        rc = LT_E_CONFIG; /* a file of ours, whatever is wrong in it */
-        if (e)
-            e->code = rc;
+    if (registry && load_registry(t, registry, e)) {
+        rc = e->code = LT_E_CONFIG; /* a file of ours, whatever is wrong in it */
     }
     if (!rc && roots)
         rc = lt_roots_load(roots, &t->roots, e);

@@ -62,8 +62,7 @@ static int read_wrapped(struct reading *to, struct lt_reader *r, struct lt_err *
     uint8_t tag;
 
     LT_TRY(lt_der_next(r, &tag, &inside, e));
-    if (read_der(to, inside, true, e))
-        return lt_fail_in(e, "OCTET STRING at byte %zu", start);
+    LT_TRY_IN(read_der(to, inside, true, e), e, "OCTET STRING at byte %zu", start);
     if (to->count != before + 1)
         return lt_fail(e, LT_E_MALFORMED, "OCTET STRING at byte %zu: %u certificates in it, not one", start,
                        to->count - before);
@@ -135,8 +134,7 @@ static int read_pem(struct reading *to, struct lt_slice p, struct lt_err *e)
             ERR_clear_error();
             return end ? 0 : lt_fail(e, LT_E_MALFORMED, "PEM block %u: cut short, or not base64", i);
         }
-        if (read_block(to, &b, e))
-            return lt_fail_in(e, "PEM block %u", i);
+        LT_TRY_IN(read_block(to, &b, e), e, "PEM block %u", i);
     }
     return lt_fail(e, LT_E_NO_MEMORY, "certificates: no memory");
 }
@@ -149,10 +147,8 @@ bool lt_certs_is_pem(struct lt_slice p)
 int lt_certs_read(struct lt_slice p, unsigned most, lt_certs_take take, void *arg, struct lt_err *e)
 {
     struct reading to = {.most = most, .take = take, .arg = arg};
-    struct lt_err mine = {0};
 
     if (p.n > INT32_MAX)
         return lt_fail(e, LT_E_TOO_LARGE, "certificates: %zu bytes", p.n);
-    e = e ? e : &mine;
     return lt_certs_is_pem(p) ? read_pem(&to, p, e) : read_der(&to, p, false, e);
 }

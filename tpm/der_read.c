@@ -152,5 +152,5 @@ int lt_der_check(struct lt_slice p, struct lt_err *e)
         rc = lt_fail(e, LT_E_MALFORMED, "byte %zu: %zu bytes behind the end", r.at, lt_reader_left(&r));
     if (!rc)
         rc = inside(p.p, p, 0, 0, e);
-    return rc ? lt_fail_in(e, "not DER") : 0;
+    return rc ? lt_fail_in(e, rc, "not DER") : 0;
 }

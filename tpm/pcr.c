@@ -65,8 +65,8 @@ int lt_pcr_pcrs_text_parse(struct lt_slice text, struct lt_pcr_pcrs *out, struct
     for (size_t at = 0; at < text.n; number++) {
         const char *end = memchr(p + at, '\n', text.n - at);
         size_t n = end ? (size_t)(end - p) - at : text.n - at;
-        if (n && pcr_line(p + at, n, out, e))
-            return lt_fail_in(e, "line %u", number);
+        if (n)
+            LT_TRY_IN(pcr_line(p + at, n, out, e), e, "line %u", number);
         at += n + 1;
     }
     return out->mask ? 0 : lt_fail(e, LT_E_MALFORMED, "no PCR value in it");

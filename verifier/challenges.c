@@ -1,5 +1,6 @@
 #include "verifier/challenges.h"
 
+#include "common/alloc.h"
 #include "common/hash.h"
 
 #include <arpa/inet.h>
@@ -45,12 +46,10 @@ struct lt_challenges {
 
 struct lt_challenges *lt_challenges_new(void)
 {
-    struct lt_challenges *c = calloc(1, sizeof *c);
+    struct lt_challenges *c = lt_new(struct lt_challenges);
 
-    if (c) {
-        pthread_mutex_init(&c->lock, NULL);
-        lt_random(c->key, sizeof c->key);
-    }
+    pthread_mutex_init(&c->lock, NULL);
+    lt_random(c->key, sizeof c->key);
     return c;
 }
 
@@ -166,10 +165,9 @@ static size_t least(const struct lt_challenges *c)
 int lt_challenges_put(struct lt_challenges *c, const char *source, struct lt_agent *a,
                       const char secret[LT_CHALLENGE], uint64_t now_ms, struct lt_err *e)
 {
-    struct challenge *x = strlen(source) < SOURCE ? calloc(1, sizeof *x) : NULL;
-
-    if (!x)
+    if (strlen(source) >= SOURCE)
         return lt_fail(e, LT_E_NO_MEMORY, "challenge for %s: no memory", a->id);
+    struct challenge *x = lt_new(struct challenge);
     memcpy(x->source, source, strlen(source) + 1);
     memcpy(x->secret, secret, sizeof x->secret);
     x->made_ms = now_ms;

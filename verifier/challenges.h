@@ -15,7 +15,7 @@
 
 struct lt_challenges;
 
-struct lt_challenges *lt_challenges_new(void); /* NULL without memory */
+struct lt_challenges *lt_challenges_new(void);
 void lt_challenges_free(struct lt_challenges *c);
 
 /* One more registration from source, an address as text: LT_E_TOO_MANY when its network (itself for IPv4, its

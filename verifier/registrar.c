@@ -1,5 +1,6 @@
 #include "verifier/registrar.h"
 
+#include "common/alloc.h"
 #include "common/hash.h"
 #include "common/http/server.h"
 #include "common/limits.h"
@@ -72,17 +73,13 @@ static int make_challenge(const struct lt_agent *a, char secret[LT_CHALLENGE], s
     uint8_t name[LT_TPM_NAME];
     char text[LT_CHALLENGE + 1];
 
-    int rc = lt_public_parse(a->ek, a->ek_n, &ek, e);
-    if (!rc)
-        rc = lt_public_parse(a->ak, a->ak_n, &ak, e);
-    if (!rc)
-        rc = lt_public_name(&ak, name, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_public_parse(a->ek, a->ek_n, &ek, e));
+    LT_TRY(lt_public_parse(a->ak, a->ak_n, &ak, e));
+    LT_TRY(lt_public_name(&ak, name, e));
     lt_random_alnum(text, LT_CHALLENGE);
     memcpy(secret, text, LT_CHALLENGE);
     lt_wipe(text, sizeof text);
-    rc = lt_credential_make(&ek, name, secret, LT_CHALLENGE, blob, e);
+    int rc = lt_credential_make(&ek, name, secret, LT_CHALLENGE, blob, e);
     return rc ? rc : lt_buf_ok(blob, e);
 }
 
@@ -94,10 +91,8 @@ static int enrol(struct lt_registrar *r, struct lt_http_req *req, const json_t *
     LT_AUTOBUF struct lt_buf credential = LT_BUF(LT_MAX_CREDENTIAL);
     char secret[LT_CHALLENGE];
 
-    int rc = lt_agent_from_json(body, id, &offered, e);
-    if (rc)
-        return rc;
-    rc = lt_store_agent_get(r->conf.store, id, &stored, e);
+    LT_TRY(lt_agent_from_json(body, id, &offered, e));
+    int rc = lt_store_agent_get(r->conf.store, id, &stored, e);
     if (!rc)
         rc = lt_keylime_agent_check_identity(&stored, &offered, e);
     else if (rc == LT_E_NOT_FOUND)
@@ -248,13 +243,10 @@ static const struct lt_http_route tls_routes[] = {
 
 int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **out, struct lt_err *e)
 {
-    struct lt_registrar *r = calloc(1, sizeof *r);
+    struct lt_registrar *r = lt_new(struct lt_registrar);
 
     *out = NULL;
-    if (!r || !(r->challenges = lt_challenges_new())) {
-        free(r);
-        return lt_fail(e, LT_E_NO_MEMORY, "registrar: no memory");
-    }
+    r->challenges = lt_challenges_new();
     r->conf = *c;
     lt_log_rate_init(&r->refusals);
     struct lt_http_server_conf plain = {.listen = c->listen,
@@ -278,9 +270,9 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
                                       .threads = 1};
     int rc = lt_http_server_start(&plain, &r->plain, e);
     if (rc)
-        lt_fail_in(e, "registrar_listen");
+        rc = lt_fail_in(e, rc, "registrar_listen");
     if (!rc && c->tls_listen && (rc = lt_http_server_start(&tls, &r->tls, e)))
-        lt_fail_in(e, "registrar_tls_listen");
+        rc = lt_fail_in(e, rc, "registrar_tls_listen");
     if (rc) {
         lt_registrar_stop(r);
         return rc;

@@ -29,7 +29,6 @@ int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char 
 {
     uint8_t digest[32];
     char id[LT_UUID_TEXT], file[FILE_NAME], now[32];
-    int rc;
 
     lt_uuid_format(uuid, id);
     lt_sha256(spki, n, digest);
@@ -44,8 +43,7 @@ int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char 
     LT_AUTOFREE char *text = o ? lt_json_pretty(o) : NULL;
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "birth record: no memory");
-    if ((rc = lt_dir_private(dir, e)))
-        return rc;
+    LT_TRY(lt_dir_private(dir, e));
     return lt_file_write(path, text, strlen(text), 0600, e);
 }
 
@@ -125,7 +123,7 @@ static int others(const char *records, const char *own, const uint8_t ek_digest[
     for (struct dirent *x; !rc && (x = readdir(d));) {
         uint8_t id[LT_UUID];
         struct stat st;
-        if (lt_uuid_parse(x->d_name, id, NULL) || !strcmp(x->d_name, own))
+        if (lt_uuid_parse(x->d_name, id, LT_NO_ERR) || !strcmp(x->d_name, own))
             continue;
         snprintf(path, sizeof path, "%.36s/%s", x->d_name, file);
         if (!fstatat(dirfd(d), path, &st, AT_SYMLINK_NOFOLLOW))

@@ -128,7 +128,8 @@ static int take_text(struct reader *r, const struct part *p)
         return lt_fail(r->e, LT_E_NO_MEMORY, "XML: no memory");
     if (p->kind == UUID) {
         r->has_uuid = true;
-        return lt_uuid_parse(text, r->d->uuid, r->e) ? lt_fail_in(r->e, "<uuid>") : 0;
+        LT_TRY_IN(lt_uuid_parse(text, r->d->uuid, r->e), r->e, "<uuid>");
+        return 0;
     }
     if (p->kind == USER) { /* another form (a name) tells nothing */
         r->d->has_uid = sscanf(text, "+%10" SCNu32 ":+%10u%n", &r->d->uid, &gid, &end) == 2 && !text[end];
@@ -326,7 +327,7 @@ int lt_domain_parse(const void *xml, size_t n, struct lt_domain *out, struct lt_
         rc = finish(&r);
     XML_ParserFree(r.expat);
     lt_buf_free(&r.buf);
-    return rc ? lt_fail_in(e, "domain XML") : 0;
+    return rc ? lt_fail_in(e, rc, "domain XML") : 0;
 }
 
 void lt_domain_free(struct lt_domain *d)
@@ -356,8 +357,8 @@ static int line(struct lt_buf *b, const struct part *p, const char *value, lt_do
     }
     if (p->kind == TEXT)
         lt_sha256(value, strlen(value), digest);
-    else if (hash(ctx, value, digest, e))
-        return lt_fail_in(e, "%s", p->line);
+    else
+        LT_TRY_IN(hash(ctx, value, digest, e), e, "%s", p->line);
     digest_line(b, p->line, digest);
     return 0;
 }

@@ -89,7 +89,6 @@ static int transact(int fd, uint32_t command, uint32_t handle, const struct lt_b
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(1024);
     uint32_t ignored;
-    int rc;
 
     lt_buf_u16(&b, 0x8002); /* TPM_ST_SESSIONS */
     lt_buf_u32(&b, (uint32_t)(10 + 4 + 4 + 9 + parameters->n));
@@ -101,10 +100,10 @@ static int transact(int fd, uint32_t command, uint32_t handle, const struct lt_b
     lt_buf_u8(&b, 0);
     lt_buf_u16(&b, 0);
     lt_buf_put(&b, parameters->p, parameters->n);
-    if ((rc = lt_buf_ok(parameters, e)) || (rc = exchange(fd, command, &b, response, r, deadline, e)))
-        return rc;
-    if (returns_handle && (rc = lt_read_u32(r, &ignored, e)))
-        return rc;
+    LT_TRY(lt_buf_ok(parameters, e));
+    LT_TRY(exchange(fd, command, &b, response, r, deadline, e));
+    if (returns_handle)
+        LT_TRY(lt_read_u32(r, &ignored, e));
     return lt_read_u32(r, &ignored, e); /* parameterSize */
 }
 
@@ -143,21 +142,18 @@ static int create(int fd, uint64_t deadline, struct lt_public *out, struct lt_er
     uint8_t response[MAX_RESPONSE];
     struct lt_reader r;
     uint16_t size;
-    int rc;
 
     lt_buf_u16(&b, 4); /* TPM2B_SENSITIVE_CREATE: no auth, no data */
     lt_buf_u32(&b, 0);
     lt_ek_template_put(&b, LT_TPM_ALG_RSA);
     lt_buf_u16(&b, 0); /* outsideInfo */
     lt_buf_u32(&b, 0); /* creationPCR */
-    if ((rc = transact(fd, CC_CREATE_PRIMARY, RH_ENDORSEMENT, &b, true, response, &r, deadline, e)))
-        return rc;
+    LT_TRY(transact(fd, CC_CREATE_PRIMARY, RH_ENDORSEMENT, &b, true, response, &r, deadline, e));
     struct lt_reader peek = r;
-    if ((rc = lt_read_u16(&peek, &size, e)))
-        return rc;
+    LT_TRY(lt_read_u16(&peek, &size, e));
     struct lt_slice public;
-    if ((rc = lt_read_slice(&r, 2u + size, &public, e)) || (rc = lt_public_parse(public.p, public.n, out, e)))
-        return rc;
+    LT_TRY(lt_read_slice(&r, 2u + size, &public, e));
+    LT_TRY(lt_public_parse(public.p, public.n, out, e));
     if (out->type != LT_TPM_ALG_RSA || out->rsa_bits != 2048 || out->attributes != LT_EK_TEMPLATE_ATTRIBUTES)
         return lt_fail(e, LT_E_TPM, "EK made on the copy: not of template L-1");
     return 0;

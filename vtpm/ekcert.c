@@ -163,15 +163,13 @@ static int add_extensions(X509 *x, const struct lt_ekcert *c, EVP_PKEY *key, X50
 {
     const char *wrap = EVP_PKEY_is_a(key, "RSA") ? "keyEncipherment" : "keyAgreement";
     char usage[64];
-    int rc;
 
     snprintf(usage, sizeof usage, "critical%s%s%s", c->allow_signing ? ",digitalSignature" : "",
              c->allow_signing && !c->decryption ? "" : ",", c->allow_signing && !c->decryption ? "" : wrap);
-    if ((rc = add_text(x, ca, NID_basic_constraints, "critical,CA:FALSE", e)) ||
-        (rc = add_identity(x, c, e)) ||
-        (rc = add_text(x, ca, NID_ext_key_usage, c->platform ? "2.23.133.8.2" : "2.23.133.8.1", e)) ||
-        (rc = add_text(x, ca, NID_key_usage, usage, e)))
-        return rc;
+    LT_TRY(add_text(x, ca, NID_basic_constraints, "critical,CA:FALSE", e));
+    LT_TRY(add_identity(x, c, e));
+    LT_TRY(add_text(x, ca, NID_ext_key_usage, c->platform ? "2.23.133.8.2" : "2.23.133.8.1", e));
+    LT_TRY(add_text(x, ca, NID_key_usage, usage, e));
     /* Absent where the CA's certificate has no subject key identifier. */
     return X509_get0_subject_key_id(ca) ? add_text(x, ca, NID_authority_key_identifier, "keyid:always", e)
                                         : 0;
@@ -185,7 +183,6 @@ int lt_ekcert_issue(const struct lt_ekcert *c, EVP_PKEY *subject_key, X509 *ca, 
     AUTO(BIGNUM *, bn) serial = NULL;
     uint8_t random[16];
     unsigned char *out = NULL;
-    int rc;
 
     if (X509_check_private_key(ca, ca_key) != 1)
         return lt_fail(e, LT_E_CONFIG, "certificate: ca_key is not the key of ca_cert");
@@ -200,8 +197,7 @@ int lt_ekcert_issue(const struct lt_ekcert *c, EVP_PKEY *subject_key, X509 *ca, 
         return crypto(e, "filling it");
     if (!put(subject, "2.5.4.3", c->subject) || X509_set_subject_name(x, subject) != 1)
         return lt_fail(e, LT_E_MALFORMED, "certificate: subject \"%.80s\" cannot be encoded", c->subject);
-    if ((rc = add_extensions(x, c, subject_key, ca, e)))
-        return rc;
+    LT_TRY(add_extensions(x, c, subject_key, ca, e));
     if (X509_sign(x, ca_key, EVP_sha256()) <= 0)
         return crypto(e, "signing");
     int n = i2d_X509(x, &out);

@@ -64,13 +64,11 @@ static int find_ek(struct work *w, struct lt_err *e)
     struct lt_vtpm_starts starts;
     struct lt_public ek;
     uint8_t digest[32];
-    int rc;
 
     if (w->new.have_ek && !w->marks.reread)
         return 0;
-    if ((rc = lt_ek_read(&w->new.pair.swtpm, w->inv->swtpm, w->inv->conf.scratch, &ek, &starts, e)) ||
-        (rc = lt_public_ek_digest(&ek, digest, e)))
-        return rc;
+    LT_TRY(lt_ek_read(&w->new.pair.swtpm, w->inv->swtpm, w->inv->conf.scratch, &ek, &starts, e));
+    LT_TRY(lt_public_ek_digest(&ek, digest, e));
     if (w->new.have_ek && memcmp(digest, w->new.record.ek_digest, 32))
         return lt_fail(e, LT_E_REFUSED, "swtpm %d: its state holds another EK than the one it began with",
                        (int)w->new.pair.swtpm.pid);
@@ -89,10 +87,8 @@ static int agree(struct work *w, struct lt_err *e)
     const char *records = w->inv->conf.records;
 
     if (!w->new.agreed &&*records) {
-        int rc = lt_birth_check(records, w->old->uuid, w->new.record.ek_digest, w->new.pair.swtpm.uid,
-                                &w->new.born, e);
-        if (rc)
-            return rc;
+        LT_TRY(lt_birth_check(records, w->old->uuid, w->new.record.ek_digest, w->new.pair.swtpm.uid,
+                              &w->new.born, e));
     }
     w->new.agreed = true;
     return 0;
@@ -113,13 +109,11 @@ static int find_files(struct work *w, struct lt_err *e)
 {
     struct file_ctx ctx = {w->inv->files, &w->new.pair.qemu};
     struct lt_residency_record *r = &w->new.record;
-    int rc;
 
     if (w->new.have_files)
         return 0;
-    if ((rc = lt_files_firmware(w->inv->files, ctx.qemu, &w->domain, r->firmware_digest, e)) ||
-        (rc = lt_domain_digest(&w->domain, hash_file, &ctx, r->domain_digest, e)))
-        return rc;
+    LT_TRY(lt_files_firmware(w->inv->files, ctx.qemu, &w->domain, r->firmware_digest, e));
+    LT_TRY(lt_domain_digest(&w->domain, hash_file, &ctx, r->domain_digest, e));
     w->new.have_files = true;
     return 0;
 }
@@ -136,8 +130,7 @@ static int draw(struct work *w, struct lt_err *e)
     if (!lt_pair_alive(&w->new.pair))
         return lt_fail(e, LT_E_REFUSED, "QEMU or swtpm ended meanwhile");
     w->clock_failed = true;
-    if (inv->conf.read_clock(inv->conf.ctx, &clock, e))
-        return lt_fail_in(e, "the host's TPM");
+    LT_TRY_IN(inv->conf.read_clock(inv->conf.ctx, &clock, e), e, "the host's TPM");
     w->clock_failed = false;
     lt_random(r->incarnation, sizeof r->incarnation);
     r->start_reset = clock.reset_count;
@@ -154,21 +147,21 @@ static int draw(struct work *w, struct lt_err *e)
 
 static int work(struct work *w, struct lt_err *e)
 {
-    int rc;
 
     if (!w->facts->xml)
         return lt_fail(e, LT_E_NOT_FOUND, "libvirt does not know it as running");
-    if ((rc = lt_domain_parse(w->facts->xml, strlen(w->facts->xml), &w->domain, e)))
-        return rc;
+    LT_TRY(lt_domain_parse(w->facts->xml, strlen(w->facts->xml), &w->domain, e));
     if (memcmp(w->domain.uuid, w->old->uuid, LT_UUID))
         return lt_fail(e, LT_E_INTERNAL, "libvirt gave another domain's XML");
     if (w->domain.tpm == LT_DOMAIN_TPM_NONE)
         return lt_fail(e, LT_E_UNSUPPORTED, "no vTPM");
     if (w->domain.tpm != LT_DOMAIN_TPM_EMULATOR)
         return lt_fail(e, LT_E_UNSUPPORTED, "its TPM is not one emulator of version 2.0 run by libvirt");
-    if ((rc = find_pair(w, e)) || (rc = find_ek(w, e)) || (rc = agree(w, e)) || (rc = find_files(w, e)) ||
-        (rc = draw(w, e)))
-        return rc;
+    LT_TRY(find_pair(w, e));
+    LT_TRY(find_ek(w, e));
+    LT_TRY(agree(w, e));
+    LT_TRY(find_files(w, e));
+    LT_TRY(draw(w, e));
     w->new.record.flags = w->facts->flags | (w->domain.qemu_namespace ? LT_RESIDENCY_TAINTED : 0u);
     return 0;
 }

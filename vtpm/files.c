@@ -1,5 +1,6 @@
 #include "vtpm/files.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/hash.h"
 
@@ -25,9 +26,7 @@ struct lt_files {
 
 struct lt_files *lt_files_new(void)
 {
-    struct lt_files *f = calloc(1, sizeof *f);
-    if (!f)
-        abort();
+    struct lt_files *f = lt_new(struct lt_files);
     lt_wall_look(&f->wall);
     return f;
 }
@@ -75,9 +74,8 @@ static int hash(struct lt_files *f, int fd, const char *path, const struct statx
             return 0;
         }
     snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-    int rc = lt_file_sha256(self, out, e);
-    if (rc || (rc = look(fd, path, &after, e)))
-        return rc;
+    LT_TRY(lt_file_sha256(self, out, e));
+    LT_TRY(look(fd, path, &after, e));
     if (!same(before, &after))
         return lt_fail(e, LT_E_REFUSED, "%s: changed while it was read", path);
     f->list[f->next].st = *before;
@@ -92,10 +90,8 @@ static int digest_fd(struct lt_files *f, int fd, const struct lt_proc *p, const 
 {
     struct statx st;
     int64_t start = lt_proc_start_ns(p);
-    int rc = look(fd, path, &st, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(look(fd, path, &st, e));
     /* Not ctime: libvirt changes owner and labels of kernel and initrd at each start of a domain. A file put
      * in the place of another has a birth time of its own. */
     lt_wall_look(&f->wall);
@@ -132,7 +128,7 @@ static int search(struct lt_files *f, const struct lt_proc *qemu, const struct l
     }
     for (; *dir; dir++) {
         snprintf(path, sizeof path, "%s/%s", *dir, name);
-        int fd = lt_proc_open_file(qemu, path, O_RDONLY | O_NONBLOCK, NULL);
+        int fd = lt_proc_open_file(qemu, path, O_RDONLY | O_NONBLOCK, LT_NO_ERR);
         if (fd < 0)
             continue;
         int rc = digest_fd(f, fd, qemu, path, out, e);

@@ -1,5 +1,6 @@
 #include "vtpm/inventory.h"
 
+#include "common/alloc.h"
 #include "common/ref.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"
@@ -44,8 +45,7 @@ struct lt_vtpm_resident *lt_vtpm_table_add(struct lt_vtpm_inventory *inv, const 
         inv->list = list;
         inv->cap = cap;
     }
-    if (!(r = calloc(1, sizeof *r)))
-        return NULL;
+    r = lt_new(struct lt_vtpm_resident);
     memcpy(r->uuid, uuid, LT_UUID);
     r->marks.dirty = r->waits = true;
     r->pair = LT_PAIR_NONE;
@@ -184,10 +184,9 @@ void lt_inventory_snapshot_put(const struct lt_inventory_snapshot *s)
 static int new_snapshot(struct lt_vtpm_inventory *inv, struct lt_residency_record *records, uint32_t count,
                         uint32_t flags, struct lt_err *e)
 {
-    struct snapshot *s = calloc(1, sizeof *s);
+    struct snapshot *s = lt_new(struct snapshot);
     struct lt_merkle *tree = NULL;
-    int rc = s ? lt_residency_inventory_tree(records, count, &tree, e)
-               : lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
+    int rc = lt_residency_inventory_tree(records, count, &tree, e);
 
     if (rc) {
         free(records);
@@ -234,9 +233,7 @@ static int take(struct lt_vtpm_inventory *inv, struct lt_err *e)
         return lt_fail(e, LT_E_BUSY, "inventory: %s",
                        inv->listed ? "not every running vTPM domain has been examined"
                                    : "libvirt has not told its running domains yet");
-    int rc = confirm(inv, &list, &collision, e);
-    if (rc)
-        return rc;
+    LT_TRY(confirm(inv, &list, &collision, e));
     struct lt_residency_record *records = calloc(inv->count + 1, sizeof *records);
     if (!records)
         return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
@@ -319,11 +316,11 @@ json_t *lt_inventory_report(struct lt_vtpm_inventory *inv)
 /* An absolute path of the program; NULL if there is none. */
 static char *find_program(const char *name)
 {
-    LT_AUTOFREE char *dirs = strdup(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
+    LT_AUTOFREE char *dirs = lt_alloc_text(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
     char *rest = NULL;
 
     if (strchr(name, '/'))
-        return *name == '/' && !access(name, X_OK) ? strdup(name) : NULL;
+        return *name == '/' && !access(name, X_OK) ? lt_alloc_text(name) : NULL;
     for (char *dir = dirs ? strtok_r(dirs, ":", &rest) : NULL; dir; dir = strtok_r(NULL, ":", &rest)) {
         char *path = NULL;
         if (*dir == '/' && asprintf(&path, "%s/%s", dir, name) > 0 && !access(path, X_OK))
@@ -335,7 +332,7 @@ static char *find_program(const char *name)
 
 static const char *text(const char *given, const char *fallback)
 {
-    return strdup(given && *given ? given : fallback);
+    return lt_alloc_text(given && *given ? given : fallback);
 }
 
 static void free_all(struct lt_vtpm_inventory *inv)
@@ -377,11 +374,9 @@ static int setup(struct lt_vtpm_inventory *inv, const struct lt_inventory_conf *
 
 int lt_inventory_start(const struct lt_inventory_conf *conf, struct lt_vtpm_inventory **out, struct lt_err *e)
 {
-    struct lt_vtpm_inventory *inv = calloc(1, sizeof *inv);
+    struct lt_vtpm_inventory *inv = lt_new(struct lt_vtpm_inventory);
 
     *out = NULL;
-    if (!inv)
-        return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
     int rc = setup(inv, conf, e);
     if (!rc && (rc = lt_vtpm_events_start(inv, e)) == 0 &&
         (errno = pthread_create(&inv->worker, NULL, lt_vtpm_worker_thread, inv))) {

@@ -102,11 +102,9 @@ static int load_ca(const struct conf *c, X509 **cert, EVP_PKEY **key, struct lt_
     LT_AUTOFREE uint8_t *cert_pem = NULL;
     uint8_t *key_pem = NULL;
     size_t cert_n, key_n;
-    int rc;
 
-    if ((rc = lt_file_read(c->ca_cert, 1 << 16, &cert_pem, &cert_n, e)) ||
-        (rc = lt_file_read_secret(c->ca_key, 1 << 16, &key_pem, &key_n, e)))
-        return rc;
+    LT_TRY(lt_file_read(c->ca_cert, 1 << 16, &cert_pem, &cert_n, e));
+    LT_TRY(lt_file_read_secret(c->ca_key, 1 << 16, &key_pem, &key_n, e));
     BIO *b = BIO_new_mem_buf(cert_pem, (int)cert_n), *k = BIO_new_mem_buf(key_pem, (int)key_n);
     char none[] = "";
     *cert = b ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
@@ -126,8 +124,7 @@ static int parse_vmid(const char *vmid, char **name, uint8_t uuid[LT_UUID], stru
 {
     const char *colon = strrchr(vmid, ':');
 
-    if (lt_uuid_parse(colon ? colon + 1 : vmid, uuid, e))
-        return lt_fail_in(e, "--vmid");
+    LT_TRY_IN(lt_uuid_parse(colon ? colon + 1 : vmid, uuid, e), e, "--vmid");
     *name = colon ? strndup(vmid, (size_t)(colon - vmid)) : strdup("");
     return *name ? 0 : lt_fail(e, LT_E_NO_MEMORY, "no memory");
 }
@@ -145,9 +142,9 @@ static int issue(const struct conf *c, const char *const *arg, struct lt_err *e)
 
     if (!platform && strcmp(arg[TYPE], "ek"))
         return lt_fail(e, LT_E_USAGE, "--type %s: neither ek nor platform", arg[TYPE]);
-    if ((rc = parse_vmid(arg[VMID], &name, uuid, e)) || (rc = lt_ekcert_key(arg[EK], &key, e)) ||
-        (rc = load_ca(c, &ca, &ca_key, e)))
-        return rc;
+    LT_TRY(parse_vmid(arg[VMID], &name, uuid, e));
+    LT_TRY(lt_ekcert_key(arg[EK], &key, e));
+    LT_TRY(load_ca(c, &ca, &ca_key, e));
     lt_uuid_format(uuid, id);
     const struct lt_ekcert cert = {
         .platform = platform,
@@ -161,8 +158,7 @@ static int issue(const struct conf *c, const char *const *arg, struct lt_err *e)
         .platform_model = c->platform_model,
         .platform_version = c->platform_version,
     };
-    if ((rc = lt_ekcert_issue(&cert, key, ca, ca_key, &der, e)))
-        return rc;
+    LT_TRY(lt_ekcert_issue(&cert, key, ca, ca_key, &der, e));
     if (!platform) {
         unsigned char *spki = NULL;
         int n = i2d_PUBKEY(key, &spki);

@@ -32,7 +32,7 @@ static int joined(const struct lt_proc *swtpm, const char *control, const uint32
     size_t n;
     unsigned controls = 0, datas = 0;
 
-    if (lt_proc_sockets(swtpm, &mine, &n, NULL))
+    if (lt_proc_sockets(swtpm, &mine, &n, LT_NO_ERR))
         return lt_fail(e, LT_E_REFUSED, "swtpm %d is gone, or its descriptors are not ours to see",
                        (int)swtpm->pid);
     for (size_t i = 0; i < n; i++) {
@@ -92,7 +92,7 @@ static int found_swtpm(void *ctx, struct lt_proc *p, const struct lt_procs_words
 
     if (p->pid == s->pair->qemu.pid || !option ||
         !lt_procs_option_value(option, "path", control, sizeof control) ||
-        lt_proc_sockets(p, &mine, &n, NULL))
+        lt_proc_sockets(p, &mine, &n, LT_NO_ERR))
         return 0;
     for (size_t i = 0; i < n && !near; i++) {
         const struct lt_sockdiag_socket *one = lt_sockdiag_sockets_find(s->sockets, mine[i]);
@@ -136,12 +136,10 @@ int lt_pair_confirm(const struct lt_pair *p, const struct lt_sockdiag_sockets *s
     LT_AUTOFREE uint32_t *qemu = NULL;
     size_t n;
 
-    if (lt_proc_sockets(&p->qemu, &qemu, &n, NULL))
+    if (lt_proc_sockets(&p->qemu, &qemu, &n, LT_NO_ERR))
         return lt_fail(e, LT_E_REFUSED, "QEMU %d is gone, or its descriptors are not ours to see",
                        (int)p->qemu.pid);
-    int rc = joined(&p->swtpm, p->control, qemu, n, sockets, e);
-    if (rc)
-        return rc;
+    LT_TRY(joined(&p->swtpm, p->control, qemu, n, sockets, e));
     /* Last, so that what was read above was read of living processes. */
     if (!lt_pair_alive(p))
         return lt_fail(e, LT_E_REFUSED, "%s %d is gone", lt_proc_alive(&p->qemu) ? "swtpm" : "QEMU",

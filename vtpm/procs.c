@@ -57,10 +57,8 @@ static int start_of(int dir, uint64_t *ticks, struct lt_err *e)
 {
     LT_AUTOFREE char *stat = NULL;
     size_t n;
-    int rc = read_at(dir, "stat", 65536, &stat, &n, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(read_at(dir, "stat", 65536, &stat, &n, e));
     char *at = strrchr(stat, ')');
     for (int i = 2; at && i < 22; i++)
         at = strchr(at + 1, ' ');
@@ -181,9 +179,9 @@ static int look_at(pid_t pid, uid_t uid, const char *option, const char *value, 
     int rc = 0;
 
     /* A process that ends while we look, or that we may not look at, is not the one. */
-    if (lt_proc_open(pid, &p, NULL))
+    if (lt_proc_open(pid, &p, LT_NO_ERR))
         return 0;
-    if ((uid == LT_PROCS_ANY_UID || p.uid == uid) && !lt_proc_words(&p, &w, NULL) &&
+    if ((uid == LT_PROCS_ANY_UID || p.uid == uid) && !lt_proc_words(&p, &w, LT_NO_ERR) &&
         has_words(&w, option, value))
         rc = fn(ctx, &p, &w, e);
     lt_procs_words_free(&w);

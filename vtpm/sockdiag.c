@@ -83,7 +83,6 @@ int lt_sockdiag_sockets_parse(const void *p, size_t n, struct lt_sockdiag_socket
                               struct lt_err *e)
 {
     const uint8_t *b = p;
-    int rc;
 
     *done = false;
     for (size_t at = 0; at < n;) {
@@ -106,9 +105,8 @@ int lt_sockdiag_sockets_parse(const void *p, size_t n, struct lt_sockdiag_socket
                 memcpy(&code, b + at + sizeof h, sizeof code);
             return lt_fail(e, LT_E_IO, WHAT ": %s", strerror(code < 0 && code > -4096 ? -code : EPROTO));
         }
-        if (h.nlmsg_type == SOCK_DIAG_BY_FAMILY &&
-            (rc = message(b + at + sizeof h, h.nlmsg_len - sizeof h, out, e)))
-            return rc;
+        if (h.nlmsg_type == SOCK_DIAG_BY_FAMILY)
+            LT_TRY(message(b + at + sizeof h, h.nlmsg_len - sizeof h, out, e));
         size_t step = NLMSG_ALIGN(h.nlmsg_len);
         at = step > n - at ? n : at + step;
     }
@@ -153,9 +151,7 @@ static int dump(int fd, struct lt_sockdiag_sockets *out, struct lt_err *e)
             return lt_fail(e, LT_E_IO, WHAT ": %s", got < 0 ? strerror(errno) : "truncated");
         if (from.nl_pid) /* only the kernel has port 0 */
             continue;
-        int rc = lt_sockdiag_sockets_parse(block, (size_t)got, out, &done, e);
-        if (rc)
-            return rc;
+        LT_TRY(lt_sockdiag_sockets_parse(block, (size_t)got, out, &done, e));
     }
     return 0;
 }

@@ -1,5 +1,7 @@
 #include "appraisal/boot/log.h"
 
+#include "common/alloc.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,16 +28,14 @@ struct state {
 static int algorithms(struct lt_reader *r, struct format *f, struct lt_boot_replay *out, struct lt_err *e)
 {
     uint32_t count;
-    int rc = lt_read_u32le(r, &count, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_read_u32le(r, &count, e));
     if (count < 1 || count > MAX_ALGS)
         return lt_fail(e, LT_E_MALFORMED, "%u digest algorithms, not 1 to %d", count, MAX_ALGS);
     for (f->count = 0; f->count < count; f->count++) {
         uint16_t alg, size;
-        if ((rc = lt_read_u16le(r, &alg, e)) || (rc = lt_read_u16le(r, &size, e)))
-            return rc;
+        LT_TRY(lt_read_u16le(r, &alg, e));
+        LT_TRY(lt_read_u16le(r, &size, e));
         size_t known = lt_hash_size(alg);
         if (size < 1 || size > LT_MAX_DIGEST || (known && size != known))
             return lt_fail(e, LT_E_MALFORMED, "algorithm 0x%04x: digests of %u bytes", alg, size);
@@ -221,8 +221,9 @@ static int events(struct lt_slice log, struct state *s, struct lt_boot_replay *o
         if (!out->events)
             begin(out);
         if (rc || extend(&ev, s, out, e) || (l && keep(l, &ev, e)))
-            return ev.number ? lt_fail_in(e, "boot log event %u (from byte %zu)", ev.number, ev.offset)
-                             : lt_fail_in(e, "boot log event 0");
+            return ev.number
+                       ? lt_fail_in(e, e->code, "boot log event %u (from byte %zu)", ev.number, ev.offset)
+                       : lt_fail_in(e, e->code, "boot log event 0");
         if (l)
             l->sha1_only = f.sha1_only;
         out->events++;
@@ -251,8 +252,8 @@ void lt_boot_replay(struct lt_slice log, struct lt_boot_replay *out)
 
 struct lt_boot_log *lt_boot_log_new(struct lt_slice log)
 {
-    struct lt_boot_log *l = calloc(1, sizeof *l);
-    if (!l || !log.p)
+    struct lt_boot_log *l = lt_new(struct lt_boot_log);
+    if (!log.p)
         return l;
     l->replay.present = true;
     /* What is too large is refused before it is copied. */

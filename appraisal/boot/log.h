@@ -6,6 +6,7 @@
 #define LT_APPRAISAL_BOOT_LOG_H
 
 #include "appraisal/boot/event.h"
+#include "common/alloc.h"
 #include "tpm/pcr.h"
 
 #define LT_BOOT_PCRS 10      /* PCR 0-9 are compared; later ones belong to the operating system */
@@ -40,6 +41,7 @@ struct lt_boot_log {
 /* Total: a malformed log has its fault in replay and the events before it. NULL only without memory. */
 struct lt_boot_log *lt_boot_log_new(struct lt_slice log);
 void lt_boot_log_free(struct lt_boot_log *l);
+LT_DEFINE_AUTO(lt_boot_log, lt_boot_log_free);
 
 /* log.p NULL: no log. Total: whatever the bytes, *out is filled. */
 void lt_boot_replay(struct lt_slice log, struct lt_boot_replay *out);

@@ -2,6 +2,7 @@
 #include "appraisal/boot/policy.h"
 
 #include "appraisal/boot/rules.h"
+#include "common/alloc.h"
 #include "common/limits.h"
 
 #include <stdio.h>
@@ -80,7 +81,7 @@ static int sets(const json_t *o, const char *key, struct lt_boot_policy *p, stru
                            "\"events\": PCR %u is the reference state's; \"also\" names more", i);
         if (events ? lt_boot_set_events(&p->set[i], list, e)
                    : lt_boot_set_add(&p->set[i], list, LT_BOOT_ANYWHERE, e))
-            return lt_fail_in(e, "\"%s\" of PCR %u", key, i);
+            return lt_fail_in(e, e->code, "\"%s\" of PCR %u", key, i);
         judges(p, 1u << i);
     }
     return 0;
@@ -97,14 +98,14 @@ static int role(const json_t *o, enum role r, struct lt_boot_policy *p, struct l
         return lt_fail(e, LT_E_MALFORMED, "\"%s\": \"events\" has the order of that PCR already",
                        roles[r].name);
     p->stage[roles[r].pcr][s->stages] = roles[r].name;
-    if (lt_boot_set_add(s, list, s->stages++, e) ||
-        (r == KERNEL &&
-         (lt_boot_set_add(&p->kernel, list, 0, e) || lt_boot_set_add(&p->set[9], list, LT_BOOT_ANYWHERE, e))))
-        return lt_fail_in(e, "\"%s\"", roles[r].name);
-    if (r == KERNEL) /* grub without secure boot measures it as a file only */
-        p->judges_kernel = true;
-    else
+    LT_TRY_IN(lt_boot_set_add(s, list, s->stages++, e), e, "\"%s\"", roles[r].name);
+    if (r == KERNEL) {
+        LT_TRY_IN(lt_boot_set_add(&p->kernel, list, 0, e), e, "\"%s\"", roles[r].name);
+        LT_TRY_IN(lt_boot_set_add(&p->set[9], list, LT_BOOT_ANYWHERE, e), e, "\"%s\"", roles[r].name);
+        p->judges_kernel = true; /* grub without secure boot measures it as a file only */
+    } else {
         s->needed = s->stages;
+    }
     judges(p, 1u << roles[r].pcr | (r == KERNEL ? 1u << 9 : 0));
     return 0;
 }
@@ -157,7 +158,7 @@ static int cmdlines(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
             rc = rc ? rc : literal(p, s, e);
         }
         if (rc)
-            return lt_fail_in(e, "\"cmdline\" value %zu", i);
+            return lt_fail_in(e, rc, "\"cmdline\" value %zu", i);
     }
     p->judges_cmdline = true;
     judges(p, CMDLINE_PCRS);
@@ -180,8 +181,7 @@ static int configuration(const char *name, const json_t *values, struct golden *
     {
         if (!pcr_index(index, LT_MAX_PCRS, &i))
             return lt_fail(e, LT_E_MALFORMED, "a key is no PCR from 0 to %d", LT_MAX_PCRS - 1);
-        if (lt_unhex(json_string_value(v), g->pcrs.value[i], LT_SHA256, e))
-            return lt_fail_in(e, "PCR %u", i);
+        LT_TRY_IN(lt_unhex(json_string_value(v), g->pcrs.value[i], LT_SHA256, e), e, "PCR %u", i);
         g->pcrs.mask |= 1u << i;
     }
     return 0;
@@ -202,8 +202,8 @@ static int goldens(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for %zu configurations", json_object_size(all));
     json_object_foreach(all, name, v)
     {
-        if (configuration(name, v, &p->golden[p->golden_count], e))
-            return lt_fail_in(e, "\"golden\" configuration %zu", p->golden_count);
+        LT_TRY_IN(configuration(name, v, &p->golden[p->golden_count], e), e, "\"golden\" configuration %zu",
+                  p->golden_count);
         p->pcrs |= p->golden[p->golden_count++].pcrs.mask;
     }
     return 0;
@@ -251,8 +251,7 @@ static int parse(const json_t *o, struct lt_boot_policy *p, struct lt_err *e)
     LT_TRY(cmdlines(o, p, e));
     LT_TRY(goldens(o, p, e));
     for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
-        if (lt_boot_set_close(&p->set[i], e))
-            return lt_fail_in(e, "PCR %u", i);
+        LT_TRY_IN(lt_boot_set_close(&p->set[i], e), e, "PCR %u", i);
     return lt_boot_set_close(&p->kernel, e);
 }
 
@@ -262,9 +261,7 @@ int lt_boot_policy_parse(const void *p, size_t n, struct lt_boot_policy **out, s
 
     *out = NULL;
     LT_AUTOJSON json_t *o = lt_json_parse(p, n, LT_MAX_BOOT_POLICY, &why);
-    struct lt_boot_policy *new = o ? calloc(1, sizeof *new) : NULL;
-    if (o && !new)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory for a boot policy");
+    struct lt_boot_policy *new = o ? lt_new(struct lt_boot_policy) : NULL;
     if (!o || parse(o, new, &why)) {
         lt_boot_policy_free(new);
         return lt_fail(e, why.code, "boot policy: %.300s", why.msg);

@@ -13,6 +13,7 @@
 #define LT_APPRAISAL_BOOT_POLICY_H
 
 #include "appraisal/boot/log.h"
+#include "common/alloc.h"
 #include "common/json.h"
 
 struct lt_boot_policy;
@@ -22,6 +23,7 @@ struct lt_boot_policy;
 int lt_boot_policy_parse(const void *p, size_t n, struct lt_boot_policy **out,
                          struct lt_err *e) LT_MUST_CHECK;
 void lt_boot_policy_free(struct lt_boot_policy *p);
+LT_DEFINE_AUTO(lt_boot_policy, lt_boot_policy_free);
 /* PCRs that must be quoted for it to be judged at all (0-9 and 14 for a reference state). 0: it judges
  * nothing, and the caller must say so. */
 uint32_t lt_boot_policy_pcrs(const struct lt_boot_policy *p);

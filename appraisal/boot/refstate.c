@@ -2,6 +2,8 @@
  * form). */
 #include "appraisal/boot/refstate.h"
 
+#include "common/alloc.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +40,7 @@ static int digest_list(const json_t *o, const char *name, struct lt_policy_diges
         return lt_fail(e, LT_E_NO_MEMORY, "no memory for %zu digests", json_array_size(list));
     json_array_foreach(list, i, v)
     {
-        if (digest_map(v, out->d[i], e))
-            return lt_fail_in(e, "%s[%zu]", name, i);
+        LT_TRY_IN(digest_map(v, out->d[i], e), e, "%s[%zu]", name, i);
         out->count++;
     }
     return 0;
@@ -99,8 +100,7 @@ static int key_list(const json_t *o, const char *name, struct lt_refstate_keys *
     json_array_foreach(list, i, v)
     {
         out->count++;
-        if (one_key(v, &out->key[i], e))
-            return lt_fail_in(e, "%s[%zu]", name, i);
+        LT_TRY_IN(one_key(v, &out->key[i], e), e, "%s[%zu]", name, i);
     }
     if (!out->count)
         return 0;
@@ -126,10 +126,9 @@ static int bios_list(const json_t *o, struct lt_refstate *r, struct lt_err *e)
     json_array_foreach(list, i, v)
     {
         r->bios_count++;
-        if (digest_map(json_object_get(v, "scrtm"), r->bios[i].scrtm, e))
-            return lt_fail_in(e, "scrtm_and_bios[%zu].scrtm", i);
-        if (digest_list(v, "platform_firmware", &r->bios[i].firmware, e))
-            return lt_fail_in(e, "scrtm_and_bios[%zu]", i);
+        LT_TRY_IN(digest_map(json_object_get(v, "scrtm"), r->bios[i].scrtm, e), e,
+                  "scrtm_and_bios[%zu].scrtm", i);
+        LT_TRY_IN(digest_list(v, "platform_firmware", &r->bios[i].firmware, e), e, "scrtm_and_bios[%zu]", i);
     }
     return 0;
 }
@@ -143,11 +142,9 @@ static int one_kernel(const json_t *v, bool secure_boot, struct lt_refstate_kern
     const char *cmdline;
 
     for (int i = 0; i < 4; i++)
-        if (hex0x(json_object_get(v, names[i]), out[i], LT_SHA256, e))
-            return lt_fail_in(e, "%s", names[i]);
+        LT_TRY_IN(hex0x(json_object_get(v, names[i]), out[i], LT_SHA256, e), e, "%s", names[i]);
     LT_TRY(lt_json_string(v, "kernel_cmdline", &cmdline, e));
-    if (lt_pattern_compile(cmdline, strlen(cmdline), true, &k->cmdline, e))
-        return lt_fail_in(e, "kernel_cmdline");
+    LT_TRY_IN(lt_pattern_compile(cmdline, strlen(cmdline), true, &k->cmdline, e), e, "kernel_cmdline");
     return 0;
 }
 
@@ -162,8 +159,7 @@ static int kernel_list(const json_t *o, struct lt_refstate *r, struct lt_err *e)
     json_array_foreach(list, i, v)
     {
         r->kernel_count++;
-        if (one_kernel(v, r->secure_boot, &r->kernel[i], e))
-            return lt_fail_in(e, "kernels[%zu]", i);
+        LT_TRY_IN(one_kernel(v, r->secure_boot, &r->kernel[i], e), e, "kernels[%zu]", i);
     }
     return 0;
 }
@@ -191,13 +187,11 @@ static int parse(const json_t *o, struct lt_refstate *r, struct lt_err *e)
 int lt_boot_refstate_parse(const json_t *o, struct lt_refstate **out, struct lt_err *e)
 {
     *out = NULL;
-    struct lt_refstate *r = calloc(1, sizeof *r);
-    if (!r)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory for a reference state");
+    struct lt_refstate *r = lt_new(struct lt_refstate);
     int rc = parse(o, r, e);
     if (rc) {
         lt_boot_refstate_free(r);
-        return e ? lt_fail_in(e, "reference state") : rc;
+        return lt_fail_in(e, rc, "reference state");
     }
     *out = r;
     return 0;

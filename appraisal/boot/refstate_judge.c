@@ -217,7 +217,7 @@ static int authority(const struct lt_refstate *r, const struct lt_boot_event *ev
     if (list == LT_REFSTATE_VENDOR_DB && !r->has_vendor_db)
         return lt_boot_refuse(ev, e, "the reference state has no vendor_db");
     if (data.n > 16 &&
-        !signature(&w, lt_guid_x509, data.p, (struct lt_slice){data.p + 16, data.n - 16}, NULL))
+        !signature(&w, lt_guid_x509, data.p, (struct lt_slice){data.p + 16, data.n - 16}, LT_NO_ERR))
         return 0;
     return key_list(r, ev, list, data, e);
 }

@@ -43,8 +43,7 @@ int lt_boot_set_add(struct lt_boot_set *s, const json_t *list, uint32_t stage, s
     LT_TRY(room(s, json_array_size(list), e));
     json_array_foreach((json_t *)list, i, v)
     {
-        if (add(s, v, stage, e))
-            return lt_fail_in(e, "value %zu", i);
+        LT_TRY_IN(add(s, v, stage, e), e, "value %zu", i);
     }
     return 0;
 }
@@ -62,9 +61,9 @@ int lt_boot_set_events(struct lt_boot_set *s, const json_t *list, struct lt_err 
         bool any = json_is_array(v);
         if (any && !json_array_size(v))
             return lt_fail(e, LT_E_MALFORMED, "entry %zu: an empty list, which nothing could meet", i);
-        int rc = any ? lt_boot_set_add(s, v, s->stages, e) : room(s, 1, e);
-        if (rc || (!any && add(s, v, s->stages, e)))
-            return lt_fail_in(e, "entry %zu", i);
+        LT_TRY_IN(any ? lt_boot_set_add(s, v, s->stages, e) : room(s, 1, e), e, "entry %zu", i);
+        if (!any)
+            LT_TRY_IN(add(s, v, s->stages, e), e, "entry %zu", i);
         s->needed = ++s->stages;
     }
     return 0;

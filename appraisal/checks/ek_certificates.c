@@ -1,5 +1,6 @@
 #include "appraisal/checks/ek_certificates.h"
 
+#include "common/alloc.h"
 #include "common/limits.h"
 #include "tpm/certkey.h"
 #include "tpm/certs.h"
@@ -39,10 +40,10 @@ static void cleanup_store_ctx(X509_STORE_CTX **c)
 
 int lt_ek_certificates_roots_new(struct lt_ek_roots **out, struct lt_err *e)
 {
-    struct lt_ek_roots *r = calloc(1, sizeof *r);
+    struct lt_ek_roots *r = lt_new(struct lt_ek_roots);
 
     *out = NULL;
-    if (!r || !(r->store = X509_STORE_new())) {
+    if (!(r->store = X509_STORE_new())) {
         free(r);
         return lt_fail(e, LT_E_NO_MEMORY, "EK roots: no memory");
     }
@@ -91,8 +92,7 @@ static int take_root(void *arg, struct lt_slice der, struct lt_err *e)
     unsigned at = a->at++;
     char subject[128];
 
-    if (take_x509(&x, der, e))
-        return lt_fail_in(e, "certificate %u", at);
+    LT_TRY_IN(take_x509(&x, der, e), e, "certificate %u", at);
     int ca = X509_check_ca(x); /* 3: version 1 and self-signed */
     X509_NAME_oneline(X509_get_subject_name(x), subject, sizeof subject);
     if (ca != 1 && ca != 3)
@@ -116,7 +116,7 @@ int lt_ek_certificates_roots_add(struct lt_ek_roots *r, const void *bytes, size_
         return lt_fail(e, LT_E_TOO_LARGE, "EK roots %s: %zu bytes", name, n);
     int rc = lt_certs_read((struct lt_slice){bytes, n}, MAX_ROOTS, take_root, &a, e);
     ERR_clear_error();
-    return rc && e ? lt_fail_in(e, "EK roots %s", name) : rc;
+    return rc ? lt_fail_in(e, rc, "EK roots %s", name) : 0;
 }
 
 static int take_der(void *arg, struct lt_slice der, struct lt_err *e)
@@ -264,25 +264,22 @@ int lt_ek_certificates_certificates_check(const struct lt_ek_roots *r, char *con
 {
     __attribute__((cleanup(cleanup_x509))) X509 *leaf = NULL;
     __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *others = sk_X509_new_null();
-    int rc;
 
     if (count < 1 || count > LT_MAX_CERTIFICATES)
         return lt_fail(e, LT_E_MALFORMED, "EK certificates: %u, not 1 to %d", count, LT_MAX_CERTIFICATES);
-    if ((rc = read_pem(pem[0], 0, &leaf, e)))
-        return rc;
+    LT_TRY(read_pem(pem[0], 0, &leaf, e));
     for (unsigned i = 1; i < count; i++) {
         X509 *x;
-        if ((rc = read_pem(pem[i], i, &x, e)))
-            return rc;
+        LT_TRY(read_pem(pem[i], i, &x, e));
         if (!others || !sk_X509_push(others, x)) {
             X509_free(x);
             return no_memory(e);
         }
     }
-    rc = lt_certkey_certifies(leaf, ek, e);
+    int rc = lt_certkey_certifies(leaf, ek, e);
     ERR_clear_error(); /* a key OpenSSL does not know left its complaint */
     if (rc)
-        return lt_fail_in(e, "EK certificate 0");
+        return lt_fail_in(e, rc, "EK certificate 0");
     if (!(rc = check_usage(leaf, e)) && !(rc = check_name(leaf, e)) && !(rc = lend_key(leaf, ek, e)))
         rc = check_path(r, leaf, others, now, e);
     ERR_clear_error();

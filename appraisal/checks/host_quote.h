@@ -15,7 +15,7 @@
 int lt_host_quote_check(const struct lt_residency_host_quote *q, const struct lt_verify_key *ak,
                         struct lt_residency_header *h, struct lt_attest *a, struct lt_err *e) LT_MUST_CHECK;
 
-/* Host quotes whose check 5 passed: only successes are kept, only check 5 is spared. NULL without memory. */
+/* Host quotes whose check 5 passed: only successes are kept, only check 5 is spared. */
 struct lt_result_cache *lt_host_quote_cache_new(void);
 /* H over the length-prefixed header, attest, signature, PCR values and AK Name. */
 void lt_host_quote_key(const struct lt_residency_host_quote *q, const uint8_t ak_name[LT_TPM_NAME],

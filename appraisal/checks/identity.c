@@ -1,25 +1,27 @@
 #include "appraisal/checks/identity.h"
 
+#include "common/alloc.h"
+
 #include <stdlib.h>
 
 static int guest(struct lt_checks_guest_identity *id, struct lt_slice ek, struct lt_slice ak,
                  struct lt_err *e)
 {
-    if (lt_public_parse(ak.p, ak.n, &id->ak, e) || lt_public_check_ak(&id->ak, e) ||
-        lt_public_name(&id->ak, id->ak_name, e) || lt_signature_key_new(&id->ak, &id->key, e))
-        return lt_fail_in(e, "guest AK");
-    if (lt_public_parse(ek.p, ek.n, &id->ek, e) || lt_public_ek_digest(&id->ek, id->ek_digest, e) ||
-        lt_tpm_qualified_name(&id->ek, &id->ak, id->qualified_signer, e))
-        return lt_fail_in(e, "guest EK");
+    LT_TRY_IN(lt_public_parse(ak.p, ak.n, &id->ak, e), e, "guest AK");
+    LT_TRY_IN(lt_public_check_ak(&id->ak, e), e, "guest AK");
+    LT_TRY_IN(lt_public_name(&id->ak, id->ak_name, e), e, "guest AK");
+    LT_TRY_IN(lt_signature_key_new(&id->ak, &id->key, e), e, "guest AK");
+    LT_TRY_IN(lt_public_parse(ek.p, ek.n, &id->ek, e), e, "guest EK");
+    LT_TRY_IN(lt_public_ek_digest(&id->ek, id->ek_digest, e), e, "guest EK");
+    LT_TRY_IN(lt_tpm_qualified_name(&id->ek, &id->ak, id->qualified_signer, e), e, "guest EK");
     return 0;
 }
 
 struct lt_checks_guest_identity *lt_checks_guest_identity_new(struct lt_slice ek, struct lt_slice ak)
 {
-    struct lt_checks_guest_identity *id = calloc(1, sizeof *id);
+    struct lt_checks_guest_identity *id = lt_new(struct lt_checks_guest_identity);
 
-    if (id)
-        (void)!guest(id, ek, ak, &id->fault);
+    (void)!guest(id, ek, ak, &id->fault);
     return id;
 }
 
@@ -33,9 +35,9 @@ void lt_checks_guest_identity_free(struct lt_checks_guest_identity *id)
 /* What check 5 needs: a key that verifies. */
 static int host_key(struct lt_checks_host_identity *id, struct lt_slice ak, struct lt_err *e)
 {
-    if (lt_public_parse(ak.p, ak.n, &id->ak, e) || lt_public_name(&id->ak, id->ak_name, e) ||
-        lt_signature_key_new(&id->ak, &id->key, e))
-        return lt_fail_in(e, "host AK");
+    LT_TRY_IN(lt_public_parse(ak.p, ak.n, &id->ak, e), e, "host AK");
+    LT_TRY_IN(lt_public_name(&id->ak, id->ak_name, e), e, "host AK");
+    LT_TRY_IN(lt_signature_key_new(&id->ak, &id->key, e), e, "host AK");
     lt_residency_ak_host_pcr(id->ak_name, id->ak_pcr);
     return 0;
 }
@@ -43,21 +45,18 @@ static int host_key(struct lt_checks_host_identity *id, struct lt_slice ak, stru
 /* What check 6 needs. Names first: which keys these are is known also of an AK that may not be one. */
 static int host(struct lt_checks_host_identity *id, struct lt_slice ek, struct lt_err *e)
 {
-    if (lt_public_parse(ek.p, ek.n, &id->ek, e) || lt_public_ek_digest(&id->ek, id->ek_digest, e) ||
-        lt_residency_host_id(&id->ek, id->host_id, e) ||
-        lt_tpm_qualified_name(&id->ek, &id->ak, id->qualified_signer, e))
-        return lt_fail_in(e, "host EK");
-    if (lt_public_check_ak_host(&id->ak, e))
-        return lt_fail_in(e, "host AK");
+    LT_TRY_IN(lt_public_parse(ek.p, ek.n, &id->ek, e), e, "host EK");
+    LT_TRY_IN(lt_public_ek_digest(&id->ek, id->ek_digest, e), e, "host EK");
+    LT_TRY_IN(lt_residency_host_id(&id->ek, id->host_id, e), e, "host EK");
+    LT_TRY_IN(lt_tpm_qualified_name(&id->ek, &id->ak, id->qualified_signer, e), e, "host EK");
+    LT_TRY_IN(lt_public_check_ak_host(&id->ak, e), e, "host AK");
     return 0;
 }
 
 struct lt_checks_host_identity *lt_checks_host_identity_new(struct lt_slice ek, struct lt_slice ak)
 {
-    struct lt_checks_host_identity *id = calloc(1, sizeof *id);
+    struct lt_checks_host_identity *id = lt_new(struct lt_checks_host_identity);
 
-    if (!id)
-        return NULL;
     /* Without a key check 5 fails and check 6, which rests on it, is never asked. */
     if (host_key(id, ak, &id->key_fault))
         id->fault = id->key_fault;

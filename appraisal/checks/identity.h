@@ -3,6 +3,7 @@
 #ifndef LT_APPRAISAL_CHECKS_IDENTITY_H
 #define LT_APPRAISAL_CHECKS_IDENTITY_H
 
+#include "common/alloc.h"
 #include "residency/residency.h"
 #include "tpm/signature.h"
 
@@ -36,10 +37,12 @@ struct lt_checks_host_identity {
     char certificate_text[320];
 };
 
-/* ek, ak: TPM2B_PUBLIC. NULL only without memory. */
+/* ek, ak: TPM2B_PUBLIC. */
 struct lt_checks_guest_identity *lt_checks_guest_identity_new(struct lt_slice ek, struct lt_slice ak);
 void lt_checks_guest_identity_free(struct lt_checks_guest_identity *id);
+LT_DEFINE_AUTO(lt_checks_guest_identity, lt_checks_guest_identity_free);
 struct lt_checks_host_identity *lt_checks_host_identity_new(struct lt_slice ek, struct lt_slice ak);
 void lt_checks_host_identity_free(struct lt_checks_host_identity *id);
+LT_DEFINE_AUTO(lt_checks_host_identity, lt_checks_host_identity_free);
 
 #endif

@@ -278,7 +278,7 @@ static void judge_ima(struct work *w, bool programs)
     if (!follows(w) || !replay(w, &l) || !programs || w->logs->ima_first)
         return;
     struct search s = {.l = &l, .now = w->logs->now};
-    if (!lt_ima_files((struct lt_slice){w->logs->ima.p, w->out->matched_bytes}, look, &s, NULL))
+    if (!lt_ima_files((struct lt_slice){w->logs->ima.p, w->out->matched_bytes}, look, &s, LT_NO_ERR))
         w->out->programs = s.found & ~s.excluded;
 }
 

@@ -110,7 +110,7 @@ const char *lt_measured_list(uint32_t pcrs, char buf[200]);
 void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struct lt_verdict *v);
 
 /* ---- kept results ---- the key is a digest over all that went in. */
-struct lt_result_cache *lt_measured_cache_new(void); /* of struct lt_measured_result; NULL without memory */
+struct lt_result_cache *lt_measured_cache_new(void); /* of struct lt_measured_result */
 /* list and log: digests of the bytes; NULL: there is none. Documents are named by the policy, so that its
  * digest and which of them are at hand stand for them. */
 void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcr_pcrs *pcrs,

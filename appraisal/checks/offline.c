@@ -12,26 +12,6 @@ static struct lt_slice slice(const struct lt_bundle_blob *b)
     return (struct lt_slice){b->p, b->n};
 }
 
-static void cleanup_guest(struct lt_checks_guest_identity **id)
-{
-    lt_checks_guest_identity_free(*id);
-}
-
-static void cleanup_host(struct lt_checks_host_identity **id)
-{
-    lt_checks_host_identity_free(*id);
-}
-
-static void cleanup_policy(struct lt_policy_host **p)
-{
-    lt_policy_host_free(*p);
-}
-
-static void cleanup_log(struct lt_boot_log **l)
-{
-    lt_boot_log_free(*l);
-}
-
 /* ---- documents ---- */
 
 struct documents {
@@ -100,12 +80,12 @@ static int host_policy(const struct lt_bundle *b, struct lt_policy_host **out, s
     struct lt_residency_header h;
 
     *out = NULL;
-    if (lt_residency_header_parse(b->host.quote.header, LT_RESIDENCY_HEADER, &h, NULL))
+    if (lt_residency_header_parse(b->host.quote.header, LT_RESIDENCY_HEADER, &h, LT_NO_ERR))
         return 0; /* check 5 says so */
     for (size_t i = 0; i < b->policy_count; i++)
-        if (!memcmp(b->policies[i].digest, h.policy_digest, sizeof h.policy_digest) &&
-            lt_policy_host_parse(b->policies[i].bytes.p, b->policies[i].bytes.n, out, e))
-            return lt_fail_in(e, "host policy in the bundle");
+        if (!memcmp(b->policies[i].digest, h.policy_digest, sizeof h.policy_digest))
+            LT_TRY_IN(lt_policy_host_parse(b->policies[i].bytes.p, b->policies[i].bytes.n, out, e), e,
+                      "host policy in the bundle");
     return 0;
 }
 
@@ -131,14 +111,14 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
                      const struct lt_checks_guest_round *guest, struct lt_history_round_facts *f,
                      struct lt_verdict *v, struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_host))) struct lt_checks_host_identity *id =
-        lt_checks_host_identity_new(slice(&b->host.ek), slice(&b->host.ak));
-    __attribute__((cleanup(cleanup_policy))) struct lt_policy_host *policy = NULL;
-    __attribute__((cleanup(cleanup_log))) struct lt_boot_log *log = lt_boot_log_new(slice(&b->host.boot_log));
+    LT_AUTO(lt_checks_host_identity)
+    struct lt_checks_host_identity *id = lt_checks_host_identity_new(slice(&b->host.ek), slice(&b->host.ak));
+    LT_AUTO(lt_policy_host) struct lt_policy_host *policy = NULL;
+    LT_AUTO(lt_boot_log) struct lt_boot_log *log = lt_boot_log_new(slice(&b->host.boot_log));
     __attribute__((cleanup(documents_free))) struct documents documents = {0};
 
-    if (!id || !log)
-        return lt_fail(e, LT_E_NO_MEMORY, "host identity: no memory");
+    if (!log)
+        return lt_fail(e, LT_E_NO_MEMORY, "host's boot log: no memory");
     LT_TRY(host_policy(b, &policy, e));
     certificate(b, o, id);
     if (policy)
@@ -158,16 +138,16 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
 int lt_offline_appraise(const struct lt_bundle *b, const struct lt_offline *o, struct lt_verdict *v,
                         struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_guest))) struct lt_checks_guest_identity *id =
+    LT_AUTO(lt_checks_guest_identity)
+    struct lt_checks_guest_identity *id =
         lt_checks_guest_identity_new(slice(&b->guest.ek), slice(&b->guest.ak));
-    __attribute__((cleanup(cleanup_log))) struct lt_boot_log *log =
-        lt_boot_log_new(slice(&b->guest.boot_log));
+    LT_AUTO(lt_boot_log) struct lt_boot_log *log = lt_boot_log_new(slice(&b->guest.boot_log));
     __attribute__((cleanup(documents_free))) struct documents documents = {0};
     struct lt_history_round_facts f;
 
     lt_verdict_init_offline(v);
-    if (!id || !log)
-        return lt_fail(e, LT_E_NO_MEMORY, "guest identity: no memory");
+    if (!log)
+        return lt_fail(e, LT_E_NO_MEMORY, "guest's boot log: no memory");
     if (o->policy)
         open_documents(b, o, &o->policy->measured, &documents);
     struct lt_checks_guest_round round = {

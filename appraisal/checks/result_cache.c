@@ -1,5 +1,7 @@
 #include "appraisal/checks/result_cache.h"
 
+#include "common/alloc.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +23,9 @@ struct lt_result_cache {
 struct lt_result_cache *lt_result_cache_new(unsigned sets, unsigned ways, size_t value_n)
 {
     size_t count = (size_t)sets * ways;
-    struct lt_result_cache *c = calloc(1, sizeof *c + count * sizeof *c->entry);
+    struct lt_result_cache *c = lt_alloc(1, sizeof *c + count * sizeof *c->entry);
 
-    if (c && value_n && !(c->values = calloc(count, value_n))) {
-        free(c);
-        return NULL;
-    }
-    if (!c)
-        return NULL;
+    c->values = value_n ? lt_alloc(count, value_n) : NULL;
     pthread_mutex_init(&c->lock, NULL);
     c->sets = sets;
     c->ways = ways;

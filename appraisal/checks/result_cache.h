@@ -10,7 +10,7 @@
 
 struct lt_result_cache;
 
-/* sets: at most 256; value_n: bytes of a result. NULL without memory. */
+/* sets: at most 256; value_n: bytes of a result. */
 struct lt_result_cache *lt_result_cache_new(unsigned sets, unsigned ways, size_t value_n);
 void lt_result_cache_free(struct lt_result_cache *c);
 /* False: not there. out: value_n bytes, or NULL where those are 0. */

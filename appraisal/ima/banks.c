@@ -43,8 +43,11 @@ int lt_ima_replay(struct lt_slice list, struct lt_ima_replay *out, struct lt_err
         return lt_fail(e, LT_E_TOO_LARGE, "IMA list of %zu bytes, at most %u are read", list.n,
                        LT_MAX_IMA_LOG);
     for (size_t from = 0;; from = w.at) {
-        if (lt_ima_walk_next(&w, &line, &more, e) || (more && one(&line, out, e)))
-            return lt_fail_in(e, "IMA entry %" PRIu64 " at byte %zu", out->entries, from);
+        int rc = lt_ima_walk_next(&w, &line, &more, e);
+        if (!rc && more)
+            rc = one(&line, out, e);
+        if (rc)
+            return lt_fail_in(e, rc, "IMA entry %" PRIu64 " at byte %zu", out->entries, from);
         if (!more)
             return 0;
     }

@@ -41,8 +41,7 @@ static int members(struct walk *w, const struct member *m, size_t count, const c
         if (seen >> i & 1)
             return lt_pull_fail(&w->in, e, "%s\"%s\" is there twice", where, m[i].key);
         seen |= 1u << i;
-        if (m[i].read(w, e))
-            return lt_fail_in(e, "\"%s\"", m[i].key);
+        LT_TRY_IN(m[i].read(w, e), e, "\"%s\"", m[i].key);
     }
     for (i = 0; i < count; i++)
         if (!(seen >> i & 1) && !m[i].optional)
@@ -166,7 +165,8 @@ static int log_hash(struct walk *w, struct lt_err *e)
  * not. */
 static int dm_policy(struct walk *w, struct lt_err *e)
 {
-    return lt_pull_null(&w->in, e) ? lt_fail_in(e, "device-mapper entries are not validated") : 0;
+    LT_TRY_IN(lt_pull_null(&w->in, e), e, "device-mapper entries are not validated");
+    return 0;
 }
 
 static int ima(struct walk *w, struct lt_err *e)

@@ -43,12 +43,12 @@ static int read_own(struct lt_ima_judge *j, struct lt_err *e)
 
     if (j->own_read)
         return 0;
-    if (!j->own && !(j->own = lt_ima_keys_new()))
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory for a keyring");
+    if (!j->own)
+        j->own = lt_ima_keys_new();
     for (unsigned i = 0; i < all->count; i++)
-        if (lt_policy_layer_in_force(all->layer[i].rule, j->now) &&
-            lt_ima_keys_add_json(j->own, lt_ima_table_keys(all->layer[i].table), e))
-            return lt_fail_in(e, "verification-keys of layer %s", all->layer[i].rule->name);
+        if (lt_policy_layer_in_force(all->layer[i].rule, j->now))
+            LT_TRY_IN(lt_ima_keys_add_json(j->own, lt_ima_table_keys(all->layer[i].table), e), e,
+                      "verification-keys of layer %s", all->layer[i].rule->name);
     j->own_read = true;
     return 0;
 }
@@ -66,7 +66,7 @@ static int signature(struct lt_ima_judge *j, const struct lt_ima_line *l, struct
     if (rc == LT_E_REFUSED) /* another key may be known by the same id in the other keyring */
         rc = lt_ima_signature_check(j->learnt, l->extra, l->alg, l->digest, e);
     else if (rc == LT_E_BAD_SIGNATURE &&
-             !lt_ima_signature_check(j->learnt, l->extra, l->alg, l->digest, NULL))
+             !lt_ima_signature_check(j->learnt, l->extra, l->alg, l->digest, LT_NO_ERR))
         rc = 0;
     j->signatures++;
     j->bad += rc != 0;
@@ -85,8 +85,7 @@ static __attribute__((noinline)) int not_allowed(struct lt_ima_judge *j, const s
         int rc = l->verity ? lt_fail(&local, LT_E_REFUSED, "signatures of fs-verity digests are not read")
                            : signature(j, l, &local);
         if (rc && rc != LT_E_MALFORMED && rc != LT_E_REFUSED && rc != LT_E_BAD_SIGNATURE) {
-            if (e)
-                *e = local;
+            *e = local;
             return rc;
         }
         *good = !rc;

@@ -1,5 +1,6 @@
 #include "appraisal/ima/keys.h"
 
+#include "common/alloc.h"
 #include "common/json.h"
 #include "common/limits.h"
 
@@ -25,7 +26,7 @@ struct lt_ima_keys {
 
 struct lt_ima_keys *lt_ima_keys_new(void)
 {
-    return calloc(1, sizeof(struct lt_ima_keys));
+    return lt_new(struct lt_ima_keys);
 }
 
 unsigned lt_ima_keys_count(const struct lt_ima_keys *k)
@@ -164,8 +165,8 @@ static int add_pair(struct lt_ima_keys *k, const json_t *id, const json_t *pub, 
         return lt_fail(e, LT_E_MALFORMED, "keyids[%zu] is no number of 32 bits", i);
     if (!json_is_string(pub))
         return lt_fail(e, LT_E_MALFORMED, "pubkeys[%zu] is no string", i);
-    if (lt_unbase64(json_string_value(pub), json_string_length(pub), LT_MAX_CERTIFICATE, &der, &n, e))
-        return lt_fail_in(e, "pubkeys[%zu]", i);
+    LT_TRY_IN(lt_unbase64(json_string_value(pub), json_string_length(pub), LT_MAX_CERTIFICATE, &der, &n, e),
+              e, "pubkeys[%zu]", i);
     EVP_PKEY *key = n ? read_spki((struct lt_slice){der, n}) : NULL;
     if (!key)
         return lt_fail(e, LT_E_MALFORMED, "pubkeys[%zu] is no SubjectPublicKeyInfo", i);
@@ -201,19 +202,19 @@ int lt_ima_keys_add_json(struct lt_ima_keys *k, struct lt_slice text, struct lt_
             return 0;
     }
     if (!j)
-        return lt_fail_in(e, "keyring");
+        return lt_fail_in(e, e->code, "keyring");
     if (!json_is_object(j))
         return lt_fail(e, LT_E_MALFORMED, "keyring is no object");
-    if (lt_json_only(j, keys, e) || lt_json_array(j, "keyids", LT_MAX_IMA_KEYS, &ids, e) ||
-        lt_json_array(j, "pubkeys", LT_MAX_IMA_KEYS, &pubs, e))
-        return lt_fail_in(e, "keyring");
+    LT_TRY_IN(lt_json_only(j, keys, e), e, "keyring");
+    LT_TRY_IN(lt_json_array(j, "keyids", LT_MAX_IMA_KEYS, &ids, e), e, "keyring");
+    LT_TRY_IN(lt_json_array(j, "pubkeys", LT_MAX_IMA_KEYS, &pubs, e), e, "keyring");
     if (json_array_size(ids) != json_array_size(pubs))
         return lt_fail(e, LT_E_MALFORMED, "keyring: %zu keyids, %zu pubkeys", json_array_size(ids),
                        json_array_size(pubs));
     for (size_t i = 0; i < json_array_size(ids); i++)
         if (add_pair(k, json_array_get(ids, i), json_array_get(pubs, i), i, e)) {
             lt_ima_keys_cut(k, before);
-            return lt_fail_in(e, "keyring");
+            return lt_fail_in(e, e->code, "keyring");
         }
     return 0;
 }
@@ -281,8 +282,7 @@ int lt_ima_signature_check(const struct lt_ima_keys *k, struct lt_slice sig, uin
     int rc = 0;
     for (unsigned i = 0; i < lt_ima_keys_count(k); i++)
         if (k->key[i].id == id && !(rc = verify(k->key[i].key, value, alg, digest, e))) {
-            if (e)
-                *e = (struct lt_err){0};
+            *e = (struct lt_err){0};
             return 0;
         }
     return rc ? rc : lt_fail(e, LT_E_REFUSED, "IMA signature by key %08x, which is in no keyring", id);

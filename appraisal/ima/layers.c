@@ -17,7 +17,7 @@ static __attribute__((noinline)) int fail_in(const struct lt_ima_layer *l, struc
     char where[80];
 
     label(l, where);
-    return lt_fail_in(e, "layer %s", where);
+    return lt_fail_in(e, e->code, "layer %s", where);
 }
 
 int lt_ima_layers_ask(const struct lt_ima_layers *l, int64_t now, enum lt_ima_section s, struct lt_slice name,

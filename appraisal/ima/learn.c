@@ -3,6 +3,7 @@
 #include "appraisal/ima/banks.h"
 #include "appraisal/ima/keys.h"
 #include "appraisal/ima/line.h"
+#include "common/alloc.h"
 #include "common/json.h"
 #include "common/utf8.h"
 
@@ -150,7 +151,7 @@ static int walk(struct lesson *s, uint64_t until, struct lt_err *e)
         if (rc && i >= until) /* nobody's */
             return 0;
         if (rc)
-            return lt_fail_in(e, "IMA entry %" PRIu64 " at byte %zu", i, from);
+            return lt_fail_in(e, rc, "IMA entry %" PRIu64 " at byte %zu", i, from);
         if (!more)
             return 0;
         if (i >= until)
@@ -213,34 +214,29 @@ static int basis(const struct lesson *s, struct lt_ima_input *in, struct lt_ima_
 static int passes(const struct lesson *s, struct lt_ima_input *in, struct lt_err *e)
 {
     __attribute__((cleanup(held_free))) struct held h = {.bytes = LT_BUF(LT_MAX_IMA_TABLE)};
-    LT_AUTOFREE struct lt_ima_result *r = malloc(sizeof *r);
+    LT_AUTOFREE struct lt_ima_result *r = lt_new(struct lt_ima_result);
     static const struct lt_policy_layer_rule learnt = {.name = "learnt"};
     struct lt_ima_layers layers = {
         .count = 1, .accept_violations = true, .accept_padded = true, .log_hash = s->log_hash};
-
-    if (!r)
-        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
-    if (lt_ima_table_compile(s->out->text, strlen(s->out->text), NULL, &h.bytes, e) ||
-        lt_ima_table_open(h.bytes.p, h.bytes.n, &h.table, e))
-        return lt_fail_in(e, "what was learnt");
+    LT_TRY_IN(lt_ima_table_compile(s->out->text, strlen(s->out->text), NULL, &h.bytes, e), e,
+              "what was learnt");
+    LT_TRY_IN(lt_ima_table_open(h.bytes.p, h.bytes.n, &h.table, e), e, "what was learnt");
     layers.layer[0] = (struct lt_ima_layer){&learnt, h.table};
     in->layers = &layers;
     int rc = lt_ima_appraise(in, NULL, r, e);
     in->layers = NULL;
     if (rc == LT_E_REFUSED && r->matched && r->faults <= s->faults)
         return 0;
-    return rc ? lt_fail_in(e, "the list does not pass what was learnt from it") : 0;
+    return rc ? lt_fail_in(e, rc, "the list does not pass what was learnt from it") : 0;
 }
 
 static int teach(struct lesson *s, struct lt_err *e)
 {
-    LT_AUTOFREE struct lt_ima_replay *own = malloc(sizeof *own);
-    LT_AUTOFREE struct lt_ima_result *r = malloc(sizeof *r);
+    LT_AUTOFREE struct lt_ima_replay *own = lt_new(struct lt_ima_replay);
+    LT_AUTOFREE struct lt_ima_result *r = lt_new(struct lt_ima_result);
     struct lt_ima_aggregates keep;
     struct lt_ima_input in;
 
-    if (!own || !r)
-        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
     if (!s->in->list.n)
         return lt_fail(e, LT_E_REFUSED, "the IMA list has no entry to learn from");
     LT_TRY(basis(s, &in, &keep, own, e));

@@ -419,21 +419,22 @@ static bool begins(struct lt_slice text)
     struct head h;
     size_t at = 0;
 
-    return lt_ima_line_next(text, &at, &line) && !head(&line, &h, &digest, NULL) &&
+    return lt_ima_line_next(text, &at, &line) && !head(&line, &h, &digest, LT_NO_ERR) &&
            digest.n >= MIN_DIGEST_TEXT;
 }
 
 /* As it stands, or with its \xNN for bytes. */
 static bool fits(struct lt_ima_walk *w, struct lt_slice text, struct lt_ima_line *l)
 {
-    if (parse(text, true, l, NULL))
+    if (parse(text, true, l, LT_NO_ERR))
         return false;
     if (l->violation)
         return true;
     w->tried += l->data.n;
     if (prove(l))
         return true;
-    if (!memmem(l->path.p, l->path.n, "\\x", 2) || parse(text, false, l, NULL) || check_name(l->path, NULL))
+    if (!memmem(l->path.p, l->path.n, "\\x", 2) || parse(text, false, l, LT_NO_ERR) ||
+        check_name(l->path, LT_NO_ERR))
         return false;
     w->tried += l->data.n;
     return prove(l);
@@ -479,7 +480,8 @@ static int next_text(struct lt_ima_walk *w, struct lt_ima_line *l, bool *more, s
     if (!*more)
         return 0;
     look_ahead(all, end);
-    bool good = !parse(line, true, l, NULL);
+    struct lt_err unread; /* LT_NO_ERR would be cleared for each entry */
+    bool good = !parse(line, true, l, &unread);
     if (good && l->violation)
         good = end == all.n || begins((struct lt_slice){all.p + end, all.n - end});
     else if (good)

@@ -1,6 +1,7 @@
 #include "appraisal/ima/replay.h"
 
 #include "appraisal/ima/judge.h"
+#include "common/alloc.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -131,7 +132,7 @@ static int unable(struct replay *r, struct lt_err *why, struct lt_err *e)
     char path[PATH_SHOWN + 1];
 
     lt_ima_line_show(r->line.path, path, PATH_SHOWN);
-    int rc = lt_fail_in(why, "IMA entry %" PRIu64 " (%s)", number(r), path);
+    int rc = lt_fail_in(why, why->code, "IMA entry %" PRIu64 " (%s)", number(r), path);
     if (!r->out->unable.code)
         r->out->unable = *why;
     if (rc != LT_E_NO_MEMORY && ++r->unable < MAX_UNABLE)
@@ -231,8 +232,8 @@ static int all(struct replay *r, struct lt_err *e)
     match(r);
     while (!r->matched && more) {
         size_t from = r->walk.at;
-        if (lt_ima_walk_next(&r->walk, &r->line, &more, e))
-            return lt_fail_in(e, "IMA entry %" PRIu64 " at byte %zu", number(r), from);
+        LT_TRY_IN(lt_ima_walk_next(&r->walk, &r->line, &more, e), e, "IMA entry %" PRIu64 " at byte %zu",
+                  number(r), from);
         if (!more)
             break;
         LT_TRY(entry(r, e));
@@ -305,14 +306,12 @@ static int verdict(struct replay *r, struct lt_err *e)
 static int older_chain(struct replay *r, bool *good, struct lt_err *e)
 {
     struct lt_ima_result *now = r->out;
-    LT_AUTOFREE struct lt_ima_result *then = malloc(sizeof *then);
+    LT_AUTOFREE struct lt_ima_result *then = lt_new(struct lt_ima_result);
 
     *good = false;
-    if (!then)
-        return lt_fail(e, LT_E_NO_MEMORY, "IMA list: no memory");
     r->out = then;
     rewind_to(r, false, true);
-    int rc = all(r, NULL);
+    int rc = all(r, LT_NO_ERR);
     r->out = now;
     *good = !rc && r->matched && !then->faults;
     r->matched = false;
@@ -405,8 +404,6 @@ int lt_ima_appraise(const struct lt_ima_input *in, struct lt_ima_progress *progr
                                     .learnt = fresh      ? fresh
                                               : progress ? progress->learnt
                                                          : NULL};
-    if (!r.judge.learnt)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory for a keyring");
     r.had = lt_ima_keys_count(r.judge.learnt);
 
     int rc = run(&r, &local);
@@ -463,8 +460,7 @@ int lt_ima_files(struct lt_slice list, lt_ima_file_fn fn, void *arg, struct lt_e
                        LT_MAX_IMA_LOG);
     for (uint64_t i = 0;; i++) {
         size_t from = walk.at;
-        if (lt_ima_walk_next(&walk, &line, &more, e))
-            return lt_fail_in(e, "IMA entry %" PRIu64 " at byte %zu", i, from);
+        LT_TRY_IN(lt_ima_walk_next(&walk, &line, &more, e), e, "IMA entry %" PRIu64 " at byte %zu", i, from);
         if (!more)
             return 0;
         if (line.violation || line.kind == LT_IMA_BUFFER || line.pcr != LT_IMA_PCR)

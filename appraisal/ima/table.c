@@ -4,6 +4,7 @@
 
 #include "appraisal/ima/table_format.h"
 #include "appraisal/policy/pattern.h"
+#include "common/alloc.h"
 #include "common/utf8.h"
 
 #include <stdio.h>
@@ -52,15 +53,14 @@ int lt_ima_table_open(const void *p, size_t n, struct lt_ima_table **out, struct
         return lt_fail(e, LT_E_MALFORMED, "IMA table: %zu bytes, not %zu to %u", n, sizeof *h,
                        LT_MAX_IMA_TABLE);
     LT_TRY(check_frame(h, n, &l, e));
-    LT_AUTOFREE struct lt_ima_table *t = calloc(1, sizeof *t);
-    if (!t)
-        return lt_fail(e, LT_E_NO_MEMORY, "IMA table: no memory");
+    LT_AUTOFREE struct lt_ima_table *t = lt_new(struct lt_ima_table);
     t->h = h;
     t->base = p;
     t->l = l;
-    if (h->exclude_bytes &&
-        lt_pattern_compile((const char *)t->base + l.excludes, h->exclude_bytes, false, &t->excludes, e))
-        return lt_fail_in(e, "excludes joined");
+    if (h->exclude_bytes)
+        LT_TRY_IN(
+            lt_pattern_compile((const char *)t->base + l.excludes, h->exclude_bytes, false, &t->excludes, e),
+            e, "excludes joined");
     *out = lt_take(&t);
     return 0;
 }
@@ -213,7 +213,7 @@ int lt_ima_table_ask(const struct lt_ima_table *t, enum lt_ima_section s, struct
     /* Keylime asks the excludes first; the outcome is the same, and a listed file costs no match. */
     if (lt_pattern_match(t->excludes, name, &hit, e)) {
         *out = LT_IMA_ABSENT;
-        return lt_fail_in(e, "excludes");
+        return lt_fail_in(e, e->code, "excludes");
     }
     if (hit)
         *out = LT_IMA_EXCLUDED;
@@ -247,11 +247,12 @@ void lt_ima_table_probe_closer(const struct lt_ima_table_probe *p)
 bool lt_ima_table_probe_allows(const struct lt_ima_table_probe *p, struct lt_slice path,
                                struct lt_slice digest)
 {
+    struct lt_err unread; /* LT_NO_ERR would be cleared for each entry */
     struct found f;
     bool hit = false;
 
-    return p->table && !find_hash(p->table, LT_IMA_FILES, p->hash, path, &f, NULL) && f.there &&
-           !has_digest(p->table, &f, digest, &hit, NULL) && hit;
+    return p->table && !find_hash(p->table, LT_IMA_FILES, p->hash, path, &f, &unread) && f.there &&
+           !has_digest(p->table, &f, digest, &hit, &unread) && hit;
 }
 
 bool lt_ima_table_ignores_keyring(const struct lt_ima_table *t, struct lt_slice name)
@@ -260,5 +261,5 @@ bool lt_ima_table_ignores_keyring(const struct lt_ima_table *t, struct lt_slice 
 
     if (t->h->ignores_all)
         return true;
-    return !find(t, LT_IMA_IGNORED, name, &f, NULL) && f.there;
+    return !find(t, LT_IMA_IGNORED, name, &f, LT_NO_ERR) && f.there;
 }

@@ -47,8 +47,7 @@ static int count_exclude(void *arg, unsigned i, struct lt_slice pattern, struct 
         return lt_fail(e, LT_E_MALFORMED, "pattern %u is empty: it would exclude every path", i);
     if (memmem(pattern.p, pattern.n, "\\Q", 2))
         return lt_fail(e, LT_E_MALFORMED, "pattern %u holds \\Q, which Keylime's expressions do not know", i);
-    if (lt_pattern_compile((const char *)pattern.p, pattern.n, false, &alone, e))
-        return lt_fail_in(e, "pattern %u", i);
+    LT_TRY_IN(lt_pattern_compile((const char *)pattern.p, pattern.n, false, &alone, e), e, "pattern %u", i);
     lt_pattern_free(alone);
     h->excludes++;
     h->exclude_bytes += (uint32_t)pattern.n + 2 + (h->exclude_bytes != 0);
@@ -63,8 +62,6 @@ static int count_keys(void *arg, struct lt_slice text, struct lt_err *e)
     struct lt_ima_table_header *h = arg;
     struct lt_ima_keys *keys = lt_ima_keys_new();
 
-    if (!keys)
-        return lt_fail(e, LT_E_NO_MEMORY, "verification keys: no memory");
     h->key_bytes = (uint32_t)text.n;
     int rc = lt_ima_keys_add_json(keys, text, e);
     lt_ima_keys_free(keys);

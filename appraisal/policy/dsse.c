@@ -39,7 +39,7 @@ bool lt_dsse_is(const void *p, size_t n)
     struct lt_slice key;
 
     /* Its three keys may stand in any order, but no runtime policy begins with one of them. */
-    return !lt_pull_object(&in, &l, NULL) && !lt_pull_key(&in, &l, 64, &key, NULL) && !l.end &&
+    return !lt_pull_object(&in, &l, LT_NO_ERR) && !lt_pull_key(&in, &l, 64, &key, LT_NO_ERR) && !l.end &&
            (lt_slice_is(key, "payload") || lt_slice_is(key, "payloadType") || lt_slice_is(key, "signatures"));
 }
 
@@ -64,8 +64,8 @@ static int signature(struct lt_pull *in, struct envelope *v, struct lt_err *e)
         LT_TRY(lt_pull_string(in, seen == &has_sig ? MAX_SIG : MAX_KEYID, &s, e));
         if (seen == &has_sig) {
             unsigned i = v->count;
-            if (lt_unbase64((const char *)s.p, s.n, MAX_SIG, &v->sig[i].p, &v->sig[i].n, e))
-                return lt_fail_in(e, "envelope at byte %zu: signature %u", in->at, i);
+            LT_TRY_IN(lt_unbase64((const char *)s.p, s.n, MAX_SIG, &v->sig[i].p, &v->sig[i].n, e), e,
+                      "envelope at byte %zu: signature %u", in->at, i);
             v->count++;
         }
     }
@@ -195,8 +195,8 @@ int lt_dsse_open(const void *p, size_t n, const char *pem, uint8_t **out, size_t
     if (!lt_dsse_is(p, n))
         return lt_fail(e, LT_E_REFUSED, "not a signed envelope, and a key is pinned");
     LT_TRY(read_envelope(&in, &v, e));
-    if (lt_unbase64((const char *)v.payload.p, v.payload.n, LT_MAX_POLICY, &body, &body_n, e))
-        return lt_fail_in(e, "envelope: payload");
+    LT_TRY_IN(lt_unbase64((const char *)v.payload.p, v.payload.n, LT_MAX_POLICY, &body, &body_n, e), e,
+              "envelope: payload");
     LT_TRY(check(&v, pem, body, body_n, e));
     *out = lt_take(&body);
     *out_n = body_n;

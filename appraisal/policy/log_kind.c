@@ -37,7 +37,7 @@ static bool is_ima_binary(struct lt_slice s)
     struct lt_ima_list_frame f;
     size_t at = 0, hash_n = 0;
 
-    return lt_ima_list_is_binary(s) && !lt_ima_list_frame_next(s, &at, &hash_n, &f, NULL);
+    return lt_ima_list_is_binary(s) && !lt_ima_list_frame_next(s, &at, &hash_n, &f, LT_NO_ERR);
 }
 
 static bool is_base64(struct lt_slice s)
@@ -92,7 +92,7 @@ bool lt_log_kind_is_runtime(struct lt_slice doc)
 
     if (lt_dsse_is(doc.p, doc.n))
         return true;
-    if (lt_pull_object(&in, &l, NULL) || lt_pull_key(&in, &l, 64, &key, NULL) || l.end)
+    if (lt_pull_object(&in, &l, LT_NO_ERR) || lt_pull_key(&in, &l, 64, &key, LT_NO_ERR) || l.end)
         return false;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (lt_slice_is(key, keys[i]))

@@ -88,8 +88,7 @@ static int layers(const json_t *j, struct lt_policy_measured *p, struct lt_err *
         return lt_fail(e, LT_E_MALFORMED, "policy \"layers\": empty; leave the key out");
     json_array_foreach(list, i, o)
     {
-        if (layer(o, p, e))
-            return lt_fail_in(e, "policy \"layers\" %zu", i);
+        LT_TRY_IN(layer(o, p, e), e, "policy \"layers\" %zu", i);
     }
     return 0;
 }
@@ -139,7 +138,7 @@ int lt_policy_measured_parse(const json_t *j, struct lt_policy_measured *p, stru
         LT_TRY(lt_json_hex(j, "boot", p->boot, sizeof p->boot, e));
         p->has_boot = true;
     }
-    if (json_object_get(j, "ima") && ima(j, p, e))
-        return lt_fail_in(e, "policy \"ima\"");
+    if (json_object_get(j, "ima"))
+        LT_TRY_IN(ima(j, p, e), e, "policy \"ima\"");
     return 0;
 }

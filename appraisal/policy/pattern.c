@@ -1,6 +1,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "appraisal/policy/pattern.h"
 
+#include "common/alloc.h"
 #include "common/limits.h"
 
 #include <pcre2.h>
@@ -66,9 +67,7 @@ int lt_pattern_compile(const char *text, size_t n, bool anchored_end, struct lt_
     *out = NULL;
     if (n > LT_MAX_PATTERN)
         return lt_fail(e, LT_E_TOO_LARGE, "pattern: %zu bytes > %u", n, LT_MAX_PATTERN);
-    LT_PATTERN_AUTOPATTERN struct lt_pattern *p = calloc(1, sizeof *p);
-    if (!p)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory for a pattern");
+    LT_AUTO(lt_pattern) struct lt_pattern *p = lt_new(struct lt_pattern);
     show(p->shown, text, n);
     LT_TRY(compile(p, text, n, anchored_end, e));
     *out = lt_take(&p);
@@ -105,9 +104,4 @@ void lt_pattern_free(struct lt_pattern *p)
     pcre2_code_free(p->code);
     pcre2_match_context_free(p->limits);
     free(p);
-}
-
-void lt_pattern_cleanup_pattern(struct lt_pattern **p)
-{
-    lt_pattern_free(*p);
 }

@@ -8,6 +8,7 @@
 #ifndef LT_APPRAISAL_POLICY_PATTERN_H
 #define LT_APPRAISAL_POLICY_PATTERN_H
 
+#include "common/alloc.h"
 #include "common/bytes.h"
 
 struct lt_pattern;
@@ -20,7 +21,6 @@ int lt_pattern_compile(const char *text, size_t n, bool anchored_end, struct lt_
 int lt_pattern_match(const struct lt_pattern *p, struct lt_slice s, bool *hit,
                      struct lt_err *e) LT_MUST_CHECK;
 void lt_pattern_free(struct lt_pattern *p);
-void lt_pattern_cleanup_pattern(struct lt_pattern **p);
-#define LT_PATTERN_AUTOPATTERN __attribute__((cleanup(lt_pattern_cleanup_pattern)))
+LT_DEFINE_AUTO(lt_pattern, lt_pattern_free);
 
 #endif

@@ -1,5 +1,6 @@
 #include "appraisal/policy/policy.h"
 
+#include "common/alloc.h"
 #include "common/json.h"
 #include "common/limits.h"
 
@@ -41,17 +42,15 @@ static int digests(const json_t *o, const char *key, struct lt_policy_digests *o
 {
     json_t *list, *v;
     size_t i;
-    int rc = lt_json_array(o, key, LT_MAX_POLICY_VALUES, &list, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_array(o, key, LT_MAX_POLICY_VALUES, &list, e));
     size_t n = json_array_size(list);
     if (n && !(out->d = calloc(n, sizeof *out->d)))
         return lt_fail(e, LT_E_NO_MEMORY, "policy \"%s\": no memory for %zu digests", key, n);
     json_array_foreach(list, i, v)
     {
-        if (lt_unhex(json_string_value(v), out->d[i], sizeof out->d[i], e))
-            return lt_fail_in(e, "policy \"%s\" value %zu", key, i);
+        LT_TRY_IN(lt_unhex(json_string_value(v), out->d[i], sizeof out->d[i], e), e,
+                  "policy \"%s\" value %zu", key, i);
     }
     out->count = n;
     return 0;
@@ -66,9 +65,7 @@ static int rules(const json_t *policy, struct lt_policy_pcr_rules *out, struct l
 
     if (!json_object_get(policy, "pcrs"))
         return 0;
-    int rc = lt_json_object(policy, "pcrs", &o, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_object(policy, "pcrs", &o, e));
     json_object_foreach(o, key, v)
     {
         for (i = 0; i < LT_MAX_PCRS; i++) {
@@ -79,8 +76,7 @@ static int rules(const json_t *policy, struct lt_policy_pcr_rules *out, struct l
         if (i == LT_MAX_PCRS)
             return lt_fail(e, LT_E_MALFORMED, "policy \"pcrs\": \"%.20s\" is no PCR from 0 to %d", key,
                            LT_MAX_PCRS - 1);
-        if (digests(o, key, &out->accepted[i], e))
-            return lt_fail_in(e, "policy PCR %u", i);
+        LT_TRY_IN(digests(o, key, &out->accepted[i], e), e, "policy PCR %u", i);
         out->mask |= 1u << i;
     }
     return 0;
@@ -89,11 +85,9 @@ static int rules(const json_t *policy, struct lt_policy_pcr_rules *out, struct l
 /* An object with these keys only; *out is a new reference. */
 static int document(const void *p, size_t n, const char *const *keys, json_t **out, struct lt_err *e)
 {
-    struct lt_err local = {0};
-
-    *out = lt_json_parse(p, n, LT_MAX_POLICY, e ? e : &local);
+    *out = lt_json_parse(p, n, LT_MAX_POLICY, e);
     if (!*out)
-        return e ? e->code : local.code;
+        return e->code;
     if (!json_is_object(*out))
         return lt_fail(e, LT_E_MALFORMED, "policy: not an object");
     return lt_json_only(*out, keys, e);
@@ -105,18 +99,12 @@ int lt_policy_host_parse(const void *p, size_t n, struct lt_policy_host **out, s
     LT_AUTOJSON json_t *j = NULL;
 
     *out = NULL;
-    int rc = document(p, n, keys, &j, e);
-    if (rc)
-        return rc;
-    struct lt_policy_host *policy = calloc(1, sizeof *policy);
-    if (!policy)
-        return lt_fail(e, LT_E_NO_MEMORY, "host policy: no memory");
-    if ((rc = rules(j, &policy->pcrs, e)) || (rc = lt_policy_measured_parse(j, &policy->measured, e))) {
-        lt_policy_host_free(policy);
-        return rc;
-    }
+    LT_TRY(document(p, n, keys, &j, e));
+    LT_AUTO(lt_policy_host) struct lt_policy_host *policy = lt_new(struct lt_policy_host);
+    LT_TRY(rules(j, &policy->pcrs, e));
+    LT_TRY(lt_policy_measured_parse(j, &policy->measured, e));
     lt_sha256(p, n, policy->digest);
-    *out = policy;
+    *out = lt_take(&policy);
     return 0;
 }
 
@@ -135,9 +123,7 @@ static int accept(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
 
     if (!json_object_get(j, "accept"))
         return 0;
-    int rc = lt_json_array(j, "accept", sizeof names / sizeof *names, &list, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_json_array(j, "accept", sizeof names / sizeof *names, &list, e));
     json_array_foreach(list, i, v)
     {
         const char *s = json_is_string(v) ? json_string_value(v) : "";
@@ -155,15 +141,16 @@ static int accept(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
 
 static int guest_policy(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
 {
-    int rc;
-
     p->judges_firmware = json_object_get(j, "firmware");
     p->judges_domain = json_object_get(j, "domain");
-    if ((rc = rules(j, &p->pcrs, e)) || (rc = lt_policy_measured_parse(j, &p->measured, e)) ||
-        (p->judges_firmware && (rc = digests(j, "firmware", &p->firmware, e))) ||
-        (p->judges_domain && (rc = digests(j, "domain", &p->domain, e))) ||
-        (json_object_get(j, "host_policies") && (rc = digests(j, "host_policies", &p->host_policies, e))))
-        return rc;
+    LT_TRY(rules(j, &p->pcrs, e));
+    LT_TRY(lt_policy_measured_parse(j, &p->measured, e));
+    if (p->judges_firmware)
+        LT_TRY(digests(j, "firmware", &p->firmware, e));
+    if (p->judges_domain)
+        LT_TRY(digests(j, "domain", &p->domain, e));
+    if (json_object_get(j, "host_policies"))
+        LT_TRY(digests(j, "host_policies", &p->host_policies, e));
     return accept(j, p, e);
 }
 
@@ -174,18 +161,11 @@ int lt_policy_guest_parse(const void *p, size_t n, struct lt_policy_guest **out,
     LT_AUTOJSON json_t *j = NULL;
 
     *out = NULL;
-    int rc = document(p, n, keys, &j, e);
-    if (rc)
-        return rc;
-    struct lt_policy_guest *policy = calloc(1, sizeof *policy);
-    if (!policy)
-        return lt_fail(e, LT_E_NO_MEMORY, "guest policy: no memory");
-    if ((rc = guest_policy(j, policy, e))) {
-        lt_policy_guest_free(policy);
-        return rc;
-    }
+    LT_TRY(document(p, n, keys, &j, e));
+    LT_AUTO(lt_policy_guest) struct lt_policy_guest *policy = lt_new(struct lt_policy_guest);
+    LT_TRY(guest_policy(j, policy, e));
     lt_sha256(p, n, policy->digest);
-    *out = policy;
+    *out = lt_take(&policy);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #ifndef LT_APPRAISAL_POLICY_POLICY_H
 #define LT_APPRAISAL_POLICY_POLICY_H
 
+#include "common/alloc.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "tpm/pcr.h"
@@ -58,9 +59,11 @@ struct lt_policy_guest {
 int lt_policy_host_parse(const void *p, size_t n, struct lt_policy_host **out,
                          struct lt_err *e) LT_MUST_CHECK;
 void lt_policy_host_free(struct lt_policy_host *p);
+LT_DEFINE_AUTO(lt_policy_host, lt_policy_host_free);
 int lt_policy_guest_parse(const void *p, size_t n, struct lt_policy_guest **out,
                           struct lt_err *e) LT_MUST_CHECK;
 void lt_policy_guest_free(struct lt_policy_guest *p);
+LT_DEFINE_AUTO(lt_policy_guest, lt_policy_guest_free);
 
 /* Keys "layers", "boot" and "ima" of a document that is parsed already. */
 int lt_policy_measured_parse(const json_t *j, struct lt_policy_measured *p, struct lt_err *e) LT_MUST_CHECK;

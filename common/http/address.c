@@ -48,7 +48,7 @@ int lt_http_address_check_peer(const char *text, struct lt_err *e)
 {
     struct lt_http_address a;
 
-    if (lt_http_address_parse(text, &a, NULL) || !a.port || strchr(a.host, '%'))
+    if (lt_http_address_parse(text, &a, LT_NO_ERR) || !a.port || strchr(a.host, '%'))
         return lt_fail(e, LT_E_MALFORMED, "address \"%.80s\": not HOST:PORT", text);
     return 0;
 }

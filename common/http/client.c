@@ -1,5 +1,6 @@
 #include "common/http/client.h"
 
+#include "common/alloc.h"
 #include "common/http/pairs.h"
 #include "common/http/room.h"
 #include "common/http/trust.h"
@@ -278,7 +279,7 @@ static void finish(struct transfer *t, int code, const char *why)
     if (!t->e.code && t->reply_body.failed)
         (void)lt_fail(&t->e, LT_E_NO_MEMORY, "no memory for the reply");
     if (t->e.code) {
-        (void)lt_fail_in(&t->e, "%s", t->url);
+        (void)lt_fail_in(&t->e, t->e.code, "%s", t->url);
         memset(&t->reply, 0, sizeof t->reply);
         t->reply.body = "";
     } else {
@@ -603,9 +604,7 @@ static bool add_header(struct transfer *t, const char *line)
 
 void lt_http_send(struct lt_http_client *c, const struct lt_http_request *r, lt_http_done done, void *arg)
 {
-    struct transfer *t = calloc(1, sizeof *t);
-    if (!t)
-        abort(); /* done must be called, and nothing is left to call it with */
+    struct transfer *t = lt_new(struct transfer);
     t->c = c;
     t->done = done;
     t->arg = arg;
@@ -675,9 +674,7 @@ int lt_http_client_new(const struct lt_http_client_conf *f, struct lt_http_clien
 {
     *out = NULL;
     pthread_once(&once, init_once);
-    struct lt_http_client *c = calloc(1, sizeof *c);
-    if (!c)
-        return lt_fail(e, LT_E_NO_MEMORY, "client: no memory");
+    struct lt_http_client *c = lt_new(struct lt_http_client);
     pthread_mutex_init(&c->lock, NULL);
     c->epoll = c->wake = -1;
     c->timer_ms = UINT64_MAX;

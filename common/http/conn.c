@@ -1,5 +1,6 @@
 /* Connections, from accept to close, and the clock of each: libmicrohttpd only knows idleness, and a peer
  * that sends or takes one byte now and then is never idle. */
+#include "common/alloc.h"
 #include "common/hash.h"
 #include "common/http/server_impl.h"
 #include "common/run/clock.h"
@@ -122,10 +123,7 @@ static void make_room(struct lt_http_server *s)
 struct lt_http_conn *lt_http_conn_open(struct lt_http_server *s, int fd)
 {
     struct lt_http_conns *l = &s->conns;
-    struct lt_http_conn *c = calloc(1, sizeof *c);
-
-    if (!c)
-        return NULL;
+    struct lt_http_conn *c = lt_new(struct lt_http_conn);
     c->server = s;
     c->fd = fd;
     take_source(c);

@@ -175,7 +175,7 @@ int lt_http_req_identify(struct lt_http_req *r, struct lt_err *e)
         return lt_fail(e, LT_E_UNAUTHENTICATED, "client certificate: not the one that was verified");
     if (c->crl_generation != lt_crl_generation(r->server->conf.crl) && /* the lists were read anew since */
         check_revoked(c, chain, n, e))
-        return lt_fail_in(e, "client certificate");
+        return lt_fail_in(e, e->code, "client certificate");
     if (lt_clock_wall_s() > c->peer.not_after)
         return lt_fail(e, LT_E_UNAUTHENTICATED, "client certificate: expired since the connection was made");
     r->peer = c->peer;

@@ -1,3 +1,4 @@
+#include "common/alloc.h"
 #include "common/http/pairs.h"
 #include "common/http/server_impl.h"
 #include "common/run/log.h"
@@ -43,7 +44,7 @@ int lt_http_req_unescape(char *s, bool path, struct lt_err *e)
         } else if (c == '%') {
             char hex[3] = {s[1], s[1] ? s[2] : 0, 0};
             uint8_t v;
-            if (!hex[1] || lt_unhex(hex, &v, 1, NULL))
+            if (!hex[1] || lt_unhex(hex, &v, 1, LT_NO_ERR))
                 return lt_fail(e, LT_E_MALFORMED, "URL: '%%' without two hex digits");
             if (!v || (path && v == '/'))
                 return lt_fail(e, LT_E_MALFORMED, "URL: an escaped %s", v ? "'/'" : "NUL");
@@ -165,12 +166,7 @@ struct lt_shared {
 
 struct lt_shared *lt_http_shared_new(void *p, size_t n)
 {
-    struct lt_shared *s = malloc(sizeof *s);
-
-    if (!s) {
-        free(p);
-        return NULL;
-    }
+    struct lt_shared *s = lt_new(struct lt_shared);
     lt_ref_start(&s->refs, 1);
     s->p = p;
     s->n = n;

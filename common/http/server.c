@@ -1,5 +1,6 @@
 #include "common/http/server.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/http/address.h"
@@ -206,7 +207,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *m)
 {
     struct lt_http_server *s = cls;
     size_t n = strlen(uri);
-    struct lt_http_req *r = calloc(1, sizeof *r);
+    struct lt_http_req *r = lt_new(struct lt_http_req);
 
     (void)m;
     /* Behind the URI, room for its query cut into pairs. */
@@ -214,8 +215,6 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *m)
         free(r);
         r = NULL;
     }
-    if (!r)
-        return NULL;
     memcpy(r->uri, uri, n);
     r->query = r->uri + n + 1;
     r->server = s;
@@ -312,9 +311,7 @@ static int open_socket(const char *listen_on, char address[64], int *out, struct
     socklen_t n = sizeof bound;
     int on = 1;
 
-    int rc = resolve(listen_on, &ai, e);
-    if (rc)
-        return rc;
+    LT_TRY(resolve(listen_on, &ai, e));
     int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool ok = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) &&
               !bind(fd, ai->ai_addr, ai->ai_addrlen) && !listen(fd, SOMAXCONN) &&
@@ -325,7 +322,7 @@ static int open_socket(const char *listen_on, char address[64], int *out, struct
              ok ? serv : "");
     freeaddrinfo(ai);
     if (!ok) {
-        rc = lt_fail(e, LT_E_IO, "listen = %s: %s", listen_on, strerror(errno));
+        int rc = lt_fail(e, LT_E_IO, "listen = %s: %s", listen_on, strerror(errno));
         if (fd >= 0)
             close(fd);
         return rc;
@@ -429,12 +426,9 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
     int fd = -1;
 
     *out = NULL;
-    int rc = check_routes(c, e);
-    if (!rc)
-        rc = read_tls(c, &f, e);
-    struct lt_http_server *s = rc ? NULL : calloc(1, sizeof *s);
-    if (!s)
-        return rc ? rc : lt_fail(e, LT_E_NO_MEMORY, "server: no memory");
+    LT_TRY(check_routes(c, e));
+    LT_TRY(read_tls(c, &f, e));
+    struct lt_http_server *s = lt_new(struct lt_http_server);
     s->conf = *c;
     s->tls = c->cert;
     s->conf.max_bytes = c->max_bytes ? c->max_bytes : LT_MAX_HTTP_BYTES;
@@ -447,7 +441,7 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
     pthread_mutex_init(&s->lock, NULL);
     lt_log_rate_init(&s->refusals);
     lt_cond_init(&s->idle);
-    rc = lt_http_conns_start(&s->conns, e);
+    int rc = lt_http_conns_start(&s->conns, e);
     if (!rc)
         rc = open_socket(c->listen, s->address, &fd, e);
     if (!rc)

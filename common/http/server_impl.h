@@ -86,7 +86,7 @@ struct lt_http_server {
 struct lt_http_req {
     struct lt_http_server *server;   /* for libmicrohttpd's threads only: a late replier may outlive it */
     struct MHD_Connection *conn;     /* NULL once completed */
-    struct lt_http_conn *on;         /* for libmicrohttpd's threads only; NULL: no memory for it */
+    struct lt_http_conn *on;         /* for libmicrohttpd's threads only; may be NULL */
     struct lt_http_req *prev, *next; /* of the server's suspended requests; under the server's lock */
     pthread_mutex_t lock;
     struct lt_ref_count refs;

@@ -1,5 +1,6 @@
 #include "common/http/trust.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/run/clock.h"
@@ -85,7 +86,7 @@ static int revoked_one(const struct lt_http_trust *t, const X509 *x, struct lt_e
         n > 0 ? lt_crl_check(t->crl, der, (size_t)n, e) : lt_fail(e, LT_E_UNAUTHENTICATED, "cannot be read");
 
     OPENSSL_free(der);
-    return rc ? lt_fail_in(e, "server certificate") : 0;
+    return rc ? lt_fail_in(e, rc, "server certificate") : 0;
 }
 
 /* The leaf, and all that was shown beside it. */
@@ -147,10 +148,10 @@ static int verify_server(X509_STORE_CTX *ctx, void *arg)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
     const struct expected *x = arg;
-    struct found *f = calloc(1, sizeof *f);
+    struct found *f = lt_new(struct found);
 
     /* Once a connection: a second time (*why may be gone) there is nothing to verify. */
-    if (!f || !ssl || SSL_get_ex_data(ssl, found_at) || !SSL_set_ex_data(ssl, found_at, f)) {
+    if (!ssl || SSL_get_ex_data(ssl, found_at) || !SSL_set_ex_data(ssl, found_at, f)) {
         free(f);
         X509_STORE_CTX_set_error(ctx, X509_V_ERR_OUT_OF_MEM);
         return 0;
@@ -164,9 +165,9 @@ static int verify_server(X509_STORE_CTX *ctx, void *arg)
 
 int lt_http_trust_install(const struct lt_http_trust *t, const uint8_t *pin, SSL_CTX *ctx, struct lt_err *why)
 {
-    struct expected *x = calloc(1, sizeof *x);
+    struct expected *x = lt_new(struct expected);
 
-    if (!x || !SSL_CTX_set_ex_data(ctx, expected_at, x)) {
+    if (!SSL_CTX_set_ex_data(ctx, expected_at, x)) {
         free(x);
         return LT_E_NO_MEMORY;
     }

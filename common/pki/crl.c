@@ -1,5 +1,6 @@
 #include "common/pki/crl.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/run/clock.h"
 #include "common/run/expiry.h"
@@ -193,17 +194,14 @@ int lt_crl_reload(struct lt_crl *c, struct lt_err *e)
 
 int lt_crl_open(const char *key, const char *path, const char *ca, struct lt_crl **out, struct lt_err *e)
 {
-    struct lt_crl *c = calloc(1, sizeof *c);
+    struct lt_crl *c = lt_new(struct lt_crl);
 
     *out = NULL;
-    if (!c)
-        return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", key);
     pthread_rwlock_init(&c->lock, NULL);
-    c->key = strdup(key);
-    c->path = strdup(path);
-    c->ca = strdup(ca);
-    int rc =
-        c->key && c->path && c->ca ? lt_crl_reload(c, e) : lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", key);
+    c->key = lt_alloc_text(key);
+    c->path = lt_alloc_text(path);
+    c->ca = lt_alloc_text(ca);
+    int rc = lt_crl_reload(c, e);
     if (rc)
         lt_crl_free(c);
     else

@@ -205,11 +205,9 @@ int lt_pki_make_ca(const char *cert_path, const char *key_path, const char *comm
     AUTO_PAIR struct pair p = {0};
     X509V3_CTX ctx;
 
-    int rc = make_pair(common_name, days, NULL, &p, e);
-    if (rc)
-        return rc;
+    LT_TRY(make_pair(common_name, days, NULL, &p, e));
     X509V3_set_ctx(&ctx, p.cert, p.cert, NULL, NULL, 0);
-    rc = add_ext(p.cert, &ctx, NID_basic_constraints, "critical,CA:TRUE,pathlen:0", e);
+    int rc = add_ext(p.cert, &ctx, NID_basic_constraints, "critical,CA:TRUE,pathlen:0", e);
     if (!rc)
         rc = add_ext(p.cert, &ctx, NID_key_usage, "critical,keyCertSign,cRLSign", e);
     if (!rc)
@@ -225,11 +223,8 @@ static int load_ca(const char *cert_path, const char *key_path, struct pair *out
     uint8_t *key = NULL;
     size_t n, key_n;
 
-    int rc = lt_file_read(cert_path, 1 << 16, &cert, &n, e);
-    if (!rc)
-        rc = lt_file_read_secret(key_path, 1 << 16, &key, &key_n, e);
-    if (rc)
-        return rc;
+    LT_TRY(lt_file_read(cert_path, 1 << 16, &cert, &n, e));
+    LT_TRY(lt_file_read_secret(key_path, 1 << 16, &key, &key_n, e));
     AUTO_BIO BIO *cb = BIO_new_mem_buf(cert, (int)n);
     AUTO_BIO BIO *kb = BIO_new_mem_buf(key, (int)key_n);
     out->cert = cb ? PEM_read_bio_X509(cb, NULL, NULL, NULL) : NULL;
@@ -269,14 +264,11 @@ int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_su
                                                : "clientAuth";
     X509V3_CTX ctx;
 
-    int rc = ca_cert ? load_ca(ca_cert, ca_key, &ca, e) : 0;
-    if (!rc)
-        rc = make_pair(s->common_name, s->days, ca.cert, &p, e);
-    if (rc)
-        return rc;
+    LT_TRY(ca_cert ? load_ca(ca_cert, ca_key, &ca, e) : 0);
+    LT_TRY(make_pair(s->common_name, s->days, ca.cert, &p, e));
     X509 *issuer = ca.cert ? ca.cert : p.cert;
     X509V3_set_ctx(&ctx, issuer, p.cert, NULL, NULL, 0);
-    rc = add_ext(p.cert, &ctx, NID_basic_constraints, "critical,CA:FALSE", e);
+    int rc = add_ext(p.cert, &ctx, NID_basic_constraints, "critical,CA:FALSE", e);
     if (!rc)
         rc = add_ext(p.cert, &ctx, NID_key_usage, "critical,digitalSignature", e);
     if (!rc && (s->server || s->client))

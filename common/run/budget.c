@@ -1,5 +1,7 @@
 #include "common/run/budget.h"
 
+#include "common/alloc.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +17,7 @@ struct lt_budget {
 
 struct lt_budget *lt_budget_new(size_t limit)
 {
-    struct lt_budget *b = calloc(1, sizeof *b);
-
-    if (!b)
-        abort();
+    struct lt_budget *b = lt_new(struct lt_budget);
     pthread_mutex_init(&b->lock, NULL);
     b->use.limit = limit;
     return b;

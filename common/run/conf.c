@@ -1,5 +1,6 @@
 #include "common/run/conf.h"
 
+#include "common/alloc.h"
 #include "common/bytes.h"
 #include "common/file.h"
 
@@ -13,9 +14,7 @@ static int set(const struct lt_conf_key *k, void *conf, const char *value, struc
     void *field = (char *)conf + k->offset;
 
     if (k->type == LT_CONF_TEXT) {
-        char *copy = strdup(value);
-        if (!copy)
-            return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", k->key);
+        char *copy = lt_alloc_text(value);
         free(*(char **)field);
         *(char **)field = copy;
     } else if (k->type == LT_CONF_BOOL) {
@@ -73,7 +72,7 @@ static int load_file(const struct lt_conf_key *keys, size_t count, void *conf, c
         line++;
         char *s = trim(at);
         if (*s && *s != '#' && assign(keys, count, conf, s, e))
-            rc = lt_fail_in(e, "%s line %d", file, line);
+            rc = lt_fail_in(e, e->code, "%s line %d", file, line);
     }
     return rc;
 }
@@ -89,10 +88,10 @@ int lt_conf_load(const struct lt_conf_key *keys, size_t count, void *conf, const
     if (!rc && file)
         rc = load_file(keys, count, conf, file, e);
     for (; !rc && overrides && *overrides; overrides++) {
-        LT_AUTOFREE char *copy = strdup(*overrides);
-        rc = copy ? assign(keys, count, conf, copy, e) : lt_fail(e, LT_E_NO_MEMORY, "no memory");
+        LT_AUTOFREE char *copy = lt_alloc_text(*overrides);
+        rc = assign(keys, count, conf, copy, e);
         if (rc)
-            rc = lt_fail_in(e, "-o %s", *overrides);
+            rc = lt_fail_in(e, rc, "-o %s", *overrides);
     }
     for (size_t i = 0; !rc && i < count; i++) {
         const char *text = keys[i].type == LT_CONF_TEXT ? *(char **)((char *)conf + keys[i].offset) : NULL;

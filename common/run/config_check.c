@@ -1,5 +1,6 @@
 #include "common/run/config_check.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 
 #include <errno.h>
@@ -13,8 +14,8 @@
 
 static int check_parent(const char *dir, struct lt_err *e)
 {
-    LT_AUTOFREE char *copy = strdup(dir);
-    const char *parent = copy ? dirname(copy) : ".";
+    LT_AUTOFREE char *copy = lt_alloc_text(dir);
+    const char *parent = dirname(copy);
 
     return access(parent, W_OK | X_OK)
                ? lt_fail(e, LT_E_IO, "state_dir = %s: cannot be made in %s: %s", dir, parent, strerror(errno))

@@ -1,5 +1,6 @@
 #include "common/run/db_impl.h"
 
+#include "common/alloc.h"
 #include "common/bytes.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"
@@ -245,9 +246,7 @@ static void *writer(void *arg)
 void lt_db_post(struct lt_db *db, lt_db_fn fn, void *arg,
                 void (*done)(void *arg, int rc, const struct lt_err *e))
 {
-    struct job *j = calloc(1, sizeof *j);
-    if (!j)
-        abort(); /* a write that nobody would hear of */
+    struct job *j = lt_new(struct job);
     j->fn = fn;
     j->arg = arg;
     j->done = done;
@@ -307,8 +306,7 @@ static int reader_of(struct lt_db *db, struct reader **out, struct lt_err *e)
     struct reader *r = *out = pthread_getspecific(db->key);
     if (r)
         return 0;
-    if (!(r = calloc(1, sizeof *r)))
-        return lt_fail(e, LT_E_NO_MEMORY, "database: no memory");
+    r = lt_new(struct reader);
     r->db = db;
     int rc = in_place(db) ? lt_db_connect(db->path, false, &r->sql, e)
                           : lt_fail(e, LT_E_IO, "%s: was deleted or replaced", db->path);
@@ -342,7 +340,7 @@ int lt_db_read(struct lt_db *db, lt_db_fn fn, void *arg, struct lt_err *e)
         sqlite3_exec(r->sql, "ROLLBACK", NULL, NULL, NULL);
     }
     if (lt_db_trouble == SQLITE_CORRUPT || lt_db_trouble == SQLITE_NOTADB)
-        note_trouble(db, e ? e->msg : db->path);
+        note_trouble(db, e->msg);
     return rc;
 }
 
@@ -409,16 +407,10 @@ static void db_free(struct lt_db *db)
 int lt_db_open(const char *path, const struct lt_db_kind *kind, struct lt_space *space, struct lt_db **out,
                struct lt_err *e)
 {
-    struct lt_db *db = calloc(1, sizeof *db);
-    struct lt_err ignored = {0};
+    struct lt_db *db = lt_new(struct lt_db);
 
     *out = NULL;
-    if (!db || !(db->path = strdup(path))) {
-        free(db);
-        lt_space_close(space);
-        return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", path);
-    }
-    e = e ? e : &ignored;
+    db->path = lt_alloc_text(path);
     db->space = space;
     int rc = make_file(db, e);
     if (!rc)

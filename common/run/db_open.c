@@ -96,7 +96,7 @@ static int migrate(sqlite3 *sql, const char *path, const struct lt_db_kind *kind
     int rc = lt_db_run(sql, "BEGIN IMMEDIATE", e);
     for (; !rc && version < kind->count; version++)
         if ((rc = lt_db_run(sql, kind->migrations[version], e)))
-            rc = lt_fail_in(e, "%s: migration to version %d", path, version + 1);
+            rc = lt_fail_in(e, rc, "%s: migration to version %d", path, version + 1);
     snprintf(set, sizeof set, "PRAGMA user_version=%d; PRAGMA application_id=%d", kind->count,
              (int)kind->application_id);
     if (!rc)

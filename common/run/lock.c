@@ -23,7 +23,7 @@ static void read_proc(long pid, const char *what, size_t max, char *out, size_t 
 
     *out = 0;
     snprintf(path, sizeof path, "/proc/%ld/%s", pid, what);
-    if (!lt_file_read(path, max, &text, &n, NULL))
+    if (!lt_file_read(path, max, &text, &n, LT_NO_ERR))
         snprintf(out, size, "%.*s", (int)strcspn((char *)text, "\n"), (const char *)text);
 }
 

@@ -1,5 +1,6 @@
 #include "common/run/log.h"
 
+#include "common/alloc.h"
 #include "common/json.h"
 #include "common/run/clock.h"
 
@@ -43,15 +44,6 @@ int lt_log_reopen(struct lt_err *e)
     return 0;
 }
 
-int lt_log_open(const char *program, const char *path, enum lt_log_level level, struct lt_err *e)
-{
-    log_program = program;
-    log_level = level;
-    free(log_path);
-    log_path = path && *path && strcmp(path, "-") ? strdup(path) : NULL;
-    return lt_log_reopen(e);
-}
-
 static void write_line(char *s)
 {
     size_t n = strlen(s);
@@ -62,6 +54,29 @@ static void write_line(char *s)
         /* Nowhere left to say so. */
     }
     pthread_mutex_unlock(&lock);
+}
+
+/* When there is no memory left to say so with: from fixed words alone, which need no escaping. */
+static void last_words(const char *words)
+{
+    char when[32], line[320];
+
+    lt_clock_wall_text(lt_clock_wall_s(), when);
+    snprintf(line, sizeof line,
+             "{\"time\":\"%s\",\"level\":\"error\",\"program\":\"%.64s\",\"event\":\"no-memory\","
+             "\"message\":\"%.128s\"}",
+             when, log_program, words);
+    write_line(line);
+}
+
+int lt_log_open(const char *program, const char *path, enum lt_log_level level, struct lt_err *e)
+{
+    log_program = program;
+    log_level = level;
+    free(log_path);
+    log_path = path && *path && strcmp(path, "-") ? lt_alloc_text(path) : NULL;
+    lt_alloc_on_failure(last_words);
+    return lt_log_reopen(e);
 }
 
 void lt_log_fields(enum lt_log_level level, const char *event, json_t *fields)

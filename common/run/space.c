@@ -1,5 +1,6 @@
 #include "common/run/space.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
@@ -98,22 +99,17 @@ void lt_space_look(struct lt_space *s)
     tell(s, &now);
 }
 
-int lt_space_open(const char *dir, const struct lt_space_conf *c, struct lt_space **out, struct lt_err *e)
+struct lt_space *lt_space_open(const char *dir, const struct lt_space_conf *c)
 {
-    struct lt_space *s = calloc(1, sizeof *s);
+    struct lt_space *s = lt_new(struct lt_space);
 
-    *out = NULL;
-    if (!s || !(s->dir = strdup(dir))) {
-        free(s);
-        return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", dir);
-    }
+    s->dir = lt_alloc_text(dir);
     s->conf = *c;
     s->file = lt_path(dir, "reserve");
     s->fd = open(s->file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     pthread_mutex_init(&s->lock, NULL);
     lt_space_look(s);
-    *out = s;
-    return 0;
+    return s;
 }
 
 void lt_space_close(struct lt_space *s)

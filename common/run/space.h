@@ -37,8 +37,7 @@ struct lt_space_state {
 };
 
 /* A reserve that cannot be made now is tried again by lt_space_look: never a reason not to start. */
-int lt_space_open(const char *dir, const struct lt_space_conf *c, struct lt_space **out,
-                  struct lt_err *e) LT_MUST_CHECK;
+struct lt_space *lt_space_open(const char *dir, const struct lt_space_conf *c);
 void lt_space_close(struct lt_space *s); /* the reserve stays; NULL is fine */
 
 /* Asks the file system, and makes the reserve whole again when there is room for it. Logs when it gets

@@ -17,7 +17,7 @@ int lt_wait_for(struct lt_wait *w, struct lt_err *e)
     while (!w->ended)
         pthread_cond_wait(&w->cond, &w->lock);
     pthread_mutex_unlock(&w->lock);
-    if (w->rc && e)
+    if (w->rc)
         *e = w->e;
     return w->rc;
 }

@@ -1,5 +1,7 @@
 #include "common/run/work.h"
 
+#include "common/alloc.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,11 +71,9 @@ static unsigned thread_count(const struct lt_work_conf *c)
 int lt_work_start(const struct lt_work_conf *c, struct lt_work **out, struct lt_err *e)
 {
     unsigned threads = thread_count(c);
-    struct lt_work *w = calloc(1, sizeof *w + threads * sizeof *w->thread);
+    struct lt_work *w = lt_alloc(1, sizeof *w + threads * sizeof *w->thread);
 
     *out = NULL;
-    if (!w)
-        return lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", c->name);
     w->conf = *c;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->news, NULL);
@@ -114,7 +114,7 @@ int lt_work_offer(struct lt_work *w, enum lt_work_urgency u, struct lt_work_task
 
 void lt_work_post(struct lt_work *w, struct lt_work_task *t, lt_work_fn run)
 {
-    if (lt_work_offer(w, LT_WORK_USUAL, t, run, NULL))
+    if (lt_work_offer(w, LT_WORK_USUAL, t, run, LT_NO_ERR))
         abort(); /* a pool with a bound: whoever waits for the task would wait for ever */
 }
 

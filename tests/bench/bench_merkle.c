@@ -31,7 +31,7 @@ static double tree(void)
     struct lt_merkle *t;
     uint64_t start = bench_ns();
 
-    if (lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, LEAVES, &t, NULL))
+    if (lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, LEAVES, &t, LT_NO_ERR))
         abort();
     double ns = (double)(bench_ns() - start) / NODES;
     memcpy(leaves[0], lt_merkle_root(t), LT_MERKLE_NODE); /* so that no round is like the one before */
@@ -44,15 +44,15 @@ static void proofs(double *path_ns, double *verify_ns)
     static struct lt_merkle_path paths[LEAVES];
     struct lt_merkle *t;
 
-    if (lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, LEAVES, &t, NULL))
+    if (lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, LEAVES, &t, LT_NO_ERR))
         abort();
     uint64_t start = bench_ns();
     for (uint32_t i = 0; i < LEAVES; i++)
-        if (lt_merkle_path(t, i, &paths[i], NULL))
+        if (lt_merkle_path(t, i, &paths[i], LT_NO_ERR))
             abort();
     uint64_t middle = bench_ns();
     for (uint32_t i = 0; i < LEAVES; i++)
-        if (lt_merkle_verify(leaves[i], &paths[i], LEAVES, lt_merkle_root(t), NULL))
+        if (lt_merkle_verify(leaves[i], &paths[i], LEAVES, lt_merkle_root(t), LT_NO_ERR))
             abort();
     *path_ns = (double)(middle - start) / LEAVES;
     *verify_ns = (double)(bench_ns() - middle) / LEAVES;

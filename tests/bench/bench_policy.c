@@ -105,7 +105,7 @@ static double look_up(const struct lt_ima_table *t, unsigned paths, enum kind ki
         uint64_t t0 = bench_ns();
         for (unsigned i = 0; i < WINDOW; i++) {
             if (lt_ima_table_ask(t, LT_IMA_FILES, (struct lt_slice){(uint8_t *)name[i], n[i]},
-                                 (struct lt_slice){digest[i], 32}, &a, NULL) ||
+                                 (struct lt_slice){digest[i], 32}, &a, LT_NO_ERR) ||
                 a != (kind == KNOWN   ? LT_IMA_ALLOWED
                       : kind == OTHER ? LT_IMA_OTHER
                                       : LT_IMA_ABSENT))

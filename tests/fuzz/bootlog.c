@@ -23,13 +23,14 @@ static void inside(const struct lt_boot_event *ev)
     uint32_t id;
     unsigned sum = 0;
 
-    if (!lt_boot_variable(ev, &v, NULL))
+    if (!lt_boot_variable(ev, &v, LT_NO_ERR))
         FUZZ_REQUIRE(32 + v.utf16.n + v.data.n == ev->data.n);
-    FUZZ_REQUIRE(lt_boot_variable(ev, &v, NULL) || lt_boot_signatures(v.data, each, &sum, NULL) <= 0);
-    FUZZ_REQUIRE(lt_boot_signatures(ev->data, each, &sum, NULL) <= 0);
-    if (!lt_boot_image(ev, &image, NULL))
+    FUZZ_REQUIRE(lt_boot_variable(ev, &v, LT_NO_ERR) ||
+                 lt_boot_signatures(v.data, each, &sum, LT_NO_ERR) <= 0);
+    FUZZ_REQUIRE(lt_boot_signatures(ev->data, each, &sum, LT_NO_ERR) <= 0);
+    if (!lt_boot_image(ev, &image, LT_NO_ERR))
         FUZZ_REQUIRE(32 + image.device_path.n == ev->data.n);
-    if (!lt_boot_tag(ev, &id, &s, NULL))
+    if (!lt_boot_tag(ev, &id, &s, LT_NO_ERR))
         FUZZ_REQUIRE(8 + s.n == ev->data.n);
     FUZZ_REQUIRE(strlen(lt_boot_shown(lt_boot_text(ev), buf)) <= 60);
     uint8_t wide[LT_MAX_SUBJECT];
@@ -46,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
     lt_boot_replay((struct lt_slice){p, n}, &r);
     FUZZ_REQUIRE((r.fault.code != 0) == (r.fault.msg[0] != 0) && r.bank_count <= LT_BOOT_BANKS);
-    FUZZ_REQUIRE(!r.fault.code || lt_boot_replay_match(&r, &quoted, NULL));
+    FUZZ_REQUIRE(!r.fault.code || lt_boot_replay_match(&r, &quoted, LT_NO_ERR));
     FUZZ_REQUIRE(l && !memcmp(&l->replay, &r, sizeof r));
     FUZZ_REQUIRE(l->count == r.events);
     for (unsigned i = 0; i < l->count; i++) {

@@ -34,8 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         return 0;
     int rc = lt_boot_policy_judge(policy, logs[which], &pcrs[which], &e);
     FUZZ_REQUIRE(!rc || (e.code == rc && e.msg[0]));
-    FUZZ_REQUIRE(lt_boot_policy_judge(policy, logs[which], &pcrs[which], NULL) == rc);
-    FUZZ_REQUIRE(!lt_boot_policy_pcrs(policy) || lt_boot_policy_judge(policy, logs[which], &none, NULL));
+    FUZZ_REQUIRE(lt_boot_policy_judge(policy, logs[which], &pcrs[which], LT_NO_ERR) == rc);
+    FUZZ_REQUIRE(!lt_boot_policy_pcrs(policy) || lt_boot_policy_judge(policy, logs[which], &none, LT_NO_ERR));
     lt_boot_policy_free(policy);
     return 0;
 }

@@ -34,9 +34,9 @@ static struct lt_slice modulus_of(X509 *x)
 
     if (x && X509_PUBKEY_get0_param(NULL, &bits, &size, NULL, X509_get_X509_PUBKEY(x)) == 1 && size > 0) {
         struct lt_reader r = lt_reader(bits, (size_t)size, "key");
-        if (!lt_der_next(&r, &tag, &inner, NULL)) {
+        if (!lt_der_next(&r, &tag, &inner, LT_NO_ERR)) {
             r = lt_reader(inner.p, inner.n, "key");
-            if (lt_der_next_uint(&r, &modulus, NULL))
+            if (lt_der_next_uint(&r, &modulus, LT_NO_ERR))
                 modulus = (struct lt_slice){0};
         }
     }
@@ -59,7 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     struct lt_ek_roots *roots;
     struct lt_err e = {0};
     struct lt_slice one;
-    bool der = !lt_certs_read((struct lt_slice){p, n}, 1, take, &one, NULL) && !lt_der_check(one, NULL);
+    bool der =
+        !lt_certs_read((struct lt_slice){p, n}, 1, take, &one, LT_NO_ERR) && !lt_der_check(one, LT_NO_ERR);
 
     if (!n || n > LT_MAX_CERTIFICATE)
         return 0;
@@ -68,8 +69,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     rsa.rsa_modulus = modulus_of(x);
     LT_AUTOFREE char *leaf = pem(p, n);
     char *chain[2] = {leaf, leaf};
-    FUZZ_REQUIRE(!lt_ek_certificates_roots_new(&roots, NULL));
-    if (!lt_ek_certificates_roots_add(roots, leaf, strlen(leaf), "fuzz", NULL))
+    FUZZ_REQUIRE(!lt_ek_certificates_roots_new(&roots, LT_NO_ERR));
+    if (!lt_ek_certificates_roots_add(roots, leaf, strlen(leaf), "fuzz", LT_NO_ERR))
         FUZZ_REQUIRE(lt_ek_certificates_roots_count(roots) == 1);
     int rc = lt_ek_certificates_certificates_check(roots, chain, 2, &rsa, 1800000000, &e);
     FUZZ_REQUIRE(rc && e.code == rc && e.msg[0]); /* a leaf is never its own root */

@@ -18,8 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     LT_AUTOFREE char *lines = NULL;
     size_t count = 0;
 
-    if (!lt_domain_parse(p, n, &d, NULL)) {
-        FUZZ_REQUIRE(d.type && d.name && !lt_domain_lines(&d, hash, NULL, &lines, NULL));
+    if (!lt_domain_parse(p, n, &d, LT_NO_ERR)) {
+        FUZZ_REQUIRE(d.type && d.name && !lt_domain_lines(&d, hash, NULL, &lines, LT_NO_ERR));
         for (const char *c = lines; *c; c++)
             count += *c == '\n';
         FUZZ_REQUIRE(count == 12); /* docs/protocol.md section 3 */

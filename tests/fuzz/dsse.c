@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     size_t payload_n;
 
     (void)lt_dsse_is(p, n);
-    FUZZ_REQUIRE(lt_dsse_open(p, n, pinned, &payload, &payload_n, NULL) < 0);
+    FUZZ_REQUIRE(lt_dsse_open(p, n, pinned, &payload, &payload_n, LT_NO_ERR) < 0);
     FUZZ_REQUIRE(!payload && !payload_n);
     return 0;
 }

@@ -14,12 +14,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     FUZZ_REQUIRE(aligned);
     memcpy(aligned, p, n);
     memset(digest, 0xaa, sizeof digest);
-    if (!lt_ima_table_open(aligned, n, &t, NULL)) {
+    if (!lt_ima_table_open(aligned, n, &t, LT_NO_ERR)) {
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
             struct lt_slice name = {(const uint8_t *)names[i], strlen(names[i])};
             for (int s = LT_IMA_FILES; s <= LT_IMA_BUFFERS; s++) {
                 enum lt_ima_answer a;
-                int rc = lt_ima_table_ask(t, s, name, (struct lt_slice){digest, 32}, &a, NULL);
+                int rc = lt_ima_table_ask(t, s, name, (struct lt_slice){digest, 32}, &a, LT_NO_ERR);
                 FUZZ_REQUIRE(!rc || a == LT_IMA_ABSENT);
                 struct lt_ima_table_probe probe = lt_ima_table_probe(t, name);
                 lt_ima_table_probe_closer(&probe);

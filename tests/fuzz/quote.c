@@ -10,13 +10,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     struct lt_pcr_pcrs pcrs;
 
     FUZZ_REQUIRE(s);
-    if (lt_quote_parse(s, &q, NULL) == 0) {
-        FUZZ_REQUIRE(lt_quote_write(&q, &back, NULL) == 0 && !strcmp(back, s));
+    if (lt_quote_parse(s, &q, LT_NO_ERR) == 0) {
+        FUZZ_REQUIRE(lt_quote_write(&q, &back, LT_NO_ERR) == 0 && !strcmp(back, s));
         lt_quote_free(&q);
     }
-    if (lt_pcr_blob_parse(p, n, &pcrs, NULL) == 0) {
+    if (lt_pcr_blob_parse(p, n, &pcrs, LT_NO_ERR) == 0) {
         LT_AUTOBUF struct lt_buf b = LT_BUF(2048);
-        FUZZ_REQUIRE(lt_pcr_blob_write(&pcrs, &b, NULL) == 0 && b.n == n && !memcmp(b.p, p, n));
+        FUZZ_REQUIRE(lt_pcr_blob_write(&pcrs, &b, LT_NO_ERR) == 0 && b.n == n && !memcmp(b.p, p, n));
     }
     return 0;
 }

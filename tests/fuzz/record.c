@@ -9,11 +9,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     struct lt_residency_record r;
     struct lt_residency_header h;
 
-    if (!lt_residency_record_parse(p, n, &r, NULL)) {
+    if (!lt_residency_record_parse(p, n, &r, LT_NO_ERR)) {
         lt_residency_record_write(&r, record);
         FUZZ_REQUIRE(!memcmp(record, p, n));
     }
-    if (!lt_residency_header_parse(p, n, &h, NULL)) {
+    if (!lt_residency_header_parse(p, n, &h, LT_NO_ERR)) {
         lt_residency_header_write(&h, header);
         FUZZ_REQUIRE(!memcmp(header, p, n) && h.n && h.n <= LT_MAX_BATCH && h.m <= LT_MAX_INVENTORY);
     }

@@ -38,7 +38,7 @@ static struct lt_verify_key *make(bool rsa)
         lt_buf_put16(&body, generator + 32, 32);
     }
     lt_buf_put16(&b, body.p, body.n);
-    FUZZ_REQUIRE(!lt_public_parse(b.p, b.n, &p, NULL) && !lt_signature_key_new(&p, &k, NULL));
+    FUZZ_REQUIRE(!lt_public_parse(b.p, b.n, &p, LT_NO_ERR) && !lt_signature_key_new(&p, &k, LT_NO_ERR));
     return k;
 }
 
@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     for (int i = 0; i < 2; i++) {
         if (!keys[i])
             keys[i] = make(i);
-        int rc = lt_signature_check(keys[i], (struct lt_slice){p, n}, (struct lt_slice){p, n}, NULL);
+        int rc = lt_signature_check(keys[i], (struct lt_slice){p, n}, (struct lt_slice){p, n}, LT_NO_ERR);
         FUZZ_REQUIRE(rc == LT_E_MALFORMED || rc == LT_E_BAD_SIGNATURE);
     }
     return 0;

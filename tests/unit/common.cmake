@@ -1,3 +1,4 @@
+lt_unit_test(common/test_alloc lt_http)
 lt_unit_test(common/test_err lt_common)
 lt_unit_test(appraisal/checks/test_reason lt_checks)
 lt_unit_test(common/run/test_shown lt_http)

@@ -1,5 +1,6 @@
 #include "verifier/rounds/sweep.h"
 
+#include "common/alloc.h"
 #include "common/bytes.h"
 #include "common/run/clock.h"
 
@@ -31,8 +32,7 @@ void lt_sweep_begin(struct lt_flight_control *c, struct lt_flight *list)
 
     if (last_gathering(c->table) == SIZE_MAX)
         return;
-    if (!(s = calloc(1, sizeof *s)))
-        abort();
+    s = lt_new(struct lt_sweep);
     for (struct lt_flight *f = list; f; f = f->next, s->flying++)
         f->sweep = s;
     s->until_ms = lt_clock_ms() + c->gather_ms;

@@ -1,6 +1,7 @@
 /* Verdicts in memory: each from before its write until that is committed, and on for as long as the store
  * takes none. They win over what the store says, but for a failed verdict there. Nothing stays green because
  * writing fails, and nothing failed is forgotten. */
+#include "common/alloc.h"
 #include "common/run/log.h"
 #include "verifier/store/impl.h"
 
@@ -30,18 +31,12 @@ static struct lt_store_held *find(struct lt_store *s, const uint8_t uuid[LT_UUID
 
 static char *copy_text(const char *text)
 {
-    char *copy = text ? strdup(text) : NULL;
-    if (text && !copy)
-        abort(); /* a verdict that nobody would hear of */
-    return copy;
+    return text ? lt_alloc_text(text) : NULL;
 }
 
 static struct lt_store_held *copy(const struct lt_store_held *h)
 {
-    struct lt_store_held *c = malloc(sizeof *c);
-
-    if (!c)
-        abort();
+    struct lt_store_held *c = lt_new(struct lt_store_held);
     *c = *h;
     c->row.doc = copy_text(h->row.doc);
     return c;
@@ -238,10 +233,10 @@ static void again_done(void *arg, int rc, const struct lt_err *e)
 void lt_store_held_tick(void *arg)
 {
     struct lt_store *s = arg;
-    struct again *a = lt_store_held_count(s) ? calloc(1, sizeof *a) : NULL;
 
-    if (!a)
+    if (!lt_store_held_count(s))
         return;
+    struct again *a = lt_new(struct again);
     a->s = s;
     pthread_mutex_lock(&s->lock);
     if (!s->again)

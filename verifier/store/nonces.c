@@ -2,6 +2,8 @@
  * takes nothing, memory does it: two sets, the older of which is forgotten after keep_ms. */
 #include "verifier/store/impl.h"
 
+#include "common/alloc.h"
+
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +28,8 @@ static bool remember(struct lt_store *s, const char *nonce, bool add)
         return true;
     if (!add)
         return false;
-    char *mine = strdup(nonce);
-    if (!mine || !tsearch(mine, &s->nonces, compare))
+    char *mine = lt_alloc_text(nonce);
+    if (!tsearch(mine, &s->nonces, compare))
         abort(); /* a nonce that nobody would know as used */
     return false;
 }

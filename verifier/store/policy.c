@@ -21,7 +21,7 @@ static bool document_names(sqlite3_stmt *st, int col, const uint8_t digest[32])
     struct lt_policy_guest *p;
     const void *bytes = sqlite3_column_blob(st, col);
 
-    if (!bytes || lt_policy_guest_parse(bytes, (size_t)sqlite3_column_bytes(st, col), &p, NULL))
+    if (!bytes || lt_policy_guest_parse(bytes, (size_t)sqlite3_column_bytes(st, col), &p, LT_NO_ERR))
         return false;
     bool found = names(p, digest);
     lt_policy_guest_free(p);
@@ -47,7 +47,7 @@ static int check_guests(sqlite3 *sql, const uint8_t digest[32], struct lt_err *e
     int rc = lt_db_step(st, e);
     if (rc != 1)
         return rc;
-    (void)!lt_db_blob(st, 0, uuid, sizeof uuid, NULL);
+    (void)!lt_db_blob(st, 0, uuid, sizeof uuid, LT_NO_ERR);
     lt_uuid_format(uuid, text);
     return named_by(e, digest, "guest", text);
 }
@@ -64,7 +64,7 @@ static int check_policies(sqlite3 *sql, const uint8_t digest[32], struct lt_err 
     while ((rc = lt_db_step(st, e)) == 1) {
         if (!document_names(st, 1, digest))
             continue;
-        (void)!lt_db_blob(st, 0, is, sizeof is, NULL);
+        (void)!lt_db_blob(st, 0, is, sizeof is, LT_NO_ERR);
         lt_hex(is, sizeof is, hex);
         return named_by(e, digest, "policy", hex);
     }

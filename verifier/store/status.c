@@ -14,7 +14,7 @@ void lt_store_basis_ek(struct lt_store_basis *b, const uint8_t *ek, size_t n)
     struct lt_public p;
 
     b->has_ek = true;
-    if (!ek || lt_public_parse(ek, n, &p, NULL) || lt_public_ek_digest(&p, b->ek, NULL))
+    if (!ek || lt_public_parse(ek, n, &p, LT_NO_ERR) || lt_public_ek_digest(&p, b->ek, LT_NO_ERR))
         memset(b->ek, 0, sizeof b->ek);
 }
 
@@ -23,7 +23,7 @@ static bool digest_column(sqlite3_stmt *st, int col, uint8_t out[32])
     memset(out, 0, 32);
     if (sqlite3_column_type(st, col) == SQLITE_NULL)
         return false;
-    (void)!lt_db_blob(st, col, out, 32, NULL); /* a bad one is zeros, which is nobody's */
+    (void)!lt_db_blob(st, col, out, 32, LT_NO_ERR); /* a bad one is zeros, which is nobody's */
     return true;
 }
 
@@ -189,7 +189,7 @@ static json_t *document(const struct lt_store_row *row, const char *other)
     if (!row->bad && other)
         return nothing_made(LT_VERDICT_UNCHECKED, other, what_changed(other), row->received);
     if (!row->bad && row->doc)
-        doc = lt_json_parse(row->doc, strlen(row->doc), LT_MAX_BODY_PROOFS, NULL);
+        doc = lt_json_parse(row->doc, strlen(row->doc), LT_MAX_BODY_PROOFS, LT_NO_ERR);
     return doc ? doc
                : nothing_made(row->result, "store", "what the store holds of this verdict cannot be read",
                               row->received);

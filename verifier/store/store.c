@@ -1,5 +1,6 @@
 #include "verifier/store/store.h"
 
+#include "common/alloc.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/run/clock.h"
@@ -38,12 +39,10 @@ static int read_boot_id(char out[LT_UUID_TEXT], struct lt_err *e)
     LT_AUTOFREE uint8_t *text = NULL;
     uint8_t id[LT_UUID];
     size_t n;
-    int rc = lt_file_read("/proc/sys/kernel/random/boot_id", 64, &text, &n, e);
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_file_read("/proc/sys/kernel/random/boot_id", 64, &text, &n, e));
     text[strcspn((char *)text, "\n")] = 0;
-    rc = lt_uuid_parse((char *)text, id, e);
+    int rc = lt_uuid_parse((char *)text, id, e);
     if (!rc)
         lt_uuid_format(id, out);
     return rc;
@@ -83,13 +82,13 @@ static const struct lt_db_kind kind = {"limetree-tenant", LT_DB_TENANT, "verdict
 int lt_store_open(const char *path, const char *boot_id, struct lt_space *space, struct lt_store **out,
                   struct lt_err *e)
 {
-    struct lt_store *s = calloc(1, sizeof *s);
-    int rc = s ? 0 : lt_fail(e, LT_E_NO_MEMORY, "%s: no memory", path);
+    struct lt_store *s = lt_new(struct lt_store);
+    int rc = 0;
 
     *out = NULL;
-    if (!rc && boot_id)
+    if (boot_id)
         snprintf(s->boot, sizeof s->boot, "%s", boot_id);
-    else if (!rc)
+    else
         rc = read_boot_id(s->boot, e);
     if (rc)
         lt_space_close(space);
@@ -174,11 +173,8 @@ static int get_agent(sqlite3 *sql, void *arg, struct lt_err *e)
         return lt_fail(e, LT_E_NOT_FOUND, "agent %s: not registered", j->id);
     if (rc < 0)
         return rc;
-    rc = column_public(st, 0, a->ek, &a->ek_n, e);
-    if (!rc)
-        rc = column_public(st, 1, a->ak, &a->ak_n, e);
-    if (rc)
-        return rc;
+    LT_TRY(column_public(st, 0, a->ek, &a->ek_n, e));
+    LT_TRY(column_public(st, 1, a->ak, &a->ak_n, e));
     a->ekcert = column_text(st, 2);
     a->mtls_cert = column_text(st, 3);
     a->ip = column_text(st, 4);
@@ -238,7 +234,7 @@ static int check_room(sqlite3 *sql, struct lt_store *s, const struct lt_agent *a
     bool fits = lt_db_fits(s->db, 0);
     if (rc || (count < LT_STORE_AGENTS && fits))
         return rc;
-    if (!lt_uuid_parse(a->id, uuid, NULL)) {
+    if (!lt_uuid_parse(a->id, uuid, LT_NO_ERR)) {
         rc = lt_db_prepare(sql, "SELECT 1 FROM guests WHERE uuid = ?", &st, e, "b", uuid, sizeof uuid);
         if (!rc)
             rc = lt_db_step(st, e);
@@ -304,10 +300,9 @@ int lt_store_agent_delete(struct lt_store *s, const char *id, struct lt_err *e)
 static int list_agents(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
-    int rc = lt_db_prepare(sql, "SELECT id FROM agents ORDER BY id", &st, e, "");
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_db_prepare(sql, "SELECT id FROM agents ORDER BY id", &st, e, ""));
+    int rc;
     while ((rc = lt_db_step(st, e)) == 1)
         json_array_append_new(arg, json_string((const char *)sqlite3_column_text(st, 0)));
     return rc;
@@ -396,15 +391,13 @@ static int each_guest(sqlite3 *sql, void *arg, struct lt_err *e)
     struct guest_job *j = arg;
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
     struct lt_store_guest g;
-    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests ORDER BY uuid", &st, e, "");
 
-    if (rc)
-        return rc;
+    LT_TRY(lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests ORDER BY uuid", &st, e, ""));
+    int rc;
     while ((rc = lt_db_step(st, e)) == 1) {
-        if (read_guest(st, &g, NULL)) /* told at the start */
+        if (read_guest(st, &g, LT_NO_ERR)) /* told at the start */
             continue;
-        if ((rc = j->each(j->arg, &g)))
-            return rc;
+        LT_TRY(j->each(j->arg, &g));
     }
     return rc;
 }

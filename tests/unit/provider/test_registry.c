@@ -77,7 +77,7 @@ static bool has(struct at *a, const uint8_t digest[32])
 {
     LT_AUTOFREE char *bytes = NULL;
     size_t n;
-    return !lt_registry_policy(a->r, digest, &bytes, &n, NULL);
+    return !lt_registry_policy(a->r, digest, &bytes, &n, LT_NO_ERR);
 }
 
 static void by_hand(struct at *a, const char *text)

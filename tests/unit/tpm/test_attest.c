@@ -19,7 +19,7 @@ static int parse_only(const uint8_t *p, size_t n, void *state)
 {
     (void)state;
     struct lt_attest a;
-    return lt_attest_parse(p, n, &a, NULL);
+    return lt_attest_parse(p, n, &a, LT_NO_ERR);
 }
 
 /* Refused, or some field says another thing than the original's. */
@@ -28,7 +28,7 @@ static int parse_same(const uint8_t *p, size_t n, void *state)
     const struct lt_attest *was = state;
     struct lt_attest a;
 
-    int rc = lt_attest_parse(p, n, &a, NULL);
+    int rc = lt_attest_parse(p, n, &a, LT_NO_ERR);
     if (rc)
         return rc;
     bool same = lt_slice_eq(a.qualified_signer, was->qualified_signer) &&

@@ -100,13 +100,13 @@ static int parse_only(const uint8_t *p, size_t n, void *state)
 {
     (void)state;
     struct lt_pcr_pcrs out;
-    return lt_pcr_blob_parse(p, n, &out, NULL);
+    return lt_pcr_blob_parse(p, n, &out, LT_NO_ERR);
 }
 
 static int parse_same(const uint8_t *p, size_t n, void *state)
 {
     struct lt_pcr_pcrs out;
-    int rc = lt_pcr_blob_parse(p, n, &out, NULL);
+    int rc = lt_pcr_blob_parse(p, n, &out, LT_NO_ERR);
     return rc ? rc : memcmp(&out, state, sizeof out);
 }
 
@@ -227,7 +227,7 @@ static int quote_same(const uint8_t *p, size_t n, void *state)
     struct lt_quote q;
 
     (void)state;
-    int rc = lt_quote_parse(s, &q, NULL);
+    int rc = lt_quote_parse(s, &q, LT_NO_ERR);
     if (rc)
         return rc;
     OK(lt_quote_write(&q, &back, &err));

@@ -108,7 +108,7 @@ static int parse_only(const uint8_t *p, size_t n, void *state)
 {
     (void)state;
     struct lt_public out;
-    return lt_public_parse(p, n, &out, NULL);
+    return lt_public_parse(p, n, &out, LT_NO_ERR);
 }
 
 /* Refused, or another key, attribute, policy or scheme: a Name that covers every byte says which. */
@@ -118,10 +118,10 @@ static int parse_same(const uint8_t *p, size_t n, void *state)
     const struct lt_public *was = state;
     uint8_t a[LT_TPM_NAME], b[LT_TPM_NAME];
 
-    int rc = lt_public_parse(p, n, &out, NULL);
+    int rc = lt_public_parse(p, n, &out, LT_NO_ERR);
     if (rc)
         return rc;
-    if (lt_public_name(&out, a, NULL) || lt_public_name(was, b, NULL) || memcmp(a, b, sizeof a))
+    if (lt_public_name(&out, a, LT_NO_ERR) || lt_public_name(was, b, LT_NO_ERR) || memcmp(a, b, sizeof a))
         return -1;
     return 0;
 }

@@ -41,7 +41,7 @@ static struct lt_slice sig_of(const struct pair *p)
 static int check(const uint8_t *p, size_t n, void *state)
 {
     const struct pair *k = state;
-    return lt_signature_check(k->key, (struct lt_slice){p, n}, message_s, NULL);
+    return lt_signature_check(k->key, (struct lt_slice){p, n}, message_s, LT_NO_ERR);
 }
 
 static void test_all_kinds(void **state)
@@ -183,8 +183,8 @@ static void *check_often(void *state)
     const struct pair *p = state;
     long bad = 0;
     for (int i = 0; i < 100; i++) {
-        bad += lt_signature_check(p->key, sig_of(p), message_s, NULL) != 0;
-        bad += lt_signature_check(p->key, sig_of(p), (struct lt_slice){0}, NULL) != LT_E_BAD_SIGNATURE;
+        bad += lt_signature_check(p->key, sig_of(p), message_s, LT_NO_ERR) != 0;
+        bad += lt_signature_check(p->key, sig_of(p), (struct lt_slice){0}, LT_NO_ERR) != LT_E_BAD_SIGNATURE;
     }
     return (void *)bad;
 }

@@ -84,15 +84,21 @@ static void found_in_one_step(void **state)
     }
 }
 
-/* As a word, and not as a struct's tag. */
+static bool stands_before(const char *text, const char *p, const char *what)
+{
+    size_t n = strlen(what);
+
+    return (size_t)(p - text) >= n && !strncmp(p - n, what, n);
+}
+
+/* As a word, and not as a struct's tag, which LT_AUTO and LT_DEFINE_AUTO take too. */
 static unsigned count(const char *text, const char *word)
 {
-    static const char tag[] = "struct ";
     unsigned n = 0;
 
     for (const char *p = text; (p = strstr(p, word)); p++) {
         char end = p[strlen(word)];
-        bool is_tag = p - text >= (ptrdiff_t)strlen(tag) && !strncmp(p - strlen(tag), tag, strlen(tag));
+        bool is_tag = stands_before(text, p, "struct ") || stands_before(text, p, "AUTO(");
         n += !isalnum((unsigned char)end) && end != '_' && !is_tag;
     }
     return n;

@@ -280,7 +280,7 @@ static void malformed(void **state)
         assert_int_equal(at.next, 0);
         struct lt_slice text = imalist_text(&l);
         assert_int_equal(lt_ima_appraise(&(struct lt_ima_input){.list = text, .bank = l.bank, .pcr = l.pcr},
-                                         &at, &out, NULL),
+                                         &at, &out, LT_NO_ERR),
                          LT_E_MALFORMED); /* without a place for the message */
         imalist_free(&l);
     }

@@ -8,7 +8,7 @@
 
 static bool match(const char *pattern, bool whole, const char *subject, size_t n)
 {
-    LT_PATTERN_AUTOPATTERN struct lt_pattern *p = NULL;
+    LT_AUTO(lt_pattern) struct lt_pattern *p = NULL;
     bool hit;
 
     OK(lt_pattern_compile(pattern, strlen(pattern), whole, &p, &err));
@@ -85,7 +85,7 @@ static void hostile(void **state)
     (void)state;
     memset(subject, 'a', sizeof subject);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        LT_PATTERN_AUTOPATTERN struct lt_pattern *p = NULL;
+        LT_AUTO(lt_pattern) struct lt_pattern *p = NULL;
         bool hit = true;
         OK(lt_pattern_compile(bad[i], strlen(bad[i]), true, &p, &err));
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
@@ -102,7 +102,7 @@ static void hostile(void **state)
     }
     assert_true(errors >= 6);
     /* A pattern cannot lift the limits. */
-    LT_PATTERN_AUTOPATTERN struct lt_pattern *p = NULL;
+    LT_AUTO(lt_pattern) struct lt_pattern *p = NULL;
     static const char lifted[] = "(*LIMIT_MATCH=4000000000)(a|a)*b";
     bool hit;
     OK(lt_pattern_compile(lifted, strlen(lifted), true, &p, &err));
@@ -113,7 +113,7 @@ static void *many(void *arg)
 {
     for (int i = 0; i < 2000; i++) {
         bool hit;
-        if (lt_pattern_match(arg, (struct lt_slice){(const uint8_t *)"/usr/lib/x.so", 13}, &hit, NULL) ||
+        if (lt_pattern_match(arg, (struct lt_slice){(const uint8_t *)"/usr/lib/x.so", 13}, &hit, LT_NO_ERR) ||
             !hit)
             return arg;
     }
@@ -122,7 +122,7 @@ static void *many(void *arg)
 
 static void threads(void **state)
 {
-    LT_PATTERN_AUTOPATTERN struct lt_pattern *p = NULL;
+    LT_AUTO(lt_pattern) struct lt_pattern *p = NULL;
     pthread_t t[4];
     void *bad;
 

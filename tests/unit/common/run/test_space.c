@@ -63,7 +63,7 @@ static void test_reserve(void **state)
         print_message("skipped: no mount namespace of its own to be had: neither root nor user namespaces\n");
         skip();
     }
-    OK(lt_space_open(dir, &conf, &s, &err));
+    s = lt_space_open(dir, &conf);
     lt_space_state(s, &t);
     assert_true(t.held == 3 * MIB && t.reserve == 3 * MIB && !t.low && t.free > 30 * MIB);
     assert_true(lt_space_fits(s, 20 * MIB) && !lt_space_fits(s, 37 * MIB));
@@ -93,7 +93,7 @@ static void test_reserve(void **state)
     fill();
     assert_int_equal(unlink(reserve), 0);
     fill();
-    OK(lt_space_open(dir, &conf, &s, &err)); /* full at the start: no reason not to start */
+    s = lt_space_open(dir, &conf); /* full at the start: no reason not to start */
     lt_space_state(s, &t);
     assert_true(t.low && t.held == 0);
     lt_space_close(s);
@@ -111,7 +111,7 @@ static void test_small(void **state)
     (void)state;
     if (!mounted)
         skip();
-    OK(lt_space_open(dir, &conf, &s, &err));
+    s = lt_space_open(dir, &conf);
     lt_space_state(s, &t);
     assert_true(t.reserve == 4 * MIB && t.held == 4 * MIB && t.min_free == 4 * MIB && !t.low);
     lt_space_close(s);

@@ -215,7 +215,7 @@ static void *post_many(void *arg)
         struct counted *c = malloc(sizeof *c);
         assert_non_null(c);
         c->done = p->done;
-        if (lt_work_offer(p->work, i & 1, &c->task, count_and_free, NULL))
+        if (lt_work_offer(p->work, i & 1, &c->task, count_and_free, LT_NO_ERR))
             abort();
     }
     return NULL;
