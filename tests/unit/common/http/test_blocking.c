@@ -49,6 +49,12 @@ struct world {
     const char *at;
 };
 
+static json_t *why(const struct lt_err *e, unsigned retry_after_s)
+{
+    (void)retry_after_s;
+    return json_string(e->msg);
+}
+
 static void start(struct world *w, unsigned max_waiting, bool look)
 {
     at_gate = answered = 0;
@@ -65,6 +71,7 @@ static void start(struct world *w, unsigned max_waiting, bool look)
         .routes = routes,
         .route_count = sizeof routes / sizeof *routes,
         .app = &pki,
+        .error_body = why,
         .work = w->work,
         .look = w->look,
         .threads = 1,
