@@ -230,7 +230,7 @@ static int load_host(struct lt_device *d, struct lt_attester *a, const struct lt
 {
     static const uint8_t zero[LT_SHA256];
     struct host_secret secret;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
 
     LT_TRY(lt_device_pcr_read(d, 1u << LT_RESIDENCY_AK_PCR, &pcrs, e));
     const uint8_t *pcr = pcrs.value[LT_RESIDENCY_AK_PCR];

@@ -150,9 +150,9 @@ static void select_pcrs(TPML_PCR_SELECTION *s, uint32_t mask)
         s->pcrSelections[0].pcrSelect[i] = (BYTE)(mask >> 8 * i);
 }
 
-int lt_device_pcr_read(struct lt_device *d, uint32_t mask, struct lt_pcr_pcrs *out, struct lt_err *e)
+int lt_device_pcr_read(struct lt_device *d, uint32_t mask, struct lt_pcrs *out, struct lt_err *e)
 {
-    *out = (struct lt_pcr_pcrs){.alg = LT_HASH_SHA256, .mask = mask};
+    *out = (struct lt_pcrs){.alg = LT_HASH_SHA256, .mask = mask};
     /* One command gives at most eight values; what it left out is asked for again. */
     for (uint32_t left = mask; left;) {
         AUTOESYS TPML_PCR_SELECTION *got = NULL;
@@ -274,7 +274,7 @@ static int quote_once(struct lt_device *d, ESYS_TR key, const TPM2B_DATA *extra,
     LT_TRY(lt_device_rc(d, Tss2_MU_TPMT_SIGNATURE_Marshal(sig, raw, sizeof raw, &n), "TPMT_SIGNATURE", e));
     LT_TRY(lt_attest_parse(attest->attestationData, attest->size, &parsed, e));
     LT_TRY(lt_device_pcr_read(d, mask, &out->pcrs, e));
-    lt_pcr_pcrs_digest(&out->pcrs, LT_HASH_SHA256, digest);
+    lt_pcrs_digest(&out->pcrs, LT_HASH_SHA256, digest);
     *moved = !lt_slice_eq(parsed.pcr_digest, (struct lt_slice){digest, sizeof digest});
     if (*moved)
         return 0;

@@ -29,7 +29,7 @@ void lt_device_flush(struct lt_device *d, ESYS_TR *handle);
 /* The handle, or ESYS_TR_NONE if the TPM has no such object: 0 both times. */
 int lt_device_find(struct lt_device *d, TPM2_HANDLE handle, ESYS_TR *out, struct lt_err *e) LT_MUST_CHECK;
 
-int lt_device_pcr_read(struct lt_device *d, uint32_t mask, struct lt_pcr_pcrs *out,
+int lt_device_pcr_read(struct lt_device *d, uint32_t mask, struct lt_pcrs *out,
                        struct lt_err *e) LT_MUST_CHECK; /* sha256 */
 int lt_device_pcr_extend(struct lt_device *d, unsigned pcr, const uint8_t digest[32],
                          struct lt_err *e) LT_MUST_CHECK;

@@ -17,7 +17,7 @@
 
 #define DMI_UUID "/sys/class/dmi/id/product_uuid"
 
-struct lt_store_guest {
+struct lt_agent_guest {
     struct lt_agent_conf *conf;
     struct lt_state state;
     struct lt_attester attester;
@@ -59,18 +59,18 @@ static int opened(struct lt_device *d, void *arg, struct lt_err *e)
 /* The program ends, with a status that tells; systemd or a person has to act. */
 static void registration_refused(void *arg, const struct lt_err *why)
 {
-    struct lt_store_guest *g = arg;
+    struct lt_agent_guest *g = arg;
 
     lt_log(LT_LOG_ERROR, "registration-refused", "%s", why->msg);
     g->conf->exit_code = lt_err_exit(why->code);
     kill(getpid(), SIGTERM);
 }
 
-static int start_attester(struct lt_store_guest *g, const struct lt_agent_options *o, struct lt_err *e)
+static int start_attester(struct lt_agent_guest *g, const struct lt_agent_options *o, struct lt_err *e)
 {
     LT_TRY(lt_state_open(g->conf->state_dir, g->conf->tcti, &g->state, e));
     LT_TRY(agent_id(g->conf->uuid, &g->id, e));
-    g->ak_file = lt_path(g->state.dir, "ak.blob");
+    g->ak_file = lt_file_path(g->state.dir, "ak.blob");
     g->attester = (struct lt_attester){
         .home = g->state.lasting ? LT_ATTESTER_AK_WRAPPED : LT_ATTESTER_AK_HANDLE,
         .ek_alg = o->ek_alg,
@@ -82,7 +82,7 @@ static int start_attester(struct lt_store_guest *g, const struct lt_agent_option
     return lt_tpm_start(g->conf->tcti, opened, &g->attester, &g->tpm, e);
 }
 
-static int start_server(struct lt_store_guest *g, const char *address, struct lt_err *e)
+static int start_server(struct lt_agent_guest *g, const char *address, struct lt_err *e)
 {
     g->api.tpm = g->tpm;
     g->api.attester = &g->attester;
@@ -103,8 +103,8 @@ static int start_server(struct lt_store_guest *g, const char *address, struct lt
         .key = g->key,
         .client_ca = g->conf->client_ca,
         .error_body = lt_envelope_error,
-        .routes = lt_guest_routes,
-        .route_count = lt_guest_route_count,
+        .routes = lt_agent_guest_routes,
+        .route_count = lt_agent_guest_route_count,
         .app = &g->api,
         .threads = 1,
         .max_connections = 64, /* a small guest has no memory for a flood */
@@ -113,7 +113,7 @@ static int start_server(struct lt_store_guest *g, const char *address, struct lt
     return rc ? rc : lt_http_server_start(&server, &g->server, e);
 }
 
-static int start_registration(struct lt_store_guest *g, struct lt_err *e)
+static int start_registration(struct lt_agent_guest *g, struct lt_err *e)
 {
     struct lt_http_address contact;
 
@@ -137,10 +137,10 @@ static int start_registration(struct lt_store_guest *g, struct lt_err *e)
     return lt_registration_start(&conf, &g->registration, e);
 }
 
-int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_store_guest **out,
+int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_agent_guest **out,
                    json_t **ready, struct lt_err *e)
 {
-    struct lt_store_guest *g = lt_new(struct lt_store_guest);
+    struct lt_agent_guest *g = lt_new(struct lt_agent_guest);
 
     *out = NULL;
     g->conf = conf;
@@ -162,14 +162,14 @@ int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o,
 /* A TPM without a resource manager would keep the AK in one of its slots. */
 static int release(struct lt_device *d, void *arg, struct lt_err *e)
 {
-    struct lt_store_guest *g = arg;
+    struct lt_agent_guest *g = arg;
     (void)e;
     lt_device_flush(d, &g->attester.key);
     return 0;
 }
 
 /* First who brings work, then who does it: requests that are held are answered, late ones refused. */
-void lt_guest_stop(struct lt_store_guest *g)
+void lt_guest_stop(struct lt_agent_guest *g)
 {
     if (!g)
         return;

@@ -4,11 +4,11 @@
 
 #include "agent/conf.h"
 
-struct lt_store_guest;
+struct lt_agent_guest;
 
 /* conf is borrowed until stop. *ready: {"listen":address,"uuid":id}. */
-int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_store_guest **out,
+int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o, struct lt_agent_guest **out,
                    json_t **ready, struct lt_err *e) LT_MUST_CHECK;
-void lt_guest_stop(struct lt_store_guest *g);
+void lt_guest_stop(struct lt_agent_guest *g);
 
 #endif

@@ -180,7 +180,7 @@ static int add_boot_log(const struct quote *q, json_t *results, struct lt_err *e
 static void quote_finish(struct lt_work_task *t)
 {
     struct quote *q = LT_WORK_OWNER(t, struct quote);
-    LT_AUTOJSON json_t *results = NULL;
+    LT_JSON_AUTO json_t *results = NULL;
     LT_AUTOFREE char *text = NULL;
     struct lt_err e = {0};
     int rc = t->stopped ? lt_fail(&e, LT_E_BUSY, "the agent is stopping") : lt_quote_write(&q->q, &text, &e);
@@ -306,11 +306,11 @@ static void quote_integrity(struct lt_http_req *req, void *app)
     quote_request(req, app, false);
 }
 
-const struct lt_http_route lt_guest_routes[] = {
+const struct lt_http_route lt_agent_guest_routes[] = {
     LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_TRUSTED, 0, version),
     LT_HTTP_ROUTE("GET", "/{}/agent/info", LT_HTTP_MAY_TRUSTED, 0, info),
     LT_HTTP_ROUTE("GET", "/{}/keys/pubkey", LT_HTTP_MAY_TRUSTED, 0, pubkey),
     LT_HTTP_ROUTE("GET", "/{}/quotes/identity", LT_HTTP_MAY_TRUSTED, 0, quote_identity),
     LT_HTTP_ROUTE("GET", "/{}/quotes/integrity", LT_HTTP_MAY_TRUSTED, 0, quote_integrity),
 };
-const size_t lt_guest_route_count = sizeof lt_guest_routes / sizeof *lt_guest_routes;
+const size_t lt_agent_guest_route_count = sizeof lt_agent_guest_routes / sizeof *lt_agent_guest_routes;

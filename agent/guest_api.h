@@ -19,8 +19,8 @@ struct lt_guest_api {
 };
 
 /* Handlers' app is a struct lt_guest_api. */
-extern const struct lt_http_route lt_guest_routes[];
-extern const size_t lt_guest_route_count;
+extern const struct lt_http_route lt_agent_guest_routes[];
+extern const size_t lt_agent_guest_route_count;
 
 /* Makes NK, RSA-2048. The caller frees api->pubkey. */
 int lt_guest_api_key(struct lt_guest_api *api, struct lt_err *e) LT_MUST_CHECK;

@@ -15,7 +15,7 @@
 #define CONNECT_WAIT_MS 10000
 #define INVENTORY_POLL_MS 50
 
-struct lt_host_agent {
+struct lt_agent_host {
     struct lt_state state;
     struct lt_attester attester;
     struct lt_host_api api;
@@ -34,7 +34,7 @@ static int anchor(struct lt_device *d, const struct lt_attester *a, struct lt_er
 {
     static const uint8_t zero[LT_SHA256];
     uint8_t want[LT_SHA256], event[LT_SHA256];
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     int rc = lt_device_pcr_read(d, 1u << LT_RESIDENCY_AK_PCR, &pcrs, e);
 
     lt_residency_ak_host_pcr(a->ak_name, want);
@@ -52,7 +52,7 @@ static int anchor(struct lt_device *d, const struct lt_attester *a, struct lt_er
 /* Looks, and makes nothing: without a key (h->none says why) the EK is still an answer. */
 static int open_identity(struct lt_device *d, void *arg, struct lt_err *e)
 {
-    struct lt_host_agent *h = arg;
+    struct lt_agent_host *h = arg;
     int rc = lt_attester_open(d, &h->attester, e);
 
     if (rc != LT_E_NOT_FOUND)
@@ -63,7 +63,7 @@ static int open_identity(struct lt_device *d, void *arg, struct lt_err *e)
 
 static int open_anchored(struct lt_device *d, void *arg, struct lt_err *e)
 {
-    struct lt_host_agent *h = arg;
+    struct lt_agent_host *h = arg;
     struct lt_attest_clock_info clock;
 
     LT_TRY(lt_attester_open(d, &h->attester, e));
@@ -89,12 +89,12 @@ static int read_clock(void *ctx, struct lt_vtpm_host_clock *out, struct lt_err *
     return rc;
 }
 
-static struct lt_host_agent *host_new(const struct lt_agent_conf *conf, const struct lt_agent_options *o)
+static struct lt_agent_host *host_new(const struct lt_agent_conf *conf, const struct lt_agent_options *o)
 {
-    struct lt_host_agent *h = lt_new(struct lt_host_agent);
+    struct lt_agent_host *h = lt_new(struct lt_agent_host);
 
     h->state.lock = -1;
-    h->secret_file = lt_path(conf->state_dir, "ak-host.secret");
+    h->secret_file = lt_file_path(conf->state_dir, "ak-host.secret");
     h->attester = (struct lt_attester){
         .home = LT_ATTESTER_AK_HOST,
         .ek_alg = o->ek_alg,
@@ -106,14 +106,14 @@ static struct lt_host_agent *host_new(const struct lt_agent_conf *conf, const st
     return h;
 }
 
-static int open_tpm(struct lt_host_agent *h, const struct lt_agent_conf *conf, lt_tpm_fn on_open,
+static int open_tpm(struct lt_agent_host *h, const struct lt_agent_conf *conf, lt_tpm_fn on_open,
                     struct lt_err *e)
 {
     int rc = lt_state_open(conf->state_dir, conf->tcti, &h->state, e);
     return rc ? rc : lt_tpm_start(conf->tcti, on_open, h, &h->tpm, e);
 }
 
-static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *conf,
+static int start_inventory(struct lt_agent_host *h, const struct lt_agent_conf *conf,
                            int (*clock)(void *, struct lt_vtpm_host_clock *, struct lt_err *),
                            struct lt_err *e)
 {
@@ -127,7 +127,7 @@ static int start_inventory(struct lt_host_agent *h, const struct lt_agent_conf *
     return lt_inventory_start(&inventory, &h->inventory, e);
 }
 
-static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *conf, const char *address,
+static int start_server(struct lt_agent_host *h, const struct lt_agent_conf *conf, const char *address,
                         struct lt_err *e)
 {
     LT_TRY(lt_work_start(&(struct lt_work_conf){"worker", 1, LT_MAX_AGENT_TASKS}, &h->worker, e));
@@ -146,8 +146,8 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
         .client_ca = conf->client_ca,
         .crl = h->crl,
         .error_body = lt_residency_error,
-        .routes = lt_host_routes,
-        .route_count = lt_host_route_count,
+        .routes = lt_agent_host_routes,
+        .route_count = lt_agent_host_route_count,
         .app = &h->api,
         .work = h->worker,
         .threads = 2,
@@ -157,14 +157,14 @@ static int start_server(struct lt_host_agent *h, const struct lt_agent_conf *con
 }
 
 /* Before anything else uses the TPM's thread, which writes reset_count. */
-static int open_sequence(struct lt_host_agent *h, struct lt_err *e)
+static int open_sequence(struct lt_agent_host *h, struct lt_err *e)
 {
-    LT_AUTOFREE char *file = lt_path(h->state.dir, "batch-seq");
+    LT_AUTOFREE char *file = lt_file_path(h->state.dir, "batch-seq");
     return lt_sequence_open(file, h->reset_count, &h->api.sequence, e);
 }
 
 /* What --identity would say: while this agent serves, that is refused. */
-static void log_identity(const struct lt_host_agent *h)
+static void log_identity(const struct lt_agent_host *h)
 {
     char id[2 * LT_RESIDENCY_HOST_ID + 1], ek[2 * LT_SHA256 + 1], ak[2 * LT_TPM_NAME + 1];
     uint8_t digest[LT_SHA256];
@@ -179,9 +179,9 @@ static void log_identity(const struct lt_host_agent *h)
 }
 
 int lt_agent_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o,
-                        struct lt_host_agent **out, json_t **ready, struct lt_err *e)
+                        struct lt_agent_host **out, json_t **ready, struct lt_err *e)
 {
-    struct lt_host_agent *h = host_new(conf, o);
+    struct lt_agent_host *h = host_new(conf, o);
 
     *out = NULL;
     int rc = *conf->crl ? lt_crl_open("crl", conf->crl, conf->client_ca, &h->crl, e) : 0;
@@ -204,7 +204,7 @@ int lt_agent_host_start(struct lt_agent_conf *conf, const struct lt_agent_option
     return 0;
 }
 
-void lt_agent_host_reload(struct lt_host_agent *h)
+void lt_agent_host_reload(struct lt_agent_host *h)
 {
     struct lt_err e = {0};
 
@@ -213,7 +213,7 @@ void lt_agent_host_reload(struct lt_host_agent *h)
 }
 
 /* The inventory goes before the TPM that it reads; requests that are held are answered, late ones refused. */
-void lt_agent_host_stop(struct lt_host_agent *h)
+void lt_agent_host_stop(struct lt_agent_host *h)
 {
     if (!h)
         return;
@@ -235,7 +235,7 @@ void lt_agent_host_stop(struct lt_host_agent *h)
 int lt_agent_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
                          struct lt_err *e)
 {
-    struct lt_host_agent *h = host_new(conf, o);
+    struct lt_agent_host *h = host_new(conf, o);
     uint8_t pcr[LT_SHA256];
 
     int rc = open_tpm(h, conf, open_anchored, e);
@@ -251,7 +251,7 @@ int lt_agent_host_anchor(const struct lt_agent_conf *conf, const struct lt_agent
 int lt_agent_host_identity(const struct lt_agent_conf *conf, const struct lt_agent_options *o, json_t **out,
                            struct lt_err *e)
 {
-    struct lt_host_agent *h = host_new(conf, o);
+    struct lt_agent_host *h = host_new(conf, o);
     uint8_t id[LT_RESIDENCY_HOST_ID], ek_digest[LT_SHA256];
 
     h->attester.make = false;
@@ -282,7 +282,7 @@ int lt_agent_host_inventory(const struct lt_agent_conf *conf, const struct lt_ag
                             struct lt_err *e)
 {
     const struct timespec poll = {.tv_nsec = INVENTORY_POLL_MS * 1000000};
-    struct lt_host_agent *h = host_new(conf, o);
+    struct lt_agent_host *h = host_new(conf, o);
     uint64_t begun = lt_clock_ms();
 
     int rc = start_inventory(h, conf, no_clock, e);

@@ -4,15 +4,15 @@
 
 #include "agent/conf.h"
 
-struct lt_host_agent;
+struct lt_agent_host;
 
 /* conf is borrowed until stop. Refuses when PCR 13 names something else than AK_h. *ready:
  * {"listen":address,"host":HOST}. */
 int lt_agent_host_start(struct lt_agent_conf *conf, const struct lt_agent_options *o,
-                        struct lt_host_agent **out, json_t **ready, struct lt_err *e) LT_MUST_CHECK;
+                        struct lt_agent_host **out, json_t **ready, struct lt_err *e) LT_MUST_CHECK;
 /* The lists of revoked certificates are read again. */
-void lt_agent_host_reload(struct lt_host_agent *h);
-void lt_agent_host_stop(struct lt_host_agent *h);
+void lt_agent_host_reload(struct lt_agent_host *h);
+void lt_agent_host_stop(struct lt_agent_host *h);
 
 /* One-shot commands. The first two open the TPM, do their work, and close it again; *out is a new object.
  * anchor: the early unit's work, before libvirtd and any login; {"ak_name","pcr13"}.

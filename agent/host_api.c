@@ -141,7 +141,7 @@ static void activations(struct lt_http_req *req, void *app)
     struct task *t = task_new(req, app);
     struct lt_err e = {0};
 
-    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
+    LT_JSON_AUTO json_t *j = lt_http_req_json(req, &e);
     int rc = j ? lt_json_only(j, keys, &e) : e.code;
     if (!rc)
         rc = lt_json_base64(j, "credential", LT_MAX_CREDENTIAL, &t->credential, &t->credential_n, &e);
@@ -261,7 +261,7 @@ static void host_quotes(struct lt_http_req *req, void *app)
     struct task *t = task_new(req, app);
     struct lt_err e = {0};
 
-    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
+    LT_JSON_AUTO json_t *j = lt_http_req_json(req, &e);
     int rc = j ? parse_quote_request(j, t, &e) : e.code;
     if (rc)
         task_end(t, NULL, &e);
@@ -314,7 +314,7 @@ static void ima(struct lt_http_req *req, void *app)
 
 /* Snapshots and logs take long. One thread does them all, and a quote does not wait for logs. */
 #define V1 "/federation/v1/"
-const struct lt_http_route lt_host_routes[] = {
+const struct lt_http_route lt_agent_host_routes[] = {
     LT_HTTP_ROUTE("GET", V1 "host", LT_PEER_ROLE_PROVIDER, 0, host, .blocking = true),
     LT_HTTP_ROUTE("POST", V1 "activations", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, activations),
     LT_HTTP_ROUTE("POST", V1 "host-quotes", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, host_quotes,
@@ -322,4 +322,4 @@ const struct lt_http_route lt_host_routes[] = {
     LT_HTTP_ROUTE("GET", V1 "boot-log", LT_PEER_ROLE_PROVIDER, 0, boot_log, .blocking = true),
     LT_HTTP_ROUTE("GET", V1 "ima", LT_PEER_ROLE_PROVIDER, 0, ima, .blocking = true),
 };
-const size_t lt_host_route_count = sizeof lt_host_routes / sizeof *lt_host_routes;
+const size_t lt_agent_host_route_count = sizeof lt_agent_host_routes / sizeof *lt_agent_host_routes;

@@ -19,7 +19,7 @@ struct lt_host_api {
 };
 
 /* Handlers' app is a struct lt_host_api. */
-extern const struct lt_http_route lt_host_routes[];
-extern const size_t lt_host_route_count;
+extern const struct lt_http_route lt_agent_host_routes[];
+extern const size_t lt_agent_host_route_count;
 
 #endif

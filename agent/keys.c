@@ -263,7 +263,7 @@ int lt_agent_handle_name(struct lt_device *d, TPM2_HANDLE handle, uint8_t out[LT
 static int check_unnamed(struct lt_device *d, TPM2_HANDLE handle, struct lt_err *e)
 {
     uint8_t name[LT_TPM_NAME], pcr[LT_SHA256];
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
 
     LT_TRY(lt_device_pcr_read(d, 1u << LT_RESIDENCY_AK_PCR, &pcrs, e));
     int rc = lt_agent_handle_name(d, handle, name, e);

@@ -15,8 +15,8 @@ static int start(void *arg, json_t **ready, struct lt_err *e)
     struct lt_agent_options o;
 
     LT_TRY(lt_agent_options(c, &o, e));
-    return o.host ? lt_agent_host_start(c, &o, (struct lt_host_agent **)&c->running, ready, e)
-                  : lt_guest_start(c, &o, (struct lt_store_guest **)&c->running, ready, e);
+    return o.host ? lt_agent_host_start(c, &o, (struct lt_agent_host **)&c->running, ready, e)
+                  : lt_guest_start(c, &o, (struct lt_agent_guest **)&c->running, ready, e);
 }
 
 static int check(void *arg, bool alone, struct lt_err *e)
@@ -99,7 +99,7 @@ static int one_shot(const struct command *command, int argc, char **argv, struct
                     const char *config, struct lt_err *e)
 {
     const char *overrides[64 + 1] = {0};
-    LT_AUTOJSON json_t *result = NULL;
+    LT_JSON_AUTO json_t *result = NULL;
     struct lt_agent_options o;
     bool json = false;
     int n = 0;

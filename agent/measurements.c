@@ -57,7 +57,7 @@ uint64_t lt_measurements_ima_count(const char *path)
     static const char counter[] = "runtime_measurements_count";
     const char *slash = strrchr(path, '/');
     LT_AUTOFREE char *dir = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
-    LT_AUTOFREE char *beside = dir ? lt_path(dir, counter) : NULL;
+    LT_AUTOFREE char *beside = dir ? lt_file_path(dir, counter) : NULL;
     LT_AUTOFREE uint8_t *text = NULL;
     size_t n;
 

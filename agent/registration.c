@@ -39,7 +39,7 @@ static int call(struct lt_registration *r, const char *method, const char *path,
                 struct lt_http_reply *reply, struct lt_err *e)
 {
     LT_AUTOFREE char *text = body ? lt_json_dump(body) : NULL;
-    LT_AUTOFREE char *url = lt_path(r->conf.registrar, path);
+    LT_AUTOFREE char *url = lt_file_path(r->conf.registrar, path);
     const char *const headers[] = {"Content-Type: application/json", NULL};
     const struct lt_http_request q = {.method = method,
                                       .url = url,
@@ -63,7 +63,7 @@ static int results_of(const struct lt_http_reply *reply, json_t **doc, json_t **
 static int discover(struct lt_registration *r, int *minor, struct lt_err *e)
 {
     struct lt_http_reply reply = {0};
-    LT_AUTOJSON json_t *doc = NULL;
+    LT_JSON_AUTO json_t *doc = NULL;
     json_t *results, *list, *item;
     struct lt_err why = {0};
     size_t i;
@@ -122,7 +122,7 @@ static int activate(struct lt_device *d, void *arg, struct lt_err *e)
 /* 403 is the registrar's word that this id belongs to other keys (keylime-api 2.5). */
 static int judge(const struct lt_http_reply *reply, const char *id, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *doc = NULL;
+    LT_JSON_AUTO json_t *doc = NULL;
     json_t *results;
     int rc = results_of(reply, &doc, &results, e);
 
@@ -146,7 +146,7 @@ static int prove(struct lt_registration *r, const char *path, struct lt_slice bl
     LT_TRY(lt_tpm_call(r->conf.tpm, activate, &a, e));
     lt_auth_tag(a.secret, a.secret_n, r->conf.id, tag);
     lt_wipe(&a, sizeof a);
-    LT_AUTOJSON json_t *body = json_pack("{s:o}", "auth_tag", lt_json_new_hex(tag, sizeof tag));
+    LT_JSON_AUTO json_t *body = json_pack("{s:o}", "auth_tag", lt_json_new_hex(tag, sizeof tag));
     LT_TRY(call(r, "PUT", path, body, &reply, e));
     LT_AUTOFREE char *text = (char *)reply.body;
     return judge(&reply, r->conf.id, e);
@@ -155,7 +155,7 @@ static int prove(struct lt_registration *r, const char *path, struct lt_slice bl
 /* LT_E_NOT_FOUND: the registrar has no such API version. */
 static int register_as(struct lt_registration *r, int minor, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *body = registration_body(r, e), *doc = NULL;
+    LT_JSON_AUTO json_t *body = registration_body(r, e), *doc = NULL;
     LT_AUTOFREE uint8_t *blob = NULL;
     struct lt_http_reply reply = {0};
     json_t *results;

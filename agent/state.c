@@ -28,7 +28,7 @@ static char *runtime_dir(const char *tcti)
     lt_sha256(tcti, strlen(tcti), digest);
     lt_hex(digest, 8, hex);
     snprintf(name, sizeof name, "limetree-agent-%s", hex);
-    return lt_path(base, name);
+    return lt_file_path(base, name);
 }
 
 int lt_state_open(const char *state_dir, const char *tcti, struct lt_state *out, struct lt_err *e)
@@ -37,7 +37,7 @@ int lt_state_open(const char *state_dir, const char *tcti, struct lt_state *out,
     out->dir = *state_dir ? strdup(state_dir) : runtime_dir(tcti);
     if (!out->dir)
         return lt_fail(e, LT_E_NO_MEMORY, "state: no memory");
-    int rc = lt_dir_private(out->dir, e);
+    int rc = lt_file_dir_private(out->dir, e);
     if (!rc)
         rc = lt_lock_state(out->dir, &out->lock, e);
     if (rc == LT_E_CONFLICT) /* a second start by mistake: a matter of configuration */
@@ -82,8 +82,8 @@ int lt_state_certificate(const struct lt_state *s, const char *id, char **cert, 
     struct lt_err why;
     size_t n;
 
-    *cert = lt_path(s->dir, "mtls.pem");
-    *key = lt_path(s->dir, "mtls-key.pem");
+    *cert = lt_file_path(s->dir, "mtls.pem");
+    *key = lt_file_path(s->dir, "mtls-key.pem");
     if (!lt_file_read(*cert, CERTIFICATE_MAX, &text, &n, &why)) {
         *pem = (char *)text;
         if (usable(*pem, id, *cert) && !lt_file_read_secret(*key, CERTIFICATE_MAX, &secret, &n, &why)) {

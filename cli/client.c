@@ -254,7 +254,7 @@ int lt_cli_document(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(c->argument[0], LT_MAX_POLICY, &bytes, &n, e));
-    LT_AUTOJSON json_t *j = lt_cli_send(c, peer, "POST", 201, bytes, n, e, "policies");
+    LT_JSON_AUTO json_t *j = lt_cli_send(c, peer, "POST", 201, bytes, n, e, "policies");
     if (!j)
         return e->code;
     if (c->json)
@@ -317,21 +317,21 @@ const char *lt_cli_text(const json_t *o, const char *key)
 
 #define MAX_COLUMNS 10
 
-struct lt_table {
+struct lt_cli_table {
     unsigned columns, count, room;
     char **cell; /* row after row */
 };
 
-struct lt_table *lt_cli_table_new(unsigned columns)
+struct lt_cli_table *lt_cli_table_new(unsigned columns)
 {
-    struct lt_table *t = lt_new(struct lt_table);
+    struct lt_cli_table *t = lt_new(struct lt_cli_table);
     if (columns > MAX_COLUMNS)
         abort();
     t->columns = columns;
     return t;
 }
 
-void lt_cli_table_cell(struct lt_table *t, const char *fmt, ...)
+void lt_cli_table_cell(struct lt_cli_table *t, const char *fmt, ...)
 {
     va_list ap;
 
@@ -347,7 +347,7 @@ void lt_cli_table_cell(struct lt_table *t, const char *fmt, ...)
     va_end(ap);
 }
 
-void lt_cli_table_print(struct lt_table *t)
+void lt_cli_table_print(struct lt_cli_table *t)
 {
     size_t width[MAX_COLUMNS] = {0};
 
@@ -373,7 +373,7 @@ int lt_cli_delete_document(struct lt_cli *c, enum lt_cli_peer peer, struct lt_er
     if (lt_unhex(c->argument[0], digest, sizeof digest, e))
         return lt_fail(e, LT_E_USAGE, "%.80s: not the digest of a document, 64 hex digits", c->argument[0]);
     lt_hex(digest, sizeof digest, hex);
-    LT_AUTOJSON json_t *j = lt_cli_call(c, peer, "DELETE", 200, NULL, e, "policies/%s", hex);
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, peer, "DELETE", 200, NULL, e, "policies/%s", hex);
     if (!j)
         return e->code;
     if (c->json)
@@ -406,7 +406,7 @@ static void print_store(const json_t *store)
 
 int lt_cli_status(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *j = lt_cli_call(c, peer, "GET", 200, NULL, e, "status");
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, peer, "GET", 200, NULL, e, "status");
     const char *key;
     json_t *v;
 

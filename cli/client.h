@@ -79,9 +79,9 @@ const char *lt_cli_shown(const char *s);
 const char *lt_cli_text(const json_t *o, const char *key);
 
 /* A table for people: the first row is the heading; cells are copied. */
-struct lt_table;
-struct lt_table *lt_cli_table_new(unsigned columns);
-void lt_cli_table_cell(struct lt_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void lt_cli_table_print(struct lt_table *t); /* and frees */
+struct lt_cli_table;
+struct lt_cli_table *lt_cli_table_new(unsigned columns);
+void lt_cli_table_cell(struct lt_cli_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void lt_cli_table_print(struct lt_cli_table *t); /* and frees */
 
 #endif

@@ -37,7 +37,7 @@ static int print(const struct lt_domain *d, bool json, bool show_lines, struct l
     lt_sha256(lines, strlen(lines), digest);
     lt_hex(digest, 32, hex);
     if (json) {
-        LT_AUTOJSON json_t *o =
+        LT_JSON_AUTO json_t *o =
             json_pack("{s:o, s:o, s:s, s:o}", "uuid", lt_json_new_uuid(d->uuid), "name",
                       lt_json_new_text(d->name), "digest", hex, "lines", lt_json_new_text(lines));
         LT_AUTOFREE char *text = o ? lt_json_pretty(o) : NULL;

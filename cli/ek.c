@@ -40,7 +40,7 @@ static const char usage[] =
 
 struct ek_check {
     const char *roots_path, *ek_path;
-    struct lt_ek_roots *roots;
+    struct lt_ek_certificates_roots *roots;
     struct lt_public ek;
     bool has_ek, json;
     char *pem[LT_MAX_CERTIFICATES];
@@ -83,7 +83,7 @@ static bool is_json(const uint8_t *p, size_t n)
 
 static int take_registration(struct ek_check *self, const uint8_t *p, size_t n, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *body = lt_json_parse(p, n, LT_MAX_REGISTRATION, e);
+    LT_JSON_AUTO json_t *body = lt_json_parse(p, n, LT_MAX_REGISTRATION, e);
     LT_AUTOFREE char *ekcert = NULL;
     struct lt_public ek;
 
@@ -118,7 +118,7 @@ static int load_ek(struct ek_check *self, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(self->ek_path, LT_MAX_REGISTRATION, &p, &n, e));
-    LT_AUTOJSON json_t *body = is_json(p, n) ? lt_json_parse(p, n, LT_MAX_REGISTRATION, &why) : NULL;
+    LT_JSON_AUTO json_t *body = is_json(p, n) ? lt_json_parse(p, n, LT_MAX_REGISTRATION, &why) : NULL;
     int rc = body       ? lt_agent_ek_from_json(body, &self->ek, &ekcert, &why)
              : why.code ? why.code
                         : lt_public_parse(p, n, &self->ek, &why);
@@ -139,11 +139,10 @@ static int judge(struct ek_check *self, char **files, struct lt_err *e)
         LT_TRY(take_file(self, *files, e));
     if (!self->has_ek)
         return lt_fail(e, LT_E_USAGE, "--ek FILE is missing, and no CERT is the body of a registration");
-    int rc = lt_ek_certificates_certificates_check(self->roots, self->pem, self->count, &self->ek,
-                                                   lt_clock_wall_s(), e);
+    int rc = lt_ek_certificates_check(self->roots, self->pem, self->count, &self->ek, lt_clock_wall_s(), e);
     struct lt_err why = {0}, first = *e;
-    if (!rc || lt_ek_certificates_certificates_standing(self->roots, self->pem, self->count, &self->ek,
-                                                        &why) != LT_EK_CERTIFICATES_NO_ROOT)
+    if (!rc || lt_ek_certificates_standing(self->roots, self->pem, self->count, &self->ek, &why) !=
+                   LT_EK_CERTIFICATES_NO_ROOT)
         return rc;
     return lt_fail(e, rc, "%.120s: %s is neither in --roots nor among CERT", first.msg, why.msg);
 }
@@ -154,7 +153,7 @@ static int report(const struct ek_check *self, int rc, const struct lt_err *e)
     bool verdict = lt_err_exit(rc) <= 1;
 
     if (self->json && verdict) {
-        LT_AUTOJSON json_t *o =
+        LT_JSON_AUTO json_t *o =
             json_pack("{s:s, s:o, s:i, s:i, s:[s]}", "result", rc ? "refused" : "ok", "reason",
                       rc ? lt_json_new_text(e->msg) : json_null(), "certificates", (int)self->count,
                       "anchors", (int)lt_ek_certificates_roots_count(self->roots), "not_made", "revocation");

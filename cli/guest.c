@@ -27,7 +27,7 @@ static int list(struct lt_cli *c, struct lt_err *e)
 {
     static const char *const heading[] = {"guest",      "verdict", "reason", "link",
                                           "host level", "host",    "age",    "batch"};
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests");
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests");
     json_t *guests, *g;
     size_t i;
 
@@ -36,7 +36,7 @@ static int list(struct lt_cli *c, struct lt_err *e)
     if (c->json)
         return lt_cli_json(j), 0;
     LT_TRY(lt_json_array(j, "guests", SIZE_MAX, &guests, e));
-    struct lt_table *t = lt_cli_table_new(sizeof heading / sizeof *heading);
+    struct lt_cli_table *t = lt_cli_table_new(sizeof heading / sizeof *heading);
     for (size_t k = 0; k < sizeof heading / sizeof *heading; k++)
         lt_cli_table_cell(t, "%s", heading[k]);
     json_array_foreach(guests, i, g)
@@ -158,7 +158,7 @@ static int show(struct lt_cli *c, struct lt_err *e)
 {
     char uuid[LT_UUID_TEXT];
     LT_TRY(lt_cli_uuid(c, 0, uuid, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests/%s", uuid);
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests/%s", uuid);
     if (!j)
         return e->code;
     if (c->json)
@@ -182,7 +182,7 @@ static int add(struct lt_cli *c, struct lt_err *e)
         if (!policy)
             return lt_fail_in(e, e->code, "%s", c->policy);
     }
-    LT_AUTOJSON json_t *j =
+    LT_JSON_AUTO json_t *j =
         lt_cli_call(c, LT_CLI_TENANT, "PUT", 200,
                     json_pack("{s:s?, s:o?}", "address", c->address, "policy", policy), e, "guests/%s", uuid);
     if (!j)
@@ -202,7 +202,7 @@ static int simple(struct lt_cli *c, struct lt_err *e, const char *method, const 
 {
     char uuid[LT_UUID_TEXT];
     LT_TRY(lt_cli_uuid(c, 0, uuid, e));
-    LT_AUTOJSON json_t *j =
+    LT_JSON_AUTO json_t *j =
         lt_cli_call(c, LT_CLI_TENANT, method, 200, strcmp(method, "POST") ? NULL : json_object(), e,
                     "guests/%s%s", uuid, suffix);
     if (!j)
@@ -231,7 +231,7 @@ static bool is_failed(const json_t *guest, const char *host)
 /* One that ceased to be failed meanwhile is nobody's fault. */
 static int clear_one(struct lt_cli *c, const char *uuid, json_t *cleared, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *j =
+    LT_JSON_AUTO json_t *j =
         lt_cli_call(c, LT_CLI_TENANT, "POST", 200, json_object(), e, "guests/%s/clear", uuid);
 
     if (j)
@@ -241,8 +241,8 @@ static int clear_one(struct lt_cli *c, const char *uuid, json_t *cleared, struct
 
 static int clear_all(struct lt_cli *c, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests");
-    LT_AUTOJSON json_t *cleared = json_array();
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests");
+    LT_JSON_AUTO json_t *cleared = json_array();
     char host[33];
     json_t *g;
     size_t i;
@@ -284,7 +284,7 @@ static int learn(struct lt_cli *c, struct lt_err *e)
         json_decref(body);
         return e->code;
     }
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "POST", 201, body, e, "guests/%s/learn", uuid);
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_TENANT, "POST", 201, body, e, "guests/%s/learn", uuid);
     if (!j)
         return e->code;
     if (c->json)
@@ -318,7 +318,7 @@ static int run_round(struct lt_cli *c, struct lt_err *e)
         }
         json_array_append_new(guests, json_string(uuid));
     }
-    LT_AUTOJSON json_t *j =
+    LT_JSON_AUTO json_t *j =
         lt_cli_call(c, LT_CLI_TENANT, "POST", 202, json_pack("{s:o}", "guests", guests), e, "rounds");
     if (!j)
         return e->code;
@@ -331,8 +331,8 @@ static int bundle(struct lt_cli *c, struct lt_err *e)
 {
     char uuid[LT_UUID_TEXT];
     LT_TRY(lt_cli_uuid(c, 0, uuid, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests/%s/bundle%s", uuid,
-                                        c->trusted ? "?trusted=1" : "");
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "guests/%s/bundle%s", uuid,
+                                         c->trusted ? "?trusted=1" : "");
     if (!j)
         return e->code;
     lt_cli_json(j);
@@ -344,8 +344,8 @@ static int assign(struct lt_cli *c, struct lt_err *e)
     char uuid[LT_UUID_TEXT], tenant[LT_UUID_TEXT];
     LT_TRY(lt_cli_uuid(c, 0, uuid, e));
     LT_TRY(lt_cli_uuid(c, 1, tenant, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "tenant", tenant),
-                                        e, "guests/%s/tenant", uuid);
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "tenant", tenant),
+                                         e, "guests/%s/tenant", uuid);
     if (!j)
         return e->code;
     if (c->json)

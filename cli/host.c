@@ -34,7 +34,7 @@ static void print_troubles(const json_t *hosts)
 
 static int list(struct lt_cli *c, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "hosts");
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "hosts");
     json_t *hosts, *h;
     size_t i;
 
@@ -43,7 +43,7 @@ static int list(struct lt_cli *c, struct lt_err *e)
     if (c->json)
         return lt_cli_json(j), 0;
     LT_TRY(lt_json_array(j, "hosts", SIZE_MAX, &hosts, e));
-    struct lt_table *t = lt_cli_table_new(6);
+    struct lt_cli_table *t = lt_cli_table_new(6);
     static const char *const heading[] = {"host", "address", "state", "last quote", "guests", "policy"};
     for (size_t k = 0; k < 6; k++)
         lt_cli_table_cell(t, "%s", heading[k]);
@@ -69,7 +69,7 @@ static int show(struct lt_cli *c, struct lt_err *e)
 {
     char id[33];
     LT_TRY(lt_cli_host(c, 0, id, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "hosts/%s", id);
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "hosts/%s", id);
     if (!j)
         return e->code;
     lt_cli_json(j);
@@ -93,7 +93,7 @@ static int take_pem(void *list, struct lt_slice der, struct lt_err *e)
 static int read_intermediates(const char *path, json_t **out, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *p = NULL;
-    LT_AUTOJSON json_t *list = json_array();
+    LT_JSON_AUTO json_t *list = json_array();
     struct lt_err why = {0};
     size_t n;
 
@@ -112,10 +112,10 @@ static int add(struct lt_cli *c, struct lt_err *e)
     json_t *intermediates;
 
     LT_TRY(read_intermediates(c->intermediates, &intermediates, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201,
-                                        json_pack("{s:s, s:s?, s:o?}", "address", c->argument[0], "ek_digest",
-                                                  c->ek_digest, "intermediates", intermediates),
-                                        e, "hosts");
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201,
+                                         json_pack("{s:s, s:s?, s:o?}", "address", c->argument[0],
+                                                   "ek_digest", c->ek_digest, "intermediates", intermediates),
+                                         e, "hosts");
     if (!j)
         return e->code;
     if (c->json)
@@ -131,7 +131,7 @@ static int removal(struct lt_cli *c, struct lt_err *e)
 {
     char id[33];
     LT_TRY(lt_cli_host(c, 0, id, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "DELETE", 200, NULL, e, "hosts/%s", id);
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "DELETE", 200, NULL, e, "hosts/%s", id);
     if (!j)
         return e->code;
     if (c->json)
@@ -143,8 +143,8 @@ static int learn(struct lt_cli *c, struct lt_err *e)
 {
     char id[33];
     LT_TRY(lt_cli_host(c, 0, id, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201,
-                                        json_pack("{s:b}", "ima", (int)c->ima), e, "hosts/%s/learn", id);
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201,
+                                         json_pack("{s:b}", "ima", (int)c->ima), e, "hosts/%s/learn", id);
     if (!j)
         return e->code;
     if (c->json)
@@ -167,13 +167,13 @@ static int policy(struct lt_cli *c, struct lt_err *e)
 
     LT_TRY(lt_cli_host(c, 0, id, e));
     LT_TRY(lt_file_read(c->argument[1], LT_MAX_POLICY, &bytes, &n, e));
-    LT_AUTOJSON json_t *made = lt_cli_send(c, LT_CLI_PROVIDER, "POST", 201, bytes, n, e, "policies");
+    LT_JSON_AUTO json_t *made = lt_cli_send(c, LT_CLI_PROVIDER, "POST", 201, bytes, n, e, "policies");
     if (!made)
         return e->code;
     const char *digest;
     LT_TRY(lt_json_string(made, "digest", &digest, e));
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "policy", digest),
-                                        e, "hosts/%s/policy", id);
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "PUT", 200, json_pack("{s:s}", "policy", digest),
+                                         e, "hosts/%s/policy", id);
     if (!j)
         return e->code;
     if (c->json)
@@ -184,7 +184,7 @@ static int policy(struct lt_cli *c, struct lt_err *e)
 
 static int registry(struct lt_cli *c, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "registry");
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "registry");
     if (!j)
         return e->code;
     lt_cli_json(j);
@@ -193,7 +193,7 @@ static int registry(struct lt_cli *c, struct lt_err *e)
 
 static int known(struct lt_cli *c, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "hosts");
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "hosts");
     if (!j)
         return e->code;
     lt_cli_json(j);

@@ -120,7 +120,7 @@ static void print_banks(const json_t *banks, const char *remark)
 
 static int replay(const struct lt_cli_log_conf *c, const struct lt_cli_log_input *log, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *pcrs = json_object(), *padded = json_object();
+    LT_JSON_AUTO json_t *pcrs = json_object(), *padded = json_object();
     uint64_t entries = log->boot ? log->boot->replay.events : 0;
 
     if (log->boot ? replay_boot(&log->boot->replay, pcrs, e) : replay_ima(log, pcrs, padded, &entries, e))

@@ -16,7 +16,7 @@
 struct judge {
     const struct lt_cli_log_conf *c;
     const struct lt_cli_log_input *log;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     struct lt_policy_measured policy;
     struct lt_measured_documents documents;
     struct lt_boot_policy *boot;
@@ -102,7 +102,7 @@ static int given_pcrs(struct judge *j, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(j->c->pcrs, MAX_PCRS_TEXT, &text, &n, e));
-    LT_TRY_IN(lt_pcr_pcrs_text_parse((struct lt_slice){text, n}, &j->pcrs, e), e, "%s", j->c->pcrs);
+    LT_TRY_IN(lt_pcrs_text_parse((struct lt_slice){text, n}, &j->pcrs, e), e, "%s", j->c->pcrs);
     add(j->notes, "the PCR values are those of %.200s: no quote was checked", j->c->pcrs);
     return 0;
 }
@@ -112,7 +112,7 @@ static int own_pcrs(struct judge *j, struct lt_err *e)
 {
     struct lt_ima_replay r;
 
-    j->pcrs = (struct lt_pcr_pcrs){.alg = LT_HASH_SHA256};
+    j->pcrs = (struct lt_pcrs){.alg = LT_HASH_SHA256};
     if (j->log->boot && j->log->boot->replay.fault.code)
         return lt_fail(e, j->log->boot->replay.fault.code, "%s", j->log->boot->replay.fault.msg);
     if (j->log->boot) {

@@ -74,7 +74,7 @@ static void variable_words(const struct lt_boot_event *ev, char *out)
 
     if (lt_boot_variable(ev, &v, LT_NO_ERR))
         snprintf(out, WORDS, "UEFI variable, malformed, %zu bytes", ev->data.n);
-    else if (lt_boot_variable_is(&v, lt_guid_global, "SecureBoot") && v.data.n == 1)
+    else if (lt_boot_variable_is(&v, lt_boot_guid_global, "SecureBoot") && v.data.n == 1)
         snprintf(out, WORDS, "secure boot is %s", *v.data.p ? "on" : "off");
     else
         snprintf(out, WORDS, "UEFI variable %s, %zu bytes", lt_boot_variable_name(&v, name), v.data.n);
@@ -272,7 +272,7 @@ static int show_boot(const struct lt_boot_log *l, json_t *list, struct lt_err *e
 
 int lt_cli_log_show(const struct lt_cli_log_conf *c, const struct lt_cli_log_input *log, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *list = c->json ? json_array() : NULL;
+    LT_JSON_AUTO json_t *list = c->json ? json_array() : NULL;
     struct lt_err ignored;
     int rc = log->boot ? show_boot(log->boot, list, e) : show_ima(log, list, e);
 

@@ -157,7 +157,7 @@ static const struct option long_options[] = {
 
 static char *file_of(const char *dir, const char *name, const char *ext)
 {
-    LT_AUTOFREE char *path = lt_path(dir, name);
+    LT_AUTOFREE char *path = lt_file_path(dir, name);
     char *s;
     if (asprintf(&s, "%s.%s", path, ext) < 0)
         abort();
@@ -220,7 +220,7 @@ static int init(struct options *o, struct lt_err *e)
     char tenant[LT_UUID_TEXT];
 
     LT_TRY(check_empty(o->arg, e));
-    LT_TRY(lt_dir_private(o->arg, e));
+    LT_TRY(lt_file_dir_private(o->arg, e));
     if (!o->has_tenant)
         lt_uuid_random(o->tenant);
     int ca_days = o->days > CA_DAYS ? o->days : CA_DAYS; /* no leaf outlives its CA */
@@ -230,7 +230,7 @@ static int init(struct options *o, struct lt_err *e)
         LT_TRY(make_leaf(o->arg, i, o, e));
     lt_uuid_format(o->tenant, tenant);
     if (o->json) {
-        LT_AUTOJSON json_t *j = json_pack("{ss ss}", "directory", o->arg, "tenant", tenant);
+        LT_JSON_AUTO json_t *j = json_pack("{ss ss}", "directory", o->arg, "tenant", tenant);
         LT_AUTOFREE char *text = lt_json_pretty(j);
         fputs(text ? text : "", stdout);
         return 0;
@@ -282,7 +282,7 @@ static int describe(X509 *x, json_t **out, struct lt_err *e)
 static int show_file(const char *path, bool as_json, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *pem = NULL;
-    LT_AUTOJSON json_t *j = NULL;
+    LT_JSON_AUTO json_t *j = NULL;
     size_t n;
 
     LT_TRY(lt_file_read(path, LT_MAX_CERTIFICATE * 2, &pem, &n, e));

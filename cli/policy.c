@@ -59,7 +59,7 @@ void lt_cli_policy_say(const char *fmt, ...)
 
 int lt_cli_policy_print_json(json_t *j, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *mine = j;
+    LT_JSON_AUTO json_t *mine = j;
     LT_AUTOFREE char *text = mine ? lt_json_pretty(mine) : NULL;
 
     if (!text)
@@ -184,8 +184,8 @@ static int tree_of(const struct lt_cli_policy_conf *c, const char *path, json_t 
 {
     LT_AUTOFREE char *pem = NULL;
     LT_AUTOFREE uint8_t *doc = NULL, *payload = NULL;
-    LT_AUTOJSON json_t *sections = json_pack("{s:{}, s:{}, s:{}, s:{}, s:{}, s:{}}", "digests", "keyrings",
-                                             "ima-buf", "ignored_keyrings", "excludes", "verification-keys");
+    LT_JSON_AUTO json_t *sections = json_pack("{s:{}, s:{}, s:{}, s:{}, s:{}, s:{}}", "digests", "keyrings",
+                                              "ima-buf", "ignored_keyrings", "excludes", "verification-keys");
     struct tree t = {.sections = sections};
     const struct lt_ima_doc_sink sink = {&t, tree_name, tree_digest, tree_exclude, tree_keys};
     uint8_t hash[LT_SHA256];
@@ -212,7 +212,7 @@ static int tree_of(const struct lt_cli_policy_conf *c, const char *path, json_t 
 
 static int show(const struct lt_cli_policy_conf *c, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *t = NULL;
+    LT_JSON_AUTO json_t *t = NULL;
     struct lt_ima_doc d;
     const char *name;
     char digest[65];
@@ -295,8 +295,8 @@ static void print_missing(char sign, const json_t *list)
 
 static int diff(const struct lt_cli_policy_conf *c, int *verdict, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *a = NULL, *b = NULL;
-    LT_AUTOJSON json_t *gone = json_array(), *come = json_array();
+    LT_JSON_AUTO json_t *a = NULL, *b = NULL;
+    LT_JSON_AUTO json_t *gone = json_array(), *come = json_array();
     struct lt_ima_doc da, db;
     char digest[65];
     bool is_signed;

@@ -14,8 +14,8 @@ struct lt_cli_policy_conf {
 
 /* One side of a bundle, or files: what a machine measured. Borrowed from where it was read. */
 struct lt_cli_policy_evidence {
-    const struct lt_pcr_pcrs *pcrs; /* NULL: files, without a quote */
-    struct lt_slice ima, boot_log;  /* p NULL: absent */
+    const struct lt_pcrs *pcrs;    /* NULL: files, without a quote */
+    struct lt_slice ima, boot_log; /* p NULL: absent */
 };
 
 /* 0, or a negative code with *e; *verdict: the exit code of a command that did its work (0 or 1). */

@@ -146,7 +146,7 @@ int lt_cli_cmd_verify(int argc, char **argv)
                                             {0}};
     const char *roots_path = NULL, *policy_file = NULL;
     struct verify self = {.options.now = lt_clock_wall_s()};
-    struct lt_ek_roots *roots = NULL;
+    struct lt_ek_certificates_roots *roots = NULL;
     struct lt_policy_guest *policy = NULL;
     struct lt_err e = {0};
     bool json = false;

@@ -147,7 +147,7 @@ int lt_file_link(const char *path, const char *as, struct lt_err *e)
     return rc;
 }
 
-int lt_dir_private(const char *path, struct lt_err *e)
+int lt_file_dir_private(const char *path, struct lt_err *e)
 {
     struct stat st;
 
@@ -181,7 +181,7 @@ int lt_file_sha256(const char *path, uint8_t out[32], struct lt_err *e)
     return 0;
 }
 
-char *lt_path(const char *dir, const char *name)
+char *lt_file_path(const char *dir, const char *name)
 {
     char *s;
     if (asprintf(&s, "%s/%s", dir, name) < 0)

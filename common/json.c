@@ -266,7 +266,7 @@ json_t *lt_json_new_text(const char *s)
     return json_string(escaped);
 }
 
-void lt_cleanup_json(json_t **j)
+void lt_json_cleanup(json_t **j)
 {
     json_decref(*j);
 }

@@ -43,7 +43,7 @@ json_t *lt_json_new_uuid(const uint8_t uuid[16]);
 /* Text from outside: what is not UTF-8 is escaped (common/utf8.h), so that a value is always made. */
 json_t *lt_json_new_text(const char *s);
 
-void lt_cleanup_json(json_t **j);
-#define LT_AUTOJSON __attribute__((cleanup(lt_cleanup_json)))
+void lt_json_cleanup(json_t **j);
+#define LT_JSON_AUTO __attribute__((cleanup(lt_json_cleanup)))
 
 #endif

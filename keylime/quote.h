@@ -8,7 +8,7 @@
 struct lt_quote {
     uint8_t *attest, *signature; /* owned */
     size_t attest_n, signature_n;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
 };
 int lt_quote_parse(const char *s, struct lt_quote *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_quote_free(struct lt_quote *q);

@@ -60,7 +60,7 @@ void lt_provider_api_guest_assign(struct lt_http_req *req, void *app)
     static const char *const keys[] = {"tenant", NULL};
     struct lt_err e = {0};
     uint8_t tenant[16];
-    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
+    LT_JSON_AUTO json_t *j = lt_http_req_json(req, &e);
 
     if (!j || lt_json_only(j, keys, &e) || lt_json_uuid(j, "tenant", tenant, &e))
         lt_provider_api_fail(req, &e);

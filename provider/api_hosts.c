@@ -11,7 +11,7 @@
 
 static void add_health(json_t *j, struct lt_provider_host *h)
 {
-    LT_AUTOJSON json_t *health = lt_health_json(&h->health, lt_clock_ms());
+    LT_JSON_AUTO json_t *health = lt_health_json(&h->health, lt_clock_ms());
 
     json_object_update(j, health);
 }
@@ -169,7 +169,7 @@ void lt_provider_api_host_enrol(struct lt_http_req *req, void *app)
     struct lt_provider_host *h = NULL;
     uint8_t digest[32];
     const char *address;
-    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
+    LT_JSON_AUTO json_t *j = lt_http_req_json(req, &e);
     bool given = lt_json_has(j, "ek_digest");
     json_t *intermediates = NULL;
 
@@ -212,7 +212,7 @@ void lt_provider_api_host_set_policy(struct lt_http_req *req, void *app)
 
     if (!h)
         return;
-    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
+    LT_JSON_AUTO json_t *j = lt_http_req_json(req, &e);
     if (!j || lt_json_only(j, keys, &e) || lt_json_hex(j, "policy", digest, sizeof digest, &e) ||
         lt_registry_set_policy(p->registry, h->id, digest, &e))
         lt_provider_api_fail(req, &e);
@@ -232,7 +232,7 @@ void lt_provider_api_host_learn(struct lt_http_req *req, void *app)
     if (!h)
         return;
     /* No body is as good as {}. */
-    LT_AUTOJSON json_t *j = lt_http_req_body(req).n ? lt_http_req_json(req, &e) : json_object();
+    LT_JSON_AUTO json_t *j = lt_http_req_body(req).n ? lt_http_req_json(req, &e) : json_object();
     const json_t *ima = json_object_get(j, "ima");
     if (!j || lt_json_only(j, keys, &e) ||
         (ima && !json_is_boolean(ima) && lt_fail(&e, LT_E_MALFORMED, "ima: true or false is needed")) ||

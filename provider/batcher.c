@@ -25,7 +25,7 @@ struct closed {
 
 struct lt_batcher {
     struct lt_batcher_conf conf;
-    struct lt_verify_key *key;
+    struct lt_signature_key *key;
     pthread_mutex_t lock; /* guards what follows; never held across a callback */
     struct lt_batcher_batch_item *first, **last;
     uint64_t batch_seq; /* of the last ask; a 409 tells where a host stands that knew us before */
@@ -210,7 +210,7 @@ static int find_residents(const struct closed *c, const json_t *j, const struct 
 static int render(const struct lt_batcher *b, const struct lt_residency_host_quote *q,
                   struct lt_batcher_batch *out, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *j = lt_residency_host_quote_to_json(q);
+    LT_JSON_AUTO json_t *j = lt_residency_host_quote_to_json(q);
 
     if (!j || json_object_set_new(j, "host", lt_json_new_hex(b->conf.host_id, LT_RESIDENCY_HOST_ID)) ||
         !(out->text = lt_json_dump(j)))
@@ -224,7 +224,7 @@ static int accept_quote(struct lt_batcher *b, struct closed *c, const struct lt_
                         struct lt_batcher_batch *out, struct lt_err *e)
 {
     __attribute__((cleanup(lt_residency_host_quote_free))) struct lt_residency_host_quote q = {0};
-    LT_AUTOJSON json_t *j = lt_json_parse(a->body, a->n, LT_MAX_HOST_REPLY, e);
+    LT_JSON_AUTO json_t *j = lt_json_parse(a->body, a->n, LT_MAX_HOST_REPLY, e);
     struct lt_attest attest;
     struct lt_residency_header h;
 
@@ -243,7 +243,7 @@ static bool follow(struct lt_batcher *b, struct closed *c, const struct lt_batch
 {
     struct lt_err e;
     int64_t last;
-    LT_AUTOJSON json_t *j = lt_json_parse(a->body, a->n, LT_MAX_BODY_SMALL, &e);
+    LT_JSON_AUTO json_t *j = lt_json_parse(a->body, a->n, LT_MAX_BODY_SMALL, &e);
 
     if (!j || ++c->conflicts > MAX_CONFLICTS ||
         lt_json_int(j, "last_batch_seq", 0, INT64_MAX - 1, &last, &e) || (uint64_t)last < c->ask.batch_seq)

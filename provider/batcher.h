@@ -34,7 +34,7 @@ struct lt_batcher_batch {
     size_t text_n;
     struct lt_merkle *tree;
     struct lt_residents *residents;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     uint32_t reset_count;
 };
 struct lt_batcher_batch *lt_batcher_batch_ref(struct lt_batcher_batch *b);

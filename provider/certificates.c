@@ -33,7 +33,7 @@ static int take_certificate(void *list, struct lt_slice der, struct lt_err *e)
 static json_t *canonical(const json_t *item, struct lt_err *e)
 {
     struct lt_slice text = {(const uint8_t *)json_string_value(item), json_string_length(item)};
-    LT_AUTOJSON json_t *list = json_array();
+    LT_JSON_AUTO json_t *list = json_array();
 
     if (!lt_certs_is_pem(text) || text.n > 2 * LT_MAX_CERTIFICATE)
         (void)lt_fail(e, LT_E_MALFORMED, "not a PEM text of at most %d bytes", 2 * LT_MAX_CERTIFICATE);
@@ -79,14 +79,14 @@ static int append_all(json_t *list, const json_t *more, struct lt_err *e)
 /* What cannot be read is carried as it is, for the tenants to name. */
 static int append_shown(json_t *list, json_t *item, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *read = canonical(item, LT_NO_ERR);
+    LT_JSON_AUTO json_t *read = canonical(item, LT_NO_ERR);
     return json_array_size(read) == 1 ? append_all(list, read, e) : append(list, json_incref(item), e);
 }
 
 static int append_given(json_t *list, const json_t *item, size_t at, struct lt_err *e)
 {
     struct lt_err why = {0};
-    LT_AUTOJSON json_t *read = canonical(item, &why);
+    LT_JSON_AUTO json_t *read = canonical(item, &why);
 
     if (!read)
         return lt_fail(e, LT_E_MALFORMED, "intermediates, %zu: %s", at, why.msg);
@@ -96,7 +96,7 @@ static int append_given(json_t *list, const json_t *item, size_t at, struct lt_e
 int lt_provider_certificates_join(const json_t *agent, const json_t *given, const json_t *known, json_t **out,
                                   struct lt_err *e)
 {
-    LT_AUTOJSON json_t *list = json_array();
+    LT_JSON_AUTO json_t *list = json_array();
     json_t *item;
     size_t i;
 

@@ -52,14 +52,14 @@ static int activate(const struct lt_provider_host *h, struct lt_peer *peer, stru
 
     LT_TRY(lt_public_name(&h->ak, name, e));
     LT_TRY(lt_activation_begin(&h->ek, name, h->id, &a, e));
-    LT_AUTOJSON json_t *j = lt_net_call(h->shared->net,
-                                        &(struct lt_net_request){.method = "POST",
-                                                                 .address = h->address,
-                                                                 .name = "activations",
-                                                                 .body = a.body,
-                                                                 .body_n = strlen(a.body),
-                                                                 .max_reply = LT_MAX_BODY_SMALL},
-                                        peer, e);
+    LT_JSON_AUTO json_t *j = lt_net_call(h->shared->net,
+                                         &(struct lt_net_request){.method = "POST",
+                                                                  .address = h->address,
+                                                                  .name = "activations",
+                                                                  .body = a.body,
+                                                                  .body_n = strlen(a.body),
+                                                                  .max_reply = LT_MAX_BODY_SMALL},
+                                         peer, e);
     LT_TRY_IN(j ? lt_activation_check(&a, j, e) : e->code, e, "activation");
     return 0;
 }
@@ -72,13 +72,13 @@ int lt_enrol(struct lt_registry *r, const struct lt_provider_host_shared *shared
     struct lt_public ek, ak;
     struct lt_provider_host *h = NULL, *known = NULL;
     struct lt_residents *residents = NULL;
-    LT_AUTOJSON json_t *certificates = NULL;
+    LT_JSON_AUTO json_t *certificates = NULL;
     uint8_t id[LT_RESIDENCY_HOST_ID];
     json_t *shown = NULL;
 
     *out = NULL;
     LT_TRY(lt_http_address_check_peer(address, e));
-    LT_AUTOJSON json_t *j =
+    LT_JSON_AUTO json_t *j =
         lt_net_call(shared->net,
                     &(struct lt_net_request){
                         .method = "GET", .address = address, .name = "host", .max_reply = LT_MAX_HOST_REPLY},
@@ -149,7 +149,7 @@ static void learned(struct lt_batcher_batch_item *i, struct lt_batcher_batch *ba
 
 /* Firmware extends 0 to 7, if only by separators. A bank that is off, or a TPM that the firmware does not
  * use, proves nothing about the boot, and learnt would be good for every other boot that nobody measured. */
-static int check_measured(const struct lt_pcr_pcrs *pcrs, struct lt_err *e)
+static int check_measured(const struct lt_pcrs *pcrs, struct lt_err *e)
 {
     uint8_t empty[2][LT_SHA256];
 
@@ -165,7 +165,7 @@ static int check_measured(const struct lt_pcr_pcrs *pcrs, struct lt_err *e)
                    "the agent's tcti the TPM that the firmware uses?");
 }
 
-static json_t *policy_of(const struct lt_pcr_pcrs *pcrs)
+static json_t *policy_of(const struct lt_pcrs *pcrs)
 {
     static const uint8_t zeros[LT_SHA256];
     uint32_t mask = LEARNED_PCRS | (memcmp(pcrs->value[11], zeros, sizeof zeros) ? 1u << 11 : 0);
@@ -190,7 +190,7 @@ static int put_json(struct lt_registry *r, const json_t *j, uint8_t digest[32], 
 }
 
 static int put_learnt(struct lt_registry *r, const struct lt_provider_host *h, struct lt_slice list,
-                      const struct lt_pcr_pcrs *pcrs, uint8_t digest[32], struct lt_err *e)
+                      const struct lt_pcrs *pcrs, uint8_t digest[32], struct lt_err *e)
 {
     const struct lt_ima_lesson lesson = {.list = list, .pcrs = pcrs};
     LT_AUTOFREE struct lt_ima_learnt *l = lt_new(struct lt_ima_learnt);
@@ -204,7 +204,7 @@ static int put_learnt(struct lt_registry *r, const struct lt_provider_host *h, s
 
 /* One layer of what the host has measured up to its quote. The list is asked for after it, and is longer, not
  * shorter. */
-static int learn_ima(struct lt_registry *r, const struct lt_provider_host *h, const struct lt_pcr_pcrs *pcrs,
+static int learn_ima(struct lt_registry *r, const struct lt_provider_host *h, const struct lt_pcrs *pcrs,
                      json_t *policy, struct lt_err *e)
 {
     struct lt_peer peer = {.has_host = true};
@@ -234,9 +234,9 @@ int lt_provider_learn(struct lt_registry *r, struct lt_provider_host *h, bool im
     lt_random(l.item.commitment, sizeof l.item.commitment); /* a leaf like any other */
     lt_batcher_add(h->batcher, &l.item);
     LT_TRY(lt_wait_for(&l.wait, e));
-    const struct lt_pcr_pcrs pcrs = l.batch->pcrs;
+    const struct lt_pcrs pcrs = l.batch->pcrs;
     int rc = check_measured(&pcrs, e);
-    LT_AUTOJSON json_t *j = rc ? NULL : policy_of(&pcrs);
+    LT_JSON_AUTO json_t *j = rc ? NULL : policy_of(&pcrs);
     lt_batcher_batch_unref(l.batch);
     if (rc)
         return rc;

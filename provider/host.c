@@ -332,7 +332,7 @@ static void judge_refresh(struct lt_work_task *t)
     struct lt_provider_host *h = x->host;
     struct lt_residents *r = NULL;
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *j = x->body ? lt_json_parse(x->body, x->n, LT_MAX_HOST_REPLY, &e) : NULL;
+    LT_JSON_AUTO json_t *j = x->body ? lt_json_parse(x->body, x->n, LT_MAX_HOST_REPLY, &e) : NULL;
 
     if (j && !lt_residents_from_json(json_object_get(j, "inventory"), &r, &e))
         lt_provider_host_adopt(h, r, false);

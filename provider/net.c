@@ -86,7 +86,7 @@ struct call {
 
 static int take_raw(struct call *c, const struct lt_http_reply *r, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *none = NULL;
+    LT_JSON_AUTO json_t *none = NULL;
 
     if (r->status != 200) {
         none = lt_http_json(r, 200, lt_residency_error_read, e);
@@ -135,7 +135,7 @@ json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_
 {
     struct call c = {.wait = LT_WAIT};
     int rc = call(n, r, &c, peer, e);
-    LT_AUTOJSON json_t *j = c.json;
+    LT_JSON_AUTO json_t *j = c.json;
 
     return rc ? NULL : lt_take(&j);
 }

@@ -48,12 +48,12 @@ struct job {
     struct lt_proofs *owner;
     struct lt_http_req *req; /* NULL: a ticket */
     uint64_t asked_ms;
-    struct job *newer;        /* finished tickets, by age */
-    uint64_t done_ms;         /* 0: not yet finished */
-    struct lt_shared *text;   /* of a finished ticket: however often it is asked for */
-    struct lt_ref_count refs; /* each ask, its dispatcher, the tree of tickets, the list of ripe ones */
-    atomic_uint asks;         /* without an answer, and one for the dispatcher */
-    atomic_uint unsettled;    /* slots, and one for the dispatcher */
+    struct job *newer;           /* finished tickets, by age */
+    uint64_t done_ms;            /* 0: not yet finished */
+    struct lt_http_shared *text; /* of a finished ticket: however often it is asked for */
+    struct lt_ref_count refs;    /* each ask, its dispatcher, the tree of tickets, the list of ripe ones */
+    atomic_uint asks;            /* without an answer, and one for the dispatcher */
+    atomic_uint unsettled;       /* slots, and one for the dispatcher */
     atomic_bool contested, replied;
     struct job *
         next_ripe; /* every slot is settled, and some hosts have not answered: due_ms is the end of waiting */
@@ -619,7 +619,7 @@ void lt_proofs_ask(struct lt_proofs *p, struct lt_http_req *req)
     const char *prefer = lt_http_req_header(req, "Prefer");
     struct lt_err e = {0};
     struct job *j = NULL;
-    LT_AUTOJSON json_t *body = lt_http_req_json(req, &e);
+    LT_JSON_AUTO json_t *body = lt_http_req_json(req, &e);
 
     if (!body || read_items(body, &j, &e) || admit(p, peer->tenant_id, j->count, &e)) {
         free(j);

@@ -143,8 +143,8 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     pthread_mutex_init(&p->lock, NULL);
     lt_cond_init(&p->stop);
     p->shared.check_ms = (uint64_t)c->host_check_s * 1000;
-    int rc = lt_dir_private(c->state_dir, e) ? lt_fail_in(e, e->code, "state_dir")
-                                             : lt_lock_state(c->state_dir, &p->state_lock, e);
+    int rc = lt_file_dir_private(c->state_dir, e) ? lt_fail_in(e, e->code, "state_dir")
+                                                  : lt_lock_state(c->state_dir, &p->state_lock, e);
     if (!rc && *c->crl)
         rc = lt_crl_open("crl", c->crl, c->ca, &p->crl, e);
     if (!rc)

@@ -304,7 +304,7 @@ static int insert_host(struct lt_registry *r, struct lt_provider_host *h, struct
 static int load_host(void *arg, const struct lt_registry_store_host *s, struct lt_err *e)
 {
     struct lt_registry *r = arg;
-    LT_AUTOJSON json_t *certificates =
+    LT_JSON_AUTO json_t *certificates =
         lt_json_parse(s->certificates, strlen(s->certificates), LT_MAX_BODY_PROOFS, e);
     struct lt_public ek, ak;
     struct lt_provider_host *h = NULL;
@@ -529,7 +529,7 @@ static bool is_document(struct lt_slice bytes)
     }
     if (!lt_ima_table_compile(bytes.p, bytes.n, NULL, &table, &e))
         return true;
-    LT_AUTOJSON json_t *j =
+    LT_JSON_AUTO json_t *j =
         bytes.n <= LT_MAX_ENVELOPE ? lt_json_parse(bytes.p, bytes.n, LT_MAX_ENVELOPE, &e) : NULL;
     return lt_json_has(j, "payload") && lt_json_has(j, "payloadType") && lt_json_has(j, "signatures");
 }
@@ -539,7 +539,7 @@ static int check_policy(struct lt_slice bytes, struct lt_err *e)
     LT_AUTO(lt_policy_host) struct lt_policy_host *p = NULL;
 
     /* {} would be a policy of both kinds, and judge nothing. */
-    LT_AUTOJSON json_t *j = bytes.n < 64 ? lt_json_parse(bytes.p, bytes.n, 64, e) : NULL;
+    LT_JSON_AUTO json_t *j = bytes.n < 64 ? lt_json_parse(bytes.p, bytes.n, 64, e) : NULL;
     if (bytes.n < 64 && !json_object_size(j))
         return lt_fail(e, LT_E_MALFORMED, "policy: it says nothing");
     if (!parse_host_policy(bytes, &p, e) || is_document(bytes))

@@ -27,11 +27,11 @@ static const struct lt_db_kind kind = {"limetree-provider", LT_DB_PROVIDER, "hos
 int lt_registry_store_open(const char *state_dir, const struct lt_space_conf *conf, struct lt_db **out,
                            struct lt_err *e)
 {
-    LT_AUTOFREE char *path = lt_path(state_dir, "provider.db");
+    LT_AUTOFREE char *path = lt_file_path(state_dir, "provider.db");
     struct lt_space *space = NULL;
 
     *out = NULL;
-    LT_TRY_IN(lt_dir_private(state_dir, e), e, "state_dir");
+    LT_TRY_IN(lt_file_dir_private(state_dir, e), e, "state_dir");
     if (conf && (conf->reserve || conf->min_free))
         space = lt_space_open(state_dir, conf);
     return lt_db_open(path, &kind, space, out, e);

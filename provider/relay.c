@@ -26,7 +26,7 @@ struct cached_log {
     bool asked;
     unsigned waiting;
     struct waiter *waiters;
-    struct lt_shared *bytes; /* NULL: none kept */
+    struct lt_http_shared *bytes; /* NULL: none kept */
     uint64_t at_ms;
     uint32_t reset_count;
     uint64_t epoch;
@@ -89,7 +89,7 @@ static uint64_t epoch_of(const struct lt_relay *r, enum lt_relay_kind kind)
 }
 
 /* A list from the unit on that was asked for: a line of text, an entry of a binary list. */
-static void reply_log(struct lt_http_req *req, enum lt_relay_kind kind, struct lt_shared *log)
+static void reply_log(struct lt_http_req *req, enum lt_relay_kind kind, struct lt_http_shared *log)
 {
     const char *q = kind == LT_RELAY_IMA ? lt_http_req_query(req, "first") : NULL;
     uint64_t first =
@@ -116,7 +116,7 @@ struct fetch {
     struct lt_relay *relay;
     enum lt_relay_kind kind;
     struct lt_err e; /* code 0: bytes */
-    struct lt_shared *bytes;
+    struct lt_http_shared *bytes;
     uint32_t reset_count;
     uint64_t epoch;
 };
@@ -275,7 +275,7 @@ static void activation_done(void *arg, const struct lt_http_reply *reply, const 
     const struct lt_relay_host *h = &r->host;
     struct lt_err e = {0};
     uint8_t proof[32];
-    LT_AUTOJSON json_t *j = NULL;
+    LT_JSON_AUTO json_t *j = NULL;
 
     if (!lt_net_check_server(h->id, reply, trouble, &e))
         j = lt_http_json(reply, 200, lt_residency_error_read, &e);
@@ -316,7 +316,7 @@ static void forward(struct activation *a)
 static int check_activation(struct lt_http_req *req, struct lt_err *e)
 {
     static const char *const keys[] = {"credential", "challenge", NULL};
-    LT_AUTOJSON json_t *j = lt_http_req_json(req, e);
+    LT_JSON_AUTO json_t *j = lt_http_req_json(req, e);
     LT_AUTOFREE uint8_t *credential = NULL;
     uint8_t challenge[32];
     size_t n;

@@ -36,7 +36,7 @@ int lt_activation_begin(const struct lt_public *ek, const uint8_t ak_name[LT_TPM
     lt_wipe(secret, sizeof secret);
     LT_TRY(rc);
     LT_TRY(lt_buf_ok(&credential, e));
-    LT_AUTOJSON json_t *body =
+    LT_JSON_AUTO json_t *body =
         json_pack("{s:o, s:o}", "credential", lt_json_new_base64(credential.p, credential.n), "challenge",
                   lt_json_new_hex(challenge, sizeof challenge));
     out->body = body ? lt_json_dump(body) : NULL;

@@ -204,7 +204,7 @@ static int parse(const json_t *j, struct lt_bundle *b, struct lt_err *e)
 int lt_bundle_parse(const void *bytes, size_t n, struct lt_bundle *out, struct lt_err *e)
 {
     memset(out, 0, sizeof *out);
-    LT_AUTOJSON json_t *j = lt_json_parse(bytes, n, LT_MAX_BUNDLE, e);
+    LT_JSON_AUTO json_t *j = lt_json_parse(bytes, n, LT_MAX_BUNDLE, e);
     if (!j)
         return e->code ? e->code : LT_E_MALFORMED;
     int rc = parse(j, out, e);
@@ -278,7 +278,7 @@ json_t *lt_bundle_to_json(const struct lt_bundle *b)
                   "guest", guest_json(&b->guest), "commitment", lt_json_new_hex(b->commitment, 32));
 
     if (b->has_host) {
-        LT_AUTOJSON json_t *proof = lt_proof_to_json(&b->proof);
+        LT_JSON_AUTO json_t *proof = lt_proof_to_json(&b->proof);
         json_object_set_new(o, "host", host_json(&b->host));
         json_object_update(o, proof);
     }

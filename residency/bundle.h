@@ -19,7 +19,7 @@ struct lt_bundle_guest_evidence {
     uint8_t uuid[16];
     char nonce[LT_RESIDENCY_NONCE + 1];
     struct lt_bundle_blob attest, signature;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     struct lt_bundle_blob ak, ek; /* TPM2B_PUBLIC */
     struct lt_bundle_certificates ek_certificates;
     char *pubkey; /* PEM text as received; NULL: absent */

@@ -124,7 +124,7 @@ static int pcr_index(const char *s)
     return i < LT_MAX_PCRS ? i : -1;
 }
 
-int lt_residency_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcr_pcrs *out, struct lt_err *e)
+int lt_residency_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcrs *out, struct lt_err *e)
 {
     const char *key;
     json_t *value;
@@ -146,7 +146,7 @@ int lt_residency_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcr_pcr
     return 0;
 }
 
-json_t *lt_residency_pcrs_to_json(const struct lt_pcr_pcrs *p)
+json_t *lt_residency_pcrs_to_json(const struct lt_pcrs *p)
 {
     json_t *o = json_object();
 

@@ -11,7 +11,7 @@ struct lt_residency_host_quote {
     uint8_t header[LT_RESIDENCY_HEADER]; /* as received */
     uint8_t *attest, *signature;         /* owned */
     size_t attest_n, signature_n;
-    struct lt_pcr_pcrs pcrs; /* sha256, mask LT_RESIDENCY_HOST_PCR_MASK */
+    struct lt_pcrs pcrs; /* sha256, mask LT_RESIDENCY_HOST_PCR_MASK */
 };
 
 struct lt_proof {
@@ -33,8 +33,8 @@ json_t *lt_residency_path_to_json(const struct lt_merkle_path *p);
 int lt_proof_from_json(const json_t *j, struct lt_proof *out, struct lt_err *e) LT_MUST_CHECK;
 json_t *lt_proof_to_json(const struct lt_proof *p);
 /* {"N":hex,…}: an object of PCR values of bank alg. */
-int lt_residency_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcr_pcrs *out,
+int lt_residency_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcrs *out,
                                 struct lt_err *e) LT_MUST_CHECK;
-json_t *lt_residency_pcrs_to_json(const struct lt_pcr_pcrs *p);
+json_t *lt_residency_pcrs_to_json(const struct lt_pcrs *p);
 
 #endif

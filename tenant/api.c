@@ -38,7 +38,7 @@ static void post_rounds(struct lt_http_req *req, void *app)
     static const char *const keys[] = {"guests", NULL};
     struct lt_tenant *t = app;
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *body = lt_http_req_json(req, &e);
+    LT_JSON_AUTO json_t *body = lt_http_req_json(req, &e);
     LT_AUTOFREE uint8_t(*uuids)[LT_UUID] = NULL;
     json_t *list = NULL;
 

@@ -80,7 +80,7 @@ static int list_added(void *arg, const struct lt_store_guest *g)
 /* Agents that have registered under a UUID and were not added. */
 static int list_registered(struct listing *l, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *ids = NULL;
+    LT_JSON_AUTO json_t *ids = NULL;
     int rc = lt_store_agent_ids(l->t->store, &ids, e);
 
     for (size_t i = 0; !rc && i < json_array_size(ids); i++) {
@@ -196,7 +196,7 @@ void lt_tenant_api_put_guest(struct lt_http_req *req, void *app)
 {
     uint8_t uuid[LT_UUID];
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *body = NULL;
+    LT_JSON_AUTO json_t *body = NULL;
     int rc = lt_tenant_api_uuid(req, uuid, &e);
 
     if (!rc && !(body = lt_http_req_json(req, &e)))
@@ -327,7 +327,7 @@ void lt_tenant_api_post_learn(struct lt_http_req *req, void *app)
     uint8_t uuid[LT_UUID];
     struct lt_tenant_accept accept;
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *body = NULL;
+    LT_JSON_AUTO json_t *body = NULL;
     json_t *reply = NULL;
     int rc = lt_tenant_api_uuid(req, uuid, &e);
 

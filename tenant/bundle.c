@@ -129,8 +129,8 @@ static char *make(const struct lt_tenant_round *r, struct lt_documents *d, bool 
 
     fill_policies(r, d, &documents);
     struct lt_bundle b = {.policies = documents.list, .policy_count = documents.count};
-    LT_AUTOJSON json_t *when = times(r);
-    LT_AUTOJSON json_t *verdict = lt_verdict_to_json(&r->verdict, NULL);
+    LT_JSON_AUTO json_t *when = times(r);
+    LT_JSON_AUTO json_t *verdict = lt_verdict_to_json(&r->verdict, NULL);
 
     memcpy(b.tenant_id, r->tenant_id, sizeof b.tenant_id);
     memcpy(b.guest.uuid, r->uuid, sizeof b.guest.uuid);
@@ -152,7 +152,7 @@ static char *make(const struct lt_tenant_round *r, struct lt_documents *d, bool 
     b.times = when;
     b.verdict = verdict;
     split_certificates(r->agent.ekcert, &b.guest.ek_certificates);
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(&b);
+    LT_JSON_AUTO json_t *j = lt_bundle_to_json(&b);
     for (unsigned i = 0; i < b.guest.ek_certificates.count; i++)
         free(b.guest.ek_certificates.pem[i]);
     return j ? lt_json_dump(j) : NULL;

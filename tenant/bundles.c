@@ -39,7 +39,7 @@ static char *path_of(const struct lt_bundles *b, const uint8_t uuid[LT_UUID], in
 
     lt_uuid_format(uuid, id);
     snprintf(name, sizeof name, "%s%s", id, suffix[which]);
-    return lt_path(b->dir, name);
+    return lt_file_path(b->dir, name);
 }
 
 static struct entry **place(struct lt_bundles *b, const uint8_t uuid[LT_UUID])
@@ -122,7 +122,7 @@ int lt_bundles_open(const char *dir, size_t limit, struct lt_bundles **out, stru
     struct lt_bundles *b;
 
     *out = NULL;
-    LT_TRY(lt_dir_private(dir, e));
+    LT_TRY(lt_file_dir_private(dir, e));
     b = lt_new(struct lt_bundles);
     b->dir = lt_alloc_text(dir);
     b->limit = limit;

@@ -141,7 +141,7 @@ static char *table_path(const struct lt_documents *d, const uint8_t digest[LT_SH
 
     lt_hex(digest, LT_SHA256, hex);
     snprintf(name, sizeof name, "%s%s", hex, fetched ? TABLE : "");
-    return lt_path(fetched ? d->conf.fetched : d->conf.tables, name);
+    return lt_file_path(fetched ? d->conf.fetched : d->conf.tables, name);
 }
 
 static char *fetched_path(const struct lt_documents *d, const uint8_t digest[LT_SHA256])
@@ -149,7 +149,7 @@ static char *fetched_path(const struct lt_documents *d, const uint8_t digest[LT_
     char name[2 * LT_SHA256 + 1];
 
     lt_hex(digest, LT_SHA256, name);
-    return lt_path(d->conf.fetched, name);
+    return lt_file_path(d->conf.fetched, name);
 }
 
 /* The operator's, or else one that was fetched. */
@@ -240,8 +240,8 @@ int lt_documents_new(const struct lt_documents_conf *c, struct lt_documents **ou
     struct lt_documents *d;
 
     *out = NULL;
-    LT_TRY(lt_dir_private(c->tables, e));
-    LT_TRY(lt_dir_private(c->fetched, e));
+    LT_TRY(lt_file_dir_private(c->tables, e));
+    LT_TRY(lt_file_dir_private(c->fetched, e));
     d = lt_new(struct lt_documents);
     d->conf = *c;
     pthread_mutex_init(&d->lock, NULL);

@@ -10,7 +10,7 @@
 #include "tenant/documents.h"
 
 struct lt_tenant_host_keys {
-    struct lt_checks_host_identity *id;
+    struct lt_checks_identity_host *id;
     struct lt_bundle_blob ak, ek;
     struct lt_bundle_certificates certificates;
     struct lt_budget *memory;

@@ -60,7 +60,7 @@ static void keys_free(void *p)
 {
     struct lt_tenant_host_keys *k = p;
 
-    lt_checks_host_identity_free(k->id);
+    lt_checks_identity_host_free(k->id);
     free(k->ak.p);
     free(k->ek.p);
     for (unsigned i = 0; i < k->certificates.count; i++)
@@ -106,21 +106,21 @@ static int read_keys(const json_t *j, struct lt_tenant_host_keys *k, struct lt_e
     if (!rc)
         rc = read_certificates(j, &k->certificates, e);
     if (!rc)
-        k->id = lt_checks_host_identity_new((struct lt_slice){k->ek.p, k->ek.n},
+        k->id = lt_checks_identity_host_new((struct lt_slice){k->ek.p, k->ek.n},
                                             (struct lt_slice){k->ak.p, k->ak.n});
     return rc;
 }
 
 /* protocol.md section 4, "Host identity". */
 static int activate(const struct lt_host_fetch_host_source *p, const char *host,
-                    struct lt_checks_host_identity *id, struct lt_err *e)
+                    struct lt_checks_identity_host *id, struct lt_err *e)
 {
     __attribute__((cleanup(lt_activation_end))) struct lt_activation a = {0};
     char path[96];
 
     LT_TRY(lt_activation_begin(&id->ek, id->ak_name, id->host_id, &a, e));
     snprintf(path, sizeof path, "hosts/%s/activations", host);
-    LT_AUTOJSON json_t *reply = call_json(p, "POST", path, a.body, e);
+    LT_JSON_AUTO json_t *reply = call_json(p, "POST", path, a.body, e);
     LT_TRY_IN(reply ? lt_activation_check(&a, reply, e) : e->code, e, "activation");
     id->activated = LT_CHECKS_FACT_YES;
     return 0;
@@ -153,7 +153,7 @@ static bool activated_before(const struct lt_tenant_host_keys *had, const struct
 }
 
 int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *host,
-                       const struct lt_trust *trust, const struct lt_tenant_host_keys *had,
+                       const struct lt_tenant_trust *trust, const struct lt_tenant_host_keys *had,
                        struct lt_ref **out, struct lt_err *e)
 {
     char path[64];
@@ -163,7 +163,7 @@ int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *ho
     *out = NULL;
     k->memory = p->memory;
     snprintf(path, sizeof path, "hosts/%s", host);
-    LT_AUTOJSON json_t *j = call_json(p, "GET", path, NULL, e);
+    LT_JSON_AUTO json_t *j = call_json(p, "GET", path, NULL, e);
     int rc = j ? read_keys(j, k, e) : e->code;
     if (j && rc)
         rc = lt_reason_provider(e);
@@ -202,12 +202,12 @@ static int copy_keys(const struct lt_tenant_host_keys *from, struct lt_tenant_ho
     for (unsigned i = 0; i < from->certificates.count; i++, to->certificates.count++)
         if (!(to->certificates.pem[i] = strdup(from->certificates.pem[i])))
             return LT_E_NO_MEMORY;
-    to->id = lt_checks_host_identity_new((struct lt_slice){to->ek.p, to->ek.n},
+    to->id = lt_checks_identity_host_new((struct lt_slice){to->ek.p, to->ek.n},
                                          (struct lt_slice){to->ak.p, to->ak.n});
     return 0;
 }
 
-int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_trust *trust,
+int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_tenant_trust *trust,
                                    struct lt_ref **out, struct lt_err *e)
 {
     struct lt_tenant_host_keys *k = lt_new(struct lt_tenant_host_keys);

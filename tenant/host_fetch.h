@@ -23,10 +23,10 @@ int lt_host_fetch_host_call(const struct lt_host_fetch_host_source *p, const cha
  * whose id is a hash of it. An answer to the activation that is wrong, or none at all, leaves it unknown: it
  * came by way of the provider. New reference. */
 int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *host,
-                       const struct lt_trust *trust, const struct lt_tenant_host_keys *had,
+                       const struct lt_tenant_trust *trust, const struct lt_tenant_host_keys *had,
                        struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
 /* The same keys judged as of now, without asking anybody. New reference. */
-int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_trust *trust,
+int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_tenant_trust *trust,
                                    struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
 /* The document with that digest; the digest is verified. The documents that it names are put into d, where
  * they are not there yet. */

@@ -25,7 +25,7 @@ static int fetch(const struct lt_host_fetch_host_source *p, const char *path, si
 
     LT_TRY(lt_host_fetch_host_call(p, "GET", path, NULL, max, &reply, e));
     if (reply.status != 200) {
-        LT_AUTOJSON json_t *none = lt_http_json(&reply, 200, lt_residency_error_read, e);
+        LT_JSON_AUTO json_t *none = lt_http_json(&reply, 200, lt_residency_error_read, e);
         free((char *)reply.body);
         lt_budget_give(p->memory, reply.charge);
         return e->code;

@@ -42,7 +42,7 @@ struct lt_hosts {
     struct lt_hosts_conf conf;
     struct lt_host_fetch_host_source provider;
     pthread_mutex_t lock; /* of the lists; never held while something is fetched */
-    struct lt_ref *trust; /* struct lt_trust */
+    struct lt_ref *trust; /* struct lt_tenant_trust */
     struct host *hosts;
     unsigned count;
     struct chronicle *chronicles;
@@ -65,7 +65,7 @@ void lt_hosts_host_view_free(struct lt_hosts_host_view *v)
 int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt_err *e)
 {
     struct lt_hosts *h = lt_new(struct lt_hosts);
-    struct lt_trust *trust;
+    struct lt_tenant_trust *trust;
 
     *out = NULL;
     if (lt_tenant_trust_load(c->registry, c->roots, &trust, e)) {
@@ -122,7 +122,7 @@ static void let_go(struct lt_hosts *h, struct host *x)
 
 int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
 {
-    struct lt_trust *trust;
+    struct lt_tenant_trust *trust;
 
     LT_TRY(lt_tenant_trust_load(h->conf.registry, h->conf.roots, &trust, e));
     pthread_mutex_lock(&h->lock);
@@ -322,7 +322,7 @@ static int replays(const struct lt_tenant_host_ima *i, struct lt_err *e)
 /* Only for a policy that judges it, and only when PCR 10 has changed since. A list that does not replay to
  * this quote is the provider's, or an earlier one: it says nothing of the host, is not used, and asked for
  * again, from its beginning. One that is withheld for good is reported as not made. */
-static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcr_pcrs *pcrs)
+static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcrs *pcrs)
 {
     const struct lt_tenant_host_document *d = lt_ref_value(x->view.policy);
     const struct lt_tenant_host_ima *i = lt_ref_value(x->view.ima);

@@ -18,7 +18,7 @@ static json_t *one_hex(const uint8_t d[LT_SHA256])
     return json_pack("[o]", lt_json_new_hex(d, LT_SHA256));
 }
 
-static json_t *learn_pcrs(const struct lt_pcr_pcrs *p)
+static json_t *learn_pcrs(const struct lt_pcrs *p)
 {
     json_t *o = json_object();
 
@@ -149,7 +149,7 @@ int lt_tenant_learn(const struct lt_tenant_round *round, const struct lt_tenant_
     const struct lt_residency_host_quote *q = lt_ref_value(round->host_quote);
     LT_TRY(lt_residency_header_parse(q->header, sizeof q->header, &header, e));
     LT_TRY(lt_residency_record_parse(round->proof.record, sizeof round->proof.record, &record, e));
-    LT_AUTOJSON json_t *j = candidate(round, &header, &record, accept);
+    LT_JSON_AUTO json_t *j = candidate(round, &header, &record, accept);
     if (j && accept->ima)
         LT_TRY(learn_logs(round, d, j, left, e));
     char *text = j ? lt_json_dump(j) : NULL;

@@ -142,7 +142,7 @@ static void check_boot(struct lt_tenant_round *r)
 
 int lt_tenant_round_read_quote(struct lt_tenant_round *r, const char *body, size_t n, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *j = lt_json_parse(body, n, LT_MAX_GUEST_REPLY, e);
+    LT_JSON_AUTO json_t *j = lt_json_parse(body, n, LT_MAX_GUEST_REPLY, e);
     const char *quote, *pubkey;
     json_t *results;
 

@@ -26,7 +26,7 @@ struct lt_tenant_round {
     struct lt_agent agent;
     bool has_basis;
     struct lt_store_basis basis; /* policy and EK that the verdict will be about */
-    struct lt_ref *identity;     /* struct lt_checks_guest_identity */
+    struct lt_ref *identity;     /* struct lt_checks_identity_guest */
     struct lt_ref *policy;       /* struct lt_tenant_policy; NULL: none yet */
     struct lt_history_guest history;
     /* from the guest */

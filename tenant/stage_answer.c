@@ -70,7 +70,7 @@ static int read_answer(struct lt_tenant_flight *f, struct lt_err *e)
     }
     if (f->status != 200) {
         struct lt_http_reply reply = {.status = f->status, .body = f->body, .n = f->body_n};
-        LT_AUTOJSON json_t *none = lt_http_json(&reply, 200, lt_envelope_error_read, e);
+        LT_JSON_AUTO json_t *none = lt_http_json(&reply, 200, lt_envelope_error_read, e);
         lt_reason_guest(e, f->status);
         return lt_fail_in(e, e->code, "guest's agent, HTTP %d", f->status);
     }

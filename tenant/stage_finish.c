@@ -119,7 +119,7 @@ static void tell(struct lt_tenant_guest *g, const struct lt_tenant_round *round,
 static enum kept store(struct lt_tenant_rounds *r, struct lt_tenant_flight *f)
 {
     struct lt_tenant_round *round = f->round;
-    const struct lt_checks_guest_identity *id = lt_ref_value(round->identity);
+    const struct lt_checks_identity_guest *id = lt_ref_value(round->identity);
     struct lt_store_round s = {
         .verdict = &round->verdict,
         .basis = round->has_basis ? &round->basis : NULL,

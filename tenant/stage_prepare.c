@@ -11,7 +11,7 @@
 
 static void identity_free(void *p)
 {
-    lt_checks_guest_identity_free(p);
+    lt_checks_identity_guest_free(p);
 }
 
 static bool same_key(const struct lt_public *p, const uint8_t *raw, size_t n)
@@ -25,20 +25,20 @@ static int need_identity(struct lt_tenant_flight *f, struct lt_err *e)
 {
     struct lt_tenant_guest *g = f->guest;
     const struct lt_agent *a = &f->round->agent;
-    struct lt_checks_guest_identity *id = lt_ref_value(g->identity);
+    struct lt_checks_identity_guest *id = lt_ref_value(g->identity);
     int rc;
 
     if (id && same_key(&id->ek, a->ek, a->ek_n) && same_key(&id->ak, a->ak, a->ak_n))
         return 0;
     lt_ref_put(lt_take(&g->identity));
     lt_list_clear(&g->list);
-    id = lt_checks_guest_identity_new((struct lt_slice){a->ek, a->ek_n}, (struct lt_slice){a->ak, a->ak_n});
+    id = lt_checks_identity_guest_new((struct lt_slice){a->ek, a->ek_n}, (struct lt_slice){a->ak, a->ak_n});
     if (!id)
         return lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
     id->activated = LT_CHECKS_FACT_YES; /* the registrar keeps nothing else */
     rc = lt_store_guest_history(f->owner->conf.store, id->ek_digest, &g->history, e);
     if (rc)
-        lt_checks_guest_identity_free(id);
+        lt_checks_identity_guest_free(id);
     else
         g->identity = lt_ref_new(id, identity_free);
     return rc;

@@ -46,7 +46,7 @@ static void provider_done(void *arg, const struct lt_http_reply *reply, const st
 /* The pair, and the host that was accepted last: it is asked whoever else claims the guest. */
 static json_t *describe(const struct lt_tenant_round *round)
 {
-    const struct lt_checks_guest_identity *id = lt_ref_value(round->identity);
+    const struct lt_checks_identity_guest *id = lt_ref_value(round->identity);
     json_t *o = json_pack("{s:s, s:o, s:o}", "uuid", round->uuid_text, "commitment",
                           lt_json_new_hex(round->facts.commitment, 32), "ek_digest",
                           lt_json_new_hex(id->ek_digest, 32));
@@ -64,7 +64,7 @@ static void send_ask(struct ask *a)
 
     for (struct lt_flight *f = a->flights; f; f = f->next)
         json_array_append_new(guests, describe(lt_tenant_flight_of(f)->round));
-    LT_AUTOJSON json_t *j = json_pack("{s:o}", "guests", guests);
+    LT_JSON_AUTO json_t *j = json_pack("{s:o}", "guests", guests);
     LT_AUTOFREE char *body = j ? lt_json_dump(j) : NULL;
     if (!body)
         abort();
@@ -267,7 +267,7 @@ enum lt_flight_next lt_tenant_proof(struct lt_flight **these, struct lt_err *e)
     struct lt_tenant_flight *first = lt_tenant_flight_of(*these);
     struct lt_ref *held = lt_ref_get(first->ask); /* with the last flight the rounds may be gone */
     const struct ask *a = lt_ref_value(held);
-    LT_AUTOJSON json_t *reply = NULL;
+    LT_JSON_AUTO json_t *reply = NULL;
     json_t *quotes = NULL, *proofs = NULL;
     int rc = read_reply(a, &first->flight.e, &reply, &quotes, &proofs, e);
 

@@ -82,28 +82,28 @@ static int open_store(struct lt_tenant *t, struct lt_err *e)
 {
     const struct lt_space_conf conf = {(uint64_t)t->conf->reserve_mib << 20,
                                        (uint64_t)t->conf->min_free_mib << 20};
-    LT_AUTOFREE char *db = lt_path(t->conf->state_dir, "tenant.db");
+    LT_AUTOFREE char *db = lt_file_path(t->conf->state_dir, "tenant.db");
 
     return lt_store_open(db, NULL, lt_space_open(t->conf->state_dir, &conf), &t->store, e);
 }
 
 static int open_state(struct lt_tenant *t, struct lt_err *e)
 {
-    int rc = lt_dir_private(t->conf->state_dir, e);
+    int rc = lt_file_dir_private(t->conf->state_dir, e);
 
     if (!rc)
         rc = lt_lock_state(t->conf->state_dir, &t->state_lock, e);
-    LT_AUTOFREE char *bundles = lt_path(t->conf->state_dir, "bundles");
+    LT_AUTOFREE char *bundles = lt_file_path(t->conf->state_dir, "bundles");
     if (!rc)
         rc = lt_bundles_open(bundles, mib(t->conf->bundle_limit_mib), &t->bundles, e);
     if (!rc)
         rc = open_store(t, e);
-    t->tables = lt_path(t->conf->state_dir, "tables");
+    t->tables = lt_file_path(t->conf->state_dir, "tables");
     if (!rc && *t->conf->policy_key) {
         size_t n;
         rc = lt_file_read(t->conf->policy_key, LT_MAX_PUBKEY, (uint8_t **)&t->policy_key, &n, e);
     }
-    t->fetched = lt_path(t->conf->state_dir, "fetched");
+    t->fetched = lt_file_path(t->conf->state_dir, "fetched");
     const struct lt_documents_conf documents = {.tables = t->tables,
                                                 .fetched = t->fetched,
                                                 .max_fetched = mib(t->conf->document_limit_mib),
@@ -162,7 +162,7 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
     const char *const listens[][2] = {{"listen", c->listen},
                                       {"registrar_listen", c->registrar_listen},
                                       {"registrar_tls_listen", c->registrar_tls_listen}};
-    struct lt_trust *trust = NULL;
+    struct lt_tenant_trust *trust = NULL;
 
     LT_TRY(lt_config_check_url("provider", c->provider, "https://", e));
     for (size_t i = 0; i < 3; i++)

@@ -14,14 +14,14 @@
 #define MAX_REGISTRY (16u << 20)
 #define MAX_REGISTERED 65536u
 
-struct lt_trust {
+struct lt_tenant_trust {
     bool has_registry;
     size_t count;
     uint8_t (*registered)[LT_SHA256];
-    struct lt_ek_roots *roots;
+    struct lt_ek_certificates_roots *roots;
 };
 
-void lt_tenant_trust_free(struct lt_trust *t)
+void lt_tenant_trust_free(struct lt_tenant_trust *t)
 {
     if (!t)
         return;
@@ -45,11 +45,11 @@ static int read_entry(const json_t *entry, uint8_t digest[LT_SHA256], struct lt_
     return rc;
 }
 
-static int load_registry(struct lt_trust *t, const char *path, struct lt_err *e)
+static int load_registry(struct lt_tenant_trust *t, const char *path, struct lt_err *e)
 {
     static const char *const keys[] = {"format", "hosts", NULL};
     LT_AUTOFREE uint8_t *text = NULL;
-    LT_AUTOJSON json_t *j = NULL;
+    LT_JSON_AUTO json_t *j = NULL;
     const char *format;
     json_t *hosts;
     size_t n;
@@ -72,9 +72,10 @@ static int load_registry(struct lt_trust *t, const char *path, struct lt_err *e)
     return rc ? lt_fail_in(e, rc, "registry %s", path) : 0;
 }
 
-int lt_tenant_trust_load(const char *registry, const char *roots, struct lt_trust **out, struct lt_err *e)
+int lt_tenant_trust_load(const char *registry, const char *roots, struct lt_tenant_trust **out,
+                         struct lt_err *e)
 {
-    struct lt_trust *t = lt_new(struct lt_trust);
+    struct lt_tenant_trust *t = lt_new(struct lt_tenant_trust);
     int rc = 0;
 
     *out = NULL;
@@ -90,7 +91,7 @@ int lt_tenant_trust_load(const char *registry, const char *roots, struct lt_trus
     return rc;
 }
 
-__attribute__((format(printf, 3, 4))) static void gap(struct lt_checks_host_identity *id, const char *word,
+__attribute__((format(printf, 3, 4))) static void gap(struct lt_checks_identity_host *id, const char *word,
                                                       const char *fmt, ...)
 {
     char host[2 * LT_RESIDENCY_HOST_ID + 1];
@@ -107,12 +108,12 @@ __attribute__((format(printf, 3, 4))) static void gap(struct lt_checks_host_iden
 
 /* The provider hands certificates on as it likes. What no maker signed for this EK is as good as not there,
  * and a root that is missing here says nothing of the host. */
-static void refused(const struct lt_trust *t, const struct lt_bundle_certificates *chain,
-                    const struct lt_err *why, struct lt_checks_host_identity *id)
+static void refused(const struct lt_tenant_trust *t, const struct lt_bundle_certificates *chain,
+                    const struct lt_err *why, struct lt_checks_identity_host *id)
 {
     struct lt_err e = {0};
 
-    switch (lt_ek_certificates_certificates_standing(t->roots, chain->pem, chain->count, &id->ek, &e)) {
+    switch (lt_ek_certificates_standing(t->roots, chain->pem, chain->count, &id->ek, &e)) {
     case LT_EK_CERTIFICATES_NO_ROOT:
         gap(id, "no-root",
             "its EK certificate's %.140s has no certificate in roots: put it there and send limetree-tenant a"
@@ -131,8 +132,8 @@ static void refused(const struct lt_trust *t, const struct lt_bundle_certificate
     }
 }
 
-void lt_tenant_trust_judge(const struct lt_trust *t, const struct lt_bundle_certificates *chain,
-                           struct lt_checks_host_identity *id)
+void lt_tenant_trust_judge(const struct lt_tenant_trust *t, const struct lt_bundle_certificates *chain,
+                           struct lt_checks_identity_host *id)
 {
     struct lt_err e = {0};
 
@@ -148,8 +149,7 @@ void lt_tenant_trust_judge(const struct lt_trust *t, const struct lt_bundle_cert
     } else if (!chain->count) {
         gap(id, "no-certificate",
             "the provider shows no certificate of its EK; limetree host add, again, brings the chip's");
-    } else if (lt_ek_certificates_certificates_check(t->roots, chain->pem, chain->count, &id->ek,
-                                                     lt_clock_wall_s(), &e)) {
+    } else if (lt_ek_certificates_check(t->roots, chain->pem, chain->count, &id->ek, lt_clock_wall_s(), &e)) {
         refused(t, chain, &e, id);
     } else {
         id->certificate = LT_CHECKS_FACT_YES;

@@ -6,15 +6,15 @@
 #include "appraisal/checks/identity.h"
 #include "residency/bundle.h"
 
-struct lt_trust;
+struct lt_tenant_trust;
 
 /* registry: file, limetree-registry/1; roots: as lt_roots_load takes it; NULL: not pinned, and the facts
  * that rest on it stay unknown. */
-int lt_tenant_trust_load(const char *registry, const char *roots, struct lt_trust **out,
+int lt_tenant_trust_load(const char *registry, const char *roots, struct lt_tenant_trust **out,
                          struct lt_err *e) LT_MUST_CHECK;
-void lt_tenant_trust_free(struct lt_trust *t);
+void lt_tenant_trust_free(struct lt_tenant_trust *t);
 /* Sets in_registry, certificate, certificate_gap and certificate_text of id, whose EK parsed. */
-void lt_tenant_trust_judge(const struct lt_trust *t, const struct lt_bundle_certificates *chain,
-                           struct lt_checks_host_identity *id);
+void lt_tenant_trust_judge(const struct lt_tenant_trust *t, const struct lt_bundle_certificates *chain,
+                           struct lt_checks_identity_host *id);
 
 #endif

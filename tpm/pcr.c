@@ -12,7 +12,7 @@
 _Static_assert(MAX_BLOB == LT_MAX_PCR_BLOB, "the blob's ceiling");
 #define PCR_BITS ((1u << LT_MAX_PCRS) - 1)
 
-void lt_pcr_pcrs_digest(const struct lt_pcr_pcrs *p, uint16_t hash, uint8_t *out)
+void lt_pcrs_digest(const struct lt_pcrs *p, uint16_t hash, uint8_t *out)
 {
     struct lt_slice parts[LT_MAX_PCRS];
     size_t n = 0;
@@ -29,7 +29,7 @@ void lt_pcr_extend(uint16_t alg, uint8_t *value, const void *digest)
     lt_hash(alg, (struct lt_slice[]){{value, n}, {digest, n}}, 2, value);
 }
 
-static int pcr_line(const char *line, size_t n, struct lt_pcr_pcrs *out, struct lt_err *e)
+static int pcr_line(const char *line, size_t n, struct lt_pcrs *out, struct lt_err *e)
 {
     static const uint16_t banks[] = {LT_HASH_SHA1, LT_HASH_SHA256, LT_HASH_SHA384, LT_HASH_SHA512};
     char hex[2 * LT_MAX_DIGEST + 1];
@@ -56,12 +56,12 @@ static int pcr_line(const char *line, size_t n, struct lt_pcr_pcrs *out, struct 
     return lt_unhex(hex, out->value[pcr], lt_hash_size(alg), e);
 }
 
-int lt_pcr_pcrs_text_parse(struct lt_slice text, struct lt_pcr_pcrs *out, struct lt_err *e)
+int lt_pcrs_text_parse(struct lt_slice text, struct lt_pcrs *out, struct lt_err *e)
 {
     const char *p = (const char *)text.p;
     unsigned number = 1;
 
-    *out = (struct lt_pcr_pcrs){0};
+    *out = (struct lt_pcrs){0};
     for (size_t at = 0; at < text.n; number++) {
         const char *end = memchr(p + at, '\n', text.n - at);
         size_t n = end ? (size_t)(end - p) - at : text.n - at;
@@ -85,7 +85,7 @@ static void put_zeros(struct lt_buf *b, size_t n)
         lt_buf_put(b, zeros, k = n < sizeof zeros ? n : sizeof zeros);
 }
 
-int lt_pcr_blob_write(const struct lt_pcr_pcrs *p, struct lt_buf *b, struct lt_err *e)
+int lt_pcr_blob_write(const struct lt_pcrs *p, struct lt_buf *b, struct lt_err *e)
 {
     size_t size = lt_hash_size(p->alg);
     unsigned left = (unsigned)__builtin_popcount(p->mask);
@@ -114,7 +114,7 @@ int lt_pcr_blob_write(const struct lt_pcr_pcrs *p, struct lt_buf *b, struct lt_e
     return lt_buf_ok(b, e);
 }
 
-static int parse(struct lt_reader *r, struct lt_pcr_pcrs *p, struct lt_err *e)
+static int parse(struct lt_reader *r, struct lt_pcrs *p, struct lt_err *e)
 {
     struct lt_slice skipped;
     uint32_t banks, lists;
@@ -161,7 +161,7 @@ static int parse(struct lt_reader *r, struct lt_pcr_pcrs *p, struct lt_err *e)
 }
 
 /* What was skipped must be zeros, all of it: the blob must be the one that its own values make. */
-static int check_canonical(const void *p, size_t n, const struct lt_pcr_pcrs *pcrs, struct lt_err *e)
+static int check_canonical(const void *p, size_t n, const struct lt_pcrs *pcrs, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(MAX_BLOB);
     const uint8_t *in = p;
@@ -173,15 +173,15 @@ static int check_canonical(const void *p, size_t n, const struct lt_pcr_pcrs *pc
     return 0;
 }
 
-int lt_pcr_blob_parse(const void *p, size_t n, struct lt_pcr_pcrs *out, struct lt_err *e)
+int lt_pcr_blob_parse(const void *p, size_t n, struct lt_pcrs *out, struct lt_err *e)
 {
     struct lt_reader r = lt_reader(p, n, WHAT);
 
-    *out = (struct lt_pcr_pcrs){0};
+    *out = (struct lt_pcrs){0};
     int rc = parse(&r, out, e);
     if (!rc)
         rc = check_canonical(p, n, out, e);
     if (rc)
-        *out = (struct lt_pcr_pcrs){0};
+        *out = (struct lt_pcrs){0};
     return rc;
 }

@@ -12,7 +12,7 @@
 
 /* Only read after it is made, so threads may share it. What OpenSSL fetches for a verification it fetches
  * here, once: each check copies the context, since a verification writes in it. */
-struct lt_verify_key {
+struct lt_signature_key {
     EVP_PKEY_CTX *ready;
     uint16_t alg; /* LT_TPM_ALG_RSASSA or LT_TPM_ALG_ECDSA */
     size_t size;  /* bytes of the modulus or of a coordinate */
@@ -30,10 +30,10 @@ static EVP_PKEY_CTX *prepare(EVP_PKEY *pkey, uint16_t alg)
     return NULL;
 }
 
-int lt_signature_key_new(const struct lt_public *p, struct lt_verify_key **out, struct lt_err *e)
+int lt_signature_key_new(const struct lt_public *p, struct lt_signature_key **out, struct lt_err *e)
 {
     EVP_PKEY *pkey;
-    struct lt_verify_key k = {.alg = p->type == LT_TPM_ALG_RSA ? LT_TPM_ALG_RSASSA : LT_TPM_ALG_ECDSA};
+    struct lt_signature_key k = {.alg = p->type == LT_TPM_ALG_RSA ? LT_TPM_ALG_RSASSA : LT_TPM_ALG_ECDSA};
 
     *out = NULL;
     if (p->scheme != LT_TPM_ALG_NULL && (p->scheme != k.alg || p->scheme_hash != LT_HASH_SHA256))
@@ -51,7 +51,7 @@ int lt_signature_key_new(const struct lt_public *p, struct lt_verify_key **out, 
     return 0;
 }
 
-void lt_signature_key_free(struct lt_verify_key *k)
+void lt_signature_key_free(struct lt_signature_key *k)
 {
     if (k)
         EVP_PKEY_CTX_free(k->ready);
@@ -67,7 +67,7 @@ static bool is_zero(struct lt_slice s)
 }
 
 /* What OpenSSL verifies: the RSA number itself, or SEQUENCE { r, s }. */
-static int parse(const struct lt_verify_key *k, struct lt_slice sig, struct lt_buf *out, struct lt_err *e)
+static int parse(const struct lt_signature_key *k, struct lt_slice sig, struct lt_buf *out, struct lt_err *e)
 {
     struct lt_reader r = lt_reader(sig.p, sig.n, WHAT);
     uint16_t alg, hash;
@@ -103,7 +103,7 @@ static int parse(const struct lt_verify_key *k, struct lt_slice sig, struct lt_b
     return lt_buf_ok(out, e);
 }
 
-int lt_signature_check(const struct lt_verify_key *k, struct lt_slice sig, struct lt_slice message,
+int lt_signature_check(const struct lt_signature_key *k, struct lt_slice sig, struct lt_slice message,
                        struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf raw = LT_BUF(LT_MAX_SIGNATURE);

@@ -110,7 +110,7 @@ static int enrol(struct lt_registrar *r, struct lt_http_req *req, const json_t *
 static void register_agent(struct lt_http_req *req, struct lt_registrar *r, bool id_in_path)
 {
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *body = NULL;
+    LT_JSON_AUTO json_t *body = NULL;
     const char *id = NULL;
     json_t *blob = NULL;
 
@@ -151,7 +151,7 @@ static void activate(struct lt_http_req *req, void *app)
     struct lt_registrar *r = app;
     const char *id = lt_http_req_arg(req, 1);
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *body = lt_http_req_json(req, &e);
+    LT_JSON_AUTO json_t *body = lt_http_req_json(req, &e);
     LT_KEYLIME_AUTOAGENT struct lt_agent a = {0};
     uint8_t tag[LT_AUTH_TAG];
     bool changed = true;

@@ -35,7 +35,7 @@ static int watch(void *path, struct lt_slice der, struct lt_err *e)
     return x ? 0 : lt_fail(e, LT_E_CONFIG, "roots %s: cannot be read", (const char *)path);
 }
 
-static int add_file(struct lt_ek_roots *r, const char *path, struct lt_err *e)
+static int add_file(struct lt_ek_certificates_roots *r, const char *path, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *bytes = NULL;
     struct lt_err why = {0};
@@ -47,10 +47,10 @@ static int add_file(struct lt_ek_roots *r, const char *path, struct lt_err *e)
     return lt_certs_read((struct lt_slice){bytes, n}, UINT_MAX, watch, (void *)path, e);
 }
 
-static int add_dir(struct lt_ek_roots *r, DIR *d, const char *path, struct lt_err *e)
+static int add_dir(struct lt_ek_certificates_roots *r, DIR *d, const char *path, struct lt_err *e)
 {
     for (struct dirent *f; (f = readdir(d));) {
-        LT_AUTOFREE char *file = lt_path(path, f->d_name);
+        LT_AUTOFREE char *file = lt_file_path(path, f->d_name);
         if (counts(f->d_name))
             LT_TRY(add_file(r, file, e));
     }
@@ -59,9 +59,9 @@ static int add_dir(struct lt_ek_roots *r, DIR *d, const char *path, struct lt_er
                : lt_fail(e, LT_E_CONFIG, "roots %s: no *.pem, *.crt, *.cer or *.der in it", path);
 }
 
-int lt_roots_load(const char *path, struct lt_ek_roots **out, struct lt_err *e)
+int lt_roots_load(const char *path, struct lt_ek_certificates_roots **out, struct lt_err *e)
 {
-    struct lt_ek_roots *r;
+    struct lt_ek_certificates_roots *r;
     DIR *d = opendir(path);
 
     *out = NULL;

@@ -8,6 +8,6 @@
  * every other one (a README, say) is let be. PEM or DER, by what is in them. A file that counts and holds no
  * certificate, or one that is no authority's, is refused with its name: LT_E_CONFIG; LT_E_IO: it cannot be
  * read. */
-int lt_roots_load(const char *path, struct lt_ek_roots **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_roots_load(const char *path, struct lt_ek_certificates_roots **out, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -34,16 +34,16 @@ int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char 
     lt_sha256(spki, n, digest);
     file_name(digest, file);
     lt_clock_wall_text(lt_clock_wall_s(), now);
-    LT_AUTOFREE char *dir = lt_path(records, id);
-    LT_AUTOFREE char *path = lt_path(dir, file);
-    LT_AUTOJSON json_t *o =
+    LT_AUTOFREE char *dir = lt_file_path(records, id);
+    LT_AUTOFREE char *path = lt_file_path(dir, file);
+    LT_JSON_AUTO json_t *o =
         json_pack("{s:s, s:o, s:o, s:o, s:o, s:s}", "format", FORMAT, "uuid", lt_json_new_uuid(uuid), "name",
                   lt_json_new_text(name), "ek_digest", lt_json_new_hex(digest, 32), "ek",
                   lt_json_new_base64(spki, n), "time", now);
     LT_AUTOFREE char *text = o ? lt_json_pretty(o) : NULL;
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "birth record: no memory");
-    LT_TRY(lt_dir_private(dir, e));
+    LT_TRY(lt_file_dir_private(dir, e));
     return lt_file_write(path, text, strlen(text), 0600, e);
 }
 
@@ -51,9 +51,9 @@ int lt_birth_write(const char *records, const uint8_t uuid[LT_UUID], const char 
 static int read_record(const char *dir, const char *file, const uint8_t uuid[LT_UUID], uid_t owner,
                        uint8_t digest[32], struct lt_err *e)
 {
-    LT_AUTOFREE char *path = lt_path(dir, file);
+    LT_AUTOFREE char *path = lt_file_path(dir, file);
     LT_AUTOFREE uint8_t *text = NULL, *spki = NULL;
-    LT_AUTOJSON json_t *o = NULL;
+    LT_JSON_AUTO json_t *o = NULL;
     uint8_t id[LT_UUID], said[32];
     char wanted[FILE_NAME], self[64];
     const char *format = "";
@@ -140,7 +140,7 @@ int lt_birth_check(const char *records, const uint8_t uuid[LT_UUID], const uint8
 
     *born = false;
     lt_uuid_format(uuid, own);
-    LT_AUTOFREE char *dir = lt_path(records, own);
+    LT_AUTOFREE char *dir = lt_file_path(records, own);
     int rc = own_records(dir, uuid, ek_digest, owner, born, e);
     if (!rc)
         rc = others(records, own, ek_digest, e);

@@ -168,7 +168,7 @@ static int issue(const struct conf *c, const char *const *arg, struct lt_err *e)
         if (rc)
             return rc;
     }
-    LT_AUTOFREE char *path = lt_path(arg[DIR], platform ? "platform.cert" : "ek.cert");
+    LT_AUTOFREE char *path = lt_file_path(arg[DIR], platform ? "platform.cert" : "ek.cert");
     return lt_file_write(path, der.p, der.n, 0600, e);
 }
 

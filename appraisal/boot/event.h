@@ -65,11 +65,11 @@ int lt_boot_variable_front(struct lt_slice bytes, struct lt_boot_variable *out,
 bool lt_boot_variable_is(const struct lt_boot_variable *v, const uint8_t guid[16], const char *ascii);
 /* For messages: its name, what is not printable ASCII as '?', at most 60 characters. */
 const char *lt_boot_variable_name(const struct lt_boot_variable *v, char buf[64]);
-extern const uint8_t lt_guid_global[16], lt_guid_security[16],
+extern const uint8_t lt_boot_guid_global[16], lt_guid_security[16],
     lt_guid_shim[16]; /* SecureBoot PK KEK; db dbx; shim */
 
 /* EFI_SIGNATURE_LISTs one after the other, each signature in turn. Not 0 from the callback ends it. */
-extern const uint8_t lt_guid_x509[16], lt_guid_sha256[16]; /* signature types */
+extern const uint8_t lt_boot_guid_x509[16], lt_guid_sha256[16]; /* signature types */
 typedef int (*lt_boot_signature_fn)(void *arg, const uint8_t type[16], const uint8_t owner[16],
                                     struct lt_slice data, struct lt_err *e);
 int lt_boot_signatures(struct lt_slice lists, lt_boot_signature_fn fn, void *arg,

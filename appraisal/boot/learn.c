@@ -16,7 +16,7 @@ static int no_memory(struct lt_err *e)
 /* Each digest of one PCR once. */
 static int learn_pcr(const struct lt_boot_log *l, unsigned pcr, json_t *events, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *seen = json_object();
+    LT_JSON_AUTO json_t *seen = json_object();
     json_t *list = json_array();
     const struct lt_boot_event *ev;
     char hex[2 * LT_SHA256 + 1], index[4];
@@ -38,7 +38,7 @@ static int learn_pcr(const struct lt_boot_log *l, unsigned pcr, json_t *events, 
 
 /* PCRs that the evidence speaks of: systemd extends PCR 11 after the last event of the log, and what a log
  * does not replay to it cannot explain. */
-static uint32_t learnable(const struct lt_boot_log *l, const struct lt_pcr_pcrs *quoted)
+static uint32_t learnable(const struct lt_boot_log *l, const struct lt_pcrs *quoted)
 {
     unsigned at = 0;
     uint32_t mask = LT_BOOT_LEARNT | (lt_boot_next(l, 11, &at) ? 1u << 11 : 0), out = 0;
@@ -51,8 +51,8 @@ static uint32_t learnable(const struct lt_boot_log *l, const struct lt_pcr_pcrs 
 }
 
 /* What is handed out must pass what it was made of. */
-static int proven(const char *text, const struct lt_boot_log *l, const struct lt_pcr_pcrs *pcrs,
-                  uint32_t *covers, struct lt_err *e)
+static int proven(const char *text, const struct lt_boot_log *l, const struct lt_pcrs *pcrs, uint32_t *covers,
+                  struct lt_err *e)
 {
     struct lt_boot_policy *p;
     struct lt_err why = {0};
@@ -64,11 +64,11 @@ static int proven(const char *text, const struct lt_boot_log *l, const struct lt
     return rc ? lt_fail(e, rc, "what was learnt refuses its own evidence: %.250s", why.msg) : 0;
 }
 
-int lt_boot_policy_learn(const struct lt_boot_log *l, const struct lt_pcr_pcrs *quoted, char **text,
+int lt_boot_policy_learn(const struct lt_boot_log *l, const struct lt_pcrs *quoted, char **text,
                          uint32_t *covers, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *events = json_object();
-    struct lt_pcr_pcrs replayed;
+    LT_JSON_AUTO json_t *events = json_object();
+    struct lt_pcrs replayed;
 
     *text = NULL;
     *covers = 0;
@@ -85,7 +85,7 @@ int lt_boot_policy_learn(const struct lt_boot_log *l, const struct lt_pcr_pcrs *
     for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
         if (mask >> i & 1)
             LT_TRY(learn_pcr(l, i, events, e));
-    LT_AUTOJSON json_t *out = json_pack("{s:O}", "events", events);
+    LT_JSON_AUTO json_t *out = json_pack("{s:O}", "events", events);
     LT_AUTOFREE char *made = out ? lt_json_pretty(out) : NULL;
     if (!made)
         return no_memory(e);

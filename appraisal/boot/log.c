@@ -305,9 +305,9 @@ bool lt_boot_replay_fits(const struct lt_boot_replay *r, uint16_t bank, unsigned
     return false;
 }
 
-bool lt_boot_replay_pcrs(const struct lt_boot_replay *r, uint16_t bank, struct lt_pcr_pcrs *out)
+bool lt_boot_replay_pcrs(const struct lt_boot_replay *r, uint16_t bank, struct lt_pcrs *out)
 {
-    *out = (struct lt_pcr_pcrs){.alg = bank, .mask = (1u << LT_BOOT_REPLAYED) - 1};
+    *out = (struct lt_pcrs){.alg = bank, .mask = (1u << LT_BOOT_REPLAYED) - 1};
     if (r->fault.code)
         return false;
     for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++) {
@@ -332,7 +332,7 @@ unsigned lt_boot_aggregate(const struct lt_boot_replay *r, uint16_t bank, uint8_
     return 2;
 }
 
-int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcr_pcrs *quoted, struct lt_err *e)
+int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcrs *quoted, struct lt_err *e)
 {
     char is[2 * LT_MAX_DIGEST + 1], quote[2 * LT_MAX_DIGEST + 1];
     size_t n = lt_hash_size(quoted->alg);

@@ -47,7 +47,7 @@ LT_DEFINE_AUTO(lt_boot_log, lt_boot_log_free);
 void lt_boot_replay(struct lt_slice log, struct lt_boot_replay *out);
 /* Every PCR of 0-9 that is quoted has the replayed value: 0, else LT_E_MALFORMED or LT_E_REFUSED. The log
  * must be present. */
-int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcr_pcrs *quoted,
+int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcrs *quoted,
                          struct lt_err *e) LT_MUST_CHECK;
 /* The replayed value of one PCR below LT_BOOT_REPLAYED; NULL: the log has not that bank. */
 const uint8_t *lt_boot_replay_value(const struct lt_boot_replay *r, uint16_t bank, unsigned pcr);
@@ -57,7 +57,7 @@ const uint8_t *lt_boot_replay_value(const struct lt_boot_replay *r, uint16_t ban
 bool lt_boot_replay_fits(const struct lt_boot_replay *r, uint16_t bank, unsigned pcr, const uint8_t *value);
 /* All of them, PCR 0-15, as if they were quoted: no quote stands behind them. False: the log is
  * faulty or has not that bank. */
-bool lt_boot_replay_pcrs(const struct lt_boot_replay *r, uint16_t bank, struct lt_pcr_pcrs *out);
+bool lt_boot_replay_pcrs(const struct lt_boot_replay *r, uint16_t bank, struct lt_pcrs *out);
 /* What IMA may have as its first entry, boot_aggregate: H(PCR 0-7) (before Linux 5.8, and SHA-1 banks) and
  * H(PCR 0-9), with the bank's own hash. The number of candidates: 2, or 0 if the log is faulty or has not
  * that bank. */

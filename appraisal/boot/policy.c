@@ -26,7 +26,7 @@ static const struct {
 
 struct golden {
     char name[64];
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
 };
 
 struct lt_boot_policy {
@@ -260,7 +260,7 @@ int lt_boot_policy_parse(const void *p, size_t n, struct lt_boot_policy **out, s
     struct lt_err why = {0};
 
     *out = NULL;
-    LT_AUTOJSON json_t *o = lt_json_parse(p, n, LT_MAX_BOOT_POLICY, &why);
+    LT_JSON_AUTO json_t *o = lt_json_parse(p, n, LT_MAX_BOOT_POLICY, &why);
     struct lt_boot_policy *new = o ? lt_new(struct lt_boot_policy) : NULL;
     if (!o || parse(o, new, &why)) {
         lt_boot_policy_free(new);
@@ -447,14 +447,14 @@ static int judge_pcr(struct job *j, unsigned pcr, struct lt_err *e)
     return reached < s->needed ? unmet(j->p, pcr, reached, e) : 0;
 }
 
-static int golden(const struct lt_boot_policy *p, const struct lt_pcr_pcrs *quoted, struct lt_err *e)
+static int golden(const struct lt_boot_policy *p, const struct lt_pcrs *quoted, struct lt_err *e)
 {
     char is[2 * LT_SHA256 + 1], want[2 * LT_SHA256 + 1];
     size_t best = 0;
     unsigned far = 0, pcr = 0;
 
     for (size_t i = 0; i < p->golden_count; i++) {
-        const struct lt_pcr_pcrs *g = &p->golden[i].pcrs;
+        const struct lt_pcrs *g = &p->golden[i].pcrs;
         unsigned same = 1, first = LT_MAX_PCRS;
         for (unsigned k = 0; k < LT_MAX_PCRS; k++) {
             if (!(g->mask >> k & 1))
@@ -496,7 +496,7 @@ static int judge_events(const struct lt_boot_policy *p, const struct lt_boot_log
 }
 
 int lt_boot_policy_judge(const struct lt_boot_policy *p, const struct lt_boot_log *l,
-                         const struct lt_pcr_pcrs *quoted, struct lt_err *e)
+                         const struct lt_pcrs *quoted, struct lt_err *e)
 {
     uint32_t events = p->closed | (p->refstate ? LT_BOOT_REFSTATE_PCRS : 0);
 

@@ -33,13 +33,13 @@ uint32_t lt_boot_policy_covers(const struct lt_boot_policy *p);
  * or of a pattern's limits as it is. The judged PCRs are compared with the log's here once more. golden needs
  * no log. */
 int lt_boot_policy_judge(const struct lt_boot_policy *p, const struct lt_boot_log *log,
-                         const struct lt_pcr_pcrs *quoted, struct lt_err *e) LT_MUST_CHECK;
+                         const struct lt_pcrs *quoted, struct lt_err *e) LT_MUST_CHECK;
 
 /* The policy that names what this log measured, and nothing else: each digest of PCR 0-9, 12, 14 (and 11 if
  * it has events) in the order of its first event. quoted: only PCRs that were, and replay to that; NULL: all,
  * and no quote stands behind them. The log's own judgement by it is made before it is handed out. The same
  * evidence gives the same bytes. *text: JSON, the caller frees; *covers: lt_boot_policy_covers of it. */
-int lt_boot_policy_learn(const struct lt_boot_log *log, const struct lt_pcr_pcrs *quoted, char **text,
+int lt_boot_policy_learn(const struct lt_boot_log *log, const struct lt_pcrs *quoted, char **text,
                          uint32_t *covers, struct lt_err *e) LT_MUST_CHECK;
 #define LT_BOOT_LEARNT 0x53ffu /* 0-9, 12, 14 */
 

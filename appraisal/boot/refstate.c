@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const uint8_t lt_ref_guid_order[16] = {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15};
-const char *const lt_ref_names[LT_REFSTATE_LISTS] = {"pk", "kek", "db", "dbx", "vendor_db"};
+const uint8_t lt_refstate_guid_order[16] = {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15};
+const char *const lt_refstate_names[LT_REFSTATE_LISTS] = {"pk", "kek", "db", "dbx", "vendor_db"};
 
 /* ---- parsing ---- */
 
@@ -59,7 +59,7 @@ static int guid(const char *s, struct lt_refstate_key *k, struct lt_err *e)
     plain[32] = 0;
     LT_TRY(lt_unhex(plain, k->owner[0], 16, e));
     for (size_t i = 0; i < 16; i++)
-        k->owner[1][i] = k->owner[0][lt_ref_guid_order[i]];
+        k->owner[1][i] = k->owner[0][lt_refstate_guid_order[i]];
     return 0;
 }
 
@@ -179,7 +179,7 @@ static int parse(const json_t *o, struct lt_refstate *r, struct lt_err *e)
     r->has_vendor_db = json_object_get(o, "vendor_db");
     for (int i = 0; i < LT_REFSTATE_LISTS; i++)
         if (i != LT_REFSTATE_VENDOR_DB || r->has_vendor_db)
-            LT_TRY(key_list(o, lt_ref_names[i], &r->keys[i], e));
+            LT_TRY(key_list(o, lt_refstate_names[i], &r->keys[i], e));
     LT_TRY(digest_list(o, "mokdig", &r->mok, e));
     return digest_list(o, "mokxdig", &r->mokx, e);
 }

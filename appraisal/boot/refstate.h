@@ -32,7 +32,7 @@ enum {
     LT_REFSTATE_VENDOR_DB,
     LT_REFSTATE_LISTS
 };
-extern const char *const lt_ref_names[LT_REFSTATE_LISTS]; /* "pk" */
+extern const char *const lt_refstate_names[LT_REFSTATE_LISTS]; /* "pk" */
 
 struct lt_refstate {
     bool secure_boot, has_vendor_db;
@@ -43,7 +43,8 @@ struct lt_refstate {
     struct lt_policy_digests mok, mokx;
 };
 
-extern const uint8_t lt_ref_guid_order[16]; /* byte i of a GUID in the other byte order; its own inverse */
+extern const uint8_t
+    lt_refstate_guid_order[16]; /* byte i of a GUID in the other byte order; its own inverse */
 int lt_refstate_key_order(const void *a, const void *b); /* by data, then owner[0] */
 
 #endif

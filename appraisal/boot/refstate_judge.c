@@ -147,7 +147,7 @@ static bool owned_by(const struct lt_refstate_key *k, const uint8_t owner[16])
 
     for (int i = 0; i < 16; i++) {
         plain = plain && k->owner[0][i] == owner[i];
-        swapped = swapped && k->owner[0][i] == owner[lt_ref_guid_order[i]];
+        swapped = swapped && k->owner[0][i] == owner[lt_refstate_guid_order[i]];
     }
     return plain || swapped;
 }
@@ -162,8 +162,9 @@ static int signature(void *arg, const uint8_t type[16], const uint8_t owner[16],
     bool found = false;
 
     /* db and dbx hold certificates and digests, PK and KEK certificates. */
-    bool fits = !memcmp(type, lt_guid_x509, 16) || (!memcmp(type, lt_guid_sha256, 16) &&
-                                                    w->list != LT_REFSTATE_PK && w->list != LT_REFSTATE_KEK);
+    bool fits =
+        !memcmp(type, lt_boot_guid_x509, 16) ||
+        (!memcmp(type, lt_guid_sha256, 16) && w->list != LT_REFSTATE_PK && w->list != LT_REFSTATE_KEK);
     for (size_t i = fits ? begin_of(k, data) : k->count; i < k->count && lt_slice_eq(k->key[i].data, data);
          i++) {
         bool its = owned_by(&k->key[i], owner);
@@ -176,7 +177,7 @@ static int signature(void *arg, const uint8_t type[16], const uint8_t owner[16],
     lt_sha256(data.p, data.n, digest);
     lt_hex(digest, 8, hex);
     return lt_boot_refuse(w->ev, e, "a key of %zu bytes (its SHA-256: %s...) is not in %s (%zu keys)", data.n,
-                          hex, lt_ref_names[w->list], k->count);
+                          hex, lt_refstate_names[w->list], k->count);
 }
 
 /* Measured PK, KEK, db: a subset of the list; measured dbx: a superset. */
@@ -217,7 +218,7 @@ static int authority(const struct lt_refstate *r, const struct lt_boot_event *ev
     if (list == LT_REFSTATE_VENDOR_DB && !r->has_vendor_db)
         return lt_boot_refuse(ev, e, "the reference state has no vendor_db");
     if (data.n > 16 &&
-        !signature(&w, lt_guid_x509, data.p, (struct lt_slice){data.p + 16, data.n - 16}, LT_NO_ERR))
+        !signature(&w, lt_boot_guid_x509, data.p, (struct lt_slice){data.p + 16, data.n - 16}, LT_NO_ERR))
         return 0;
     return key_list(r, ev, list, data, e);
 }
@@ -231,8 +232,8 @@ static int variable(struct variables *s, const struct lt_boot_event *ev, bool la
         bool late;
         int list; /* -1: any value (the engine's rule: shim's digest was judged, and MokList in PCR 14) */
     } known[] = {
-        {lt_guid_global, "PK", false, LT_REFSTATE_PK},
-        {lt_guid_global, "KEK", false, LT_REFSTATE_KEK},
+        {lt_boot_guid_global, "PK", false, LT_REFSTATE_PK},
+        {lt_boot_guid_global, "KEK", false, LT_REFSTATE_KEK},
         {lt_guid_security, "db", false, LT_REFSTATE_DB},
         {lt_guid_security, "dbx", false, LT_REFSTATE_DBX},
         {lt_guid_security, "db", true, LT_REFSTATE_DB},
@@ -295,7 +296,8 @@ static int pcr7(const struct view *v, struct lt_err *e)
     for (int i = LT_REFSTATE_PK; i <= LT_REFSTATE_DBX;
          i++) /* stricter: what is judged must have been measured */
         if (!s.seen[i] && (v->r->secure_boot || v->r->keys[i].count))
-            return lt_fail(e, LT_E_REFUSED, "boot log (PCR 7): no variable %s was measured", lt_ref_names[i]);
+            return lt_fail(e, LT_E_REFUSED, "boot log (PCR 7): no variable %s was measured",
+                           lt_refstate_names[i]);
     return 0;
 }
 

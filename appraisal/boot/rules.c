@@ -80,7 +80,7 @@ bool lt_boot_is_secure_boot(const struct lt_boot_event *ev, bool on)
     static const char name[] = "SecureBoot";
     uint8_t v[16 + 8 + 8 + 20 + 1] = {0};
 
-    memcpy(v, lt_guid_global, 16);
+    memcpy(v, lt_boot_guid_global, 16);
     v[16] = 10; /* characters of the name */
     v[24] = 1;  /* bytes of the value */
     for (int i = 0; i < 10; i++)
@@ -140,8 +140,7 @@ bool lt_boot_is_one_of(const struct lt_boot_event *ev, const uint8_t *digests, s
     return false;
 }
 
-int lt_boot_quoted(const struct lt_boot_log *l, uint32_t mask, const struct lt_pcr_pcrs *quoted,
-                   struct lt_err *e)
+int lt_boot_quoted(const struct lt_boot_log *l, uint32_t mask, const struct lt_pcrs *quoted, struct lt_err *e)
 {
     char is[2 * LT_SHA256 + 1], want[2 * LT_SHA256 + 1];
 

@@ -48,7 +48,7 @@ unsigned lt_boot_load_options(struct lt_slice cmdline, uint8_t out[LT_BOOT_WAYS]
 bool lt_boot_is_one_of(const struct lt_boot_event *ev, const uint8_t *digests, size_t n);
 
 /* Every PCR of mask is quoted in SHA-256; with a log, it replays to that. */
-int lt_boot_quoted(const struct lt_boot_log *l, uint32_t mask, const struct lt_pcr_pcrs *quoted,
+int lt_boot_quoted(const struct lt_boot_log *l, uint32_t mask, const struct lt_pcrs *quoted,
                    struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- Keylime's reference state ---- */

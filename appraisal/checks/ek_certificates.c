@@ -18,7 +18,7 @@
 #define MAX_ROOTS 4096                    /* certificates in one store, count */
 #define MIN_SECURITY 112                  /* bits: RSA-2048, SHA-224; SP 800-57 part 1, table 2 */
 
-struct lt_ek_roots {
+struct lt_ek_certificates_roots {
     X509_STORE *store;
     unsigned count;
 };
@@ -38,9 +38,9 @@ static void cleanup_store_ctx(X509_STORE_CTX **c)
     X509_STORE_CTX_free(*c);
 }
 
-int lt_ek_certificates_roots_new(struct lt_ek_roots **out, struct lt_err *e)
+int lt_ek_certificates_roots_new(struct lt_ek_certificates_roots **out, struct lt_err *e)
 {
-    struct lt_ek_roots *r = lt_new(struct lt_ek_roots);
+    struct lt_ek_certificates_roots *r = lt_new(struct lt_ek_certificates_roots);
 
     *out = NULL;
     if (!(r->store = X509_STORE_new())) {
@@ -52,14 +52,14 @@ int lt_ek_certificates_roots_new(struct lt_ek_roots **out, struct lt_err *e)
     return 0;
 }
 
-void lt_ek_certificates_roots_free(struct lt_ek_roots *r)
+void lt_ek_certificates_roots_free(struct lt_ek_certificates_roots *r)
 {
     if (r)
         X509_STORE_free(r->store);
     free(r);
 }
 
-unsigned lt_ek_certificates_roots_count(const struct lt_ek_roots *r)
+unsigned lt_ek_certificates_roots_count(const struct lt_ek_certificates_roots *r)
 {
     return r->count;
 }
@@ -80,7 +80,7 @@ static int take_x509(void *arg, struct lt_slice der, struct lt_err *e)
 }
 
 struct adding {
-    struct lt_ek_roots *roots;
+    struct lt_ek_certificates_roots *roots;
     unsigned at; /* in this file */
 };
 
@@ -107,8 +107,8 @@ static int take_root(void *arg, struct lt_slice der, struct lt_err *e)
     return 0;
 }
 
-int lt_ek_certificates_roots_add(struct lt_ek_roots *r, const void *bytes, size_t n, const char *name,
-                                 struct lt_err *e)
+int lt_ek_certificates_roots_add(struct lt_ek_certificates_roots *r, const void *bytes, size_t n,
+                                 const char *name, struct lt_err *e)
 {
     struct adding a = {.roots = r};
 
@@ -243,8 +243,8 @@ static int lend_key(X509 *leaf, const struct lt_public *ek, struct lt_err *e)
     return good ? 0 : no_memory(e);
 }
 
-static int check_path(const struct lt_ek_roots *r, X509 *leaf, STACK_OF(X509) * others, int64_t now,
-                      struct lt_err *e)
+static int check_path(const struct lt_ek_certificates_roots *r, X509 *leaf, STACK_OF(X509) * others,
+                      int64_t now, struct lt_err *e)
 {
     __attribute__((cleanup(cleanup_store_ctx))) X509_STORE_CTX *c = X509_STORE_CTX_new();
 
@@ -259,8 +259,8 @@ static int check_path(const struct lt_ek_roots *r, X509 *leaf, STACK_OF(X509) * 
     return check_chain(X509_STORE_CTX_get0_chain(c), e);
 }
 
-int lt_ek_certificates_certificates_check(const struct lt_ek_roots *r, char *const *pem, unsigned count,
-                                          const struct lt_public *ek, int64_t now, struct lt_err *e)
+int lt_ek_certificates_check(const struct lt_ek_certificates_roots *r, char *const *pem, unsigned count,
+                             const struct lt_public *ek, int64_t now, struct lt_err *e)
 {
     __attribute__((cleanup(cleanup_x509))) X509 *leaf = NULL;
     __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *others = sk_X509_new_null();
@@ -339,10 +339,9 @@ static enum lt_ek_certificates_standing climb(X509 *x, STACK_OF(X509) * others, 
     return LT_EK_CERTIFICATES_UNPROVEN;
 }
 
-enum lt_ek_certificates_standing lt_ek_certificates_certificates_standing(const struct lt_ek_roots *r,
-                                                                          char *const *pem, unsigned count,
-                                                                          const struct lt_public *ek,
-                                                                          struct lt_err *e)
+enum lt_ek_certificates_standing lt_ek_certificates_standing(const struct lt_ek_certificates_roots *r,
+                                                             char *const *pem, unsigned count,
+                                                             const struct lt_public *ek, struct lt_err *e)
 {
     __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *others = sk_X509_new_null();
     __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *roots = X509_STORE_get1_all_certs(r->store);

@@ -8,7 +8,7 @@ static void check_selection(const struct lt_checks_guest_round *in, const struct
                             struct lt_verdict *v)
 {
     uint8_t digest[LT_SHA256];
-    const struct lt_pcr_pcrs *p = in->pcrs;
+    const struct lt_pcrs *p = in->pcrs;
 
     if (a->bank_count != 1 || a->banks[0].alg != LT_HASH_SHA256 || p->alg != LT_HASH_SHA256) {
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE,
@@ -24,7 +24,7 @@ static void check_selection(const struct lt_checks_guest_round *in, const struct
     else if (a->banks[0].mask != in->required_pcrs)
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "signed selection 0x%06x, required is 0x%06x",
                        a->banks[0].mask, in->required_pcrs);
-    lt_pcr_pcrs_digest(p, LT_HASH_SHA256, digest);
+    lt_pcrs_digest(p, LT_HASH_SHA256, digest);
     if (!lt_slice_eq(a->pcr_digest, (struct lt_slice){digest, sizeof digest}))
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "PCR values do not have the signed PCR digest");
 }
@@ -55,7 +55,7 @@ void lt_checks_guest_quote(struct lt_checks *c)
 {
     const struct lt_checks_guest_round *in = c->guest;
     struct lt_verdict *v = c->v;
-    const struct lt_checks_guest_identity *id = in->identity;
+    const struct lt_checks_identity_guest *id = in->identity;
     struct lt_attest a;
     struct lt_err e = {0};
 

@@ -16,7 +16,7 @@ static void check_activation(struct lt_checks *c)
 
 static void check_certificate(struct lt_checks *c)
 {
-    const struct lt_checks_host_identity *id = c->host->identity;
+    const struct lt_checks_identity_host *id = c->host->identity;
     const char *text = id->certificate_text;
 
     if (id->certificate == LT_CHECKS_FACT_NO)
@@ -28,7 +28,7 @@ static void check_certificate(struct lt_checks *c)
 
 static void check_registry(struct lt_checks *c)
 {
-    const struct lt_checks_host_identity *id = c->host->identity;
+    const struct lt_checks_identity_host *id = c->host->identity;
     char host[2 * LT_RESIDENCY_HOST_ID + 1];
 
     lt_hex(id->host_id, LT_RESIDENCY_HOST_ID, host);
@@ -44,7 +44,7 @@ static void check_registry(struct lt_checks *c)
 
 void lt_checks_host_identity(struct lt_checks *c)
 {
-    const struct lt_checks_host_identity *id = c->host->identity;
+    const struct lt_checks_identity_host *id = c->host->identity;
     struct lt_verdict *v = c->v;
 
     if (id->fault.code)

@@ -62,7 +62,7 @@ static void appraise(struct lt_checks *c, const struct lt_policy_host *p, struct
     static const struct lt_measured_documents none;
     const struct lt_measured_logs *l = &c->host->logs;
     const struct lt_measured_documents *d = l->documents ? l->documents : &none;
-    const struct lt_pcr_pcrs *pcrs = &c->host->quote->pcrs;
+    const struct lt_pcrs *pcrs = &c->host->quote->pcrs;
     struct lt_result_cache *cache = c->host->measured_cache;
     uint8_t key[LT_SHA256];
     const struct lt_measured m = {.pcrs = pcrs, .logs = l};

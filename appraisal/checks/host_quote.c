@@ -16,7 +16,7 @@ static int parse(const struct lt_residency_host_quote *q, struct lt_residency_he
     return lt_attest_parse(q->attest, q->attest_n, a, e);
 }
 
-static int prove(const struct lt_residency_host_quote *q, const struct lt_verify_key *ak,
+static int prove(const struct lt_residency_host_quote *q, const struct lt_signature_key *ak,
                  const struct lt_residency_header *h, const struct lt_attest *a, struct lt_err *e)
 {
     uint8_t digest[LT_SHA256];
@@ -30,7 +30,7 @@ static int prove(const struct lt_residency_host_quote *q, const struct lt_verify
     if (q->pcrs.alg != LT_HASH_SHA256 || q->pcrs.mask != LT_RESIDENCY_HOST_PCR_MASK)
         return lt_fail(e, LT_E_MALFORMED, "PCR values of bank 0x%04x, mask 0x%06x", q->pcrs.alg,
                        q->pcrs.mask);
-    lt_pcr_pcrs_digest(&q->pcrs, LT_HASH_SHA256, digest);
+    lt_pcrs_digest(&q->pcrs, LT_HASH_SHA256, digest);
     if (!lt_slice_eq(a->pcr_digest, slice(digest, sizeof digest)))
         return lt_fail(e, LT_E_MALFORMED, "PCR values do not have the signed PCR digest");
     if (h->flags & ~(uint32_t)LT_RESIDENCY_HEADER_FLAGS)
@@ -38,7 +38,7 @@ static int prove(const struct lt_residency_host_quote *q, const struct lt_verify
     return 0;
 }
 
-int lt_host_quote_check(const struct lt_residency_host_quote *q, const struct lt_verify_key *ak,
+int lt_host_quote_check(const struct lt_residency_host_quote *q, const struct lt_signature_key *ak,
                         struct lt_residency_header *h, struct lt_attest *a, struct lt_err *e)
 {
     LT_TRY(parse(q, h, a, e));
@@ -81,7 +81,7 @@ void lt_host_quote_key(const struct lt_residency_host_quote *q, const uint8_t ak
 static int check(struct lt_checks *c, struct lt_err *e)
 {
     const struct lt_residency_host_quote *q = c->host->quote;
-    const struct lt_checks_host_identity *id = c->host->identity;
+    const struct lt_checks_identity_host *id = c->host->identity;
     struct lt_result_cache *cache = c->host->cache;
     uint8_t key[LT_SHA256];
 

@@ -12,7 +12,7 @@
  * values, header version and flags. *h and *a are what was parsed, good only with 0; *a points into q. Whose
  * host it is, and whether the header is the one asked for, is the caller's to compare. LT_E_MALFORMED,
  * LT_E_MALFORMED. */
-int lt_host_quote_check(const struct lt_residency_host_quote *q, const struct lt_verify_key *ak,
+int lt_host_quote_check(const struct lt_residency_host_quote *q, const struct lt_signature_key *ak,
                         struct lt_residency_header *h, struct lt_attest *a, struct lt_err *e) LT_MUST_CHECK;
 
 /* Host quotes whose check 5 passed: only successes are kept, only check 5 is spared. */

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-static int guest(struct lt_checks_guest_identity *id, struct lt_slice ek, struct lt_slice ak,
+static int guest(struct lt_checks_identity_guest *id, struct lt_slice ek, struct lt_slice ak,
                  struct lt_err *e)
 {
     LT_TRY_IN(lt_public_parse(ak.p, ak.n, &id->ak, e), e, "guest AK");
@@ -17,15 +17,15 @@ static int guest(struct lt_checks_guest_identity *id, struct lt_slice ek, struct
     return 0;
 }
 
-struct lt_checks_guest_identity *lt_checks_guest_identity_new(struct lt_slice ek, struct lt_slice ak)
+struct lt_checks_identity_guest *lt_checks_identity_guest_new(struct lt_slice ek, struct lt_slice ak)
 {
-    struct lt_checks_guest_identity *id = lt_new(struct lt_checks_guest_identity);
+    struct lt_checks_identity_guest *id = lt_new(struct lt_checks_identity_guest);
 
     (void)!guest(id, ek, ak, &id->fault);
     return id;
 }
 
-void lt_checks_guest_identity_free(struct lt_checks_guest_identity *id)
+void lt_checks_identity_guest_free(struct lt_checks_identity_guest *id)
 {
     if (id)
         lt_signature_key_free(id->key);
@@ -33,7 +33,7 @@ void lt_checks_guest_identity_free(struct lt_checks_guest_identity *id)
 }
 
 /* What check 5 needs: a key that verifies. */
-static int host_key(struct lt_checks_host_identity *id, struct lt_slice ak, struct lt_err *e)
+static int host_key(struct lt_checks_identity_host *id, struct lt_slice ak, struct lt_err *e)
 {
     LT_TRY_IN(lt_public_parse(ak.p, ak.n, &id->ak, e), e, "host AK");
     LT_TRY_IN(lt_public_name(&id->ak, id->ak_name, e), e, "host AK");
@@ -43,7 +43,7 @@ static int host_key(struct lt_checks_host_identity *id, struct lt_slice ak, stru
 }
 
 /* What check 6 needs. Names first: which keys these are is known also of an AK that may not be one. */
-static int host(struct lt_checks_host_identity *id, struct lt_slice ek, struct lt_err *e)
+static int host(struct lt_checks_identity_host *id, struct lt_slice ek, struct lt_err *e)
 {
     LT_TRY_IN(lt_public_parse(ek.p, ek.n, &id->ek, e), e, "host EK");
     LT_TRY_IN(lt_public_ek_digest(&id->ek, id->ek_digest, e), e, "host EK");
@@ -53,9 +53,9 @@ static int host(struct lt_checks_host_identity *id, struct lt_slice ek, struct l
     return 0;
 }
 
-struct lt_checks_host_identity *lt_checks_host_identity_new(struct lt_slice ek, struct lt_slice ak)
+struct lt_checks_identity_host *lt_checks_identity_host_new(struct lt_slice ek, struct lt_slice ak)
 {
-    struct lt_checks_host_identity *id = lt_new(struct lt_checks_host_identity);
+    struct lt_checks_identity_host *id = lt_new(struct lt_checks_identity_host);
 
     /* Without a key check 5 fails and check 6, which rests on it, is never asked. */
     if (host_key(id, ak, &id->key_fault))
@@ -65,7 +65,7 @@ struct lt_checks_host_identity *lt_checks_host_identity_new(struct lt_slice ek, 
     return id;
 }
 
-void lt_checks_host_identity_free(struct lt_checks_host_identity *id)
+void lt_checks_identity_host_free(struct lt_checks_identity_host *id)
 {
     if (id)
         lt_signature_key_free(id->key);

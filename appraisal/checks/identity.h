@@ -10,21 +10,21 @@
 /* What the tenant found out by itself. Unknown makes the check that needs it not made; no makes it fail. */
 enum lt_checks_fact { LT_CHECKS_FACT_UNKNOWN, LT_CHECKS_FACT_YES, LT_CHECKS_FACT_NO };
 
-struct lt_checks_guest_identity {
+struct lt_checks_identity_guest {
     struct lt_err fault; /* check 1: keys that do not parse, attributes, names */
     struct lt_public ek, ak;
     uint8_t ek_digest[32], ak_name[LT_TPM_NAME], qualified_signer[LT_TPM_NAME];
-    struct lt_verify_key *key;
+    struct lt_signature_key *key;
     enum lt_checks_fact activated; /* by the tenant's registrar; set by the caller */
 };
 
-struct lt_checks_host_identity {
+struct lt_checks_identity_host {
     struct lt_err key_fault; /* check 5: the AK is no key we can verify with */
     struct lt_err fault;     /* check 6: attributes, EK, names */
     struct lt_public ek, ak;
     uint8_t ek_digest[32], ak_name[LT_TPM_NAME], qualified_signer[LT_TPM_NAME], host_id[LT_RESIDENCY_HOST_ID];
     uint8_t ak_pcr[32]; /* what PCR 13 must hold */
-    struct lt_verify_key *key;
+    struct lt_signature_key *key;
     /* set by the caller; texts are shown as they stand */
     enum lt_checks_fact activated; /* by the tenant itself */
     enum lt_checks_fact
@@ -38,11 +38,11 @@ struct lt_checks_host_identity {
 };
 
 /* ek, ak: TPM2B_PUBLIC. */
-struct lt_checks_guest_identity *lt_checks_guest_identity_new(struct lt_slice ek, struct lt_slice ak);
-void lt_checks_guest_identity_free(struct lt_checks_guest_identity *id);
-LT_DEFINE_AUTO(lt_checks_guest_identity, lt_checks_guest_identity_free);
-struct lt_checks_host_identity *lt_checks_host_identity_new(struct lt_slice ek, struct lt_slice ak);
-void lt_checks_host_identity_free(struct lt_checks_host_identity *id);
-LT_DEFINE_AUTO(lt_checks_host_identity, lt_checks_host_identity_free);
+struct lt_checks_identity_guest *lt_checks_identity_guest_new(struct lt_slice ek, struct lt_slice ak);
+void lt_checks_identity_guest_free(struct lt_checks_identity_guest *id);
+LT_DEFINE_AUTO(lt_checks_identity_guest, lt_checks_identity_guest_free);
+struct lt_checks_identity_host *lt_checks_identity_host_new(struct lt_slice ek, struct lt_slice ak);
+void lt_checks_identity_host_free(struct lt_checks_identity_host *id);
+LT_DEFINE_AUTO(lt_checks_identity_host, lt_checks_identity_host_free);
 
 #endif

@@ -282,7 +282,7 @@ static void judge_ima(struct work *w, bool programs)
         w->out->programs = s.found & ~s.excluded;
 }
 
-static bool is_zero(const struct lt_pcr_pcrs *q, unsigned pcr)
+static bool is_zero(const struct lt_pcrs *q, unsigned pcr)
 {
     static const uint8_t zeros[LT_MAX_DIGEST];
     return !(q->mask >> pcr & 1) || !memcmp(q->value[pcr], zeros, lt_hash_size(q->alg));
@@ -291,7 +291,7 @@ static bool is_zero(const struct lt_pcr_pcrs *q, unsigned pcr)
 /* Of PCR 11 and 14 only a quoted value other than zero is something measured. */
 static void judge_coverage(struct work *w)
 {
-    const struct lt_pcr_pcrs *q = w->m->pcrs;
+    const struct lt_pcrs *q = w->m->pcrs;
     uint32_t boot = LT_BOOT_LEARNT & ~(1u << 14), covered = 0;
 
     for (unsigned i = 11; i <= 14; i += 3)
@@ -381,10 +381,9 @@ struct lt_result_cache *lt_measured_cache_new(void)
 }
 
 /* Fixed lengths throughout, with a flag where something may be absent. */
-void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcr_pcrs *pcrs,
-                     const uint8_t policy[LT_SHA256], const struct lt_policy_measured *p,
-                     const struct lt_measured_documents *d, const uint8_t *log, const uint8_t *list,
-                     int64_t now, uint8_t out[LT_SHA256])
+void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, const uint8_t policy[LT_SHA256],
+                     const struct lt_policy_measured *p, const struct lt_measured_documents *d,
+                     const uint8_t *log, const uint8_t *list, int64_t now, uint8_t out[LT_SHA256])
 {
     static const uint8_t zeros[LT_SHA256];
     uint8_t fixed[20] = {0};

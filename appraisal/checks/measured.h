@@ -39,7 +39,7 @@ struct lt_measured_logs {
 /* The evidence. PCR values are those a genuine quote signed; everything else is hearsay until it matches
  * them. */
 struct lt_measured {
-    const struct lt_pcr_pcrs *pcrs;
+    const struct lt_pcrs *pcrs;
     const struct lt_measured_logs *logs;
     struct lt_ima_progress *progress; /* NULL: none, the list must be whole */
     /* No quote: values that a person brings, or those that the log replays to. PCR 0-9 need not be there, and
@@ -113,9 +113,8 @@ void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struc
 struct lt_result_cache *lt_measured_cache_new(void); /* of struct lt_measured_result */
 /* list and log: digests of the bytes; NULL: there is none. Documents are named by the policy, so that its
  * digest and which of them are at hand stand for them. */
-void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcr_pcrs *pcrs,
-                     const uint8_t policy[LT_SHA256], const struct lt_policy_measured *p,
-                     const struct lt_measured_documents *d, const uint8_t *log, const uint8_t *list,
-                     int64_t now, uint8_t out[LT_SHA256]);
+void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, const uint8_t policy[LT_SHA256],
+                     const struct lt_policy_measured *p, const struct lt_measured_documents *d,
+                     const uint8_t *log, const uint8_t *list, int64_t now, uint8_t out[LT_SHA256]);
 
 #endif

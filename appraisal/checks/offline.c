@@ -90,7 +90,7 @@ static int host_policy(const struct lt_bundle *b, struct lt_policy_host **out, s
 }
 
 static void certificate(const struct lt_bundle *b, const struct lt_offline *o,
-                        struct lt_checks_host_identity *id)
+                        struct lt_checks_identity_host *id)
 {
     const struct lt_bundle_certificates *c = &b->host.ek_certificates;
     struct lt_err e = {0};
@@ -101,7 +101,7 @@ static void certificate(const struct lt_bundle *b, const struct lt_offline *o,
         return;
     }
     id->certificate = LT_CHECKS_FACT_YES;
-    if (lt_ek_certificates_certificates_check(o->roots, c->pem, c->count, &id->ek, o->now, &e)) {
+    if (lt_ek_certificates_check(o->roots, c->pem, c->count, &id->ek, o->now, &e)) {
         id->certificate = LT_CHECKS_FACT_NO;
         snprintf(id->certificate_text, sizeof id->certificate_text, "%.199s", e.msg);
     }
@@ -111,8 +111,8 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
                      const struct lt_checks_guest_round *guest, struct lt_history_round_facts *f,
                      struct lt_verdict *v, struct lt_err *e)
 {
-    LT_AUTO(lt_checks_host_identity)
-    struct lt_checks_host_identity *id = lt_checks_host_identity_new(slice(&b->host.ek), slice(&b->host.ak));
+    LT_AUTO(lt_checks_identity_host)
+    struct lt_checks_identity_host *id = lt_checks_identity_host_new(slice(&b->host.ek), slice(&b->host.ak));
     LT_AUTO(lt_policy_host) struct lt_policy_host *policy = NULL;
     LT_AUTO(lt_boot_log) struct lt_boot_log *log = lt_boot_log_new(slice(&b->host.boot_log));
     __attribute__((cleanup(documents_free))) struct documents documents = {0};
@@ -138,9 +138,9 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
 int lt_offline_appraise(const struct lt_bundle *b, const struct lt_offline *o, struct lt_verdict *v,
                         struct lt_err *e)
 {
-    LT_AUTO(lt_checks_guest_identity)
-    struct lt_checks_guest_identity *id =
-        lt_checks_guest_identity_new(slice(&b->guest.ek), slice(&b->guest.ak));
+    LT_AUTO(lt_checks_identity_guest)
+    struct lt_checks_identity_guest *id =
+        lt_checks_identity_guest_new(slice(&b->guest.ek), slice(&b->guest.ak));
     LT_AUTO(lt_boot_log) struct lt_boot_log *log = lt_boot_log_new(slice(&b->guest.boot_log));
     __attribute__((cleanup(documents_free))) struct documents documents = {0};
     struct lt_history_round_facts f;

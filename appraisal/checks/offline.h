@@ -10,8 +10,8 @@
 #include "residency/bundle.h"
 
 struct lt_offline {
-    const struct lt_ek_roots *roots;      /* NULL: EK chains are not checked */
-    int64_t now;                          /* wall time for certificates, seconds since 1970 */
+    const struct lt_ek_certificates_roots *roots; /* NULL: EK chains are not checked */
+    int64_t now;                                  /* wall time for certificates, seconds since 1970 */
     const struct lt_policy_guest *policy; /* NULL: no accepted sets, no check 3, no expected digests */
     const char
         *policy_key; /* PEM: layers in a DSSE envelope must be signed with it; NULL: plain documents only */

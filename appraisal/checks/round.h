@@ -23,13 +23,13 @@
 /* All pointers are borrowed. NULL where said: absent, and the check that needs it is not made. */
 struct lt_checks_guest_round {
     uint8_t tenant_id[16], guest_uuid[16];
-    const struct lt_checks_guest_identity *identity;
+    const struct lt_checks_identity_guest *identity;
     char nonce[LT_RESIDENCY_NONCE + 1];
     /* Exactly these PCRs must be quoted: the policy's, those asked for besides, and 16. 0: not known
      * (absent). */
     uint32_t required_pcrs;
     struct lt_slice attest, signature; /* as received */
-    const struct lt_pcr_pcrs *pcrs;
+    const struct lt_pcrs *pcrs;
     const char *pubkey; /* PEM text as received, or the one kept from before; NULL: absent */
     struct lt_measured_logs logs;
     const struct lt_policy_guest *policy;   /* NULL: absent */
@@ -41,7 +41,7 @@ struct lt_checks_host_round {
     const struct lt_checks_guest_round *guest;
     const struct lt_residency_host_quote *quote;
     const struct lt_proof *proof;
-    const struct lt_checks_host_identity *identity; /* of the host the quote names */
+    const struct lt_checks_identity_host *identity; /* of the host the quote names */
     const struct lt_policy_host *policy;            /* the document HDR.policy_digest names; NULL: absent */
     struct lt_measured_logs logs;
     struct lt_result_cache *measured_cache; /* NULL: none */

@@ -190,7 +190,7 @@ int lt_ima_keys_add_json(struct lt_ima_keys *k, struct lt_slice text, struct lt_
 
     if (!text.n)
         return 0;
-    LT_AUTOJSON json_t *j = lt_json_parse(text.p, text.n, LT_MAX_KEYRING_TEXT, e);
+    LT_JSON_AUTO json_t *j = lt_json_parse(text.p, text.n, LT_MAX_KEYRING_TEXT, e);
     if (json_is_string(j)) { /* encoded twice, as Keylime's tenant sends it */
         json_t *inner = json_string_length(j) ? lt_json_parse(json_string_value(j), json_string_length(j),
                                                               LT_MAX_KEYRING_TEXT, e)

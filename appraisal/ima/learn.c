@@ -165,7 +165,7 @@ static int walk(struct lesson *s, uint64_t until, struct lt_err *e)
 static int write_document(struct lesson *s, struct lt_err *e)
 {
     const char *hash = lt_hash_name(s->log_hash ? s->log_hash : (uint16_t)LT_HASH_SHA1);
-    LT_AUTOJSON json_t *j =
+    LT_JSON_AUTO json_t *j =
         json_pack("{s:{s:i, s:i}, s:i, s:O, s:[], s:O, s:{s:[], s:s, s:n}, s:O, s:s}", "meta", "version", 1,
                   "generator", 0, "release", 0, "digests", s->digests, "excludes", "keyrings", s->keyrings,
                   "ima", "ignored_keyrings", "log_hash_alg", hash, "dm_policy", "ima-buf", s->buffers,
@@ -250,7 +250,7 @@ static int teach(struct lesson *s, struct lt_err *e)
 
 int lt_ima_learn(const struct lt_ima_lesson *in, struct lt_ima_learnt *out, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *digests = json_object(), *buffers = json_object(), *keyrings = json_object();
+    LT_JSON_AUTO json_t *digests = json_object(), *buffers = json_object(), *keyrings = json_object();
     struct lesson s = {.in = in, .out = out, .digests = digests, .buffers = buffers, .keyrings = keyrings};
 
     *out = (struct lt_ima_learnt){0};

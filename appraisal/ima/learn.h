@@ -14,9 +14,9 @@
 #include "appraisal/ima/replay.h"
 
 struct lt_ima_lesson {
-    struct lt_slice list;           /* whole, text or binary */
-    const struct lt_pcr_pcrs *pcrs; /* quoted; NULL: no quote stands behind it, and all of it is learnt */
-    bool all;                       /* also what is behind the entries that the quoted PCR 10 covers */
+    struct lt_slice list;       /* whole, text or binary */
+    const struct lt_pcrs *pcrs; /* quoted; NULL: no quote stands behind it, and all of it is learnt */
+    bool all;                   /* also what is behind the entries that the quoted PCR 10 covers */
 };
 
 struct lt_ima_learnt {

@@ -430,7 +430,7 @@ void lt_ima_progress_free(struct lt_ima_progress *p)
     memset(p, 0, sizeof *p);
 }
 
-void lt_ima_quoted(struct lt_ima_input *in, const struct lt_pcr_pcrs *q, struct lt_ima_aggregates *keep)
+void lt_ima_quoted(struct lt_ima_input *in, const struct lt_pcrs *q, struct lt_ima_aggregates *keep)
 {
     struct lt_slice part[10];
     size_t size = lt_hash_size(q->alg);

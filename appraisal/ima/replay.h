@@ -75,7 +75,7 @@ struct lt_ima_aggregates {
     uint8_t value[2][LT_MAX_DIGEST];
 };
 /* Bank, PCR 10 and aggregates (where PCR 0-9 are all quoted), of which *in points into q and keep. */
-void lt_ima_quoted(struct lt_ima_input *in, const struct lt_pcr_pcrs *q, struct lt_ima_aggregates *keep);
+void lt_ima_quoted(struct lt_ima_input *in, const struct lt_pcrs *q, struct lt_ima_aggregates *keep);
 
 /* One entry, for learning and for coverage ("which programs are in the list"): calls back for each file
  * entry. */

@@ -34,34 +34,35 @@ static void envelope_free(struct envelope *v)
 
 bool lt_dsse_is(const void *p, size_t n)
 {
-    LT_AUTOPULL struct lt_pull in = lt_pull(p, n, "envelope");
-    struct lt_pull_list l;
+    LT_JSON_PULL_AUTO struct lt_json_pull in = lt_json_pull(p, n, "envelope");
+    struct lt_json_pull_list l;
     struct lt_slice key;
 
     /* Its three keys may stand in any order, but no runtime policy begins with one of them. */
-    return !lt_pull_object(&in, &l, LT_NO_ERR) && !lt_pull_key(&in, &l, 64, &key, LT_NO_ERR) && !l.end &&
+    return !lt_json_pull_object(&in, &l, LT_NO_ERR) && !lt_json_pull_key(&in, &l, 64, &key, LT_NO_ERR) &&
+           !l.end &&
            (lt_slice_is(key, "payload") || lt_slice_is(key, "payloadType") || lt_slice_is(key, "signatures"));
 }
 
-static int signature(struct lt_pull *in, struct envelope *v, struct lt_err *e)
+static int signature(struct lt_json_pull *in, struct envelope *v, struct lt_err *e)
 {
-    struct lt_pull_list l;
+    struct lt_json_pull_list l;
     struct lt_slice key, s;
     bool has_sig = false, has_id = false;
 
     if (v->count == LT_MAX_DSSE_SIGNATURES)
-        return lt_pull_fail(in, e, "more than %u signatures", LT_MAX_DSSE_SIGNATURES);
-    LT_TRY(lt_pull_object(in, &l, e));
+        return lt_json_pull_fail(in, e, "more than %u signatures", LT_MAX_DSSE_SIGNATURES);
+    LT_TRY(lt_json_pull_object(in, &l, e));
     for (;;) {
-        LT_TRY(lt_pull_key(in, &l, 16, &key, e));
+        LT_TRY(lt_json_pull_key(in, &l, 16, &key, e));
         if (l.end)
-            return has_sig ? 0 : lt_pull_fail(in, e, "a signature without \"sig\"");
+            return has_sig ? 0 : lt_json_pull_fail(in, e, "a signature without \"sig\"");
         bool *seen = lt_slice_is(key, "sig") ? &has_sig : lt_slice_is(key, "keyid") ? &has_id : NULL;
         if (!seen || *seen)
-            return lt_pull_fail(in, e, "signature: key \"%.*s\" is unknown or there twice", (int)key.n,
-                                key.p);
+            return lt_json_pull_fail(in, e, "signature: key \"%.*s\" is unknown or there twice", (int)key.n,
+                                     key.p);
         *seen = true;
-        LT_TRY(lt_pull_string(in, seen == &has_sig ? MAX_SIG : MAX_KEYID, &s, e));
+        LT_TRY(lt_json_pull_string(in, seen == &has_sig ? MAX_SIG : MAX_KEYID, &s, e));
         if (seen == &has_sig) {
             unsigned i = v->count;
             LT_TRY_IN(lt_unbase64((const char *)s.p, s.n, MAX_SIG, &v->sig[i].p, &v->sig[i].n, e), e,
@@ -71,22 +72,22 @@ static int signature(struct lt_pull *in, struct envelope *v, struct lt_err *e)
     }
 }
 
-static int signatures(struct lt_pull *in, struct envelope *v, struct lt_err *e)
+static int signatures(struct lt_json_pull *in, struct envelope *v, struct lt_err *e)
 {
-    struct lt_pull_list l;
+    struct lt_json_pull_list l;
 
-    LT_TRY(lt_pull_array(in, &l, e));
+    LT_TRY(lt_json_pull_array(in, &l, e));
     for (;;) {
-        LT_TRY(lt_pull_item(in, &l, e));
+        LT_TRY(lt_json_pull_item(in, &l, e));
         if (l.end)
             return 0;
         LT_TRY(signature(in, v, e));
     }
 }
 
-static int payload(struct lt_pull *in, struct envelope *v, struct lt_err *e)
+static int payload(struct lt_json_pull *in, struct envelope *v, struct lt_err *e)
 {
-    LT_TRY(lt_pull_string(in, LT_MAX_POLICY, &v->payload, e));
+    LT_TRY(lt_json_pull_string(in, LT_MAX_POLICY, &v->payload, e));
     if (v->payload.p == in->scratch) { /* "\/" is an escape in JSON and a digit in base64 */
         v->owned = in->scratch;
         in->scratch = NULL;
@@ -95,25 +96,25 @@ static int payload(struct lt_pull *in, struct envelope *v, struct lt_err *e)
     return 0;
 }
 
-static int type(struct lt_pull *in, struct lt_err *e)
+static int type(struct lt_json_pull *in, struct lt_err *e)
 {
     struct lt_slice s;
 
-    LT_TRY(lt_pull_string(in, 256, &s, e));
+    LT_TRY(lt_json_pull_string(in, 256, &s, e));
     if (!lt_slice_is(s, LT_DSSE_TYPE))
-        return lt_pull_fail(in, e, "payloadType \"%.*s\" is not " LT_DSSE_TYPE, (int)(s.n < 80 ? s.n : 80),
-                            s.p);
+        return lt_json_pull_fail(in, e, "payloadType \"%.*s\" is not " LT_DSSE_TYPE,
+                                 (int)(s.n < 80 ? s.n : 80), s.p);
     return 0;
 }
 
-static int read_envelope(struct lt_pull *in, struct envelope *v, struct lt_err *e)
+static int read_envelope(struct lt_json_pull *in, struct envelope *v, struct lt_err *e)
 {
-    struct lt_pull_list l;
+    struct lt_json_pull_list l;
     struct lt_slice key;
 
-    LT_TRY(lt_pull_object(in, &l, e));
+    LT_TRY(lt_json_pull_object(in, &l, e));
     for (;;) {
-        LT_TRY(lt_pull_key(in, &l, 64, &key, e));
+        LT_TRY(lt_json_pull_key(in, &l, 64, &key, e));
         if (l.end)
             break;
         bool *seen = lt_slice_is(key, "payload")       ? &v->has_payload
@@ -121,15 +122,15 @@ static int read_envelope(struct lt_pull *in, struct envelope *v, struct lt_err *
                      : lt_slice_is(key, "signatures")  ? &v->has_signatures
                                                        : NULL;
         if (!seen || *seen)
-            return lt_pull_fail(in, e, "key \"%.*s\" is unknown or there twice", (int)key.n, key.p);
+            return lt_json_pull_fail(in, e, "key \"%.*s\" is unknown or there twice", (int)key.n, key.p);
         *seen = true;
         LT_TRY(seen == &v->has_payload ? payload(in, v, e)
                : seen == &v->has_type  ? type(in, e)
                                        : signatures(in, v, e));
     }
     if (!v->has_payload || !v->has_type || !v->has_signatures)
-        return lt_pull_fail(in, e, "payload, payloadType or signatures is missing");
-    return lt_pull_end(in, e);
+        return lt_json_pull_fail(in, e, "payload, payloadType or signatures is missing");
+    return lt_json_pull_end(in, e);
 }
 
 static int load_key(const char *pem, EVP_PKEY **out, struct lt_err *e)
@@ -183,7 +184,7 @@ static int check(const struct envelope *v, const char *pem, const uint8_t *body,
 
 int lt_dsse_open(const void *p, size_t n, const char *pem, uint8_t **out, size_t *out_n, struct lt_err *e)
 {
-    LT_AUTOPULL struct lt_pull in = lt_pull(p, n, "envelope");
+    LT_JSON_PULL_AUTO struct lt_json_pull in = lt_json_pull(p, n, "envelope");
     __attribute__((cleanup(envelope_free))) struct envelope v = {0};
     LT_AUTOFREE uint8_t *body = NULL;
     size_t body_n;

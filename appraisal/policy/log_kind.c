@@ -86,13 +86,13 @@ bool lt_log_kind_is_runtime(struct lt_slice doc)
 {
     static const char *const keys[] = {"meta",     "release", "digests", "excludes",
                                        "keyrings", "ima",     "ima-buf", "verification-keys"};
-    LT_AUTOPULL struct lt_pull in = lt_pull(doc.p, doc.n, "document");
-    struct lt_pull_list l;
+    LT_JSON_PULL_AUTO struct lt_json_pull in = lt_json_pull(doc.p, doc.n, "document");
+    struct lt_json_pull_list l;
     struct lt_slice key;
 
     if (lt_dsse_is(doc.p, doc.n))
         return true;
-    if (lt_pull_object(&in, &l, LT_NO_ERR) || lt_pull_key(&in, &l, 64, &key, LT_NO_ERR) || l.end)
+    if (lt_json_pull_object(&in, &l, LT_NO_ERR) || lt_json_pull_key(&in, &l, 64, &key, LT_NO_ERR) || l.end)
         return false;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (lt_slice_is(key, keys[i]))

@@ -96,7 +96,7 @@ static int document(const void *p, size_t n, const char *const *keys, json_t **o
 int lt_policy_host_parse(const void *p, size_t n, struct lt_policy_host **out, struct lt_err *e)
 {
     static const char *const keys[] = {"pcrs", "layers", "boot", "ima", NULL};
-    LT_AUTOJSON json_t *j = NULL;
+    LT_JSON_AUTO json_t *j = NULL;
 
     *out = NULL;
     LT_TRY(document(p, n, keys, &j, e));
@@ -158,7 +158,7 @@ int lt_policy_guest_parse(const void *p, size_t n, struct lt_policy_guest **out,
 {
     static const char *const keys[] = {"pcrs", "firmware", "domain", "host_policies", "accept", "layers",
                                        "boot", "ima",      NULL};
-    LT_AUTOJSON json_t *j = NULL;
+    LT_JSON_AUTO json_t *j = NULL;
 
     *out = NULL;
     LT_TRY(document(p, n, keys, &j, e));
@@ -177,7 +177,7 @@ bool lt_policy_digests_have(const struct lt_policy_digests *l, const uint8_t d[L
     return false;
 }
 
-int lt_policy_pcr_rules_judge(const struct lt_policy_pcr_rules *r, const struct lt_pcr_pcrs *quoted,
+int lt_policy_pcr_rules_judge(const struct lt_policy_pcr_rules *r, const struct lt_pcrs *quoted,
                               const uint8_t policy[LT_SHA256], struct lt_err *e)
 {
     char name[2 * LT_SHA256 + 1], value[2 * LT_SHA256 + 1];

@@ -71,7 +71,7 @@ int lt_policy_measured_parse(const json_t *j, struct lt_policy_measured *p, stru
 bool lt_policy_digests_have(const struct lt_policy_digests *l, const uint8_t d[LT_SHA256]);
 /* 0, or LT_E_REFUSED naming PCR, value and policy digest. A PCR that is named but not in the quote is
  * refused. */
-int lt_policy_pcr_rules_judge(const struct lt_policy_pcr_rules *r, const struct lt_pcr_pcrs *quoted,
+int lt_policy_pcr_rules_judge(const struct lt_policy_pcr_rules *r, const struct lt_pcrs *quoted,
                               const uint8_t policy[LT_SHA256], struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -158,28 +158,28 @@ void lt_http_req_add_header(struct lt_http_req *r, const char *name, const char 
     }
 }
 
-struct lt_shared {
+struct lt_http_shared {
     struct lt_ref_count refs;
     void *p;
     size_t n;
 };
 
-struct lt_shared *lt_http_shared_new(void *p, size_t n)
+struct lt_http_shared *lt_http_shared_new(void *p, size_t n)
 {
-    struct lt_shared *s = lt_new(struct lt_shared);
+    struct lt_http_shared *s = lt_new(struct lt_http_shared);
     lt_ref_start(&s->refs, 1);
     s->p = p;
     s->n = n;
     return s;
 }
 
-struct lt_shared *lt_http_shared_ref(struct lt_shared *s)
+struct lt_http_shared *lt_http_shared_ref(struct lt_http_shared *s)
 {
     lt_ref_join(&s->refs, 1);
     return s;
 }
 
-void lt_http_shared_unref(struct lt_shared *s)
+void lt_http_shared_unref(struct lt_http_shared *s)
 {
     if (!s || !lt_ref_leave(&s->refs))
         return;
@@ -292,12 +292,12 @@ void lt_http_reply_bytes(struct lt_http_req *r, int status, const char *type, vo
     reply(r, status, make(r, type, p, n), n, false);
 }
 
-struct lt_slice lt_http_shared_bytes(const struct lt_shared *s)
+struct lt_slice lt_http_shared_bytes(const struct lt_http_shared *s)
 {
     return (struct lt_slice){s->p, s->n};
 }
 
-void lt_http_reply_shared(struct lt_http_req *r, int status, const char *type, struct lt_shared *s,
+void lt_http_reply_shared(struct lt_http_req *r, int status, const char *type, struct lt_http_shared *s,
                           size_t from)
 {
     size_t n = s->n - from;

@@ -12,7 +12,7 @@ struct lt_http_req;
 struct lt_http_server;
 
 /* A handler must reply exactly once: before it returns, or after lt_http_req_hold() from any thread. */
-typedef void (*lt_handler)(struct lt_http_req *req, void *app);
+typedef void (*lt_http_handler)(struct lt_http_req *req, void *app);
 
 /* Access rules: one of these, or a union of LT_ROLE_… bits (mutual TLS with that role). */
 #define LT_HTTP_MAY_ANYONE 0x1000u /* also without TLS and without a certificate */
@@ -25,7 +25,7 @@ struct lt_http_route {
     const char *path; /* "/federation/v1/hosts/{}/ima": {} takes one segment. A trailing slash is tolerated */
     unsigned access;
     size_t max_body; /* bytes; 0: none is accepted */
-    lt_handler fn;
+    lt_http_handler fn;
     bool blocking;         /* fn may block: the request is held, and fn runs on a pool of the server's conf */
     unsigned blocking_for; /* that, for peers with one of these roles alone; others are served at once */
     bool urgent;           /* on the pool before those that are not */
@@ -96,13 +96,13 @@ void lt_http_reply_json(struct lt_http_req *r, int status, json_t *body); /* tak
 void lt_http_reply_bytes(struct lt_http_req *r, int status, const char *type, void *p, size_t n);
 void lt_http_reply_empty(struct lt_http_req *r, int status);
 /* Bytes that any number of replies send, one copy in memory however slowly they are read. */
-struct lt_shared;
-struct lt_shared *lt_http_shared_new(void *p, size_t n); /* takes p (malloc'd), also on failure (NULL) */
-struct lt_shared *lt_http_shared_ref(struct lt_shared *s);
-void lt_http_shared_unref(struct lt_shared *s); /* NULL is fine */
-struct lt_slice lt_http_shared_bytes(const struct lt_shared *s);
+struct lt_http_shared;
+struct lt_http_shared *lt_http_shared_new(void *p, size_t n); /* takes p (malloc'd), also on failure (NULL) */
+struct lt_http_shared *lt_http_shared_ref(struct lt_http_shared *s);
+void lt_http_shared_unref(struct lt_http_shared *s); /* NULL is fine */
+struct lt_slice lt_http_shared_bytes(const struct lt_http_shared *s);
 /* Its bytes from offset `from` on (at most n); holds a reference of its own. */
-void lt_http_reply_shared(struct lt_http_req *r, int status, const char *type, struct lt_shared *s,
+void lt_http_reply_shared(struct lt_http_req *r, int status, const char *type, struct lt_http_shared *s,
                           size_t from);
 /* In the form that the server was started with. retry_after_s 0: no such header. Messages of class bug and
  * local are logged in full and told as their slug only. */

@@ -45,10 +45,10 @@ int lt_config_check_state(const char *dir, const char *file, struct lt_err *e)
     if (access(dir, F_OK))
         return errno == ENOENT ? check_parent(dir, e)
                                : lt_fail(e, LT_E_IO, "state_dir = %s: %s", dir, strerror(errno));
-    LT_TRY(lt_dir_private(dir, e)); /* which makes nothing of what is there */
+    LT_TRY(lt_file_dir_private(dir, e)); /* which makes nothing of what is there */
     if (access(dir, R_OK | W_OK | X_OK))
         return lt_fail(e, LT_E_IO, "state_dir = %s: %s", dir, strerror(errno));
-    LT_AUTOFREE char *path = file ? lt_path(dir, file) : NULL;
+    LT_AUTOFREE char *path = file ? lt_file_path(dir, file) : NULL;
     return path ? check_database(path, e) : 0;
 }
 

@@ -97,7 +97,7 @@ static void serve(const struct lt_daemon *d, const sigset_t *set)
 
 static int run(const struct lt_daemon *d, int ready_fd, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *ready = NULL;
+    LT_JSON_AUTO json_t *ready = NULL;
     sigset_t set;
 
     sigemptyset(&set);

@@ -94,7 +94,7 @@ int lt_lock_take(const char *path, const char *what, int *fd, struct lt_err *e)
 
 int lt_lock_state(const char *dir, int *fd, struct lt_err *e)
 {
-    LT_AUTOFREE char *path = lt_path(dir, "pid");
+    LT_AUTOFREE char *path = lt_file_path(dir, "pid");
     return lt_lock_take(path, "the state directory", fd, e);
 }
 

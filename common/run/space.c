@@ -105,7 +105,7 @@ struct lt_space *lt_space_open(const char *dir, const struct lt_space_conf *c)
 
     s->dir = lt_alloc_text(dir);
     s->conf = *c;
-    s->file = lt_path(dir, "reserve");
+    s->file = lt_file_path(dir, "reserve");
     s->fd = open(s->file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     pthread_mutex_init(&s->lock, NULL);
     lt_space_look(s);

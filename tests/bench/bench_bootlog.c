@@ -29,8 +29,7 @@ static uint64_t bare(const uint8_t *p, size_t n, unsigned extends, unsigned bank
     return bench_ns() - start;
 }
 
-static uint64_t judge(const struct lt_boot_policy *p, const struct lt_boot_log *l,
-                      const struct lt_pcr_pcrs *pcrs)
+static uint64_t judge(const struct lt_boot_policy *p, const struct lt_boot_log *l, const struct lt_pcrs *pcrs)
 {
     struct lt_err e;
     uint64_t start = bench_ns();
@@ -60,7 +59,7 @@ int main(int argc, char **argv)
     LT_AUTOFREE uint8_t *file = NULL, *state = NULL;
     const char *path = NULL, *state_path = NULL;
     struct lt_err e;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
 
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--quick"))

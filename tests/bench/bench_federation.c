@@ -145,7 +145,7 @@ static json_t *agent_json(struct bench *b, const char *method, const char *name,
 static int64_t last_batch_seq(struct bench *b)
 {
     int64_t seq;
-    LT_AUTOJSON json_t *j = agent_json(b, "GET", "host", NULL, 200);
+    LT_JSON_AUTO json_t *j = agent_json(b, "GET", "host", NULL, 200);
     OK(lt_json_int(j, "batch_seq", 0, INT64_MAX, &seq, &err));
     return seq;
 }
@@ -173,7 +173,7 @@ static json_t *run(struct bench *b, uint32_t waiting, uint32_t items, uint32_t g
         clients[i] = rig_client(&b->rig, "tenant-a", PER_CLIENT);
     atomic_store(&load.running, waiting);
     for (uint32_t i = 0; i < waiting; i++) {
-        LT_AUTOJSON json_t *ask = rig_ask(i * items % (guests - items + 1), items, i);
+        LT_JSON_AUTO json_t *ask = rig_ask(i * items % (guests - items + 1), items, i);
         load.loops[i] =
             (struct loop){.load = &load, .client = clients[i / PER_CLIENT], .body = lt_json_dump(ask)};
         load.loops[i].body_n = strlen(load.loops[i].body);
@@ -231,7 +231,7 @@ static json_t *control(struct bench *b)
     while (!(seq = last_batch_seq(b))) /* the provider's own first quote has been made */
         pause_ms(10);
     uint64_t from = lt_clock_ns(), now = from;
-    LT_AUTOJSON json_t *host = agent_json(b, "GET", "host", NULL, 200);
+    LT_JSON_AUTO json_t *host = agent_json(b, "GET", "host", NULL, 200);
     json_t *known = json_object_get(json_object_get(host, "inventory"), "root");
 
     fprintf(stderr, "bench_federation: control, a quote for each request\n");
@@ -288,7 +288,7 @@ static void prepare(struct bench *b, uint32_t guests)
 
     mock_host_populate(&b->rig.agent[0].host, 0, guests);
     rig_start(&b->rig, wide);
-    LT_AUTOJSON json_t *j =
+    LT_JSON_AUTO json_t *j =
         rig_json(&b->rig, b->rig.operator, "POST", "hosts", json_pack("{s:s}", "address", b->agent), 201);
     OK(lt_json_hex(j, "host", host, sizeof host, &err));
     rig_stop(&b->rig);

@@ -40,7 +40,7 @@ static void inside(const struct lt_boot_event *ev)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    struct lt_pcr_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 0x3ff};
+    struct lt_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 0x3ff};
     struct lt_boot_replay r;
     struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){p, n});
     size_t end = 0;

@@ -6,7 +6,7 @@
 #include "tests/fuzz/fuzz.h"
 
 static struct lt_boot_log *logs[2];
-static struct lt_pcr_pcrs pcrs[2];
+static struct lt_pcrs pcrs[2];
 
 static void once(void)
 {
@@ -21,7 +21,7 @@ static void once(void)
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct lt_boot_policy *policy = NULL;
-    struct lt_pcr_pcrs none = {.alg = LT_HASH_SHA256};
+    struct lt_pcrs none = {.alg = LT_HASH_SHA256};
     struct lt_err e = {0};
 
     once();

@@ -6,7 +6,7 @@
 static void there_and_back(const struct lt_bundle *b)
 {
     struct lt_bundle again;
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(b);
+    LT_JSON_AUTO json_t *j = lt_bundle_to_json(b);
     LT_AUTOFREE char *text = lt_json_dump(j);
 
     FUZZ_REQUIRE(text && !lt_bundle_parse(text, strlen(text), &again, LT_NO_ERR));

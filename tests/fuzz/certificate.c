@@ -56,7 +56,7 @@ static int take(void *arg, struct lt_slice der, struct lt_err *e)
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct lt_public rsa = {.type = LT_TPM_ALG_RSA, .rsa_exponent = 65537};
-    struct lt_ek_roots *roots;
+    struct lt_ek_certificates_roots *roots;
     struct lt_err e = {0};
     struct lt_slice one;
     bool der =
@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     FUZZ_REQUIRE(!lt_ek_certificates_roots_new(&roots, LT_NO_ERR));
     if (!lt_ek_certificates_roots_add(roots, leaf, strlen(leaf), "fuzz", LT_NO_ERR))
         FUZZ_REQUIRE(lt_ek_certificates_roots_count(roots) == 1);
-    int rc = lt_ek_certificates_certificates_check(roots, chain, 2, &rsa, 1800000000, &e);
+    int rc = lt_ek_certificates_check(roots, chain, 2, &rsa, 1800000000, &e);
     FUZZ_REQUIRE(rc && e.code == rc && e.msg[0]); /* a leaf is never its own root */
     FUZZ_REQUIRE(der || rc == LT_E_MALFORMED);
     lt_ek_certificates_roots_free(roots);

@@ -45,7 +45,7 @@ int main(int argc, char **argv)
             return 2;
         }
         for (const struct dirent *d; (d = readdir(dir));) {
-            LT_AUTOFREE char *path = lt_path(argv[i], d->d_name);
+            LT_AUTOFREE char *path = lt_file_path(argv[i], d->d_name);
             LT_AUTOFREE uint8_t *p = NULL;
             struct lt_err e;
             size_t n;

@@ -5,7 +5,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    LT_AUTOJSON json_t *j = lt_json_parse(p, n, 65536, LT_NO_ERR), *again = NULL;
+    LT_JSON_AUTO json_t *j = lt_json_parse(p, n, 65536, LT_NO_ERR), *again = NULL;
 
     if (!j)
         return 0;

@@ -8,11 +8,11 @@ static void certificate(const uint8_t *p, size_t n)
 {
     static const struct lt_public no_key = {.type = LT_TPM_ALG_RSA};
     LT_AUTOFREE char *pem = strndup((const char *)p, n);
-    struct lt_ek_roots *roots;
+    struct lt_ek_certificates_roots *roots;
 
     FUZZ_REQUIRE(pem && !lt_ek_certificates_roots_new(&roots, LT_NO_ERR));
     /* No roots: nothing can be good. */
-    FUZZ_REQUIRE(lt_ek_certificates_certificates_check(roots, &pem, 1, &no_key, 0, LT_NO_ERR));
+    FUZZ_REQUIRE(lt_ek_certificates_check(roots, &pem, 1, &no_key, 0, LT_NO_ERR));
     lt_ek_certificates_roots_free(roots);
 }
 

@@ -7,7 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     LT_AUTOFREE char *s = strndup((const char *)p, n), *back = NULL;
     struct lt_quote q;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
 
     FUZZ_REQUIRE(s);
     if (lt_quote_parse(s, &q, LT_NO_ERR) == 0) {

@@ -12,12 +12,12 @@ static const uint8_t generator[64] = {
     0x4f, 0xe3, 0x42, 0xe2, 0xfe, 0x1a, 0x7f, 0x9b, 0x8e, 0xe7, 0xeb, 0x4a, 0x7c, 0x0f, 0x9e, 0x16,
     0x2b, 0xce, 0x33, 0x57, 0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf, 0x51, 0xf5};
 
-static struct lt_verify_key *make(bool rsa)
+static struct lt_signature_key *make(bool rsa)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(LT_MAX_PUBLIC), body = LT_BUF(LT_MAX_PUBLIC);
     uint8_t modulus[256];
     struct lt_public p;
-    struct lt_verify_key *k;
+    struct lt_signature_key *k;
 
     memset(modulus, 0xc5, sizeof modulus);
     lt_buf_u16(&body, rsa ? LT_TPM_ALG_RSA : LT_TPM_ALG_ECC);
@@ -44,7 +44,7 @@ static struct lt_verify_key *make(bool rsa)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    static struct lt_verify_key *keys[2];
+    static struct lt_signature_key *keys[2];
 
     for (int i = 0; i < 2; i++) {
         if (!keys[i])

@@ -74,7 +74,7 @@ static json_t *store(struct rig *r, json_t **status)
 static void wait_store(struct rig *r, const char *want)
 {
     for (uint64_t until = lt_clock_ms() + WAIT_MS;;) {
-        LT_AUTOJSON json_t *status = NULL;
+        LT_JSON_AUTO json_t *status = NULL;
         const json_t *s = store(r, &status);
         bool done = !json_integer_value(json_object_get(s, "unwritten")) || strcmp(want, "ok");
         if (!strcmp(text(s, "state"), want) && done)
@@ -90,9 +90,9 @@ static void wait_store(struct rig *r, const char *want)
 static void watch(struct rig *r, const struct rig_guest *g, const char *result)
 {
     for (uint64_t until = lt_clock_ms() + WAIT_MS;;) {
-        LT_AUTOJSON json_t *before = NULL, *after = NULL;
+        LT_JSON_AUTO json_t *before = NULL, *after = NULL;
         bool fault = !strcmp(text(store(r, &before), "state"), "fault");
-        LT_AUTOJSON json_t *guest = rig_show(r, g);
+        LT_JSON_AUTO json_t *guest = rig_show(r, g);
         fault &= !strcmp(text(store(r, &after), "state"), "fault");
         const json_t *v = json_object_get(guest, "verdict");
         const char *is = json_is_object(v) ? text(v, "result") : ""; /* just cleared: none */
@@ -160,7 +160,7 @@ static void test_filled_and_the_host_off_policy(void **state)
 
     filler_start(&f, &r);
     wait_store(&r, "fault"); /* the reserve went to the filler, too */
-    LT_AUTOJSON json_t *status = NULL;
+    LT_JSON_AUTO json_t *status = NULL;
     const json_t *s = store(&r, &status);
     assert_non_null(strstr(text(s, "message"), "tenant.db"));
     assert_non_null(text(s, "since"));
@@ -170,7 +170,7 @@ static void test_filled_and_the_host_off_policy(void **state)
     move_host(&r);
     watch(&r, g, "failed");
     watch(&r, other, "failed");
-    LT_AUTOJSON json_t *still = NULL;
+    LT_JSON_AUTO json_t *still = NULL;
     s = store(&r, &still);
     assert_string_equal(text(s, "state"), "fault");
     assert_int_equal(json_integer_value(json_object_get(s, "unwritten")), 2);
@@ -208,7 +208,7 @@ static void test_the_reserve_carries(void **state)
     rig_drop(rig_call(&r, "POST", "policies", json_pack("{s:s}", "no", "document"), 503));
     move_host(&r);
     watch(&r, g, "failed");
-    LT_AUTOJSON json_t *status = NULL;
+    LT_JSON_AUTO json_t *status = NULL;
     const json_t *s = store(&r, &status);
     assert_string_equal(text(s, "state"), "low");
     assert_int_equal(json_integer_value(json_object_get(s, "unwritten")), 0);

@@ -76,7 +76,7 @@ static struct lt_residency_header check_answer(const json_t *reply, const json_t
     struct lt_proof proof;
     struct lt_residency_header h;
     struct lt_attest a;
-    struct lt_verify_key *key = NULL;
+    struct lt_signature_key *key = NULL;
     uint8_t expected[16], commitment[32], leaf[32], digest[32];
     int64_t index;
 
@@ -142,21 +142,21 @@ static void enrolment(void **state)
     int64_t guests;
 
     settle(r);
-    LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    LT_JSON_AUTO json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(list, "hosts")), 2);
-    LT_AUTOJSON json_t *registry = rig_json(r, r->operator, "GET", "registry", NULL, 200);
+    LT_JSON_AUTO json_t *registry = rig_json(r, r->operator, "GET", "registry", NULL, 200);
     assert_string_equal(json_string_value(json_object_get(registry, "format")), "limetree-registry/1");
     assert_int_equal(json_array_size(json_object_get(registry, "hosts")), 2);
 
     snprintf(path, sizeof path, "hosts/%s", r->host[0]);
-    LT_AUTOJSON json_t *mine = rig_json(r, r->a, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *mine = rig_json(r, r->a, "GET", path, NULL, 200);
     assert_null(json_object_get(mine, "address")); /* the provider's business */
     LT_AUTOFREE uint8_t *ak = NULL;
     size_t n;
     OK(lt_json_base64(mine, "ak", LT_MAX_PUBLIC, &ak, &n, &err));
     assert_int_equal(n, r->agent[0].host.ak.raw_n);
     assert_memory_equal(ak, r->agent[0].host.ak.raw, n);
-    LT_AUTOJSON json_t *full = rig_json(r, r->operator, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *full = rig_json(r, r->operator, "GET", path, NULL, 200);
     assert_string_equal(json_string_value(json_object_get(full, "address")),
                         mock_agent_address(&r->agent[0]));
     assert_string_equal(json_string_value(json_object_get(full, "state")), "up");
@@ -165,13 +165,13 @@ static void enrolment(void **state)
     OK(lt_json_int(h0, "guests", 5, 10, &guests, &err));
 
     rig_enrol(r, 0); /* again: no second host */
-    LT_AUTOJSON json_t *again = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    LT_JSON_AUTO json_t *again = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(again, "hosts")), 2);
 
     json_decref(rig_json(r, r->operator, "DELETE", path, NULL, 200));
     json_decref(rig_json(r, r->operator, "GET", path, NULL, 404));
     json_decref(rig_json(r, r->operator, "DELETE", path, NULL, 404));
-    LT_AUTOJSON json_t *gone = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
+    LT_JSON_AUTO json_t *gone = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
     check_item_error(gone, 0, "not-found", 404, true);
 }
 
@@ -200,12 +200,12 @@ static void refused_enrolments(void **state)
                                    lt_json_new_hex(digest, 32)),
                          422));
     /* issuers for a chip that shows no certificate */
-    LT_AUTOJSON json_t *issuers = rig_json(
+    LT_JSON_AUTO json_t *issuers = rig_json(
         r, r->operator, "POST", "hosts",
         json_pack("{s:s, s:[s]}", "address", mock_agent_address(&r->agent[0]), "intermediates", "x"), 422);
     /* an agent that shows an EK whose private part it does not have */
     r->agent[0].host.ek_key = r->agent[1].host.ek_key;
-    LT_AUTOJSON json_t *fails =
+    LT_JSON_AUTO json_t *fails =
         rig_json(r, r->operator, "POST", "hosts",
                  json_pack("{s:s}", "address", mock_agent_address(&r->agent[0])), 422);
     assert_non_null(fails);
@@ -216,7 +216,7 @@ static void refused_enrolments(void **state)
     json_decref(rig_json(r, r->operator, "POST", "hosts",
                          json_pack("{s:s}", "address", mock_agent_address(&r->agent[0])), 422));
     r->agent[0].host = swap;
-    LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    LT_JSON_AUTO json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(list, "hosts")), 0);
 }
 
@@ -231,7 +231,7 @@ static void proofs_of_two_hosts_in_the_order_asked(void **state)
     json_array_insert(list, 1, json_array_get(json_object_get(more, "guests"), 0));
     json_array_append(list, json_array_get(json_object_get(more, "guests"), 2));
     json_decref(more);
-    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", ask, 200);
+    LT_JSON_AUTO json_t *reply = rig_json(r, r->a, "POST", "proofs", ask, 200);
     assert_int_equal(json_array_size(json_object_get(reply, "quotes")), 2);
     assert_int_equal(json_array_size(json_object_get(reply, "proofs")), 4);
     struct lt_residency_header h = check_proof(reply, 0, &r->agent[0].host, 3, 1, true);
@@ -254,7 +254,7 @@ static void anothers_guest_is_like_none(void **state)
     static const uint32_t guests[] = {5, 4000, 105};
     LT_AUTOFREE char *first = NULL;
     for (unsigned i = 0; i < 3; i++) {
-        LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(guests[i], 1, 1), 200);
+        LT_JSON_AUTO json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(guests[i], 1, 1), 200);
         check_item_error(reply, 0, "not-assigned", 404, false);
         json_object_del(json_array_get(json_object_get(reply, "proofs"), 0), "uuid");
         LT_AUTOFREE char *text = lt_json_dump(reply);
@@ -271,10 +271,10 @@ static void anothers_guest_is_like_none(void **state)
     free((char *)foreign.body);
     free((char *)unknown.body);
     guest_path(0, path);
-    LT_AUTOJSON json_t *own = rig_json(r, r->a, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *own = rig_json(r, r->a, "GET", path, NULL, 200);
     assert_string_equal(json_string_value(json_object_get(own, "host")), r->host[0]);
     /* one fault stays inside its item */
-    LT_AUTOJSON json_t *mixed = rig_json(r, r->a, "POST", "proofs", rig_ask(4, 2, 9), 200);
+    LT_JSON_AUTO json_t *mixed = rig_json(r, r->a, "POST", "proofs", rig_ask(4, 2, 9), 200);
     check_proof(mixed, 0, &r->agent[0].host, 4, 9, true);
     check_item_error(mixed, 1, "not-assigned", 404, false);
 }
@@ -317,7 +317,7 @@ static void bad_requests(void **state)
     memset(big, ' ', LT_MAX_BODY_PROOFS + 1);
     big[LT_MAX_BODY_PROOFS + 1] = 0;
     oversized(r, big);
-    LT_AUTOJSON json_t *many = rig_json(r, r->a, "POST", "proofs", rig_ask(0, LT_MAX_PROOF_ITEMS, 2), 200);
+    LT_JSON_AUTO json_t *many = rig_json(r, r->a, "POST", "proofs", rig_ask(0, LT_MAX_PROOF_ITEMS, 2), 200);
     check_proof(many, 4, &r->agent[0].host, 4, 2, true);
     check_item_error(many, 5, "not-assigned", 404, false);
 }
@@ -331,17 +331,17 @@ static void a_new_guest_is_found_when_asked_for(void **state)
     settle(r);
     rig_assign(r, 700, r->tenant_a);
     populate(r, 1, 700, 1);
-    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(700, 1, 1), 200);
+    LT_JSON_AUTO json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(700, 1, 1), 200);
     check_proof(reply, 0, &r->agent[1].host, 700, 1, true);
     /* who was there and is gone: its last host says so */
-    LT_AUTOJSON json_t *gone = rig_json(r, r->a, "POST", "proofs", rig_ask(101, 1, 1), 200);
+    LT_JSON_AUTO json_t *gone = rig_json(r, r->a, "POST", "proofs", rig_ask(101, 1, 1), 200);
     check_proof(gone, 0, &r->agent[1].host, 101, 1, false);
     /* and now it has moved */
     populate(r, 0, 90, 20);
-    LT_AUTOJSON json_t *other =
+    LT_JSON_AUTO json_t *other =
         rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200); /* brings the news */
     check_proof(other, 0, &r->agent[0].host, 0, 2, false);
-    LT_AUTOJSON json_t *moved = rig_json(r, r->a, "POST", "proofs", rig_ask(101, 1, 3), 200);
+    LT_JSON_AUTO json_t *moved = rig_json(r, r->a, "POST", "proofs", rig_ask(101, 1, 3), 200);
     check_proof(moved, 0, &r->agent[0].host, 101, 3, true);
 }
 
@@ -397,9 +397,9 @@ static void refresh(struct rig *r)
 
     rig_assign(r, ++stranger, r->tenant_a);
     for (;;) { /* at most once a second */
-        LT_AUTOJSON json_t *j = rig_json(r, r->a, "POST", "proofs", rig_ask(stranger, 1, 1), 200);
+        LT_JSON_AUTO json_t *j = rig_json(r, r->a, "POST", "proofs", rig_ask(stranger, 1, 1), 200);
         check_item_error(j, 0, "not-found", 404, true);
-        LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+        LT_JSON_AUTO json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
         json_t *h;
         size_t i;
         bool all = true;
@@ -426,7 +426,7 @@ static void place_theft(void **state)
     rig_assign(r, 3, r->tenant_a);
     for (int restarted = 0; restarted < 2; restarted++) {
         if (!restarted) {
-            LT_AUTOJSON json_t *before = rig_json(r, r->a, "POST", "proofs", rig_ask(3, 1, 1), 200);
+            LT_JSON_AUTO json_t *before = rig_json(r, r->a, "POST", "proofs", rig_ask(3, 1, 1), 200);
             check_proof(before, 0, &r->agent[0].host, 3, 1, true);
             assert_int_equal(answers(before, 0), 1);
             populate(r, 1, 3, 1); /* the rogue says: guest 3; any round with it quotes that */
@@ -434,14 +434,14 @@ static void place_theft(void **state)
         }
         for (int i = 0; i < 4; i++) {
             bool pair = i & 1, named = i & 2;
-            LT_AUTOJSON json_t *j = ask_for(r, 3, ++salt, pair, named ? 0 : -1);
+            LT_JSON_AUTO json_t *j = ask_for(r, 3, ++salt, pair, named ? 0 : -1);
             check_proof(j, 0, &r->agent[0].host, 3, salt, true); /* an item's own: the true host's */
             assert_int_equal(answers(j, 0), 2);
             check_answer(j, answer_of(r, j, 0, 1), &r->agent[1].host, 3, salt, true);
             assert_int_equal(json_array_size(json_object_get(j, "quotes")), 2);
         }
         guest_path(3, path);
-        LT_AUTOJSON json_t *place = rig_json(r, r->a, "GET", path, NULL, 200);
+        LT_JSON_AUTO json_t *place = rig_json(r, r->a, "GET", path, NULL, 200);
         assert_string_equal(json_string_value(json_object_get(place, "host")), r->host[0]);
         rig_stop(r);
         rig_start(r, quick);
@@ -449,7 +449,7 @@ static void place_theft(void **state)
     /* The rogue drops it: it is gone from the places, not the true one. */
     populate(r, 1, 100, 5);
     json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 10), 200));
-    LT_AUTOJSON json_t *after = ask_for(r, 3, ++salt, true, -1);
+    LT_JSON_AUTO json_t *after = ask_for(r, 3, ++salt, true, -1);
     check_proof(after, 0, &r->agent[0].host, 3, salt, true);
     assert_int_equal(answers(after, 0), 1);
     /* The true host drops it, and it turns up elsewhere: the item's own is who has it. */
@@ -458,7 +458,7 @@ static void place_theft(void **state)
     rig_assign(r, 90, r->tenant_a);
     json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(90, 1, 11), 200));
     json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 11), 200));
-    LT_AUTOJSON json_t *moved = ask_for(r, 3, ++salt, true, 0);
+    LT_JSON_AUTO json_t *moved = ask_for(r, 3, ++salt, true, 0);
     check_proof(moved, 0, &r->agent[1].host, 3, salt, true);
     check_answer(moved, answer_of(r, moved, 0, 0), &r->agent[0].host, 3, salt, false);
 }
@@ -478,14 +478,14 @@ static void another_ek_is_another_pair(void **state)
     OK(lt_residency_inventory_tree(h->records, h->count, &h->tree, &err));
     pthread_mutex_unlock(&r->agent[1].lock);
     json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(100, 1, 9), 200));
-    LT_AUTOJSON json_t *pair = ask_for(r, 3, 2, true, -1);
+    LT_JSON_AUTO json_t *pair = ask_for(r, 3, 2, true, -1);
     check_proof(pair, 0, &r->agent[0].host, 3, 2, true);
     assert_int_equal(answers(pair, 0), 1);
-    LT_AUTOJSON json_t *uuid = ask_for(r, 3, 3, false, -1); /* absent: every claimant of the UUID counts */
+    LT_JSON_AUTO json_t *uuid = ask_for(r, 3, 3, false, -1); /* absent: every claimant of the UUID counts */
     check_proof(uuid, 0, &r->agent[0].host, 3, 3, true);
     check_answer(uuid, answer_of(r, uuid, 0, 1), h, 3, 3, true);
     /* Named, it is asked, and shows what it has under this UUID. */
-    LT_AUTOJSON json_t *named = ask_for(r, 3, 4, true, 1);
+    LT_JSON_AUTO json_t *named = ask_for(r, 3, 4, true, 1);
     check_proof(named, 0, &r->agent[0].host, 3, 4, true);
     check_answer(named, answer_of(r, named, 0, 1), h, 3, 4, true);
     /* Who has the UUID under another EK answers for a pair that nobody claims. */
@@ -494,7 +494,7 @@ static void another_ek_is_another_pair(void **state)
     json_t *ask = rig_ask(105, 1, 5);
     json_object_set_new(json_array_get(json_object_get(ask, "guests"), 0), "ek_digest",
                         lt_json_new_hex((uint8_t[32]){9}, 32));
-    LT_AUTOJSON json_t *other = rig_json(r, r->a, "POST", "proofs", ask, 200);
+    LT_JSON_AUTO json_t *other = rig_json(r, r->a, "POST", "proofs", ask, 200);
     check_proof(other, 0, h, 105, 5, true);
     static const char *const bad[] = {
         "{\"guests\":[{\"uuid\":\"00000000-0000-4000-8000-000000000003\",\"commitment\":\""
@@ -520,7 +520,7 @@ static void an_inventory_that_no_quote_has(void **state)
     populate(r, 1, 3, 1);
     refresh(r);
     for (int i = 0; i < 3; i++) {
-        LT_AUTOJSON json_t *j = ask_for(r, 3, ++salt, true, i ? 0 : -1);
+        LT_JSON_AUTO json_t *j = ask_for(r, 3, ++salt, true, i ? 0 : -1);
         check_proof(j, 0, &r->agent[0].host, 3, salt, true);
         assert_int_equal(answers(j, 0), 1);
     }
@@ -534,7 +534,7 @@ static void an_inventory_that_no_quote_has(void **state)
     populate(r, 0, 4200, 1);
     refresh(r);
     for (uint64_t until = lt_clock_ms() + 20000;;) {
-        LT_AUTOJSON json_t *j = ask_for(r, 4200, ++salt, true, -1);
+        LT_JSON_AUTO json_t *j = ask_for(r, 4200, ++salt, true, -1);
         const json_t *a = answer_of(r, j, 0, 0);
         if (a) {
             check_answer(j, a, &r->agent[0].host, 4200, salt, true);
@@ -565,13 +565,13 @@ static void more_claimants_than_are_asked(void **state)
     populate(r, 0, 4300, 1);
     refresh(r);
     for (uint32_t salt = 3; salt < 60 && !seen; salt++) {
-        LT_AUTOJSON json_t *j = ask_for(r, 4300, salt, true, -1);
+        LT_JSON_AUTO json_t *j = ask_for(r, 4300, salt, true, -1);
         assert_int_equal(answers(j, 0), LT_MAX_CLAIMANTS);
         seen += answer_of(r, j, 0, 0) != NULL;
     }
     assert_true(seen);
     for (uint32_t salt = 100; salt < 104; salt++) {
-        LT_AUTOJSON json_t *j = ask_for(r, 4300, salt, true, 0);
+        LT_JSON_AUTO json_t *j = ask_for(r, 4300, salt, true, 0);
         assert_int_equal(answers(j, 0), LT_MAX_CLAIMANTS);
         check_proof(j, 0, &r->agent[0].host, 4300, salt, true);
     }
@@ -594,7 +594,7 @@ static void a_slow_claimant(void **state)
     json_t *ask = rig_ask(2, 3, 2);
     json_object_set_new(json_array_get(json_object_get(ask, "guests"), 1), "host", json_string(r->host[0]));
     uint64_t from = lt_clock_ms();
-    LT_AUTOJSON json_t *j = rig_json(r, r->a, "POST", "proofs", ask, 200);
+    LT_JSON_AUTO json_t *j = rig_json(r, r->a, "POST", "proofs", ask, 200);
     assert_true(lt_clock_ms() - from < 4000); /* the grace is at most a second; its timeout is 8 */
     for (uint32_t i = 0; i < 3; i++)
         check_proof(j, i, &r->agent[0].host, 2 + i, 2, true);
@@ -617,14 +617,14 @@ static void a_slow_claimant(void **state)
         free((char *)t.body);
     assert_int_equal(status, 200);
     assert_true(lt_clock_ms() - from < 4000);
-    LT_AUTOJSON json_t *late = lt_json_parse(t.body, t.n, LT_MAX_REPLY, &err);
+    LT_JSON_AUTO json_t *late = lt_json_parse(t.body, t.n, LT_MAX_REPLY, &err);
     free((char *)t.body);
     check_proof(late, 0, &r->agent[0].host, 3, 3, true);
     /* Who is named and slow is waited for: the rogue's answer does not suffice. */
     atomic_store(&r->agent[1].hang, false);
     mock_agent_wake(&r->agent[1]);
     atomic_store(&r->agent[0].delay_ms, 2000);
-    LT_AUTOJSON json_t *slow = ask_for(r, 3, 4, true, 0);
+    LT_JSON_AUTO json_t *slow = ask_for(r, 3, 4, true, 0);
     check_proof(slow, 0, &r->agent[0].host, 3, 4, true);
     assert_non_null(answer_of(r, slow, 0, 1));
 }
@@ -639,7 +639,7 @@ static void tickets(void **state)
     settle(r);
     atomic_store(&r->agent[0].hang, true);
     LT_AUTOFREE char *text = ({
-        LT_AUTOJSON json_t *j = rig_ask(0, 3, 1);
+        LT_JSON_AUTO json_t *j = rig_ask(0, 3, 1);
         lt_json_dump(j);
     });
     assert_int_equal(rig_http(r, r->a, "POST", "proofs", text, "Prefer: respond-async", &t), 202);
@@ -660,7 +660,7 @@ static void tickets(void **state)
     while ((status = rig_http(r, r->a, "GET", path, NULL, NULL, &last)) == 202)
         free((char *)last.body);
     assert_int_equal(status, 200);
-    LT_AUTOJSON json_t *j = lt_json_parse(last.body, last.n, LT_MAX_REPLY, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(last.body, last.n, LT_MAX_REPLY, &err);
     for (uint32_t i = 0; i < 3; i++)
         check_proof(j, i, &r->agent[0].host, i, 1, true);
     struct lt_http_reply again = {0}; /* a lost answer can be asked for again */
@@ -683,13 +683,13 @@ static void a_host_that_hangs_fails_its_own(void **state)
     json_array_extend(json_object_get(ask, "guests"), json_object_get(more, "guests"));
     json_decref(more);
     uint64_t before = lt_clock_ms();
-    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", ask, 200);
+    LT_JSON_AUTO json_t *reply = rig_json(r, r->a, "POST", "proofs", ask, 200);
     assert_true(lt_clock_ms() - before < 8000);
     check_item_error(reply, 0, "host-unreachable", 503, true);
     check_proof(reply, 1, &r->agent[1].host, 100, 1, true);
     atomic_store(&r->agent[0].hang, false);
     mock_agent_wake(&r->agent[0]); /* what hung is answered too late, and moves the host's batch_seq */
-    LT_AUTOJSON json_t *later = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
+    LT_JSON_AUTO json_t *later = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
     check_proof(later, 0, &r->agent[0].host, 0, 2, true);
 }
 
@@ -699,11 +699,11 @@ static void a_dead_host_comes_back(void **state)
 
     settle(r);
     mock_agent_stop(&r->agent[0]);
-    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
+    LT_JSON_AUTO json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
     check_item_error(reply, 0, "host-unreachable", 503, true);
     mock_agent_start(&r->agent[0], r->dir, "host-0"); /* on another port: enrolled again at its new address */
     rig_enrol(r, 0);
-    LT_AUTOJSON json_t *later = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
+    LT_JSON_AUTO json_t *later = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
     check_proof(later, 0, &r->agent[0].host, 0, 2, true);
 }
 
@@ -712,7 +712,7 @@ static void a_dead_host_comes_back(void **state)
 /* One host as `host list` has it. */
 static json_t *listed(struct rig *r, unsigned host)
 {
-    LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    LT_JSON_AUTO json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
     json_t *h;
     size_t i;
 
@@ -726,10 +726,10 @@ static json_t *listed(struct rig *r, unsigned host)
 static void check_state(struct rig *r, unsigned host, const char *state, const char *slug)
 {
     char path[80];
-    LT_AUTOJSON json_t *h = listed(r, host);
+    LT_JSON_AUTO json_t *h = listed(r, host);
 
     snprintf(path, sizeof path, "hosts/%s", r->host[host]);
-    LT_AUTOJSON json_t *shown = rig_json(r, r->operator, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *shown = rig_json(r, r->operator, "GET", path, NULL, 200);
     for (unsigned i = 0; i < 2; i++) {
         const json_t *j = i ? shown : h, *error = json_object_get(j, "error");
         assert_string_equal(json_string_value(json_object_get(j, "state")), state);
@@ -745,7 +745,7 @@ static void wait_state(struct rig *r, unsigned host, const char *state)
     uint64_t until = lt_clock_ms() + 20000;
 
     for (;;) {
-        LT_AUTOJSON json_t *h = listed(r, host);
+        LT_JSON_AUTO json_t *h = listed(r, host);
         if (!strcmp(json_string_value(json_object_get(h, "state")), state))
             return;
         if (lt_clock_ms() > until)
@@ -764,11 +764,11 @@ static void a_host_s_state_is_its_last_quote(void **state)
     wait_state(r, 0, "host-tpm");
     check_state(r, 0, "host-tpm", "host-tpm");
     check_state(r, 1, "up", NULL);
-    LT_AUTOJSON json_t *h = listed(r, 0);
+    LT_JSON_AUTO json_t *h = listed(r, 0);
     assert_non_null(
         strstr(json_string_value(json_object_get(json_object_get(h, "error"), "message")), "absent"));
     assert_true(json_is_integer(json_object_get(h, "last_quote_age_ms"))); /* the last good one */
-    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
+    LT_JSON_AUTO json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
     check_item_error(reply, 0, "host-tpm", 503, true);
     assert_null(
         strstr(json_string_value(json_object_get(
@@ -784,7 +784,7 @@ static void a_host_s_state_is_its_last_quote(void **state)
     /* What tenants may see of a host has no state in it. */
     char path[80];
     snprintf(path, sizeof path, "hosts/%s", r->host[0]);
-    LT_AUTOJSON json_t *tenants = rig_json(r, r->a, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *tenants = rig_json(r, r->a, "GET", path, NULL, 200);
     assert_false(lt_json_has(tenants, "state") || json_object_get(tenants, "error") ||
                  lt_json_has(tenants, "address"));
 }
@@ -797,7 +797,7 @@ static void listing_does_not_wait_for_ever(void **state)
     settle(r);
     atomic_store(&r->agent[0].hang, true);
     uint64_t before = lt_clock_ms();
-    LT_AUTOJSON json_t *h = listed(r, 0);
+    LT_JSON_AUTO json_t *h = listed(r, 0);
     assert_true(lt_clock_ms() - before < 10000);
     assert_string_not_equal(json_string_value(json_object_get(h, "state")), "up");
     wait_state(r, 0, "unreachable");
@@ -846,10 +846,10 @@ static void empty_pcrs_are_not_learnt(void **state)
         for (unsigned k = 0; k < 8; k++)
             memset(host->pcrs.value[k], fills[i], 32);
         pthread_mutex_unlock(&r->agent[0].lock);
-        LT_AUTOJSON json_t *e = rig_json(r, r->operator, "POST", path, json_object(), 422);
+        LT_JSON_AUTO json_t *e = rig_json(r, r->operator, "POST", path, json_object(), 422);
         const char *message = json_string_value(json_object_get(json_object_get(e, "error"), "message"));
         assert_non_null(strstr(message, "PCR 0-7 of the sha256 bank are empty"));
-        LT_AUTOJSON json_t *h = listed(r, 0);
+        LT_JSON_AUTO json_t *h = listed(r, 0);
         assert_int_equal(strspn(json_string_value(json_object_get(h, "policy")), "0"), 64);
     }
     pthread_mutex_lock(&r->agent[0].lock);
@@ -874,7 +874,7 @@ static void who_vanishes_harms_nobody(void **state)
     settle(r);
     atomic_store(&r->agent[0].hang, true);
     LT_AUTOFREE char *text = ({
-        LT_AUTOJSON json_t *j = rig_ask(0, 5, 1);
+        LT_JSON_AUTO json_t *j = rig_ask(0, 5, 1);
         lt_json_dump(j);
     });
     snprintf(url, sizeof url, "https://%s/federation/v1/proofs", r->address);
@@ -896,7 +896,7 @@ static void who_vanishes_harms_nobody(void **state)
     assert_int_equal(ended, 10);
     atomic_store(&r->agent[0].hang, false);
     mock_agent_wake(&r->agent[0]);
-    LT_AUTOJSON json_t *reply = rig_json(r, r->b, "POST", "proofs", rig_ask(5, 5, 2), 200);
+    LT_JSON_AUTO json_t *reply = rig_json(r, r->b, "POST", "proofs", rig_ask(5, 5, 2), 200);
     for (uint32_t i = 0; i < 5; i++)
         check_proof(reply, i, &r->agent[0].host, 5 + i, 2, true);
 }
@@ -914,11 +914,11 @@ static void ceilings(void **state)
     json_decref(rig_json(r, r->a, "POST", "proofs", rig_ask(0, 6, 1), 429));
     atomic_store(&r->agent[0].hang, true);
     LT_AUTOFREE char *four = ({
-        LT_AUTOJSON json_t *j = rig_ask(0, 4, 1);
+        LT_JSON_AUTO json_t *j = rig_ask(0, 4, 1);
         lt_json_dump(j);
     });
     LT_AUTOFREE char *five = ({
-        LT_AUTOJSON json_t *j = rig_ask(5, 5, 1);
+        LT_JSON_AUTO json_t *j = rig_ask(5, 5, 1);
         lt_json_dump(j);
     });
     assert_int_equal(rig_http(r, r->a, "POST", "proofs", four, "Prefer: respond-async", NULL), 202);
@@ -930,7 +930,7 @@ static void ceilings(void **state)
     free((char *)t.body);
     atomic_store(&r->agent[0].hang, false);
     mock_agent_wake(&r->agent[0]);
-    LT_AUTOJSON json_t *fits = rig_json(r, r->b, "POST", "proofs", rig_ask(5, 4, 1), 200);
+    LT_JSON_AUTO json_t *fits = rig_json(r, r->b, "POST", "proofs", rig_ask(5, 4, 1), 200);
     check_proof(fits, 3, &r->agent[0].host, 8, 1, true);
 }
 
@@ -944,30 +944,30 @@ static void policies(void **state)
     uint8_t digest[32], told[32], zeros[32] = {0};
 
     settle(r);
-    LT_AUTOJSON json_t *none = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
+    LT_JSON_AUTO json_t *none = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 1), 200);
     struct lt_residency_header h = check_proof(none, 0, &r->agent[0].host, 0, 1, true);
     assert_memory_equal(h.policy_digest, zeros, 32);
 
     snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
-    LT_AUTOJSON json_t *learnt = rig_json(r, r->operator, "POST", path, json_object(), 201);
+    LT_JSON_AUTO json_t *learnt = rig_json(r, r->operator, "POST", path, json_object(), 201);
     OK(lt_json_hex(learnt, "digest", told, 32, &err));
     snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(learnt, "digest")));
     assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, &doc), 200);
     lt_sha256(doc.body, doc.n, digest);
     assert_memory_equal(digest, told, 32);
-    LT_AUTOJSON json_t *policy = lt_json_parse(doc.body, doc.n, 1 << 20, &err);
+    LT_JSON_AUTO json_t *policy = lt_json_parse(doc.body, doc.n, 1 << 20, &err);
     free((char *)doc.body);
     assert_int_equal(json_object_size(json_object_get(policy, "pcrs")), 12);
-    LT_AUTOJSON json_t *with = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
+    LT_JSON_AUTO json_t *with = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 2), 200);
     h = check_proof(with, 0, &r->agent[0].host, 0, 2, true);
     assert_memory_equal(h.policy_digest, told, 32);
 
-    LT_AUTOJSON json_t *added =
+    LT_JSON_AUTO json_t *added =
         rig_json(r, r->operator, "POST", "policies", json_pack("{s:{}}", "pcrs"), 201);
     snprintf(path, sizeof path, "hosts/%s/policy", r->host[0]);
     json_decref(rig_json(r, r->operator, "PUT", path,
                          json_pack("{s:O}", "policy", json_object_get(added, "digest")), 200));
-    LT_AUTOJSON json_t *other = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 3), 200);
+    LT_JSON_AUTO json_t *other = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 1, 3), 200);
     h = check_proof(other, 0, &r->agent[0].host, 0, 3, true);
     assert_memory_not_equal(h.policy_digest, told, 32);
     json_decref(
@@ -1040,12 +1040,12 @@ static json_t *learn_host(struct rig *r)
     char path[96];
 
     snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
-    LT_AUTOJSON json_t *learnt = rig_json(r, r->operator, "POST", path, json_pack("{s:b}", "ima", 1), 201);
+    LT_JSON_AUTO json_t *learnt = rig_json(r, r->operator, "POST", path, json_pack("{s:b}", "ima", 1), 201);
     snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(learnt, "digest")));
-    LT_AUTOJSON json_t *policy = rig_json(r, r->a, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *policy = rig_json(r, r->a, "GET", path, NULL, 200);
     json_t *layer = json_array_get(json_object_get(policy, "layers"), 0);
     snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(layer, "policy")));
-    LT_AUTOJSON json_t *runtime = rig_json(r, r->a, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *runtime = rig_json(r, r->a, "GET", path, NULL, 200);
     return json_incref(json_object_get(runtime, "digests"));
 }
 
@@ -1116,13 +1116,13 @@ static void ima_lists(void **state)
     /* Learnt: the layer is a document of its own, which tenants get. */
     snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
     json_decref(rig_json(r, r->operator, "POST", path, json_pack("{s:s}", "ima", "yes"), 400));
-    LT_AUTOJSON json_t *learnt = rig_json(r, r->operator, "POST", path, json_pack("{s:b}", "ima", 1), 201);
+    LT_JSON_AUTO json_t *learnt = rig_json(r, r->operator, "POST", path, json_pack("{s:b}", "ima", 1), 201);
     snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(learnt, "digest")));
-    LT_AUTOJSON json_t *policy = rig_json(r, r->a, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *policy = rig_json(r, r->a, "GET", path, NULL, 200);
     json_t *layer = json_array_get(json_object_get(policy, "layers"), 0);
     assert_string_equal(json_string_value(json_object_get(layer, "name")), "learnt");
     snprintf(path, sizeof path, "policies/%s", json_string_value(json_object_get(layer, "policy")));
-    LT_AUTOJSON json_t *runtime = rig_json(r, r->a, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *runtime = rig_json(r, r->a, "GET", path, NULL, 200);
     json_t *files = json_object_get(runtime, "digests");
     assert_int_equal(json_object_size(files), 2);
     lt_sha256("/usr/bin/swtpm", 14, digest);
@@ -1130,12 +1130,12 @@ static void ima_lists(void **state)
     assert_string_equal(json_string_value(json_array_get(json_object_get(files, "/usr/bin/swtpm"), 0)), hex);
     /* A policy that names what is not here cannot become a host's; nor can a layer. */
     json_object_set_new(layer, "policy", json_string(hex));
-    LT_AUTOJSON json_t *wrong = rig_json(r, r->operator, "POST", "policies", json_incref(policy), 201);
+    LT_JSON_AUTO json_t *wrong = rig_json(r, r->operator, "POST", "policies", json_incref(policy), 201);
     snprintf(path, sizeof path, "hosts/%s/policy", r->host[0]);
-    LT_AUTOJSON json_t *e = rig_json(r, r->operator, "PUT", path,
-                                     json_pack("{s:O}", "policy", json_object_get(wrong, "digest")), 409);
+    LT_JSON_AUTO json_t *e = rig_json(r, r->operator, "PUT", path,
+                                      json_pack("{s:O}", "policy", json_object_get(wrong, "digest")), 409);
     assert_non_null(strstr(json_string_value(json_object_get(json_object_get(e, "error"), "message")), hex));
-    LT_AUTOJSON json_t *layer_doc = rig_json(r, r->operator, "POST", "policies", json_incref(runtime), 201);
+    LT_JSON_AUTO json_t *layer_doc = rig_json(r, r->operator, "POST", "policies", json_incref(runtime), 201);
     json_decref(rig_json(r, r->operator, "PUT", path,
                          json_pack("{s:O}", "policy", json_object_get(layer_doc, "digest")), 400));
 }
@@ -1182,7 +1182,7 @@ static void relayed_activation(void **state)
     snprintf(path, sizeof path, "hosts/%s/activations", r->host[0]);
     json_t *ask = json_pack("{s:o, s:o}", "credential", lt_json_new_base64(credential.p, credential.n),
                             "challenge", lt_json_new_hex(challenge, 32));
-    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", path, ask, 200);
+    LT_JSON_AUTO json_t *reply = rig_json(r, r->a, "POST", path, ask, 200);
     OK(lt_json_hex(reply, "proof", proof, 32, &err));
     lt_activation_proof(secret, h->host_id, name, challenge, expected);
     assert_memory_equal(proof, expected, 32);
@@ -1251,11 +1251,11 @@ static void a_kill_in_mid_batch_loses_nothing(void **state)
 
     settle(r);
     snprintf(path, sizeof path, "hosts/%s/learn", r->host[0]);
-    LT_AUTOJSON json_t *learnt = rig_json(r, r->operator, "POST", path, json_object(), 201);
+    LT_JSON_AUTO json_t *learnt = rig_json(r, r->operator, "POST", path, json_object(), 201);
     const char *digest = json_string_value(json_object_get(learnt, "digest"));
     atomic_store(&r->agent[0].hang, true);
     LT_AUTOFREE char *text = ({
-        LT_AUTOJSON json_t *j = rig_ask(0, 5, 1);
+        LT_JSON_AUTO json_t *j = rig_ask(0, 5, 1);
         lt_json_dump(j);
     });
     snprintf(url, sizeof url, "https://%s/federation/v1/proofs", r->address);
@@ -1270,9 +1270,9 @@ static void a_kill_in_mid_batch_loses_nothing(void **state)
     mock_agent_wake(&r->agent[0]);
 
     rig_start(r, quick);
-    LT_AUTOJSON json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
+    LT_JSON_AUTO json_t *list = rig_json(r, r->operator, "GET", "hosts", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(list, "hosts")), 2);
-    LT_AUTOJSON json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 5, 2), 200);
+    LT_JSON_AUTO json_t *reply = rig_json(r, r->a, "POST", "proofs", rig_ask(0, 5, 2), 200);
     for (uint32_t i = 0; i < 5; i++) {
         struct lt_residency_header h = check_proof(reply, i, &r->agent[0].host, i, 2, true);
         char hex[65];
@@ -1282,7 +1282,7 @@ static void a_kill_in_mid_batch_loses_nothing(void **state)
     snprintf(path, sizeof path, "policies/%s", digest);
     assert_int_equal(rig_http(r, r->a, "GET", path, NULL, NULL, NULL), 200);
     guest_path(4242, path);
-    LT_AUTOJSON json_t *g = rig_json(r, r->b, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *g = rig_json(r, r->b, "GET", path, NULL, 200);
     assert_false(lt_json_has(g, "host"));
     strcat(path, "/tenant");
     json_decref(rig_json(r, r->operator, "DELETE", path, NULL, 200));
@@ -1300,7 +1300,7 @@ static void term_answers_who_waits(void **state)
     settle(r);
     atomic_store(&r->agent[0].hang, true);
     LT_AUTOFREE char *text = ({
-        LT_AUTOJSON json_t *j = rig_ask(0, 5, 1);
+        LT_JSON_AUTO json_t *j = rig_ask(0, 5, 1);
         lt_json_dump(j);
     });
     snprintf(url, sizeof url, "https://%s/federation/v1/proofs", r->address);

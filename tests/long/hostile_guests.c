@@ -124,13 +124,13 @@ static char *make_policy(void)
 /* Registered and added, before the tenant starts. */
 static void fill_store(void)
 {
-    LT_AUTOFREE char *policy = make_policy(), *db = lt_path(rig.state, "tenant.db");
+    LT_AUTOFREE char *policy = make_policy(), *db = lt_file_path(rig.state, "tenant.db");
     struct lt_store *s;
     struct lt_store_guest g = {.has_policy = true};
     uint8_t *pem;
     size_t n;
 
-    OK(lt_dir_private(rig.state, &err));
+    OK(lt_file_dir_private(rig.state, &err));
     OK(lt_store_open(db, NULL, NULL, &s, &err));
     OK(lt_file_read(check_path(&rig.pki, "guest0", "crt"), 65536, &pem, &n, &err));
     OK(lt_store_policy_put(s, policy, strlen(policy), g.policy, &err));
@@ -159,7 +159,7 @@ static void read_ready(int fd)
     while (n < sizeof line - 1 && (got = read(fd, line + n, sizeof line - 1 - n)) > 0)
         n += (size_t)got;
     close(fd);
-    LT_AUTOJSON json_t *j = lt_json_parse(line, n, sizeof line, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(line, n, sizeof line, &err);
     const char *listen = json_string_value(json_object_get(j, "listen"));
     if (!listen)
         fail_msg("limetree-tenant did not start: %.*s", (int)n, line);
@@ -273,7 +273,7 @@ static int add_file(const char *path, const struct stat *st, int type, struct FT
 
 static size_t disk(const char *name)
 {
-    LT_AUTOFREE char *path = lt_path(rig.state, name);
+    LT_AUTOFREE char *path = lt_file_path(rig.state, name);
 
     disk_bytes = 0;
     nftw(path, add_file, 16, FTW_PHYS); /* files come and go meanwhile */
@@ -309,7 +309,7 @@ static void look_at(struct seen *s, unsigned i, bool settled)
 
     lt_uuid_format(agents[i].uuid, uuid);
     snprintf(path, sizeof path, "/federation/v1/guests/%s", uuid);
-    LT_AUTOJSON json_t *j = get(path);
+    LT_JSON_AUTO json_t *j = get(path);
     const json_t *v = json_object_get(j, "verdict");
     const char *result = json_string_value(json_object_get(v, "result"));
     uint64_t age = (uint64_t)json_integer_value(json_object_get(json_object_get(v, "times"), "age_ms"));
@@ -361,8 +361,8 @@ static int report(const struct seen *s)
     }
     bool memory = s->peak_rss_kib <= ceiling, bundles = s->peak_bundles <= (size_t)o.bundle_mib * MIB;
     bool on_time = s->samples && !s->late && !s->not_trusted, attacked = answered > 0 && asked >= o.guests;
-    LT_AUTOJSON json_t *status = get("/federation/v1/status");
-    LT_AUTOJSON json_t *out = json_pack(
+    LT_JSON_AUTO json_t *status = get("/federation/v1/status");
+    LT_JSON_AUTO json_t *out = json_pack(
         "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:O, s:s}",
         "long", "hostile_guests", "hostile", (int)o.guests, "honest", (int)o.honest, "list_mib", (int)o.mib,
         "period_s", (int)o.period_s, "seconds", (int)o.seconds, "rss_peak_mib", (int)(s->peak_rss_kib >> 10),

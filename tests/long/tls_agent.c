@@ -21,7 +21,7 @@ static char *quote(struct tls_agent *a, const char *nonce)
 
     lt_sha256(pubkey_raw, strlen(pubkey_raw), digest);
     lt_pcr_extend(LT_HASH_SHA256, q.pcrs.value[16], digest);
-    lt_pcr_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
+    lt_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
     if (lt_tpm_qualified_name(&a->ek, &a->ak, name, &e))
         abort();
     lt_buf_u32(&attest, LT_TPM_GENERATED);

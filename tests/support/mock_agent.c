@@ -132,7 +132,7 @@ static void post_activation(struct lt_http_req *req, void *app)
 {
     struct mock_agent *a = app;
     struct lt_err e;
-    LT_AUTOJSON json_t *j = lt_http_req_json(req, &e);
+    LT_JSON_AUTO json_t *j = lt_http_req_json(req, &e);
     LT_AUTOFREE uint8_t *credential = NULL;
     uint8_t challenge[32], proof[32];
     size_t n;

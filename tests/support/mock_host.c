@@ -124,7 +124,7 @@ static void write_attest(const struct mock_host *h, const uint8_t *header, struc
     lt_buf_u8(b, 1);
     lt_buf_u64(b, 1);
     lt_buf_put(b, "\0\0\0\1\0\x0b\3\xff\xff\0", 10);
-    lt_pcr_pcrs_digest(&h->pcrs, LT_HASH_SHA256, digest);
+    lt_pcrs_digest(&h->pcrs, LT_HASH_SHA256, digest);
     lt_buf_put16(b, digest, sizeof digest);
 }
 

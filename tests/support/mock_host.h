@@ -14,7 +14,7 @@ struct mock_host {
     struct lt_merkle *tree;
     uint64_t inventory_seq, last_batch_seq, quotes;
     uint32_t reset_count;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
 };
 
 void mock_host_init(struct mock_host *h);

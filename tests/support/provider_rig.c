@@ -14,7 +14,7 @@ extern char **environ;
 
 static void copy_file(const char *from_dir, const char *to_dir, const char *name)
 {
-    LT_AUTOFREE char *from = lt_path(from_dir, name), *to = lt_path(to_dir, name);
+    LT_AUTOFREE char *from = lt_file_path(from_dir, name), *to = lt_file_path(to_dir, name);
     LT_AUTOFREE uint8_t *bytes = NULL;
     size_t n;
 
@@ -91,7 +91,7 @@ static void read_ready(struct rig *r, int fd)
     while (n < sizeof line - 1 && (got = read(fd, line + n, sizeof line - 1 - n)) > 0)
         n += (size_t)got;
     close(fd);
-    LT_AUTOJSON json_t *j = lt_json_parse(line, n, sizeof line, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(line, n, sizeof line, &err);
     const char *address;
     if (!j)
         fail_msg("the provider did not start (its log: %s/provider.log)", r->dir);
@@ -229,7 +229,7 @@ void rig_enrol(struct rig *r, unsigned host)
 {
     json_t *ask = json_pack("{s:s, s:o}", "address", mock_agent_address(&r->agent[host]), "ek_digest",
                             lt_json_new_hex(r->agent[host].host.ek_digest, 32));
-    LT_AUTOJSON json_t *j = rig_json(r, r->operator, "POST", "hosts", ask, 201);
+    LT_JSON_AUTO json_t *j = rig_json(r, r->operator, "POST", "hosts", ask, 201);
     assert_string_equal(json_string_value(json_object_get(j, "host")), r->host[host]);
 }
 

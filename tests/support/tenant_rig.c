@@ -151,7 +151,7 @@ static char *guest_quote(struct rig_guest *g, const char *nonce)
     memcpy(q.pcrs.value[10], g->pcr10, sizeof g->pcr10);
     lt_sha256(guest_pubkey, strlen(guest_pubkey), digest);
     lt_pcr_extend(LT_HASH_SHA256, q.pcrs.value[16], digest);
-    lt_pcr_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
+    lt_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
     OK(lt_tpm_qualified_name(&g->ek, &g->ak, name, &err));
     lt_buf_u32(&attest, LT_TPM_GENERATED);
     lt_buf_u16(&attest, LT_TPM_ST_ATTEST_QUOTE);
@@ -217,7 +217,7 @@ void rig_measure(struct rig *r, struct rig_guest *g, const char *path)
 {
     pthread_mutex_lock(&r->lock);
     if (!g->ima.n) {
-        static const struct lt_pcr_pcrs zeros;
+        static const struct lt_pcrs zeros;
         uint8_t aggregate[32];
         g->ima = LT_BUF(65536);
         g->ima_binary = LT_BUF(65536);
@@ -434,7 +434,7 @@ static json_t *prove(struct rig *r, struct mock_host *h, const json_t *guests)
         lt_merkle_leaf(c, 32, leaves[i]);
     }
     OK(lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, n, &tree, &err));
-    LT_AUTOJSON json_t *ask =
+    LT_JSON_AUTO json_t *ask =
         json_pack("{s:I, s:I, s:o, s:o}", "n", (json_int_t)n, "batch_seq", (json_int_t)++h->last_batch_seq,
                   "batch_root", lt_json_new_hex(lt_merkle_root(tree), 32), "policy_digest",
                   lt_json_new_hex(r->policy_digest, 32));
@@ -477,7 +477,7 @@ static json_t *as_other(json_t *answer, const struct mock_host *h)
 /* Of the first guest's item (taken), and what the rival says instead or beside it. */
 static json_t *contest(struct rig *r, json_t *item, json_t *rivals)
 {
-    LT_AUTOJSON json_t *uuid = json_incref(json_object_get(item, "uuid"));
+    LT_JSON_AUTO json_t *uuid = json_incref(json_object_get(item, "uuid"));
     json_t *own = item, *other = json_incref(rivals);
 
     switch (r->rival) {
@@ -509,7 +509,7 @@ static json_t *contest(struct rig *r, json_t *item, json_t *rivals)
 
 static void add_rival(struct rig *r, json_t *reply, const json_t *guests)
 {
-    LT_AUTOJSON json_t *theirs = prove(r, &r->other, guests);
+    LT_JSON_AUTO json_t *theirs = prove(r, &r->other, guests);
     json_t *proofs = json_object_get(reply, "proofs");
 
     json_array_append(json_object_get(reply, "quotes"), json_array_get(json_object_get(theirs, "quotes"), 0));
@@ -566,7 +566,7 @@ static void post_proofs(struct lt_http_req *req, void *app)
 {
     struct rig *r = app;
     struct lt_err e = {LT_E_BUSY, "too many are waiting"};
-    LT_AUTOJSON json_t *body = lt_http_req_json(req, &err);
+    LT_JSON_AUTO json_t *body = lt_http_req_json(req, &err);
     const json_t *guests = json_object_get(body, "guests");
 
     r->posts++;
@@ -646,7 +646,7 @@ static void get_host(struct lt_http_req *req, void *app)
 static void post_activation(struct lt_http_req *req, void *app)
 {
     struct rig *r = app;
-    LT_AUTOJSON json_t *body = lt_http_req_json(req, &err);
+    LT_JSON_AUTO json_t *body = lt_http_req_json(req, &err);
     LT_AUTOFREE uint8_t *p = NULL;
     uint8_t challenge[32], proof[32];
     size_t n;

@@ -15,7 +15,7 @@
 /* Where a file of the project's lies; caller frees. */
 static inline char *lt_vector(const char *name)
 {
-    return lt_path(LT_SOURCE_DIR "/tests/vectors", name);
+    return lt_file_path(LT_SOURCE_DIR "/tests/vectors", name);
 }
 
 /* Its bytes, with a NUL behind; caller frees. */

@@ -109,8 +109,8 @@ static void documented(void **state)
     (void)state;
 #if defined LT_ROOM_agent
     read_section("Host agent", false, LT_PEER_ROLE_PROVIDER);
-    routes = lt_host_routes;
-    count = lt_host_route_count;
+    routes = lt_agent_host_routes;
+    count = lt_agent_host_route_count;
 #elif defined LT_ROOM_provider
     read_section("Provider", true, 0);
     routes = lt_provider_routes(&count);

@@ -210,7 +210,7 @@ static int make_held(const struct lt_store_round *r, struct lt_store_held *h, st
 {
     json_t *times =
         json_pack("{s:I, s:I}", "started", (json_int_t)r->started, "received", (json_int_t)r->received);
-    LT_AUTOJSON json_t *doc = lt_verdict_to_json(r->verdict, times);
+    LT_JSON_AUTO json_t *doc = lt_verdict_to_json(r->verdict, times);
 
     *h = (struct lt_store_held){
         .verdict = true, .has_basis = r->basis, .has_history = r->ek_digest, .has_host = r->host_ak_name};

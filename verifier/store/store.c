@@ -310,7 +310,7 @@ static int list_agents(sqlite3 *sql, void *arg, struct lt_err *e)
 
 int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e)
 {
-    LT_AUTOJSON json_t *ids = json_array();
+    LT_JSON_AUTO json_t *ids = json_array();
     int rc = lt_db_read(s->db, list_agents, ids, e);
     *out = rc ? NULL : lt_take(&ids);
     return rc;

@@ -119,9 +119,9 @@ static const struct {
     unsigned count;
     size_t n;
     uint8_t seed;
-} variables[] = {{"PK", lt_guid_global, lt_guid_x509, 1, 1200, 1},
-                 {"KEK", lt_guid_global, lt_guid_x509, 2, 1300, 10},
-                 {"db", lt_guid_security, lt_guid_x509, 4, 1400, 20},
+} variables[] = {{"PK", lt_boot_guid_global, lt_boot_guid_x509, 1, 1200, 1},
+                 {"KEK", lt_boot_guid_global, lt_boot_guid_x509, 2, 1300, 10},
+                 {"db", lt_guid_security, lt_boot_guid_x509, 4, 1400, 20},
                  {"dbx", lt_guid_security, lt_guid_sha256, 0, 32, 30}};
 
 static void loader(struct lt_buf *b, const struct boot_plan *plan)
@@ -157,7 +157,7 @@ void boot_forge_server(struct lt_buf *b, const struct boot_plan *plan)
     boot_forge_begin(b);
     measured(b, 0, LT_BOOT_EV_S_CRTM_VERSION, "crtm", "v\0001", 4);
     measured(b, 0, LT_BOOT_EV_EFI_PLATFORM_FIRMWARE_BLOB, or (plan->firmware, "firmware"), image, 16);
-    boot_forge_variable(b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global, "SecureBoot", &on, 1);
+    boot_forge_variable(b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_boot_guid_global, "SecureBoot", &on, 1);
     for (size_t i = 0; i < 4; i++) {
         LT_AUTOBUF struct lt_buf keys = LT_BUF(1u << 20);
         boot_forge_keys(&keys, variables[i].type, i == 3 ? plan->dbx : variables[i].count, variables[i].n,
@@ -167,7 +167,8 @@ void boot_forge_server(struct lt_buf *b, const struct boot_plan *plan)
     }
     boot_forge_event(b, 7, LT_BOOT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
     for (int i = 0; i < 30; i++)
-        variable(b, 1, 0x80000002, lt_guid_global, "Boot0001", "a boot entry of some length, as it is", 36);
+        variable(b, 1, 0x80000002, lt_boot_guid_global, "Boot0001", "a boot entry of some length, as it is",
+                 36);
     boot_forge_event(b, 4, LT_BOOT_EV_EFI_ACTION, NULL, "Calling EFI Application from Boot Option", 40);
     for (uint32_t i = 0; i < 7; i++)
         boot_forge_event(b, i, LT_BOOT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
@@ -196,7 +197,7 @@ static json_t *hex0x(const char *what)
 char *boot_forge_refstate(const struct boot_plan *plan)
 {
     static const char *const names[] = {"pk", "kek", "db", "dbx"};
-    LT_AUTOJSON json_t *o = json_pack(
+    LT_JSON_AUTO json_t *o = json_pack(
         "{s:b, s:[{s:{s:o}, s:[{s:o}]}], s:[{s:o}], s:[{s:o}]}", "has_secureboot", plan->secure_boot,
         "scrtm_and_bios", "scrtm", "sha256", hex0x("crtm"), "platform_firmware", "sha256", hex0x("firmware"),
         "mokdig", "sha256", hex0x("mok"), "mokxdig", "sha256", hex0x("mokx"));
@@ -223,12 +224,12 @@ char *boot_forge_refstate(const struct boot_plan *plan)
     return lt_json_dump(o);
 }
 
-void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcr_pcrs *out)
+void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcrs *out)
 {
     struct lt_boot_replay r;
 
     lt_boot_replay((struct lt_slice){b->p, b->n}, &r);
-    *out = (struct lt_pcr_pcrs){.alg = LT_HASH_SHA256, .mask = 0xffff};
+    *out = (struct lt_pcrs){.alg = LT_HASH_SHA256, .mask = 0xffff};
     for (unsigned i = 0; i < LT_BOOT_REPLAYED; i++)
         memcpy(out->value[i], lt_boot_replay_value(&r, LT_HASH_SHA256, i), LT_SHA256);
 }

@@ -30,6 +30,6 @@ void boot_forge_server(struct lt_buf *b, const struct boot_plan *plan);
  * grub's, passes; caller frees. */
 char *boot_forge_refstate(const struct boot_plan *plan);
 /* PCR values that the log replays to, mask PCR 0-15. */
-void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcr_pcrs *out);
+void boot_forge_pcrs(const struct lt_buf *b, struct lt_pcrs *out);
 
 #endif

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
         lt_boot_log_free(l);
         return 1;
     }
-    LT_AUTOJSON json_t *o = json_pack("{s:o, s:o}", "events", events(l), "pcrs", pcrs(&l->replay));
+    LT_JSON_AUTO json_t *o = json_pack("{s:o, s:o}", "events", events(l), "pcrs", pcrs(&l->replay));
     LT_AUTOFREE char *text = lt_json_dump(o);
     lt_boot_log_free(l);
     return !text || puts(text) < 0;

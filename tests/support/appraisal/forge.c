@@ -49,7 +49,7 @@ void forge_log_event(struct lt_buf *b, uint32_t pcr, uint32_t type, const uint8_
 }
 
 /* PCR 0-7 get one event each, and PCR 8 unless it stays dark, and the PCR values follow the log. */
-static void boot(struct lt_buf *log, struct lt_pcr_pcrs *pcrs, uint8_t seed, bool dark)
+static void boot(struct lt_buf *log, struct lt_pcrs *pcrs, uint8_t seed, bool dark)
 {
     *log = LT_BUF(4096);
     forge_log_begin(log);
@@ -115,7 +115,7 @@ void forge_measure(struct forge *f)
 
 /* ---- IMA ---- */
 
-static void violation(struct forge_ima *m, struct lt_pcr_pcrs *pcrs)
+static void violation(struct forge_ima *m, struct lt_pcrs *pcrs)
 {
     uint8_t ones[32];
 
@@ -133,7 +133,7 @@ static void runtime_policy(struct forge_ima *m)
     m->documents.layer[0] = m->t;
 }
 
-static void measure(struct forge_ima *m, struct lt_pcr_pcrs *pcrs, const struct lt_buf *log)
+static void measure(struct forge_ima *m, struct lt_pcrs *pcrs, const struct lt_buf *log)
 {
     struct lt_slice part[8];
     uint8_t digest[LT_MAX_DIGEST];
@@ -225,7 +225,7 @@ static void public_of(EVP_PKEY *k, const struct soft_shape *s, struct lt_buf *ou
 }
 
 /* "pcrs" with the value of each PCR of mask. */
-static void named_pcrs(const struct lt_pcr_pcrs *pcrs, uint32_t mask, struct lt_buf *b)
+static void named_pcrs(const struct lt_pcrs *pcrs, uint32_t mask, struct lt_buf *b)
 {
     const char *comma = "";
     char hex[65];
@@ -271,7 +271,7 @@ static void policies(struct forge *f)
 /* TPMS_ATTEST */
 static void attest(struct lt_buf *b, uint16_t type, const uint8_t signer[LT_TPM_NAME], struct lt_slice extra,
                    const struct lt_attest_clock_info *clock, struct lt_slice selection,
-                   const struct lt_pcr_pcrs *pcrs)
+                   const struct lt_pcrs *pcrs)
 {
     uint8_t digest[32];
 
@@ -286,7 +286,7 @@ static void attest(struct lt_buf *b, uint16_t type, const uint8_t signer[LT_TPM_
     lt_buf_u8(b, clock->safe);
     lt_buf_u64(b, 0x2020000000000001);
     lt_buf_put(b, selection.p, selection.n);
-    lt_pcr_pcrs_digest(pcrs, LT_HASH_SHA256, digest);
+    lt_pcrs_digest(pcrs, LT_HASH_SHA256, digest);
     lt_buf_put16(b, digest, sizeof digest);
 }
 
@@ -419,8 +419,8 @@ static void identities(struct forge *f)
     public_of(f->guest_ek, &soft_ek, &f->ek_g);
     public_of(f->host_ak, &f->host_ak_shape, &f->ak_h);
     public_of(f->host_ek, &soft_ek, &f->ek_h);
-    f->guest_id = lt_checks_guest_identity_new(of(&f->ek_g), of(&f->ak_g));
-    f->host_id = lt_checks_host_identity_new(of(&f->ek_h), of(&f->ak_h));
+    f->guest_id = lt_checks_identity_guest_new(of(&f->ek_g), of(&f->ak_g));
+    f->host_id = lt_checks_identity_host_new(of(&f->ek_h), of(&f->ak_h));
     f->guest_id->activated = f->host_id->activated = LT_CHECKS_FACT_YES;
     f->host_id->in_registry = f->host_id->certificate = LT_CHECKS_FACT_YES;
     if (!lt_slice_eq((struct lt_slice){f->record.ek_digest, 32}, (struct lt_slice){(uint8_t[32]){0}, 32}))
@@ -481,8 +481,8 @@ void forge_free(struct forge *f)
     ima_free(&f->ima_h);
     lt_boot_log_free(f->guest_log);
     lt_boot_log_free(f->host_log);
-    lt_checks_guest_identity_free(f->guest_id);
-    lt_checks_host_identity_free(f->host_id);
+    lt_checks_identity_guest_free(f->guest_id);
+    lt_checks_identity_host_free(f->host_id);
     lt_policy_guest_free(f->guest_policy);
     lt_policy_host_free(f->host_policy);
 }

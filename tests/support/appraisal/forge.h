@@ -50,7 +50,7 @@ struct forge {
     uint8_t tenant_id[16], committed_tenant[16], uuid[16];
     char nonce[LT_RESIDENCY_NONCE + 1];
     struct lt_attest_clock_info guest_clock, host_clock;
-    struct lt_pcr_pcrs guest_pcrs, host_pcrs; /* PCR 13 and 16 are set by forge_build unless kept */
+    struct lt_pcrs guest_pcrs, host_pcrs; /* PCR 13 and 16 are set by forge_build unless kept */
     bool keep_pcr13, foreign_host_id;
     uint8_t pcr13[32];
     bool listed; /* false: the guest is not among the residents */
@@ -64,8 +64,8 @@ struct forge {
     /* ---- built ---- */
     struct lt_buf ak_g, ek_g, ak_h, ek_h, attest_g, sig_g, attest_h, sig_h, log_g, log_h, policy_g, policy_h;
     char pubkey[64];
-    struct lt_checks_guest_identity *guest_id;
-    struct lt_checks_host_identity *host_id;
+    struct lt_checks_identity_guest *guest_id;
+    struct lt_checks_identity_host *host_id;
     struct lt_policy_guest *guest_policy;
     struct lt_policy_host *host_policy;
     struct lt_boot_log *guest_log, *host_log;

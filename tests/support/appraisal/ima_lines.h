@@ -61,7 +61,7 @@ static inline void ima_file(struct lt_buf *list, uint8_t *pcr, const char *path)
 }
 
 /* boot_aggregate over PCR 0-9 as they are; the kernel's first entry. */
-static inline void ima_aggregate(struct lt_buf *list, uint8_t *pcr, const struct lt_pcr_pcrs *boot,
+static inline void ima_aggregate(struct lt_buf *list, uint8_t *pcr, const struct lt_pcrs *boot,
                                  uint8_t digest[32])
 {
     struct lt_slice part[10];

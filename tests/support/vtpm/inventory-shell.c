@@ -105,7 +105,7 @@ int main(int argc, char **argv)
     }
     while (in && fgets(line, sizeof line, in)) {
         line[strcspn(line, "\n")] = 0;
-        LT_AUTOJSON json_t *o = answer(inv, line);
+        LT_JSON_AUTO json_t *o = answer(inv, line);
         LT_AUTOFREE char *text = o ? lt_json_dump(o) : NULL;
         dprintf(0, "%s\n", text ? text : "{\"error\":\"no-memory\"}");
     }

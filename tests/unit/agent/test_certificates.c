@@ -109,9 +109,9 @@ static json_t *text(uint64_t serial)
 
 static void join(void **state)
 {
-    LT_AUTOJSON json_t *leaf = text(1), *a = text(2), *b = text(3), *empty = json_array(), *out, *again,
-                       *kept;
-    LT_AUTOJSON json_t *agent = json_pack("[O]", leaf), *given = json_pack("[OOO]", a, b, a), *bare;
+    LT_JSON_AUTO json_t *leaf = text(1), *a = text(2), *b = text(3), *empty = json_array(), *out, *again,
+                        *kept;
+    LT_JSON_AUTO json_t *agent = json_pack("[O]", leaf), *given = json_pack("[OOO]", a, b, a), *bare;
 
     (void)state;
     OK(lt_provider_certificates_join(agent, NULL, NULL, &out, &err));
@@ -134,21 +134,21 @@ static void join(void **state)
 
 static void join_hostile(void **state)
 {
-    LT_AUTOJSON json_t *leaf = text(1), *agent = json_pack("[O]", leaf), *many = json_array(), *out = NULL;
+    LT_JSON_AUTO json_t *leaf = text(1), *agent = json_pack("[O]", leaf), *many = json_array(), *out = NULL;
     static const char *const bad[] = {"", "x",
                                       "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"};
     LT_AUTOFREE char *large = malloc(2 * LT_MAX_CERTIFICATE + 2);
 
     (void)state;
     for (unsigned i = 0; i < 3; i++) {
-        LT_AUTOJSON json_t *given = json_pack("[s]", bad[i]);
+        LT_JSON_AUTO json_t *given = json_pack("[s]", bad[i]);
         FAILS(LT_E_MALFORMED, lt_provider_certificates_join(agent, given, NULL, &out, &err));
     }
-    LT_AUTOJSON json_t *number = json_pack("[i]", 1);
+    LT_JSON_AUTO json_t *number = json_pack("[i]", 1);
     FAILS(LT_E_MALFORMED, lt_provider_certificates_join(agent, number, NULL, &out, &err));
     memset(large, 'A', 2 * LT_MAX_CERTIFICATE + 1);
     large[2 * LT_MAX_CERTIFICATE + 1] = 0;
-    LT_AUTOJSON json_t *long_text = json_pack("[s]", large);
+    LT_JSON_AUTO json_t *long_text = json_pack("[s]", large);
     FAILS(LT_E_MALFORMED, lt_provider_certificates_join(agent, long_text, NULL, &out, &err));
     for (unsigned i = 0; i < LT_MAX_CERTIFICATES; i++)
         json_array_append_new(many, text(i + 10));

@@ -34,13 +34,13 @@ static void closed(const struct lt_http_route *routes, size_t count, unsigned ru
 static void host_routes_are_the_providers(void **state)
 {
     (void)state;
-    closed(lt_host_routes, lt_host_route_count, LT_PEER_ROLE_PROVIDER);
+    closed(lt_agent_host_routes, lt_agent_host_route_count, LT_PEER_ROLE_PROVIDER);
 }
 
 static void guest_routes_need_the_tenants_ca(void **state)
 {
     (void)state;
-    closed(lt_guest_routes, lt_guest_route_count, LT_HTTP_MAY_TRUSTED);
+    closed(lt_agent_guest_routes, lt_agent_guest_route_count, LT_HTTP_MAY_TRUSTED);
 }
 
 int main(void)

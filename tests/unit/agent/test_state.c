@@ -10,7 +10,7 @@ static char top[] = "/tmp/lt-state-XXXXXX";
 
 static char *under(const char *name)
 {
-    return lt_path(top, name);
+    return lt_file_path(top, name);
 }
 
 static void write_text(const char *path, const char *text)

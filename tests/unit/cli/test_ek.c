@@ -24,7 +24,7 @@ static unsigned made_count;
 /* A file of the test's own; the path stays good until its end. */
 static const char *file(const char *name, const void *p, size_t n)
 {
-    char *path = lt_path(dir, name);
+    char *path = lt_file_path(dir, name);
 
     OK(lt_file_write(path, p, n, 0600, &err));
     assert_true(made_count < 64);
@@ -69,7 +69,7 @@ static size_t ekcert_of(const char *path, uint8_t **der)
     size_t n;
 
     OK(lt_file_read(path, 1 << 16, &p, &n, &err));
-    LT_AUTOJSON json_t *j = lt_json_parse(p, n, 1 << 16, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(p, n, 1 << 16, &err);
     OK(lt_json_base64(j, "ekcert", 1 << 16, der, &n, &err));
     return n;
 }
@@ -81,7 +81,7 @@ static const char *body(const char *name, const uint8_t *ekcert, size_t n)
     size_t size;
 
     OK(lt_file_read(PLAIN, 1 << 16, &p, &size, &err));
-    LT_AUTOJSON json_t *j = lt_json_parse(p, size, 1 << 16, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(p, size, 1 << 16, &err);
     json_object_set_new(j, "ekcert", n ? lt_json_new_base64(ekcert, n) : json_string(""));
     LT_AUTOFREE char *text = lt_json_dump(j);
     return file(name, text, strlen(text));
@@ -187,13 +187,13 @@ static void usage(void **state)
 static void roots(void **state)
 {
     LT_AUTOFREE uint8_t *middle = NULL, *leaf = NULL, *der = NULL;
-    LT_AUTOFREE char *sub = lt_path(dir, "roots"), *readme = lt_path(sub, "README"),
-                     *cer = lt_path(sub, "maker.cer"), *bad = lt_path(sub, "leaf.crt"),
-                     *hidden = lt_path(sub, ".hidden.pem");
+    LT_AUTOFREE char *sub = lt_file_path(dir, "roots"), *readme = lt_file_path(sub, "README"),
+                     *cer = lt_file_path(sub, "maker.cer"), *bad = lt_file_path(sub, "leaf.crt"),
+                     *hidden = lt_file_path(sub, ".hidden.pem");
     size_t middle_n, leaf_n;
 
     (void)state;
-    OK(lt_dir_private(sub, &err));
+    OK(lt_file_dir_private(sub, &err));
     CHECK(2, "no *.pem, *.crt, *.cer or *.der in it", "--roots", sub, "--ek", EK, LEAF);
     OK(lt_file_read(MIDDLE, 1 << 16, &middle, &middle_n, &err));
     OK(lt_file_read(LEAF, 1 << 16, &leaf, &leaf_n, &err));
@@ -228,12 +228,12 @@ static void as_json(void **state)
     (void)state;
     assert_int_equal(run(&good, (const char *const[]){"check", "--json", "--roots", MIDDLE, PADDED, NULL}),
                      0);
-    LT_AUTOJSON json_t *j = lt_json_parse(good, strlen(good), 1 << 16, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(good, strlen(good), 1 << 16, &err);
     assert_string_equal(json_string_value(json_object_get(j, "result")), "ok");
     assert_true(json_is_null(json_object_get(j, "reason")));
     assert_string_equal(json_string_value(json_array_get(json_object_get(j, "not_made"), 0)), "revocation");
     assert_int_equal(run(&bad, (const char *const[]){"check", "--json", "--roots", ROOT, PADDED, NULL}), 1);
-    LT_AUTOJSON json_t *k = lt_json_parse(bad, strlen(bad), 1 << 16, &err);
+    LT_JSON_AUTO json_t *k = lt_json_parse(bad, strlen(bad), 1 << 16, &err);
     assert_string_equal(json_string_value(json_object_get(k, "result")), "refused");
     assert_non_null(strstr(json_string_value(json_object_get(k, "reason")), "issuer certificate"));
 }
@@ -242,7 +242,7 @@ static int setup(void **state)
 {
     (void)state;
     assert_non_null(mkdtemp(dir));
-    out = lt_path(dir, "out");
+    out = lt_file_path(dir, "out");
     return 0;
 }
 

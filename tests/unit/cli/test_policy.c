@@ -15,7 +15,7 @@ static unsigned path_count;
 static char *at(const char *name)
 {
     assert_true(path_count < sizeof paths / sizeof *paths);
-    return paths[path_count++] = lt_path(dir, name);
+    return paths[path_count++] = lt_file_path(dir, name);
 }
 
 static char *good, *worse, *behind, *silent, *list, *out, *doc, *other, *table, *boot, *logfile, *spec;
@@ -66,7 +66,7 @@ static void bundle(const char *path, const char *extra, unsigned late)
     f.ima_g.behind = late;
     forge_build(&f);
     forge_bundle(&f, &b);
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(&b);
+    LT_JSON_AUTO json_t *j = lt_bundle_to_json(&b);
     LT_AUTOFREE char *text = lt_json_pretty(j);
     OK(lt_file_write(path, text, strlen(text), 0600, &err));
     if (path == good) {
@@ -162,14 +162,14 @@ static void not_learned(void **state)
     uint8_t *slash = memmem(b.guest.ima.p, b.guest.ima.n, "/init", 5);
     assert_non_null(slash);
     slash[1] = 'X';
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(&b);
+    LT_JSON_AUTO json_t *j = lt_bundle_to_json(&b);
     LT_AUTOFREE char *changed = lt_json_pretty(j);
     OK(lt_file_write(bad, changed, strlen(changed), 0600, &err));
     unlink(other);
     POLICY(1, "bad: ", "learn", "--from", bad, "-o", other);
     slash[1] = 'i';
     b.guest.signature.p[20] ^= 1;
-    LT_AUTOJSON json_t *k = lt_bundle_to_json(&b);
+    LT_JSON_AUTO json_t *k = lt_bundle_to_json(&b);
     LT_AUTOFREE char *forged = lt_json_pretty(k);
     OK(lt_file_write(bad, forged, strlen(forged), 0600, &err));
     POLICY(1, "guest-quote", "learn", "--from", bad, "-o", other);

@@ -46,7 +46,7 @@ static int run(char **text, const char *const *args)
 
 static void write_bundle(const char *path, const struct lt_bundle *b)
 {
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(b);
+    LT_JSON_AUTO json_t *j = lt_bundle_to_json(b);
     LT_AUTOFREE char *text = lt_json_pretty(j);
     OK(lt_file_write(path, text, strlen(text), 0600, &err));
 }
@@ -59,12 +59,12 @@ static int setup(void **state)
 
     (void)state;
     assert_non_null(mkdtemp(dir));
-    good = lt_path(dir, "good.json");
-    bad = lt_path(dir, "bad.json");
-    malformed = lt_path(dir, "malformed.json");
-    policy = lt_path(dir, "policy.json");
-    missing = lt_path(dir, "missing.json");
-    out = lt_path(dir, "out");
+    good = lt_file_path(dir, "good.json");
+    bad = lt_file_path(dir, "bad.json");
+    malformed = lt_file_path(dir, "malformed.json");
+    policy = lt_file_path(dir, "policy.json");
+    missing = lt_file_path(dir, "missing.json");
+    out = lt_file_path(dir, "out");
     forge_init(&f);
     forge_build(&f);
     forge_bundle(&f, &b);
@@ -134,7 +134,7 @@ static void as_json(void **state)
 
     (void)state;
     assert_int_equal(run(&text, (const char *const[]){"--json", good, bad, NULL}), 1);
-    LT_AUTOJSON json_t *j = lt_json_parse(text, strlen(text), 1 << 20, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(text, strlen(text), 1 << 20, &err);
     assert_int_equal(json_array_size(j), 2);
     const char *want[] = {"consistent", "inconsistent"};
     for (size_t i = 0; i < 2; i++) {

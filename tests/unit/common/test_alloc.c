@@ -89,7 +89,7 @@ static void the_line_goes_to_the_log(void **state)
     dying_words(log_first, said);
     const char *line = strchr(said, '{');
     assert_non_null(line);
-    LT_AUTOJSON json_t *j = json_loads(line, JSON_DISABLE_EOF_CHECK, NULL);
+    LT_JSON_AUTO json_t *j = json_loads(line, JSON_DISABLE_EOF_CHECK, NULL);
     assert_non_null(j);
     assert_string_equal(json_string_value(json_object_get(j, "level")), "error");
     assert_string_equal(json_string_value(json_object_get(j, "program")), "limetree-test");

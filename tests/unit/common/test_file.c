@@ -152,20 +152,20 @@ static void test_link(void **state)
 static void test_dir_private(void **state)
 {
     (void)state;
-    OK(lt_dir_private("d", &err));
+    OK(lt_file_dir_private("d", &err));
     assert_int_equal(mode_of("d") & 077, 0);
-    OK(lt_dir_private("d", &err));
+    OK(lt_file_dir_private("d", &err));
     assert_int_equal(chmod("d", 0770), 0);
-    FAILS(LT_E_CONFIG, lt_dir_private("d", &err));
+    FAILS(LT_E_CONFIG, lt_file_dir_private("d", &err));
     assert_int_equal(chmod("d", 0702), 0);
-    FAILS(LT_E_CONFIG, lt_dir_private("d", &err));
+    FAILS(LT_E_CONFIG, lt_file_dir_private("d", &err));
     assert_int_equal(chmod("d", 0700), 0);
     assert_int_equal(symlink("d", "l"), 0);
-    FAILS(LT_E_CONFIG, lt_dir_private("l", &err));
-    FAILS(LT_E_IO, lt_dir_private("missing/d", &err));
+    FAILS(LT_E_CONFIG, lt_file_dir_private("l", &err));
+    FAILS(LT_E_IO, lt_file_dir_private("missing/d", &err));
     assert_int_equal(unlink("l") | rmdir("d"), 0);
     OK(lt_file_write("f", "", 0, 0600, &err));
-    FAILS(LT_E_CONFIG, lt_dir_private("f", &err));
+    FAILS(LT_E_CONFIG, lt_file_dir_private("f", &err));
     assert_int_equal(unlink("f"), 0);
 }
 
@@ -183,7 +183,7 @@ static void test_sha256(void **state)
     FAILS(LT_E_IO, lt_file_sha256(".", got, &err));
     assert_memory_equal(got, (uint8_t[32]){0}, 32);
     assert_int_equal(unlink("a"), 0);
-    LT_AUTOFREE char *path = lt_path("dir", "name");
+    LT_AUTOFREE char *path = lt_file_path("dir", "name");
     assert_string_equal(path, "dir/name");
 }
 

@@ -29,7 +29,7 @@ static void test_parse(void **state)
                                       "//x\n{}"};
 
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        LT_AUTOJSON json_t *j = parse(good[i]);
+        LT_JSON_AUTO json_t *j = parse(good[i]);
         assert_non_null(j);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -37,7 +37,7 @@ static void test_parse(void **state)
         if (j || err.code != LT_E_MALFORMED)
             fail_msg("%s: accepted", bad[i]);
     }
-    LT_AUTOJSON json_t *fits = lt_json_parse("[1,2]", 5, 5, &err);
+    LT_JSON_AUTO json_t *fits = lt_json_parse("[1,2]", 5, 5, &err);
     assert_non_null(fits);
     assert_null(lt_json_parse("[1,2]", 5, 4, &err));
     assert_int_equal(err.code, LT_E_TOO_LARGE);
@@ -54,11 +54,11 @@ static void test_depth(void **state)
     for (size_t i = 0; i < sizeof depths / sizeof *depths; i++) {
         memset(s, '[', depths[i]);
         memset(s + depths[i], ']', depths[i]);
-        LT_AUTOJSON json_t *j = lt_json_parse(s, 2 * depths[i], sizeof s, &err);
+        LT_JSON_AUTO json_t *j = lt_json_parse(s, 2 * depths[i], sizeof s, &err);
         assert_int_equal(j != NULL, depths[i] <= LT_MAX_JSON_DEPTH);
     }
     /* Brackets in strings are text, also behind an escaped quote. */
-    LT_AUTOJSON json_t *text = parse("[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[[[{{{{\"]");
+    LT_JSON_AUTO json_t *text = parse("[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[[[{{{{\"]");
     assert_non_null(text);
 }
 
@@ -87,7 +87,7 @@ static void test_growth(void **state)
 static void test_getters(void **state)
 {
     (void)state;
-    LT_AUTOJSON json_t *o = parse(
+    LT_JSON_AUTO json_t *o = parse(
         "{\"o\":{},\"a\":[1,2,3],\"s\":\"text\",\"i\":7,\"t\":true,\"f\":false,\"n\":null,\"x\":\"00fF\","
         "\"u\":\"06fb1000-1062-4d70-8ff0-fb4da8cb0293\",\"b\":\"Zm9v\",\"r\":1.5}");
     json_t *v;
@@ -126,7 +126,7 @@ static void test_getters(void **state)
 static void test_getter_refusals(void **state)
 {
     (void)state;
-    LT_AUTOJSON json_t *o = parse("{\"key\":1.5,\"a\":[1,2,3],\"s\":\"zz\",\"i\":7,\"n\":null}");
+    LT_JSON_AUTO json_t *o = parse("{\"key\":1.5,\"a\":[1,2,3],\"s\":\"zz\",\"i\":7,\"n\":null}");
     static const char *const wrong[] = {"key", "missing", "n"};
     json_t *v = o;
     const char *s = "";
@@ -163,7 +163,7 @@ static void test_getter_refusals(void **state)
 static void test_only(void **state)
 {
     (void)state;
-    LT_AUTOJSON json_t *o = parse("{\"a\":1,\"b\":2}");
+    LT_JSON_AUTO json_t *o = parse("{\"a\":1,\"b\":2}");
 
     OK(lt_json_only(o, (const char *const[]){"b", "a", "c", NULL}, &err));
     FAILS(LT_E_MALFORMED, lt_json_only(o, (const char *const[]){"a", NULL}, &err));
@@ -175,7 +175,7 @@ static void test_new_values(void **state)
 {
     (void)state;
     static const uint8_t uuid[16] = {0x06, 0xfb, 0x10};
-    LT_AUTOJSON json_t *o =
+    LT_JSON_AUTO json_t *o =
         json_pack("{so so so so so}", "hex", lt_json_new_hex("\xab\x01", 2), "b64",
                   lt_json_new_base64("foob", 4), "uuid", lt_json_new_uuid(uuid), "text",
                   lt_json_new_text("gr\xc3\xbc\xc3\x9f"), "bad", lt_json_new_text("a\xff\"\n"));
@@ -186,7 +186,7 @@ static void test_new_values(void **state)
            "\"text\":\"gr\xc3\xbc\xc3\x9f\",\"bad\":\"a\\\\xff\\\"\\n\"}");
     assert_memory_equal(pretty, "{\n  \"hex\": \"ab01\",\n", 19);
     assert_string_equal(pretty + strlen(pretty) - 3, "\n}\n");
-    LT_AUTOJSON json_t *back = parse(pretty);
+    LT_JSON_AUTO json_t *back = parse(pretty);
     assert_true(json_equal(o, back));
 }
 

@@ -6,47 +6,47 @@
 #include "tests/support/unit.h"
 
 /* Any value, walked to its end. */
-static int walk(struct lt_pull *s, int depth, struct lt_err *e)
+static int walk(struct lt_json_pull *s, int depth, struct lt_err *e)
 {
-    struct lt_pull_list l;
+    struct lt_json_pull_list l;
     struct lt_slice text;
     int64_t v;
 
     if (depth == 8)
-        return lt_pull_fail(s, e, "too deep");
-    switch (lt_pull_peek(s)) {
+        return lt_json_pull_fail(s, e, "too deep");
+    switch (lt_json_pull_peek(s)) {
     case '{':
-        LT_TRY(lt_pull_object(s, &l, e));
+        LT_TRY(lt_json_pull_object(s, &l, e));
         for (;;) {
-            LT_TRY(lt_pull_key(s, &l, 64, &text, e));
+            LT_TRY(lt_json_pull_key(s, &l, 64, &text, e));
             if (l.end)
                 return 0;
             LT_TRY(walk(s, depth + 1, e));
         }
     case '[':
-        LT_TRY(lt_pull_array(s, &l, e));
+        LT_TRY(lt_json_pull_array(s, &l, e));
         for (;;) {
-            LT_TRY(lt_pull_item(s, &l, e));
+            LT_TRY(lt_json_pull_item(s, &l, e));
             if (l.end)
                 return 0;
             LT_TRY(walk(s, depth + 1, e));
         }
     case '"':
-        return lt_pull_string(s, 64, &text, e);
+        return lt_json_pull_string(s, 64, &text, e);
     case '0':
-        return lt_pull_int(s, -1000, 1000, &v, e);
+        return lt_json_pull_int(s, -1000, 1000, &v, e);
     default:
-        return lt_pull_null(s, e);
+        return lt_json_pull_null(s, e);
     }
 }
 
 static int whole(const uint8_t *p, size_t n, void *state)
 {
-    LT_AUTOPULL struct lt_pull s = lt_pull(p, n, "text");
+    LT_JSON_PULL_AUTO struct lt_json_pull s = lt_json_pull(p, n, "text");
 
     (void)state;
     int rc = walk(&s, 0, &err);
-    return rc ? rc : lt_pull_end(&s, &err);
+    return rc ? rc : lt_json_pull_end(&s, &err);
 }
 
 static int text(const char *s)
@@ -74,7 +74,7 @@ static void accepted(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         OK(text(good[i]));
-        LT_AUTOJSON json_t *j = lt_json_parse(good[i], strlen(good[i]), 1000, &err);
+        LT_JSON_AUTO json_t *j = lt_json_parse(good[i], strlen(good[i]), 1000, &err);
         if (!j && i != 11)
             fail_msg("jansson differs: %s", good[i]);
     }
@@ -157,35 +157,35 @@ static void refused(void **state)
 static void strings(void **state)
 {
     static const char doc[] = "[\"plain\",\"a\\u0041\\u00e9\\ud83d\\ude00\\/\",\"\"]";
-    LT_AUTOPULL struct lt_pull s = lt_pull(doc, sizeof doc - 1, "doc");
-    struct lt_pull_list l;
+    LT_JSON_PULL_AUTO struct lt_json_pull s = lt_json_pull(doc, sizeof doc - 1, "doc");
+    struct lt_json_pull_list l;
     struct lt_slice v;
 
     (void)state;
-    OK(lt_pull_array(&s, &l, &err));
-    OK(lt_pull_item(&s, &l, &err));
-    OK(lt_pull_string(&s, 5, &v, &err));
+    OK(lt_json_pull_array(&s, &l, &err));
+    OK(lt_json_pull_item(&s, &l, &err));
+    OK(lt_json_pull_string(&s, 5, &v, &err));
     assert_ptr_equal(v.p, doc + 2); /* no copy */
-    OK(lt_pull_item(&s, &l, &err));
-    OK(lt_pull_string(&s, 9, &v, &err));
+    OK(lt_json_pull_item(&s, &l, &err));
+    OK(lt_json_pull_string(&s, 9, &v, &err));
     assert_int_equal(v.n, 9);
     assert_memory_equal(v.p, "aA\xc3\xa9\xf0\x9f\x98\x80/", 9);
-    OK(lt_pull_item(&s, &l, &err));
-    OK(lt_pull_string(&s, 0, &v, &err));
+    OK(lt_json_pull_item(&s, &l, &err));
+    OK(lt_json_pull_string(&s, 0, &v, &err));
     assert_int_equal(v.n, 0);
-    OK(lt_pull_item(&s, &l, &err));
+    OK(lt_json_pull_item(&s, &l, &err));
     assert_true(l.end);
-    OK(lt_pull_end(&s, &err));
+    OK(lt_json_pull_end(&s, &err));
 
     /* the ceilings, in the text and decoded */
     for (size_t max = 0; max < 9; max++) {
-        LT_AUTOPULL struct lt_pull t = lt_pull(doc + 9, sizeof doc - 10, "doc");
-        FAILS(LT_E_MALFORMED, lt_pull_string(&t, max, &v, &err));
+        LT_JSON_PULL_AUTO struct lt_json_pull t = lt_json_pull(doc + 9, sizeof doc - 10, "doc");
+        FAILS(LT_E_MALFORMED, lt_json_pull_string(&t, max, &v, &err));
         assert_non_null(strstr(err.msg, "a string of more than"));
         t.at = 0;
     }
-    struct lt_pull t = lt_pull("\"plain\"", 7, "doc");
-    FAILS(LT_E_MALFORMED, lt_pull_string(&t, 4, &v, &err));
+    struct lt_json_pull t = lt_json_pull("\"plain\"", 7, "doc");
+    FAILS(LT_E_MALFORMED, lt_json_pull_string(&t, 4, &v, &err));
 }
 
 static void sweeps(void **state)
@@ -198,7 +198,7 @@ static void sweeps(void **state)
     for (size_t bit = 0; bit < 8 * (sizeof doc - 1); bit++) {
         memcpy(copy, doc, sizeof doc);
         copy[bit / 8] ^= (char)(1u << bit % 8);
-        LT_AUTOJSON json_t *j = lt_json_parse(copy, sizeof doc - 1, 1000, &err);
+        LT_JSON_AUTO json_t *j = lt_json_parse(copy, sizeof doc - 1, 1000, &err);
         if (!whole((uint8_t *)copy, sizeof doc - 1, NULL) && !j)
             fail_msg("bit %zu: %s", bit, copy);
     }

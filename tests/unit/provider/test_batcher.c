@@ -135,7 +135,7 @@ static void give(struct rig *r, int status, json_t *j)
 static void answer(struct rig *r)
 {
     int status;
-    LT_AUTOJSON json_t *ask = ask_json(r);
+    LT_JSON_AUTO json_t *ask = ask_json(r);
     json_t *j = mock_host_answer(&r->host, ask, &status);
     give(r, status, j);
 }
@@ -152,14 +152,14 @@ static void check_proof(struct item *x, uint32_t n)
     struct lt_residency_host_quote q = {0};
     struct lt_residency_header h;
     struct lt_attest a;
-    struct lt_verify_key *key = NULL;
+    struct lt_signature_key *key = NULL;
     struct lt_merkle_path path;
     uint8_t leaf[32], digest[32];
 
     assert_int_equal(x->done, 1);
     assert_non_null(x->batch);
     assert_int_equal(x->why.code, 0);
-    LT_AUTOJSON json_t *j = lt_json_parse(x->batch->text, x->batch->text_n, 1 << 20, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(x->batch->text, x->batch->text_n, 1 << 20, &err);
     assert_non_null(j);
     OK(lt_json_hex(j, "host", digest, 16, &err));
     assert_memory_equal(digest, x->rig->host.host_id, 16);
@@ -325,7 +325,7 @@ static void inventory_replaced_while_quoting(void **state)
     add(r, 1, 2);
     mock_host_init(&other);
     mock_host_populate(&other, 50, 3);
-    LT_AUTOJSON json_t *j = mock_host_inventory(&other);
+    LT_JSON_AUTO json_t *j = mock_host_inventory(&other);
     lt_residents_unref(r->known);
     OK(lt_residents_from_json(j, &r->known, &err));
     answer(r); /* names the root of the ask and delivers nothing */
@@ -339,7 +339,7 @@ static void root_neither_known_nor_delivered(void **state)
     int status;
 
     add(r, 0, 1);
-    LT_AUTOJSON json_t *ask = ask_json(r);
+    LT_JSON_AUTO json_t *ask = ask_json(r);
     json_t *j = mock_host_answer(&r->host, ask, &status);
     json_object_del(j, "inventory");
     give(r, 200, j);
@@ -490,7 +490,7 @@ static void lies_in_the_header(void **state)
     for (enum lie lie = 0; lie < LIES; lie++) {
         struct lt_residency_header h;
         add(r, lie, lie + 1u);
-        LT_AUTOJSON json_t *ask = ask_json(r);
+        LT_JSON_AUTO json_t *ask = ask_json(r);
         mock_host_header(&r->host, ask, &h);
         switch (lie) {
         case ROOT:
@@ -535,7 +535,7 @@ static void a_foreign_signature(void **state)
     mock_host_init(&other);
     add(r, 0, 1);
     r->host.ak_key = other.ak_key;
-    LT_AUTOJSON json_t *ask = ask_json(r);
+    LT_JSON_AUTO json_t *ask = ask_json(r);
     json_t *j = mock_host_answer(&r->host, ask, &status);
     r->host.ak_key = own;
     give(r, 200, j);
@@ -549,7 +549,7 @@ static void pcr_values_that_were_not_quoted(void **state)
     int status;
 
     add(r, 0, 1);
-    LT_AUTOJSON json_t *ask = ask_json(r);
+    LT_JSON_AUTO json_t *ask = ask_json(r);
     json_t *j = mock_host_answer(&r->host, ask, &status);
     uint8_t other[32] = {1};
     json_object_set_new(json_object_get(j, "pcrs"), "4", lt_json_new_hex(other, sizeof other));
@@ -571,7 +571,7 @@ static void turned_bits_of_a_fresh_quote(void **state)
             int status;
             x->done = 0;
             add(r, 0, 1);
-            LT_AUTOJSON json_t *ask = ask_json(r);
+            LT_JSON_AUTO json_t *ask = ask_json(r);
             json_t *j = mock_host_answer(&r->host, ask, &status);
             OK(lt_json_base64(j, keys[k], 4096, &raw, &n, &err));
             bits = 8 * n;
@@ -595,8 +595,8 @@ static void bodies_of_all_sorts(void **state)
         check_failed(&r->items[i], LT_E_HOST_UNREACHABLE);
     }
     add(r, 20, 21); /* every prefix of a true answer */
-    LT_AUTOJSON json_t *ask = ask_json(r);
-    LT_AUTOJSON json_t *j = mock_host_answer(&r->host, ask, &status);
+    LT_JSON_AUTO json_t *ask = ask_json(r);
+    LT_JSON_AUTO json_t *j = mock_host_answer(&r->host, ask, &status);
     LT_AUTOFREE char *text = lt_json_dump(j);
     size_t n = strlen(text);
     for (size_t i = 0; i < n; i += 1 + i / 64) {

@@ -6,7 +6,7 @@
 
 static void says(struct lt_health *h, uint64_t now, const char *state, json_int_t age, const char *slug)
 {
-    LT_AUTOJSON json_t *j = lt_health_json(h, now);
+    LT_JSON_AUTO json_t *j = lt_health_json(h, now);
     const json_t *error = json_object_get(j, "error");
 
     assert_string_equal(lt_health_word(h, now), state);

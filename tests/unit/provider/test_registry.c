@@ -231,7 +231,7 @@ static void test_another_daemons_store(void **state)
 /* The mock, as the registry knows it after it was enrolled. */
 static struct lt_provider_host *enrol(struct at *a, const struct mock_host *m, const uint8_t policy[32])
 {
-    LT_AUTOJSON json_t *certificates = json_array();
+    LT_JSON_AUTO json_t *certificates = json_array();
     const struct lt_provider_host_keys keys = {&m->ek, &m->ak, certificates};
     struct lt_provider_host *h;
 
@@ -242,7 +242,7 @@ static struct lt_provider_host *enrol(struct at *a, const struct mock_host *m, c
 
 static void show(struct lt_provider_host *h, const struct mock_host *m)
 {
-    LT_AUTOJSON json_t *j = mock_host_inventory(m);
+    LT_JSON_AUTO json_t *j = mock_host_inventory(m);
     struct lt_residents *r;
 
     OK(lt_residents_from_json(j, &r, &err));

@@ -13,7 +13,7 @@ static void finds_every_guest(void **state)
     (void)state;
     mock_host_init(&h);
     mock_host_populate(&h, 100, 57);
-    LT_AUTOJSON json_t *j = mock_host_inventory(&h);
+    LT_JSON_AUTO json_t *j = mock_host_inventory(&h);
     OK(lt_residents_from_json(j, &r, &err));
     assert_int_equal(r->count, 57);
     assert_memory_equal(lt_residents_root(r), lt_merkle_root(h.tree), 32);
@@ -46,7 +46,7 @@ static void two_records_of_one_guest(void **state)
     memcpy(h.records[6].guest_uuid, uuid, 16);
     lt_merkle_free(h.tree);
     OK(lt_residency_inventory_tree(h.records, h.count, &h.tree, &err));
-    LT_AUTOJSON json_t *j = mock_host_inventory(&h);
+    LT_JSON_AUTO json_t *j = mock_host_inventory(&h);
     OK(lt_residents_from_json(j, &r, &err));
     assert_true(lt_residents_find(r, uuid, NULL, &place));
     assert_int_equal(place, 3);
@@ -61,7 +61,7 @@ static void empty_is_legal(void **state)
 
     (void)state;
     mock_host_init(&h);
-    LT_AUTOJSON json_t *j = mock_host_inventory(&h);
+    LT_JSON_AUTO json_t *j = mock_host_inventory(&h);
     OK(lt_residents_from_json(j, &r, &err));
     assert_int_equal(r->count, 0);
     lt_residents_unref(r);
@@ -123,7 +123,7 @@ static void refuses_what_is_wrong(void **state)
 static int parse_record(const uint8_t *p, size_t n, void *state)
 {
     struct lt_residents *r = NULL;
-    LT_AUTOJSON json_t *j = json_deep_copy(state);
+    LT_JSON_AUTO json_t *j = json_deep_copy(state);
     json_array_set_new(json_object_get(j, "records"), 2, lt_json_new_base64(p, n));
     int rc = lt_residents_from_json(j, &r, &err);
     lt_residents_unref(r);
@@ -139,7 +139,7 @@ static void every_bit_and_prefix_of_a_record(void **state)
     mock_host_init(&h);
     mock_host_populate(&h, 1, 5);
     lt_residency_record_write(&h.records[2], raw);
-    LT_AUTOJSON json_t *j = mock_host_inventory(&h);
+    LT_JSON_AUTO json_t *j = mock_host_inventory(&h);
     unit_every_prefix(parse_record, raw, sizeof raw, j);
     unit_every_bit(parse_record, raw, sizeof raw, j);
     mock_host_free(&h);

@@ -28,9 +28,9 @@ static void there_and_back(void **state)
 
     (void)state;
     forged(&a);
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(&a);
+    LT_JSON_AUTO json_t *j = lt_bundle_to_json(&a);
     OK(parse_json(j, &b));
-    LT_AUTOJSON json_t *again = lt_bundle_to_json(&b);
+    LT_JSON_AUTO json_t *again = lt_bundle_to_json(&b);
     assert_true(json_equal(j, again));
     assert_memory_equal(a.commitment, b.commitment, 32);
     assert_memory_equal(&a.proof, &b.proof, sizeof a.proof);
@@ -48,7 +48,7 @@ static void without_host(void **state)
 
     (void)state;
     forged(&a);
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(&a);
+    LT_JSON_AUTO json_t *j = lt_bundle_to_json(&a);
     lt_bundle_free(&a);
     json_object_del(j, "host");
     FAILS(LT_E_MALFORMED, parse_json(j, &b)); /* paths to nothing */
@@ -56,7 +56,7 @@ static void without_host(void **state)
     json_object_del(j, "residency");
     OK(parse_json(j, &b));
     assert_false(b.has_host);
-    LT_AUTOJSON json_t *again = lt_bundle_to_json(&b);
+    LT_JSON_AUTO json_t *again = lt_bundle_to_json(&b);
     assert_true(json_equal(j, again));
     lt_bundle_free(&b);
 }
@@ -64,7 +64,7 @@ static void without_host(void **state)
 /* path is a dot-separated place; value NULL deletes. */
 static int changed(const json_t *good, const char *path, json_t *value)
 {
-    LT_AUTOJSON json_t *j = json_deep_copy(good);
+    LT_JSON_AUTO json_t *j = json_deep_copy(good);
     json_t *o = j;
     struct lt_bundle b;
     char key[80];
@@ -122,7 +122,7 @@ static void refused(void **state)
 
     (void)state;
     forged(&a);
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(&a);
+    LT_JSON_AUTO json_t *j = lt_bundle_to_json(&a);
     lt_bundle_free(&a);
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
         if (!changed(j, needed[i], NULL) || !changed(j, needed[i], json_integer(-1)))
@@ -163,7 +163,7 @@ static void every_prefix(void **state)
 
     (void)state;
     forged(&a);
-    LT_AUTOJSON json_t *j = lt_bundle_to_json(&a);
+    LT_JSON_AUTO json_t *j = lt_bundle_to_json(&a);
     lt_bundle_free(&a);
     LT_AUTOFREE char *text = lt_json_dump(j);
     unit_every_prefix(parse, text, strlen(text), NULL);

@@ -16,7 +16,7 @@ static void paths(void **state)
 
     (void)state;
     lt_random(p.nodes, 3 * LT_MERKLE_NODE);
-    LT_AUTOJSON json_t *j = lt_residency_path_to_json(&p);
+    LT_JSON_AUTO json_t *j = lt_residency_path_to_json(&p);
     OK(lt_residency_path_from_json(j, &back, &err));
     assert_memory_equal(&p, &back, sizeof p);
     json_t *nodes = json_object_get(j, "path");
@@ -50,7 +50,7 @@ static void bad_paths(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        LT_AUTOJSON json_t *j = json(texts[i]);
+        LT_JSON_AUTO json_t *j = json(texts[i]);
         err.code = 0;
         if (!lt_residency_path_from_json(j, &p, &err) || !err.code)
             fail_msg("%s: accepted", texts[i]);
@@ -66,7 +66,7 @@ static void proofs(void **state)
 
     (void)state;
     memset(p.record, 7, sizeof p.record);
-    LT_AUTOJSON json_t *j = lt_proof_to_json(&p);
+    LT_JSON_AUTO json_t *j = lt_proof_to_json(&p);
     OK(lt_proof_from_json(j, &back, &err));
     assert_memory_equal(&p, &back, sizeof p);
     json_object_set_new(json_object_get(j, "residency"), "record",
@@ -103,7 +103,7 @@ static void host_quotes(void **state)
     q.pcrs.mask = LT_RESIDENCY_HOST_PCR_MASK;
     for (int i = 0; i < 16; i++)
         lt_random(q.pcrs.value[i], 32);
-    LT_AUTOJSON json_t *j = lt_residency_host_quote_to_json(&q);
+    LT_JSON_AUTO json_t *j = lt_residency_host_quote_to_json(&q);
     OK(lt_residency_host_quote_from_json(j, &back, &err));
     assert_memory_equal(back.header, q.header, LT_RESIDENCY_HEADER);
     assert_true(lt_slice_eq((struct lt_slice){back.attest, back.attest_n}, (struct lt_slice){attest, 100}));
@@ -138,11 +138,11 @@ static void pcr_names(void **state)
                  {"01", false}, {"-1", false},  {"", false},   {" 1", false}, {"1 ", false}, {"1x", false},
                  {"x", false},  {"100", false}, {"99", false}, {"+1", false}};
     uint8_t zeros[32] = {0};
-    struct lt_pcr_pcrs p;
+    struct lt_pcrs p;
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        LT_AUTOJSON json_t *j = json_object();
+        LT_JSON_AUTO json_t *j = json_object();
         json_object_set_new(j, names[i].name, lt_json_new_hex(zeros, 32));
         if ((lt_residency_pcrs_from_json(j, LT_HASH_SHA256, &p, &err) == 0) != names[i].ok)
             fail_msg("\"%s\"", names[i].name);

@@ -184,8 +184,8 @@ static void activation(void **state)
     OK(lt_activation_begin(&ek, name, host, &b, &err));
     assert_string_not_equal(a.body, b.body);
     assert_memory_not_equal(a.proof, b.proof, 32);
-    LT_AUTOJSON json_t *good = json_pack("{s:o}", "proof", lt_json_new_hex(a.proof, 32)),
-                       *none = json_object();
+    LT_JSON_AUTO json_t *good = json_pack("{s:o}", "proof", lt_json_new_hex(a.proof, 32)),
+                        *none = json_object();
     OK(lt_activation_check(&a, good, &err));
     FAILS(LT_E_REFUSED, lt_activation_check(&b, good, &err));
     FAILS(LT_E_MALFORMED, lt_activation_check(&b, none, &err));

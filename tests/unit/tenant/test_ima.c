@@ -73,7 +73,7 @@ static void bundle_of(struct rig *r, const struct rig_guest *g, struct lt_bundle
     char path[96];
 
     path_of(g, "/bundle", path);
-    LT_AUTOJSON json_t *j = rig_call(r, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *j = rig_call(r, "GET", path, NULL, 200);
     LT_AUTOFREE char *s = lt_json_dump(j);
     OK(lt_bundle_parse(s, strlen(s), b, &err));
 }
@@ -90,12 +90,12 @@ static void learnt_and_grown(void **state)
     struct rig_guest *g = &r.guest[0];
     rig_measure(&r, g, "/init");
     rig_measure(&r, g, "/usr/bin/web");
-    LT_AUTOJSON json_t *policy = adopt(&r, g);
+    LT_JSON_AUTO json_t *policy = adopt(&r, g);
     json_t *layers = json_object_get(policy, "layers");
     assert_string_equal(text(json_array_get(layers, 0), "name"), "learnt");
     /* Compiled once, named by the document. */
     snprintf(name, sizeof name, "tables/%s", text(json_array_get(layers, 0), "policy"));
-    LT_AUTOFREE char *table = lt_path(r.state, name);
+    LT_AUTOFREE char *table = lt_file_path(r.state, name);
     LT_AUTOFREE uint8_t *compiled = NULL;
     size_t n;
     OK(lt_file_read(table, 1 << 20, &compiled, &n, &err));
@@ -120,9 +120,9 @@ static void learnt_and_grown(void **state)
     lt_hex(digest, 32, hex);
     json_array_append_new(layers, json_pack("{s:s, s:s}", "name", "role", "policy", hex));
     path_of(g, "", path);
-    LT_AUTOJSON json_t *refused = rig_call(&r, "PUT", path, json_pack("{s:O}", "policy", policy), 409);
+    LT_JSON_AUTO json_t *refused = rig_call(&r, "PUT", path, json_pack("{s:O}", "policy", policy), 409);
     assert_non_null(strstr(text(json_object_get(refused, "error"), "message"), hex));
-    LT_AUTOJSON json_t *added =
+    LT_JSON_AUTO json_t *added =
         rig_call(&r, "POST", "policies", lt_json_parse(doc.p, doc.n, doc.n, &err), 201);
     if (strcmp(text(added, "digest"), hex)) { /* the call wrote the document its own way */
         json_object_set(json_array_get(layers, 1), "policy", json_object_get(added, "digest"));
@@ -345,10 +345,10 @@ static void documents_are_checked(void **state)
     rig_start(&r);
     rig_drop(rig_call(&r, "POST", "policies", json_pack("{s:i}", "digests", 1), 400));
     rig_drop(rig_call(&r, "POST", "policies", json_pack("[i]", 1), 400));
-    LT_AUTOJSON json_t *boot = rig_call(&r, "POST", "policies", json_pack("{s:b}", "secure_boot", 1), 201);
+    LT_JSON_AUTO json_t *boot = rig_call(&r, "POST", "policies", json_pack("{s:b}", "secure_boot", 1), 201);
     char path[96];
     snprintf(path, sizeof path, "policies/%s", text(boot, "digest"));
-    LT_AUTOJSON json_t *back = rig_call(&r, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *back = rig_call(&r, "GET", path, NULL, 200);
     assert_true(json_is_true(json_object_get(back, "secure_boot")));
     path[strlen(path) - 1] ^= 1;
     rig_drop(rig_call(&r, "GET", path, NULL, 404));

@@ -53,7 +53,7 @@ static void consistent(struct rig *r, const struct rig_guest *g, bool trusted)
     struct lt_offline o = {.now = lt_clock_wall_s()};
 
     snprintf(path, sizeof path, "guests/%s/bundle%s", g->text, trusted ? "?trusted=1" : "");
-    LT_AUTOJSON json_t *j = rig_call(r, "GET", path, NULL, 200);
+    LT_JSON_AUTO json_t *j = rig_call(r, "GET", path, NULL, 200);
     LT_AUTOFREE char *s = lt_json_dump(j);
     OK(lt_bundle_parse(s, strlen(s), &b, &err));
     assert_true(b.has_host);
@@ -90,10 +90,10 @@ static void test_adopt_and_share_a_quote(void **state)
     }
     assert_int_equal(r.posts, posts + 1);
     assert_int_equal(r.activations, 1); /* once per host, not per round */
-    LT_AUTOJSON json_t *st = rig_call(&r, "GET", "status", NULL, 200);
+    LT_JSON_AUTO json_t *st = rig_call(&r, "GET", "status", NULL, 200);
     assert_int_equal(json_integer_value(json_object_get(st, "trusted")), RIG_GUESTS);
     assert_int_equal(json_integer_value(json_object_get(st, "last_batch")), RIG_GUESTS);
-    LT_AUTOJSON json_t *hosts = rig_call(&r, "GET", "hosts", NULL, 200);
+    LT_JSON_AUTO json_t *hosts = rig_call(&r, "GET", "hosts", NULL, 200);
     json_t *h = json_array_get(json_object_get(hosts, "hosts"), 0);
     assert_true(json_is_true(json_object_get(h, "activated")));
     assert_true(json_is_true(json_object_get(h, "in_registry")));
@@ -301,8 +301,8 @@ static json_t *put_policy(struct rig *r, const struct rig_guest *g, const char *
 {
     char path[96];
     snprintf(path, sizeof path, "guests/%s", g->text);
-    LT_AUTOJSON json_t *had = rig_show(r, g);
-    LT_AUTOJSON json_t *old = NULL;
+    LT_JSON_AUTO json_t *had = rig_show(r, g);
+    LT_JSON_AUTO json_t *old = NULL;
     char where[128];
     snprintf(where, sizeof where, "policies/%s", text(had, "policy"));
     old = rig_call(r, "GET", where, NULL, 200);
@@ -332,35 +332,35 @@ static void test_a_new_policy_begins_anew(void **state)
     struct rig_guest *g = &r.guest[0], *gone = &r.guest[1];
     rig_adopt(&r, g);
     rig_adopt(&r, gone);
-    LT_AUTOJSON json_t *same = put_policy(&r, g, NULL, NULL); /* equal: nothing begins anew */
+    LT_JSON_AUTO json_t *same = put_policy(&r, g, NULL, NULL); /* equal: nothing begins anew */
     assert_string_equal(text(json_object_get(same, "verdict"), "result"), "trusted");
 
     unsigned asked = g->asked;
     g->mode = GUEST_HOLDS;
     rig_ask(&r, g);
     rig_wait_asked(g, asked + 1);
-    LT_AUTOJSON json_t *put = put_policy(&r, g, NULL, none);
+    LT_JSON_AUTO json_t *put = put_policy(&r, g, NULL, none);
     is_unchecked_by(put, "policy-changed");
     g->mode = GUEST_ANSWERS;
     asked = g->asked;
     rig_release(g); /* good under the old one: does not count */
     rig_wait_asked(g, asked + 1);
     for (bool failed = false; !failed;) {
-        LT_AUTOJSON json_t *now = rig_show(&r, g);
+        LT_JSON_AUTO json_t *now = rig_show(&r, g);
         const char *is = text(json_object_get(now, "verdict"), "result");
         assert_string_not_equal(is, "trusted");
         failed = !strcmp(is, "failed");
     }
 
-    LT_AUTOJSON json_t *away = put_policy(&r, gone, "127.0.0.1:9", none);
+    LT_JSON_AUTO json_t *away = put_policy(&r, gone, "127.0.0.1:9", none);
     is_unchecked_by(away, "policy-changed");
     rig_stop(&r);
     rig_start(&r);
     rig_wait(&r, gone, "unreachable");
     rig_wait(&r, g, "failed"); /* stays, whatever policy comes */
-    LT_AUTOJSON json_t *other = put_policy(&r, g, NULL,
-                                           "11111111111111111111111111111111"
-                                           "11111111111111111111111111111111");
+    LT_JSON_AUTO json_t *other = put_policy(&r, g, NULL,
+                                            "11111111111111111111111111111111"
+                                            "11111111111111111111111111111111");
     assert_string_equal(text(json_object_get(other, "verdict"), "result"), "failed");
     rig_free(&r);
 }
@@ -382,16 +382,16 @@ static void test_documents_that_nobody_names(void **state)
     (void)state;
     rig_make(&r);
     rig_start(&r);
-    LT_AUTOJSON json_t *layer = rig_call(&r, "POST", "policies", runtime_policy(1), 201);
-    LT_AUTOJSON json_t *other = rig_call(&r, "POST", "policies", runtime_policy(2), 201);
+    LT_JSON_AUTO json_t *layer = rig_call(&r, "POST", "policies", runtime_policy(1), 201);
+    LT_JSON_AUTO json_t *other = rig_call(&r, "POST", "policies", runtime_policy(2), 201);
     snprintf(guest, sizeof guest, "guests/%s", r.guest[0].text);
     json_t *policy = json_pack("{s:[{s:s,s:s}]}", "layers", "name", "a", "policy", text(layer, "digest"));
-    LT_AUTOJSON json_t *put = rig_call(&r, "PUT", guest, json_pack("{s:o}", "policy", policy), 200);
+    LT_JSON_AUTO json_t *put = rig_call(&r, "PUT", guest, json_pack("{s:o}", "policy", policy), 200);
     snprintf(path, sizeof path, "policies/%s", text(layer, "digest"));
-    LT_AUTOJSON json_t *named = rig_call(&r, "DELETE", path, NULL, 409);
+    LT_JSON_AUTO json_t *named = rig_call(&r, "DELETE", path, NULL, 409);
     assert_non_null(strstr(text(json_object_get(named, "error"), "message"), text(put, "policy")));
     snprintf(path, sizeof path, "policies/%s", text(put, "policy"));
-    LT_AUTOJSON json_t *held = rig_call(&r, "DELETE", path, NULL, 409);
+    LT_JSON_AUTO json_t *held = rig_call(&r, "DELETE", path, NULL, 409);
     assert_non_null(strstr(text(json_object_get(held, "error"), "message"), r.guest[0].text));
     snprintf(table, sizeof table, "%s/tables/%s", r.state, text(other, "digest"));
     assert_int_equal(access(table, F_OK), 0);
@@ -418,7 +418,7 @@ static void test_unregistered_and_removed(void **state)
     (void)state;
     rig_make(&r);
     rig_start(&r);
-    LT_AUTOJSON json_t *all = rig_call(&r, "GET", "guests", NULL, 200);
+    LT_JSON_AUTO json_t *all = rig_call(&r, "GET", "guests", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(all, "guests")), RIG_GUESTS); /* registered, not added */
     const char *stranger = "guests/6d2f1a52-7c3b-4a0e-9f7d-0123456789ab";
     rig_drop(rig_call(&r, "GET", stranger, NULL, 404));
@@ -831,7 +831,7 @@ static void test_claims_on_a_fresh_guest(void **state)
     settle(&r, g);
     /* Which of them would be learnt? */
     strcat(path, "/learn");
-    LT_AUTOJSON json_t *refused =
+    LT_JSON_AUTO json_t *refused =
         rig_call(&r, "POST", path, json_pack("{s:[s,s]}", "accept", "copyable", "boot-only"), 409);
     assert_non_null(strstr(text(json_object_get(refused, "error"), "message"), "several hosts"));
     rig_rival(&r, RIVAL_NONE);
@@ -947,7 +947,7 @@ static void test_changes_at_once(void **state)
     pthread_barrier_init(&p.together, NULL, 2);
     assert_int_equal(pthread_create(&other, NULL, put_addresses, &p), 0);
     for (int i = 0; i < PUTS; i++) {
-        LT_AUTOJSON json_t *policy = json_pack("{s:{s:[s]}}", "pcrs", "4", "");
+        LT_JSON_AUTO json_t *policy = json_pack("{s:{s:[s]}}", "pcrs", "4", "");
         snprintf(want, sizeof want, "%064x", i);
         json_array_set_new(json_object_get(json_object_get(policy, "pcrs"), "4"), 0, json_string(want));
         LT_AUTOFREE char *bytes = lt_json_dump(policy);
@@ -955,7 +955,7 @@ static void test_changes_at_once(void **state)
         json_t *body = json_pack("{s:s, s:O}", "address", "127.0.0.1:9", "policy", policy);
         rig_drop(rig_call(&r, "PUT", p.path, body, 200));
         pthread_barrier_wait(&p.together);
-        LT_AUTOJSON json_t *now = rig_show(&r, &r.guest[0]);
+        LT_JSON_AUTO json_t *now = rig_show(&r, &r.guest[0]);
         uint8_t digest[LT_SHA256];
         lt_sha256(bytes, strlen(bytes), digest);
         lt_hex(digest, sizeof digest, want);

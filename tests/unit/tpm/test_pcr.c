@@ -6,9 +6,9 @@
 #define BLOB_MAX 1732
 
 /* Values that name their PCR. */
-static struct lt_pcr_pcrs make(uint16_t alg, uint32_t mask)
+static struct lt_pcrs make(uint16_t alg, uint32_t mask)
 {
-    struct lt_pcr_pcrs p = {.alg = alg, .mask = mask};
+    struct lt_pcrs p = {.alg = alg, .mask = mask};
     for (unsigned i = 0; i < LT_MAX_PCRS; i++)
         if (mask >> i & 1)
             memset(p.value[i], (int)(0xa0 + i), lt_hash_size(alg));
@@ -20,7 +20,7 @@ static void test_vector(void **state)
 {
     (void)state;
     static uint8_t want[668];
-    struct lt_pcr_pcrs p = {.alg = LT_HASH_SHA256, .mask = 1u << 10 | 1u << 16}, q;
+    struct lt_pcrs p = {.alg = LT_HASH_SHA256, .mask = 1u << 10 | 1u << 16}, q;
     LT_AUTOBUF struct lt_buf b = LT_BUF(BLOB_MAX);
 
     for (uint8_t i = 0; i < 32; i++)
@@ -38,9 +38,9 @@ static void test_vector(void **state)
 
 static void text_refused(const char *text)
 {
-    struct lt_pcr_pcrs p;
+    struct lt_pcrs p;
     FAILS(LT_E_MALFORMED,
-          lt_pcr_pcrs_text_parse((struct lt_slice){(const uint8_t *)text, strlen(text)}, &p, &err));
+          lt_pcrs_text_parse((struct lt_slice){(const uint8_t *)text, strlen(text)}, &p, &err));
 }
 
 #define FORTY "00112233445566778899aabbccddeeff00112233"
@@ -49,14 +49,14 @@ static void text_refused(const char *text)
 static void test_text(void **state)
 {
     static const char text[] = "0 " SIXTY_FOUR "\n\n23 " SIXTY_FOUR;
-    struct lt_pcr_pcrs p;
+    struct lt_pcrs p;
 
     (void)state;
-    OK(lt_pcr_pcrs_text_parse((struct lt_slice){(const uint8_t *)text, strlen(text)}, &p, &err));
+    OK(lt_pcrs_text_parse((struct lt_slice){(const uint8_t *)text, strlen(text)}, &p, &err));
     assert_int_equal(p.alg, LT_HASH_SHA256);
     assert_int_equal(p.mask, 1u | 1u << 23);
     assert_int_equal(p.value[23][31], 0xff);
-    OK(lt_pcr_pcrs_text_parse((struct lt_slice){(const uint8_t *)"7 " FORTY "\n", 43}, &p, &err));
+    OK(lt_pcrs_text_parse((struct lt_slice){(const uint8_t *)"7 " FORTY "\n", 43}, &p, &err));
     assert_int_equal(p.alg, LT_HASH_SHA1);
     text_refused("");
     text_refused("\n");
@@ -87,7 +87,7 @@ static void test_round_trip(void **state)
 
     for (size_t a = 0; a < 4; a++)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-            struct lt_pcr_pcrs p = make(algs[a], shapes[i].mask), q;
+            struct lt_pcrs p = make(algs[a], shapes[i].mask), q;
             LT_AUTOBUF struct lt_buf b = LT_BUF(BLOB_MAX);
             OK(lt_pcr_blob_write(&p, &b, &err));
             assert_int_equal(b.n, shapes[i].size);
@@ -99,13 +99,13 @@ static void test_round_trip(void **state)
 static int parse_only(const uint8_t *p, size_t n, void *state)
 {
     (void)state;
-    struct lt_pcr_pcrs out;
+    struct lt_pcrs out;
     return lt_pcr_blob_parse(p, n, &out, LT_NO_ERR);
 }
 
 static int parse_same(const uint8_t *p, size_t n, void *state)
 {
-    struct lt_pcr_pcrs out;
+    struct lt_pcrs out;
     int rc = lt_pcr_blob_parse(p, n, &out, LT_NO_ERR);
     return rc ? rc : memcmp(&out, state, sizeof out);
 }
@@ -116,7 +116,7 @@ static void test_every_prefix_and_bit(void **state)
     static const uint32_t masks[] = {0x10400, 0x1ffff};
 
     for (size_t i = 0; i < 2; i++) {
-        struct lt_pcr_pcrs p = make(LT_HASH_SHA256, masks[i]);
+        struct lt_pcrs p = make(LT_HASH_SHA256, masks[i]);
         LT_AUTOBUF struct lt_buf b = LT_BUF(BLOB_MAX);
         OK(lt_pcr_blob_write(&p, &b, &err));
         unit_every_prefix(parse_only, b.p, b.n, NULL);
@@ -145,7 +145,7 @@ static void test_refusals(void **state)
         {174, 1},                                 /* behind a digest */
         {672 + 66, 32}, {672 + 68, 1}, {1199, 1}, /* unused digests */
     };
-    struct lt_pcr_pcrs p = make(LT_HASH_SHA256, 0x1ff), q;
+    struct lt_pcrs p = make(LT_HASH_SHA256, 0x1ff), q;
     LT_AUTOBUF struct lt_buf b = LT_BUF(BLOB_MAX);
 
     OK(lt_pcr_blob_write(&p, &b, &err));
@@ -157,7 +157,7 @@ static void test_refusals(void **state)
         assert_int_equal(q.mask, 0);
         b.p[cases[i].at] = was;
     }
-    struct lt_pcr_pcrs none = make(LT_HASH_SHA256, 0), far = make(LT_HASH_SHA256, 1);
+    struct lt_pcrs none = make(LT_HASH_SHA256, 0), far = make(LT_HASH_SHA256, 1);
     LT_AUTOBUF struct lt_buf c = LT_BUF(BLOB_MAX);
     FAILS(LT_E_MALFORMED, lt_pcr_blob_write(&none, &c, &err));
     far.mask = 1u << 24;
@@ -179,15 +179,15 @@ static void test_digest_and_extend(void **state)
     unit_hex("ae9aad5aa96207386f120cfcf84767a1151efd41054bf52d0db101b7d77207c9", want, 32);
     assert_memory_equal(value, want, 32);
 
-    struct lt_pcr_pcrs p = make(LT_HASH_SHA1, 1u << 3 | 1u << 23);
+    struct lt_pcrs p = make(LT_HASH_SHA1, 1u << 3 | 1u << 23);
     memset(values, 0xa3, 20);
     memset(values + 20, 0xb7, 20);
     lt_sha256(values, 40, want);
-    lt_pcr_pcrs_digest(&p, LT_HASH_SHA256, digest);
+    lt_pcrs_digest(&p, LT_HASH_SHA256, digest);
     assert_memory_equal(digest, want, 32);
     p.mask = 0;
     lt_sha256("", 0, want);
-    lt_pcr_pcrs_digest(&p, LT_HASH_SHA256, digest);
+    lt_pcrs_digest(&p, LT_HASH_SHA256, digest);
     assert_memory_equal(digest, want, 32);
 }
 
@@ -212,7 +212,7 @@ static void test_quote(void **state)
     assert_memory_equal(q.attest, "\xff\x54\x43\x47\x80", 5);
     assert_int_equal(q.signature_n, 4);
     assert_memory_equal(q.signature, "\x00\x14\x00\x0b", 4);
-    struct lt_pcr_pcrs want = make(LT_HASH_SHA256, 0x103ff);
+    struct lt_pcrs want = make(LT_HASH_SHA256, 0x103ff);
     assert_memory_equal(&q.pcrs, &want, sizeof want);
     OK(lt_quote_write(&q, &again, &err));
     assert_string_equal(s, again);

@@ -32,7 +32,7 @@ static void check_evidence(const struct lt_public *ek, const struct lt_public *a
                            struct lt_slice sig, struct lt_attest *a)
 {
     uint8_t qn[LT_TPM_NAME], turned[LT_MAX_ATTEST];
-    struct lt_verify_key *key;
+    struct lt_signature_key *key;
 
     OK(lt_public_check_ak(ak, &err));
     OK(lt_signature_key_new(ak, &key, &err));
@@ -84,7 +84,7 @@ static void check_kind(const json_t *all, const char *kind)
         assert_int_equal(a.banks[0].mask, want[i].mask);
         assert_int_equal(q.pcrs.alg, want[i].alg);
         assert_int_equal(q.pcrs.mask, want[i].mask);
-        lt_pcr_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
+        lt_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
         assert_int_equal(a.pcr_digest.n, 32);
         assert_memory_equal(a.pcr_digest.p, digest, 32);
         OK(lt_quote_write(&q, &back, &err)); /* ours is tpm2_quote's, byte for byte */
@@ -96,7 +96,7 @@ static void check_kind(const json_t *all, const char *kind)
 static void test_swtpm_quotes(void **state)
 {
     (void)state;
-    LT_AUTOJSON json_t *all = load("swtpm-quotes.json");
+    LT_JSON_AUTO json_t *all = load("swtpm-quotes.json");
     if (!all)
         fail_msg("%s", err.msg);
     check_kind(all, "rsa");
@@ -126,7 +126,7 @@ static void check_side(const json_t *o, uint16_t type, struct lt_public *ek, str
 static void test_sample_bundle(void **state)
 {
     (void)state;
-    LT_AUTOJSON json_t *all = load("bundle-sample.json");
+    LT_JSON_AUTO json_t *all = load("bundle-sample.json");
     LT_AUTOFREE uint8_t *guest_attest = NULL, *host_attest = NULL, *header = NULL, *record = NULL;
     json_t *guest, *host, *residency;
     struct lt_public ek;

@@ -11,7 +11,7 @@ static const struct lt_slice message_s = {(const uint8_t *)message, sizeof messa
 /* A key, its verify key and a signature over message. */
 struct pair {
     EVP_PKEY *soft;
-    struct lt_verify_key *key;
+    struct lt_signature_key *key;
     struct lt_buf sig;
 };
 
@@ -160,7 +160,7 @@ static void test_keys_refused(void **state)
     (void)state;
     struct soft_shape pss = soft_ak_rsa, sha384 = soft_ak_ecc;
     struct lt_public p;
-    struct lt_verify_key *k;
+    struct lt_signature_key *k;
     EVP_PKEY *rsa = soft_rsa(1024), *ecc = soft_ecc("P-256");
 
     pss.scheme = LT_TPM_ALG_RSAPSS;

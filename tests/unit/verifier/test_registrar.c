@@ -164,7 +164,7 @@ static void enrol(struct at *a, const struct keys *k, const char *version, json_
     char path[128], tag[2 * LT_AUTH_TAG + 1];
 
     snprintf(path, sizeof path, "/%s/agents/" ID, version);
-    LT_AUTOJSON json_t *challenge = call(a, "POST", path, body, 200);
+    LT_JSON_AUTO json_t *challenge = call(a, "POST", path, body, 200);
     open_challenge(k, challenge, ID, tag);
     json_decref(call(a, "PUT", path, json_pack("{s:s}", "auth_tag", tag), 200));
 }
@@ -197,11 +197,11 @@ static void test_register_activate_and_read(void **state)
     struct keys k;
 
     make_keys(&k);
-    LT_AUTOJSON json_t *v = call(a, "GET", "/version", NULL, 200);
+    LT_JSON_AUTO json_t *v = call(a, "GET", "/version", NULL, 200);
     assert_string_equal(json_string_value(json_object_get(json_object_get(v, "results"), "current_version")),
                         "2.6");
     json_decref(admin(a, "GET", "/v2.6/agents/" ID, 404));
-    LT_AUTOJSON json_t *challenge = call(a, "POST", "/v2.1/agents/" ID, registration(&k), 200);
+    LT_JSON_AUTO json_t *challenge = call(a, "POST", "/v2.1/agents/" ID, registration(&k), 200);
     json_decref(admin(a, "GET", "/v2.6/agents/" ID, 404)); /* not before it is active */
     char tag[2 * LT_AUTH_TAG + 1];
     open_challenge(&k, challenge, ID, tag);
@@ -209,13 +209,13 @@ static void test_register_activate_and_read(void **state)
     assert_int_equal(a->activated, 1);
     json_decref(
         call(a, "PUT", "/v2.1/agents/" ID, json_pack("{s:s}", "auth_tag", tag), 404)); /* single use */
-    LT_AUTOJSON json_t *got = admin(a, "GET", "/v2.5/agents/" ID, 200);
+    LT_JSON_AUTO json_t *got = admin(a, "GET", "/v2.5/agents/" ID, 200);
     assert_string_equal(json_string_value(json_object_get(got, "agent_id")), ID);
     assert_true(json_is_null(json_object_get(got, "ekcert")) &&
                 json_is_null(json_object_get(got, "mtls_cert")));
     assert_int_equal(json_integer_value(json_object_get(got, "port")), 9002);
     assert_int_equal(json_integer_value(json_object_get(got, "regcount")), 1);
-    LT_AUTOJSON json_t *list = admin(a, "GET", "/v2.6/agents/", 200);
+    LT_JSON_AUTO json_t *list = admin(a, "GET", "/v2.6/agents/", 200);
     assert_string_equal(json_string_value(json_array_get(json_object_get(list, "uuids"), 0)), ID);
     json_decref(admin(a, "DELETE", "/v2.6/agents/" ID, 200));
     json_decref(admin(a, "DELETE", "/v2.6/agents/" ID, 404));
@@ -233,21 +233,21 @@ static void test_the_same_again_changes_nothing(void **state)
     make_keys(&k);
     enrol(a, &k, "v2.6", registration(&k));
     assert_int_equal(a->activated, 1);
-    LT_AUTOJSON json_t *before = admin(a, "GET", "/v2.6/agents/" ID, 200);
+    LT_JSON_AUTO json_t *before = admin(a, "GET", "/v2.6/agents/" ID, 200);
     for (int i = 0; i < 3; i++)
         enrol(a, &k, "v2.6", registration(&k));
-    LT_AUTOJSON json_t *after = admin(a, "GET", "/v2.6/agents/" ID, 200);
+    LT_JSON_AUTO json_t *after = admin(a, "GET", "/v2.6/agents/" ID, 200);
     assert_true(json_equal(before, after));
     assert_int_equal(a->activated, 1);
     /* One that asks and does not answer: active stays active. */
     json_decref(call(a, "POST", "/v2.6/agents/" ID, registration(&k), 200));
-    LT_AUTOJSON json_t *still = admin(a, "GET", "/v2.6/agents/" ID, 200);
+    LT_JSON_AUTO json_t *still = admin(a, "GET", "/v2.6/agents/" ID, 200);
     assert_true(json_equal(before, still));
     json_t *moved = registration(&k);
     json_object_set_new(moved, "port", json_integer(9003));
     enrol(a, &k, "v2.6", moved);
     assert_int_equal(a->activated, 2);
-    LT_AUTOJSON json_t *v = call(a, "GET", "/version", NULL, 200);
+    LT_JSON_AUTO json_t *v = call(a, "GET", "/version", NULL, 200);
     assert_string_equal(json_string_value(json_object_get(json_object_get(v, "results"), "registrar")),
                         "limetree");
     drop_keys(&k);
@@ -264,7 +264,7 @@ static void test_identity_never_changes(void **state)
     json_t *moved = registration(&k);
     json_object_set_new(moved, "ip", json_string("10.0.2.16"));
     enrol(a, &k, "v2", moved); /* again, from another address: the same record */
-    LT_AUTOJSON json_t *got = admin(a, "GET", "/v2.6/agents/" ID, 200);
+    LT_JSON_AUTO json_t *got = admin(a, "GET", "/v2.6/agents/" ID, 200);
     assert_string_equal(json_string_value(json_object_get(got, "ip")), "10.0.2.16");
     assert_int_equal(json_integer_value(json_object_get(got, "regcount")), 1);
     json_decref(call(a, "POST", "/v2.6/agents/" ID, registration(&thief), 403));
@@ -288,7 +288,7 @@ static void test_one_ek_one_agent(void **state)
     make_keys(&k);
     enrol(a, &k, "v2.6", registration(&k));
     for (int want = 403; want >= 200; want -= 203) {
-        LT_AUTOJSON json_t *challenge = call(a, "POST", second, registration(&k), 200);
+        LT_JSON_AUTO json_t *challenge = call(a, "POST", second, registration(&k), 200);
         open_challenge(&k, challenge, strrchr(second, '/') + 1, tag);
         json_decref(call(a, "PUT", second, json_pack("{s:s}", "auth_tag", tag), want));
         json_decref(admin(a, "GET", second, want == 403 ? 404 : 200));
@@ -312,9 +312,9 @@ static void test_eviction_attack(void **state)
     enrol(a, &k, "v2.6", registration(&k));
     json_t *lure = registration(&k); /* public keys are public */
     json_object_set_new(lure, "ip", json_string("192.0.2.66"));
-    LT_AUTOJSON json_t *challenge = call(a, "POST", "/v2.6/agents/" ID, lure, 200);
+    LT_JSON_AUTO json_t *challenge = call(a, "POST", "/v2.6/agents/" ID, lure, 200);
     json_decref(call(a, "PUT", "/v2.6/agents/" ID, json_pack("{s:s}", "auth_tag", zeros), 400));
-    LT_AUTOJSON json_t *got = admin(a, "GET", "/v2.6/agents/" ID, 200);
+    LT_JSON_AUTO json_t *got = admin(a, "GET", "/v2.6/agents/" ID, 200);
     assert_string_equal(json_string_value(json_object_get(got, "ip")), "10.0.2.15");
     open_challenge(&k, challenge, ID, tag); /* the right answer comes too late: tried once */
     json_decref(call(a, "PUT", "/v2.6/agents/" ID, json_pack("{s:s}", "auth_tag", tag), 404));
@@ -359,7 +359,7 @@ static void test_bad_registrations(void **state)
         LT_AUTOFREE char *text = lt_json_dump(j);
         json_decref(j);
         struct lt_agent out;
-        LT_AUTOJSON json_t *body = lt_json_parse(text, strlen(text), LT_MAX_BODY_SMALL, &err);
+        LT_JSON_AUTO json_t *body = lt_json_parse(text, strlen(text), LT_MAX_BODY_SMALL, &err);
         assert_int_not_equal(lt_agent_from_json(body, ID, &out, &err), 0);
     }
     j = registration(&k);

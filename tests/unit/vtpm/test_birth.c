@@ -47,8 +47,8 @@ static char *record_path(const char *spki)
     lt_sha256(spki, strlen(spki), digest);
     lt_hex(digest, 32, name);
     strcat(name, ".json");
-    LT_AUTOFREE char *dir = lt_path(root, ID_A);
-    return lt_path(dir, name);
+    LT_AUTOFREE char *dir = lt_file_path(root, ID_A);
+    return lt_file_path(dir, name);
 }
 
 static int check(const uint8_t uuid[16], const char *spki, uid_t owner, bool *born)
@@ -83,7 +83,7 @@ static void test_records(void **state)
     LT_AUTOFREE char *path = record_path("ek one");
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
-    LT_AUTOFREE char *dir = lt_path(root, ID_A);
+    LT_AUTOFREE char *dir = lt_file_path(root, ID_A);
     assert_int_equal(stat(dir, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
 }

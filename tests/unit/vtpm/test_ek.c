@@ -14,7 +14,7 @@ static char top[] = "/tmp/limetree-ek-XXXXXX";
 
 static char *at(const char *name)
 {
-    return lt_path(top, name);
+    return lt_file_path(top, name);
 }
 
 static void put(const char *name, const char *text, mode_t mode)

@@ -61,7 +61,7 @@ static void signature_lists(void **state)
     (void)state;
     boot_forge_keys(&b, lt_guid_sha256, 3, 32, 1);
     size_t first = b.n;
-    boot_forge_keys(&b, lt_guid_x509, 2, 40, 1);
+    boot_forge_keys(&b, lt_boot_guid_x509, 2, 40, 1);
     assert_int_equal(signatures(b.p, b.n, NULL), 0);
     unit_every_prefix(signatures, b.p, b.n, NULL);
     /* Every bit of the lengths of both lists. */

@@ -28,7 +28,7 @@ struct honest {
     struct lt_boot_log *log;
     unsigned count;
     struct event event[MAX_EVENTS];
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     unsigned worn;
     struct clothes wardrobe[MAX_CLOTHES];
 };
@@ -117,10 +117,10 @@ static void put(struct lt_buf *b, const struct event *e)
 }
 
 /* pcrs NULL: those that fit the log. */
-static int judge(const struct rule *r, const struct lt_buf *b, const struct lt_pcr_pcrs *pcrs)
+static int judge(const struct rule *r, const struct lt_buf *b, const struct lt_pcrs *pcrs)
 {
     struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){b->p, b->n});
-    struct lt_pcr_pcrs own;
+    struct lt_pcrs own;
 
     assert_non_null(l);
     assert_int_equal(l->replay.fault.code, 0);
@@ -405,7 +405,7 @@ static void cases(void **state)
 /* {"refstate":…, "also":{…}} with a digest of a text for each PCR. */
 static char *carry(const char *refstate, const char *also)
 {
-    LT_AUTOJSON json_t *o = json_object(), *more = lt_json_parse(also, strlen(also), 1 << 20, &err);
+    LT_JSON_AUTO json_t *o = json_object(), *more = lt_json_parse(also, strlen(also), 1 << 20, &err);
 
     assert_non_null(more);
     json_object_set_new(o, "refstate", lt_json_parse(refstate, strlen(refstate), 1 << 20, &err));
@@ -448,7 +448,7 @@ static void stub(void **state)
     (void)state;
     boot_forge_begin(&b);
     boot_forge_event(&b, 0, LT_BOOT_EV_S_CRTM_VERSION, NULL, "v1", 2);
-    boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global, "SecureBoot", &on, 1);
+    boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_boot_guid_global, "SecureBoot", &on, 1);
     for (uint32_t i = 0; i < 8; i++)
         boot_forge_event(&b, i, LT_BOOT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
     lt_sha256("uki", 3, digest);
@@ -470,7 +470,7 @@ static void real(void **state)
     const char *at = vector_third_party("hpe/uefi_log.txt");
     const char *state_at = vector_third_party("hpe/uefi_refstate.json");
     LT_AUTOFREE uint8_t *text = NULL, *raw = NULL, *refstate = NULL;
-    LT_AUTOJSON json_t *more = json_object();
+    LT_JSON_AUTO json_t *more = json_object();
     size_t n, raw_n, k;
     struct lt_boot_policy *bare;
     struct rule r;

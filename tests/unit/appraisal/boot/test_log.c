@@ -12,7 +12,7 @@ static uint8_t *real_log(size_t *n)
 }
 
 /* Lines "N HEX" of PCR 0-9. */
-static void real_pcrs(struct lt_pcr_pcrs *out)
+static void real_pcrs(struct lt_pcrs *out)
 {
     LT_AUTOFREE uint8_t *text = NULL;
     size_t n;
@@ -37,7 +37,7 @@ static void real(void **state)
 {
     LT_AUTOFREE uint8_t *log = NULL;
     struct lt_boot_replay r;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     size_t n;
 
     (void)state;
@@ -64,7 +64,7 @@ static void prefixes_and_bits(void **state)
 {
     LT_AUTOFREE uint8_t *log = NULL;
     struct lt_boot_replay r;
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     unsigned refused = 0;
     size_t n;
 
@@ -136,7 +136,7 @@ static void starts(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint8_t data[17] = "StartupLocality", want[32] = {0};
         LT_AUTOBUF struct lt_buf log = LT_BUF(4096);
-        struct lt_pcr_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 1};
+        struct lt_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 1};
         struct lt_boot_replay r;
         forge_log_begin(&log);
         data[16] = (uint8_t)cases[i].locality;
@@ -211,7 +211,7 @@ static void fewer_digests(void **state)
         for (unsigned k = 0; k < r.bank_count && !r.fault.code; k++)
             kept |= r.bank[k].alg == LT_HASH_SHA1 ? 1 : r.bank[k].alg == LT_HASH_SHA256 ? 2 : 4;
         assert_int_equal(kept, cases[i].kept);
-        struct lt_pcr_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 0}, own;
+        struct lt_pcrs quoted = {.alg = LT_HASH_SHA256, .mask = 0}, own;
         assert_int_equal(lt_boot_replay_match(&r, &quoted, &err) == 0, (kept & 2) != 0);
         assert_int_equal(lt_boot_replay_pcrs(&r, LT_HASH_SHA384, &own), (kept & 4) != 0);
     }
@@ -319,7 +319,7 @@ static void sha1_form(void **state)
     static const uint8_t zeros[20];
     uint8_t digest[20] = {7}, want[20] = {0};
     LT_AUTOBUF struct lt_buf b = LT_BUF(4096);
-    struct lt_pcr_pcrs pcrs = {.alg = LT_HASH_SHA1, .mask = 0xff};
+    struct lt_pcrs pcrs = {.alg = LT_HASH_SHA1, .mask = 0xff};
 
     (void)state;
     for (int i = 0; i < 4; i++) { /* a no-action event in front, as TPM 1.2 firmware has it */

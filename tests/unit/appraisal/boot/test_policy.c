@@ -4,7 +4,7 @@
 #include "tests/support/appraisal/boot_forge.h"
 #include "tests/support/vectors.h"
 
-static int judge_log(const char *policy, const struct lt_boot_log *l, const struct lt_pcr_pcrs *pcrs,
+static int judge_log(const char *policy, const struct lt_boot_log *l, const struct lt_pcrs *pcrs,
                      struct lt_err *e)
 {
     struct lt_boot_policy *p;
@@ -18,7 +18,7 @@ static int judge_log(const char *policy, const struct lt_boot_log *l, const stru
 static int judge(const char *policy, const struct lt_buf *b, struct lt_err *e)
 {
     struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){b->p, b->n});
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
 
     assert_non_null(l);
     boot_forge_pcrs(b, &pcrs);
@@ -92,7 +92,7 @@ static void learnt(void **state)
 static void coverage(void **state)
 {
     LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20);
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     uint32_t covers;
     char *text;
 
@@ -224,7 +224,7 @@ static void secure_boot(void **state)
                 if (where == i || (where == 3 && !i))
                     boot_forge_variable(&b,
                                         where == 3 ? LT_BOOT_EV_IPL : LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG,
-                                        lt_guid_global, "SecureBoot", &value, 1);
+                                        lt_boot_guid_global, "SecureBoot", &value, 1);
                 if (!i)
                     boot_forge_event(&b, 7, where == 3 ? LT_BOOT_EV_ACTION : LT_BOOT_EV_SEPARATOR, NULL,
                                      "\0\0\0\0", 4);
@@ -387,7 +387,7 @@ static void documents(void **state)
         "{\"secure_boot\":true,\"secure_boot\":false}",
     };
     struct lt_boot_policy *p;
-    struct lt_pcr_pcrs none = {0};
+    struct lt_pcrs none = {0};
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -411,7 +411,7 @@ static void goldens(void **state)
         "{\"golden\":{\"old\":{\"0\":\"1111111111111111111111111111111111111111111111111111111111111111\"},"
         "\"new\":{\"0\":\"2222222222222222222222222222222222222222222222222222222222222222\","
         "\"11\":\"3333333333333333333333333333333333333333333333333333333333333333\"}}}";
-    struct lt_pcr_pcrs pcrs = {.alg = LT_HASH_SHA256, .mask = 0x801};
+    struct lt_pcrs pcrs = {.alg = LT_HASH_SHA256, .mask = 0x801};
 
     (void)state;
     memset(pcrs.value[0], 0x11, 32);
@@ -434,7 +434,7 @@ static void goldens(void **state)
 static void logs(void **state)
 {
     static const char policy[] = "{\"also\":{\"2\":[]}}";
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     uint32_t covers;
     char *text;
     LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 20);
@@ -479,7 +479,7 @@ static void guest(const char *name, unsigned events)
     size_t n, text_n;
     LT_AUTOFREE char *raw = guests_file(name, "tpm0_binary_bios_measurements", &n),
                      *text = guests_file(name, "pcrs.txt", &text_n);
-    struct lt_pcr_pcrs pcrs = {.alg = LT_HASH_SHA256};
+    struct lt_pcrs pcrs = {.alg = LT_HASH_SHA256};
     char *save = NULL;
 
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {

@@ -18,7 +18,7 @@ static int judge(const char *policy, const struct lt_buf *b, struct lt_err *e)
 {
     struct lt_boot_policy *p;
     struct lt_boot_log *l = log_of(b);
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
 
     boot_forge_pcrs(b, &pcrs);
     int rc = lt_boot_policy_parse(policy, strlen(policy), &p, e);
@@ -117,7 +117,8 @@ static void relabelled(void **state)
     LT_AUTOBUF struct lt_buf late = LT_BUF(1u << 20);
     uint8_t on = 1;
     boot_forge_server(&late, &(struct boot_plan){.secure_boot = true, .dbx = 4});
-    boot_forge_variable(&late, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global, "SecureBoot", &on, 1);
+    boot_forge_variable(&late, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_boot_guid_global, "SecureBoot", &on,
+                        1);
     FAILS(LT_E_REFUSED, judge(policy, &late, &err));
     assert_non_null(strstr(err.msg, "behind the separator"));
 }
@@ -270,7 +271,7 @@ static void variables(void **state)
                                       0xbd, 0x60, 0x28, 0xf4, 0xe7, 0x8f, 0x78, 0x4b};
     struct boot_plan plan = {.secure_boot = true, .dbx = 2};
     LT_AUTOFREE char *plain = boot_forge_refstate(&plan);
-    LT_AUTOJSON json_t *o = lt_json_parse(plain, strlen(plain), 1 << 20, &err);
+    LT_JSON_AUTO json_t *o = lt_json_parse(plain, strlen(plain), 1 << 20, &err);
     uint8_t one[16 + 8] = {0};
 
     (void)state;
@@ -290,13 +291,13 @@ static void variables(void **state)
             boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_AUTHORITY,
                                 way < 2 ? lt_guid_shim : lt_guid_security, "vendor_db", one, sizeof one);
         } else if (way == 2) { /* a list of unknown ones */
-            boot_forge_keys(&keys, lt_guid_x509, 1, 40, 1);
+            boot_forge_keys(&keys, lt_boot_guid_x509, 1, 40, 1);
             boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_shim, "vendor_db", keys.p,
                                 keys.n);
         } else if (way == 3) { /* cut in its signature */
             boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_shim, "vendor_db", one, 12);
         } else if (way == 4) { /* by another vendor's name */
-            boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_global, "vendor_db", one,
+            boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_AUTHORITY, lt_boot_guid_global, "vendor_db", one,
                                 sizeof one);
         } else { /* known, but its digest is another's */
             boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_AUTHORITY, lt_guid_shim, "vendor_db", one,
@@ -319,10 +320,11 @@ static void variables(void **state)
         boot_forge_event(&b, 0, LT_BOOT_EV_S_CRTM_VERSION, digest, "v", 1);
         lt_sha256("firmware", 8, digest);
         boot_forge_event(&b, 0, LT_BOOT_EV_EFI_PLATFORM_FIRMWARE_BLOB2, digest, "v", 1);
-        boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global, "SecureBoot", &on, 1);
-        boot_forge_keys(&keys, way == 3 ? lt_guid_sha256 : lt_guid_x509, 1, 1200, 1);
+        boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_boot_guid_global, "SecureBoot", &on,
+                            1);
+        boot_forge_keys(&keys, way == 3 ? lt_guid_sha256 : lt_boot_guid_x509, 1, 1200, 1);
         for (int i = 0; i < 2; i++)
-            boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_guid_global,
+            boot_forge_variable(&b, LT_BOOT_EV_EFI_VARIABLE_DRIVER_CONFIG, lt_boot_guid_global,
                                 way == 1 ? "stranger" : "PK", keys.p, keys.n - (way == 2));
         for (uint32_t i = 0; i < 8; i++)
             boot_forge_event(&b, i, LT_BOOT_EV_SEPARATOR, NULL, "\0\0\0\0", 4);
@@ -395,7 +397,7 @@ static void documents(void **state)
     assert_int_equal(lt_boot_policy_pcrs(p), 0x43ff);
     lt_boot_policy_free(p);
     for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
-        LT_AUTOJSON json_t *o = lt_json_parse(policy, strlen(policy), 1 << 20, &err);
+        LT_JSON_AUTO json_t *o = lt_json_parse(policy, strlen(policy), 1 << 20, &err);
         json_object_del(o, drop[i]);
         LT_AUTOFREE char *less = lt_json_dump(o);
         FAILS(LT_E_MALFORMED, lt_boot_policy_parse(less, strlen(less), &p, &err));
@@ -498,7 +500,7 @@ static void real(void **state)
     size_t n, policy_n, changed = 0;
     LT_AUTOFREE uint8_t *text = NULL, *policy = NULL, *raw = NULL;
     uint8_t aggregate[2][LT_MAX_DIGEST], ima[32];
-    struct lt_pcr_pcrs pcrs;
+    struct lt_pcrs pcrs;
     struct lt_boot_policy *p;
 
     (void)state;
@@ -560,7 +562,7 @@ static void real(void **state)
 static char *many_kernels(const struct boot_plan *plan)
 {
     LT_AUTOFREE char *one = boot_forge_refstate(plan);
-    LT_AUTOJSON json_t *o = json_loads(one, 0, NULL);
+    LT_JSON_AUTO json_t *o = json_loads(one, 0, NULL);
     json_t *kernels = json_object_get(o, "kernels"), *kernel = json_array_get(kernels, 0);
     char none[67] = "0x";
 

@@ -466,12 +466,12 @@ static void another_healthy_host(void **state)
     /* the quote of B under the name of A, and the AK of B under the EK of A */
     b.host.identity = a.host_id;
     forge_expect(&b, "quote under another AK", LT_VERDICT_FAILED, "host-quote", HOST_QUOTE);
-    struct lt_checks_host_identity *mixed = lt_checks_host_identity_new(
+    struct lt_checks_identity_host *mixed = lt_checks_identity_host_new(
         (struct lt_slice){a.ek_h.p, a.ek_h.n}, (struct lt_slice){b.ak_h.p, b.ak_h.n});
     mixed->activated = mixed->in_registry = mixed->certificate = LT_CHECKS_FACT_YES;
     b.host.identity = mixed;
     forge_expect(&b, "AK of one host, EK of another", LT_VERDICT_FAILED, "host-identity", HOST_IDENTITY);
-    lt_checks_host_identity_free(mixed);
+    lt_checks_identity_host_free(mixed);
     forge_free(&a);
     forge_free(&b);
 }

@@ -118,9 +118,9 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct lt_ek_roots *roots_of(X509 *x)
+static struct lt_ek_certificates_roots *roots_of(X509 *x)
 {
-    struct lt_ek_roots *r;
+    struct lt_ek_certificates_roots *r;
     LT_AUTOFREE char *text = pem(x);
 
     OK(lt_ek_certificates_roots_new(&r, &err));
@@ -131,10 +131,10 @@ static struct lt_ek_roots *roots_of(X509 *x)
 
 static int check(const struct leaf *l, bool with_middle, int64_t now)
 {
-    struct lt_ek_roots *r = roots_of(root);
+    struct lt_ek_certificates_roots *r = roots_of(root);
     X509 *x = certificate(NULL, l);
     char *chain[2] = {pem(x), pem(middle)};
-    int rc = lt_ek_certificates_certificates_check(r, chain, with_middle ? 2 : 1, &ek, now, &err);
+    int rc = lt_ek_certificates_check(r, chain, with_middle ? 2 : 1, &ek, now, &err);
 
     free(chain[0]);
     free(chain[1]);
@@ -163,13 +163,13 @@ static void paths(void **state)
 
 static enum lt_ek_certificates_standing standing_of(const struct leaf *l, bool with_middle, X509 *anchor)
 {
-    struct lt_ek_roots *r = roots_of(anchor);
+    struct lt_ek_certificates_roots *r = roots_of(anchor);
     X509 *x = certificate(NULL, l);
     char *chain[2] = {pem(x), pem(middle)};
 
     err = (struct lt_err){0};
     enum lt_ek_certificates_standing is =
-        lt_ek_certificates_certificates_standing(r, chain, with_middle ? 2 : 1, &ek, &err);
+        lt_ek_certificates_standing(r, chain, with_middle ? 2 : 1, &ek, &err);
     free(chain[0]);
     free(chain[1]);
     X509_free(x);
@@ -180,7 +180,7 @@ static enum lt_ek_certificates_standing standing_of(const struct leaf *l, bool w
 /* What speaks against a host is only what a maker signed for its EK. */
 static void standing(void **state)
 {
-    struct lt_ek_roots *r = roots_of(root);
+    struct lt_ek_certificates_roots *r = roots_of(root);
     char *junk[] = {(char *)"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"};
     struct leaf l = good();
     X509 *foreign = certificate("another maker", &(struct leaf){other_key, other_key, NULL, -DAY, DAY, NULL,
@@ -205,10 +205,8 @@ static void standing(void **state)
     l = (struct leaf){ek_key, ek_key, NULL, -DAY, DAY, EK_USAGE, NULL, "critical,CA:FALSE", NULL};
     assert_int_equal(standing_of(&l, true, root),
                      LT_EK_CERTIFICATES_NO_ROOT); /* its own root, which nobody chose */
-    assert_int_equal(lt_ek_certificates_certificates_standing(r, junk, 1, &ek, &err),
-                     LT_EK_CERTIFICATES_UNPROVEN);
-    assert_int_equal(lt_ek_certificates_certificates_standing(r, junk, 0, &ek, &err),
-                     LT_EK_CERTIFICATES_UNPROVEN);
+    assert_int_equal(lt_ek_certificates_standing(r, junk, 1, &ek, &err), LT_EK_CERTIFICATES_UNPROVEN);
+    assert_int_equal(lt_ek_certificates_standing(r, junk, 0, &ek, &err), LT_EK_CERTIFICATES_UNPROVEN);
     X509_free(foreign);
     lt_ek_certificates_roots_free(r);
 }
@@ -265,7 +263,7 @@ static void issuers(void **state)
         {"critical,CA:TRUE,pathlen:0", "serverAuth",
          NULL}, /* good: names of usages bind no issuer of EK leaves */
     };
-    struct lt_ek_roots *r = roots_of(root);
+    struct lt_ek_certificates_roots *r = roots_of(root);
     EVP_PKEY *weak = soft_rsa(1024);
 
     (void)state;
@@ -274,7 +272,7 @@ static void issuers(void **state)
         struct leaf l = good();
         X509 *issuer = certificate("maker middle", &m), *x = certificate(NULL, &l);
         char *chain[2] = {pem(x), pem(issuer)};
-        int rc = lt_ek_certificates_certificates_check(r, chain, 2, &ek, NOW, &err);
+        int rc = lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err);
         if ((rc == 0) != !bad[i].says || (rc && rc != LT_E_REFUSED))
             fail_msg("%zu: %d %s", i, rc, err.msg);
         free(chain[0]);
@@ -288,7 +286,7 @@ static void issuers(void **state)
     l.issuer_key = weak;
     X509 *x = certificate(NULL, &l);
     char *chain[2] = {pem(x), pem(issuer)};
-    FAILS(LT_E_REFUSED, lt_ek_certificates_certificates_check(r, chain, 2, &ek, NOW, &err));
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err));
     assert_non_null(strstr(err.msg, "1024 bits"));
     free(chain[0]);
     free(chain[1]);
@@ -310,20 +308,20 @@ static void path_length(void **state)
     struct leaf m = {other_key, middle_key, middle, -DAY, DAY, NULL, NULL, "critical,CA:TRUE", NULL},
                 l = good();
     X509 *third = certificate("maker third", &m);
-    struct lt_ek_roots *r = roots_of(root);
+    struct lt_ek_certificates_roots *r = roots_of(root);
 
     (void)state;
     l.issuer = third;
     l.issuer_key = other_key;
     X509 *x = certificate(NULL, &l);
     char *chain[3] = {pem(x), pem(third), pem(middle)};
-    FAILS(LT_E_REFUSED, lt_ek_certificates_certificates_check(r, chain, 3, &ek, NOW, &err));
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 3, &ek, NOW, &err));
     assert_non_null(strstr(err.msg, "path length"));
     free(chain[0]);
     X509_free(x);
     x = with_oaep(&l); /* where OpenSSL sees the path without its leaf */
     chain[0] = pem(x);
-    FAILS(LT_E_REFUSED, lt_ek_certificates_certificates_check(r, chain, 3, &ek, NOW, &err));
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 3, &ek, NOW, &err));
     assert_non_null(strstr(err.msg, "path length"));
     for (int i = 0; i < 3; i++)
         free(chain[i]);
@@ -334,14 +332,14 @@ static void path_length(void **state)
 
 static int check_der(const uint8_t *der, size_t n)
 {
-    struct lt_ek_roots *r = roots_of(root);
+    struct lt_ek_certificates_roots *r = roots_of(root);
     BIO *b = BIO_new(BIO_s_mem());
     char *p, *chain[2] = {NULL, pem(middle)};
 
     PEM_write_bio(b, "CERTIFICATE", "", der, (long)n);
     long size = BIO_get_mem_data(b, &p);
     chain[0] = strndup(p, (size_t)size);
-    int rc = lt_ek_certificates_certificates_check(r, chain, 2, &ek, NOW, &err);
+    int rc = lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err);
     BIO_free(b);
     free(chain[0]);
     free(chain[1]);
@@ -427,7 +425,7 @@ static void name_constraints(void **state)
 {
     static const char *const constraints[] = {
         "critical,excluded;dirName:tcg", "critical,permitted;dirName:half", "critical,permitted;dirName:tcg"};
-    struct lt_ek_roots *r = roots_of(root);
+    struct lt_ek_certificates_roots *r = roots_of(root);
 
     (void)state;
     for (int i = 0; i < 6; i++) {
@@ -439,7 +437,7 @@ static void name_constraints(void **state)
         l.issuer = constrained;
         X509 *x = i % 2 ? with_oaep(&l) : certificate(NULL, &l);
         char *chain[2] = {pem(x), pem(constrained)};
-        int rc = lt_ek_certificates_certificates_check(r, chain, 2, &ek, NOW, &err);
+        int rc = lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err);
         if (rc != (i / 2 == 2 ? 0 : LT_E_REFUSED) || (rc && !strstr(err.msg, "subtree violation")))
             fail_msg("%s, %s: %d %s", constraints[i / 2], i % 2 ? "OAEP" : "RSA", rc, rc ? err.msg : "");
         free(chain[0]);
@@ -452,10 +450,10 @@ static void name_constraints(void **state)
 
 static int under(X509 *anchor, const struct leaf *l, int64_t now)
 {
-    struct lt_ek_roots *r = roots_of(anchor);
+    struct lt_ek_certificates_roots *r = roots_of(anchor);
     X509 *x = certificate(NULL, l);
     char *chain[1] = {pem(x)};
-    int rc = lt_ek_certificates_certificates_check(r, chain, 1, &ek, now, &err);
+    int rc = lt_ek_certificates_check(r, chain, 1, &ek, now, &err);
 
     free(chain[0]);
     X509_free(x);
@@ -472,7 +470,7 @@ static void anchors(void **state)
     X509 *old = certificate("maker middle", &m), *third = certificate("maker third", &third_of),
          *leaf = certificate(NULL, &l);
     LT_AUTOFREE char *leaf_pem = pem(leaf);
-    struct lt_ek_roots *r;
+    struct lt_ek_certificates_roots *r;
 
     (void)state;
     OK(under(middle, &l, NOW));
@@ -484,7 +482,7 @@ static void anchors(void **state)
     r = roots_of(middle); /* pathlen:0 binds an anchor too */
     X509 *x = certificate(NULL, &l);
     char *chain[2] = {pem(x), pem(third)};
-    FAILS(LT_E_REFUSED, lt_ek_certificates_certificates_check(r, chain, 2, &ek, NOW, &err));
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err));
     assert_non_null(strstr(err.msg, "path length"));
     FAILS(LT_E_REFUSED, lt_ek_certificates_roots_add(r, leaf_pem, strlen(leaf_pem), "leaf.pem", &err));
     assert_non_null(strstr(err.msg, "leaf.pem"));
@@ -555,11 +553,11 @@ static void foreign_root(void **state)
     struct leaf self = {other_key, other_key, NULL, -DAY, DAY, NULL, NULL, "critical,CA:TRUE", NULL},
                 l = good();
     X509 *foreign = certificate("maker root", &self), *x = certificate(NULL, &l);
-    struct lt_ek_roots *r = roots_of(foreign);
+    struct lt_ek_certificates_roots *r = roots_of(foreign);
     char *chain[3] = {pem(x), pem(middle), pem(root)}; /* the chain's own root proves nothing */
 
     (void)state;
-    FAILS(LT_E_REFUSED, lt_ek_certificates_certificates_check(r, chain, 3, &ek, NOW, &err));
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 3, &ek, NOW, &err));
     for (int i = 0; i < 3; i++)
         free(chain[i]);
     X509_free(foreign);
@@ -569,7 +567,7 @@ static void foreign_root(void **state)
 
 static void hostile_text(void **state)
 {
-    struct lt_ek_roots *r = roots_of(root);
+    struct lt_ek_certificates_roots *r = roots_of(root);
     struct leaf l = good();
     X509 *x = certificate(NULL, &l);
     LT_AUTOFREE char *good_pem = pem(x), *large = malloc(2 * LT_MAX_CERTIFICATE + 2);
@@ -579,19 +577,18 @@ static void hostile_text(void **state)
     for (size_t n = 0; n < strlen(good_pem) - 1; n++) {
         LT_AUTOFREE char *cut = strndup(good_pem, n);
         chain[0] = cut;
-        if (!lt_ek_certificates_certificates_check(r, chain, 1, &ek, NOW, &err))
+        if (!lt_ek_certificates_check(r, chain, 1, &ek, NOW, &err))
             fail_msg("%zu characters: accepted", n);
     }
     chain[0] = good_pem;
     chain[1] = good_pem + 1;
-    FAILS(LT_E_MALFORMED, lt_ek_certificates_certificates_check(r, chain, 2, &ek, NOW, &err));
-    FAILS(LT_E_MALFORMED, lt_ek_certificates_certificates_check(r, chain, 0, &ek, NOW, &err));
-    FAILS(LT_E_MALFORMED,
-          lt_ek_certificates_certificates_check(r, chain, LT_MAX_CERTIFICATES + 1, &ek, NOW, &err));
+    FAILS(LT_E_MALFORMED, lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err));
+    FAILS(LT_E_MALFORMED, lt_ek_certificates_check(r, chain, 0, &ek, NOW, &err));
+    FAILS(LT_E_MALFORMED, lt_ek_certificates_check(r, chain, LT_MAX_CERTIFICATES + 1, &ek, NOW, &err));
     memset(large, 'A', 2 * LT_MAX_CERTIFICATE + 1);
     large[2 * LT_MAX_CERTIFICATE + 1] = 0;
     chain[0] = large;
-    FAILS(LT_E_TOO_LARGE, lt_ek_certificates_certificates_check(r, chain, 1, &ek, NOW, &err));
+    FAILS(LT_E_TOO_LARGE, lt_ek_certificates_check(r, chain, 1, &ek, NOW, &err));
     FAILS(LT_E_MALFORMED, lt_ek_certificates_roots_add(r, "x", 1, "x.pem", &err));
     FAILS(LT_E_MALFORMED, lt_ek_certificates_roots_add(r, "", 0, "empty.pem", &err));
     X509_free(x);

@@ -29,7 +29,7 @@ static int teardown(void **state)
 
 static void put(const char *name, const char *text)
 {
-    LT_AUTOFREE char *path = lt_path(dir, name);
+    LT_AUTOFREE char *path = lt_file_path(dir, name);
     OK(lt_file_write(path, text, strlen(text), 0600, &err));
 }
 
@@ -59,7 +59,7 @@ static bool manufacture(void)
 
 static char *text_of(const char *name)
 {
-    LT_AUTOFREE char *path = lt_path(dir, name);
+    LT_AUTOFREE char *path = lt_file_path(dir, name);
     LT_AUTOFREE uint8_t *p = NULL;
     size_t n;
 
@@ -69,7 +69,7 @@ static char *text_of(const char *name)
 
 static char *leaf_of(const char *name, struct lt_public *ek)
 {
-    LT_AUTOFREE char *path = lt_path(dir, name);
+    LT_AUTOFREE char *path = lt_file_path(dir, name);
     LT_AUTOFREE uint8_t *der = NULL;
     BIO *b = BIO_new(BIO_s_mem());
     char *p;
@@ -93,11 +93,11 @@ static int check(const char *root, char *leaf, char *middle, const struct lt_pub
 {
     char *chain[2] = {leaf, middle};
     LT_AUTOFREE char *text = text_of(root);
-    struct lt_ek_roots *r;
+    struct lt_ek_certificates_roots *r;
 
     OK(lt_ek_certificates_roots_new(&r, &err));
     OK(lt_ek_certificates_roots_add(r, text, strlen(text), root, &err));
-    int rc = lt_ek_certificates_certificates_check(r, chain, middle ? 2 : 1, ek, now, &err);
+    int rc = lt_ek_certificates_check(r, chain, middle ? 2 : 1, ek, now, &err);
     lt_ek_certificates_roots_free(r);
     return rc;
 }

@@ -358,7 +358,7 @@ static void many_faults(void **state)
         notes += v.parts[i].note && v.parts[i].check == LT_CHECK_GUEST_POLICY;
     assert_int_equal(notes, LT_IMA_FAULTS); /* 15 more, and how many are not told: 17 in all */
     assert_true(told(&v, "ima", "/bin/evil13") && told(&v, "ima", "1 more"));
-    LT_AUTOJSON json_t *j = lt_verdict_to_json(&v, NULL);
+    LT_JSON_AUTO json_t *j = lt_verdict_to_json(&v, NULL);
     assert_non_null(j);
     forge_free(&f);
 }
@@ -551,7 +551,7 @@ static void host_is_judged_once(void **state)
 static void cache_keys_differ(void **state)
 {
     uint8_t name[34] = {1}, policy[32] = {2}, log[32] = {3}, list[32] = {4}, keys[12][32];
-    struct lt_pcr_pcrs pcrs = {.alg = LT_HASH_SHA256, .mask = 0xffff};
+    struct lt_pcrs pcrs = {.alg = LT_HASH_SHA256, .mask = 0xffff};
     struct lt_policy_measured p = {.layer_count = 1, .layer[0].not_after = 100};
     struct lt_measured_documents d = {0};
     unsigned n = 0;

@@ -271,7 +271,7 @@ static void as_an_earlier_version_judged_it(void **state)
     text = lt_vector_read("bundle-logs.json", &text_n);
     doc = lt_vector_read("bundle-logs-policy.json", &doc_n);
     told = lt_vector_read("bundle-logs-verdicts.json", &told_n);
-    LT_AUTOJSON json_t *verdicts = lt_json_parse((char *)told, told_n, told_n, &err);
+    LT_JSON_AUTO json_t *verdicts = lt_json_parse((char *)told, told_n, told_n, &err);
     OK(lt_bundle_parse(text, text_n, &b, &err));
     OK(lt_policy_guest_parse(doc, doc_n, &policy, &err));
     const struct {
@@ -298,7 +298,7 @@ static void as_an_earlier_version_judged_it(void **state)
         judge(&b, &o, &v);
         if (cases[i].byte)
             *cases[i].byte ^= 1;
-        LT_AUTOJSON json_t *is = lt_verdict_to_json(&v, NULL);
+        LT_JSON_AUTO json_t *is = lt_verdict_to_json(&v, NULL);
         if (!json_equal(is, json_object_get(verdicts, cases[i].name))) {
             LT_AUTOFREE char *pretty = lt_json_pretty(is);
             fail_msg("\"%s\" is judged otherwise: %s", cases[i].name, pretty);

@@ -165,8 +165,8 @@ static void as_json(void **state)
     lt_check_omit(&v, LT_CHECK_HOST_POLICY, "ima", "not in this version");
     lt_check_note(&v, LT_CHECK_GUEST_CLOCK, "first", "the first round");
     lt_verdict_conclude(&v, false, true);
-    LT_AUTOJSON json_t *j = lt_verdict_to_json(&v, json_pack("{s:i}", "age_ms", 1));
-    LT_AUTOJSON json_t *want = json_pack(
+    LT_JSON_AUTO json_t *j = lt_verdict_to_json(&v, json_pack("{s:i}", "age_ms", 1));
+    LT_JSON_AUTO json_t *want = json_pack(
         "{s:s,s:s,s:s,s:s,s:b,s:s,s:[ssssssssss],s:[{s:s,s:s}],s:[{s:s,s:s,s:s}],s:[{s:s,s:s,s:s}],s:{s:i,s:"
         "i},s:{s:i}}",
         "result", "unchecked", "reason", "sandwich", "link", "resident", "host_level", "boot-only", "tainted",
@@ -181,7 +181,7 @@ static void as_json(void **state)
         fail_msg("%s", text);
     }
     lt_verdict_init(&v);
-    LT_AUTOJSON json_t *empty = lt_verdict_to_json(&v, NULL);
+    LT_JSON_AUTO json_t *empty = lt_verdict_to_json(&v, NULL);
     assert_true(json_is_null(json_object_get(empty, "reason")) &&
                 json_is_null(json_object_get(empty, "link")));
     assert_true(json_is_null(json_object_get(empty, "host")) &&

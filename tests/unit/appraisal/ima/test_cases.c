@@ -12,14 +12,14 @@ static struct lt_measured_result judged;
 static struct lt_ima_result result;
 
 /* By one policy; q NULL: by what the list replays to. */
-static int judge(struct lt_slice list, const struct imapolicy *p, const struct lt_pcr_pcrs *q,
+static int judge(struct lt_slice list, const struct imapolicy *p, const struct lt_pcrs *q,
                  const char *options)
 {
     static const struct lt_policy_pcr_rules rules;
     static const uint8_t name[LT_SHA256];
     struct lt_policy_measured policy = {.layer_count = 1, .layer[0].name = "base"};
     struct lt_measured_documents documents = {.layer[0] = p->open};
-    struct lt_pcr_pcrs own = {.alg = LT_HASH_SHA256, .mask = 1u << LT_IMA_PCR};
+    struct lt_pcrs own = {.alg = LT_HASH_SHA256, .mask = 1u << LT_IMA_PCR};
     const struct lt_measured_logs logs = {.has_ima = true, .ima = list, .documents = &documents};
     const struct lt_measured m = {.pcrs = q ? q : &own, .logs = &logs, .alone = true};
 
@@ -83,12 +83,12 @@ static void says(const char *want)
 }
 
 /* Lines "N HEX". */
-static void read_pcrs(const char *name, struct lt_pcr_pcrs *out)
+static void read_pcrs(const char *name, struct lt_pcrs *out)
 {
     size_t n;
     LT_AUTOFREE char *text = (char *)lt_vector_read(name, &n);
 
-    *out = (struct lt_pcr_pcrs){.alg = LT_HASH_SHA256};
+    *out = (struct lt_pcrs){.alg = LT_HASH_SHA256};
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
         unsigned i = (unsigned)strtoul(line, &line, 10);
         assert_true(i < LT_MAX_PCRS);
@@ -110,12 +110,13 @@ static void guests(void **state)
     static const char *const dirs[] = {"guest-logs/ovmf", "guest-logs/seabios"};
     static const char *const forms[] = {"ima_ascii_runtime_measurements", "ima_binary_runtime_measurements"};
     struct imapolicy p;
-    struct lt_pcr_pcrs q;
+    struct lt_pcrs q;
 
     (void)state;
     any(&p);
     for (int i = 0; i < 4; i++) {
-        LT_AUTOFREE char *list = lt_path(dirs[i / 2], forms[i % 2]), *pcrs = lt_path(dirs[i / 2], "pcrs.txt");
+        LT_AUTOFREE char *list = lt_file_path(dirs[i / 2], forms[i % 2]),
+                         *pcrs = lt_file_path(dirs[i / 2], "pcrs.txt");
         LT_AUTOFREE uint8_t *keep = NULL;
         struct lt_slice all = file(list, &keep);
         read_pcrs(pcrs, &q);
@@ -144,11 +145,11 @@ static void guests(void **state)
 
 /* ---- boot_aggregate ---- */
 
-static void quoted(struct lt_pcr_pcrs *q, const struct imalist *l, uint8_t aggregate[LT_SHA256])
+static void quoted(struct lt_pcrs *q, const struct imalist *l, uint8_t aggregate[LT_SHA256])
 {
     struct lt_slice part[10];
 
-    *q = (struct lt_pcr_pcrs){.alg = LT_HASH_SHA256, .mask = 0x7ff};
+    *q = (struct lt_pcrs){.alg = LT_HASH_SHA256, .mask = 0x7ff};
     for (unsigned i = 0; i < 10; i++) {
         memset(q->value[i], (int)i + 1, LT_SHA256);
         part[i] = (struct lt_slice){q->value[i], LT_SHA256};
@@ -181,7 +182,7 @@ static void add_digest(struct imalist *l, const char *path, const uint8_t d[LT_S
     l->entries++;
 }
 
-static int judge_made(const struct imalist *l, struct lt_pcr_pcrs *q, const struct imapolicy *p)
+static int judge_made(const struct imalist *l, struct lt_pcrs *q, const struct imapolicy *p)
 {
     memcpy(q->value[10], l->pcr, LT_SHA256);
     return judge(imalist_text(l), p, q, "");
@@ -192,7 +193,7 @@ static void aggregate(void **state)
     uint8_t good[LT_SHA256], other[LT_SHA256] = {9};
     struct imapolicy p, names_other;
     char digests[160], hex[65];
-    struct lt_pcr_pcrs q;
+    struct lt_pcrs q;
     struct imalist l;
 
     (void)state;
@@ -264,7 +265,7 @@ static void aggregate_later(void **state)
     uint8_t good[LT_SHA256];
     struct imapolicy p;
     struct imalist l;
-    struct lt_pcr_pcrs q;
+    struct lt_pcrs q;
 
     (void)state;
     any(&p);
@@ -297,7 +298,7 @@ static void old_kernel(void **state)
     struct lt_slice list = file("cases/ima-old-kernel.txt", &text),
                     json = file("cases/policy-true-sh.json", &doc);
     struct imapolicy p = {.table = LT_BUF(1 << 20)}, none;
-    struct lt_pcr_pcrs q = {.alg = LT_HASH_SHA256, .mask = 1u << 10};
+    struct lt_pcrs q = {.alg = LT_HASH_SHA256, .mask = 1u << 10};
 
     (void)state;
     OK(lt_ima_table_compile(json.p, json.n, NULL, &p.table, &err));

@@ -96,7 +96,7 @@ static char *keyring(void)
         json_array_append(ids, json_object_get(key, "keyid"));
         json_array_append(pubs, json_object_get(key, "spki"));
     }
-    LT_AUTOJSON json_t *ring =
+    LT_JSON_AUTO json_t *ring =
         json_pack("{s:{s:i}, s:o, s:o}", "meta", "version", 1, "keyids", ids, "pubkeys", pubs);
     return lt_json_dump(ring);
 }
@@ -105,7 +105,7 @@ static char *keyring(void)
 static void good(void **state)
 {
     LT_AUTOFREE char *ring = keyring();
-    LT_AUTOJSON json_t *as_string = json_string(ring);
+    LT_JSON_AUTO json_t *as_string = json_string(ring);
     LT_AUTOFREE char *twice = json_dumps(as_string, JSON_ENCODE_ANY);
     struct lt_ima_keys *k[3];
     struct signature s;
@@ -244,9 +244,9 @@ static void same_id(void **state)
         const json_t *keys = json_object_get(vectors, "keys");
         json_t *right = json_object_get(keys, "rsa2048"), *wrong = json_object_get(keys, "p256");
         json_int_t id = json_integer_value(json_object_get(right, "keyid"));
-        LT_AUTOJSON json_t *ring = json_pack("{s:[I,I], s:[O,O]}", "keyids", id, id, "pubkeys",
-                                             json_object_get(order ? right : wrong, "spki"),
-                                             json_object_get(order ? wrong : right, "spki"));
+        LT_JSON_AUTO json_t *ring = json_pack("{s:[I,I], s:[O,O]}", "keyids", id, id, "pubkeys",
+                                              json_object_get(order ? right : wrong, "spki"),
+                                              json_object_get(order ? wrong : right, "spki"));
         LT_AUTOFREE char *text = lt_json_dump(ring);
         struct lt_ima_keys *k = lt_ima_keys_new();
         OK(add_text(k, text));
@@ -323,7 +323,7 @@ static void unfit(void **state)
         assert_true(added);
         assert_int_equal(lt_ima_keys_count(k), 0);
         LT_AUTOFREE char *b64 = lt_base64_dup(der, (size_t)n);
-        LT_AUTOJSON json_t *ring = json_pack("{s:[i], s:[s]}", "keyids", 1, "pubkeys", b64);
+        LT_JSON_AUTO json_t *ring = json_pack("{s:[i], s:[s]}", "keyids", 1, "pubkeys", b64);
         LT_AUTOFREE char *text = lt_json_dump(ring);
         FAILS(LT_E_UNSUPPORTED, add_text(k, text));
         lt_ima_keys_free(k);
@@ -383,7 +383,7 @@ static void ceiling(void **state)
         json_array_append_new(ids, json_integer(i));
         json_array_append_new(pubs, json_string(b64));
     }
-    LT_AUTOJSON json_t *ring = json_pack("{s:o, s:o}", "keyids", ids, "pubkeys", pubs);
+    LT_JSON_AUTO json_t *ring = json_pack("{s:o, s:o}", "keyids", ids, "pubkeys", pubs);
     LT_AUTOFREE char *text = lt_json_dump(ring);
     OK(add_text(k, text));
     assert_int_equal(lt_ima_keys_count(k), LT_MAX_IMA_KEYS);

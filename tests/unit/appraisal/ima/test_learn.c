@@ -14,9 +14,9 @@ static struct lt_ima_result result;
 static const struct lt_slice nothing;
 
 /* PCR values of a quote that stands after this list. */
-static struct lt_pcr_pcrs quote_of(const struct imalist *list)
+static struct lt_pcrs quote_of(const struct imalist *list)
 {
-    struct lt_pcr_pcrs q = {.alg = LT_HASH_SHA256, .mask = 1u << 10};
+    struct lt_pcrs q = {.alg = LT_HASH_SHA256, .mask = 1u << 10};
     memcpy(q.value[10], list->pcr, LT_SHA256);
     return q;
 }
@@ -64,7 +64,7 @@ static void stands_under_what_it_taught(void **state)
     add_buffer(&list, "kexec-cmdline", "root=/dev/vda2", 14);
     add_buffer(&list, "kernel_version", "6.1", 3);
     add_buffer(&list, ".ima", der, (size_t)n);
-    const struct lt_pcr_pcrs q = quote_of(&list);
+    const struct lt_pcrs q = quote_of(&list);
     OK(lt_ima_learn(&(struct lt_ima_lesson){.list = imalist_text(&list), .pcrs = &q}, &l, &err));
     assert_int_equal(l.names, 5);
     assert_int_equal(l.files, 7);
@@ -75,7 +75,7 @@ static void stands_under_what_it_taught(void **state)
     assert_string_equal(l.note[0],
                         "IMA entry 5 (/srv/zo\\xebm-k\\x5cx): its name is no UTF-8, the policy has it "
                         "with \\xNN");
-    LT_AUTOJSON json_t *j = lt_json_parse(l.text, strlen(l.text), 1 << 20, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(l.text, strlen(l.text), 1 << 20, &err);
     json_t *digests = json_object_get(j, "digests");
     assert_int_equal(json_array_size(json_object_get(digests, "/init")), 2);
     assert_int_equal(json_array_size(json_object_get(digests, "/srv/zo\\xebm-k\\x5cx")), 1);
@@ -113,7 +113,7 @@ static void as_far_as_the_quote(void **state)
     (void)state;
     imalist_start(&list, LT_HASH_SHA256, LT_HASH_SHA1);
     imalist_ng(&list, "/init");
-    const struct lt_pcr_pcrs q = quote_of(&list);
+    const struct lt_pcrs q = quote_of(&list);
     imalist_ng(&list, "/usr/bin/late");
     struct lt_ima_lesson lesson = {.list = imalist_text(&list), .pcrs = &q};
     OK(lt_ima_learn(&lesson, &l, &err));
@@ -171,7 +171,7 @@ static void refused(void **state)
     imalist_start(&list, LT_HASH_SHA256, LT_HASH_SHA1);
     FAILS(LT_E_REFUSED, lt_ima_learn(&(struct lt_ima_lesson){.list = nothing}, &l, &err));
     imalist_ng(&list, "boot_aggregate");
-    struct lt_pcr_pcrs q = quote_of(&list);
+    struct lt_pcrs q = quote_of(&list);
     struct lt_ima_lesson lesson = {.list = imalist_text(&list), .pcrs = &q};
     q.mask |= 0x3ff; /* boot_aggregate is not theirs */
     FAILS(LT_E_REFUSED, lt_ima_learn(&lesson, &l, &err));
@@ -222,7 +222,7 @@ static void cases(void **state)
 /* A kernel before 5.8 is told, with the quote of the case. */
 static void old_kernel(void **state)
 {
-    struct lt_pcr_pcrs q = {.alg = LT_HASH_SHA256, .mask = 1u << 10};
+    struct lt_pcrs q = {.alg = LT_HASH_SHA256, .mask = 1u << 10};
     struct lt_ima_lesson lesson = {.pcrs = &q};
     LT_AUTOFREE uint8_t *bytes = lt_vector_read("cases/ima-old-kernel.txt", &lesson.list.n);
 

@@ -85,7 +85,8 @@ static int appraise(const struct real *r, struct lt_slice list, struct lt_ima_re
 
 static void guest(const char *dir, struct real *r)
 {
-    LT_AUTOFREE char *list = lt_path(dir, "ima_ascii_runtime_measurements"), *pcrs = lt_path(dir, "pcrs.txt");
+    LT_AUTOFREE char *list = lt_file_path(dir, "ima_ascii_runtime_measurements"),
+                     *pcrs = lt_file_path(dir, "pcrs.txt");
     LT_AUTOFREE uint8_t *text = NULL;
     size_t n;
 
@@ -267,7 +268,7 @@ static void binary(void **state)
 
     (void)state;
     for (size_t d = 0; d < 2; d++) {
-        LT_AUTOFREE char *path = lt_path(dirs[d], "ima_binary_runtime_measurements");
+        LT_AUTOFREE char *path = lt_file_path(dirs[d], "ima_binary_runtime_measurements");
         struct lt_slice text, bin;
         bool more[2] = {true, true};
         guest(dirs[d], &r);

@@ -97,7 +97,7 @@ static void refused(void **state)
 
 static void judged(void **state)
 {
-    struct lt_pcr_pcrs q = {.alg = LT_HASH_SHA256, .mask = 0x5};
+    struct lt_pcrs q = {.alg = LT_HASH_SHA256, .mask = 0x5};
     struct lt_policy_host *p;
 
     (void)state;
@@ -120,7 +120,7 @@ static void judged(void **state)
     FAILS(LT_E_REFUSED, lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err));
     lt_policy_host_free(p);
     OK(host("{\"pcrs\":{\"9\":[]}}", &p)); /* named with no value: nothing is accepted */
-    q = (struct lt_pcr_pcrs){.alg = LT_HASH_SHA256, .mask = 1u << 9};
+    q = (struct lt_pcrs){.alg = LT_HASH_SHA256, .mask = 1u << 9};
     FAILS(LT_E_REFUSED, lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err));
     lt_policy_host_free(p);
 }

@@ -104,7 +104,7 @@ static void runs_on(struct lt_http_client *c, const struct world *w, const char 
                     const char *thread, bool same)
 {
     LT_AUTOFREE char *body = check_status(c, method, w->at, path, strcmp(method, "PUT") ? NULL : "{}", 200);
-    LT_AUTOJSON json_t *j = lt_json_parse(body, strlen(body), 1000, &err);
+    LT_JSON_AUTO json_t *j = lt_json_parse(body, strlen(body), 1000, &err);
     const char *is = json_string_value(json_object_get(j, "thread"));
 
     assert_non_null(is);

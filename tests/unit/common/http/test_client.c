@@ -728,7 +728,7 @@ static void test_json(void **state)
         struct lt_http_reply r = {
             .status = cases[i].status, .body = cases[i].body, .n = strlen(cases[i].body)};
         struct lt_err e = {0};
-        LT_AUTOJSON json_t *j =
+        LT_JSON_AUTO json_t *j =
             lt_http_json(&r, 200, cases[i].told ? cases[i].told : lt_residency_error_read, &e);
         assert_int_equal(e.code, cases[i].code);
         assert_true((j != NULL) == (cases[i].code == 0));

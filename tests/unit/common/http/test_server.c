@@ -65,7 +65,7 @@ static void tell(struct lt_http_req *r, void *arg)
 static void json_sum(struct lt_http_req *r, void *arg)
 {
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *j = lt_http_req_json(r, &e);
+    LT_JSON_AUTO json_t *j = lt_http_req_json(r, &e);
     int64_t a = 0;
     (void)arg;
     if (!j || lt_json_int(j, "a", 0, 100, &a, &e))
@@ -235,7 +235,7 @@ static const char *text(json_t *j, const char *key)
 static void test_arguments(void **state)
 {
     struct world *w = *state;
-    LT_AUTOJSON json_t *j = ask(w, "/federation/v1/tell/a%20b%3f/of/%c3%a9?q=1+2%263&flag&&x=y");
+    LT_JSON_AUTO json_t *j = ask(w, "/federation/v1/tell/a%20b%3f/of/%c3%a9?q=1+2%263&flag&&x=y");
     assert_string_equal(text(j, "a"), "a b?");
     assert_string_equal(text(j, "b"), "\xc3\xa9");
     assert_string_equal(text(j, "q"), "1 2&3");
@@ -246,7 +246,7 @@ static void test_arguments(void **state)
     assert_null(text(j, "type"));
     LT_AUTOFREE char *posted = check_status(w->tenant, "POST", w->at, "/federation/v1/tell", "{}", 200);
     assert_non_null(strstr(posted, "\"type\":\"application/json\""));
-    LT_AUTOJSON json_t *slash = ask(w, "/federation/v1/tell/1/of/2/?q=");
+    LT_JSON_AUTO json_t *slash = ask(w, "/federation/v1/tell/1/of/2/?q=");
     assert_string_equal(text(slash, "b"), "2");
     assert_string_equal(text(slash, "q"), "");
     assert_null(text(slash, "flag"));
@@ -570,7 +570,7 @@ static void test_thousands(void **state)
 
 /* ---- without TLS, and by hand ---- */
 
-static struct lt_shared *log_bytes;
+static struct lt_http_shared *log_bytes;
 
 static void share(struct lt_http_req *r, void *arg)
 {

@@ -218,7 +218,7 @@ static void test_issue_and_show(void **state)
     assert_int_equal(PKI("show", in_dir("host.crt"), "--json"), 0);
     LT_AUTOFREE char *text = output();
     struct lt_err e = {0};
-    LT_AUTOJSON json_t *j = lt_json_parse(text, strlen(text), 1 << 16, &e);
+    LT_JSON_AUTO json_t *j = lt_json_parse(text, strlen(text), 1 << 16, &e);
     const char *s = NULL;
     assert_int_equal(lt_json_string(j, "host", &s, &e), 0);
     assert_string_equal(s, HOST);

@@ -91,7 +91,7 @@ static bool put(struct at *a, enum lt_verdict_result result, uint64_t t1, uint64
 static void expect(struct at *a, uint64_t now, enum lt_verdict_result result, bool unproven)
 {
     struct lt_store_status st;
-    LT_AUTOJSON json_t *j = NULL;
+    LT_JSON_AUTO json_t *j = NULL;
 
     OK(lt_store_status(a->s, uuid, &deadlines, now, &st, &j, &err));
     assert_true(st.known);
@@ -108,7 +108,7 @@ static void test_trusted_decays(void **state)
 {
     struct at *a = *state;
     struct lt_store_status st;
-    LT_AUTOJSON json_t *none = NULL;
+    LT_JSON_AUTO json_t *none = NULL;
 
     OK(lt_store_status(a->s, uuid, &deadlines, 5, &st, &none, &err));
     assert_false(st.known);
@@ -194,7 +194,7 @@ static void test_failed_stands(void **state)
 static void reads(struct at *a, enum lt_verdict_result result, const char *reason)
 {
     struct lt_store_status st;
-    LT_AUTOJSON json_t *j = NULL;
+    LT_JSON_AUTO json_t *j = NULL;
 
     OK(lt_store_status(a->s, uuid, &deadlines, 1000, &st, &j, &err));
     assert_int_equal(st.result, result);
@@ -343,7 +343,7 @@ static void test_rows_that_cannot_be_read(void **state)
     for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
         assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 990, 999, &none), LT_STORE_KEPT);
         by_hand(a, how[i]);
-        LT_AUTOJSON json_t *j = NULL;
+        LT_JSON_AUTO json_t *j = NULL;
         OK(lt_store_status(a->s, uuid, &deadlines, 1000, &st, &j, &err));
         assert_true(json_is_object(j));
         if (i > 1)
