@@ -19,7 +19,8 @@ static int at(int code)
     return code < 0 && -1 - code < LT_EI_COUNT ? -1 - code : LT_EI_INTERNAL;
 }
 
-#undef lt_fail /* err.h: what an analyzer sees of it */
+#undef lt_fail /* err.h: what an analyzer sees of them */
+#undef lt_fail_in
 int lt_fail(struct lt_err *e, int code, const char *fmt, ...)
 {
     va_list ap;

@@ -111,6 +111,11 @@ int lt_err_from_http(int status);
         (void)!(lt_fail)(e, code_, __VA_ARGS__);                                                             \
         code_;                                                                                               \
     })
+#define lt_fail_in(e, ...)                                                                                   \
+    ({                                                                                                       \
+        int in_ = (lt_fail_in)(e, __VA_ARGS__);                                                              \
+        in_ ? in_ : LT_E_INTERNAL;                                                                           \
+    })
 #endif
 
 #endif

@@ -86,10 +86,8 @@ struct call {
 
 static int take_raw(struct call *c, const struct lt_http_reply *r, struct lt_err *e)
 {
-    LT_JSON_AUTO json_t *none = NULL;
-
     if (r->status != 200) {
-        none = lt_http_json(r, 200, lt_residency_error_read, e);
+        json_decref(lt_http_json(r, 200, lt_residency_error_read, e));
         return e->code;
     }
     if (!(c->bytes = malloc(r->n + 1)))

@@ -146,7 +146,9 @@ int lt_tenant_round_read_quote(struct lt_tenant_round *r, const char *body, size
     const char *quote, *pubkey;
     json_t *results;
 
-    int rc = j ? lt_json_object(j, "results", &results, e) : e->code;
+    if (!j)
+        return lt_fail_in(e, e->code, "guest's answer");
+    int rc = lt_json_object(j, "results", &results, e);
     if (!rc)
         rc = lt_json_string(results, "quote", &quote, e);
     if (!rc && strlen(quote) > LT_MAX_QUOTE_STRING)
