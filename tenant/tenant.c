@@ -335,6 +335,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_registrar_stop(t->registrar);
     lt_work_free(t->io);
     lt_work_free(t->look);
+    lt_registrar_free(t->registrar); /* what had been called waited on io */
     lt_rounds_stop(t->rounds);
     lt_work_free(t->fetch);
     lt_work_free(t->large);

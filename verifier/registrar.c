@@ -245,7 +245,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
 {
     struct lt_registrar *r = lt_new(struct lt_registrar);
 
-    *out = NULL;
+    *out = r;
     r->challenges = lt_challenges_new();
     r->conf = *c;
     lt_log_rate_init(&r->refusals);
@@ -273,12 +273,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
         rc = lt_fail_in(e, rc, "registrar_listen");
     if (!rc && c->tls_listen && (rc = lt_http_server_start(&tls, &r->tls, e)))
         rc = lt_fail_in(e, rc, "registrar_tls_listen");
-    if (rc) {
-        lt_registrar_stop(r);
-        return rc;
-    }
-    *out = r;
-    return 0;
+    return rc;
 }
 
 const char *lt_registrar_address(const struct lt_registrar *r)
@@ -299,6 +294,13 @@ void lt_registrar_stop(struct lt_registrar *r)
         lt_http_server_stop(r->plain);
     if (r->tls)
         lt_http_server_stop(r->tls);
+    r->plain = r->tls = NULL;
+}
+
+void lt_registrar_free(struct lt_registrar *r)
+{
+    if (!r)
+        return;
     lt_challenges_free(r->challenges);
     lt_log_rate_destroy(&r->refusals);
     free(r);

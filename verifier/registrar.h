@@ -17,8 +17,8 @@
 struct lt_registrar;
 
 struct lt_registrar_conf {
-    struct lt_store *store; /* borrowed, as the pool; both outlive the registrar */
-    struct lt_work *pool;
+    struct lt_store *store; /* borrowed, as the pool; it outlives both */
+    struct lt_work *pool;   /* has no bound; stopped before the registrar is freed */
     const char *listen;     /* plain */
     const char *tls_listen; /* NULL: no admin listener */
     const char *cert, *key, *ca;
@@ -26,10 +26,15 @@ struct lt_registrar_conf {
     void *app;
 };
 
+/* Also on failure *out is there, for stop and free: one of two listeners may have served already. */
 int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **out,
                        struct lt_err *e) LT_MUST_CHECK;
 const char *lt_registrar_address(const struct lt_registrar *r);
 const char *lt_registrar_tls_address(const struct lt_registrar *r); /* NULL: none */
+/* In this order: lt_registrar_stop, lt_work_stop of its pool, lt_registrar_free. What was called before the
+ * stop may wait on the pool still, and runs there with the registrar. NULL, and stop a second time, are fine.
+ */
 void lt_registrar_stop(struct lt_registrar *r);
+void lt_registrar_free(struct lt_registrar *r);
 
 #endif

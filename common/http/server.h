@@ -14,7 +14,7 @@ struct lt_http_server;
 /* A handler must reply exactly once: before it returns, or after lt_http_req_hold() from any thread. */
 typedef void (*lt_http_handler)(struct lt_http_req *req, void *app);
 
-/* Access rules: one of these, or a union of LT_ROLE_… bits (mutual TLS with that role). */
+/* Access rules: one of these, or a union of LT_PEER_ROLE_… bits (mutual TLS with that role). */
 #define LT_HTTP_MAY_ANYONE 0x1000u /* also without TLS and without a certificate */
 #define LT_HTTP_MAY_TRUSTED                                                                                  \
     0x2000u /* any certificate under the server's client CA, with or without a role                          \
@@ -51,7 +51,8 @@ struct lt_http_server_conf {
     const struct lt_http_route *routes;
     size_t route_count;
     lt_http_error_body error_body; /* NULL: an error has a status and no body */
-    void *app;
+    void *app;            /* for every handler; outlives the pools below, not the server alone: what a stopped
+                           * server had posted runs there still, with app */
     struct lt_work *work; /* where blocking routes run; borrowed, freed after the server has stopped */
     struct lt_work
         *look; /* those of them that only look (GET), who shall not wait behind the others; NULL: work */

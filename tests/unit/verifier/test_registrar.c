@@ -8,6 +8,7 @@
 #include "verifier/challenges.h"
 #include "verifier/registrar.h"
 
+#include <semaphore.h>
 #include <unistd.h>
 
 #define ID "d432fbb3-d2f1-4a97-9ef7-75bd81c00000"
@@ -65,6 +66,7 @@ static int teardown(void **state)
 
     lt_registrar_stop(a->r);
     lt_work_free(a->pool);
+    lt_registrar_free(a->r);
     lt_http_client_free(a->plain);
     lt_http_client_free(a->admin);
     lt_http_client_free(a->operator);
@@ -569,6 +571,77 @@ static void test_refusals_do_not_fill_the_log(void **state)
     unlink(log);
 }
 
+struct busy {
+    struct lt_work_task task;
+    sem_t in, gate;
+};
+
+static void hold_the_pool(struct lt_work_task *t)
+{
+    struct busy *b = LT_WORK_OWNER(t, struct busy);
+
+    sem_post(&b->in);
+    sem_wait(&b->gate);
+}
+
+static void on_answer(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
+{
+    (void)reply;
+    (void)e;
+    sem_post(arg);
+}
+
+/* An activation waits behind a pool that is held: it runs when the registrar has stopped. */
+static void test_stopped_before_its_pool(void **state)
+{
+    struct at *a = *state;
+    struct busy busy[2];
+    char url[160], body[160], tag[2 * LT_AUTH_TAG + 1] = {0};
+    sem_t answered;
+
+    sem_init(&answered, 0, 0);
+    for (size_t i = 0; i < 2; i++) {
+        sem_init(&busy[i].in, 0, 0);
+        sem_init(&busy[i].gate, 0, 0);
+        lt_work_post(a->pool, &busy[i].task, hold_the_pool);
+        sem_wait(&busy[i].in);
+    }
+    memset(tag, 'a', sizeof tag - 1);
+    snprintf(url, sizeof url, "http://%s/v2.6/agents/" ID, lt_registrar_address(a->r));
+    snprintf(body, sizeof body, "{\"auth_tag\": \"%s\"}", tag);
+    const struct lt_http_request q = {.method = "PUT", .url = url, .body = body, .body_n = strlen(body)};
+    lt_http_send(a->plain, &q, on_answer, &answered);
+    usleep(300000); /* nothing tells that it waits; a test that is too early passes */
+    lt_registrar_stop(a->r);
+    sem_wait(&answered);
+    for (size_t i = 0; i < 2; i++)
+        sem_post(&busy[i].gate);
+    lt_work_stop(a->pool); /* runs the activation; `busy` is ours until then */
+    sem_destroy(&answered);
+}
+
+/* The first listener has served, the second one's address is taken: all is there to be stopped in order. */
+static void test_a_listener_that_fails(void **state)
+{
+    struct at *a = *state;
+    struct lt_registrar *r;
+    const struct lt_registrar_conf c = {.store = a->store,
+                                        .pool = a->pool,
+                                        .listen = "127.0.0.1:0",
+                                        .tls_listen = lt_registrar_tls_address(a->r),
+                                        .cert = check_path(&a->pki, "server", "crt"),
+                                        .key = check_path(&a->pki, "server", "key"),
+                                        .ca = a->pki.ca};
+
+    FAILS(LT_E_IO, lt_registrar_start(&c, &r, &err));
+    assert_non_null(strstr(err.msg, "registrar_tls_listen"));
+    assert_non_null(lt_registrar_address(r));
+    lt_registrar_stop(r);
+    lt_registrar_stop(r);
+    lt_work_stop(a->pool);
+    lt_registrar_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,6 +659,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_admin_needs_a_certificate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deletion_is_the_operators, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals_do_not_fill_the_log, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stopped_before_its_pool, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_listener_that_fails, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
