@@ -26,12 +26,14 @@ void lt_alloc_on_failure(void (*say)(const char *line));
  *   LT_DEFINE_AUTO(lt_policy_host, lt_policy_host_free)
  *   LT_AUTO(lt_policy_host) struct lt_policy_host *p = NULL;
  * lt_take(&p) (common/bytes.h) hands over. */
-#define LT_DEFINE_AUTO(type, fn)                                                                             \
-    static inline void lt_auto_##type(struct type **p)                                                       \
+#define LT_DEFINE_AUTO(type, fn) LT_DEFINE_AUTO_OF(type, struct type, fn)
+/* The same for a type without a tag, under a name of its own. */
+#define LT_DEFINE_AUTO_OF(name, type, fn)                                                                    \
+    static inline void lt_auto_##name(type **p)                                                              \
     {                                                                                                        \
         fn(*p);                                                                                              \
     }                                                                                                        \
-    struct type
+    _Static_assert(sizeof(type *), "takes the semicolon")
 #define LT_AUTO(type) __attribute__((cleanup(lt_auto_##type)))
 
 #endif

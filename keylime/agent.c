@@ -1,6 +1,7 @@
 #include "keylime/agent.h"
 
 #include "common/limits.h"
+#include "common/openssl.h"
 #include "tpm/certkey.h"
 #include "tpm/certs.h"
 
@@ -21,23 +22,6 @@ void lt_keylime_cleanup_agent(struct lt_agent *a)
 {
     lt_agent_free(a);
 }
-
-static void cleanup_x509(X509 **x)
-{
-    X509_free(*x);
-}
-
-static void cleanup_bio(BIO **b)
-{
-    BIO_free(*b);
-}
-
-static void cleanup_pkey(EVP_PKEY **k)
-{
-    EVP_PKEY_free(*k);
-}
-
-#define AUTO(kind) __attribute__((cleanup(cleanup_##kind)))
 
 static int der_of(X509 *x, uint8_t **der, size_t *n, struct lt_err *e)
 {
@@ -60,8 +44,8 @@ static int der_of(X509 *x, uint8_t **der, size_t *n, struct lt_err *e)
 
 int lt_keylime_pem_leaf(const char *pem, uint8_t **der, size_t *n, struct lt_err *e)
 {
-    AUTO(bio) BIO *b = BIO_new_mem_buf(pem, -1);
-    AUTO(x509) X509 *x = b ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
+    LT_AUTO(BIO) BIO *b = BIO_new_mem_buf(pem, -1);
+    LT_AUTO(X509) X509 *x = b ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
 
     *der = NULL;
     *n = 0;
@@ -86,7 +70,7 @@ static int take_certificate(void *arg, struct lt_slice der, struct lt_err *e)
 {
     struct ekcert *c = arg;
     const unsigned char *at = der.p;
-    AUTO(x509) X509 *x = d2i_X509(NULL, &at, (long)der.n);
+    LT_AUTO(X509) X509 *x = d2i_X509(NULL, &at, (long)der.n);
 
     if (!x)
         return lt_fail(e, LT_E_MALFORMED, "no X.509 certificate in it");
@@ -105,7 +89,7 @@ static int read_ekcert(const char *text, const struct lt_public *ek, char **out,
     struct lt_slice given = {(const uint8_t *)text, strlen(text)};
     bool pem = lt_certs_is_pem(given);
     __attribute__((cleanup(cleanup_ekcert))) struct ekcert c = {.to = BIO_new(BIO_s_mem())};
-    AUTO(pkey) EVP_PKEY *key = NULL;
+    LT_AUTO(EVP_PKEY) EVP_PKEY *key = NULL;
     LT_AUTOFREE uint8_t *der = NULL;
 
     if (!c.to)

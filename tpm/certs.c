@@ -1,6 +1,7 @@
 #include "tpm/certs.h"
 
 #include "common/limits.h"
+#include "common/openssl.h"
 #include "tpm/der.h"
 
 #include <openssl/bio.h>
@@ -117,14 +118,9 @@ static int read_block(struct reading *to, const struct block *b, struct lt_err *
     return to->count == before + 1 ? 0 : lt_fail(e, LT_E_MALFORMED, "more than one certificate in it");
 }
 
-static void bio_free(BIO **b)
-{
-    BIO_free(*b);
-}
-
 static int read_pem(struct reading *to, struct lt_slice p, struct lt_err *e)
 {
-    __attribute__((cleanup(bio_free))) BIO *in = BIO_new_mem_buf(p.p, (int)p.n);
+    LT_AUTO(BIO) BIO *in = BIO_new_mem_buf(p.p, (int)p.n);
 
     for (unsigned i = 0; in; i++) {
         __attribute__((cleanup(block_free))) struct block b = {0};

@@ -1,6 +1,7 @@
 #include "vtpm/ekcert.h"
 
 #include "common/hash.h"
+#include "common/openssl.h"
 
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
@@ -13,19 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AUTO(type, name) __attribute__((cleanup(free_##name))) type
-#define FREES(type, name, fn)                                                                                \
-    static void free_##name(type *p)                                                                         \
-    {                                                                                                        \
-        fn(*p);                                                                                              \
-    }
-FREES(BIGNUM *, bn, BN_free)
-FREES(OSSL_PARAM_BLD *, bld, OSSL_PARAM_BLD_free)
-FREES(OSSL_PARAM *, params, OSSL_PARAM_free)
-FREES(EVP_PKEY_CTX *, ctx, EVP_PKEY_CTX_free)
-FREES(X509 *, x509, X509_free)
-FREES(X509_NAME *, name, X509_NAME_free)
-FREES(GENERAL_NAMES *, names, GENERAL_NAMES_free)
+LT_DEFINE_AUTO_OF(BIGNUM, BIGNUM, BN_free);
+LT_DEFINE_AUTO_OF(OSSL_PARAM_BLD, OSSL_PARAM_BLD, OSSL_PARAM_BLD_free);
+LT_DEFINE_AUTO_OF(OSSL_PARAM, OSSL_PARAM, OSSL_PARAM_free);
+LT_DEFINE_AUTO_OF(EVP_PKEY_CTX, EVP_PKEY_CTX, EVP_PKEY_CTX_free);
+LT_DEFINE_AUTO_OF(X509_NAME, X509_NAME, X509_NAME_free);
 
 static int crypto(struct lt_err *e, const char *what)
 {
@@ -34,12 +27,12 @@ static int crypto(struct lt_err *e, const char *what)
 
 static int from_params(const char *type, OSSL_PARAM *params, EVP_PKEY **out, struct lt_err *e)
 {
-    AUTO(EVP_PKEY_CTX *, ctx) ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
+    LT_AUTO(EVP_PKEY_CTX) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
 
     if (!ctx || EVP_PKEY_fromdata_init(ctx) != 1 ||
         EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) != 1)
         return lt_fail(e, LT_E_MALFORMED, "EK: not a public key of type %s", type);
-    AUTO(EVP_PKEY_CTX *, ctx) check = EVP_PKEY_CTX_new_from_pkey(NULL, *out, NULL);
+    LT_AUTO(EVP_PKEY_CTX) EVP_PKEY_CTX *check = EVP_PKEY_CTX_new_from_pkey(NULL, *out, NULL);
     if (!check || EVP_PKEY_public_check(check) != 1) {
         EVP_PKEY_free(*out);
         *out = NULL;
@@ -56,14 +49,14 @@ static int rsa_key(const char *hex, EVP_PKEY **out, struct lt_err *e)
     if (n < 256 || n > sizeof modulus || lt_unhex(hex, modulus, n, e))
         return lt_fail(e, LT_E_MALFORMED, "EK: %zu characters are no RSA modulus of 2048 to 4096 bits",
                        strlen(hex));
-    AUTO(BIGNUM *, bn) m = BN_bin2bn(modulus, (int)n, NULL);
-    AUTO(BIGNUM *, bn) exponent = BN_new();
-    AUTO(OSSL_PARAM_BLD *, bld) bld = OSSL_PARAM_BLD_new();
+    LT_AUTO(BIGNUM) BIGNUM *m = BN_bin2bn(modulus, (int)n, NULL);
+    LT_AUTO(BIGNUM) BIGNUM *exponent = BN_new();
+    LT_AUTO(OSSL_PARAM_BLD) OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
     if (!m || !exponent || !bld || !BN_set_word(exponent, RSA_F4) ||
         !OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, m) ||
         !OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, exponent))
         return crypto(e, "RSA key");
-    AUTO(OSSL_PARAM *, params) params = OSSL_PARAM_BLD_to_param(bld);
+    LT_AUTO(OSSL_PARAM) OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(bld);
     return params ? from_params("RSA", params, out, e) : crypto(e, "RSA key");
 }
 
@@ -131,8 +124,8 @@ static int add_identity(X509 *x, const struct lt_ekcert *c, struct lt_err *e)
                                         {"2.23.133.5.1.4", c->platform_model},
                                         {"2.23.133.5.1.5", c->platform_version}};
     const char *const(*list)[2] = c->platform ? platform : tpm;
-    AUTO(GENERAL_NAMES *, names) names = GENERAL_NAMES_new();
-    AUTO(X509_NAME *, name) name = X509_NAME_new();
+    LT_AUTO(GENERAL_NAMES) GENERAL_NAMES *names = GENERAL_NAMES_new();
+    LT_AUTO(X509_NAME) X509_NAME *name = X509_NAME_new();
     GENERAL_NAME *one = GENERAL_NAME_new();
 
     if (!names || !one || !name || !sk_GENERAL_NAME_push(names, one)) {
@@ -178,9 +171,9 @@ static int add_extensions(X509 *x, const struct lt_ekcert *c, EVP_PKEY *key, X50
 int lt_ekcert_issue(const struct lt_ekcert *c, EVP_PKEY *subject_key, X509 *ca, EVP_PKEY *ca_key,
                     struct lt_buf *der, struct lt_err *e)
 {
-    AUTO(X509 *, x509) x = X509_new();
-    AUTO(X509_NAME *, name) subject = X509_NAME_new();
-    AUTO(BIGNUM *, bn) serial = NULL;
+    LT_AUTO(X509) X509 *x = X509_new();
+    LT_AUTO(X509_NAME) X509_NAME *subject = X509_NAME_new();
+    LT_AUTO(BIGNUM) BIGNUM *serial = NULL;
     uint8_t random[16];
     unsigned char *out = NULL;
 

@@ -3,6 +3,7 @@
  * environment, three times per vTPM: EK RSA, platform, EK ECC. */
 #include "common/file.h"
 #include "common/limits.h"
+#include "common/openssl.h"
 #include "common/run/conf.h"
 #include "common/run/daemon.h"
 #include "vtpm/birth.h"
@@ -87,16 +88,6 @@ static void help(FILE *out)
     lt_conf_help(keys, KEYS, out);
 }
 
-static void free_pkey(EVP_PKEY **p)
-{
-    EVP_PKEY_free(*p);
-}
-
-static void free_x509(X509 **p)
-{
-    X509_free(*p);
-}
-
 static int load_ca(const struct conf *c, X509 **cert, EVP_PKEY **key, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *cert_pem = NULL;
@@ -131,8 +122,8 @@ static int parse_vmid(const char *vmid, char **name, uint8_t uuid[LT_UUID], stru
 
 static int issue(const struct conf *c, const char *const *arg, struct lt_err *e)
 {
-    __attribute__((cleanup(free_pkey))) EVP_PKEY *key = NULL, *ca_key = NULL;
-    __attribute__((cleanup(free_x509))) X509 *ca = NULL;
+    LT_AUTO(EVP_PKEY) EVP_PKEY *key = NULL, *ca_key = NULL;
+    LT_AUTO(X509) X509 *ca = NULL;
     LT_AUTOBUF struct lt_buf der = LT_BUF(LT_MAX_CERTIFICATE);
     LT_AUTOFREE char *name = NULL;
     uint8_t uuid[LT_UUID];

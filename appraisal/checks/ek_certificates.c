@@ -2,6 +2,7 @@
 
 #include "common/alloc.h"
 #include "common/limits.h"
+#include "common/openssl.h"
 #include "tpm/certkey.h"
 #include "tpm/certs.h"
 #include "tpm/der.h"
@@ -22,21 +23,6 @@ struct lt_ek_certificates_roots {
     X509_STORE *store;
     unsigned count;
 };
-
-static void cleanup_x509(X509 **x)
-{
-    X509_free(*x);
-}
-
-static void cleanup_stack(STACK_OF(X509) * *s)
-{
-    sk_X509_pop_free(*s, X509_free);
-}
-
-static void cleanup_store_ctx(X509_STORE_CTX **c)
-{
-    X509_STORE_CTX_free(*c);
-}
 
 int lt_ek_certificates_roots_new(struct lt_ek_certificates_roots **out, struct lt_err *e)
 {
@@ -88,7 +74,7 @@ struct adding {
 static int take_root(void *arg, struct lt_slice der, struct lt_err *e)
 {
     struct adding *a = arg;
-    __attribute__((cleanup(cleanup_x509))) X509 *x = NULL;
+    LT_AUTO(X509) X509 *x = NULL;
     unsigned at = a->at++;
     char subject[128];
 
@@ -246,7 +232,7 @@ static int lend_key(X509 *leaf, const struct lt_public *ek, struct lt_err *e)
 static int check_path(const struct lt_ek_certificates_roots *r, X509 *leaf, STACK_OF(X509) * others,
                       int64_t now, struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_store_ctx))) X509_STORE_CTX *c = X509_STORE_CTX_new();
+    LT_AUTO(X509_STORE_CTX) X509_STORE_CTX *c = X509_STORE_CTX_new();
 
     if (!c || !X509_STORE_CTX_init(c, r->store, leaf, others))
         return no_memory(e);
@@ -262,8 +248,8 @@ static int check_path(const struct lt_ek_certificates_roots *r, X509 *leaf, STAC
 int lt_ek_certificates_check(const struct lt_ek_certificates_roots *r, char *const *pem, unsigned count,
                              const struct lt_public *ek, int64_t now, struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_x509))) X509 *leaf = NULL;
-    __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *others = sk_X509_new_null();
+    LT_AUTO(X509) X509 *leaf = NULL;
+    LT_AUTO(X509_STACK) STACK_OF(X509) *others = sk_X509_new_null();
 
     if (count < 1 || count > LT_MAX_CERTIFICATES)
         return lt_fail(e, LT_E_MALFORMED, "EK certificates: %u, not 1 to %d", count, LT_MAX_CERTIFICATES);
@@ -303,14 +289,9 @@ static X509 *signer_of(X509 *x, STACK_OF(X509) * among, bool *named)
     return NULL;
 }
 
-static void cleanup_bio(BIO **b)
-{
-    BIO_free(*b);
-}
-
 static void name_issuer(const X509 *x, struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_bio))) BIO *b = BIO_new(BIO_s_mem());
+    LT_AUTO(BIO) BIO *b = BIO_new(BIO_s_mem());
     const char *text = "";
     long n = 0;
 
@@ -343,9 +324,9 @@ enum lt_ek_certificates_standing lt_ek_certificates_standing(const struct lt_ek_
                                                              char *const *pem, unsigned count,
                                                              const struct lt_public *ek, struct lt_err *e)
 {
-    __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *others = sk_X509_new_null();
-    __attribute__((cleanup(cleanup_stack))) STACK_OF(X509) *roots = X509_STORE_get1_all_certs(r->store);
-    __attribute__((cleanup(cleanup_x509))) X509 *leaf = NULL;
+    LT_AUTO(X509_STACK) STACK_OF(X509) *others = sk_X509_new_null();
+    LT_AUTO(X509_STACK) STACK_OF(X509) *roots = X509_STORE_get1_all_certs(r->store);
+    LT_AUTO(X509) X509 *leaf = NULL;
     struct lt_err why = {0};
 
     if (!count || count > LT_MAX_CERTIFICATES || !others || !roots || read_pem(pem[0], 0, &leaf, &why))

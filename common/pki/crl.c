@@ -2,6 +2,7 @@
 
 #include "common/alloc.h"
 #include "common/file.h"
+#include "common/openssl.h"
 #include "common/run/clock.h"
 #include "common/run/expiry.h"
 #include "common/run/log.h"
@@ -23,25 +24,17 @@ struct lt_crl {
     atomic_uint generation;
 };
 
-static void lists_free(STACK_OF(X509_CRL) * *s)
+static void lists_free(STACK_OF(X509_CRL) * s)
 {
-    sk_X509_CRL_pop_free(*s, X509_CRL_free);
+    sk_X509_CRL_pop_free(s, X509_CRL_free);
 }
-static void cas_free(STACK_OF(X509) * *s)
-{
-    sk_X509_pop_free(*s, X509_free);
-}
-static void bio_free(BIO **b)
-{
-    BIO_free(*b);
-}
-#define AUTO(kind) __attribute__((cleanup(kind##_free)))
+LT_DEFINE_AUTO_OF(lists, STACK_OF(X509_CRL), lists_free);
 
 /* PEM, block after block, or else one in DER. */
 static int parse(const uint8_t *p, size_t n, STACK_OF(X509_CRL) * out, struct lt_err *e)
 {
     bool pem = n && memmem(p, n, "-----BEGIN ", 11);
-    AUTO(bio) BIO *b = BIO_new_mem_buf(p, (int)n);
+    LT_AUTO(BIO) BIO *b = BIO_new_mem_buf(p, (int)n);
     const unsigned char *at = p;
 
     for (;;) {
@@ -119,7 +112,7 @@ static int load_cas(const char *path, STACK_OF(X509) * out, struct lt_err *e)
     size_t n;
 
     LT_TRY(lt_file_read(path, 1 << 20, &pem, &n, e));
-    AUTO(bio) BIO *b = BIO_new_mem_buf(pem, (int)n);
+    LT_AUTO(BIO) BIO *b = BIO_new_mem_buf(pem, (int)n);
     for (X509 *x; b && (x = PEM_read_bio_X509(b, NULL, NULL, NULL));)
         if (!sk_X509_push(out, x)) {
             X509_free(x);
@@ -143,8 +136,8 @@ static int choose(STACK_OF(X509_CRL) * all, STACK_OF(X509) * cas, STACK_OF(X509_
 
 static int load(const struct lt_crl *c, STACK_OF(X509_CRL) * out, struct lt_err *e)
 {
-    AUTO(lists) STACK_OF(X509_CRL) *all = sk_X509_CRL_new_null();
-    AUTO(cas) STACK_OF(X509) *cas = sk_X509_new_null();
+    LT_AUTO(lists) STACK_OF(X509_CRL) *all = sk_X509_CRL_new_null();
+    LT_AUTO(X509_STACK) STACK_OF(X509) *cas = sk_X509_new_null();
     LT_AUTOFREE uint8_t *p = NULL;
     size_t n;
 
@@ -179,7 +172,7 @@ int lt_crl_reload(struct lt_crl *c, struct lt_err *e)
 
     if (!c)
         return 0;
-    AUTO(lists) STACK_OF(X509_CRL) *lists = sk_X509_CRL_new_null();
+    LT_AUTO(lists) STACK_OF(X509_CRL) *lists = sk_X509_CRL_new_null();
     if (load(c, lists, &why))
         return lt_fail(e, LT_E_CONFIG, "%s = %s: %s", c->key, c->path, why.msg);
     pthread_rwlock_wrlock(&c->lock);
@@ -213,7 +206,7 @@ void lt_crl_free(struct lt_crl *c)
 {
     if (!c)
         return;
-    lists_free(&c->lists);
+    lists_free(c->lists);
     pthread_rwlock_destroy(&c->lock);
     free(c->key);
     free(c->path);

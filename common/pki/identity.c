@@ -2,6 +2,7 @@
 
 #include "common/file.h"
 #include "common/ids.h"
+#include "common/openssl.h"
 #include "common/run/clock.h"
 #include "common/run/expiry.h"
 
@@ -14,24 +15,6 @@
 
 #define MAX_FILE (1u << 20)
 
-static void certs_free(STACK_OF(X509) * *s)
-{
-    sk_X509_pop_free(*s, X509_free);
-}
-static void bio_free(BIO **b)
-{
-    BIO_free(*b);
-}
-static void store_free(X509_STORE **s)
-{
-    X509_STORE_free(*s);
-}
-static void ctx_free(X509_STORE_CTX **c)
-{
-    X509_STORE_CTX_free(*c);
-}
-#define AUTO(kind) __attribute__((cleanup(kind##_free)))
-
 static int no_memory(struct lt_err *e)
 {
     return lt_fail(e, LT_E_NO_MEMORY, "certificate: no memory");
@@ -40,13 +23,13 @@ static int no_memory(struct lt_err *e)
 static int read_certs(const char *key, const char *path, STACK_OF(X509) * *out, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *pem = NULL;
-    AUTO(certs) STACK_OF(X509) *all = sk_X509_new_null();
+    LT_AUTO(X509_STACK) STACK_OF(X509) *all = sk_X509_new_null();
     struct lt_err why = {0};
     size_t n;
 
     if (lt_file_read(path, MAX_FILE, &pem, &n, &why))
         return lt_fail(e, why.code, "%s = %s", key, why.msg);
-    AUTO(bio) BIO *b = BIO_new_mem_buf(pem, (int)n);
+    LT_AUTO(BIO) BIO *b = BIO_new_mem_buf(pem, (int)n);
     if (!b || !all)
         return no_memory(e);
     for (X509 *x; (x = PEM_read_bio_X509(b, NULL, NULL, NULL));)
@@ -89,7 +72,7 @@ static void watch(const char *key, const char *path, const STACK_OF(X509) * cert
 
 static int load_ca(const char *key, const char *path, STACK_OF(X509) * *out, struct lt_err *e)
 {
-    AUTO(certs) STACK_OF(X509) *all = NULL;
+    LT_AUTO(X509_STACK) STACK_OF(X509) *all = NULL;
     char text[96], name[80];
     const char *why = NULL;
     int good = 0;
@@ -115,7 +98,7 @@ static int load_ca(const char *key, const char *path, STACK_OF(X509) * *out, str
 
 int lt_identity_check_ca(const char *key, const char *path, struct lt_err *e)
 {
-    AUTO(certs) STACK_OF(X509) *all = NULL;
+    LT_AUTO(X509_STACK) STACK_OF(X509) *all = NULL;
     return load_ca(key, path, &all, e);
 }
 
@@ -136,7 +119,7 @@ static int check_key(const struct lt_identity *i, X509 *leaf, struct lt_err *e)
 
     if (lt_file_read_secret(i->key, 1 << 16, &pem, &n, &why))
         return lt_fail(e, why.code, "%s = %s", i->key_key, why.msg);
-    AUTO(bio) BIO *b = BIO_new_mem_buf(pem, (int)n);
+    LT_AUTO(BIO) BIO *b = BIO_new_mem_buf(pem, (int)n);
     EVP_PKEY *key = b ? PEM_read_bio_PrivateKey(b, NULL, NULL, (void *)"") : NULL;
     bool good = key && X509_check_private_key(leaf, key) == 1;
     EVP_PKEY_free(key);
@@ -195,8 +178,8 @@ static int check_names(const struct lt_identity *i, X509 *leaf, struct lt_err *e
 static int check_issuer(const struct lt_identity *i, STACK_OF(X509) * certs, STACK_OF(X509) * cas,
                         struct lt_err *e)
 {
-    AUTO(store) X509_STORE *store = X509_STORE_new();
-    AUTO(ctx) X509_STORE_CTX *c = X509_STORE_CTX_new();
+    LT_AUTO(X509_STORE) X509_STORE *store = X509_STORE_new();
+    LT_AUTO(X509_STORE_CTX) X509_STORE_CTX *c = X509_STORE_CTX_new();
     char text[200];
 
     for (int k = 0; store && k < sk_X509_num(cas); k++)
@@ -214,8 +197,8 @@ static int check_issuer(const struct lt_identity *i, STACK_OF(X509) * certs, STA
 
 int lt_identity_check(const struct lt_identity *i, struct lt_err *e)
 {
-    AUTO(certs) STACK_OF(X509) *certs = NULL;
-    AUTO(certs) STACK_OF(X509) *cas = NULL;
+    LT_AUTO(X509_STACK) STACK_OF(X509) *certs = NULL;
+    LT_AUTO(X509_STACK) STACK_OF(X509) *cas = NULL;
     char text[96];
 
     LT_TRY(read_certs(i->cert_key, i->cert, &certs, e));

@@ -3,6 +3,7 @@
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/ids.h"
+#include "common/openssl.h"
 #include "common/pki/peer.h"
 
 #include <errno.h>
@@ -30,12 +31,6 @@ static void pair_free(struct pair *p)
     EVP_PKEY_free(p->key);
 }
 #define AUTO_PAIR __attribute__((cleanup(pair_free)))
-
-static void bio_free(BIO **b)
-{
-    BIO_free(*b);
-}
-#define AUTO_BIO __attribute__((cleanup(bio_free)))
 
 static int openssl_fail(struct lt_err *e, const char *what)
 {
@@ -184,8 +179,8 @@ static int create(const char *path, mode_t mode, BIO *pem, struct lt_err *e)
 /* Both files or neither. */
 static int save(const struct pair *p, const char *cert_path, const char *key_path, struct lt_err *e)
 {
-    AUTO_BIO BIO *cert = BIO_new(BIO_s_mem());
-    AUTO_BIO BIO *key = BIO_new(BIO_s_secmem());
+    LT_AUTO(BIO) BIO *cert = BIO_new(BIO_s_mem());
+    LT_AUTO(BIO) BIO *key = BIO_new(BIO_s_secmem());
     struct stat st;
 
     if (!cert || !key || PEM_write_bio_X509(cert, p->cert) != 1 ||
@@ -225,8 +220,8 @@ static int load_ca(const char *cert_path, const char *key_path, struct pair *out
 
     LT_TRY(lt_file_read(cert_path, 1 << 16, &cert, &n, e));
     LT_TRY(lt_file_read_secret(key_path, 1 << 16, &key, &key_n, e));
-    AUTO_BIO BIO *cb = BIO_new_mem_buf(cert, (int)n);
-    AUTO_BIO BIO *kb = BIO_new_mem_buf(key, (int)key_n);
+    LT_AUTO(BIO) BIO *cb = BIO_new_mem_buf(cert, (int)n);
+    LT_AUTO(BIO) BIO *kb = BIO_new_mem_buf(key, (int)key_n);
     out->cert = cb ? PEM_read_bio_X509(cb, NULL, NULL, NULL) : NULL;
     out->key = kb ? PEM_read_bio_PrivateKey(kb, NULL, NULL, (void *)"") : NULL;
     lt_wipe(key, key_n);

@@ -3,6 +3,7 @@
 #include "common/hash.h"
 #include "common/ids.h"
 #include "common/limits.h"
+#include "common/openssl.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -35,18 +36,6 @@ unsigned lt_peer_role_by_name(const char *s)
             return roles[i].role;
     return 0;
 }
-
-static void free_x509(X509 **x)
-{
-    X509_free(*x);
-}
-#define AUTO_X509 __attribute__((cleanup(free_x509)))
-
-static void free_names(GENERAL_NAMES **n)
-{
-    GENERAL_NAMES_free(*n);
-}
-#define AUTO_NAMES __attribute__((cleanup(free_names)))
 
 static int take_role(const char *value, struct lt_peer *p, struct lt_err *e)
 {
@@ -120,7 +109,7 @@ static int take_name(const GENERAL_NAME *gn, struct lt_peer *p, struct lt_err *e
 static int take_names(X509 *x, struct lt_peer *p, struct lt_err *e)
 {
     int crit = 0;
-    AUTO_NAMES GENERAL_NAMES *names = X509_get_ext_d2i(x, NID_subject_alt_name, &crit, NULL);
+    LT_AUTO(GENERAL_NAMES) GENERAL_NAMES *names = X509_get_ext_d2i(x, NID_subject_alt_name, &crit, NULL);
     if (!names && crit != -1) /* -2: twice; otherwise malformed */
         return lt_fail(e, LT_E_UNAUTHENTICATED, "certificate: its subject names cannot be read");
     int rc = 0;
@@ -159,7 +148,7 @@ int lt_peer_from_der(const uint8_t *der, size_t n, struct lt_peer *out, struct l
     memset(out, 0, sizeof *out);
     if (n > LT_MAX_CERTIFICATE)
         return lt_fail(e, LT_E_UNAUTHENTICATED, "certificate: %zu bytes > %d", n, LT_MAX_CERTIFICATE);
-    AUTO_X509 X509 *x = d2i_X509(NULL, &at, (long)n);
+    LT_AUTO(X509) X509 *x = d2i_X509(NULL, &at, (long)n);
     if (!x || at != der + n) {
         ERR_clear_error();
         return lt_fail(e, LT_E_UNAUTHENTICATED, "certificate: not one X.509 certificate in DER");
