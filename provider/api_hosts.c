@@ -63,7 +63,7 @@ static void ask_one(struct gathering *g, struct lt_provider_host *h)
     pthread_mutex_unlock(&g->lock);
     lt_ref_join(&g->refs, 1);
     bool unknown = !strcmp(lt_health_word(&h->health, lt_clock_ms()), "unknown");
-    if (!lt_provider_host_check(h, unknown ? 0 : LT_LISTED_AGE_MS, one_checked, g))
+    if (!lt_provider_host_check(h, unknown ? 0 : LT_PROVIDER_LISTED_AGE_MS, one_checked, g))
         one_checked(g);
 }
 
@@ -72,7 +72,7 @@ static void ask_one(struct gathering *g, struct lt_provider_host *h)
 static void check_all(struct lt_provider_host *const *hosts, size_t count)
 {
     struct gathering *g = gather();
-    uint64_t until = lt_clock_ms() + LT_LISTED_WAIT_MS;
+    uint64_t until = lt_clock_ms() + LT_PROVIDER_LISTED_WAIT_MS;
 
     for (size_t i = 0; i < count; i++)
         ask_one(g, hosts[i]);

@@ -377,7 +377,7 @@ void lt_provider_host_refresh(struct lt_provider_host *h, void (*done)(void *arg
                 &(struct lt_net_request){.method = "GET",
                                          .address = h->address,
                                          .name = "host",
-                                         .timeout_ms = LT_REFRESH_TIMEOUT_MS,
+                                         .timeout_ms = LT_PROVIDER_REFRESH_TIMEOUT_MS,
                                          .max_reply = LT_MAX_HOST_REPLY},
                 refresh_done, x);
 }

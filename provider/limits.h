@@ -4,14 +4,14 @@
 
 #include "common/limits.h"
 
-#define LT_BOOT_LOG_FRESH_MS 60000
-#define LT_IMA_FRESH_MS 5000
-#define LT_GRACE_MIN_MS 250    /* other claimants' answers are waited for at least so long, */
-#define LT_GRACE_MAX_MS 1000   /* as long again as those that suffice took, and at most this */
-#define LT_TICKET_MS 60000     /* a finished ticket is kept this long */
-#define LT_LISTED_AGE_MS 1000  /* who lists hosts sees no state from before, if the host answers */
-#define LT_LISTED_WAIT_MS 3000 /* but waits no longer than this for all of them */
-#define LT_REFRESH_TIMEOUT_MS 2000
-#define LT_REFRESH_GAP_MS 1000 /* at least between two rounds asked for by tenants */
+#define LT_PROVIDER_BOOT_LOG_FRESH_MS 60000
+#define LT_PROVIDER_IMA_FRESH_MS 5000
+#define LT_PROVIDER_GRACE_MIN_MS 250    /* other claimants' answers are waited for at least so long, */
+#define LT_PROVIDER_GRACE_MAX_MS 1000   /* as long again as those that suffice took, and at most this */
+#define LT_PROVIDER_TICKET_MS 60000     /* a finished ticket is kept this long */
+#define LT_PROVIDER_LISTED_AGE_MS 1000  /* who lists hosts sees no state from before, if the host answers */
+#define LT_PROVIDER_LISTED_WAIT_MS 3000 /* but waits no longer than this for all of them */
+#define LT_PROVIDER_REFRESH_TIMEOUT_MS 2000
+#define LT_PROVIDER_REFRESH_GAP_MS 1000 /* at least between two rounds asked for by tenants */
 
 #endif

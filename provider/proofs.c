@@ -296,7 +296,9 @@ static void ripen(struct job *j)
 
     if (!atomic_load(&j->contested))
         return;
-    grace = grace < LT_GRACE_MIN_MS ? LT_GRACE_MIN_MS : grace > LT_GRACE_MAX_MS ? LT_GRACE_MAX_MS : grace;
+    grace = grace < LT_PROVIDER_GRACE_MIN_MS   ? LT_PROVIDER_GRACE_MIN_MS
+            : grace > LT_PROVIDER_GRACE_MAX_MS ? LT_PROVIDER_GRACE_MAX_MS
+                                               : grace;
     lt_ref_join(&j->refs, 1);
     pthread_mutex_lock(&p->lock);
     j->due_ms = now + grace;
@@ -518,8 +520,8 @@ static void asked(void *arg)
     try_last(p, lost);
 }
 
-/* Asks every host for its inventory, at most once in LT_REFRESH_GAP_MS; who comes meanwhile shares the
- * question. */
+/* Asks every host for its inventory, at most once in LT_PROVIDER_REFRESH_GAP_MS; who comes meanwhile shares
+ * the question. */
 static void seek(struct lt_proofs *p, struct slot *lost)
 {
     LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
@@ -527,7 +529,7 @@ static void seek(struct lt_proofs *p, struct slot *lost)
     bool ask = false;
 
     pthread_mutex_lock(&p->lock);
-    if (!p->asking && hosts && (!p->asked_ms || now - p->asked_ms >= LT_REFRESH_GAP_MS)) {
+    if (!p->asking && hosts && (!p->asked_ms || now - p->asked_ms >= LT_PROVIDER_REFRESH_GAP_MS)) {
         p->asked_ms = now;
         p->asking = (unsigned)hosts->count + 1;
         ask = true;

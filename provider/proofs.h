@@ -26,7 +26,7 @@ uint32_t lt_proofs_waiting(struct lt_proofs *p);
 /* A ticket finished at done_ms is over. Who sweeps may have looked at the clock before that. */
 static inline bool lt_ticket_over(uint64_t done_ms, uint64_t now_ms)
 {
-    return now_ms > done_ms && now_ms - done_ms >= LT_TICKET_MS;
+    return now_ms > done_ms && now_ms - done_ms >= LT_PROVIDER_TICKET_MS;
 }
 
 #endif

@@ -51,8 +51,8 @@ static const struct {
     size_t max;
     uint64_t fresh_ms;
 } kinds[] = {
-    [LT_RELAY_BOOT_LOG] = {"boot-log", LT_MAX_BOOT_LOG, LT_BOOT_LOG_FRESH_MS},
-    [LT_RELAY_IMA] = {"ima", LT_MAX_IMA_LOG, LT_IMA_FRESH_MS},
+    [LT_RELAY_BOOT_LOG] = {"boot-log", LT_MAX_BOOT_LOG, LT_PROVIDER_BOOT_LOG_FRESH_MS},
+    [LT_RELAY_IMA] = {"ima", LT_MAX_IMA_LOG, LT_PROVIDER_IMA_FRESH_MS},
 };
 
 struct lt_relay *lt_relay_new(const struct lt_relay_host *host)

@@ -20,7 +20,7 @@ struct host {
     struct host *next;
     char name[2 * LT_RESIDENCY_HOST_ID + 1];
     bool busy;           /* under the hosts' lock: one worker asks, the others wait for its answer */
-    pthread_cond_t idle; /* lt_cond: not busy any more */
+    pthread_cond_t idle; /* lt_cond_init: not busy any more */
     struct lt_hosts_host_view view;
     uint64_t judged_ms;    /* when registry and certificate were last looked up */
     uint64_t retry_ms;     /* of the keys: not before; 0: at once */

@@ -5,7 +5,7 @@
 
 #define MAY LT_FLIGHT_MAY
 
-/* docs/architecture.md has this as a picture (tests/unit/verifier/rounds/test_stages.c). */
+/* docs/architecture.md has this as a picture (tests/unit/tenant/test_stages.c). */
 static const struct lt_flight_stage stages[] = {
     {"prepare", LT_FLIGHT_ON_SWEEP, MAY(NEXT) | MAY(END), lt_tenant_prepare, NULL,
      "registration, keys, policy and address of the guest"},

@@ -1,4 +1,4 @@
-/* Our form of boot policy; Keylime's is in bootrefstate.c. */
+/* Our form of boot policy; Keylime's is in refstate.c. */
 #include "appraisal/boot/policy.h"
 
 #include "appraisal/boot/rules.h"

@@ -1,4 +1,4 @@
-/* A parsed reference state; private to bootrefstate.c and bootrefjudge.c. */
+/* A parsed reference state; private to refstate.c and refstate_judge.c. */
 #ifndef LT_APPRAISAL_BOOT_REFSTATE_H
 #define LT_APPRAISAL_BOOT_REFSTATE_H
 

@@ -1,4 +1,4 @@
-/* What an entry of the IMA list says, judged against layers and keys. The chain is ima.c's business. */
+/* What an entry of the IMA list says, judged against layers and keys. The chain is replay.c's business. */
 #ifndef LT_APPRAISAL_IMA_JUDGE_H
 #define LT_APPRAISAL_IMA_JUDGE_H
 

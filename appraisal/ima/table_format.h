@@ -1,4 +1,4 @@
-/* Inside of a compiled table; for imacompile.c and imatable.c only. In this machine's byte order: a table is
+/* Inside of a compiled table; for table.c and table_compile.c only. In this machine's byte order: a table is
  * a cache of a document, made anew where the order or the version differs.
  *
  *   header | slots of each section | records | excludes (joined) | keys

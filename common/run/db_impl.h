@@ -1,4 +1,4 @@
-/* Inside common/db*.c only. */
+/* Inside common/run/db*.c only. */
 #ifndef LT_COMMON_RUN_DB_IMPL_H
 #define LT_COMMON_RUN_DB_IMPL_H
 

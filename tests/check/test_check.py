@@ -59,10 +59,37 @@ def planted(tree):
                                           add(tree, "residency/ring_a.h", '#include "residency/ring_b.h"\n'))[1]),
         ("size", "tpm/der.c", add(tree, "tpm/der.c", long) + 1),
         ("size", "tpm/planted.h", add(tree, "tpm/planted.h", "/* " + "x" * 110 + " */\n")),
+        ("comments", "tpm/attest.c", add(tree, "tpm/attest.c", "/* As tpm/planted_nowhere.c has it. */\n")),
+        ("comments", "docs/testing.md", add(tree, "docs/testing.md", "See `planted_nowhere.h`.\n")),
         ("docs", "docs/api.md", add(tree, "docs/api.md", "word " * 30 + "\n")),
     ]
     subprocess.run(["git", "add", "-A"], cwd=tree, check=True)
     return out
+
+
+def test_the_hook_looks_at_the_index(copy):
+    """What is staged counts: mended in the working tree alone is not mended, spoilt there alone is not spoilt."""
+    hook = copy / ".git/hooks/pre-commit"
+    hook.symlink_to("../../scripts/check")
+    file = copy / "tpm/der.c"
+    good = file.read_text()
+    run = lambda *args: subprocess.run(args, cwd=copy, capture_output=True, text=True, timeout=300)
+    bad = good + "static   int  ugly ;\n"
+    try:
+        file.write_text(bad)
+        assert check(copy, "format").returncode == 1
+        assert check(copy, "--staged", "format").returncode == 0
+        run("git", "add", "tpm/der.c")
+        file.write_text(good)
+        assert check(copy, "format").returncode == 0
+        named = check(copy, "--staged", "format")
+        assert named.returncode == 1 and "tpm/der.c:" in named.stdout
+        commit = run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "x")
+        assert commit.returncode == 1 and "tpm/der.c:" in commit.stdout + commit.stderr
+    finally:
+        file.write_text(good)
+        run("git", "add", "tpm/der.c")
+        hook.unlink()
 
 
 def test_the_tree_keeps_its_rules():

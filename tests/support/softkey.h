@@ -1,6 +1,6 @@
 /* Software keys in TPM clothes: TPM2B_PUBLIC of an OpenSSL key, TPMT_SIGNATURE by one. */
-#ifndef LT_TESTS_UNIT_SOFTKEY_H
-#define LT_TESTS_UNIT_SOFTKEY_H
+#ifndef LT_TESTS_SUPPORT_SOFTKEY_H
+#define LT_TESTS_SUPPORT_SOFTKEY_H
 
 #include "common/hash.h"
 #include "tests/support/unit.h"

@@ -1,7 +1,7 @@
 /* A whole limetree-tenant in this process, with guests and a provider made of software keys around it: real
  * TLS, real SQLite, no TPM. What the tests turn: how a guest answers, how the provider does. */
-#ifndef LT_TESTS_UNIT_TENANT_RIG_H
-#define LT_TESTS_UNIT_TENANT_RIG_H
+#ifndef LT_TESTS_SUPPORT_TENANT_RIG_H
+#define LT_TESTS_SUPPORT_TENANT_RIG_H
 
 #include "tenant/tenant.h"
 #include "tests/support/http/http_check.h"

@@ -1,6 +1,6 @@
 /* What the unit tests of the core share: cmocka, one error struct, and the two sweeps every parser gets. */
-#ifndef LT_TESTS_UNIT_UNIT_H
-#define LT_TESTS_UNIT_UNIT_H
+#ifndef LT_TESTS_SUPPORT_UNIT_H
+#define LT_TESTS_SUPPORT_UNIT_H
 
 #include "common/bytes.h"
 

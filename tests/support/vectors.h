@@ -2,8 +2,8 @@
  * the source ($LT_SHARED_DATA, else ../shared/data), and a test that wants it is skipped without it.
  *
  * Tests that call vector_third_party carry the ctest label third-party (tests/unit/CMakeLists.txt). */
-#ifndef LT_TESTS_UNIT_VECTORS_H
-#define LT_TESTS_UNIT_VECTORS_H
+#ifndef LT_TESTS_SUPPORT_VECTORS_H
+#define LT_TESTS_SUPPORT_VECTORS_H
 
 #include "common/file.h"
 #include "tests/support/unit.h"

@@ -1,4 +1,4 @@
-# imalist.c: IMA lists made to order, shared by the tests of appraisal/ima*.c.
+# imalist.c: IMA lists made to order, shared by the tests of appraisal/ima/.
 add_library(lt_imalist STATIC ../support/appraisal/imalist.c)
 target_link_libraries(lt_imalist PUBLIC lt_checks PkgConfig::CMOCKA)
 foreach(name appraisal/ima/test_line appraisal/ima/test_keys appraisal/ima/test_replay appraisal/ima/test_judge appraisal/policy/test_log_kind appraisal/ima/test_cases appraisal/ima/test_learn)

@@ -1,4 +1,4 @@
-/* Inside verifier/store*.c only. */
+/* Inside verifier/store/ only. */
 #ifndef LT_VERIFIER_STORE_IMPL_H
 #define LT_VERIFIER_STORE_IMPL_H
 
@@ -46,7 +46,7 @@ struct lt_store_held {
     struct lt_attest_clock_info host_clock;
 };
 
-/* ---- store_held.c ---- */
+/* ---- held.c ---- */
 /* Takes a copy of h, which is what status tells from now on. False: a failed verdict that is not written yet
  * stands; h has that one now. */
 bool lt_store_hold(struct lt_store *s, struct lt_store_held *h);
@@ -61,13 +61,13 @@ void lt_store_held_cleared(struct lt_store *s, const uint8_t uuid[LT_UUID], bool
 size_t lt_store_held_count(struct lt_store *s);
 void lt_store_held_tick(void *store);
 void lt_store_held_free(struct lt_store *s);
-/* store_round.c */
+/* rounds.c */
 int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
                         enum lt_store_kept *kept, struct lt_err *e) LT_MUST_CHECK;
-/* store_nonces.c */
+/* nonces.c */
 void lt_store_nonces_free(struct lt_store *s);
 
-/* store_status.c: what a verdict of that guest must be about to count now. */
+/* status.c: what a verdict of that guest must be about to count now. */
 int lt_store_basis_now(sqlite3 *sql, const uint8_t uuid[LT_UUID], bool *exists, struct lt_store_basis *out,
                        struct lt_err *e) LT_MUST_CHECK;
 /* Why a verdict of `was` does not count when it must be about `now`: a reason's slug, or NULL. */

@@ -1,6 +1,6 @@
 /* Boot logs made to order, in the crypto-agile form with SHA-256. */
-#ifndef LT_TESTS_SUPPORT_BOOT_FORGE_H
-#define LT_TESTS_SUPPORT_BOOT_FORGE_H
+#ifndef LT_TESTS_SUPPORT_APPRAISAL_BOOT_FORGE_H
+#define LT_TESTS_SUPPORT_APPRAISAL_BOOT_FORGE_H
 
 #include "appraisal/boot/event.h"
 #include "appraisal/boot/log.h"

@@ -1,8 +1,8 @@
 /* A whole round forged with software keys: a guest with its vTPM, a host, a batch of 12 and an inventory
  * of 5. Healthy as it comes out of forge_init and forge_build; a test changes what it attacks before building
  * (the "plan") or after. */
-#ifndef LT_TESTS_UNIT_FORGE_H
-#define LT_TESTS_UNIT_FORGE_H
+#ifndef LT_TESTS_SUPPORT_APPRAISAL_FORGE_H
+#define LT_TESTS_SUPPORT_APPRAISAL_FORGE_H
 
 #include "appraisal/checks/round.h"
 #include "residency/bundle.h"

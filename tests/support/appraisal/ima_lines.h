@@ -1,6 +1,6 @@
 /* Lines of an IMA list as the kernel writes them (template ima-ng), and PCR 10 with them. */
-#ifndef LT_TESTS_UNIT_IMA_LINES_H
-#define LT_TESTS_UNIT_IMA_LINES_H
+#ifndef LT_TESTS_SUPPORT_APPRAISAL_IMA_LINES_H
+#define LT_TESTS_SUPPORT_APPRAISAL_IMA_LINES_H
 
 #include "tests/support/unit.h"
 #include "tpm/pcr.h"

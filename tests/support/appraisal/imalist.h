@@ -1,7 +1,7 @@
 /* IMA lists made to order, with the PCR 10 they give: template data written a second time, from the kernel's
  * documentation, so that a mistake in appraisal/ima/line.c does not hide. */
-#ifndef LT_TESTS_UNIT_IMALIST_H
-#define LT_TESTS_UNIT_IMALIST_H
+#ifndef LT_TESTS_SUPPORT_APPRAISAL_IMALIST_H
+#define LT_TESTS_SUPPORT_APPRAISAL_IMALIST_H
 
 #include "appraisal/ima/replay.h"
 

@@ -1,7 +1,7 @@
 /* What every test of a server needs: a throw-away PKI, a client, and the walk over a route table that calls
  * each route as nobody and in every role. Faults fail the running cmocka test. */
-#ifndef LT_TESTS_HTTP_CHECK_H
-#define LT_TESTS_HTTP_CHECK_H
+#ifndef LT_TESTS_SUPPORT_HTTP_HTTP_CHECK_H
+#define LT_TESTS_SUPPORT_HTTP_HTTP_CHECK_H
 
 #include "common/http/client.h"
 #include "common/http/server.h"

@@ -1,4 +1,5 @@
-/* appraisal/result_cache: what is put is got, who goes when a set is full, and many threads at once. */
+/* appraisal/checks/result_cache: what is put is got, who goes when a set is full, and many threads at once.
+ */
 #include "appraisal/checks/result_cache.h"
 
 #include "tests/support/unit.h"

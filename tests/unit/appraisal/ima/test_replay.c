@@ -1,4 +1,4 @@
-/* The replay: chain, prefix, progress, column, violations, ceilings. Content is test_ima_judge.c's. */
+/* The replay: chain, prefix, progress, column, violations, ceilings. Content is test_judge.c's. */
 #include "appraisal/ima/keys.h"
 #include "appraisal/ima/line.h"
 #include "tests/support/appraisal/imalist.h"
