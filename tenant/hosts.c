@@ -175,7 +175,8 @@ static bool verifies(const struct lt_tenant_host_keys *k, const struct lt_reside
 static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
 {
     const struct lt_tenant_host_keys *k = lt_ref_value(keys);
-    return k && k->id->activated == LT_CHECKS_FACT_YES && !k->id->certificate_gap && signed_by(keys, a);
+    return k && k->id->activated == LT_CHECKS_FACT_YES && k->id->certificate != LT_CHECKS_FACT_NO &&
+           !k->id->certificate_gap && signed_by(keys, a);
 }
 
 /* Facts that were found long ago are found again: certificates expire. Without memory they count for nothing.
@@ -198,9 +199,9 @@ static void renew_facts(struct lt_hosts *h, struct host *x)
     x->judged_ms = now;
 }
 
-/* Keys are fetched when there are none, when the tenant has not activated them or lacks their certificate,
- * and when the quote names another signer: then the host may have a new AK. While it is seized. a NULL: the
- * quote names nobody, which check 5 says. */
+/* Keys are fetched when there are none, when the tenant has not activated them, lacks their certificate or
+ * refused it (the provider may show another), and when the quote names another signer: then the host may have
+ * a new AK. While it is seized. a NULL: the quote names nobody, which check 5 says. */
 static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest *a,
                      const struct lt_residency_host_quote *q, struct lt_err *e)
 {

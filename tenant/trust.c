@@ -113,6 +113,10 @@ static void refused(const struct lt_tenant_trust *t, const struct lt_bundle_cert
 {
     struct lt_err e = {0};
 
+    if (why->code == LT_E_NO_MEMORY) { /* says nothing of the chain */
+        gap(id, lt_err_slug(why->code), "its EK certificate was not checked: %.200s", why->msg);
+        return;
+    }
     switch (lt_ek_certificates_standing(t->roots, chain->pem, chain->count, &id->ek, &e)) {
     case LT_EK_CERTIFICATES_NO_ROOT:
         gap(id, "no-root",

@@ -50,19 +50,26 @@ unsigned lt_ek_certificates_roots_count(const struct lt_ek_certificates_roots *r
     return r->count;
 }
 
+static int no_memory(struct lt_err *e)
+{
+    return lt_fail(e, LT_E_NO_MEMORY, "EK certificate: no memory");
+}
+
 /* One certificate into one X509. */
 static int take_x509(void *arg, struct lt_slice der, struct lt_err *e)
 {
     X509 **out = arg;
     const unsigned char *at = der.p;
 
+    lt_openssl_begin();
     *out = d2i_X509(NULL, &at, (long)der.n);
+    bool starved = !*out && lt_openssl_no_memory();
     ERR_clear_error();
     if (*out && at == der.p + der.n)
         return 0;
     X509_free(*out);
     *out = NULL;
-    return lt_fail(e, LT_E_MALFORMED, "not an X.509 certificate");
+    return starved ? no_memory(e) : lt_fail(e, LT_E_MALFORMED, "not an X.509 certificate");
 }
 
 struct adding {
@@ -208,11 +215,6 @@ static int check_chain(const STACK_OF(X509) * chain, struct lt_err *e)
     return last > 0 ? 0 : lt_fail(e, LT_E_REFUSED, "EK certificate 0: it is its own root");
 }
 
-static int no_memory(struct lt_err *e)
-{
-    return lt_fail(e, LT_E_NO_MEMORY, "EK certificate: no memory");
-}
-
 /* OpenSSL loads no key marked id-RSAES-OAEP, and builds no path from a leaf without one. lt_certkey_certifies
  * has found this key to be the EK, so the leaf is given the EK as OpenSSL writes it. The bytes that are
  * signed are kept as they came (X509_verify is asked about those), and every check of the path is made for
@@ -245,6 +247,32 @@ static int check_path(const struct lt_ek_certificates_roots *r, X509 *leaf, STAC
     return check_chain(X509_STORE_CTX_get0_chain(c), e);
 }
 
+/* The chain behind the leaf. Nobody signed that it is one: what cannot be read there is as good as not
+ * there, and whether the path is whole without it decides. */
+static int read_others(char *const *pem, unsigned count, STACK_OF(X509) * others, struct lt_err *e)
+{
+    for (unsigned i = 1; i < count; i++) {
+        struct lt_err why = {0};
+        X509 *x;
+        int rc = read_pem(pem[i], i, &x, &why);
+        if (rc == LT_E_NO_MEMORY || (!rc && (!others || !sk_X509_push(others, x)))) {
+            X509_free(x);
+            return no_memory(e);
+        }
+    }
+    return 0;
+}
+
+static int check_leaf(const struct lt_ek_certificates_roots *r, X509 *leaf, STACK_OF(X509) * others,
+                      const struct lt_public *ek, int64_t now, struct lt_err *e)
+{
+    LT_TRY_IN(lt_certkey_certifies(leaf, ek, e), e, "EK certificate 0");
+    LT_TRY(check_usage(leaf, e));
+    LT_TRY(check_name(leaf, e));
+    LT_TRY(lend_key(leaf, ek, e));
+    return check_path(r, leaf, others, now, e);
+}
+
 int lt_ek_certificates_check(const struct lt_ek_certificates_roots *r, char *const *pem, unsigned count,
                              const struct lt_public *ek, int64_t now, struct lt_err *e)
 {
@@ -254,22 +282,12 @@ int lt_ek_certificates_check(const struct lt_ek_certificates_roots *r, char *con
     if (count < 1 || count > LT_MAX_CERTIFICATES)
         return lt_fail(e, LT_E_MALFORMED, "EK certificates: %u, not 1 to %d", count, LT_MAX_CERTIFICATES);
     LT_TRY(read_pem(pem[0], 0, &leaf, e));
-    for (unsigned i = 1; i < count; i++) {
-        X509 *x;
-        LT_TRY(read_pem(pem[i], i, &x, e));
-        if (!others || !sk_X509_push(others, x)) {
-            X509_free(x);
-            return no_memory(e);
-        }
-    }
-    int rc = lt_certkey_certifies(leaf, ek, e);
-    ERR_clear_error(); /* a key OpenSSL does not know left its complaint */
-    if (rc)
-        return lt_fail_in(e, rc, "EK certificate 0");
-    if (!(rc = check_usage(leaf, e)) && !(rc = check_name(leaf, e)) && !(rc = lend_key(leaf, ek, e)))
-        rc = check_path(r, leaf, others, now, e);
+    LT_TRY(read_others(pem, count, others, e));
+    lt_openssl_begin();
+    int rc = check_leaf(r, leaf, others, ek, now, e);
+    bool starved = rc && lt_openssl_no_memory(); /* none of its refusals tells that from a bad certificate */
     ERR_clear_error();
-    return rc;
+    return starved ? no_memory(e) : rc;
 }
 
 /* ---- what a refused chain is worth ---- */
@@ -329,13 +347,9 @@ enum lt_ek_certificates_standing lt_ek_certificates_standing(const struct lt_ek_
     LT_AUTO(X509) X509 *leaf = NULL;
     struct lt_err why = {0};
 
-    if (!count || count > LT_MAX_CERTIFICATES || !others || !roots || read_pem(pem[0], 0, &leaf, &why))
+    if (!count || count > LT_MAX_CERTIFICATES || !others || !roots || read_pem(pem[0], 0, &leaf, &why) ||
+        read_others(pem, count, others, &why))
         return LT_EK_CERTIFICATES_UNPROVEN;
-    for (unsigned i = 1; i < count; i++) {
-        X509 *x;
-        if (!read_pem(pem[i], i, &x, &why) && !sk_X509_push(others, x))
-            X509_free(x);
-    }
     enum lt_ek_certificates_standing is =
         lt_certkey_certifies(leaf, ek, &why) ? LT_EK_CERTIFICATES_UNPROVEN : climb(leaf, others, roots, e);
     ERR_clear_error();

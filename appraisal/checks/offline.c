@@ -89,22 +89,26 @@ static int host_policy(const struct lt_bundle *b, struct lt_policy_host **out, s
     return 0;
 }
 
-static void certificate(const struct lt_bundle *b, const struct lt_offline *o,
-                        struct lt_checks_identity_host *id)
+static int certificate(const struct lt_bundle *b, const struct lt_offline *o,
+                       struct lt_checks_identity_host *id, struct lt_err *e)
 {
     const struct lt_bundle_certificates *c = &b->host.ek_certificates;
-    struct lt_err e = {0};
+    struct lt_err why = {0};
 
     if (!o->roots || !c->count || id->fault.code) {
         snprintf(id->certificate_text, sizeof id->certificate_text, "EK certificate: %s",
                  o->roots ? "none in the bundle" : "chain not checked, no roots given");
-        return;
+        return 0;
     }
     id->certificate = LT_CHECKS_FACT_YES;
-    if (lt_ek_certificates_check(o->roots, c->pem, c->count, &id->ek, o->now, &e)) {
+    int rc = lt_ek_certificates_check(o->roots, c->pem, c->count, &id->ek, o->now, &why);
+    if (rc == LT_E_NO_MEMORY)
+        return lt_fail(e, rc, "%s", why.msg);
+    if (rc) {
         id->certificate = LT_CHECKS_FACT_NO;
-        snprintf(id->certificate_text, sizeof id->certificate_text, "%.199s", e.msg);
+        snprintf(id->certificate_text, sizeof id->certificate_text, "%.199s", why.msg);
     }
+    return 0;
 }
 
 static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
@@ -120,7 +124,7 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
     if (!log)
         return lt_fail(e, LT_E_NO_MEMORY, "host's boot log: no memory");
     LT_TRY(host_policy(b, &policy, e));
-    certificate(b, o, id);
+    LT_TRY(certificate(b, o, id, e));
     if (policy)
         open_documents(b, o, &policy->measured, &documents);
     struct lt_checks_host_round round = {

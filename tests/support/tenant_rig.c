@@ -622,6 +622,8 @@ static json_t *certificates(const struct rig *r)
         return json_pack("[s]", r->broken_pem);
     case LIE_NO_PEM:
         return json_pack("[s]", "-----BEGIN CERTIFICATE-----");
+    case LIE_JUNK_BEHIND:
+        return json_pack("[s, s]", r->ek_pem, "x");
     default:
         return json_pack("[s]", r->ek_pem);
     }

@@ -22,6 +22,7 @@ enum provider_lie {
     LIE_OTHER_CERTIFICATE, /* of another key, by the same maker */
     LIE_CERTIFICATE_BIT,   /* its signature is broken */
     LIE_NO_PEM,
+    LIE_JUNK_BEHIND, /* the true certificate, and text behind it that is none */
     LIE_EK,
     LIE_AK,
     LIE_LABEL, /* a quote said to be of another host */

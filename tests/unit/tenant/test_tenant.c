@@ -548,6 +548,21 @@ static void test_the_provider_lies_about_a_host(void **state)
     }
 }
 
+/* Nor does junk behind a certificate that is good by itself. */
+static void test_junk_behind_a_certificate(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    r.lie = LIE_JUNK_BEHIND;
+    lt_tenant_reload(r.tenant);
+    round_of(&r, &r.guest[0], "trusted");
+    rig_free(&r);
+}
+
 /* However many malformed quotes come with an answer, they hurt nobody and cost one line. */
 static void test_quotes_that_are_none(void **state)
 {
@@ -1057,6 +1072,7 @@ int main(void)
         cmocka_unit_test(test_learn_needs_an_attested_state),
         cmocka_unit_test(test_a_host_that_cannot_activate),
         cmocka_unit_test(test_the_provider_lies_about_a_host),
+        cmocka_unit_test(test_junk_behind_a_certificate),
         cmocka_unit_test(test_quotes_that_are_none),
         cmocka_unit_test(test_a_makers_root_is_missing),
         cmocka_unit_test(test_a_host_that_leaves_the_registry),

@@ -211,6 +211,30 @@ static void standing(void **state)
     lt_ek_certificates_roots_free(r);
 }
 
+/* Nobody signed which certificates come behind the leaf: those that cannot be read take nothing away from a
+ * path that is whole without them, and put nothing in the place of one that is not. */
+static void junk_behind_the_leaf(void **state)
+{
+    static char junk[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", text[] = "x",
+                none[] = "";
+    char *const bad[] = {junk, text, none};
+    struct lt_ek_certificates_roots *r = roots_of(root);
+    struct leaf l = good();
+    X509 *x = certificate(NULL, &l);
+    LT_AUTOFREE char *leaf = pem(x), *between = pem(middle);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        OK(lt_ek_certificates_check(r, (char *[]){leaf, between, bad[i]}, 3, &ek, NOW, &err));
+        OK(lt_ek_certificates_check(r, (char *[]){leaf, bad[i], between}, 3, &ek, NOW, &err));
+        FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, (char *[]){leaf, bad[i]}, 2, &ek, NOW, &err));
+        FAILS(LT_E_MALFORMED,
+              lt_ek_certificates_check(r, (char *[]){bad[i], leaf, between}, 3, &ek, NOW, &err));
+    }
+    X509_free(x);
+    lt_ek_certificates_roots_free(r);
+}
+
 static void leaves(void **state)
 {
     struct leaf l = good();
@@ -581,8 +605,9 @@ static void hostile_text(void **state)
             fail_msg("%zu characters: accepted", n);
     }
     chain[0] = good_pem;
-    chain[1] = good_pem + 1;
-    FAILS(LT_E_MALFORMED, lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err));
+    chain[1] = good_pem + 1; /* as good as not there: what is missing is the issuer */
+    FAILS(LT_E_REFUSED, lt_ek_certificates_check(r, chain, 2, &ek, NOW, &err));
+    assert_non_null(strstr(err.msg, "issuer"));
     FAILS(LT_E_MALFORMED, lt_ek_certificates_check(r, chain, 0, &ek, NOW, &err));
     FAILS(LT_E_MALFORMED, lt_ek_certificates_check(r, chain, LT_MAX_CERTIFICATES + 1, &ek, NOW, &err));
     memset(large, 'A', 2 * LT_MAX_CERTIFICATE + 1);
@@ -598,11 +623,20 @@ static void hostile_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paths),        cmocka_unit_test(leaves),           cmocka_unit_test(names),
-        cmocka_unit_test(issuers),      cmocka_unit_test(path_length),      cmocka_unit_test(oaep),
-        cmocka_unit_test(not_der),      cmocka_unit_test(every_bit),        cmocka_unit_test(foreign_root),
-        cmocka_unit_test(hostile_text), cmocka_unit_test(name_constraints), cmocka_unit_test(anchors),
+        cmocka_unit_test(paths),
+        cmocka_unit_test(leaves),
+        cmocka_unit_test(names),
+        cmocka_unit_test(issuers),
+        cmocka_unit_test(path_length),
+        cmocka_unit_test(oaep),
+        cmocka_unit_test(not_der),
+        cmocka_unit_test(every_bit),
+        cmocka_unit_test(foreign_root),
+        cmocka_unit_test(hostile_text),
+        cmocka_unit_test(name_constraints),
+        cmocka_unit_test(anchors),
         cmocka_unit_test(standing),
+        cmocka_unit_test(junk_behind_the_leaf),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
