@@ -105,10 +105,11 @@ static int read_keys(const json_t *j, struct lt_tenant_host_keys *k, struct lt_e
         rc = lt_json_base64(j, "ek", LT_MAX_PUBLIC, &k->ek.p, &k->ek.n, e);
     if (!rc)
         rc = read_certificates(j, &k->certificates, e);
-    if (!rc)
-        k->id = lt_checks_identity_host_new((struct lt_slice){k->ek.p, k->ek.n},
-                                            (struct lt_slice){k->ak.p, k->ak.n});
-    return rc;
+    if (rc)
+        return rc;
+    k->id =
+        lt_checks_identity_host_new((struct lt_slice){k->ek.p, k->ek.n}, (struct lt_slice){k->ak.p, k->ak.n});
+    return k->id->fault.code == LT_E_NO_MEMORY ? lt_fail(e, LT_E_NO_MEMORY, "%s", k->id->fault.msg) : 0;
 }
 
 /* protocol.md section 4, "Host identity". */
@@ -204,7 +205,7 @@ static int copy_keys(const struct lt_tenant_host_keys *from, struct lt_tenant_ho
             return LT_E_NO_MEMORY;
     to->id = lt_checks_identity_host_new((struct lt_slice){to->ek.p, to->ek.n},
                                          (struct lt_slice){to->ak.p, to->ak.n});
-    return 0;
+    return to->id->fault.code == LT_E_NO_MEMORY ? LT_E_NO_MEMORY : 0;
 }
 
 int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_tenant_trust *trust,

@@ -33,10 +33,10 @@ static int need_identity(struct lt_tenant_flight *f, struct lt_err *e)
     lt_ref_put(lt_take(&g->identity));
     lt_list_clear(&g->list);
     id = lt_checks_identity_guest_new((struct lt_slice){a->ek, a->ek_n}, (struct lt_slice){a->ak, a->ak_n});
-    if (!id)
-        return lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
-    id->activated = LT_CHECKS_FACT_YES; /* the registrar keeps nothing else */
-    rc = lt_store_guest_history(f->owner->conf.store, id->ek_digest, &g->history, e);
+    id->activated = LT_CHECKS_FACT_YES;   /* the registrar keeps nothing else */
+    rc = id->fault.code == LT_E_NO_MEMORY /* no word about its keys: made again in the next round */
+             ? lt_fail(e, LT_E_NO_MEMORY, "%s", id->fault.msg)
+             : lt_store_guest_history(f->owner->conf.store, id->ek_digest, &g->history, e);
     if (rc)
         lt_checks_identity_guest_free(id);
     else

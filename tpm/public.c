@@ -1,6 +1,7 @@
 #include "tpm/public.h"
 
 #include "common/hash.h"
+#include "common/openssl.h"
 #include "tpm/der.h"
 
 #include <openssl/evp.h>
@@ -225,7 +226,10 @@ int lt_public_pkey(const struct lt_public *p, EVP_PKEY **out, struct lt_err *e)
     *out = NULL;
     LT_TRY(lt_public_spki(p, &der, e));
     const uint8_t *at = der.p;
+    lt_openssl_begin();
     *out = d2i_PUBKEY(NULL, &at, (long)der.n);
+    if (!*out && lt_openssl_no_memory())
+        return lt_fail(e, LT_E_NO_MEMORY, WHAT ": no memory");
     if (!*out)
         return lt_fail(e, LT_E_MALFORMED, WHAT ": not a key (a point that is not on its curve?)");
     return 0;

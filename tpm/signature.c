@@ -1,6 +1,7 @@
 #include "tpm/signature.h"
 
 #include "common/hash.h"
+#include "common/openssl.h"
 #include "tpm/der.h"
 
 #include <openssl/evp.h>
@@ -41,11 +42,15 @@ int lt_signature_key_new(const struct lt_public *p, struct lt_signature_key **ou
                        p->scheme_hash);
     k.size = p->type == LT_TPM_ALG_RSA ? p->rsa_modulus.n : lt_tpm_curve_size(p->curve);
     LT_TRY(lt_public_pkey(p, &pkey, e));
+    lt_openssl_begin();
     k.ready = prepare(pkey, k.alg);
+    bool starved = !k.ready && lt_openssl_no_memory();
     EVP_PKEY_free(pkey);
-    if (!k.ready || !(*out = malloc(sizeof k))) {
+    if (!k.ready && !starved)
+        return lt_fail(e, LT_E_UNSUPPORTED, "key: not one that OpenSSL verifies with");
+    if (starved || !(*out = malloc(sizeof k))) {
         EVP_PKEY_CTX_free(k.ready);
-        return lt_fail(e, LT_E_NO_MEMORY, "key: no memory, or not one that OpenSSL verifies with");
+        return lt_fail(e, LT_E_NO_MEMORY, "key: no memory");
     }
     **out = k;
     return 0;
@@ -112,11 +117,13 @@ int lt_signature_check(const struct lt_signature_key *k, struct lt_slice sig, st
 
     LT_TRY(parse(k, sig, &raw, e));
     lt_sha256(message.p, message.n, digest);
+    lt_openssl_begin();
     EVP_PKEY_CTX *c = EVP_PKEY_CTX_dup(k->ready);
-    if (!c)
-        return lt_fail(e, LT_E_NO_MEMORY, "signature: no context");
-    int ok = EVP_PKEY_verify(c, raw.p, raw.n, digest, sizeof digest);
+    int ok = c ? EVP_PKEY_verify(c, raw.p, raw.n, digest, sizeof digest) : 0;
+    bool starved = !c || (ok != 1 && lt_openssl_no_memory());
     EVP_PKEY_CTX_free(c);
+    if (starved)
+        return lt_fail(e, LT_E_NO_MEMORY, "signature: no memory to check it");
     if (ok != 1)
         return lt_fail(e, LT_E_BAD_SIGNATURE, "signature does not verify under the key");
     return 0;

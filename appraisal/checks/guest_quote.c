@@ -60,7 +60,7 @@ void lt_checks_guest_quote(struct lt_checks *c)
     struct lt_err e = {0};
 
     if (id->fault.code) {
-        lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "%s", id->fault.msg);
+        lt_check_failed(v, LT_CHECK_GUEST_QUOTE, &id->fault);
         return;
     }
     /* Signature before structure: what is not signed is not worth parsing. */
@@ -71,7 +71,7 @@ void lt_checks_guest_quote(struct lt_checks *c)
     }
     if (lt_signature_check(id->key, in->signature, in->attest, &e) ||
         lt_attest_parse(in->attest.p, in->attest.n, &a, &e)) {
-        lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "%s", e.msg);
+        lt_check_failed(v, LT_CHECK_GUEST_QUOTE, &e);
         return;
     }
     c->f->guest_clock = a.clock;

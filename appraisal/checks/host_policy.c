@@ -59,9 +59,7 @@ static void say_missing(struct lt_verdict *v, unsigned programs, uint32_t open, 
  * kept. */
 static void appraise(struct lt_checks *c, const struct lt_policy_host *p, struct lt_measured_result *r)
 {
-    static const struct lt_measured_documents none;
     const struct lt_measured_logs *l = &c->host->logs;
-    const struct lt_measured_documents *d = l->documents ? l->documents : &none;
     const struct lt_pcrs *pcrs = &c->host->quote->pcrs;
     struct lt_result_cache *cache = c->host->measured_cache;
     uint8_t key[LT_SHA256];
@@ -71,9 +69,7 @@ static void appraise(struct lt_checks *c, const struct lt_policy_host *p, struct
     if ((l->boot_log && !l->boot_log_digest) || (l->has_ima && !l->ima_digest) || l->ima_first)
         cache = NULL;
     if (cache) {
-        lt_measured_key(c->host->identity->ak_name, pcrs, p->digest, &p->measured, d,
-                        l->boot_log ? l->boot_log_digest : NULL, l->has_ima ? l->ima_digest : NULL, l->now,
-                        key);
+        lt_measured_key(c->host->identity->ak_name, pcrs, p->digest, &p->measured, l, key);
         if (lt_result_cache_get(cache, key, r))
             return;
     }

@@ -103,7 +103,7 @@ void lt_checks_host_quote(struct lt_checks *c)
     struct lt_err e = {0};
 
     if (check(c, &e)) {
-        lt_check_fault(c->v, LT_CHECK_HOST_QUOTE, "%s", e.msg);
+        lt_check_failed(c->v, LT_CHECK_HOST_QUOTE, &e);
         return;
     }
     c->f->host_clock = c->attest.clock;

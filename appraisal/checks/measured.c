@@ -34,6 +34,12 @@ __attribute__((format(printf, 4, 5))) static void set(struct work *w, enum lt_me
     va_end(ap);
 }
 
+/* Want of memory is no word about what was measured. */
+static bool starved(struct work *w, enum lt_measured_part part, int code)
+{
+    return w->out->part[part].starved = code == LT_E_NO_MEMORY;
+}
+
 static bool is_layer(const struct lt_policy_measured *p, const struct lt_measured_documents *d, unsigned i)
 {
     return d->layer[i] && !memcmp(lt_ima_table_digest(d->layer[i]), p->layer[i].policy, LT_SHA256);
@@ -117,7 +123,9 @@ static void judge_boot_policy(struct work *w)
         set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_LACKING, "boot policy %.8s: %s", name,
             w->logs->boot_log_trouble);
     else if (lt_boot_policy_judge(w->d->boot, has_log(w) ? w->logs->boot_log : NULL, w->m->pcrs, &e))
-        set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_BAD, "boot policy %.8s: %s", name, e.msg);
+        set(w, LT_MEASURED_PART_BOOT_POLICY,
+            starved(w, LT_MEASURED_PART_BOOT_POLICY, e.code) ? LT_MEASURED_LACKING : LT_MEASURED_BAD,
+            "boot policy %.8s: %s", name, e.msg);
 }
 
 /* ---- IMA ---- */
@@ -190,7 +198,7 @@ static bool replay(struct work *w, const struct lt_ima_layers *l)
     w->out->faults = r.faults;
     if (!rc)
         return true;
-    bool lacking = rc == LT_E_NO_MEMORY || (r.unable.code && !r.faults);
+    bool lacking = starved(w, LT_MEASURED_PART_IMA, rc) || (r.unable.code && !r.faults);
     set(w, LT_MEASURED_PART_IMA, lacking ? LT_MEASURED_LACKING : LT_MEASURED_BAD, "%s",
         r.kept ? r.fault[0] : e.msg);
     keep_faults(w, &r);
@@ -355,6 +363,8 @@ void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struc
             lt_check_fault(v, c, "%s", message);
             break;
         case LT_MEASURED_LACKING:
+            if (v->offline && r->part[i].starved)
+                lt_check_fault(v, c, "%s", message);
             lt_check_lack(v, c, part_names[i], "%s", message);
             break;
         case LT_MEASURED_OMITTED:
@@ -380,11 +390,19 @@ struct lt_result_cache *lt_measured_cache_new(void)
     return lt_result_cache_new(256, 2, sizeof(struct lt_measured_result));
 }
 
+/* A log is there, absent, or could not be had, and each is judged in its own way. */
+static uint8_t presence(bool there, const char *trouble)
+{
+    return there ? 1 : trouble ? 2 : 0;
+}
+
 /* Fixed lengths throughout, with a flag where something may be absent. */
 void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, const uint8_t policy[LT_SHA256],
-                     const struct lt_policy_measured *p, const struct lt_measured_documents *d,
-                     const uint8_t *log, const uint8_t *list, int64_t now, uint8_t out[LT_SHA256])
+                     const struct lt_policy_measured *p, const struct lt_measured_logs *l,
+                     uint8_t out[LT_SHA256])
 {
+    static const struct lt_measured_documents none;
+    const struct lt_measured_documents *d = l->documents ? l->documents : &none;
     static const uint8_t zeros[LT_SHA256];
     uint8_t fixed[20] = {0};
     uint32_t at_hand = 0;
@@ -394,17 +412,17 @@ void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, cons
     at_hand |= (uint32_t) !!d->boot << LT_MAX_LAYERS;
     lt_put_u32(fixed, pcrs->alg);
     lt_put_u32(fixed + 4, pcrs->mask);
-    lt_put_u32(fixed + 8, lt_measured_active(p, now));
+    lt_put_u32(fixed + 8, lt_measured_active(p, l->now));
     lt_put_u32(fixed + 12, at_hand);
-    fixed[16] = !!log;
-    fixed[17] = !!list;
+    fixed[16] = presence(l->boot_log, l->boot_log_trouble);
+    fixed[17] = presence(l->has_ima, l->ima_trouble);
     const struct lt_slice parts[] = {
         {ak_name, 34},
         {(const uint8_t *)pcrs->value, sizeof pcrs->value},
         {policy, LT_SHA256},
         {fixed, sizeof fixed},
-        {log ? log : zeros, LT_SHA256},
-        {list ? list : zeros, LT_SHA256},
+        {l->boot_log ? l->boot_log_digest : zeros, LT_SHA256},
+        {l->has_ima ? l->ima_digest : zeros, LT_SHA256},
     };
     lt_hash(LT_HASH_SHA256, parts, sizeof parts / sizeof *parts, out);
 }

@@ -79,6 +79,7 @@ struct lt_measured_result {
     struct {
         enum lt_measured_state state;
         char message[320]; /* of all but good */
+        bool starved;      /* lacking for want of memory: `consistent` cannot leave it out */
     } part[LT_MEASURED_PARTS];
     uint64_t entries, matched, faults; /* of the IMA list */
     size_t matched_bytes;              /* of m->ima, that PCR 10 covers */
@@ -111,10 +112,10 @@ void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struc
 
 /* ---- kept results ---- the key is a digest over all that went in. */
 struct lt_result_cache *lt_measured_cache_new(void); /* of struct lt_measured_result */
-/* list and log: digests of the bytes; NULL: there is none. Documents are named by the policy, so that its
- * digest and which of them are at hand stand for them. */
+/* Of logs that are there the digests must be too. Documents are named by the policy, so that its digest and
+ * which of them are at hand stand for them. */
 void lt_measured_key(const uint8_t ak_name[34], const struct lt_pcrs *pcrs, const uint8_t policy[LT_SHA256],
-                     const struct lt_policy_measured *p, const struct lt_measured_documents *d,
-                     const uint8_t *log, const uint8_t *list, int64_t now, uint8_t out[LT_SHA256]);
+                     const struct lt_policy_measured *p, const struct lt_measured_logs *l,
+                     uint8_t out[LT_SHA256]);
 
 #endif

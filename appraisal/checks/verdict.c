@@ -169,6 +169,13 @@ void lt_check_skip(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
     va_end(ap);
 }
 
+void lt_check_failed(struct lt_verdict *v, enum lt_check c, const struct lt_err *e)
+{
+    bool nobodys = e->code == LT_E_NO_MEMORY && !v->offline;
+
+    (nobodys ? lt_check_skip : lt_check_fault)(v, c, "%s", e->msg);
+}
+
 bool lt_verdict_stands(const struct lt_verdict *v, enum lt_check c)
 {
     return v->check[c].state != LT_CHECK_NOT_PASSED && !v->check[c].lacking &&

@@ -102,6 +102,10 @@ bool lt_check_open(struct lt_verdict *v, enum lt_check c);
  * first message is kept. */
 void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* The check could not be made good, for e: a fault, unless memory ran out, which is no word about anybody's
+ * evidence: not made. Offline that is a fault all the same: `consistent` needs every check that it does not
+ * name. */
+void lt_check_failed(struct lt_verdict *v, enum lt_check c, const struct lt_err *e);
 /* Something the check needs is absent: live, the check is not made; offline, the part is named as omitted. */
 void lt_check_lack(struct lt_verdict *v, enum lt_check c, const char *part, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

@@ -65,9 +65,14 @@ static int signature(struct lt_ima_judge *j, const struct lt_ima_line *l, struct
     int rc = lt_ima_signature_check(j->own, l->extra, l->alg, l->digest, e);
     if (rc == LT_E_REFUSED) /* another key may be known by the same id in the other keyring */
         rc = lt_ima_signature_check(j->learnt, l->extra, l->alg, l->digest, e);
-    else if (rc == LT_E_BAD_SIGNATURE &&
-             !lt_ima_signature_check(j->learnt, l->extra, l->alg, l->digest, LT_NO_ERR))
-        rc = 0;
+    else if (rc == LT_E_BAD_SIGNATURE) {
+        struct lt_err other = {0};
+        int by = lt_ima_signature_check(j->learnt, l->extra, l->alg, l->digest, &other);
+        if (!by)
+            rc = 0;
+        else if (by == LT_E_NO_MEMORY)
+            rc = lt_fail(e, by, "%s", other.msg);
+    }
     j->signatures++;
     j->bad += rc != 0;
     return rc;

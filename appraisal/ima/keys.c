@@ -3,6 +3,7 @@
 #include "common/alloc.h"
 #include "common/json.h"
 #include "common/limits.h"
+#include "common/openssl.h"
 
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
@@ -238,7 +239,6 @@ static const char *openssl_name(uint16_t alg)
 
 static int verify(EVP_PKEY *key, struct lt_slice sig, uint16_t alg, struct lt_slice digest, struct lt_err *e)
 {
-    EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST, (char *)(uintptr_t)openssl_name(alg),
                                          0),
@@ -246,14 +246,40 @@ static int verify(EVP_PKEY *key, struct lt_slice sig, uint16_t alg, struct lt_sl
     };
     bool rsa = EVP_PKEY_is_a(key, "RSA"), good = false;
 
+    lt_openssl_begin();
+    EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
     if (c && EVP_PKEY_verify_init(c) == 1 &&
         (!rsa || EVP_PKEY_CTX_set_rsa_padding(c, RSA_PKCS1_PADDING) == 1) &&
         EVP_PKEY_CTX_set_params(c, params) == 1)
         good = EVP_PKEY_verify(c, sig.p, sig.n, digest.p, digest.n) == 1;
+    bool starved = !good && lt_openssl_no_memory();
     EVP_PKEY_CTX_free(c);
     ERR_clear_error();
+    if (starved)
+        return lt_fail(e, LT_E_NO_MEMORY, "no memory to check a signature");
     return good ? 0
                 : lt_fail(e, LT_E_BAD_SIGNATURE, "the %s signature does not verify", rsa ? "RSA" : "ECDSA");
+}
+
+/* One key of that id without memory to try it: then nobody knows that the signature is bad. */
+static int verify_any(const struct lt_ima_keys *k, uint32_t id, struct lt_slice sig, uint16_t alg,
+                      struct lt_slice digest, struct lt_err *e)
+{
+    struct lt_err why = {0};
+    int rc = 0;
+
+    for (unsigned i = 0; i < lt_ima_keys_count(k); i++) {
+        if (k->key[i].id != id)
+            continue;
+        int one = verify(k->key[i].key, sig, alg, digest, &why);
+        if (!one)
+            return 0;
+        rc = rc == LT_E_NO_MEMORY ? rc : one;
+    }
+    if (rc == LT_E_NO_MEMORY)
+        return lt_fail(e, rc, "no memory to check a signature");
+    return rc ? lt_fail(e, rc, "%s", why.msg)
+              : lt_fail(e, LT_E_REFUSED, "IMA signature by key %08x, which is in no keyring", id);
 }
 
 int lt_ima_signature_check(const struct lt_ima_keys *k, struct lt_slice sig, uint16_t alg,
@@ -279,11 +305,5 @@ int lt_ima_signature_check(const struct lt_ima_keys *k, struct lt_slice sig, uin
                        lt_hash_name(alg) ? lt_hash_name(alg) : "of another kind");
     if (!value.n)
         return lt_fail(e, LT_E_MALFORMED, "IMA signature of 0 bytes");
-    int rc = 0;
-    for (unsigned i = 0; i < lt_ima_keys_count(k); i++)
-        if (k->key[i].id == id && !(rc = verify(k->key[i].key, value, alg, digest, e))) {
-            *e = (struct lt_err){0};
-            return 0;
-        }
-    return rc ? rc : lt_fail(e, LT_E_REFUSED, "IMA signature by key %08x, which is in no keyring", id);
+    return verify_any(k, id, value, alg, digest, e);
 }

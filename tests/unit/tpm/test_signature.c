@@ -3,7 +3,11 @@
 #include "common/limits.h"
 #include "tests/support/softkey.h"
 
+#include <errno.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static const char message[] = "what the TPM signed";
 static const struct lt_slice message_s = {(const uint8_t *)message, sizeof message};
@@ -208,6 +212,79 @@ static void test_threads_share_a_key(void **state)
     drop(&p[1]);
 }
 
+static long left = -1; /* OpenSSL's allocations until one fails, once; below 0: none does */
+
+static void *scarce(size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    if (left >= 0 && !left--) {
+        errno = ENOMEM; /* as malloc does */
+        return NULL;
+    }
+    return malloc(n);
+}
+
+static void *grow(void *p, size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return realloc(p, n);
+}
+
+static void release(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(p);
+}
+
+enum { GOOD, STARVED, WRONG, SPENT, STOPPED };
+
+/* One call in a process of its own, whose nth allocation fails: a digest without memory stops the program. */
+static int starve(long n, const struct pair *p, const struct lt_public *made)
+{
+    struct lt_signature_key *k;
+    int status;
+    pid_t child = fork();
+
+    if (!child) {
+        left = n;
+        int rc = made ? lt_signature_key_new(made, &k, &err)
+                      : lt_signature_check(p->key, sig_of(p), message_s, &err);
+        _exit(left >= 0 ? SPENT : !rc ? GOOD : rc == LT_E_NO_MEMORY ? STARVED : WRONG);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : STOPPED;
+}
+
+/* Whichever allocation fails: a good key and a good signature are never called bad. */
+static void test_no_memory(void **state)
+{
+    EVP_PKEY *soft[] = {soft_rsa(2048), soft_ecc("P-256")};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof soft / sizeof *soft; i++) {
+        struct lt_public pub;
+        struct pair p;
+
+        make(soft[i], &p);
+        OK(lt_signature_check(p.key, sig_of(&p), message_s, &err)); /* what is made once is made */
+        soft_parse(soft[i], i ? &soft_ak_ecc : &soft_ak_rsa, &pub);
+        for (int key = 0; key < 2; key++) {
+            unsigned starved = 0;
+            int how;
+            for (long n = 0; (how = starve(n, &p, key ? &pub : NULL)) != SPENT; n++) {
+                if (how == WRONG)
+                    fail_msg("key %zu, allocation %ld of %s", i, n, key ? "its making" : "a check");
+                starved += how == STARVED;
+            }
+            assert_true(starved > 3);
+        }
+        drop(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +292,9 @@ int main(void)
         cmocka_unit_test(test_another_key),  cmocka_unit_test(test_ecdsa_forms),
         cmocka_unit_test(test_short_number), cmocka_unit_test(test_rsa_length),
         cmocka_unit_test(test_keys_refused), cmocka_unit_test(test_threads_share_a_key),
+        cmocka_unit_test(test_no_memory),
     };
+    if (!CRYPTO_set_mem_functions(scarce, grow, release)) /* before OpenSSL allocates anything */
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

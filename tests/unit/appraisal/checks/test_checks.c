@@ -411,12 +411,39 @@ static void live_round_stops(void **state)
     }
 }
 
+/* Nobody's evidence is bad because memory ran out. */
+static void no_memory_is_no_fault(void **state)
+{
+    struct lt_verdict v;
+    struct forge f;
+
+    (void)state;
+    forge_init(&f);
+    forge_build(&f);
+    forge_judge(&f, &v);
+    assert_int_equal(v.result, LT_VERDICT_TRUSTED);
+    (void)!lt_fail(&f.host_id->key_fault, LT_E_NO_MEMORY, "no memory");
+    forge_judge(&f, &v);
+    assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
+    assert_string_equal(v.reason, "host-quote");
+    (void)!lt_fail(&f.guest_id->fault, LT_E_NO_MEMORY, "no memory");
+    forge_judge(&f, &v);
+    assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
+    assert_string_equal(v.reason, "guest-quote");
+    assert_int_equal(v.check[LT_CHECK_GUEST_QUOTE].state, LT_CHECK_NOT_MADE);
+    lt_verdict_init(&v); /* offline nobody asks again: not consistent */
+    v.offline = true;
+    lt_check_failed(&v, LT_CHECK_GUEST_QUOTE, &f.guest_id->fault);
+    lt_verdict_conclude(&v, false, false);
+    assert_int_equal(v.result, LT_VERDICT_INCONSISTENT);
+    forge_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_check_alone),
-        cmocka_unit_test(what_a_failure_means),
-        cmocka_unit_test(link_level_and_parts),
+        cmocka_unit_test(no_memory_is_no_fault), cmocka_unit_test(each_check_alone),
+        cmocka_unit_test(what_a_failure_means),  cmocka_unit_test(link_level_and_parts),
         cmocka_unit_test(live_round_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -547,17 +547,82 @@ static void host_is_judged_once(void **state)
     lt_result_cache_free(cache);
 }
 
+/* Linked with --wrap: a judge without memory, as often as said. */
+static unsigned starve;
+int __real_lt_boot_policy_judge(const struct lt_boot_policy *p, const struct lt_boot_log *l,
+                                const struct lt_pcrs *q, struct lt_err *e);
+int __wrap_lt_boot_policy_judge(const struct lt_boot_policy *p, const struct lt_boot_log *l,
+                                const struct lt_pcrs *q, struct lt_err *e);
+
+int __wrap_lt_boot_policy_judge(const struct lt_boot_policy *p, const struct lt_boot_log *l,
+                                const struct lt_pcrs *q, struct lt_err *e)
+{
+    if (!starve)
+        return __real_lt_boot_policy_judge(p, l, q, e);
+    starve--;
+    return lt_fail(e, LT_E_NO_MEMORY, "no memory to match a pattern");
+}
+
+/* Without memory nothing is judged: no guest of the host fails for it, and the next round asks again. */
+static void no_memory_is_no_verdict(void **state)
+{
+    struct lt_result_cache *cache = lt_measured_cache_new();
+    struct lt_verdict v;
+    struct forge f;
+
+    (void)state;
+    forge_init(&f);
+    forge_measure(&f);
+    host_boot(&f);
+    forge_build(&f);
+    f.host.measured_cache = cache;
+    starve = 1;
+    forge_judge(&f, &v);
+    assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
+    assert_string_equal(v.reason, "host-policy");
+    assert_int_equal(v.check[LT_CHECK_HOST_POLICY].state, LT_CHECK_NOT_MADE);
+    assert_non_null(strstr(v.check[LT_CHECK_HOST_POLICY].message, "no memory to match"));
+    forge_judge(&f, &v);
+    assert_int_equal(v.result, LT_VERDICT_TRUSTED);
+    forge_free(&f);
+    lt_result_cache_free(cache);
+}
+
+/* What consistent does not name is made: a part without memory is not left out of it. */
+static void no_memory_is_not_consistent(void **state)
+{
+    static struct lt_measured_result r;
+    struct lt_verdict v;
+
+    (void)state;
+    r.part[LT_MEASURED_PART_BOOT_POLICY].state = LT_MEASURED_LACKING;
+    for (int starved = 0; starved < 2; starved++) {
+        lt_verdict_init(&v);
+        v.offline = true;
+        assert_true(lt_check_open(&v, LT_CHECK_GUEST_QUOTE));
+        r.part[LT_MEASURED_PART_BOOT_POLICY].starved = starved;
+        lt_measured_tell(&r, LT_CHECK_GUEST_QUOTE, &v);
+        lt_verdict_conclude(&v, false, false);
+        assert_int_equal(v.result, starved ? LT_VERDICT_INCONSISTENT : LT_VERDICT_CONSISTENT);
+    }
+}
+
 /* Every input of the key, turned by itself. */
 static void cache_keys_differ(void **state)
 {
-    uint8_t name[34] = {1}, policy[32] = {2}, log[32] = {3}, list[32] = {4}, keys[12][32];
+    uint8_t name[34] = {1}, policy[32] = {2}, log[32] = {3}, list[32] = {4}, keys[16][32];
     struct lt_pcrs pcrs = {.alg = LT_HASH_SHA256, .mask = 0xffff};
     struct lt_policy_measured p = {.layer_count = 1, .layer[0].not_after = 100};
     struct lt_measured_documents d = {0};
+    struct lt_measured_logs l = {.boot_log = (const void *)&d,
+                                 .has_ima = true,
+                                 .documents = &d,
+                                 .boot_log_digest = log,
+                                 .ima_digest = list};
     unsigned n = 0;
 
     (void)state;
-#define KEY(now) lt_measured_key(name, &pcrs, policy, &p, &d, log, list, now, keys[n++])
+#define KEY(at) l.now = (at), lt_measured_key(name, &pcrs, policy, &p, &l, keys[n++])
     KEY(50);
     KEY(101);
     name[33] ^= 1, KEY(50);
@@ -568,8 +633,12 @@ static void cache_keys_differ(void **state)
     pcrs.mask ^= 1, KEY(50);
     d.layer[0] = (const void *)&d, KEY(50);
     d.boot = (const void *)&d, KEY(50);
-    lt_measured_key(name, &pcrs, policy, &p, &d, NULL, list, 50, keys[n++]);
-    lt_measured_key(name, &pcrs, policy, &p, &d, NULL, NULL, 50, keys[n++]);
+    l.boot_log = NULL, KEY(50);
+    l.boot_log_trouble = "not had", KEY(50); /* not made is no verdict, and none of a machine without one */
+    l.has_ima = false, KEY(50);
+    l.boot_log_trouble = NULL, KEY(50);
+    l.ima_trouble = "not had", KEY(50);
+    l.boot_log_trouble = "not had", KEY(50);
     for (unsigned i = 0; i < n; i++)
         for (unsigned k = 0; k < i; k++)
             assert_memory_not_equal(keys[i], keys[k], 32);
@@ -958,6 +1027,8 @@ int main(void)
         cmocka_unit_test(many_faults),
         cmocka_unit_test(host_levels),
         cmocka_unit_test(host_is_judged_once),
+        cmocka_unit_test(no_memory_is_no_verdict),
+        cmocka_unit_test(no_memory_is_not_consistent),
         cmocka_unit_test(cache_keys_differ),
         cmocka_unit_test(goes_on_where_it_stood),
         cmocka_unit_test(pcrs_that_are_needed),
