@@ -142,9 +142,14 @@ static void quote_free(void *p)
 /* Quotes that are malformed stay out, and only their own guests miss them. */
 static struct lt_ref *read_quote(const json_t *j, char host[2 * LT_RESIDENCY_HOST_ID + 1], struct lt_err *e)
 {
-    struct lt_residency_host_quote *q = lt_new(struct lt_residency_host_quote);
+    struct lt_residency_host_quote *q = calloc(1, sizeof *q); /* as many as the provider sends */
     uint8_t id[LT_RESIDENCY_HOST_ID];
     struct lt_residency_header h;
+
+    if (!q) {
+        (void)lt_fail(e, LT_E_NO_MEMORY, "a quote: no memory");
+        return NULL;
+    }
     int rc = lt_json_hex(j, "host", id, sizeof id, e);
     if (!rc && !(rc = lt_residency_host_quote_from_json(j, q, e)) &&
         !lt_residency_header_parse(q->header, LT_RESIDENCY_HEADER, &h, LT_NO_ERR) &&
@@ -160,8 +165,9 @@ static struct lt_ref *read_quote(const json_t *j, char host[2 * LT_RESIDENCY_HOS
     return lt_ref_new(q, quote_free);
 }
 
-/* A provider can send thousands: one line for them all. */
-static void read_quotes(struct dealt *d, struct lt_tenant_rounds *r, const json_t *quotes)
+/* A provider can send thousands: one line for them all. Want of memory is nobody's malformed quote. */
+static int read_quotes(struct dealt *d, struct lt_tenant_rounds *r, const json_t *quotes,
+                       struct lt_err *failed)
 {
     struct lt_err first = {0};
     char host[2 * LT_RESIDENCY_HOST_ID + 1];
@@ -172,11 +178,14 @@ static void read_quotes(struct dealt *d, struct lt_tenant_rounds *r, const json_
         d->quotes[i] = read_quote(json_array_get(quotes, i), host, &e);
         if (d->quotes[i])
             d->groups[i] = lt_tenant_group_new(r, lt_ref_get(d->quotes[i]), host);
+        else if (e.code == LT_E_NO_MEMORY)
+            return lt_fail(failed, e.code, "%s", e.msg);
         else if (!bad++)
             first = e;
     }
     if (bad)
         lt_log(LT_LOG_WARNING, "host-quote-malformed", "%zu of %zu, the first: %s", bad, d->n, first.msg);
+    return 0;
 }
 
 static void count_quotes(struct lt_tenant_rounds *r, const struct dealt *d)
@@ -234,32 +243,40 @@ static bool deal(struct lt_tenant_flight *f, const json_t *item, const struct de
     return true;
 }
 
-static void deal_all(struct lt_tenant_rounds *r, struct lt_flight **these, const json_t *quotes,
-                     const json_t *proofs)
+static void deal_each(struct lt_flight **these, const json_t *proofs, const struct dealt *d)
 {
-    struct dealt d = {.n = json_array_size(quotes)};
     struct lt_flight *list = lt_take(these);
     size_t i = 0;
 
-    d.quotes = calloc(d.n + 1, sizeof(struct lt_ref *));
-    d.groups = calloc(d.n + 1, sizeof(struct lt_ref *));
-    if (!d.quotes || !d.groups)
-        abort();
-    read_quotes(&d, r, quotes);
-    count_quotes(r, &d);
     while (list) {
         struct lt_flight *f = lt_flight_pop(&list);
-        if (deal(lt_tenant_flight_of(f), json_array_get(proofs, i++), &d)) {
+        if (deal(lt_tenant_flight_of(f), json_array_get(proofs, i++), d)) {
             *these = f;
             these = &f->next;
         }
     }
-    for (i = 0; i < d.n; i++) {
+}
+
+/* How many quotes is the provider's choice, so want of memory for them ends these rounds and no more. */
+static int deal_all(struct lt_tenant_rounds *r, struct lt_flight **these, const json_t *quotes,
+                    const json_t *proofs, struct lt_err *e)
+{
+    size_t n = json_array_size(quotes);
+    LT_AUTOFREE struct lt_ref **quote = calloc(n + 1, sizeof *quote), **group = calloc(n + 1, sizeof *group);
+    struct dealt d = {quote, group, n};
+
+    if (!quote || !group)
+        return lt_fail(e, LT_E_NO_MEMORY, "the provider's %zu quotes: no memory", n);
+    int rc = read_quotes(&d, r, quotes, e);
+    if (!rc) {
+        count_quotes(r, &d);
+        deal_each(these, proofs, &d);
+    }
+    for (size_t i = 0; i < n; i++) {
         lt_tenant_group_close(d.groups[i]);
         lt_ref_put(d.quotes[i]);
     }
-    free(d.quotes);
-    free(d.groups);
+    return rc;
 }
 
 enum lt_flight_next lt_tenant_proof(struct lt_flight **these, struct lt_err *e)
@@ -279,7 +296,7 @@ enum lt_flight_next lt_tenant_proof(struct lt_flight **these, struct lt_err *e)
         lt_ref_put(lt_take(&lt_tenant_flight_of(f)->ask));
     }
     if (!rc)
-        deal_all(a->r, these, quotes, proofs);
+        rc = deal_all(a->r, these, quotes, proofs, e);
     lt_ref_put(held);
     return rc ? LT_FLIGHT_END : LT_FLIGHT_NEXT;
 }

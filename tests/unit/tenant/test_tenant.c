@@ -7,6 +7,7 @@
 #include "common/run/log.h"
 #include "verifier/store/impl.h"
 
+#include <stdatomic.h>
 #include <unistd.h>
 
 #define PUTS 40 /* that race with others, count */
@@ -590,6 +591,34 @@ static void test_quotes_that_are_none(void **state)
     rig_free(&r);
 }
 
+/* Linked with --wrap: without memory for a place of each of the quotes of LIE_MANY. */
+static atomic_bool no_places;
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return no_places && n == 102 && size == sizeof(void *) ? NULL : __real_calloc(n, size);
+}
+
+/* How many quotes come is the provider's choice: it ends a round, and not the tenant. */
+static void test_no_memory_for_quotes(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    r.lie = LIE_MANY;
+    no_places = true;
+    json_t *v = round_of(&r, &r.guest[0], "unreachable");
+    assert_string_equal(text(v, "reason"), "no-memory");
+    no_places = false;
+    round_of(&r, &r.guest[0], "trusted");
+    rig_free(&r);
+}
+
 /* A root that is missing here disproves nothing: it is named with host, issuer and remedy, and never green.
  */
 static void test_a_makers_root_is_missing(void **state)
@@ -1074,6 +1103,7 @@ int main(void)
         cmocka_unit_test(test_the_provider_lies_about_a_host),
         cmocka_unit_test(test_junk_behind_a_certificate),
         cmocka_unit_test(test_quotes_that_are_none),
+        cmocka_unit_test(test_no_memory_for_quotes),
         cmocka_unit_test(test_a_makers_root_is_missing),
         cmocka_unit_test(test_a_host_that_leaves_the_registry),
         cmocka_unit_test(test_a_certificate_that_expires),

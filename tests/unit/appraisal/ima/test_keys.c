@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/json.h"
 #include "common/limits.h"
+#include "tests/support/scarce.h"
 #include "tests/support/unit.h"
 
 #include <openssl/evp.h>
@@ -392,12 +393,37 @@ static void ceiling(void **state)
     lt_ima_keys_free(k);
 }
 
+struct known {
+    struct lt_ima_keys *keys;
+    struct signature sig;
+};
+
+static int check_known(void *state)
+{
+    const struct known *k = state;
+    return check_of(k->keys, &k->sig);
+}
+
+/* A good signature is never called bad. */
+static void no_memory(void **state)
+{
+    LT_AUTOFREE char *ring = keyring();
+    struct known k = {.keys = lt_ima_keys_new()};
+
+    (void)state;
+    OK(add_text(k.keys, ring));
+    get(0, &k.sig);
+    scarce_every(check_known, &k);
+    lt_ima_keys_free(k.keys);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good),    cmocka_unit_test(sweeps),       cmocka_unit_test(heads),
-        cmocka_unit_test(same_id), cmocka_unit_test(bad_keyrings), cmocka_unit_test(unfit),
-        cmocka_unit_test(ders),    cmocka_unit_test(ceiling),
+        cmocka_unit_test(no_memory), cmocka_unit_test(good),    cmocka_unit_test(sweeps),
+        cmocka_unit_test(heads),     cmocka_unit_test(same_id), cmocka_unit_test(bad_keyrings),
+        cmocka_unit_test(unfit),     cmocka_unit_test(ders),    cmocka_unit_test(ceiling),
     };
+    scarce_begin();
     return cmocka_run_group_tests(tests, open_vectors, close_vectors);
 }
