@@ -189,7 +189,6 @@ static void activation(void **state)
     OK(lt_activation_check(&a, good, &err));
     FAILS(LT_E_REFUSED, lt_activation_check(&b, good, &err));
     FAILS(LT_E_MALFORMED, lt_activation_check(&b, none, &err));
-    json_decref(none);
     lt_activation_end(&a);
     lt_activation_end(&b);
     ek.name_alg = LT_HASH_SHA1; /* no credential for such a key */
