@@ -316,12 +316,13 @@ json_t *lt_inventory_report(struct lt_vtpm_inventory *inv)
 /* An absolute path of the program; NULL if there is none. */
 static char *find_program(const char *name)
 {
-    LT_AUTOFREE char *dirs = lt_alloc_text(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
+    const char *given = getenv("PATH");
+    LT_AUTOFREE char *dirs = lt_alloc_text(given ? given : "/usr/bin:/bin");
     char *rest = NULL;
 
     if (strchr(name, '/'))
         return *name == '/' && !access(name, X_OK) ? lt_alloc_text(name) : NULL;
-    for (char *dir = dirs ? strtok_r(dirs, ":", &rest) : NULL; dir; dir = strtok_r(NULL, ":", &rest)) {
+    for (char *dir = strtok_r(dirs, ":", &rest); dir; dir = strtok_r(NULL, ":", &rest)) {
         char *path = NULL;
         if (*dir == '/' && asprintf(&path, "%s/%s", dir, name) > 0 && !access(path, X_OK))
             return path;

@@ -211,9 +211,9 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *m)
 
     (void)m;
     /* Behind the URI, room for its query cut into pairs. */
-    if (r && !(r->uri = calloc(3, n + 1))) {
+    if (!(r->uri = calloc(3, n + 1))) {
         free(r);
-        r = NULL;
+        return NULL;
     }
     memcpy(r->uri, uri, n);
     r->query = r->uri + n + 1;
