@@ -7,7 +7,7 @@
 #include "appraisal/policy/policy.h"
 #include "common/run/budget.h"
 #include "residency/bundle.h"
-#include "tenant/documents.h"
+#include "verifier/documents.h"
 
 struct lt_tenant_host_keys {
     struct lt_checks_identity_host *id;

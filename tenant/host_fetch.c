@@ -154,7 +154,7 @@ static bool activated_before(const struct lt_tenant_host_keys *had, const struct
 }
 
 int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *host,
-                       const struct lt_tenant_trust *trust, const struct lt_tenant_host_keys *had,
+                       const struct lt_verifier_trust *trust, const struct lt_tenant_host_keys *had,
                        struct lt_ref **out, struct lt_err *e)
 {
     char path[64];
@@ -177,7 +177,7 @@ int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *ho
         keys_free(k);
         return rc;
     }
-    lt_tenant_trust_judge(trust, &k->certificates, k->id);
+    lt_verifier_trust_judge(trust, &k->certificates, k->id);
     if (activated_before(had, k))
         k->id->activated = LT_CHECKS_FACT_YES;
     else if (!k->id->fault.code && activate(p, host, k->id, &why))
@@ -208,8 +208,9 @@ static int copy_keys(const struct lt_tenant_host_keys *from, struct lt_tenant_ho
     return to->id->fault.code == LT_E_NO_MEMORY ? LT_E_NO_MEMORY : 0;
 }
 
-int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_tenant_trust *trust,
-                                   struct lt_ref **out, struct lt_err *e)
+int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had,
+                                   const struct lt_verifier_trust *trust, struct lt_ref **out,
+                                   struct lt_err *e)
 {
     struct lt_tenant_host_keys *k = lt_new(struct lt_tenant_host_keys);
 
@@ -222,7 +223,7 @@ int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const 
     /* As large as the ones it takes the place of: without room they count once, until they have gone. */
     if (k->memory)
         (void)!lt_budget_keep(k->memory, &k->kept, had->kept);
-    lt_tenant_trust_judge(trust, &k->certificates, k->id);
+    lt_verifier_trust_judge(trust, &k->certificates, k->id);
     k->id->activated = had->id->activated; /* no time makes an AK another EK's */
     *out = lt_ref_new(k, keys_free);
     return 0;

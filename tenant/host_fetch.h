@@ -4,7 +4,7 @@
 
 #include "common/http/client.h"
 #include "tenant/host.h"
-#include "tenant/trust.h"
+#include "verifier/trust.h"
 
 struct lt_host_fetch_host_source {
     struct lt_http_client *client;
@@ -23,11 +23,12 @@ int lt_host_fetch_host_call(const struct lt_host_fetch_host_source *p, const cha
  * whose id is a hash of it. An answer to the activation that is wrong, or none at all, leaves it unknown: it
  * came by way of the provider. New reference. */
 int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *host,
-                       const struct lt_tenant_trust *trust, const struct lt_tenant_host_keys *had,
+                       const struct lt_verifier_trust *trust, const struct lt_tenant_host_keys *had,
                        struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
 /* The same keys judged as of now, without asking anybody. New reference. */
-int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had, const struct lt_tenant_trust *trust,
-                                   struct lt_ref **out, struct lt_err *e) LT_MUST_CHECK;
+int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had,
+                                   const struct lt_verifier_trust *trust, struct lt_ref **out,
+                                   struct lt_err *e) LT_MUST_CHECK;
 /* The document with that digest; the digest is verified. The documents that it names are put into d, where
  * they are not there yet. */
 int lt_host_fetch_policy(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],

@@ -42,7 +42,7 @@ struct lt_hosts {
     struct lt_hosts_conf conf;
     struct lt_host_fetch_host_source provider;
     pthread_mutex_t lock; /* of the lists; never held while something is fetched */
-    struct lt_ref *trust; /* struct lt_tenant_trust */
+    struct lt_ref *trust; /* struct lt_verifier_trust */
     struct host *hosts;
     unsigned count;
     struct chronicle *chronicles;
@@ -50,7 +50,7 @@ struct lt_hosts {
 
 static void trust_free(void *p)
 {
-    lt_tenant_trust_free(p);
+    lt_verifier_trust_free(p);
 }
 
 void lt_hosts_host_view_free(struct lt_hosts_host_view *v)
@@ -65,10 +65,10 @@ void lt_hosts_host_view_free(struct lt_hosts_host_view *v)
 int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt_err *e)
 {
     struct lt_hosts *h = lt_new(struct lt_hosts);
-    struct lt_tenant_trust *trust;
+    struct lt_verifier_trust *trust;
 
     *out = NULL;
-    if (lt_tenant_trust_load(c->registry, c->roots, &trust, e)) {
+    if (lt_verifier_trust_load(c->registry, c->roots, &trust, e)) {
         free(h);
         return e->code;
     }
@@ -122,9 +122,9 @@ static void let_go(struct lt_hosts *h, struct host *x)
 
 int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
 {
-    struct lt_tenant_trust *trust;
+    struct lt_verifier_trust *trust;
 
-    LT_TRY(lt_tenant_trust_load(h->conf.registry, h->conf.roots, &trust, e));
+    LT_TRY(lt_verifier_trust_load(h->conf.registry, h->conf.roots, &trust, e));
     pthread_mutex_lock(&h->lock);
     lt_ref_put(h->trust);
     h->trust = lt_ref_new(trust, trust_free);

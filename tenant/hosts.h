@@ -12,8 +12,8 @@
 #include "common/http/client.h"
 #include "common/ref.h"
 #include "residency/bundle.h"
-#include "tenant/documents.h"
 #include "tenant/host.h"
+#include "verifier/documents.h"
 #include "verifier/store/store.h"
 
 #define LT_HOSTS_HOST_FACTS_MS 3600000  /* what was true of an EK certificate then may have expired since */

@@ -7,7 +7,7 @@
 #include "common/run/lock.h"
 #include "common/run/log.h"
 #include "residency/error.h"
-#include "tenant/trust.h"
+#include "verifier/trust.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -162,13 +162,13 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
     const char *const listens[][2] = {{"listen", c->listen},
                                       {"registrar_listen", c->registrar_listen},
                                       {"registrar_tls_listen", c->registrar_tls_listen}};
-    struct lt_tenant_trust *trust = NULL;
+    struct lt_verifier_trust *trust = NULL;
 
     LT_TRY(lt_config_check_url("provider", c->provider, "https://", e));
     for (size_t i = 0; i < 3; i++)
         LT_TRY(lt_http_server_check_listen(listens[i][0], listens[i][1], e));
-    LT_TRY(lt_tenant_trust_load(or_null(c->registry), or_null(c->roots), &trust, e));
-    lt_tenant_trust_free(trust);
+    LT_TRY(lt_verifier_trust_load(or_null(c->registry), or_null(c->roots), &trust, e));
+    lt_verifier_trust_free(trust);
     if (*c->policy_key)
         LT_TRY(lt_config_check_public_key("policy_key", c->policy_key, e));
     return lt_config_check_state(c->state_dir, "tenant.db", e);

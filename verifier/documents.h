@@ -2,8 +2,8 @@
  * STATE/tables/DIGEST and mapped, so that all guests and hosts that use one share it; and boot policies.
  * Their bytes are in the store; those of documents that were fetched from the provider, and their tables, are
  * in STATE/fetched/DIGEST and DIGEST.table, under a ceiling. */
-#ifndef LT_TENANT_DOCUMENTS_H
-#define LT_TENANT_DOCUMENTS_H
+#ifndef LT_VERIFIER_DOCUMENTS_H
+#define LT_VERIFIER_DOCUMENTS_H
 
 #include "appraisal/checks/measured.h"
 #include "common/limits.h"

@@ -1,4 +1,4 @@
-#include "tenant/documents.h"
+#include "verifier/documents.h"
 
 #include "common/file.h"
 #include "tests/support/appraisal/ima_lines.h"

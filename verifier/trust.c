@@ -1,4 +1,4 @@
-#include "tenant/trust.h"
+#include "verifier/trust.h"
 
 #include "common/alloc.h"
 #include "common/file.h"
@@ -14,14 +14,14 @@
 #define MAX_REGISTRY (16u << 20)
 #define MAX_REGISTERED 65536u
 
-struct lt_tenant_trust {
+struct lt_verifier_trust {
     bool has_registry;
     size_t count;
     uint8_t (*registered)[LT_SHA256];
     struct lt_ek_certificates_roots *roots;
 };
 
-void lt_tenant_trust_free(struct lt_tenant_trust *t)
+void lt_verifier_trust_free(struct lt_verifier_trust *t)
 {
     if (!t)
         return;
@@ -45,7 +45,7 @@ static int read_entry(const json_t *entry, uint8_t digest[LT_SHA256], struct lt_
     return rc;
 }
 
-static int load_registry(struct lt_tenant_trust *t, const char *path, struct lt_err *e)
+static int load_registry(struct lt_verifier_trust *t, const char *path, struct lt_err *e)
 {
     static const char *const keys[] = {"format", "hosts", NULL};
     LT_AUTOFREE uint8_t *text = NULL;
@@ -72,10 +72,10 @@ static int load_registry(struct lt_tenant_trust *t, const char *path, struct lt_
     return rc ? lt_fail_in(e, rc, "registry %s", path) : 0;
 }
 
-int lt_tenant_trust_load(const char *registry, const char *roots, struct lt_tenant_trust **out,
-                         struct lt_err *e)
+int lt_verifier_trust_load(const char *registry, const char *roots, struct lt_verifier_trust **out,
+                           struct lt_err *e)
 {
-    struct lt_tenant_trust *t = lt_new(struct lt_tenant_trust);
+    struct lt_verifier_trust *t = lt_new(struct lt_verifier_trust);
     int rc = 0;
 
     *out = NULL;
@@ -85,7 +85,7 @@ int lt_tenant_trust_load(const char *registry, const char *roots, struct lt_tena
     if (!rc && roots)
         rc = lt_roots_load(roots, &t->roots, e);
     if (rc)
-        lt_tenant_trust_free(t);
+        lt_verifier_trust_free(t);
     else
         *out = t;
     return rc;
@@ -108,7 +108,7 @@ __attribute__((format(printf, 3, 4))) static void gap(struct lt_checks_identity_
 
 /* The provider hands certificates on as it likes. What no maker signed for this EK is as good as not there,
  * and a root that is missing here says nothing of the host. */
-static void refused(const struct lt_tenant_trust *t, const struct lt_bundle_certificates *chain,
+static void refused(const struct lt_verifier_trust *t, const struct lt_bundle_certificates *chain,
                     const struct lt_err *why, struct lt_checks_identity_host *id)
 {
     struct lt_err e = {0};
@@ -136,8 +136,8 @@ static void refused(const struct lt_tenant_trust *t, const struct lt_bundle_cert
     }
 }
 
-void lt_tenant_trust_judge(const struct lt_tenant_trust *t, const struct lt_bundle_certificates *chain,
-                           struct lt_checks_identity_host *id)
+void lt_verifier_trust_judge(const struct lt_verifier_trust *t, const struct lt_bundle_certificates *chain,
+                             struct lt_checks_identity_host *id)
 {
     struct lt_err e = {0};
 
