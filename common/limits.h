@@ -102,6 +102,11 @@
 #define LT_MAX_ACTIVATIONS_TENANT 4 /* of one tenant there, count: it must not take all */
 #define LT_MAX_LOG_WAITERS 256      /* requests that wait for one log, count: each is a held connection */
 
+/* Keylime's payload and revocation messages (keylime-api 3.6, 3.7) */
+#define LT_MAX_PAYLOAD (4 << 20)      /* sealed, as POST keys/ukey brings it */
+#define LT_MAX_NOTICE (64 << 10)      /* msg of a revocation message */
+#define LT_MAX_NOTICE_PEM (32u << 10) /* the key it is signed with, its certificate */
+
 /* The tenant */
 #define LT_MAX_HOSTS 4096 /* hosts remembered, count: guests name them; others are asked anew each time */
 

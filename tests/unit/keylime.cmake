@@ -1,0 +1,2 @@
+lt_unit_test(keylime/test_notice lt_keylime)
+lt_unit_test(keylime/test_share lt_keylime)
