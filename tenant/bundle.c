@@ -43,15 +43,15 @@ static json_t *times(const struct lt_tenant_round *r)
 
 static void fill_host(const struct lt_tenant_round *r, struct lt_bundle *b, bool logs)
 {
-    const struct lt_tenant_host_keys *keys = lt_ref_value(r->host.keys);
-    const struct lt_tenant_host_log *log = lt_ref_value(r->host.log);
+    const struct lt_verifier_host_keys *keys = lt_ref_value(r->host.keys);
+    const struct lt_verifier_host_log *log = lt_ref_value(r->host.log);
 
     b->has_host = true;
     b->host.quote = *(const struct lt_residency_host_quote *)lt_ref_value(r->host_quote);
     b->host.ak = keys->ak;
     b->host.ek = keys->ek;
     b->host.ek_certificates = keys->certificates;
-    const struct lt_tenant_host_ima *ima = lt_ref_value(r->host.ima);
+    const struct lt_verifier_host_ima *ima = lt_ref_value(r->host.ima);
     if (logs && log && log->log->replay.present)
         b->host.boot_log = view(log->log->bytes, log->log->n);
     if (logs && ima && ima->present)
@@ -104,7 +104,7 @@ static void add_documents(struct documents *d, struct lt_documents *from, const 
 static void fill_policies(const struct lt_tenant_round *r, struct lt_documents *from, struct documents *d)
 {
     const struct lt_tenant_policy *guest = lt_ref_value(r->policy);
-    const struct lt_tenant_host_document *host = lt_ref_value(r->host.policy);
+    const struct lt_verifier_host_document *host = lt_ref_value(r->host.policy);
 
     if (guest)
         add_policy(d, guest->parsed->digest, view(guest->bytes, guest->n));

@@ -229,7 +229,7 @@ static struct judged *judge(const struct lt_tenant_claim *c, const struct lt_ten
                             struct lt_err *e)
 {
     const struct lt_tenant_rounds *r = c->of->r;
-    const struct lt_tenant_host_keys *keys = lt_ref_value(c->view.keys);
+    const struct lt_verifier_host_keys *keys = lt_ref_value(c->view.keys);
     LT_AUTOFREE struct judged *j = lt_new(struct judged);
     if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &j->history, e))
         return NULL;

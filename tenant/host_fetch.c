@@ -56,29 +56,6 @@ static json_t *call_json(const struct lt_host_fetch_host_source *p, const char *
 
 /* ---- keys ---- */
 
-static void keys_free(void *p)
-{
-    struct lt_tenant_host_keys *k = p;
-
-    lt_checks_identity_host_free(k->id);
-    free(k->ak.p);
-    free(k->ek.p);
-    for (unsigned i = 0; i < k->certificates.count; i++)
-        free(k->certificates.pem[i]);
-    if (k->memory)
-        (void)!lt_budget_keep(k->memory, &k->kept, 0);
-    free(k);
-}
-
-static size_t keys_size(const struct lt_tenant_host_keys *k)
-{
-    size_t n = k->ak.n + k->ek.n;
-
-    for (unsigned i = 0; i < k->certificates.count; i++)
-        n += strlen(k->certificates.pem[i]);
-    return n;
-}
-
 static int read_certificates(const json_t *j, struct lt_bundle_certificates *out, struct lt_err *e)
 {
     json_t *list;
@@ -97,7 +74,7 @@ static int read_certificates(const json_t *j, struct lt_bundle_certificates *out
     return rc;
 }
 
-static int read_keys(const json_t *j, struct lt_tenant_host_keys *k, struct lt_err *e)
+static int read_keys(const json_t *j, struct lt_verifier_host_keys *k, struct lt_err *e)
 {
     int rc = lt_json_base64(j, "ak", LT_MAX_PUBLIC, &k->ak.p, &k->ak.n, e);
 
@@ -105,11 +82,7 @@ static int read_keys(const json_t *j, struct lt_tenant_host_keys *k, struct lt_e
         rc = lt_json_base64(j, "ek", LT_MAX_PUBLIC, &k->ek.p, &k->ek.n, e);
     if (!rc)
         rc = read_certificates(j, &k->certificates, e);
-    if (rc)
-        return rc;
-    k->id =
-        lt_checks_identity_host_new((struct lt_slice){k->ek.p, k->ek.n}, (struct lt_slice){k->ak.p, k->ak.n});
-    return k->id->fault.code == LT_E_NO_MEMORY ? lt_fail(e, LT_E_NO_MEMORY, "%s", k->id->fault.msg) : 0;
+    return rc;
 }
 
 /* protocol.md section 4, "Host identity". */
@@ -128,7 +101,7 @@ static int activate(const struct lt_host_fetch_host_source *p, const char *host,
 }
 
 /* host_id is a hash of the EK: the provider's word is not needed for it. */
-static int check_ek(const char *host, const struct lt_tenant_host_keys *k, struct lt_err *e)
+static int check_ek(const char *host, const struct lt_verifier_host_keys *k, struct lt_err *e)
 {
     char is[2 * LT_RESIDENCY_HOST_ID + 1];
     uint8_t id[LT_RESIDENCY_HOST_ID];
@@ -142,27 +115,20 @@ static int check_ek(const char *host, const struct lt_tenant_host_keys *k, struc
                             : 0;
 }
 
-static bool same_blob(const struct lt_bundle_blob *a, const struct lt_bundle_blob *b)
+static bool activated_before(const struct lt_verifier_host_keys *had, const struct lt_verifier_host_keys *k)
 {
-    return a->n == b->n && !memcmp(a->p, b->p, a->n);
+    return had && had->id->activated == LT_CHECKS_FACT_YES && lt_verifier_host_keys_same(had, k);
 }
 
-static bool activated_before(const struct lt_tenant_host_keys *had, const struct lt_tenant_host_keys *k)
+static int get_keys(void *arg, const char *host, const struct lt_verifier_trust *trust,
+                    const struct lt_verifier_host_keys *had, struct lt_ref **out, struct lt_err *e)
 {
-    return had && had->id->activated == LT_CHECKS_FACT_YES && same_blob(&had->ek, &k->ek) &&
-           same_blob(&had->ak, &k->ak);
-}
-
-int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *host,
-                       const struct lt_verifier_trust *trust, const struct lt_tenant_host_keys *had,
-                       struct lt_ref **out, struct lt_err *e)
-{
-    char path[64];
-    struct lt_tenant_host_keys *k = lt_new(struct lt_tenant_host_keys);
+    const struct lt_host_fetch_host_source *p = arg;
+    struct lt_verifier_host_keys *k = lt_verifier_host_keys_new(p->memory);
     struct lt_err why = {0};
+    char path[64];
 
     *out = NULL;
-    k->memory = p->memory;
     snprintf(path, sizeof path, "hosts/%s", host);
     LT_JSON_AUTO json_t *j = call_json(p, "GET", path, NULL, e);
     int rc = j ? read_keys(j, k, e) : e->code;
@@ -170,11 +136,10 @@ int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *ho
         rc = lt_reason_provider(e);
     if (!rc)
         rc = check_ek(host, k, e);
-    if (!rc && !lt_budget_keep(p->memory, &k->kept, keys_size(k)))
-        rc = lt_fail(e, LT_E_NO_ROOM, "host %s: its keys and certificates find no room (memory_limit_mib)",
-                     host);
+    if (!rc && lt_verifier_host_keys_identify(k, e))
+        rc = lt_fail_in(e, e->code, "host %s", host);
     if (rc) {
-        keys_free(k);
+        lt_verifier_host_keys_free(k);
         return rc;
     }
     lt_verifier_trust_judge(trust, &k->certificates, k->id);
@@ -182,49 +147,52 @@ int lt_host_fetch_keys(const struct lt_host_fetch_host_source *p, const char *ho
         k->id->activated = LT_CHECKS_FACT_YES;
     else if (!k->id->fault.code && activate(p, host, k->id, &why))
         lt_log(LT_LOG_WARNING, "host-not-activated", "host %s: %s", host, why.msg);
-    *out = lt_ref_new(k, keys_free);
+    *out = lt_verifier_host_keys_share(k);
     return 0;
 }
 
-static int copy_blob(const struct lt_bundle_blob *from, struct lt_bundle_blob *to)
-{
-    to->p = malloc(from->n + 1);
-    if (!to->p)
-        return LT_E_NO_MEMORY;
-    memcpy(to->p, from->p, from->n);
-    to->n = from->n;
-    return 0;
-}
+/* ---- documents and logs ---- */
 
-static int copy_keys(const struct lt_tenant_host_keys *from, struct lt_tenant_host_keys *to)
+static void path_of(const struct lt_host_source_question *q, char out[96])
 {
-    if (copy_blob(&from->ak, &to->ak) || copy_blob(&from->ek, &to->ek))
-        return LT_E_NO_MEMORY;
-    for (unsigned i = 0; i < from->certificates.count; i++, to->certificates.count++)
-        if (!(to->certificates.pem[i] = strdup(from->certificates.pem[i])))
-            return LT_E_NO_MEMORY;
-    to->id = lt_checks_identity_host_new((struct lt_slice){to->ek.p, to->ek.n},
-                                         (struct lt_slice){to->ak.p, to->ak.n});
-    return to->id->fault.code == LT_E_NO_MEMORY ? LT_E_NO_MEMORY : 0;
-}
+    char digest[2 * LT_SHA256 + 1];
 
-int lt_host_fetch_host_judge_again(const struct lt_tenant_host_keys *had,
-                                   const struct lt_verifier_trust *trust, struct lt_ref **out,
-                                   struct lt_err *e)
-{
-    struct lt_tenant_host_keys *k = lt_new(struct lt_tenant_host_keys);
-
-    *out = NULL;
-    if (copy_keys(had, k)) {
-        keys_free(k);
-        return lt_fail(e, LT_E_NO_MEMORY, "host: no memory");
+    switch (q->kind) {
+    case LT_HOST_SOURCE_DOCUMENT:
+        lt_hex(q->digest, LT_SHA256, digest);
+        snprintf(out, 96, "policies/%s", digest);
+        break;
+    case LT_HOST_SOURCE_BOOT_LOG:
+        snprintf(out, 96, "hosts/%s/boot-log", q->host);
+        break;
+    case LT_HOST_SOURCE_IMA:
+        snprintf(out, 96, "hosts/%s/ima?first=%llu", q->host, (unsigned long long)q->first);
+        break;
     }
-    k->memory = had->memory;
-    /* As large as the ones it takes the place of: without room they count once, until they have gone. */
-    if (k->memory)
-        (void)!lt_budget_keep(k->memory, &k->kept, had->kept);
-    lt_verifier_trust_judge(trust, &k->certificates, k->id);
-    k->id->activated = had->id->activated; /* no time makes an AK another EK's */
-    *out = lt_ref_new(k, keys_free);
+}
+
+static int get_bytes(void *arg, const struct lt_host_source_question *q, struct lt_host_source_bytes *out,
+                     struct lt_err *e)
+{
+    const struct lt_host_fetch_host_source *p = arg;
+    struct lt_http_reply reply = {0};
+    char path[96];
+
+    path_of(q, path);
+    LT_TRY(lt_host_fetch_host_call(p, "GET", path, NULL, q->max, &reply, e));
+    if (reply.status != 200) {
+        LT_JSON_AUTO json_t *none = lt_http_json(&reply, 200, lt_residency_error_read, e);
+        free((char *)reply.body);
+        lt_budget_give(p->memory, reply.charge);
+        return e->code;
+    }
+    const char *first = lt_http_reply_header(&reply, "X-Ima-First"); /* docs/api.md */
+    *out = (struct lt_host_source_bytes){
+        {(uint8_t *)reply.body, reply.n}, first ? strtoull(first, NULL, 10) : 0, reply.charge};
     return 0;
+}
+
+struct lt_host_source lt_host_fetch_source(struct lt_host_fetch_host_source *p)
+{
+    return (struct lt_host_source){.arg = p, .memory = p->memory, .keys = get_keys, .get = get_bytes};
 }

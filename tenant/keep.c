@@ -17,8 +17,8 @@ size_t lt_tenant_round_logs(const struct lt_tenant_round *r)
 
 size_t lt_tenant_round_host_logs(const struct lt_tenant_round *r)
 {
-    const struct lt_tenant_host_ima *ima = lt_ref_value(r->host.ima);
-    const struct lt_tenant_host_log *log = lt_ref_value(r->host.log);
+    const struct lt_verifier_host_ima *ima = lt_ref_value(r->host.ima);
+    const struct lt_verifier_host_log *log = lt_ref_value(r->host.log);
 
     return (ima ? ima->bytes.n : 0) + boot_size(log ? log->log : NULL);
 }

@@ -317,9 +317,9 @@ void lt_tenant_round_conclude(const struct lt_policy_guest *policy, struct lt_ve
 static void host_logs(const struct lt_tenant_round *r, const struct lt_hosts_host_view *view,
                       struct lt_measured_logs *l)
 {
-    const struct lt_tenant_host_document *document = lt_ref_value(view->policy);
-    const struct lt_tenant_host_log *log = lt_ref_value(view->log);
-    const struct lt_tenant_host_ima *ima = lt_ref_value(view->ima);
+    const struct lt_verifier_host_document *document = lt_ref_value(view->policy);
+    const struct lt_verifier_host_log *log = lt_ref_value(view->log);
+    const struct lt_verifier_host_ima *ima = lt_ref_value(view->ima);
 
     l->now = r->started;
     l->documents = document ? &document->documents.view : NULL;
@@ -344,8 +344,8 @@ void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct
                                    struct lt_verdict *v)
 {
     struct lt_checks_guest_round g = guest_round(r, policy);
-    const struct lt_tenant_host_keys *keys = lt_ref_value(half->view->keys);
-    const struct lt_tenant_host_document *document = lt_ref_value(half->view->policy);
+    const struct lt_verifier_host_keys *keys = lt_ref_value(half->view->keys);
+    const struct lt_verifier_host_document *document = lt_ref_value(half->view->policy);
     struct lt_checks_host_round h = {
         .guest = &g,
         .quote = lt_ref_value(half->quote),

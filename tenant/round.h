@@ -8,8 +8,8 @@
 #include "keylime/agent.h"
 #include "keylime/quote.h"
 #include "residency/bundle.h"
-#include "tenant/hosts.h"
 #include "tenant/list.h"
+#include "verifier/hosts.h"
 #include "verifier/store/store.h"
 
 #define LT_TENANT_ASKED_PCRS 0x0000ffffu /* of every guest; its policy's PCRs come on top */

@@ -4,7 +4,7 @@
 
 #include "common/run/work.h"
 #include "tenant/bundles.h"
-#include "tenant/hosts.h"
+#include "verifier/hosts.h"
 
 struct lt_rounds_conf {
     uint8_t tenant_id[16];

@@ -146,7 +146,7 @@ enum lt_flight_next lt_tenant_judge(struct lt_flight *flight, struct lt_err *e)
     struct lt_tenant_flight *f = lt_tenant_flight_of(flight);
     struct lt_tenant_round *round = f->round;
     struct lt_tenant_rounds *r = f->owner;
-    const struct lt_tenant_host_keys *keys = lt_ref_value(round->host.keys);
+    const struct lt_verifier_host_keys *keys = lt_ref_value(round->host.keys);
 
     if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &round->host_history, e))
         return LT_FLIGHT_END;

@@ -4,6 +4,7 @@
 #ifndef LT_TENANT_STAGES_H
 #define LT_TENANT_STAGES_H
 
+#include "common/http/client.h"
 #include "tenant/round.h"
 #include "tenant/rounds_conf.h"
 #include "verifier/rounds/schedule.h"

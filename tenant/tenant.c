@@ -206,15 +206,14 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
     int64_t stale_s = c->max_stale_s ? c->max_stale_s : 3 * c->period_s > 180 ? 3 * c->period_s : 180;
 
     LT_TRY(lt_http_client_new(&provider, &t->to_provider, e));
-    struct lt_hosts_conf hosts = {.client = t->to_provider,
+    t->provider = (struct lt_host_fetch_host_source){t->to_provider, c->provider,
+                                                     LT_HOST_QUOTE_TIMEOUT_MS + 2000, t->memory};
+    struct lt_hosts_conf hosts = {.source = lt_host_fetch_source(&t->provider),
                                   .store = t->store,
                                   .documents = t->documents,
-                                  .memory = t->memory,
-                                  .provider = c->provider,
                                   .registry = or_null(c->registry),
                                   .roots = or_null(c->roots),
-                                  .facts_ms = (uint64_t)c->host_facts_s * 1000,
-                                  .timeout_ms = LT_HOST_QUOTE_TIMEOUT_MS + 2000};
+                                  .facts_ms = (uint64_t)c->host_facts_s * 1000};
     LT_TRY(lt_hosts_new(&hosts, &t->hosts, e));
     LT_TRY(lt_http_client_new(&guests, &to_guests, e));
     struct lt_rounds_conf rounds = {

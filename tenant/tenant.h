@@ -5,6 +5,7 @@
 
 #include "common/http/server.h"
 #include "common/run/daemon.h"
+#include "tenant/host_fetch.h"
 #include "tenant/rounds.h"
 #include "verifier/registrar.h"
 
@@ -38,6 +39,7 @@ struct lt_tenant {
     struct lt_work *look; /* serves those that only read */
     struct lt_crl *crl;   /* the federation's; NULL: none configured */
     struct lt_http_client *to_provider;
+    struct lt_host_fetch_host_source provider; /* of what hosts prove */
     struct lt_hosts *hosts;
     struct lt_tenant_rounds *rounds;
     struct lt_registrar *registrar;

@@ -1,19 +1,18 @@
-/* The hosts a tenant has met, by what it found out itself: identity (activated with its own credential, EK
- * certificate against its own roots, EK in the registry it pinned), policy documents, boot logs. Fetched
- * through the provider, which is not believed. Blocks: for workers. */
-#ifndef LT_TENANT_HOSTS_H
-#define LT_TENANT_HOSTS_H
+/* The hosts a verifier has met, by what it found out itself: identity (activated with its own credential, EK
+ * certificate against its own roots, EK in the registry it pinned), policy documents, logs. Where they come
+ * from host_source.h says; for a tenant that is not believed. Blocks: for workers. */
+#ifndef LT_VERIFIER_HOSTS_H
+#define LT_VERIFIER_HOSTS_H
 
 #include "appraisal/checks/history.h"
 #include "appraisal/checks/identity.h"
 #include "appraisal/checks/measured.h"
 #include "appraisal/checks/verdict.h"
 #include "appraisal/policy/policy.h"
-#include "common/http/client.h"
 #include "common/ref.h"
 #include "residency/bundle.h"
-#include "tenant/host.h"
 #include "verifier/documents.h"
+#include "verifier/host_source.h"
 #include "verifier/store/store.h"
 
 #define LT_HOSTS_HOST_FACTS_MS 3600000  /* what was true of an EK certificate then may have expired since */
@@ -23,16 +22,13 @@
 struct lt_hosts;
 
 struct lt_hosts_conf {
-    struct lt_http_client *client;  /* borrowed: identity tenant, server role provider */
+    struct lt_host_source source;   /* its arg and memory borrowed */
     struct lt_store *store;         /* borrowed: the last clock of each AK_h */
-    struct lt_budget *memory;       /* borrowed: of what is asked for and kept */
     struct lt_documents *documents; /* borrowed: what host policies name is put there */
-    const char *provider;           /* https://HOST:PORT */
     const char *registry;           /* file, limetree-registry/1; NULL: none pinned */
     const char *roots;              /* directory of PEM files; NULL: certificates are not checked */
-    long timeout_ms;
-    uint64_t facts_ms; /* after which registry and certificate of a host are judged again; 0:
-                          LT_HOSTS_HOST_FACTS_MS */
+    uint64_t facts_ms;              /* after which registry and certificate of a host are judged again; 0:
+                                       LT_HOSTS_HOST_FACTS_MS */
 };
 
 int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt_err *e) LT_MUST_CHECK;
@@ -42,14 +38,14 @@ int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e) LT_MUST_CHECK;
 
 /* What stands behind one host quote. */
 struct lt_hosts_host_view {
-    struct lt_ref *keys;   /* struct lt_tenant_host_keys */
-    struct lt_ref *policy; /* struct lt_tenant_host_document; NULL: could not be had */
-    struct lt_ref *log;    /* struct lt_tenant_host_log; NULL: could not be had */
-    struct lt_ref *ima; /* struct lt_tenant_host_ima; NULL: could not be had, or the policy has no layers */
+    struct lt_ref *keys;   /* struct lt_verifier_host_keys */
+    struct lt_ref *policy; /* struct lt_verifier_host_document; NULL: could not be had */
+    struct lt_ref *log;    /* struct lt_verifier_host_log; NULL: could not be had */
+    struct lt_ref *ima; /* struct lt_verifier_host_ima; NULL: could not be had, or the policy has no layers */
 };
 void lt_hosts_host_view_free(struct lt_hosts_host_view *v);
 
-/* host: 32 hex digits, as the provider names it; q: its quote, not checked yet. accepted: some guest's policy
+/* host: 32 hex digits, as its source names it; q: its quote, not checked yet. accepted: some guest's policy
  * accepts the document that the quote's header names; else neither that nor what it names is fetched. wait
  * false: LT_E_BUSY if somebody asks about it just now. LT_E_…: the identity could not be had, which is
  * transport trouble. */

@@ -1,8 +1,7 @@
-/* The rest of host_fetch.h: documents and logs. */
+/* The functions of host_source.h: documents and logs. */
 #include "common/alloc.h"
 #include "common/limits.h"
-#include "residency/error.h"
-#include "tenant/host_fetch.h"
+#include "verifier/host_source.h"
 
 #include "common/ima_list.h"
 #include "common/run/log.h"
@@ -11,79 +10,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A reply's bytes, and what they hold of the memory until the caller knows what stays of them. */
-struct fetched {
-    struct lt_bundle_blob b;
-    uint64_t ima_first;
-    size_t charge;
-};
-
-static int fetch(const struct lt_host_fetch_host_source *p, const char *path, size_t max, struct fetched *out,
-                 struct lt_err *e)
-{
-    struct lt_http_reply reply = {0};
-
-    LT_TRY(lt_host_fetch_host_call(p, "GET", path, NULL, max, &reply, e));
-    if (reply.status != 200) {
-        LT_JSON_AUTO json_t *none = lt_http_json(&reply, 200, lt_residency_error_read, e);
-        free((char *)reply.body);
-        lt_budget_give(p->memory, reply.charge);
-        return e->code;
-    }
-    const char *first = lt_http_reply_header(&reply, "X-Ima-First"); /* docs/api.md */
-    *out = (struct fetched){
-        {(uint8_t *)reply.body, reply.n}, first ? strtoull(first, NULL, 10) : 0, reply.charge};
-    return 0;
-}
-
 /* n bytes stay of what was fetched. */
-static int stay(const struct lt_host_fetch_host_source *p, const char *what, struct fetched *f, size_t *kept,
-                size_t n, struct lt_err *e)
+static int stay(const struct lt_host_source *s, const char *what, struct lt_host_source_bytes *f,
+                size_t *kept, size_t n, struct lt_err *e)
 {
     size_t charge = f->charge;
 
     f->charge = 0;
-    return lt_budget_settle(p->memory, charge, kept, n)
+    return lt_budget_settle(s->memory, charge, kept, n)
                ? 0
                : lt_fail(e, LT_E_NO_ROOM, "%s: %zu bytes find no room (memory_limit_mib)", what, n);
 }
 
 /* ---- documents ---- */
 
-static int fetch_document(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
-                          size_t max, struct fetched *out, struct lt_err *e)
+static int fetch_document(const struct lt_host_source *s, const uint8_t digest[LT_SHA256], size_t max,
+                          struct lt_host_source_bytes *out, struct lt_err *e)
 {
-    char path[96] = "policies/";
+    char name[2 * LT_SHA256 + 1];
     uint8_t is[LT_SHA256];
 
-    lt_hex(digest, LT_SHA256, path + strlen(path));
-    LT_TRY(fetch(p, path, max, out, e));
+    LT_TRY(s->get(s->arg, &(struct lt_host_source_question){.digest = digest, .max = max}, out, e));
     lt_sha256(out->b.p, out->b.n, is);
     if (!memcmp(is, digest, LT_SHA256))
         return 0;
     free(lt_take(&out->b.p));
-    lt_budget_give(p->memory, out->charge);
-    return lt_fail(e, LT_E_REFUSED, "provider, %s: the document has another digest", path);
+    lt_budget_give(s->memory, out->charge);
+    lt_hex(digest, LT_SHA256, name);
+    return lt_fail(e, LT_E_REFUSED, "policies/%s: the document has another digest", name);
 }
 
-static void bring(const struct lt_host_fetch_host_source *p, struct lt_documents *d,
-                  const uint8_t digest[LT_SHA256])
+static void bring(const struct lt_host_source *s, struct lt_documents *d, const uint8_t digest[LT_SHA256])
 {
-    struct fetched f = {0};
+    struct lt_host_source_bytes f = {0};
     uint8_t is[LT_SHA256];
     struct lt_err e = {0};
 
-    if (!fetch_document(p, digest, LT_MAX_POLICY, &f, &e)) {
+    if (!fetch_document(s, digest, LT_MAX_POLICY, &f, &e)) {
         (void)!lt_documents_put_fetched(d, f.b.p, f.b.n, is, &e);
         free(f.b.p);
-        lt_budget_give(p->memory, f.charge);
+        lt_budget_give(s->memory, f.charge);
     }
     if (e.code)
         lt_log(LT_LOG_WARNING, "host-document-missing", "%s", e.msg);
 }
 
 /* What is not there is fetched once; what cannot be had is named by check 7 as not at hand. */
-static void open_documents(const struct lt_host_fetch_host_source *p, struct lt_documents *d,
+static void open_documents(const struct lt_host_source *s, struct lt_documents *d,
                            const struct lt_policy_measured *m, struct lt_documents_document_set *out)
 {
     struct lt_err e = {0};
@@ -91,10 +64,10 @@ static void open_documents(const struct lt_host_fetch_host_source *p, struct lt_
     if (!lt_documents_open(d, m, out, &e))
         return;
     if (m->has_boot && !out->boot)
-        bring(p, d, m->boot);
+        bring(s, d, m->boot);
     for (unsigned i = 0; i < m->layer_count; i++)
         if (!out->layer[i])
-            bring(p, d, m->layer[i].policy);
+            bring(s, d, m->layer[i].policy);
     lt_documents_document_set_free(out);
     if (lt_documents_open(d, m, out, &e))
         lt_log(LT_LOG_WARNING, "host-document-missing", "%s", e.msg);
@@ -102,17 +75,17 @@ static void open_documents(const struct lt_host_fetch_host_source *p, struct lt_
 
 static void document_free(void *p)
 {
-    struct lt_tenant_host_document *d = p;
+    struct lt_verifier_host_document *d = p;
     lt_policy_host_free(d->parsed);
     lt_documents_document_set_free(&d->documents);
     free(d->bytes);
     free(d);
 }
 
-static struct lt_ref *document(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
+static struct lt_ref *document(const struct lt_host_source *s, const uint8_t digest[LT_SHA256],
                                struct lt_bundle_blob b, struct lt_documents *from)
 {
-    struct lt_tenant_host_document *d = lt_new(struct lt_tenant_host_document);
+    struct lt_verifier_host_document *d = lt_new(struct lt_verifier_host_document);
     char name[2 * LT_SHA256 + 1];
     struct lt_err why = {0};
 
@@ -123,26 +96,25 @@ static struct lt_ref *document(const struct lt_host_fetch_host_source *p, const 
     if (lt_policy_host_parse(d->bytes, d->n, &d->parsed, &why))
         lt_log(LT_LOG_WARNING, "host-policy-malformed", "host policy %s: %s", name, why.msg);
     else
-        open_documents(p, from, &d->parsed->measured, &d->documents);
+        open_documents(s, from, &d->parsed->measured, &d->documents);
     return lt_ref_new(d, document_free);
 }
 
-int lt_host_fetch_policy(const struct lt_host_fetch_host_source *p, const uint8_t digest[LT_SHA256],
-                         struct lt_documents *d, struct lt_ref **out, struct lt_err *e)
+int lt_host_source_policy(const struct lt_host_source *s, const uint8_t digest[LT_SHA256],
+                          struct lt_documents *d, struct lt_ref **out, struct lt_err *e)
 {
-    struct fetched f = {0};
+    struct lt_host_source_bytes f = {0};
 
     *out = NULL;
-    LT_TRY(fetch_document(p, digest, LT_MAX_HOST_POLICY, &f, e));
-    lt_budget_give(p->memory,
+    LT_TRY(fetch_document(s, digest, LT_MAX_HOST_POLICY, &f, e));
+    lt_budget_give(s->memory,
                    f.charge); /* it is one that the tenant accepts, so its size is the tenant's choice */
-    *out = document(p, digest, f.b, d);
+    *out = document(s, digest, f.b, d);
     return 0;
 }
 
-bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
-                           const struct lt_tenant_host_document *have, struct lt_documents *d,
-                           struct lt_ref **fresh)
+bool lt_host_source_missing(const struct lt_host_source *s, const struct lt_verifier_host_document *have,
+                            struct lt_documents *d, struct lt_ref **fresh)
 {
     struct lt_bundle_blob b = {malloc(have->n + 1), have->n};
 
@@ -150,8 +122,8 @@ bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
     if (!b.p)
         return false;
     memcpy(b.p, have->bytes, have->n);
-    *fresh = document(p, have->digest, b, d);
-    const struct lt_tenant_host_document *is = lt_ref_value(*fresh);
+    *fresh = document(s, have->digest, b, d);
+    const struct lt_verifier_host_document *is = lt_ref_value(*fresh);
     if (is->documents.complete)
         return true;
     lt_ref_put(lt_take(fresh));
@@ -162,32 +134,32 @@ bool lt_host_fetch_missing(const struct lt_host_fetch_host_source *p,
 
 static void log_free(void *p)
 {
-    struct lt_tenant_host_log *l = p;
+    struct lt_verifier_host_log *l = p;
     lt_boot_log_free(l->log);
     (void)!lt_budget_keep(l->memory, &l->kept, 0);
     free(l);
 }
 
-int lt_host_fetch_log(const struct lt_host_fetch_host_source *p, const char *host, uint32_t reset_count,
-                      struct lt_ref **out, struct lt_err *e)
+int lt_host_source_log(const struct lt_host_source *s, const char *host, uint32_t reset_count,
+                       struct lt_ref **out, struct lt_err *e)
 {
-    char path[64];
-    struct fetched f = {0};
+    const struct lt_host_source_question q = {
+        .kind = LT_HOST_SOURCE_BOOT_LOG, .host = host, .max = LT_MAX_BOOT_LOG};
+    struct lt_host_source_bytes f = {0};
 
     *out = NULL;
-    snprintf(path, sizeof path, "hosts/%s/boot-log", host);
-    int rc = fetch(p, path, LT_MAX_BOOT_LOG, &f, e);
+    int rc = s->get(s->arg, &q, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    struct lt_tenant_host_log *l = lt_new(struct lt_tenant_host_log);
-    l->memory = p->memory;
+    struct lt_verifier_host_log *l = lt_new(struct lt_verifier_host_log);
+    l->memory = s->memory;
     l->log = lt_boot_log_new((struct lt_slice){f.b.p, f.b.n});
     l->reset_count = reset_count;
     lt_sha256(f.b.p ? f.b.p : (const uint8_t *)"", f.b.n, l->digest);
     free(f.b.p);
     size_t n = l->log ? l->log->n + l->log->count * sizeof *l->log->event : 0;
-    rc = l->log ? stay(p, "boot log", &f, &l->kept, n, e) : lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
-    lt_budget_give(p->memory, f.charge);
+    rc = l->log ? stay(s, "boot log", &f, &l->kept, n, e) : lt_fail(e, LT_E_NO_MEMORY, "boot log: no memory");
+    lt_budget_give(s->memory, f.charge);
     if (!rc)
         *out = lt_ref_new(l, log_free);
     else
@@ -197,7 +169,7 @@ int lt_host_fetch_log(const struct lt_host_fetch_host_source *p, const char *hos
 
 static void ima_free(void *p)
 {
-    struct lt_tenant_host_ima *i = p;
+    struct lt_verifier_host_ima *i = p;
     free(i->bytes.p);
     (void)!lt_budget_keep(i->memory, &i->kept, 0);
     free(i);
@@ -209,7 +181,7 @@ static struct lt_slice bytes_of(const struct lt_bundle_blob *b)
 }
 
 /* had's units and what came after them. */
-static int join(const struct lt_tenant_host_ima *had, uint64_t first, struct lt_bundle_blob *b,
+static int join(const struct lt_verifier_host_ima *had, uint64_t first, struct lt_bundle_blob *b,
                 struct lt_err *e)
 {
     if (!first)
@@ -232,29 +204,29 @@ static int join(const struct lt_tenant_host_ima *had, uint64_t first, struct lt_
     return 0;
 }
 
-int lt_host_fetch_ima(const struct lt_host_fetch_host_source *p, const char *host,
-                      const struct lt_tenant_host_ima *had, uint32_t reset_count,
-                      const uint8_t pcr[LT_SHA256], struct lt_ref **out, struct lt_err *e)
+int lt_host_source_ima(const struct lt_host_source *s, const char *host,
+                       const struct lt_verifier_host_ima *had, uint32_t reset_count,
+                       const uint8_t pcr[LT_SHA256], struct lt_ref **out, struct lt_err *e)
 {
-    char path[96];
-    struct fetched f = {0};
+    struct lt_host_source_question q = {.kind = LT_HOST_SOURCE_IMA, .host = host, .max = LT_MAX_IMA_LOG};
+    struct lt_host_source_bytes f = {0};
 
     *out = NULL;
     /* A last line without its end is not counted, and would be told twice. */
     if (had && (!had->present || !had->units || had->reset_count != reset_count || !had->whole))
         had = NULL;
-    snprintf(path, sizeof path, "hosts/%s/ima?first=%llu", host, (unsigned long long)(had ? had->units : 0));
-    int rc = fetch(p, path, LT_MAX_IMA_LOG, &f, e);
+    q.first = had ? had->units : 0;
+    int rc = s->get(s->arg, &q, &f, e);
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    struct lt_tenant_host_ima *i = lt_new(struct lt_tenant_host_ima);
+    struct lt_verifier_host_ima *i = lt_new(struct lt_verifier_host_ima);
     bool present = !rc;
     rc = present ? join(had, f.ima_first, &f.b, e) : 0;
     if (!rc) {
-        i->memory = p->memory;
-        rc = stay(p, "IMA list", &f, &i->kept, f.b.n, e);
+        i->memory = s->memory;
+        rc = stay(s, "IMA list", &f, &i->kept, f.b.n, e);
     }
-    lt_budget_give(p->memory, f.charge);
+    lt_budget_give(s->memory, f.charge);
     if (rc) {
         free(f.b.p);
         free(i);

@@ -1,11 +1,10 @@
-#include "tenant/hosts.h"
+#include "verifier/hosts.h"
 
 #include "common/alloc.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"
 #include "common/run/log.h"
-#include "tenant/host_fetch.h"
 #include "tpm/attest.h"
 #include "tpm/signature.h"
 
@@ -40,7 +39,6 @@ struct chronicle {
 
 struct lt_hosts {
     struct lt_hosts_conf conf;
-    struct lt_host_fetch_host_source provider;
     pthread_mutex_t lock; /* of the lists; never held while something is fetched */
     struct lt_ref *trust; /* struct lt_verifier_trust */
     struct host *hosts;
@@ -74,7 +72,6 @@ int lt_hosts_new(const struct lt_hosts_conf *c, struct lt_hosts **out, struct lt
     }
     h->conf = *c;
     h->conf.facts_ms = c->facts_ms ? c->facts_ms : LT_HOSTS_HOST_FACTS_MS;
-    h->provider = (struct lt_host_fetch_host_source){c->client, c->provider, c->timeout_ms, c->memory};
     h->trust = lt_ref_new(trust, trust_free);
     pthread_mutex_init(&h->lock, NULL);
     *out = h;
@@ -160,13 +157,13 @@ static struct host *find(struct lt_hosts *h, const char *name)
 
 static bool signed_by(const struct lt_ref *keys, const struct lt_attest *a)
 {
-    const struct lt_tenant_host_keys *k = lt_ref_value(keys);
+    const struct lt_verifier_host_keys *k = lt_ref_value(keys);
     return k && a->qualified_signer.n == LT_TPM_NAME &&
            !memcmp(a->qualified_signer.p, k->id->qualified_signer, LT_TPM_NAME);
 }
 
 /* The AK it shows did sign this quote, under whatever hierarchy: then check 6 says what is wrong with it. */
-static bool verifies(const struct lt_tenant_host_keys *k, const struct lt_residency_host_quote *q)
+static bool verifies(const struct lt_verifier_host_keys *k, const struct lt_residency_host_quote *q)
 {
     return k->id->key && !lt_signature_check(k->id->key, (struct lt_slice){q->signature, q->signature_n},
                                              (struct lt_slice){q->attest, q->attest_n}, LT_NO_ERR);
@@ -174,7 +171,7 @@ static bool verifies(const struct lt_tenant_host_keys *k, const struct lt_reside
 
 static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
 {
-    const struct lt_tenant_host_keys *k = lt_ref_value(keys);
+    const struct lt_verifier_host_keys *k = lt_ref_value(keys);
     return k && k->id->activated == LT_CHECKS_FACT_YES && k->id->certificate != LT_CHECKS_FACT_NO &&
            !k->id->certificate_gap && signed_by(keys, a);
 }
@@ -183,7 +180,7 @@ static bool good_keys(const struct lt_ref *keys, const struct lt_attest *a)
  * While it is seized. */
 static void renew_facts(struct lt_hosts *h, struct host *x)
 {
-    const struct lt_tenant_host_keys *k = lt_ref_value(x->view.keys);
+    const struct lt_verifier_host_keys *k = lt_ref_value(x->view.keys);
     uint64_t now = lt_clock_ms();
     struct lt_ref *fresh;
 
@@ -192,7 +189,7 @@ static void renew_facts(struct lt_hosts *h, struct host *x)
     pthread_mutex_lock(&h->lock);
     struct lt_ref *trust = lt_ref_get(h->trust);
     pthread_mutex_unlock(&h->lock);
-    (void)!lt_host_fetch_host_judge_again(k, lt_ref_value(trust), &fresh, LT_NO_ERR);
+    (void)!lt_verifier_host_keys_again(k, lt_ref_value(trust), &fresh, LT_NO_ERR);
     lt_ref_put(trust);
     lt_ref_put(x->view.keys);
     x->view.keys = fresh;
@@ -206,7 +203,8 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
                      const struct lt_residency_host_quote *q, struct lt_err *e)
 {
     renew_facts(h, x);
-    const struct lt_tenant_host_keys *k = lt_ref_value(x->view.keys);
+    const struct lt_host_source *source = &h->conf.source;
+    const struct lt_verifier_host_keys *k = lt_ref_value(x->view.keys);
     struct lt_ref *keys, *trust;
 
     if (k && (!a || good_keys(x->view.keys, a)))
@@ -216,22 +214,23 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
         trust = lt_ref_get(h->trust);
         pthread_mutex_unlock(&h->lock);
         x->why = (struct lt_err){0};
-        if (!lt_host_fetch_keys(&h->provider, x->name, lt_ref_value(trust), k, &keys, &x->why)) {
+        if (!source->keys(source->arg, x->name, lt_ref_value(trust), k, &keys, &x->why)) {
             lt_ref_put(x->view.keys);
             x->view.keys = keys;
             x->judged_ms = lt_clock_ms();
             k = lt_ref_value(keys);
         }
         lt_ref_put(trust);
-        x->retry_ms = a && good_keys(x->view.keys, a) ? 0 : lt_clock_ms() + LT_HOSTS_HOST_RETRY_MS;
+        bool settled = source->own || (a && good_keys(x->view.keys, a));
+        x->retry_ms = settled ? 0 : lt_clock_ms() + LT_HOSTS_HOST_RETRY_MS;
     }
-    if (k && (!a || signed_by(x->view.keys, a) || verifies(k, q)))
+    if (k && (!a || source->own || signed_by(x->view.keys, a) || verifies(k, q)))
         return 0;
     /* Other keys than the signer's would fail check 5 for want of an answer, or because the provider shows
      * the wrong ones: transport is no verdict. */
     if (!x->why.code)
         return lt_fail(e, LT_E_PROVIDER_REFUSED,
-                       "provider, hosts/%s: its keys are not those that signed its quote", x->name);
+                       "hosts/%s: the keys shown of it are not those that signed its quote", x->name);
     *e = x->why;
     return e->code;
 }
@@ -240,7 +239,7 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
  * that a neighbour's policy accepts is used for all: check 7 asks each guest's own. */
 static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest[LT_SHA256], bool accepted)
 {
-    const struct lt_tenant_host_document *d = lt_ref_value(x->view.policy);
+    const struct lt_verifier_host_document *d = lt_ref_value(x->view.policy);
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
@@ -253,13 +252,13 @@ static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest
         if (!lacks || lt_clock_ms() < x->documents_ms)
             return;
         x->documents_ms = lt_clock_ms() + LT_HOSTS_HOST_RETRY_MS;
-        if (lt_host_fetch_missing(&h->provider, d, h->conf.documents, &fresh)) {
+        if (lt_host_source_missing(&h->conf.source, d, h->conf.documents, &fresh)) {
             lt_ref_put(x->view.policy);
             x->view.policy = fresh;
         }
         return;
     }
-    if (lt_host_fetch_policy(&h->provider, digest, h->conf.documents, &fresh, &e))
+    if (lt_host_source_policy(&h->conf.source, digest, h->conf.documents, &fresh, &e))
         lt_log(LT_LOG_WARNING, "host-policy-missing", "host %s: %s", x->name, e.msg);
     bool replaced = x->view.policy;
     lt_ref_put(x->view.policy);
@@ -273,7 +272,7 @@ static void need_policy(struct lt_hosts *h, struct host *x, const uint8_t digest
 static void need_log(struct lt_hosts *h, struct host *x, const struct lt_residency_host_quote *q,
                      uint32_t reset_count)
 {
-    const struct lt_tenant_host_log *l = lt_ref_value(x->view.log);
+    const struct lt_verifier_host_log *l = lt_ref_value(x->view.log);
     struct lt_ref *fresh;
     struct lt_err e = {0};
 
@@ -282,10 +281,10 @@ static void need_log(struct lt_hosts *h, struct host *x, const struct lt_residen
     lt_ref_put(lt_take(&x->view.log));
     if (lt_clock_ms() < x->log_retry_ms)
         return;
-    if (!lt_host_fetch_log(&h->provider, x->name, reset_count, &fresh, &e)) {
+    if (!lt_host_source_log(&h->conf.source, x->name, reset_count, &fresh, &e)) {
         l = lt_ref_value(fresh);
         if (!l->log->replay.present)
-            (void)!lt_fail(&e, LT_E_NOT_FOUND, "the provider has none");
+            (void)!lt_fail(&e, LT_E_NOT_FOUND, "there is none");
         else
             (void)!lt_boot_replay_match(&l->log->replay, &q->pcrs, &e);
         if (e.code)
@@ -302,20 +301,20 @@ static void need_log(struct lt_hosts *h, struct host *x, const struct lt_residen
  * and their check 6 fails whatever they say. */
 static bool credible(const struct host *x, const struct lt_attest *a)
 {
-    const struct lt_tenant_host_keys *k = lt_ref_value(x->view.keys);
+    const struct lt_verifier_host_keys *k = lt_ref_value(x->view.keys);
     return signed_by(x->view.keys, a) && k->id->activated == LT_CHECKS_FACT_YES &&
            k->id->in_registry != LT_CHECKS_FACT_NO && k->id->certificate != LT_CHECKS_FACT_NO &&
            !k->id->certificate_gap;
 }
 
 /* Whether the list is this quote's: the chain alone, no content. */
-static int replays(const struct lt_tenant_host_ima *i, struct lt_err *e)
+static int replays(const struct lt_verifier_host_ima *i, struct lt_err *e)
 {
     struct lt_ima_result r;
     const struct lt_ima_input in = {.list = {i->bytes.p, i->bytes.n}, .bank = LT_HASH_SHA256, .pcr = i->pcr};
 
     if (!i->present)
-        return lt_fail(e, LT_E_NOT_FOUND, "the provider has no IMA list of it");
+        return lt_fail(e, LT_E_NOT_FOUND, "there is no IMA list of it");
     LT_TRY_IN(lt_ima_appraise(&in, NULL, &r, e), e, "the IMA list is not that of its quote");
     return 0;
 }
@@ -325,8 +324,8 @@ static int replays(const struct lt_tenant_host_ima *i, struct lt_err *e)
  * again, from its beginning. One that is withheld for good is reported as not made. */
 static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, const struct lt_pcrs *pcrs)
 {
-    const struct lt_tenant_host_document *d = lt_ref_value(x->view.policy);
-    const struct lt_tenant_host_ima *i = lt_ref_value(x->view.ima);
+    const struct lt_verifier_host_document *d = lt_ref_value(x->view.policy);
+    const struct lt_verifier_host_ima *i = lt_ref_value(x->view.ima);
     const uint8_t *pcr = pcrs->value[LT_IMA_PCR];
     struct lt_ref *fresh = NULL;
     struct lt_err e = {0};
@@ -335,7 +334,7 @@ static void need_ima(struct lt_hosts *h, struct host *x, uint32_t reset_count, c
     if (judged && i && i->reset_count == reset_count && !memcmp(i->pcr, pcr, LT_SHA256))
         return;
     if (judged && lt_clock_ms() >= x->ima_retry_ms) {
-        if (!lt_host_fetch_ima(&h->provider, x->name, i, reset_count, pcr, &fresh, &e) &&
+        if (!lt_host_source_ima(&h->conf.source, x->name, i, reset_count, pcr, &fresh, &e) &&
             replays(lt_ref_value(fresh), &e))
             lt_ref_put(lt_take(&fresh));
         x->ima_retry_ms = fresh ? 0 : lt_clock_ms() + LT_HOSTS_HOST_IMA_RETRY_MS;
@@ -367,7 +366,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residenc
     bool parsed = !lt_attest_parse(q->attest, q->attest_n, &attest, LT_NO_ERR) &&
                   !lt_residency_header_parse(q->header, sizeof q->header, &header, LT_NO_ERR);
     if (!seize(h, x, wait ? LT_COND_EVER : 0))
-        return lt_fail(e, LT_E_BUSY, "the provider is being asked about host %s", x->name);
+        return lt_fail(e, LT_E_BUSY, "host %s is being asked about", x->name);
     int rc = need_keys(h, x, parsed ? &attest : NULL, q, e);
     if (!rc && parsed && credible(x, &attest)) {
         need_policy(h, x, header.policy_digest, accepted);
@@ -459,7 +458,7 @@ void lt_hosts_note(struct lt_hosts *h, const uint8_t host_id[LT_RESIDENCY_HOST_I
 static json_t *describe(struct lt_hosts *h, struct host *x, enum lt_verdict_level shown)
 {
     struct lt_hosts_host_view v = {0};
-    const char *none = "the provider is being asked";
+    const char *none = "it is being asked about";
     struct lt_err why;
 
     if (seize(h, x, lt_clock_ms() + LOOK_MS)) {
@@ -468,8 +467,8 @@ static json_t *describe(struct lt_hosts *h, struct host *x, enum lt_verdict_leve
         none = why.msg;
         let_go(h, x);
     }
-    const struct lt_tenant_host_keys *k = lt_ref_value(v.keys);
-    const struct lt_tenant_host_document *d = lt_ref_value(v.policy);
+    const struct lt_verifier_host_keys *k = lt_ref_value(v.keys);
+    const struct lt_verifier_host_document *d = lt_ref_value(v.policy);
     const char *level = lt_verdict_level_slug(shown);
     json_t *o = json_object();
 
