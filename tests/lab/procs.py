@@ -237,7 +237,10 @@ _KVM_PROBE = ["qemu-system-x86_64", "-machine", "q35,accel=kvm", "-cpu", "host",
 
 
 def _kvm_works(prefix):
-    """Does firmware really run? /dev/kvm may exist, take ioctls, and still run no guest."""
+    """Does firmware really run? /dev/kvm may exist, take ioctls, and still run no guest. Nor does it run a kernel where
+    the processor shows no virtualization of its own: a KVM all in software gets through firmware and then hangs."""
+    if not re.search(r"^flags\s*:.*\b(vmx|svm)\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+        return False
     with contextlib.suppress(OSError):
         proc = subprocess.Popen(prefix + _KVM_PROBE, stdin=subprocess.DEVNULL, cwd="/",
                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
