@@ -46,10 +46,12 @@ static int check_host(const struct lt_agent_conf *c, struct lt_err *e)
 
 static int check_guest(const struct lt_agent_conf *c, struct lt_err *e)
 {
+    struct lt_http_address registrar;
+
     if (!*c->client_ca)
         return lt_fail(e, LT_E_CONFIG, "client_ca: must be set (who may call this agent)");
     if (*c->registrar)
-        LT_TRY(lt_config_check_url("registrar", c->registrar, "http://", e));
+        LT_TRY(lt_http_address_parse_url("registrar", c->registrar, "http://", &registrar, e));
     return lt_identity_check_ca("client_ca", c->client_ca, e);
 }
 

@@ -32,20 +32,12 @@ static bool route_source(const struct addrinfo *to, char out[256])
 int lt_contact_resolve(struct lt_http_address *c, const char *registrar, struct lt_err *e)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
-    const char *authority = strstr(registrar, "://");
     struct addrinfo *list = NULL;
     struct lt_http_address to;
-    char text[300];
 
     if (strcmp(c->host, "0.0.0.0") && strcmp(c->host, "::"))
         return 0;
-    authority = authority ? authority + 3 : registrar;
-    size_t n = strcspn(authority, "/");
-    if (n >= sizeof text)
-        return lt_fail(e, LT_E_CONFIG, "registrar: host name of %zu bytes", n);
-    memcpy(text, authority, n);
-    text[n] = 0;
-    LT_TRY_IN(lt_contact_parse(text, &to, e), e, "registrar");
+    LT_TRY(lt_http_address_parse_url("registrar", registrar, "http://", &to, e));
     int os = getaddrinfo(to.host, "9", &hints, &list);
     bool ok = false;
     for (const struct addrinfo *a = list; a && !ok; a = a->ai_next)
@@ -53,5 +45,6 @@ int lt_contact_resolve(struct lt_http_address *c, const char *registrar, struct 
     if (list)
         freeaddrinfo(list);
     return ok ? 0
-              : lt_fail(e, LT_E_UNREACHABLE, "registrar %s: %s", text, os ? gai_strerror(os) : "no route");
+              : lt_fail(e, LT_E_UNREACHABLE, "registrar %s: %s", registrar,
+                        os ? gai_strerror(os) : "no route");
 }

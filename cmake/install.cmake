@@ -1,10 +1,5 @@
 # What `cmake --install` puts where; man pages are made from --help, so that they cannot disagree with it.
 set(programs limetree limetree-agent limetree-provider limetree-tenant limetree-localca)
-foreach(program ${programs})
-    if(NOT TARGET ${program})
-        list(REMOVE_ITEM programs ${program})
-    endif()
-endforeach()
 install(TARGETS ${programs} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")

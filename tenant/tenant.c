@@ -2,6 +2,7 @@
 
 #include "common/alloc.h"
 #include "common/file.h"
+#include "common/http/address.h"
 #include "common/pki/identity.h"
 #include "common/run/config_check.h"
 #include "common/run/lock.h"
@@ -164,7 +165,6 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
                                       {"registrar_tls_listen", c->registrar_tls_listen}};
     struct lt_verifier_trust *trust = NULL;
 
-    LT_TRY(lt_config_check_url("provider", c->provider, "https://", e));
     for (size_t i = 0; i < 3; i++)
         LT_TRY(lt_http_server_check_listen(listens[i][0], listens[i][1], e));
     LT_TRY(lt_verifier_trust_load(or_null(c->registry), or_null(c->roots), &trust, e));
@@ -176,10 +176,12 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
 
 int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e)
 {
+    struct lt_http_address provider;
     struct lt_crl *crl = NULL;
     uint8_t id[LT_UUID];
 
     LT_TRY_IN(lt_uuid_parse(c->tenant_id, id, e), e, "tenant_id");
+    LT_TRY(lt_http_address_parse_url("provider", c->provider, "https://", &provider, e));
     LT_TRY(check_identities(c, id, e));
     if (*c->federation_crl)
         LT_TRY(lt_crl_open("federation_crl", c->federation_crl, c->federation_ca, &crl, e));
@@ -287,8 +289,6 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     t->memory = lt_budget_new(mib(c->memory_limit_mib));
     t->state_lock = -1;
     int rc = lt_uuid_parse(c->tenant_id, t->id, e) ? lt_fail_in(e, e->code, "tenant_id") : 0;
-    if (!rc && strncmp(c->provider, "https://", 8))
-        rc = lt_fail(e, LT_E_CONFIG, "provider = %s: not https://HOST:PORT", c->provider);
     if (!rc)
         rc = open_state(t, e);
     if (!rc)

@@ -44,11 +44,24 @@ int lt_http_address_parse(const char *text, struct lt_http_address *out, struct 
     return 0;
 }
 
+static bool is_peer(const char *text, struct lt_http_address *out)
+{
+    return !lt_http_address_parse(text, out, LT_NO_ERR) && out->port && !strchr(out->host, '%');
+}
+
 int lt_http_address_check_peer(const char *text, struct lt_err *e)
 {
     struct lt_http_address a;
 
-    if (lt_http_address_parse(text, &a, LT_NO_ERR) || !a.port || strchr(a.host, '%'))
-        return lt_fail(e, LT_E_MALFORMED, "address \"%.80s\": not HOST:PORT", text);
-    return 0;
+    return is_peer(text, &a) ? 0 : lt_fail(e, LT_E_MALFORMED, "address \"%.80s\": not HOST:PORT", text);
+}
+
+int lt_http_address_parse_url(const char *key, const char *url, const char *scheme,
+                              struct lt_http_address *out, struct lt_err *e)
+{
+    size_t n = strlen(scheme);
+
+    return !strncmp(url, scheme, n) && is_peer(url + n, out)
+               ? 0
+               : lt_fail(e, LT_E_CONFIG, "%s = %.200s: not %sHOST:PORT", key, url, scheme);
 }

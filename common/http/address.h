@@ -13,9 +13,14 @@ struct lt_http_address {
     unsigned port;                   /* at most 65535 */
 };
 
-/* LT_E_MALFORMED, both. A listener's port may be 0 and its IPv6 address have a zone ("%eth0"), a peer's not.
+/* LT_E_MALFORMED, both of these. A listener's port may be 0 and its IPv6 address have a zone ("%eth0"), a
+ * peer's not.
  */
 int lt_http_address_parse(const char *text, struct lt_http_address *out, struct lt_err *e) LT_MUST_CHECK;
 int lt_http_address_check_peer(const char *text, struct lt_err *e) LT_MUST_CHECK;
+/* A server's URL in a configuration, under that key: scheme ("https://"), a peer's HOST:PORT, nothing behind
+ * it. LT_E_CONFIG. */
+int lt_http_address_parse_url(const char *key, const char *url, const char *scheme,
+                              struct lt_http_address *out, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -52,16 +52,6 @@ int lt_config_check_state(const char *dir, const char *file, struct lt_err *e)
     return path ? check_database(path, e) : 0;
 }
 
-int lt_config_check_url(const char *key, const char *url, const char *scheme, struct lt_err *e)
-{
-    size_t n = strlen(scheme);
-    size_t host = strncmp(url, scheme, n) ? 0 : strcspn(url + n, "/:?#");
-
-    return host && !strpbrk(url, " \t\\\"")
-               ? 0
-               : lt_fail(e, LT_E_CONFIG, "%s = %s: not %sHOST:PORT", key, url, scheme);
-}
-
 int lt_config_check_public_key(const char *key, const char *path, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *pem = NULL;

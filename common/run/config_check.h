@@ -8,8 +8,6 @@
 /* The directory is there and ours alone, or can be made; its database (file; NULL: none), if there is one, is
  * an SQLite file that can be read and written. LT_E_CONFIG or LT_E_IO, with the path. */
 int lt_config_check_state(const char *dir, const char *file, struct lt_err *e) LT_MUST_CHECK;
-/* SCHEME HOST:PORT, scheme with its "://". */
-int lt_config_check_url(const char *key, const char *url, const char *scheme, struct lt_err *e) LT_MUST_CHECK;
 /* One public key in PEM. */
 int lt_config_check_public_key(const char *key, const char *path, struct lt_err *e) LT_MUST_CHECK;
 

@@ -96,9 +96,36 @@ static void ceilings(void **state)
     OK(lt_http_address_check_peer(name, &err));
 }
 
+static void urls(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",
+                                      "https://",
+                                      "http://a:1",
+                                      "HTTPS://a:1",
+                                      "https://a",
+                                      "https://:1",
+                                      "https://a:0",
+                                      "a:1",
+                                      "https://a:1/",
+                                      "https://a:1 ",
+                                      "https://a\\:1",
+                                      "https://u@a:1",
+                                      "https://[fe80::1%e]:1",
+                                      "https://a:1?x"};
+    struct lt_http_address a;
+
+    OK(lt_http_address_parse_url("provider", "https://[::1]:8981", "https://", &a, &err));
+    assert_string_equal(a.host, "::1");
+    assert_int_equal(a.port, 8981);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        FAILS(LT_E_CONFIG, lt_http_address_parse_url("provider", bad[i], "https://", &a, &err));
+    assert_string_equal(err.msg, "provider = https://a:1?x: not https://HOST:PORT");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(good), cmocka_unit_test(refused),
-                                       cmocka_unit_test(ceilings)};
+                                       cmocka_unit_test(ceilings), cmocka_unit_test(urls)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
