@@ -48,7 +48,7 @@ static const struct {
 #define LEAVES (sizeof leaves / sizeof *leaves)
 
 static const char usage_text[] =
-    "usage: limetree pki init DIR [--tenant UUID] [--days N] [--json]\n"
+    "usage: limetree pki init DIR [--tenant UUID] [--name NAME]... [--days N] [--json]\n"
     "       limetree pki issue DIR --ca federation|tenant|vtpm --out PREFIX [--role ROLE]\n"
     "                      [--tenant UUID] [--host HEX] [--name NAME]... [--server] [--client]\n"
     "                      [--days N] [--json]\n"
@@ -65,7 +65,9 @@ static const char usage_text[] =
     "  --tenant UUID   the tenant's id (init: a new one is drawn if none is given)\n"
     "  --role ROLE     provider, host, tenant, operator or none (none)\n"
     "  --host HEX      the host's id, 32 hex digits; needed by role host\n"
-    "  --name NAME     a DNS name or IP address, may be repeated\n"
+    "  --name NAME     a DNS name or IP address that its clients call it by, may be repeated. init puts them "
+    "into the\n"
+    "                  servers' certificates (provider, tenant-server), with localhost, 127.0.0.1 and ::1\n"
     "  --server --client  extended key usage (both, if neither is given)\n"
     "  --cert CERT     the certificate that is not to be believed any more\n"
     "  --days N        validity in days (leaves: 825; a list: 30)\n"
@@ -74,7 +76,7 @@ static const char usage_text[] =
     "Exit status: 0 ok, 1 refused or malformed, 2 usage or a file that cannot be read, 5 internal.\n";
 
 struct options {
-    const char *ca, *out, *cert, *names[MAX_NAMES + 1];
+    const char *ca, *out, *cert, *names[MAX_NAMES + 4]; /* init's three, and NULL */
     unsigned role, name_count;
     bool has_tenant, has_host, server, client, json, help;
     uint8_t tenant[16], host[16];
@@ -183,6 +185,15 @@ static int issue_under(const char *dir, const char *ca, const struct lt_pki_subj
     return lt_fail(e, LT_E_USAGE, "--ca %s: not federation, tenant or vtpm", ca);
 }
 
+/* Limetree's programs know each other by role; other clients of a server (Keylime's, curl) by its name. */
+static void add_local_names(struct options *o)
+{
+    static const char *const local[] = {"localhost", "127.0.0.1", "::1"};
+
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        o->names[o->name_count++] = local[i];
+}
+
 static int make_leaf(const char *dir, size_t i, const struct options *o, struct lt_err *e)
 {
     LT_AUTOFREE char *cert = file_of(dir, leaves[i].file, "crt");
@@ -191,6 +202,7 @@ static int make_leaf(const char *dir, size_t i, const struct options *o, struct 
         .common_name = leaves[i].file,
         .role = leaves[i].role,
         .tenant_id = leaves[i].role == LT_PEER_ROLE_TENANT ? o->tenant : NULL,
+        .names = leaves[i].server ? o->names : NULL,
         .server = leaves[i].server,
         .client = leaves[i].client,
         .days = o->days ? o->days : LEAF_DAYS,
@@ -223,6 +235,7 @@ static int init(struct options *o, struct lt_err *e)
     LT_TRY(lt_file_dir_private(o->arg, e));
     if (!o->has_tenant)
         lt_uuid_random(o->tenant);
+    add_local_names(o);
     int ca_days = o->days > CA_DAYS ? o->days : CA_DAYS; /* no leaf outlives its CA */
     for (size_t i = 0; i < CAS; i++)
         LT_TRY(make_ca(o->arg, i, ca_days, e));

@@ -32,6 +32,9 @@ const struct lt_conf_key lt_tenant_keys[] = {
     TEXT(cert, NULL, "certificate of both TLS servers, PEM, under the tenant's CA"),
     TEXT(key, NULL, "its key, PEM, mode 0600"),
     TEXT(ca, NULL, "the tenant's CA, PEM: operators must show a certificate under it"),
+    TEXT(keylime_admin_ca, "",
+         "Keylime's own CA, PEM: whoever shows a client certificate under it is the admin of the"
+         " Keylime-compatible API and registrar, and nobody anywhere else; empty: none is"),
     TEXT(agent_cert, NULL, "certificate shown to guests' agents, PEM, under the tenant's CA"),
     TEXT(agent_key, NULL, "its key, PEM, mode 0600"),
     TEXT(provider, NULL, "the provider verifier, https://HOST:PORT"),
@@ -174,6 +177,18 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
     return lt_config_check_state(c->state_dir, "tenant.db", e);
 }
 
+/* Its CA gives a right of its own, so it shares no key with one that gives others. */
+static int check_keylime_admin(const struct lt_tenant_conf *c, struct lt_err *e)
+{
+    const char *key = "keylime_admin_ca", *ca = c->keylime_admin_ca;
+
+    if (!*ca)
+        return 0;
+    LT_TRY(lt_identity_check_ca(key, ca, e));
+    LT_TRY(lt_identity_check_apart(key, ca, "ca", c->ca, e));
+    return lt_identity_check_apart(key, ca, "federation_ca", c->federation_ca, e);
+}
+
 int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e)
 {
     struct lt_http_address provider;
@@ -183,6 +198,7 @@ int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e
     LT_TRY_IN(lt_uuid_parse(c->tenant_id, id, e), e, "tenant_id");
     LT_TRY(lt_http_address_parse_url("provider", c->provider, "https://", &provider, e));
     LT_TRY(check_identities(c, id, e));
+    LT_TRY(check_keylime_admin(c, e));
     if (*c->federation_crl)
         LT_TRY(lt_crl_open("federation_crl", c->federation_crl, c->federation_ca, &crl, e));
     lt_crl_free(crl);
@@ -262,12 +278,14 @@ static int start_servers(struct lt_tenant *t, struct lt_err *e)
                                           .cert = c->cert,
                                           .key = c->key,
                                           .ca = c->ca,
+                                          .keylime_admin_ca = or_null(c->keylime_admin_ca),
                                           .activated = activated,
                                           .app = t};
     struct lt_http_server_conf api = {.listen = c->listen,
                                       .cert = c->cert,
                                       .key = c->key,
                                       .client_ca = c->ca,
+                                      .keylime_admin_ca = or_null(c->keylime_admin_ca),
                                       .error_body = lt_residency_error,
                                       .routes = lt_tenant_routes,
                                       .route_count = lt_tenant_route_count,

@@ -12,7 +12,7 @@
 struct lt_tenant_conf {
     struct lt_daemon_log_conf log;
     char *listen, *registrar_listen, *registrar_tls_listen;
-    char *cert, *key, *ca;
+    char *cert, *key, *ca, *keylime_admin_ca;
     char *agent_cert, *agent_key;
     char *provider, *federation_cert, *federation_key, *federation_ca, *federation_crl;
     char *registry, *roots, *policy_key, *tenant_id, *state_dir;

@@ -210,7 +210,8 @@ static void remove_agent(struct lt_http_req *req, void *app)
 
     if (!version_ok(req))
         return;
-    if (lt_store_agent_delete(r->conf.store, lt_http_req_arg(req, 1), &e)) {
+    bool keylime = lt_http_req_peer(req)->roles & LT_PEER_ROLE_KEYLIME_ADMIN;
+    if (lt_store_agent_delete(r->conf.store, lt_http_req_arg(req, 1), keylime, &e)) {
         fail(req, &e);
         return;
     }
@@ -230,13 +231,22 @@ static const struct lt_http_route plain_routes[] = {
                   .blocking = true),
 };
 
+#define READERS (LT_HTTP_MAY_TRUSTED | LT_PEER_ROLE_KEYLIME_ADMIN)
+
 static const struct lt_http_route tls_routes[] = {
-    LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_TRUSTED, 0, get_version),
-    LT_HTTP_ROUTE("GET", "/versions", LT_HTTP_MAY_TRUSTED, 0, get_version),
-    LT_HTTP_ROUTE("GET", "/{}/agents", LT_HTTP_MAY_TRUSTED, 0, list_agents),
-    LT_HTTP_ROUTE("GET", "/{}/agents/{}", LT_HTTP_MAY_TRUSTED, 0, get_agent),
-    LT_HTTP_ROUTE("DELETE", "/{}/agents/{}", LT_PEER_ROLE_OPERATOR, LT_MAX_BODY_SMALL, remove_agent,
+    LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_ANYONE, 0, get_version),
+    LT_HTTP_ROUTE("GET", "/versions", LT_HTTP_MAY_ANYONE, 0, get_version),
+    LT_HTTP_ROUTE("POST", "/{}/agents", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agents),
+    LT_HTTP_ROUTE("POST", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agent),
+    LT_HTTP_ROUTE("PUT", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate, .blocking = true),
+    LT_HTTP_ROUTE("PUT", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate,
                   .blocking = true),
+    LT_HTTP_ROUTE("POST", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate,
+                  .blocking = true),
+    LT_HTTP_ROUTE("GET", "/{}/agents", READERS, 0, list_agents),
+    LT_HTTP_ROUTE("GET", "/{}/agents/{}", READERS, 0, get_agent),
+    LT_HTTP_ROUTE("DELETE", "/{}/agents/{}", LT_PEER_ROLE_OPERATOR | LT_PEER_ROLE_KEYLIME_ADMIN,
+                  LT_MAX_BODY_SMALL, remove_agent, .blocking = true),
 };
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -261,6 +271,7 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
                                       .cert = c->cert,
                                       .key = c->key,
                                       .client_ca = c->ca,
+                                      .keylime_admin_ca = c->keylime_admin_ca,
                                       .routes = tls_routes,
                                       .route_count = COUNT(tls_routes),
                                       .error_body = lt_envelope_error,

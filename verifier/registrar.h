@@ -1,5 +1,6 @@
-/* The registrar: Keylime's wire, versions 2.0 to 2.6. Registration and activation on plain HTTP (an agent has
- * no certificate yet); everything else on mutual TLS under the tenant's CA.
+/* The registrar: Keylime's wire, versions 2.0 to 2.6. Registration, activation and versions are for anybody,
+ * on plain HTTP and on the TLS port (an agent has no certificate yet; one that is shown must be good all the
+ * same); everything else needs a certificate under the tenant's CA, or that of Keylime's admin.
  *
  * Rules beyond Keylime's, because registration is unauthenticated:
  *   nothing is stored before an activation succeeds, contact address and certificate included;
@@ -7,7 +8,8 @@
  *   a challenge is bound to (agent id, source address), tried once and short-lived, and a failed activation
  * discards that challenge only, never the record; pending challenges are capped in all and
  * a flood evicts its own network's, registrations are rate-limited per source (an IPv6 /64 is one);
- *   a record is deleted by an operator only; everybody under the CA may read. */
+ *   a record is deleted by an operator only, or by Keylime's admin where it is no federation guest's;
+ * everybody under the two CAs may read. */
 #ifndef LT_VERIFIER_REGISTRAR_H
 #define LT_VERIFIER_REGISTRAR_H
 
@@ -22,6 +24,7 @@ struct lt_registrar_conf {
     const char *listen;     /* plain */
     const char *tls_listen; /* NULL: no admin listener */
     const char *cert, *key, *ca;
+    const char *keylime_admin_ca; /* its client certificates administer this registrar; NULL: none */
     void (*activated)(void *app, const char *id); /* after the commit, on a worker; may be NULL */
     void *app;
 };

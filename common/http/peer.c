@@ -83,6 +83,79 @@ static int check_revoked(struct lt_http_conn *c, const gnutls_datum_t *chain, un
     return 0;
 }
 
+/* ---- two client CAs: which one is it? ---- */
+
+#define MAX_CHAIN 16 /* certificates; GnuTLS takes no more */
+
+static void free_list(gnutls_x509_trust_list_t *l)
+{
+    if (*l)
+        gnutls_x509_trust_list_deinit(*l, 1);
+    *l = NULL;
+}
+
+static int load_list(gnutls_x509_trust_list_t *l, const char *pem, struct lt_err *e)
+{
+    const gnutls_datum_t d = {(unsigned char *)pem, (unsigned)strlen(pem)};
+
+    if (gnutls_x509_trust_list_init(l, 0) ||
+        gnutls_x509_trust_list_add_trust_mem(*l, &d, NULL, GNUTLS_X509_FMT_PEM, 0, 0) < 1)
+        return lt_fail(e, LT_E_CONFIG, "client CAs: no certificate in PEM");
+    return 0;
+}
+
+int lt_http_cas_load(struct lt_http_server *s, const char *ca, const char *admin_ca, struct lt_err *e)
+{
+    LT_TRY(load_list(&s->clients, ca, e));
+    return load_list(&s->keylime_admins, admin_ca, e);
+}
+
+void lt_http_cas_free(struct lt_http_server *s)
+{
+    free_list(&s->clients);
+    free_list(&s->keylime_admins);
+}
+
+/* How many of them could be read: n, or the chain is none. */
+static unsigned import_chain(const gnutls_datum_t *chain, unsigned n, gnutls_x509_crt_t certs[MAX_CHAIN])
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (i == MAX_CHAIN || gnutls_x509_crt_init(&certs[i]))
+            return i;
+        if (gnutls_x509_crt_import(certs[i], &chain[i], GNUTLS_X509_FMT_DER)) {
+            gnutls_x509_crt_deinit(certs[i]);
+            return i;
+        }
+    }
+    return n;
+}
+
+static bool leads_to(gnutls_x509_trust_list_t list, const gnutls_datum_t *chain, unsigned n)
+{
+    gnutls_typed_vdata_st purpose = {GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT, 0};
+    gnutls_x509_crt_t certs[MAX_CHAIN];
+    unsigned have = import_chain(chain, n, certs), status = 0;
+    int rc =
+        have == n ? gnutls_x509_trust_list_verify_crt2(list, certs, n, &purpose, 1, 0, &status, NULL) : -1;
+
+    for (unsigned i = 0; i < have; i++)
+        gnutls_x509_crt_deinit(certs[i]);
+    return !rc && !status;
+}
+
+/* What the chain, which GnuTLS found good under one of our CAs, makes of its first certificate. A chain that
+ * leads to both CAs is the admin's: the lesser right. */
+static int take_peer(const struct lt_http_server *s, const gnutls_datum_t *chain, unsigned n,
+                     struct lt_peer *out, struct lt_err *e)
+{
+    LT_TRY(lt_peer_from_der(chain[0].data, chain[0].size, out, e));
+    if (s->keylime_admins && leads_to(s->keylime_admins, chain, n))
+        return lt_peer_as_keylime_admin(out, e);
+    if (s->clients && !leads_to(s->clients, chain, n))
+        return lt_fail(e, LT_E_UNAUTHENTICATED, "it leads to neither client CA alone");
+    return 0;
+}
+
 static int verify_peer(gnutls_session_t session)
 {
     struct lt_http_conn *c = gnutls_session_get_ptr(session);
@@ -102,7 +175,7 @@ static int verify_peer(gnutls_session_t session)
     int rc = gnutls_certificate_verify_peers(session, &purpose, 1, &status);
     if (rc < 0 || status) /* 0 with a status is a refusal too */
         return refuse_chain(session, c, rc, status);
-    if (lt_peer_from_der(chain[0].data, chain[0].size, &peer, &e))
+    if (take_peer(c->server, chain, n, &peer, &e))
         return refuse_peer(session, c, GNUTLS_A_BAD_CERTIFICATE, e.msg);
     if (!peer.may_call)
         return refuse_peer(session, c, GNUTLS_A_UNSUPPORTED_CERTIFICATE,

@@ -332,7 +332,7 @@ static int open_socket(const char *listen_on, char address[64], int *out, struct
 }
 
 struct tls_files {
-    uint8_t *cert, *key, *ca;
+    uint8_t *cert, *key, *ca, *admin_ca;
     size_t key_n;
 };
 
@@ -343,13 +343,14 @@ static void tls_files_free(struct tls_files *f)
     free(f->cert);
     free(f->key);
     free(f->ca);
+    free(f->admin_ca);
 }
 
 static int read_tls(const struct lt_http_server_conf *c, struct tls_files *f, struct lt_err *e)
 {
     size_t n;
 
-    if (!c->cert != !c->key || (c->client_ca && !c->cert))
+    if (!c->cert != !c->key || (c->client_ca && !c->cert) || (c->keylime_admin_ca && !c->client_ca))
         return lt_fail(e, LT_E_CONFIG, "listen = %s: certificate and key go together, a client CA needs both",
                        c->listen);
     int rc = c->cert ? lt_file_read(c->cert, 1 << 20, &f->cert, &n, e) : 0;
@@ -357,7 +358,24 @@ static int read_tls(const struct lt_http_server_conf *c, struct tls_files *f, st
         rc = lt_file_read_secret(c->key, 1 << 16, &f->key, &f->key_n, e);
     if (!rc && c->client_ca)
         rc = lt_file_read(c->client_ca, 1 << 20, &f->ca, &n, e);
+    if (!rc && c->keylime_admin_ca)
+        rc = lt_file_read(c->keylime_admin_ca, 1 << 20, &f->admin_ca, &n, e);
     return rc;
+}
+
+/* The handshake takes, and names to clients, both CAs; which of them it was is asked afterwards. */
+static int join_cas(struct lt_http_server *s, struct tls_files *f, struct lt_err *e)
+{
+    char *both;
+
+    if (!f->admin_ca)
+        return 0;
+    LT_TRY(lt_http_cas_load(s, (char *)f->ca, (char *)f->admin_ca, e));
+    if (asprintf(&both, "%s\n%s", (char *)f->ca, (char *)f->admin_ca) < 0)
+        return lt_fail(e, LT_E_NO_MEMORY, "client CAs: no memory");
+    free(f->ca);
+    f->ca = (uint8_t *)both;
+    return 0;
 }
 
 /* Thousands of connections, each a descriptor. */
@@ -443,6 +461,8 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
     lt_cond_init(&s->idle);
     int rc = lt_http_conns_start(&s->conns, e);
     if (!rc)
+        rc = join_cas(s, &f, e);
+    if (!rc)
         rc = open_socket(c->listen, s->address, &fd, e);
     if (!rc)
         rc = start_daemon(s, fd, &f, e); /* closes fd itself on some of its faults, so we never do */
@@ -451,10 +471,12 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
         pthread_cond_destroy(&s->idle);
         pthread_mutex_destroy(&s->lock);
         lt_log_rate_destroy(&s->refusals);
+        lt_http_cas_free(s);
         free(s);
         return rc;
     }
-    s->conf.listen = s->conf.cert = s->conf.key = s->conf.client_ca = NULL; /* were the caller's */
+    s->conf.listen = s->conf.cert = s->conf.key = NULL; /* were the caller's, as these */
+    s->conf.client_ca = s->conf.keylime_admin_ca = NULL;
     *out = s;
     return 0;
 }
@@ -486,5 +508,6 @@ void lt_http_server_stop(struct lt_http_server *s)
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);
     lt_log_rate_destroy(&s->refusals);
+    lt_http_cas_free(s);
     free(s);
 }

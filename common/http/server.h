@@ -14,11 +14,12 @@ struct lt_http_server;
 /* A handler must reply exactly once: before it returns, or after lt_http_req_hold() from any thread. */
 typedef void (*lt_http_handler)(struct lt_http_req *req, void *app);
 
-/* Access rules: one of these, or a union of LT_PEER_ROLE_… bits (mutual TLS with that role). */
+/* Access rules: one of these, or a union of LT_PEER_ROLE_… bits (mutual TLS with that role), as in
+ * LT_PEER_ROLE_OPERATOR | LT_PEER_ROLE_KEYLIME_ADMIN. */
 #define LT_HTTP_MAY_ANYONE 0x1000u /* also without TLS and without a certificate */
-#define LT_HTTP_MAY_TRUSTED                                                                                  \
-    0x2000u /* any certificate under the server's client CA, with or without a role                          \
-             */
+/* Any certificate under the server's client CA, with or without a role. Who is under keylime_admin_ca is not
+ * meant: such a route says LT_HTTP_MAY_TRUSTED | LT_PEER_ROLE_KEYLIME_ADMIN. */
+#define LT_HTTP_MAY_TRUSTED 0x2000u
 
 struct lt_http_route {
     const char *method;
@@ -45,7 +46,9 @@ struct lt_http_server_conf {
     const char *listen; /* "127.0.0.1:8981", "[::]:0"; port 0: the kernel picks */
     const char *cert,
         *key; /* PEM files; NULL: plain HTTP (only LT_HTTP_MAY_ANYONE routes can then be called) */
-    const char *client_ca; /* PEM file; NULL: no client certificates are asked for */
+    const char *client_ca;        /* PEM file; NULL: no client certificates are asked for */
+    const char *keylime_admin_ca; /* PEM file; NULL: none. Whose certificate leads there has the role
+                                   * LT_PEER_ROLE_KEYLIME_ADMIN and no other. Needs client_ca */
     struct lt_crl
         *crl; /* client certificates that are on it are refused, on kept connections too; borrowed */
     const struct lt_http_route *routes;
@@ -65,8 +68,9 @@ struct lt_http_server_conf {
                                  * MiB of it), however busy the peer looks; 0: 60 */
 };
 
-/* A client certificate is required in the handshake unless some route is LT_HTTP_MAY_ANYONE; it is checked
- * again for every request. */
+/* A client certificate is required in the handshake unless some route is LT_HTTP_MAY_ANYONE. Then every
+ * route's own rule decides (401 without one), and a certificate that is shown must be good all the same: a
+ * bad one ends the handshake. It is checked again for every request. */
 int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_server **out,
                          struct lt_err *e) LT_MUST_CHECK;
 /* ADDRESS:PORT with numbers, as start wants it. key: the configuration's word, for the message. */

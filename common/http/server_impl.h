@@ -25,6 +25,7 @@
 #include "common/ref.h"
 #include "common/run/log_rate.h"
 
+#include <gnutls/x509.h>
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -70,7 +71,8 @@ struct lt_http_server {
     struct lt_http_server_conf conf;
     struct lt_log_rate refusals; /* handshakes */
     struct MHD_Daemon *daemon;
-    bool tls, ask, require; /* client certificates */
+    bool tls, ask, require;                           /* client certificates */
+    gnutls_x509_trust_list_t clients, keylime_admins; /* NULL: there is no keylime_admin_ca */
     char address[64];
     uint32_t id_prefix;
     atomic_uint id_next;
@@ -131,6 +133,12 @@ void lt_http_conn_proven(struct lt_http_conn *c);
 void lt_http_conn_allow(struct lt_http_conn *c,
                         uint64_t ms); /* from now on; UINT64_MAX: for ever. NULL is fine */
 void lt_http_conn_close(struct lt_http_conn *c);
+/* The lists by which two client CAs are told apart; ca and admin_ca: PEM. lt_http_cas_free also after a
+ * failure.
+ */
+int lt_http_cas_load(struct lt_http_server *s, const char *ca, const char *admin_ca,
+                     struct lt_err *e) LT_MUST_CHECK;
+void lt_http_cas_free(struct lt_http_server *s);
 /* NOTIFY_CONNECTION: asks for the client's certificate, and lets verification refuse the handshake. */
 void lt_http_on_connection(void *cls, struct MHD_Connection *m, void **context,
                            enum MHD_ConnectionNotificationCode code);

@@ -102,6 +102,31 @@ int lt_identity_check_ca(const char *key, const char *path, struct lt_err *e)
     return load_ca(key, path, &all, e);
 }
 
+static bool same_key(const X509 *a, const X509 *b)
+{
+    const EVP_PKEY *ka = X509_get0_pubkey(a), *kb = X509_get0_pubkey(b);
+    bool same = !ka || !kb || EVP_PKEY_eq(ka, kb) == 1; /* what cannot be told apart is not apart */
+
+    ERR_clear_error();
+    return same;
+}
+
+int lt_identity_check_apart(const char *key, const char *path, const char *other_key, const char *other,
+                            struct lt_err *e)
+{
+    LT_AUTO(X509_STACK) STACK_OF(X509) *a = NULL;
+    LT_AUTO(X509_STACK) STACK_OF(X509) *b = NULL;
+
+    LT_TRY(read_certs(key, path, &a, e));
+    LT_TRY(read_certs(other_key, other, &b, e));
+    for (int i = 0; i < sk_X509_num(a); i++)
+        for (int k = 0; k < sk_X509_num(b); k++)
+            if (same_key(sk_X509_value(a, i), sk_X509_value(b, k)))
+                return lt_fail(e, LT_E_CONFIG, "%s = %s: also a CA of %s; it must be one of its own", key,
+                               path, other_key);
+    return 0;
+}
+
 /* ---- the certificate ---- */
 
 static int refuse(const struct lt_identity *i, const char *what, struct lt_err *e)

@@ -24,5 +24,8 @@ struct lt_identity {
 int lt_identity_check(const struct lt_identity *i, struct lt_err *e) LT_MUST_CHECK;
 /* Of a CA file alone: certificates of authorities, one at least in force today. */
 int lt_identity_check_ca(const char *key, const char *path, struct lt_err *e) LT_MUST_CHECK;
+/* Of two CA files whose certificates mean different things: no key is in both. */
+int lt_identity_check_apart(const char *key, const char *path, const char *other_key, const char *other,
+                            struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -18,6 +18,7 @@ static const struct {
     {LT_PEER_ROLE_HOST, "host"},
     {LT_PEER_ROLE_TENANT, "tenant"},
     {LT_PEER_ROLE_OPERATOR, "operator"},
+    {LT_PEER_ROLE_KEYLIME_ADMIN, "keylime-admin"},
 };
 #define ROLES (sizeof roles / sizeof *roles)
 
@@ -33,7 +34,7 @@ unsigned lt_peer_role_by_name(const char *s)
 {
     for (size_t i = 0; s && i < ROLES; i++)
         if (!strcmp(roles[i].name, s))
-            return roles[i].role;
+            return roles[i].role & ~(unsigned)LT_PEER_ROLE_KEYLIME_ADMIN;
     return 0;
 }
 
@@ -161,4 +162,15 @@ int lt_peer_from_der(const uint8_t *der, size_t n, struct lt_peer *out, struct l
     if (!rc)
         *out = p;
     return rc;
+}
+
+int lt_peer_as_keylime_admin(struct lt_peer *p, struct lt_err *e)
+{
+    if (p->roles || p->has_tenant || p->has_host) {
+        *p = (struct lt_peer){0};
+        return lt_fail(e, LT_E_UNAUTHENTICATED,
+                       "certificate: it names a role or a scope, and the Keylime admin CA gives none");
+    }
+    p->roles = LT_PEER_ROLE_KEYLIME_ADMIN;
+    return 0;
 }

@@ -2,7 +2,9 @@
  * rules for both TLS stacks (GnuTLS under the server, OpenSSL under the client).
  *
  *   urn:limetree:role:provider|host|tenant|operator    urn:limetree:tenant:UUID    urn:limetree:host:HEX
- */
+ *
+ * One role is no name in a certificate: the admin of the Keylime-compatible API, whom the CA makes that
+ * signed it (common/http/server.h, keylime_admin_ca). */
 #ifndef LT_COMMON_PKI_PEER_H
 #define LT_COMMON_PKI_PEER_H
 
@@ -13,6 +15,7 @@ enum lt_peer_role {
     LT_PEER_ROLE_HOST = 2,
     LT_PEER_ROLE_TENANT = 4,
     LT_PEER_ROLE_OPERATOR = 8,
+    LT_PEER_ROLE_KEYLIME_ADMIN = 16, /* never out of a name, never issued: lt_peer_as_keylime_admin */
 };
 
 struct lt_peer {
@@ -31,8 +34,15 @@ struct lt_peer {
  * server certificate as for a client's; whether it may be the one or the other is may_serve and may_call. */
 int lt_peer_from_der(const uint8_t *der, size_t n, struct lt_peer *out, struct lt_err *e) LT_MUST_CHECK;
 
+/* *p came out of lt_peer_from_der, and its certificate leads to the Keylime API's own admin CA: that role it
+ * gets, and nothing else. LT_E_UNAUTHENTICATED: it claims a role or a scope of ours, which that CA cannot
+ * give.
+ */
+int lt_peer_as_keylime_admin(struct lt_peer *p, struct lt_err *e) LT_MUST_CHECK;
+
 /* "provider", "host", … ; NULL: not a single known role. */
 const char *lt_peer_role_name(unsigned role);
-unsigned lt_peer_role_by_name(const char *s); /* 0: unknown */
+/* Of the names that certificates carry. 0: unknown, and "keylime-admin". */
+unsigned lt_peer_role_by_name(const char *s);
 
 #endif

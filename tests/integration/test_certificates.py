@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 TOP = Path(__file__).resolve().parents[2]
@@ -163,6 +163,9 @@ def test_check_config_does_all_but_binding(lab, pki):
     check(pki.tenant(policy_key=d / "provider.crt"), f"policy_key = {d}/provider.crt: not a public key")
     check(pki.tenant(provider="provider.example:8981"), "provider = provider.example:8981")
     check(pki.tenant(federation_crl=d / "tenant.crt"), f"federation_crl = {d}/tenant.crt")
+    for ca in ("tenant-ca", "federation-ca"):
+        check(pki.tenant(keylime_admin_ca=d / f"{ca}.crt"), f"keylime_admin_ca = {d}/{ca}.crt: also a CA of")
+    check(pki.tenant(keylime_admin_ca=d / "tenant.crt"), f"keylime_admin_ca = {d}/tenant.crt (CN = tenant): not a CA's")
     check(pki.agent("guest"), "client_ca: must be set")
     check(pki.agent("guest", client_ca=d / "tenant.crt"), f"client_ca = {d}/tenant.crt")
     check(pki.agent("guest", client_ca=d / "tenant-ca.crt", tcti="device:/dev/no-such-tpm"),
@@ -205,8 +208,8 @@ def get(address, pki, name):
     return http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
 
 
-def status(connection):
-    connection.request("GET", "/federation/v1/hosts")
+def status(connection, path="/federation/v1/hosts", method="GET"):
+    connection.request(method, path)
     reply = connection.getresponse()
     reply.read()
     return reply.status
@@ -260,3 +263,57 @@ def test_revocation_and_refusals(lab, pki):
     provider.stop()
     crl.write_bytes(b"nothing")
     refused(lab, pki.provider("soon", crl=crl), f"crl = {crl}: not lists of revoked certificates")
+
+
+def keylime_ca(lab):
+    """As keylime_ca makes them: RSA, certificates without extended key usage, CN and DNS name "client"."""
+    def name(text):
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    def sign(subject, key, extensions):
+        now = datetime.datetime.utcnow()
+        builder = (x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("Keylime CA"))
+                   .public_key(key.public_key()).serial_number(x509.random_serial_number())
+                   .not_valid_before(now).not_valid_after(now + datetime.timedelta(days=9)))
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        cert = builder.sign(ca_key, hashes.SHA256())
+        lab.write(f"keylime/{subject}.crt", cert.public_bytes(serialization.Encoding.PEM), 0o644)
+        lab.write(f"keylime/{subject}.key", key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+
+    lab.path("keylime", directory=True)
+    ca_key, key = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+    sign("Keylime CA", ca_key, [(x509.BasicConstraints(True, None), True)])
+    sign("client", key, [
+        (x509.SubjectAlternativeName([x509.DNSName("client")]), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False)])
+    return lab.path("keylime")
+
+
+def test_the_admin_of_keylimes_api(lab, pki):
+    """Under its own CA, and nobody where its role is not named; and a client that checks names calls by a name."""
+    keylime = keylime_ca(lab)
+    argv = pki.tenant(keylime_admin_ca=keylime / "Keylime CA.crt", state_dir=lab.path("with-admin", directory=True))
+    good(lab, argv)
+    tenant = lab.spawn("tenant-with-admin", argv, ready_fd=True)
+    ready = tenant.ready()
+
+    def call(key, path, cert=None, method="GET"):
+        context = ssl.create_default_context(cafile=pki.dir / "tenant-ca.crt")
+        if cert:
+            context.load_cert_chain(f"{cert}.crt", f"{cert}.key")
+        port = int(ready[key].rpartition(":")[2])
+        name = "localhost" if cert else "127.0.0.1"
+        return status(http.client.HTTPSConnection(name, port, context=context, timeout=20), path, method)
+
+    admin, operator, api = keylime / "client", pki.dir / "tenant-operator", "/federation/v1/status"
+    assert call("listen", api, operator) == 200
+    assert call("listen", api, admin) == 403
+    assert call("registrar_tls_listen", "/v2.6/agents/", admin) == 200
+    assert call("registrar_tls_listen", "/v2.6/agents/nobody", admin, "DELETE") == 404
+    assert call("registrar_tls_listen", "/version") == 200
+    assert call("registrar_tls_listen", "/v2.6/agents/") == 401
+    with pytest.raises((ssl.SSLError, OSError)):
+        call("registrar_tls_listen", "/version", pki.dir / "operator")     # the federation's: a foreign one here
+    tenant.stop()

@@ -155,7 +155,8 @@ struct agent_job {
     const char *id;
     struct lt_agent *out;
     const struct lt_agent *in;
-    bool same; /* the record has all of it already */
+    bool same;    /* the record has all of it already */
+    bool keylime; /* who deletes it is the admin of Keylime's API */
 };
 
 static int get_agent(sqlite3 *sql, void *arg, struct lt_err *e)
@@ -223,24 +224,29 @@ static int check_ek_free(sqlite3 *sql, const struct lt_agent *a, struct lt_err *
                    a->id, (const char *)sqlite3_column_text(st, 0));
 }
 
-/* A place for a new one; those that are attested have one whatever strangers register. */
-static int check_room(sqlite3 *sql, struct lt_store *s, const struct lt_agent *a, struct lt_err *e)
+/* 1: a guest of the federation's door is attested by this agent. */
+static int has_guest(sqlite3 *sql, const char *id, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
     uint8_t uuid[LT_UUID];
+
+    if (lt_uuid_parse(id, uuid, LT_NO_ERR))
+        return 0;
+    LT_TRY(lt_db_prepare(sql, "SELECT 1 FROM guests WHERE uuid = ?", &st, e, "b", uuid, sizeof uuid));
+    return lt_db_step(st, e);
+}
+
+/* A place for a new one; those that are attested have one whatever strangers register. */
+static int check_room(sqlite3 *sql, struct lt_store *s, const struct lt_agent *a, struct lt_err *e)
+{
     int64_t count;
     int rc = count_agents(sql, &count, e);
 
     bool fits = lt_db_fits(s->db, 0);
     if (rc || (count < LT_STORE_AGENTS && fits))
         return rc;
-    if (!lt_uuid_parse(a->id, uuid, LT_NO_ERR)) {
-        rc = lt_db_prepare(sql, "SELECT 1 FROM guests WHERE uuid = ?", &st, e, "b", uuid, sizeof uuid);
-        if (!rc)
-            rc = lt_db_step(st, e);
-        if (rc)
-            return rc < 0 ? rc : 0;
-    }
+    if ((rc = has_guest(sql, a->id, e)))
+        return rc < 0 ? rc : 0;
     return fits ? lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id,
                           LT_STORE_AGENTS)
                 : lt_fail(e, LT_E_BUSY, "agent %s: the registrar's disk is almost full", a->id);
@@ -286,15 +292,24 @@ int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, bool *
 
 static int delete_agent(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    int changes, rc = lt_db_exec(sql, &changes, e, "DELETE FROM agents WHERE id = ?", "t", (const char *)arg);
-    return rc || changes ? rc : lt_fail(e, LT_E_NOT_FOUND, "agent %s: not registered", (const char *)arg);
+    const struct agent_job *j = arg;
+    int changes, rc = j->keylime ? has_guest(sql, j->id, e) : 0;
+
+    if (rc)
+        return rc < 0 ? rc
+                      : lt_fail(e, LT_E_FORBIDDEN,
+                                "agent %s: of a guest of the federation, whose operator deletes it", j->id);
+    rc = lt_db_exec(sql, &changes, e, "DELETE FROM agents WHERE id = ?", "t", j->id);
+    return rc || changes ? rc : lt_fail(e, LT_E_NOT_FOUND, "agent %s: not registered", j->id);
 }
 
-int lt_store_agent_delete(struct lt_store *s, const char *id, struct lt_err *e)
+int lt_store_agent_delete(struct lt_store *s, const char *id, bool keylime, struct lt_err *e)
 {
+    struct agent_job j = {.id = id, .keylime = keylime};
+
     if (!lt_id_ok(id))
         return lt_fail(e, LT_E_NOT_FOUND, "no such agent");
-    return lt_db_write(s->db, delete_agent, (void *)id, e);
+    return lt_db_write(s->db, delete_agent, &j, e);
 }
 
 static int list_agents(sqlite3 *sql, void *arg, struct lt_err *e)

@@ -38,7 +38,9 @@ int lt_store_agent_get(struct lt_store *s, const char *id, struct lt_agent *out,
  * same is active already; then nothing is written. */
 int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, bool *changed,
                             struct lt_err *e) LT_MUST_CHECK;
-int lt_store_agent_delete(struct lt_store *s, const char *id, struct lt_err *e) LT_MUST_CHECK;
+/* keylime: by the admin of Keylime's API, who is told LT_E_FORBIDDEN of a federation guest's agent: its id
+ * would be free for another TPM. */
+int lt_store_agent_delete(struct lt_store *s, const char *id, bool keylime, struct lt_err *e) LT_MUST_CHECK;
 /* A new array of ids. */
 int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e) LT_MUST_CHECK;
 

@@ -20,7 +20,8 @@ const char *check_path(const struct check_pki *p, const char *name, const char *
     return s;
 }
 
-static void issue(const struct check_pki *p, const char *name, unsigned role, bool server)
+static void issue_under(const struct check_pki *p, const char *ca, const char *name, unsigned role,
+                        bool server)
 {
     struct lt_err e = {0};
     const char *const names[] = {"127.0.0.1", NULL};
@@ -34,15 +35,22 @@ static void issue(const struct check_pki *p, const char *name, unsigned role, bo
         .client = true,
         .days = CHECK_DAYS,
     };
-    if (lt_pki_issue(p->ca, p->ca_key, &s, check_path(p, name, "crt"), check_path(p, name, "key"), &e))
+    if (lt_pki_issue(check_path(p, ca, "crt"), check_path(p, ca, "key"), &s, check_path(p, name, "crt"),
+                     check_path(p, name, "key"), &e))
         fail_msg("issue %s: %s", name, e.msg);
+}
+
+static void make_ca(const struct check_pki *p, const char *name, const char *common_name)
+{
+    struct lt_err e = {0};
+    if (lt_pki_make_ca(check_path(p, name, "crt"), check_path(p, name, "key"), common_name, CHECK_DAYS, &e))
+        fail_msg("CA: %s", e.msg);
 }
 
 void check_pki_make(struct check_pki *p)
 {
     static const char *const roles[] = {"provider", "host", "tenant", "operator", "none"};
     const char *tmp = getenv("TMPDIR");
-    struct lt_err e = {0};
 
     memset(p, 0, sizeof *p);
     memset(p->tenant_id, 0x11, 16);
@@ -51,11 +59,15 @@ void check_pki_make(struct check_pki *p)
     assert_non_null(mkdtemp(p->dir));
     snprintf(p->ca, sizeof p->ca, "%s/ca.crt", p->dir);
     snprintf(p->ca_key, sizeof p->ca_key, "%s/ca.key", p->dir);
-    if (lt_pki_make_ca(p->ca, p->ca_key, "test CA", CHECK_DAYS, &e))
-        fail_msg("CA: %s", e.msg);
-    issue(p, "server", LT_PEER_ROLE_PROVIDER, true);
+    snprintf(p->admin_ca, sizeof p->admin_ca, "%s/admin-ca.crt", p->dir);
+    make_ca(p, "ca", "test CA");
+    make_ca(p, "admin-ca", "Keylime's CA");
+    make_ca(p, "strange-ca", "a CA nobody knows");
+    issue_under(p, "ca", "server", LT_PEER_ROLE_PROVIDER, true);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
-        issue(p, roles[i], lt_peer_role_by_name(roles[i]), false);
+        issue_under(p, "ca", roles[i], lt_peer_role_by_name(roles[i]), false);
+    issue_under(p, "admin-ca", "keylime-admin", 0, false);
+    issue_under(p, "strange-ca", "stranger", LT_PEER_ROLE_OPERATOR, false);
 }
 
 void check_pki_remove(struct check_pki *p)
@@ -125,8 +137,10 @@ static void fill(const char *pattern, char *out, size_t n)
     out[at] = 0;
 }
 
+enum refusal { IN_HANDSHAKE = 1, WITH_401 = 2, WITH_403 = 4 };
+
 static void refused(struct lt_http_client *c, const char *who, const char *address,
-                    const struct lt_http_route *route, int status)
+                    const struct lt_http_route *route, unsigned ways)
 {
     struct lt_http_reply reply = {0};
     struct lt_err e = {0};
@@ -135,27 +149,35 @@ static void refused(struct lt_http_client *c, const char *who, const char *addre
     fill(route->path, path, sizeof path);
     int rc = check_call(c, route->method, address, path, route->max_body ? "{}" : NULL, &reply, &e);
     free((char *)reply.body);
-    if (rc ? status != 401 : reply.status != status)
-        fail_msg("%s %s as %s: %s, status %d; %d expected", route->method, path, who, rc ? e.msg : "a reply",
-                 reply.status, status);
+    unsigned way = rc ? IN_HANDSHAKE : reply.status == 401 ? WITH_401 : reply.status == 403 ? WITH_403 : 0;
+    if (!(way & ways))
+        fail_msg("%s %s as %s: %s, status %d; way %x expected", route->method, path, who,
+                 rc ? e.msg : "a reply", reply.status, ways);
+}
+
+/* But where the rule names one of may. */
+static void refused_everywhere(const struct check_pki *p, const char *who, const char *address,
+                               const struct lt_http_route *routes, size_t count, unsigned may, unsigned ways)
+{
+    struct lt_http_client *c = check_client(p, who);
+
+    for (size_t i = 0; i < count; i++)
+        if (!(routes[i].access & may))
+            refused(c, who ? who : "nobody", address, &routes[i], ways);
+    lt_http_client_free(c);
 }
 
 void check_routes_are_closed(const struct check_pki *p, const char *address,
                              const struct lt_http_route *routes, size_t count)
 {
     static const char *const roles[] = {"provider", "host", "tenant", "operator", "none"};
-    struct lt_http_client *nobody = check_client(p, NULL);
+    const unsigned trusted = LT_HTTP_MAY_ANYONE | LT_HTTP_MAY_TRUSTED;
 
-    for (size_t i = 0; i < count; i++)
-        if (!(routes[i].access & LT_HTTP_MAY_ANYONE))
-            refused(nobody, "nobody", address, &routes[i], 401);
-    lt_http_client_free(nobody);
-    for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
-        struct lt_http_client *c = check_client(p, roles[k]);
-        unsigned may = lt_peer_role_by_name(roles[k]) | LT_HTTP_MAY_ANYONE | LT_HTTP_MAY_TRUSTED;
-        for (size_t i = 0; i < count; i++)
-            if (!(routes[i].access & may))
-                refused(c, roles[k], address, &routes[i], 403);
-        lt_http_client_free(c);
-    }
+    refused_everywhere(p, NULL, address, routes, count, LT_HTTP_MAY_ANYONE, IN_HANDSHAKE | WITH_401);
+    refused_everywhere(p, "stranger", address, routes, count, 0, IN_HANDSHAKE);
+    refused_everywhere(p, "keylime-admin", address, routes, count,
+                       LT_HTTP_MAY_ANYONE | LT_PEER_ROLE_KEYLIME_ADMIN, IN_HANDSHAKE | WITH_403);
+    for (size_t k = 0; k < sizeof roles / sizeof *roles; k++)
+        refused_everywhere(p, roles[k], address, routes, count, lt_peer_role_by_name(roles[k]) | trusted,
+                           WITH_403);
 }

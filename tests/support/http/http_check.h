@@ -10,11 +10,12 @@
 
 /* A new private directory with a CA, and leaf certificates NAME.crt, NAME.key under it: "server" (role
  * provider, server and client), and one client for each role: "provider", "host", "tenant", "operator", and
- * "none". */
+ * "none". Beside it an admin CA of Keylime's API with "keylime-admin" under it, and a CA nobody knows with
+ * "stranger". */
 struct check_pki {
     char dir[64];
     uint8_t tenant_id[16], host_id[16];
-    char ca[96], ca_key[96];
+    char ca[96], ca_key[96], admin_ca[96];
 };
 
 void check_pki_make(struct check_pki *p);
@@ -32,8 +33,9 @@ char *check_status(struct lt_http_client *c, const char *method, const char *add
                    const char *body, int status);
 
 /* Calls every route of the table at a running server ({} becomes a UUID): without a certificate it must end
- * in the handshake or with 401, and in every role that the access rule does not name with 403, before the
- * handler runs. Routes for anyone are left out. */
+ * in the handshake or with 401, with a stranger's in the handshake (routes for anyone too), in every role
+ * that the access rule does not name with 403, and as Keylime's admin in one of these, before the handler
+ * runs. Else routes for anyone are left out. */
 void check_routes_are_closed(const struct check_pki *p, const char *address,
                              const struct lt_http_route *routes, size_t count);
 

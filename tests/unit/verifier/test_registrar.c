@@ -20,6 +20,7 @@ struct at {
     struct lt_work *pool;
     struct lt_registrar *r;
     struct lt_http_client *plain, *admin, *operator;
+    struct lt_http_client *tls; /* what call() calls with, in the place of plain; NULL: that */
     unsigned activated;
 };
 
@@ -50,6 +51,7 @@ static int setup(void **state)
                                   .cert = check_path(&a->pki, "server", "crt"),
                                   .key = check_path(&a->pki, "server", "key"),
                                   .ca = a->pki.ca,
+                                  .keylime_admin_ca = a->pki.admin_ca,
                                   .activated = on_activated,
                                   .app = a};
     OK(lt_registrar_start(&c, &a->r, &err));
@@ -97,10 +99,11 @@ static json_t *call(struct at *a, const char *method, const char *path, json_t *
     struct lt_http_reply reply = {0};
 
     json_decref(body);
-    snprintf(url, sizeof url, "http://%s%s", lt_registrar_address(a->r), path);
+    snprintf(url, sizeof url, "http%s://%s%s", a->tls ? "s" : "",
+             a->tls ? lt_registrar_tls_address(a->r) : lt_registrar_address(a->r), path);
     const struct lt_http_request q = {
         .method = method, .url = url, .body = text, .body_n = text ? strlen(text) : 0};
-    OK(lt_http_call(a->plain, &q, &reply, &err));
+    OK(lt_http_call(a->tls ? a->tls : a->plain, &q, &reply, &err));
     json_t *j = lt_json_parse(reply.body, reply.n, LT_MAX_BODY_SMALL, &err);
     if (reply.status != want)
         fail_msg("%s %s: %d, %d expected: %s", method, path, reply.status, want, reply.body);
@@ -377,7 +380,7 @@ static void test_admin_needs_a_certificate(void **state)
     struct at *a = *state;
     struct lt_http_client *nobody = check_client(&a->pki, NULL);
     struct lt_http_reply reply = {0};
-    static const char *const paths[] = {"/v2.6/agents", "/v2.6/agents/" ID, "/version"};
+    static const char *const paths[] = {"/v2.6/agents", "/v2.6/agents/" ID};
 
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         int rc = check_call(nobody, "GET", lt_registrar_tls_address(a->r), paths[i], NULL, &reply, &err);
@@ -389,6 +392,57 @@ static void test_admin_needs_a_certificate(void **state)
     json_decref(call(a, "GET", "/v2.6/agents", NULL, 405));
     json_decref(call(a, "DELETE", "/v2.6/agents/" ID, NULL, 405));
     lt_http_client_free(nobody);
+}
+
+/* An agent that checks a CA, and has no certificate: registered and active by the TLS port alone. */
+static void test_agents_on_the_tls_port(void **state)
+{
+    struct at *a = *state;
+    struct keys k;
+
+    make_keys(&k);
+    a->tls = check_client(&a->pki, NULL);
+    json_decref(call(a, "GET", "/version", NULL, 200));
+    json_decref(call(a, "GET", "/versions/", NULL, 200));
+    enrol(a, &k, "v2.6", registration(&k));
+    json_decref(call(a, "GET", "/v2.6/agents/" ID, NULL, 401));
+    json_decref(call(a, "GET", "/v2.6/agents/", NULL, 401));
+    json_decref(call(a, "DELETE", "/v2.6/agents/" ID, NULL, 401));
+    assert_int_equal(a->activated, 1);
+    lt_http_client_free(a->tls);
+    a->tls = check_client(&a->pki, "stranger"); /* what is shown must be good, also where nothing need be */
+    struct lt_http_reply reply = {0};
+    FAILS(LT_E_UNREACHABLE,
+          check_call(a->tls, "GET", lt_registrar_tls_address(a->r), "/version", NULL, &reply, &err));
+    lt_http_client_free(a->tls);
+    a->tls = NULL;
+    json_decref(admin(a, "GET", "/v2.6/agents/" ID, 200));
+    drop_keys(&k);
+}
+
+/* Keylime's admin reads all, and deletes what no federation guest is attested by. */
+static void test_the_keylime_admin(void **state)
+{
+    struct at *a = *state;
+    struct lt_store_guest g = {.address = ""};
+    struct keys k;
+
+    make_keys(&k);
+    enrol(a, &k, "v2.6", registration(&k));
+    OK(lt_uuid_parse(ID, g.uuid, &err));
+    OK(lt_store_guest_put(a->store, &g, (struct lt_slice){0}, &err));
+    a->tls = check_client(&a->pki, "keylime-admin");
+    json_decref(call(a, "GET", "/v2.6/agents", NULL, 200));
+    json_decref(call(a, "GET", "/v2.6/agents/" ID, NULL, 200));
+    json_decref(call(a, "DELETE", "/v2.6/agents/" ID, NULL, 403));
+    json_decref(call(a, "GET", "/v2.6/agents/" ID, NULL, 200));
+    OK(lt_store_guest_delete(a->store, g.uuid, &err));
+    json_decref(call(a, "DELETE", "/v2.6/agents/" ID, NULL, 200));
+    json_decref(call(a, "GET", "/v2.6/agents/" ID, NULL, 404));
+    json_decref(call(a, "DELETE", "/v2.6/agents/" ID, NULL, 404));
+    lt_http_client_free(a->tls);
+    a->tls = NULL;
+    drop_keys(&k);
 }
 
 /* Whoever deletes a record lets another TPM take its place: not everybody whose certificate may read may do
@@ -657,6 +711,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_eviction_attack, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_registrations, setup, teardown),
         cmocka_unit_test_setup_teardown(test_admin_needs_a_certificate, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_agents_on_the_tls_port, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_keylime_admin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deletion_is_the_operators, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals_do_not_fill_the_log, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stopped_before_its_pool, setup, teardown),

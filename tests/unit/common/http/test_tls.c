@@ -30,7 +30,7 @@ static struct check_pki pki;
 #define BOTH "serverAuth,clientAuth"
 #define DAY 86400
 
-enum issuer { BY_CA, BY_OTHER_CA, BY_SAME_NAME_CA, BY_LEAF, BY_ITSELF };
+enum issuer { BY_CA, BY_OTHER_CA, BY_SAME_NAME_CA, BY_LEAF, BY_ITSELF, BY_ADMIN_CA };
 
 struct bad {
     const char *what;
@@ -68,6 +68,7 @@ static const struct bad matrix[] = {
     {"the same role twice", .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:role:tenant"},
      .eku = BOTH},
     {"unknown role", .uris = {"urn:limetree:role:root", TENANT}, .eku = BOTH},
+    {"a role that only a CA gives", .uris = {"urn:limetree:role:keylime-admin"}, .eku = BOTH},
     {"unknown name", .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:admin:yes"}, .eku = BOTH},
     {"bare name", .uris = {"urn:limetree:role:tenant", TENANT, "urn:limetree:"}, .eku = BOTH},
     {"upper case", .uris = {"URN:LIMETREE:ROLE:TENANT", TENANT}, .eku = BOTH},
@@ -135,6 +136,7 @@ static void forge(const struct bad *b, const char *cert_path, const char *key_pa
     const char *issuer_name = b->issuer == BY_OTHER_CA       ? "other"
                               : b->issuer == BY_SAME_NAME_CA ? "same"
                               : b->issuer == BY_LEAF         ? "server"
+                              : b->issuer == BY_ADMIN_CA     ? "admin-ca"
                                                              : "ca";
     X509 *issuer = load_cert(check_path(&pki, issuer_name, "crt")), *x = X509_new();
     EVP_PKEY *issuer_key = load_key(check_path(&pki, issuer_name, "key")), *key = EVP_EC_gen("P-256");
@@ -277,6 +279,136 @@ static void test_matrix_clients_elsewhere(void **state)
     lt_http_client_free(nobody);
     lt_http_server_stop(trusted);
     lt_http_server_stop(anyone);
+}
+
+/* ---- the admin of Keylime's API: whom another CA makes ---- */
+
+static const struct lt_http_route by_admin[] = {
+    LT_HTTP_ROUTE("GET", "/anyone", LT_HTTP_MAY_ANYONE, 0, hello),
+    LT_HTTP_ROUTE("GET", "/trusted", LT_HTTP_MAY_TRUSTED, 0, hello),
+    LT_HTTP_ROUTE("GET", "/all", LT_HTTP_MAY_TRUSTED | LT_PEER_ROLE_KEYLIME_ADMIN, 0, hello),
+    LT_HTTP_ROUTE("GET", "/roles", 0xf, 0, hello),
+    LT_HTTP_ROUTE("GET", "/operator", LT_PEER_ROLE_OPERATOR, 0, hello),
+    LT_HTTP_ROUTE("GET", "/both", LT_PEER_ROLE_OPERATOR | LT_PEER_ROLE_KEYLIME_ADMIN, 0, hello),
+    LT_HTTP_ROUTE("GET", "/admin", LT_PEER_ROLE_KEYLIME_ADMIN, 0, hello),
+};
+#define BY_ADMIN (sizeof by_admin / sizeof *by_admin)
+
+/* Without /anyone a certificate is asked for in the handshake. */
+static struct lt_http_server *serve_admin(bool anyone, const char *admin_ca, int *calls, struct lt_err *e)
+{
+    struct lt_http_server_conf conf = {.listen = "127.0.0.1:0",
+                                       .cert = check_path(&pki, "server", "crt"),
+                                       .key = check_path(&pki, "server", "key"),
+                                       .client_ca = pki.ca,
+                                       .keylime_admin_ca = admin_ca,
+                                       .routes = by_admin + !anyone,
+                                       .route_count = BY_ADMIN - !anyone,
+                                       .app = calls,
+                                       .threads = 1};
+    struct lt_http_server *s = NULL;
+    return lt_http_server_start(&conf, &s, e) ? NULL : s;
+}
+
+static void check_who(const struct lt_http_server *s, const char *who, const int *want, size_t from)
+{
+    struct lt_http_client *c = check_client(&pki, who);
+
+    for (size_t i = from; i < BY_ADMIN; i++) {
+        struct lt_http_reply r = {0};
+        struct lt_err e = {0};
+        int rc = check_call(c, "GET", lt_http_server_address(s), by_admin[i].path, NULL, &r, &e);
+        free((char *)r.body);
+        if ((rc ? rc : r.status) != want[i])
+            fail_msg("%s as %s: %d %s, status %d; %d expected", by_admin[i].path, who ? who : "nobody", rc,
+                     e.msg, r.status, want[i]);
+    }
+    lt_http_client_free(c);
+}
+
+static void test_keylime_admin(void **state)
+{
+    enum { SHUT = LT_E_UNREACHABLE };
+    static const struct {
+        const char *who;
+        int want[BY_ADMIN];
+    } table[] = {
+        {NULL, {200, 401, 401, 401, 401, 401, 401}},
+        {"keylime-admin", {200, 403, 200, 403, 403, 200, 200}},
+        {"operator", {200, 200, 200, 200, 200, 200, 403}},
+        {"tenant", {200, 200, 200, 200, 403, 403, 403}},
+        {"none", {200, 200, 200, 403, 403, 403, 403}},
+        {"stranger", {SHUT, SHUT, SHUT, SHUT, SHUT, SHUT, SHUT}},
+    };
+    int calls = 0;
+    struct lt_err e = {0};
+    struct lt_http_server *open = serve_admin(true, pki.admin_ca, &calls, &e),
+                          *shut = serve_admin(false, pki.admin_ca, &calls, &e),
+                          *without = serve_admin(true, NULL, &calls, &e);
+    (void)state;
+
+    assert_true(open && shut && without);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        check_who(open, table[i].who, table[i].want, 0);
+        if (table[i].who)
+            check_who(shut, table[i].who, table[i].want, 1);
+    }
+    check_who(shut, NULL, table[5].want, 1);
+    check_who(without, "keylime-admin", table[5].want, 0);
+    check_routes_are_closed(&pki, lt_http_server_address(open), by_admin, BY_ADMIN);
+    check_routes_are_closed(&pki, lt_http_server_address(shut), by_admin + 1, BY_ADMIN - 1);
+    lt_http_server_stop(open);
+    lt_http_server_stop(shut);
+    lt_http_server_stop(without);
+}
+
+/* That CA gives no roles: what names one under it is refused, and what is bad elsewhere is bad here. */
+static void test_keylime_admin_matrix(void **state)
+{
+    int calls = 0;
+    struct lt_err e = {0};
+    struct lt_http_server *s = serve_admin(true, pki.admin_ca, &calls, &e);
+    (void)state;
+
+    assert_non_null(s);
+    for (size_t i = 0; i < CASES; i++) {
+        struct bad b = matrix[i];
+        if (b.issuer == BY_CA)
+            b.issuer = BY_ADMIN_CA;
+        for (int bare = 0; bare < 2; bare++) {
+            if (bare)
+                b.uris[0] = NULL;
+            bool in = !b.uris[0] && !b.ca && !b.critical && !b.to && b.issuer == BY_ADMIN_CA &&
+                      (!b.eku || strstr(b.eku, "clientAuth"));
+            forge(&b, check_path(&pki, "bad", "crt"), check_path(&pki, "bad", "key"));
+            struct lt_http_reply r = {0};
+            struct lt_http_client *c = check_client(&pki, "bad");
+            int rc = check_call(c, "GET", lt_http_server_address(s), "/admin", NULL, &r, &e);
+            free((char *)r.body);
+            if (in ? rc || r.status != 200 : rc != LT_E_UNREACHABLE)
+                fail_msg("%s%s: %d, status %d", b.what, bare ? ", without names" : "", rc, r.status);
+            lt_http_client_free(c);
+        }
+    }
+    lt_http_server_stop(s);
+}
+
+static void test_keylime_admin_starts(void **state)
+{
+    struct lt_err e = {0};
+    int calls = 0;
+    (void)state;
+
+    assert_null(serve_admin(true, check_path(&pki, "operator", "key"), &calls, &e));
+    assert_int_equal(e.code, LT_E_CONFIG);
+    assert_null(serve_admin(true, "/nonexistent", &calls, &e));
+    const struct lt_http_server_conf conf = {
+        .listen = "127.0.0.1:0", .keylime_admin_ca = pki.admin_ca, .routes = for_anyone, .route_count = 1};
+    struct lt_http_server *s;
+    assert_int_equal(lt_http_server_start(&conf, &s, &e), LT_E_CONFIG);
+    assert_int_equal(lt_identity_check_apart("keylime_admin_ca", pki.admin_ca, "ca", pki.ca, &e), 0);
+    assert_int_equal(lt_identity_check_apart("keylime_admin_ca", pki.ca, "ca", pki.ca, &e), LT_E_CONFIG);
+    assert_non_null(strstr(e.msg, "keylime_admin_ca = "));
 }
 
 static void test_matrix_servers(void **state)
@@ -489,6 +621,8 @@ static void test_peer(void **state)
     for (unsigned bit = 1; bit < 0x100; bit <<= 1)
         assert_int_equal(lt_peer_role_by_name(lt_peer_role_name(bit)),
                          bit <= LT_PEER_ROLE_OPERATOR ? bit : 0);
+    assert_string_equal(lt_peer_role_name(LT_PEER_ROLE_KEYLIME_ADMIN), "keylime-admin");
+    assert_int_equal(lt_peer_role_by_name("keylime-admin"), 0);
     assert_null(lt_peer_role_name(LT_PEER_ROLE_TENANT | LT_PEER_ROLE_HOST));
     assert_int_equal(lt_peer_role_by_name("TENANT"), 0);
 }
@@ -601,11 +735,19 @@ static void test_pki_certificates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_peer),           cmocka_unit_test(test_peer_every_prefix_every_bit),
-        cmocka_unit_test(test_pki_rules),      cmocka_unit_test(test_pki_certificates),
-        cmocka_unit_test(test_matrix_clients), cmocka_unit_test(test_matrix_clients_elsewhere),
-        cmocka_unit_test(test_matrix_servers), cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_matrix_starts),  cmocka_unit_test(test_identities),
+        cmocka_unit_test(test_peer),
+        cmocka_unit_test(test_peer_every_prefix_every_bit),
+        cmocka_unit_test(test_pki_rules),
+        cmocka_unit_test(test_pki_certificates),
+        cmocka_unit_test(test_matrix_clients),
+        cmocka_unit_test(test_matrix_clients_elsewhere),
+        cmocka_unit_test(test_keylime_admin),
+        cmocka_unit_test(test_keylime_admin_matrix),
+        cmocka_unit_test(test_keylime_admin_starts),
+        cmocka_unit_test(test_matrix_servers),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_matrix_starts),
+        cmocka_unit_test(test_identities),
     };
     struct lt_err e = {0};
     signal(SIGPIPE, SIG_IGN); /* the bare client's */

@@ -262,7 +262,7 @@ static void test_a_verdict_is_of_one_vtpm(void **state)
     lt_store_basis_ek(&b, (const uint8_t *)"no key at all", 13); /* zeros, as of the agent above */
     assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 10, 20, &b), LT_STORE_KEPT);
     reads(a, LT_VERDICT_TRUSTED, NULL);
-    OK(lt_store_agent_delete(a->s, "01020300-0000-0000-0000-000000000000", &err));
+    OK(lt_store_agent_delete(a->s, "01020300-0000-0000-0000-000000000000", false, &err));
     reads(a, LT_VERDICT_UNCHECKED, "registration-changed");
     assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 30, 40, &b), LT_STORE_OUTDATED);
     agent(a, 1);
