@@ -32,6 +32,8 @@ static const char *const migrations[] = {
     /* Verdicts of before say nothing of the policy they were made under: they count for none. */
     "ALTER TABLE verdicts ADD COLUMN policy BLOB; ALTER TABLE verdicts ADD COLUMN ek BLOB;",
     "ALTER TABLE guest_history ADD COLUMN host BLOB;", /* host_id of the last accepted round */
+    "CREATE TABLE releases(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, v BLOB, key BLOB,"
+    " delivered INTEGER, revocation_key BLOB);",
 };
 
 static int read_boot_id(char out[LT_UUID_TEXT], struct lt_err *e)
