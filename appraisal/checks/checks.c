@@ -6,6 +6,7 @@
 #define ON_5_TO_8 (ON(HOST_QUOTE) | ON(HOST_IDENTITY) | ON(HOST_POLICY) | ON(RESIDENCY))
 #define GUEST_HALF (ON(GUEST_QUOTE) | ON(GUEST_CLOCK) | ON(GUEST_POLICY))
 #define HOST_HALF ((1u << LT_CHECKS) - 1 - GUEST_HALF)
+#define OF_GUESTS (GUEST_HALF | ON(BATCH_INCLUSION) | ON(RESIDENCY) | ON(SANDWICH))
 #define TIMED (ON(WINDOW) | ON(SANDWICH))
 
 #define FAILED LT_CHECK_WEIGHT_FAILED
@@ -42,6 +43,7 @@ static enum lt_check next(unsigned left)
 
 static void run(struct lt_checks *c, unsigned left)
 {
+    left &= ~c->v->left_out;
     for (enum lt_check k; (k = next(left)) < LT_CHECKS; left &= ~(1u << k)) {
         if (!lt_check_open(c->v, k))
             continue;
@@ -65,11 +67,18 @@ void lt_checks_appraise_guest(const struct lt_checks_guest_round *in, struct lt_
     f->guest_genuine = lt_verdict_passed(v, LT_CHECK_GUEST_QUOTE);
 }
 
+void lt_checks_host_alone(struct lt_verdict *v)
+{
+    lt_verdict_leave_out(v, OF_GUESTS, "a host by itself is judged: no guest is asked about");
+}
+
 void lt_checks_appraise_host(const struct lt_checks_host_round *in, struct lt_history_round_facts *f,
                              struct lt_verdict *v)
 {
     struct lt_checks c = {.guest = in->guest, .host = in, .f = f, .v = v};
 
+    if (!in->guest)
+        memset(f, 0, sizeof *f);
     run(&c, in->timed ? HOST_HALF : HOST_HALF & ~TIMED);
     if (!in->timed) {
         lt_check_skip(v, LT_CHECK_WINDOW, "the times of the round are not one's own");

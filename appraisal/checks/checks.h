@@ -8,8 +8,8 @@
 
 /* One round under its checks: what goes in, what comes out, and what they hand on to one another. */
 struct lt_checks {
-    const struct lt_checks_guest_round *guest;
-    const struct lt_checks_host_round *host; /* NULL for 1-3 */
+    const struct lt_checks_guest_round *guest; /* NULL: a host by itself */
+    const struct lt_checks_host_round *host;   /* NULL for 1-3 */
     struct lt_history_round_facts *f;
     struct lt_verdict *v;
     struct lt_residency_header header; /* of the host quote, with its attest: for what rests on 5 */

@@ -21,6 +21,9 @@ static void check_certificate(struct lt_checks *c)
 
     if (id->certificate == LT_CHECKS_FACT_NO)
         lt_check_fault(c->v, LT_CHECK_HOST_IDENTITY, "%s", *text ? text : "EK certificate: chain refused");
+    else if (id->certificate == LT_CHECKS_FACT_UNKNOWN && c->host->accept_ek_unproven)
+        lt_check_omit(c->v, LT_CHECK_HOST_IDENTITY, "certificate", "%s; accepted as ek-unproven",
+                      *text ? text : "EK certificate: chain not checked");
     else if (id->certificate == LT_CHECKS_FACT_UNKNOWN)
         lt_check_gap(c->v, LT_CHECK_HOST_IDENTITY, "certificate", id->certificate_gap, "%s",
                      *text ? text : "EK certificate: chain not checked");

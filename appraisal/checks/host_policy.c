@@ -3,18 +3,28 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A tenant's are those of its guest's policy; of a host by itself the one that is published. */
+static const struct lt_policy_digests *accepted(const struct lt_checks *c)
+{
+    if (!c->guest)
+        return c->host->accepted;
+    return c->guest->policy ? &c->guest->policy->host_policies : NULL;
+}
+
 /* False: the check is not made (section 5: policy_digest outside the accepted set). */
 static bool policy_accepted(struct lt_checks *c)
 {
-    const struct lt_policy_guest *own = c->guest->policy;
+    const struct lt_policy_digests *own = accepted(c);
     char digest[2 * LT_SHA256 + 1];
 
     lt_hex(c->header.policy_digest, LT_SHA256, digest);
     if (!own) {
-        lt_check_lack(c->v, LT_CHECK_HOST_POLICY, "accepted-policies", "no set of accepted host policies");
+        lt_check_lack(c->v, LT_CHECK_HOST_POLICY, "accepted-policies",
+                      c->guest ? "no set of accepted host policies"
+                               : "no host policy is published for it (limetree host learn, or host policy)");
         return true;
     }
-    if (lt_policy_digests_have(&own->host_policies, c->header.policy_digest))
+    if (lt_policy_digests_have(own, c->header.policy_digest))
         return true;
     /* Offline nobody can run another round: a set that was given and does not hold is a failure. */
     if (c->v->offline)

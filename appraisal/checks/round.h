@@ -7,7 +7,8 @@
  *   lt_checks_appraise_host(…)    4-11
  *   lt_verdict_conclude(&v, …)    result and reason
  *   lt_history_guest_learn, lt_history_host_learn
- */
+ *
+ * Of a host by itself: lt_checks_host_alone(&v), then lt_checks_appraise_host without a guest. */
 #ifndef LT_APPRAISAL_CHECKS_ROUND_H
 #define LT_APPRAISAL_CHECKS_ROUND_H
 
@@ -38,11 +39,15 @@ struct lt_checks_guest_round {
 };
 
 struct lt_checks_host_round {
-    const struct lt_checks_guest_round *guest;
+    const struct lt_checks_guest_round *guest; /* NULL: a host by itself; then there is no proof either */
     const struct lt_residency_host_quote *quote;
     const struct lt_proof *proof;
     const struct lt_checks_identity_host *identity; /* of the host the quote names */
     const struct lt_policy_host *policy;            /* the document HDR.policy_digest names; NULL: absent */
+    /* Of a host by itself: the host policies that count (NULL: none is published), and whether a certificate
+     * of its EK that nobody could judge is named and left out. */
+    const struct lt_policy_digests *accepted;
+    bool accept_ek_unproven;
     struct lt_measured_logs logs;
     struct lt_result_cache *measured_cache; /* NULL: none */
     bool timed;                             /* false (offline): 10 and 11 are not made */
@@ -55,7 +60,9 @@ struct lt_checks_host_round {
 /* Checks 1-3. *f is zeroed first; evidence and commitment are always computed. */
 void lt_checks_appraise_guest(const struct lt_checks_guest_round *in, struct lt_history_round_facts *f,
                               struct lt_verdict *v);
-/* Checks 4-11, and the rest of *f. */
+/* Right after lt_verdict_init: 5, 6, 7, 9 and 10 are made, the others are named as not made. */
+void lt_checks_host_alone(struct lt_verdict *v);
+/* Checks 4-11, and the rest of *f; of a host by itself *f is zeroed first. */
 void lt_checks_appraise_host(const struct lt_checks_host_round *in, struct lt_history_round_facts *f,
                              struct lt_verdict *v);
 

@@ -60,6 +60,17 @@ void lt_verdict_init_offline(struct lt_verdict *v)
     v->offline = true;
 }
 
+void lt_verdict_leave_out(struct lt_verdict *v, unsigned checks, const char *message)
+{
+    v->left_out |= checks;
+    for (enum lt_check c = 0; c < LT_CHECKS; c++) {
+        if (!(checks & ON(c)))
+            continue;
+        v->check[c].weight = LT_CHECK_WEIGHT_NONE;
+        snprintf(v->check[c].message, sizeof v->check[c].message, "%s", message);
+    }
+}
+
 bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c)
 {
     return v->check[c].state == LT_CHECK_PASSED;
@@ -67,8 +78,12 @@ bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c)
 
 bool lt_check_open(struct lt_verdict *v, enum lt_check c)
 {
+    unsigned rests_on = lt_verdict_rules[c].rests_on & ~v->left_out;
+
+    if (v->left_out & ON(c))
+        return false;
     for (enum lt_check on = 0; on < LT_CHECKS; on++) {
-        if (!(lt_verdict_rules[c].rests_on & ON(on)) || lt_verdict_passed(v, on))
+        if (!(rests_on & ON(on)) || lt_verdict_passed(v, on))
             continue;
         snprintf(v->check[c].message, sizeof v->check[c].message, "rests on %s, which did not pass",
                  lt_verdict_rules[on].slug);
@@ -229,12 +244,23 @@ static void conclude_offline(struct lt_verdict *v)
     conclude(v, LT_VERDICT_CONSISTENT, "");
 }
 
+/* How much the round proves is enough: of what applies to it. */
+static bool level_accepted(const struct lt_verdict *v, bool copyable, bool boot_only)
+{
+    bool link = v->link == LT_VERDICT_LINK_RESIDENT || (copyable && v->link == LT_VERDICT_LINK_COPYABLE);
+    bool level =
+        v->level == LT_VERDICT_LEVEL_APPRAISED || (boot_only && v->level == LT_VERDICT_LEVEL_BOOT_ONLY);
+
+    return (link || v->left_out & ON(LT_CHECK_RESIDENCY)) &&
+           (level || v->left_out & ON(LT_CHECK_HOST_POLICY));
+}
+
 void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept_boot_only)
 {
     static const enum lt_verdict_result by_weight[] = {LT_VERDICT_FAILED, LT_VERDICT_UNCHECKED,
                                                        LT_VERDICT_STALE};
     const char *slug;
-    unsigned passed = 0;
+    unsigned stand = v->left_out;
 
     if (v->offline) {
         conclude_offline(v);
@@ -242,16 +268,13 @@ void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept
     }
     enum lt_check_weight w = heaviest(v, &slug);
     for (enum lt_check c = 0; c < LT_CHECKS; c++)
-        passed += lt_verdict_passed(v, c);
+        stand |= lt_verdict_passed(v, c) ? ON(c) : 0;
     if (w < LT_CHECK_WEIGHT_NONE)
         conclude(v, by_weight[w], slug);
-    else if (passed !=
-             LT_CHECKS) /* cannot be: a check hangs on one that decides; but never trust by default */
+    else if (stand != ON(LT_CHECKS) - 1 || v->left_out == stand)
+        /* cannot be: a check hangs on one that decides; but never trust by default */
         conclude(v, LT_VERDICT_UNCHECKED, "internal");
-    else if ((v->link != LT_VERDICT_LINK_RESIDENT &&
-              !(accept_copyable && v->link == LT_VERDICT_LINK_COPYABLE)) ||
-             (v->level != LT_VERDICT_LEVEL_APPRAISED &&
-              !(accept_boot_only && v->level == LT_VERDICT_LEVEL_BOOT_ONLY)))
+    else if (!level_accepted(v, accept_copyable, accept_boot_only))
         conclude(v, LT_VERDICT_UNCHECKED, "level");
     else
         conclude(v, LT_VERDICT_TRUSTED, "");

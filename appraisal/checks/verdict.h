@@ -56,6 +56,7 @@ struct lt_check_part {
 
 struct lt_verdict {
     bool offline;
+    unsigned left_out; /* bits: checks that do not apply to what is judged (lt_verdict_leave_out) */
     enum lt_verdict_result result;
     char reason[32]; /* slug; "": none */
     enum lt_verdict_link link;
@@ -94,6 +95,10 @@ const char *lt_verdict_level_slug(enum lt_verdict_level l); /* NULL: none */
 /* Everything not made, result unchecked. */
 void lt_verdict_init(struct lt_verdict *v);
 void lt_verdict_init_offline(struct lt_verdict *v);
+
+/* Right after init: these checks (bits) do not apply to what is judged. They are not made, named so, and
+ * decide nothing; what rests on them rests on its other checks alone. */
+void lt_verdict_leave_out(struct lt_verdict *v, unsigned checks, const char *message);
 
 /* ---- the checks' side: open, then any of fault, lack, omit, note, then close ---- */
 /* False, and not made, if what the check rests on did not pass. */
