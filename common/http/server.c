@@ -203,6 +203,14 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *m, const char
     return settle(r);
 }
 
+static lt_http_error_body error_body_of(const struct lt_http_server_conf *c, const char *uri)
+{
+    for (const struct lt_http_error_form *f = c->error_forms; f && f->prefix; f++)
+        if (!strncmp(uri, f->prefix, strlen(f->prefix)))
+            return f->body;
+    return c->error_body;
+}
+
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *m)
 {
     struct lt_http_server *s = cls;
@@ -218,7 +226,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *m)
     memcpy(r->uri, uri, n);
     r->query = r->uri + n + 1;
     r->server = s;
-    r->error_body = s->conf.error_body;
+    r->error_body = error_body_of(&s->conf, uri);
     lt_ref_start(&r->refs, 1);
     pthread_mutex_init(&r->lock, NULL);
     r->started_ms = lt_clock_ms();

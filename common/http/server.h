@@ -41,6 +41,11 @@ struct lt_http_route {
 
 /* An error as a body: a new reference, NULL without memory. *e may be told as it is. */
 typedef json_t *(*lt_http_error_body)(const struct lt_err *e, unsigned retry_after_s);
+/* Errors of paths that begin so, also of those that no route has. */
+struct lt_http_error_form {
+    const char *prefix; /* "/federation/" */
+    lt_http_error_body body;
+};
 
 struct lt_http_server_conf {
     const char *listen; /* "127.0.0.1:8981", "[::]:0"; port 0: the kernel picks */
@@ -53,7 +58,9 @@ struct lt_http_server_conf {
         *crl; /* client certificates that are on it are refused, on kept connections too; borrowed */
     const struct lt_http_route *routes;
     size_t route_count;
-    lt_http_error_body error_body; /* NULL: an error has a status and no body */
+    lt_http_error_body error_body;                /* NULL: an error has a status and no body */
+    const struct lt_http_error_form *error_forms; /* where another applies, the first that fits; the last has
+                                                   * no prefix. NULL: nowhere */
     void *app;            /* for every handler; outlives the pools below, not the server alone: what a stopped
                            * server had posted runs there still, with app */
     struct lt_work *work; /* where blocking routes run; borrowed, freed after the server has stopped */

@@ -1,3 +1,4 @@
+lt_fuzz_target(add lt_keylime)
 lt_fuzz_target(quote lt_keylime)
 foreach(target attest public signature credential)
     lt_fuzz_target(${target} lt_tpm)

@@ -147,6 +147,8 @@ static const struct lt_http_route routes[] = {
 };
 #define ROUTES (sizeof routes / sizeof *routes)
 
+static const struct lt_http_error_form forms[] = {{"/federation/", lt_residency_error}, {NULL, NULL}};
+
 static struct lt_http_server *serve_as(const char *listen, unsigned threads, lt_http_error_body error_body)
 {
     struct lt_http_server *s = NULL;
@@ -159,6 +161,7 @@ static struct lt_http_server *serve_as(const char *listen, unsigned threads, lt_
         .routes = routes,
         .route_count = ROUTES,
         .error_body = error_body,
+        .error_forms = forms,
         .threads = threads,
     };
     if (lt_http_server_start(&conf, &s, &e))
@@ -398,6 +401,40 @@ static void test_errors(void **state)
     assert_null(lt_http_json(&r, 200, lt_residency_error_read, &e));
     assert_int_equal(e.code, LT_E_BUSY);
     free((char *)r.body);
+}
+
+/* One server, two wires: each path has its own form of errors, also where no route, no method or no access
+ * is. */
+static void test_error_forms(void **state)
+{
+    static const struct {
+        const char *method, *path;
+        int status;
+        bool ours;
+    } calls[] = {
+        {"GET", "/v2.1/fault/conflict", 409, false},
+        {"GET", "/federation/v1/fault/conflict", 409, true},
+        {"GET", "/v2.1/nothing", 404, false},
+        {"GET", "/federation/v1/nothing", 404, true},
+        {"GET", "/federation", 404, false},
+        {"PUT", "/v2.1/agents/abc", 405, false},
+        {"PUT", "/federation/v1/echo", 405, true},
+        {"DELETE", "/v2.1/agents/abc", 403, false},
+        {"GET", "/v2.1/fault/io", 500, false},
+        {"GET", "/v2.1/agents/a%2fb", 400, false},
+        {"GET", "/federation/v1/fault/%00", 400, true},
+    };
+    struct world *w = *state;
+    struct lt_http_server *s = serve_as("127.0.0.1:0", 1, lt_envelope_error);
+
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        LT_AUTOFREE char *body = check_status(w->tenant, calls[i].method, lt_http_server_address(s),
+                                              calls[i].path, NULL, calls[i].status);
+        LT_JSON_AUTO json_t *j = lt_json_parse(body, strlen(body), 4096, LT_NO_ERR);
+        assert_non_null(json_object_get(j, calls[i].ours ? "error" : "results"));
+        assert_null(json_object_get(j, calls[i].ours ? "results" : "error"));
+    }
+    lt_http_server_stop(s);
 }
 
 /* ---- requests that wait ---- */
@@ -988,6 +1025,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_body_cap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_huge_body, setup, teardown),
         cmocka_unit_test_setup_teardown(test_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_error_forms, setup, teardown),
         cmocka_unit_test_setup_teardown(test_held, setup, teardown),
         cmocka_unit_test_setup_teardown(test_held_body, setup, teardown),
         cmocka_unit_test_setup_teardown(test_race, setup, teardown),
