@@ -38,6 +38,13 @@ static const struct lt_batcher_item_error unreachable = {LT_E_HOST_UNREACHABLE, 
 static const struct lt_batcher_item_error no_memory = {LT_E_NO_MEMORY, RETRY_S,
                                                        "the provider has no memory left"};
 
+const struct lt_pcrs *lt_batcher_batch_pcrs(const struct lt_batcher_batch *b)
+{
+    const struct lt_residency_host_quote *q = lt_ref_value(b->quote);
+
+    return &q->pcrs;
+}
+
 struct lt_batcher_batch *lt_batcher_batch_ref(struct lt_batcher_batch *b)
 {
     lt_ref_join(&b->refs, 1);
@@ -49,6 +56,7 @@ void lt_batcher_batch_unref(struct lt_batcher_batch *b)
     if (!b || !lt_ref_leave(&b->refs))
         return;
     free(b->text);
+    lt_ref_put(b->quote);
     lt_merkle_free(b->tree);
     lt_residents_unref(b->residents);
     free(b);
@@ -82,9 +90,9 @@ void lt_batcher_free(struct lt_batcher *b)
 }
 
 static void deliver(struct lt_batcher_batch_item *items, struct lt_batcher_batch *batch,
-                    const struct lt_batcher_item_error *why)
+                    const struct lt_batcher_failure *why)
 {
-    static const struct lt_batcher_item_error none = {0};
+    static const struct lt_batcher_failure none = {0};
     uint32_t index = 0;
 
     for (struct lt_batcher_batch_item *i = items, *next; i; i = next) {
@@ -149,7 +157,7 @@ static void start(struct lt_batcher *b)
         pthread_mutex_lock(&b->lock);
         b->busy = false;
         pthread_mutex_unlock(&b->lock);
-        deliver(items, NULL, &no_memory);
+        deliver(items, NULL, &(struct lt_batcher_failure){.told = no_memory});
     }
 }
 
@@ -216,23 +224,33 @@ static int render(const struct lt_batcher *b, const struct lt_residency_host_quo
         !(out->text = lt_json_dump(j)))
         return lt_fail(e, LT_E_NO_MEMORY, "host quote: no memory");
     out->text_n = strlen(out->text);
-    out->pcrs = q->pcrs;
     return 0;
 }
 
-static int accept_quote(struct lt_batcher *b, struct closed *c, const struct lt_batcher_host_answer *a,
-                        struct lt_batcher_batch *out, struct lt_err *e)
+static void quote_free(void *p)
 {
-    __attribute__((cleanup(lt_residency_host_quote_free))) struct lt_residency_host_quote q = {0};
+    lt_residency_host_quote_free(p);
+    free(p);
+}
+
+/* *refused: a new reference if check 5 is what fails. */
+static int accept_quote(struct lt_batcher *b, struct closed *c, const struct lt_batcher_host_answer *a,
+                        struct lt_batcher_batch *out, struct lt_ref **refused, struct lt_err *e)
+{
+    struct lt_residency_host_quote *q = lt_new(struct lt_residency_host_quote);
     LT_JSON_AUTO json_t *j = lt_json_parse(a->body, a->n, LT_MAX_HOST_REPLY, e);
     struct lt_attest attest;
     struct lt_residency_header h;
 
-    LT_TRY(j ? lt_residency_host_quote_from_json(j, &q, e) : lt_fail_in(e, e->code, "reply"));
-    LT_TRY(lt_host_quote_check(&q, b->key, &h, &attest, e));
+    out->quote = lt_ref_new(q, quote_free);
+    LT_TRY(j ? lt_residency_host_quote_from_json(j, q, e) : lt_fail_in(e, e->code, "reply"));
+    if (lt_host_quote_check(q, b->key, &h, &attest, e)) {
+        *refused = e->code == LT_E_NO_MEMORY ? NULL : lt_ref_get(out->quote);
+        return e->code;
+    }
     LT_TRY(check_header(b, c, &h, e));
     LT_TRY(find_residents(c, j, &h, &out->residents, e));
-    LT_TRY(render(b, &q, out, e));
+    LT_TRY(render(b, q, out, e));
     out->reset_count = attest.clock.reset_count;
     out->tree = lt_take(&c->tree);
     return 0;
@@ -300,6 +318,7 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_batcher_host_answer
 {
     struct closed c = b->current;
     struct lt_batcher_batch *batch = NULL;
+    struct lt_ref *bad = NULL;
     struct lt_err e = {0};
     int rc;
 
@@ -310,7 +329,7 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_batcher_host_answer
     else {
         batch = lt_new(struct lt_batcher_batch);
         lt_ref_start(&batch->refs, 1);
-        rc = accept_quote(b, &c, a, batch, &e);
+        rc = accept_quote(b, &c, a, batch, &bad, &e);
     }
     if (rc) {
         tell_failure(b, &c, &e);
@@ -319,7 +338,9 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_batcher_host_answer
         b->conf.quoted(b->conf.arg, batch);
     }
 
-    struct lt_batcher_item_error why = rc ? failure(a, &e) : (struct lt_batcher_item_error){0};
+    struct lt_batcher_failure why = {0};
+    if (rc)
+        why = (struct lt_batcher_failure){failure(a, &e), &e, bad};
     struct lt_batcher_batch_item *stranded = NULL;
     uint32_t n;
     pthread_mutex_lock(&b->lock);
@@ -330,6 +351,7 @@ void lt_batcher_answer(struct lt_batcher *b, const struct lt_batcher_host_answer
     start(b);
     deliver(c.items, batch, &why);
     deliver(stranded, NULL, &why);
+    lt_ref_put(bad);
     lt_merkle_free(c.tree);
     lt_residents_unref(c.known);
     lt_batcher_batch_unref(batch);

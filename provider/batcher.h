@@ -32,13 +32,24 @@ struct lt_batcher_batch {
     struct lt_ref_count refs;
     char *text; /* the QUOTE of docs/api.md with "host", rendered once */
     size_t text_n;
+    struct lt_ref *quote; /* struct lt_residency_host_quote */
     struct lt_merkle *tree;
     struct lt_residents *residents;
-    struct lt_pcrs pcrs;
     uint32_t reset_count;
 };
+/* The values it signed. */
+const struct lt_pcrs *lt_batcher_batch_pcrs(const struct lt_batcher_batch *b);
 struct lt_batcher_batch *lt_batcher_batch_ref(struct lt_batcher_batch *b);
 void lt_batcher_batch_unref(struct lt_batcher_batch *b);
+
+/* The same, with what only the provider itself is told. Borrowed, as long as done runs. */
+struct lt_batcher_failure {
+    struct lt_batcher_item_error told;
+    const struct lt_err *cause; /* NULL: told says all */
+    /* A host quote (struct lt_residency_host_quote) for which check 5 failed, and only that kind of failure;
+     * NULL: none. Get a reference to keep it. */
+    struct lt_ref *refused;
+};
 
 /* One commitment that waits, embedded in its owner's struct. done is called exactly once, without locks held:
  * with the batch (take a reference to keep it) and the leaf's index, or with batch NULL and why. */
@@ -46,7 +57,7 @@ struct lt_batcher_batch_item {
     uint8_t commitment[32];
     struct lt_batcher_batch_item *next;
     void (*done)(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
-                 const struct lt_batcher_item_error *why);
+                 const struct lt_batcher_failure *why);
 };
 
 /* The body of POST host-quotes. */

@@ -134,7 +134,7 @@ struct lesson {
 };
 
 static void learned(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
-                    const struct lt_batcher_item_error *why)
+                    const struct lt_batcher_failure *why)
 {
     struct lesson *l = (struct lesson *)i;
     struct lt_err e = {0};
@@ -143,7 +143,7 @@ static void learned(struct lt_batcher_batch_item *i, struct lt_batcher_batch *ba
     if (batch)
         l->batch = lt_batcher_batch_ref(batch);
     else
-        (void)lt_fail(&e, why->code, "%s", why->message);
+        (void)lt_fail(&e, why->told.code, "%s", why->told.message);
     lt_wait_end(&l->wait, e.code, &e);
 }
 
@@ -234,7 +234,7 @@ int lt_provider_learn(struct lt_registry *r, struct lt_provider_host *h, bool im
     lt_random(l.item.commitment, sizeof l.item.commitment); /* a leaf like any other */
     lt_batcher_add(h->batcher, &l.item);
     LT_TRY(lt_wait_for(&l.wait, e));
-    const struct lt_pcrs pcrs = l.batch->pcrs;
+    const struct lt_pcrs pcrs = *lt_batcher_batch_pcrs(l.batch);
     int rc = check_measured(&pcrs, e);
     LT_JSON_AUTO json_t *j = rc ? NULL : policy_of(&pcrs);
     lt_batcher_batch_unref(l.batch);

@@ -46,10 +46,11 @@ static void quoted(void *arg, const struct lt_batcher_batch *batch)
 {
     struct lt_provider_host *h = arg;
     struct host *own = whole(h);
+    const uint8_t *pcr = lt_batcher_batch_pcrs(batch)->value[10];
 
     atomic_store(&own->reset_count, batch->reset_count);
-    if (memcmp(own->ima_pcr, batch->pcrs.value[10], sizeof own->ima_pcr)) {
-        memcpy(own->ima_pcr, batch->pcrs.value[10], sizeof own->ima_pcr);
+    if (memcmp(own->ima_pcr, pcr, sizeof own->ima_pcr)) {
+        memcpy(own->ima_pcr, pcr, sizeof own->ima_pcr);
         atomic_fetch_add(&own->ima_epoch, 1);
     }
     lt_health_note(&h->health, h->address, NULL, lt_clock_ms());
@@ -289,7 +290,7 @@ struct check {
 };
 
 static void checked(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
-                    const struct lt_batcher_item_error *why)
+                    const struct lt_batcher_failure *why)
 {
     struct check *c = (struct check *)i;
 

@@ -376,21 +376,21 @@ static void ask_done(struct ask *a)
 }
 
 static void item_done(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
-                      const struct lt_batcher_item_error *why)
+                      const struct lt_batcher_failure *why)
 {
     struct ask *a = (struct ask *)i;
 
     if (batch)
         a->batch = lt_batcher_batch_ref(batch);
     a->index = index;
-    a->error = *why;
+    a->error = why->told;
     ask_done(a);
 }
 
 /* Nobody is asked for this guest. */
 static void slot_fail(struct slot *s, const struct lt_batcher_item_error *why)
 {
-    item_done(&s->first.item, NULL, 0, why);
+    item_done(&s->first.item, NULL, 0, &(struct lt_batcher_failure){.told = *why});
 }
 
 /* ---- to the hosts ---- */

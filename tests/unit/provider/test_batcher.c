@@ -18,6 +18,8 @@ struct item {
     struct lt_batcher_batch *batch;
     uint32_t index;
     struct lt_batcher_item_error why;
+    int cause;    /* LT_E_…; 0: none */
+    bool refused; /* the quote came along */
 };
 
 struct rig {
@@ -60,13 +62,15 @@ static void send_ask(void *arg, const struct lt_batcher_batch_ask *ask)
 }
 
 static void item_done(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
-                      const struct lt_batcher_item_error *why)
+                      const struct lt_batcher_failure *why)
 {
     struct item *x = (struct item *)i;
     x->done++;
     x->batch = batch ? lt_batcher_batch_ref(batch) : NULL;
     x->index = index;
-    x->why = *why;
+    x->why = why->told;
+    x->cause = why->cause ? why->cause->code : 0;
+    x->refused = why->refused;
 }
 
 static int setup(void **state)
@@ -252,7 +256,7 @@ static void batch_seq_rises(void **state)
 
 /* An item's owner may queue the next one from within its callback. */
 static void again(struct lt_batcher_batch_item *i, struct lt_batcher_batch *batch, uint32_t index,
-                  const struct lt_batcher_item_error *why)
+                  const struct lt_batcher_failure *why)
 {
     struct item *x = (struct item *)i;
     item_done(i, batch, index, why);
@@ -521,6 +525,8 @@ static void lies_in_the_header(void **state)
         json_object_set_new(j, "inventory", mock_host_inventory(&r->host));
         give(r, 200, j);
         check_failed(&r->items[lie], LT_E_HOST_UNREACHABLE);
+        assert_true(r->items[lie].refused == (lie == FLAGS)); /* check 5 speaks of no other lie */
+        assert_int_equal(r->items[lie].cause, LT_E_MALFORMED);
         assert_null(r->known); /* nothing of it was taken over */
     }
 }
@@ -540,6 +546,7 @@ static void a_foreign_signature(void **state)
     r->host.ak_key = own;
     give(r, 200, j);
     check_failed(&r->items[0], LT_E_HOST_UNREACHABLE);
+    assert_true(r->items[0].refused);
     mock_host_free(&other);
 }
 
@@ -555,6 +562,7 @@ static void pcr_values_that_were_not_quoted(void **state)
     json_object_set_new(json_object_get(j, "pcrs"), "4", lt_json_new_hex(other, sizeof other));
     give(r, 200, j);
     check_failed(&r->items[0], LT_E_HOST_UNREACHABLE);
+    assert_true(r->items[0].refused);
 }
 
 /* No bit of header, attest or signature is ignored. */
