@@ -49,6 +49,10 @@ static const struct {
     {"--intermediates", "FILE",
      "PEM or DER: issuers of the host's EK certificate that its chip does not carry", LT_CLI_INTERMEDIATES,
      offsetof(struct lt_cli, intermediates)},
+    {"--domain", "UUID", "the machine that an agent of another id runs in", LT_CLI_DOMAIN,
+     offsetof(struct lt_cli, domain)},
+    {"--ek", "HEX", "SHA-256 of the SubjectPublicKeyInfo of its vTPM's EK: no other is this guest's",
+     LT_CLI_EK, offsetof(struct lt_cli, ek)},
     {"--host", "ID", "only guests whose verdict names this host", LT_CLI_HOST, offsetof(struct lt_cli, host)},
 };
 #define OPTIONS (sizeof options / sizeof *options)

@@ -23,7 +23,7 @@ struct lt_cli {
     struct lt_crl *crl;               /* the federation's; NULL: none configured */
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
     bool json, all, trusted, ima;
-    const char *address, *policy, *accept, *ek_digest, *intermediates, *host;
+    const char *address, *policy, *accept, *ek_digest, *intermediates, *host, *domain, *ek;
     const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
     int count;
 };
@@ -39,6 +39,8 @@ enum {
     LT_CLI_IMA = 64,
     LT_CLI_INTERMEDIATES = 4096,
     LT_CLI_HOST = 8192,
+    LT_CLI_DOMAIN = 16384,
+    LT_CLI_EK = 32768,
 };
 
 struct lt_cli_verb {

@@ -44,7 +44,9 @@ static int list(struct lt_cli *c, struct lt_err *e)
         const json_t *v = member(g, "verdict"), *n = member(member(v, "batch"), "n");
         char how_old[32];
         age(v, how_old);
-        lt_cli_table_cell(t, "%s", lt_cli_text(g, "uuid"));
+        bool alike = !strcmp(lt_cli_text(g, "agent"), lt_cli_text(g, "uuid"));
+        lt_cli_table_cell(t, "%s%s%s", lt_cli_text(g, "uuid"), alike ? "" : " ",
+                          alike ? "" : lt_cli_text(g, "agent"));
         lt_cli_table_cell(t, "%s",
                           json_is_object(v)                  ? lt_cli_text(v, "result")
                           : json_is_true(member(g, "added")) ? "(no round yet)"
@@ -134,8 +136,10 @@ static void print_guest(const json_t *g)
     const json_t *v = member(g, "verdict");
     char how_old[32];
 
-    printf("guest %s\n  address   %s\n  policy    %s\n", lt_cli_text(g, "uuid"), lt_cli_text(g, "address"),
-           lt_cli_text(g, "policy"));
+    printf("guest %s\n  agent     %s\n  address   %s\n  policy    %s\n", lt_cli_text(g, "uuid"),
+           lt_cli_text(g, "agent"), lt_cli_text(g, "address"), lt_cli_text(g, "policy"));
+    if (json_is_string(member(g, "ek")))
+        printf("  pinned EK %s\n", lt_cli_text(g, "ek"));
     if (!json_is_object(v)) {
         printf("  no round yet\n");
         return;
@@ -168,23 +172,48 @@ static int show(struct lt_cli *c, struct lt_err *e)
     return 0;
 }
 
+/* Argument 0 is what its agent registers as: the domain's UUID, unless that is told. */
+static int who(const struct lt_cli *c, char uuid[LT_UUID_TEXT], const char **agent, struct lt_err *e)
+{
+    uint8_t id[LT_UUID];
+
+    *agent = NULL;
+    if (c->domain ? lt_uuid_parse(c->domain, id, e) : 0)
+        return lt_fail(e, LT_E_USAGE, "--domain %s: not a UUID", c->domain);
+    if (!c->domain)
+        lt_uuid_of_id(c->argument[0], id);
+    lt_uuid_format(id, uuid);
+    if (!lt_id_ok(c->argument[0]))
+        return lt_fail(e, LT_E_USAGE, "'%s' is no agent's id", c->argument[0]);
+    if (strcmp(uuid, c->argument[0]))
+        *agent = c->argument[0];
+    return 0;
+}
+
+static int read_policy(const struct lt_cli *c, json_t **policy, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    size_t n;
+
+    *policy = NULL;
+    if (!c->policy)
+        return 0;
+    LT_TRY(lt_file_read(c->policy, LT_MAX_POLICY, &bytes, &n, e));
+    *policy = lt_json_parse(bytes, n, LT_MAX_POLICY, e);
+    return *policy ? 0 : lt_fail_in(e, e->code, "%s", c->policy);
+}
+
 static int add(struct lt_cli *c, struct lt_err *e)
 {
     char uuid[LT_UUID_TEXT];
-    LT_AUTOFREE uint8_t *bytes = NULL;
-    json_t *policy = NULL;
-    size_t n;
+    const char *agent;
+    json_t *policy;
 
-    LT_TRY(lt_cli_uuid(c, 0, uuid, e));
-    if (c->policy) {
-        LT_TRY(lt_file_read(c->policy, LT_MAX_POLICY, &bytes, &n, e));
-        policy = lt_json_parse(bytes, n, LT_MAX_POLICY, e);
-        if (!policy)
-            return lt_fail_in(e, e->code, "%s", c->policy);
-    }
-    LT_JSON_AUTO json_t *j =
-        lt_cli_call(c, LT_CLI_TENANT, "PUT", 200,
-                    json_pack("{s:s?, s:o?}", "address", c->address, "policy", policy), e, "guests/%s", uuid);
+    LT_TRY(who(c, uuid, &agent, e));
+    LT_TRY(read_policy(c, &policy, e));
+    json_t *body = json_pack("{s:s?, s:o?, s:s?, s:s?}", "address", c->address, "policy", policy, "agent",
+                             agent, "ek", c->ek);
+    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_TENANT, "PUT", 200, body, e, "guests/%s", uuid);
     if (!j)
         return e->code;
     if (c->json)
@@ -368,8 +397,8 @@ static int status(struct lt_cli *c, struct lt_err *e)
 static const struct lt_cli_verb verbs[] = {
     {"list", "", "guests that have registered, and their verdicts", 0, 0, 0, list},
     {"show", "UUID", "one guest: every check passed, failed, not made, and why", 1, 1, 0, show},
-    {"add", "UUID [--address HOST:PORT] [--policy FILE]", "attest it from now on", 1, 1,
-     LT_CLI_ADDRESS | LT_CLI_POLICY, add},
+    {"add", "ID [--domain UUID] [--ek HEX] [--address HOST:PORT] [--policy FILE]", "attest it from now on", 1,
+     1, LT_CLI_ADDRESS | LT_CLI_POLICY | LT_CLI_DOMAIN | LT_CLI_EK, add},
     {"remove", "UUID", "attest it no longer", 1, 1, 0, removal},
     {"learn", "UUID [--accept WORDS] [--ima]", "make its policy from its present, attested state", 1, 1,
      LT_CLI_ACCEPT | LT_CLI_IMA, learn},

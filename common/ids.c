@@ -38,6 +38,19 @@ void lt_uuid_random(uint8_t out[LT_UUID])
     out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
 }
 
+void lt_uuid_of_id(const char *id, uint8_t out[LT_UUID])
+{
+    static const char tag[] = "LT1:AGENT-ID";
+    uint8_t digest[LT_SHA256];
+
+    if (!lt_uuid_parse(id, out, LT_NO_ERR))
+        return;
+    lt_sha256_2(tag, sizeof tag - 1, id, strlen(id), digest);
+    memcpy(out, digest, LT_UUID);
+    out[6] = (uint8_t)((out[6] & 0x0f) | 0x80);
+    out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
+}
+
 bool lt_id_ok(const char *s)
 {
     size_t n = s ? strnlen(s, LT_ID_MAX + 1) : 0;

@@ -14,7 +14,7 @@
 
 static json_t *address_of(const struct lt_store_guest *g, const struct lt_agent *a)
 {
-    if (g && g->address[0])
+    if (g->address[0])
         return json_string(g->address);
     if (!a->ip || !a->port)
         return json_null();
@@ -22,9 +22,14 @@ static json_t *address_of(const struct lt_store_guest *g, const struct lt_agent 
                               : json_sprintf("%s:%d", a->ip, a->port);
 }
 
-/* g NULL: registered, not added yet. */
-static int describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_store_guest *g,
-                    json_t **out, struct lt_err *e)
+static const char *door_of(const struct lt_store_guest *g)
+{
+    return g->door == LT_STORE_DOOR_KEYLIME ? "keylime" : "federation";
+}
+
+/* added false: an agent that has registered, and is no guest's yet. */
+static int describe(struct lt_tenant *t, const struct lt_store_guest *g, bool added, json_t **out,
+                    struct lt_err *e)
 {
     LT_KEYLIME_AUTOAGENT struct lt_agent a = {0};
     struct lt_store_deadlines d = lt_rounds_deadlines(t->rounds);
@@ -32,16 +37,17 @@ static int describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const stru
     json_t *verdict = NULL;
     char text[LT_UUID_TEXT];
 
-    lt_uuid_format(uuid, text);
-    int rc = lt_store_agent_get(t->store, text, &a, e);
+    lt_uuid_format(g->uuid, text);
+    int rc = lt_store_agent_get(t->store, g->agent, &a, e);
     bool registered = !rc;
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
-    LT_TRY(lt_store_status(t->store, uuid, &d, lt_clock_ms(), &st, &verdict, e));
-    *out = json_pack("{s:s, s:o, s:b, s:b, s:o, s:o}", "uuid", text, "address", address_of(g, &a), "added",
-                     g != NULL, "registered", registered, "policy",
-                     g && g->has_policy ? lt_json_new_hex(g->policy, sizeof g->policy) : json_null(),
-                     "verdict", verdict);
+    LT_TRY(lt_store_status(t->store, g->uuid, &d, lt_clock_ms(), &st, &verdict, e));
+    *out = json_pack("{s:s, s:s, s:o, s:o, s:b, s:b, s:o, s:o, s:o}", "uuid", text, "agent", g->agent, "door",
+                     added ? json_string(door_of(g)) : json_null(), "address", address_of(g, &a), "added",
+                     added, "registered", registered, "policy",
+                     g->has_policy ? lt_json_new_hex(g->policy, sizeof g->policy) : json_null(), "ek",
+                     g->has_ek ? lt_json_new_hex(g->ek, sizeof g->ek) : json_null(), "verdict", verdict);
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
 }
 
@@ -53,7 +59,7 @@ static void reply_guest(struct lt_http_req *req, struct lt_tenant *t, const uint
     int rc = lt_store_guest_get(t->store, uuid, &g, &e);
 
     if (!rc)
-        rc = describe(t, uuid, &g, &j, &e);
+        rc = describe(t, &g, true, &j, &e);
     if (rc)
         lt_tenant_api_fail(req, &e);
     else
@@ -71,13 +77,13 @@ static int list_added(void *arg, const struct lt_store_guest *g)
     struct listing *l = arg;
     json_t *j = NULL;
 
-    LT_TRY(describe(l->t, g->uuid, g, &j, &l->e));
-    json_object_set_new(l->seen, json_string_value(json_object_get(j, "uuid")), json_true());
+    LT_TRY(describe(l->t, g, true, &j, &l->e));
+    json_object_set_new(l->seen, g->agent, json_true());
     json_array_append_new(l->guests, j);
     return 0;
 }
 
-/* Agents that have registered under a UUID and were not added. */
+/* Agents that have registered and are no guest's that was added. */
 static int list_registered(struct listing *l, struct lt_err *e)
 {
     LT_JSON_AUTO json_t *ids = NULL;
@@ -85,11 +91,13 @@ static int list_registered(struct listing *l, struct lt_err *e)
 
     for (size_t i = 0; !rc && i < json_array_size(ids); i++) {
         const char *id = json_string_value(json_array_get(ids, i));
-        uint8_t uuid[LT_UUID];
+        struct lt_store_guest g = {0};
         json_t *j = NULL;
-        if (json_object_get(l->seen, id) || lt_uuid_parse(id, uuid, LT_NO_ERR))
+        if (json_object_get(l->seen, id))
             continue;
-        rc = describe(l->t, uuid, NULL, &j, e);
+        snprintf(g.agent, sizeof g.agent, "%s", id);
+        lt_uuid_of_id(id, g.uuid);
+        rc = describe(l->t, &g, false, &j, e);
         if (!rc)
             json_array_append_new(l->guests, j);
     }
@@ -149,6 +157,21 @@ static int read_address(const json_t *body, struct lt_store_guest *g, struct lt_
     return 0;
 }
 
+/* What its agent registers as, and the vTPM that is pinned. */
+static int read_identity(const json_t *body, struct lt_store_guest *g, struct lt_err *e)
+{
+    const char *agent;
+
+    if (lt_json_has(body, "agent")) {
+        LT_TRY(lt_json_string(body, "agent", &agent, e));
+        if (!lt_id_ok(agent))
+            return lt_fail(e, LT_E_MALFORMED, "agent: not 1 to %d characters of [A-Za-z0-9_.-]", LT_ID_MAX);
+        memcpy(g->agent, agent, strlen(agent) + 1);
+    }
+    g->has_ek = lt_json_has(body, "ek");
+    return g->has_ek ? lt_json_hex(body, "ek", g->ek, sizeof g->ek, e) : 0;
+}
+
 static struct lt_slice bytes_of(const struct lt_ref *policy)
 {
     const struct lt_tenant_policy *p = lt_ref_value(policy);
@@ -169,7 +192,7 @@ static int put_guest(struct lt_tenant *t, struct lt_store_guest *g, const struct
 static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const json_t *body,
                         struct lt_err *e)
 {
-    static const char *const keys[] = {"address", "policy", NULL};
+    static const char *const keys[] = {"address", "policy", "agent", "ek", NULL};
     struct lt_store_guest g = {0};
     struct lt_ref *policy = NULL;
     json_t *is;
@@ -181,6 +204,7 @@ static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const 
     memcpy(g.uuid, uuid, sizeof g.uuid);
     LT_TRY(lt_json_only(body, keys, e));
     LT_TRY(read_address(body, &g, e));
+    LT_TRY(read_identity(body, &g, e));
     if (lt_json_has(body, "policy")) {
         LT_TRY(lt_json_object(body, "policy", &is, e));
         LT_TRY(read_policy(t, is, &policy, e));

@@ -79,9 +79,10 @@ static int need_address(const struct lt_store_guest *guest, const struct lt_agen
     return 0;
 }
 
-static int agent_of(struct lt_tenant_rounds *r, struct lt_tenant_round *round, struct lt_err *e)
+static int agent_of(struct lt_tenant_rounds *r, const struct lt_store_guest *guest,
+                    struct lt_tenant_round *round, struct lt_err *e)
 {
-    int rc = lt_store_agent_get(r->conf.store, round->uuid_text, &round->agent, e);
+    int rc = lt_store_agent_get(r->conf.store, guest->agent, &round->agent, e);
 
     return rc == LT_E_NOT_FOUND ? lt_fail(e, LT_E_NOT_REGISTERED, "its agent has not registered here") : rc;
 }
@@ -97,8 +98,10 @@ static int prepare(struct lt_tenant_flight *f, struct lt_err *e)
     round->has_basis = !rc;
     round->basis.has_policy = guest.has_policy;
     memcpy(round->basis.policy, guest.policy, sizeof round->basis.policy);
+    round->basis.has_pin = guest.has_ek;
+    memcpy(round->basis.pin, guest.ek, sizeof round->basis.pin);
     if (!rc)
-        rc = agent_of(r, round, e);
+        rc = agent_of(r, &guest, round, e);
     if (!rc)
         lt_store_basis_ek(&round->basis, round->agent.ek, round->agent.ek_n);
     if (!rc)

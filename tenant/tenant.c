@@ -262,10 +262,10 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
 static void activated(void *app, const char *id)
 {
     struct lt_tenant *t = app;
-    uint8_t uuid[LT_UUID];
+    struct lt_store_guest g;
 
-    if (!lt_uuid_parse(id, uuid, LT_NO_ERR))
-        (void)lt_rounds_ask(t->rounds, &uuid, 1);
+    if (!lt_store_guest_by_agent(t->store, id, &g, LT_NO_ERR))
+        (void)lt_rounds_ask(t->rounds, &g.uuid, 1);
 }
 
 static int start_servers(struct lt_tenant *t, struct lt_err *e)

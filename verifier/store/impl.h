@@ -40,7 +40,7 @@ struct lt_store_held {
     bool cleared;   /* its clearing is under way */
     bool has_basis; /* row.basis says; else what is so when it is written */
     struct lt_store_row row;
-    bool has_history, has_host;
+    bool has_history, has_host, linked;
     uint8_t ek[32], ak_name[LT_TPM_NAME];
     struct lt_history_guest history;
     struct lt_attest_clock_info host_clock;

@@ -133,14 +133,15 @@ static int write_verdict(sqlite3 *sql, const struct lt_store *s, const struct lt
     int changes;
 
     LT_TRY(lt_db_exec(sql, &changes, e,
-                      "INSERT INTO verdicts(uuid, result, doc, boot, at, received, policy, ek) VALUES"
-                      "(?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET result = excluded.result,"
+                      "INSERT INTO verdicts(uuid, result, doc, boot, at, received, policy, ek, pin) VALUES"
+                      "(?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET result = excluded.result,"
                       " doc = excluded.doc, boot = excluded.boot, at = excluded.at,"
-                      " received = excluded.received, policy = excluded.policy, ek = excluded.ek WHERE"
-                      " result <> ?9",
-                      "bittiibbi", h->uuid, sizeof h->uuid, (int64_t)r->result, r->doc, s->boot, r->at,
+                      " received = excluded.received, policy = excluded.policy, ek = excluded.ek,"
+                      " pin = excluded.pin WHERE result <> ?10",
+                      "bittiibbbi", h->uuid, sizeof h->uuid, (int64_t)r->result, r->doc, s->boot, r->at,
                       r->received, b->has_policy ? b->policy : NULL, sizeof b->policy,
-                      b->has_ek ? b->ek : NULL, sizeof b->ek, (int64_t)LT_VERDICT_FAILED));
+                      b->has_ek ? b->ek : NULL, sizeof b->ek, b->has_pin ? b->pin : NULL, sizeof b->pin,
+                      (int64_t)LT_VERDICT_FAILED));
     if (!changes) {
         *kept = LT_STORE_STANDS;
         return 0;
@@ -184,6 +185,9 @@ int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_
         LT_TRY(put_guest_history(sql, h->ek, &h->history, e));
     if (h->has_host)
         LT_TRY(put_host_clock(sql, h->ak_name, &h->host_clock, e));
+    if (h->linked)
+        LT_TRY(lt_db_exec(sql, NULL, e, "UPDATE guests SET linked = 1 WHERE uuid = ? AND linked = 0", "b",
+                          h->uuid, sizeof h->uuid));
     return h->verdict ? put_verdict(sql, s, h, kept, e) : 0;
 }
 
@@ -212,8 +216,11 @@ static int make_held(const struct lt_store_round *r, struct lt_store_held *h, st
         json_pack("{s:I, s:I}", "started", (json_int_t)r->started, "received", (json_int_t)r->received);
     LT_JSON_AUTO json_t *doc = lt_verdict_to_json(r->verdict, times);
 
-    *h = (struct lt_store_held){
-        .verdict = true, .has_basis = r->basis, .has_history = r->ek_digest, .has_host = r->host_ak_name};
+    *h = (struct lt_store_held){.verdict = true,
+                                .has_basis = r->basis,
+                                .has_history = r->ek_digest,
+                                .has_host = r->host_ak_name,
+                                .linked = r->linked};
     memcpy(h->uuid, r->uuid, sizeof h->uuid);
     h->row = (struct lt_store_row){.known = true,
                                    .result = r->verdict->result,

@@ -27,11 +27,14 @@ static bool digest_column(sqlite3_stmt *st, int col, uint8_t out[32])
     return true;
 }
 
-/* Columns policy and ek (TPM2B_PUBLIC) of the guest and its agent. */
-static void basis_columns(sqlite3_stmt *st, int policy, int ek, struct lt_store_basis *out)
+/* g.policy, g.ek and a.ek (TPM2B_PUBLIC), from column `policy` on. */
+static void basis_columns(sqlite3_stmt *st, int policy, struct lt_store_basis *out)
 {
+    int ek = policy + 2;
+
     *out = (struct lt_store_basis){0};
     out->has_policy = digest_column(st, policy, out->policy);
+    out->has_pin = digest_column(st, policy + 1, out->pin);
     if (sqlite3_column_type(st, ek) != SQLITE_NULL)
         lt_store_basis_ek(out, sqlite3_column_blob(st, ek), (size_t)sqlite3_column_bytes(st, ek));
 }
@@ -40,17 +43,16 @@ int lt_store_basis_now(sqlite3 *sql, const uint8_t uuid[LT_UUID], bool *exists, 
                        struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
-    char id[LT_UUID_TEXT];
 
     *out = (struct lt_store_basis){0};
-    lt_uuid_format(uuid, id);
     LT_TRY(lt_db_prepare(
-        sql, "SELECT g.policy, a.ek FROM guests g LEFT JOIN agents a ON a.id = ?1 WHERE g.uuid = ?2", &st, e,
-        "tb", id, uuid, (size_t)LT_UUID));
+        sql,
+        "SELECT g.policy, g.ek, a.ek FROM guests g LEFT JOIN agents a ON a.id = g.agent WHERE g.uuid = ?",
+        &st, e, "b", uuid, (size_t)LT_UUID));
     int rc = lt_db_step(st, e);
     *exists = rc == 1;
     if (*exists)
-        basis_columns(st, 0, 1, out);
+        basis_columns(st, 0, out);
     return rc < 0 ? rc : 0;
 }
 
@@ -60,6 +62,8 @@ const char *lt_store_basis_other(const struct lt_store_basis *was, const struct 
         (was->has_policy && memcmp(was->policy, now->policy, sizeof was->policy)))
         return "policy-changed";
     if (was->has_ek && (!now->has_ek || memcmp(was->ek, now->ek, sizeof was->ek)))
+        return "registration-changed";
+    if (was->has_pin != now->has_pin || (was->has_pin && memcmp(was->pin, now->pin, sizeof was->pin)))
         return "registration-changed";
     return NULL;
 }
@@ -91,6 +95,7 @@ static void read_row(const struct lt_store *s, sqlite3_stmt *st, struct lt_store
     row->trusted_ours = row->was_trusted && this_boot(s, st, 5, 6, &row->trusted_at);
     row->basis.has_policy = digest_column(st, 7, row->basis.policy);
     row->basis.has_ek = digest_column(st, 8, row->basis.ek);
+    row->basis.has_pin = digest_column(st, 9, row->basis.pin);
 }
 
 /* The guest's row and what it must be about, in one snapshot. */
@@ -98,19 +103,17 @@ static int get_row(sqlite3 *sql, const struct lt_store *s, const uint8_t *uuid, 
                    bool *exists, struct lt_store_basis *now, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
-    char id[LT_UUID_TEXT];
 
-    lt_uuid_format(uuid, id);
     LT_TRY(lt_db_prepare(sql,
                          "SELECT v.result, v.doc, v.boot, v.at, v.received, v.trusted_boot, v.trusted_at,"
-                         " v.policy, v.ek, g.policy, a.ek FROM guests g LEFT JOIN verdicts v USING(uuid)"
-                         " LEFT JOIN agents a ON a.id = ?1 WHERE g.uuid = ?2",
-                         &st, e, "tb", id, uuid, (size_t)LT_UUID));
+                         " v.policy, v.ek, v.pin, g.policy, g.ek, a.ek FROM guests g LEFT JOIN verdicts v"
+                         " USING(uuid) LEFT JOIN agents a ON a.id = g.agent WHERE g.uuid = ?",
+                         &st, e, "b", uuid, (size_t)LT_UUID));
     int rc = lt_db_step(st, e);
     if (rc == 1) {
         if (sqlite3_column_type(st, 0) != SQLITE_NULL)
             read_row(s, st, row);
-        basis_columns(st, 9, 10, now);
+        basis_columns(st, 10, now);
     }
     *exists = rc == 1;
     return rc < 0 ? rc : 0;
@@ -179,7 +182,9 @@ static const char *what_changed(const char *slug)
 {
     return !strcmp(slug, "policy-changed")
                ? "the guest's policy was changed, and no round under the new one has ended yet"
-               : "the agent's registration was changed or removed, and no round of the new one has ended yet";
+               : "the agent's registration or the pinned EK was changed or removed, and no round of the new "
+                 "one"
+                 " has ended yet";
 }
 
 static json_t *document(const struct lt_store_row *row, const char *other)

@@ -34,7 +34,18 @@ static const char *const migrations[] = {
     "ALTER TABLE guest_history ADD COLUMN host BLOB;", /* host_id of the last accepted round */
     "CREATE TABLE releases(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, v BLOB, key BLOB,"
     " delivered INTEGER, revocation_key BLOB);",
+    /* Guests of before registered as their UUIDs, and none was judged without a host. A row whose key is no
+     * UUID stays one that cannot be read. */
+    "ALTER TABLE guests ADD COLUMN agent TEXT; ALTER TABLE guests ADD COLUMN door INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE guests ADD COLUMN ek BLOB; ALTER TABLE guests ADD COLUMN linked INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE verdicts ADD COLUMN pin BLOB;"
+    "UPDATE guests SET agent = lower(substr(hex(uuid),1,8)||'-'||substr(hex(uuid),9,4)||'-'||"
+    "substr(hex(uuid),13,4)||'-'||substr(hex(uuid),17,4)||'-'||substr(hex(uuid),21,12))"
+    " WHERE typeof(uuid) = 'blob' AND length(uuid) = 16;"
+    "CREATE UNIQUE INDEX guests_agent ON guests(agent);",
 };
+
+#define GUEST_COLUMNS "uuid, address, policy, agent, door, ek, linked" /* as read_guest has them */
 
 static int read_boot_id(char out[LT_UUID_TEXT], struct lt_err *e)
 {
@@ -58,7 +69,7 @@ static int check_rows(sqlite3 *sql, void *arg, struct lt_err *e)
     struct lt_store *s = arg;
     LT_DB_AUTOSTMT sqlite3_stmt *guests = NULL, *verdicts = NULL;
     struct lt_store_guest g;
-    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests", &guests, e, "");
+    int rc = lt_db_prepare(sql, "SELECT " GUEST_COLUMNS " FROM guests", &guests, e, "");
 
     while (!rc && (rc = lt_db_step(guests, e)) == 1) {
         struct lt_err why = {0};
@@ -226,15 +237,13 @@ static int check_ek_free(sqlite3 *sql, const struct lt_agent *a, struct lt_err *
                    a->id, (const char *)sqlite3_column_text(st, 0));
 }
 
-/* 1: a guest of the federation's door is attested by this agent. */
-static int has_guest(sqlite3 *sql, const char *id, struct lt_err *e)
+/* 1: a guest (any: of either door) is attested by this agent. */
+static int has_guest(sqlite3 *sql, const char *id, bool any, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
-    uint8_t uuid[LT_UUID];
 
-    if (lt_uuid_parse(id, uuid, LT_NO_ERR))
-        return 0;
-    LT_TRY(lt_db_prepare(sql, "SELECT 1 FROM guests WHERE uuid = ?", &st, e, "b", uuid, sizeof uuid));
+    LT_TRY(lt_db_prepare(sql, "SELECT 1 FROM guests WHERE agent = ? AND (door = ? OR ?)", &st, e, "tii", id,
+                         (int64_t)LT_STORE_DOOR_FEDERATION, (int64_t)any));
     return lt_db_step(st, e);
 }
 
@@ -247,7 +256,7 @@ static int check_room(sqlite3 *sql, struct lt_store *s, const struct lt_agent *a
     bool fits = lt_db_fits(s->db, 0);
     if (rc || (count < LT_STORE_AGENTS && fits))
         return rc;
-    if ((rc = has_guest(sql, a->id, e)))
+    if ((rc = has_guest(sql, a->id, true, e)))
         return rc < 0 ? rc : 0;
     return fits ? lt_fail(e, LT_E_BUSY, "agent %s: %d agents are registered, which is the limit", a->id,
                           LT_STORE_AGENTS)
@@ -295,7 +304,7 @@ int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, bool *
 static int delete_agent(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     const struct agent_job *j = arg;
-    int changes, rc = j->keylime ? has_guest(sql, j->id, e) : 0;
+    int changes, rc = j->keylime ? has_guest(sql, j->id, false, e) : 0;
 
     if (rc)
         return rc < 0 ? rc
@@ -335,6 +344,17 @@ int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e)
 
 /* ---- guests ---- */
 
+/* An agent's id, which a guest that can be read has. */
+static int column_agent(sqlite3_stmt *st, int col, char out[LT_ID_MAX + 1], struct lt_err *e)
+{
+    const char *id = (const char *)sqlite3_column_text(st, col);
+
+    if (!id || !lt_id_ok(id))
+        return lt_fail(e, LT_E_INTERNAL, "store: a guest whose agent has no id");
+    memcpy(out, id, strlen(id) + 1);
+    return 0;
+}
+
 static int read_guest(sqlite3_stmt *st, struct lt_store_guest *g, struct lt_err *e)
 {
     const char *address = (const char *)sqlite3_column_text(st, 1);
@@ -342,14 +362,20 @@ static int read_guest(sqlite3_stmt *st, struct lt_store_guest *g, struct lt_err 
     memset(g, 0, sizeof *g);
     snprintf(g->address, sizeof g->address, "%s", address ? address : "");
     g->has_policy = sqlite3_column_type(st, 2) != SQLITE_NULL;
+    g->door = sqlite3_column_int(st, 4) ? LT_STORE_DOOR_KEYLIME : LT_STORE_DOOR_FEDERATION;
+    g->has_ek = sqlite3_column_type(st, 5) != SQLITE_NULL;
+    g->linked = sqlite3_column_int(st, 6) != 0;
     int rc = lt_db_blob(st, 0, g->uuid, sizeof g->uuid, e);
     if (!rc && g->has_policy)
         rc = lt_db_blob(st, 2, g->policy, sizeof g->policy, e);
-    return rc;
+    if (!rc && g->has_ek)
+        rc = lt_db_blob(st, 5, g->ek, sizeof g->ek, e);
+    return rc ? rc : column_agent(st, 3, g->agent, e);
 }
 
 struct guest_job {
-    const uint8_t *uuid;
+    const uint8_t *uuid; /* NULL: by agent */
+    const char *agent;
     struct lt_store_guest *out;
     int (*each)(void *arg, const struct lt_store_guest *g);
     void *arg;
@@ -367,8 +393,8 @@ static int get_guest(sqlite3 *sql, void *arg, struct lt_err *e)
     struct guest_job *j = arg;
     char text[LT_UUID_TEXT];
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
-    int rc = lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests WHERE uuid = ?", &st, e, "b",
-                           j->uuid, (size_t)LT_UUID);
+    int rc = lt_db_prepare(sql, "SELECT " GUEST_COLUMNS " FROM guests WHERE uuid = ?", &st, e, "b", j->uuid,
+                           (size_t)LT_UUID);
 
     if (!rc)
         rc = lt_db_step(st, e);
@@ -387,6 +413,25 @@ int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct l
                        struct lt_err *e)
 {
     return lt_db_read(s->db, get_guest, &(struct guest_job){.uuid = uuid, .out = out}, e);
+}
+
+static int find_agent(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct guest_job *j = arg;
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+
+    LT_TRY(lt_db_prepare(sql, "SELECT " GUEST_COLUMNS " FROM guests WHERE agent = ?", &st, e, "t", j->agent));
+    int rc = lt_db_step(st, e);
+    if (!rc)
+        return lt_fail(e, LT_E_NOT_FOUND, "agent %s: no guest's that was added", j->agent);
+    return rc < 0 ? rc : read_guest(st, j->out, e);
+}
+
+int lt_store_guest_by_agent(struct lt_store *s, const char *id, struct lt_store_guest *out, struct lt_err *e)
+{
+    if (!lt_id_ok(id))
+        return lt_fail(e, LT_E_NOT_FOUND, "no such agent");
+    return lt_db_read(s->db, find_agent, &(struct guest_job){.agent = id, .out = out}, e);
 }
 
 static int delete_guest(sqlite3 *sql, void *arg, struct lt_err *e)
@@ -409,7 +454,7 @@ static int each_guest(sqlite3 *sql, void *arg, struct lt_err *e)
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
     struct lt_store_guest g;
 
-    LT_TRY(lt_db_prepare(sql, "SELECT uuid, address, policy FROM guests ORDER BY uuid", &st, e, ""));
+    LT_TRY(lt_db_prepare(sql, "SELECT " GUEST_COLUMNS " FROM guests ORDER BY uuid", &st, e, ""));
     int rc;
     while ((rc = lt_db_step(st, e)) == 1) {
         if (read_guest(st, &g, LT_NO_ERR)) /* told at the start */
@@ -446,20 +491,64 @@ static int set_policy(sqlite3 *sql, const struct lt_store_guest *g, struct lt_er
     return rc || changes ? rc : no_guest(g->uuid, e);
 }
 
+static int check_door(sqlite3 *sql, const struct lt_store_guest *g, struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    char text[LT_UUID_TEXT];
+
+    if (g->door == LT_STORE_DOOR_FEDERATION)
+        return 0;
+    LT_TRY(lt_db_prepare(sql, "SELECT 1 FROM guests WHERE uuid = ? AND door = ?", &st, e, "bi", g->uuid,
+                         sizeof g->uuid, (int64_t)LT_STORE_DOOR_FEDERATION));
+    int rc = lt_db_step(st, e);
+    if (rc != 1)
+        return rc;
+    lt_uuid_format(g->uuid, text);
+    return lt_fail(e, LT_E_FORBIDDEN, "guest %s: added by the federation's API, which alone changes it",
+                   text);
+}
+
+/* The id that the guest is to have is no other guest's. */
+static int check_agent(sqlite3 *sql, const struct lt_store_guest *g, const char *agent, struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    uint8_t is[LT_UUID] = {0};
+    char text[LT_UUID_TEXT];
+
+    LT_TRY(lt_db_prepare(sql, "SELECT uuid FROM guests WHERE agent = ? AND uuid <> ?", &st, e, "tb", agent,
+                         g->uuid, sizeof g->uuid));
+    int rc = lt_db_step(st, e);
+    if (rc != 1)
+        return rc;
+    (void)!lt_db_blob(st, 0, is, sizeof is, LT_NO_ERR);
+    lt_uuid_format(is, text);
+    return lt_fail(e, LT_E_CONFLICT, "agent %s: it is guest %s's already", agent, text);
+}
+
+static int insert_guest(sqlite3 *sql, const struct lt_store_guest *g, struct lt_err *e)
+{
+    char own[LT_UUID_TEXT];
+
+    lt_uuid_format(g->uuid, own);
+    LT_TRY(check_door(sql, g, e));
+    LT_TRY(check_agent(sql, g, *g->agent ? g->agent : own, e));
+    return lt_db_exec(sql, NULL, e,
+                      "INSERT INTO guests(uuid, address, policy, ek, door, agent, linked) VALUES"
+                      "(?1,?2,?3,?4,?5,coalesce(?6,?7),0) ON CONFLICT(uuid) DO UPDATE SET"
+                      " address = excluded.address, policy = coalesce(excluded.policy, policy),"
+                      " ek = coalesce(excluded.ek, ek), door = excluded.door, agent = coalesce(?6, agent)",
+                      "btbbitt", g->uuid, sizeof g->uuid, g->address, g->has_policy ? g->policy : NULL,
+                      sizeof g->policy, g->has_ek ? g->ek : NULL, sizeof g->ek, (int64_t)g->door,
+                      *g->agent ? g->agent : NULL, own);
+}
+
 static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     const struct put_job *j = arg;
-    const struct lt_store_guest *g = j->guest;
 
     if (j->document.p)
-        LT_TRY(put_document(sql, g->policy, j->document, e));
-    if (!j->all)
-        return set_policy(sql, g, e);
-    return lt_db_exec(
-        sql, NULL, e,
-        "INSERT INTO guests VALUES(?,?,?) ON CONFLICT(uuid) DO UPDATE SET address = excluded.address,"
-        " policy = coalesce(excluded.policy, policy)",
-        "btb", g->uuid, sizeof g->uuid, g->address, g->has_policy ? g->policy : NULL, sizeof g->policy);
+        LT_TRY(put_document(sql, j->guest->policy, j->document, e));
+    return j->all ? insert_guest(sql, j->guest, e) : set_policy(sql, j->guest, e);
 }
 
 int lt_store_guest_put(struct lt_store *s, const struct lt_store_guest *g, struct lt_slice document,

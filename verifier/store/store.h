@@ -45,15 +45,24 @@ int lt_store_agent_delete(struct lt_store *s, const char *id, bool keylime, stru
 int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- guests: what is to be attested ---- */
+/* Which API a guest came by. Keylime's may not write what is the federation's. */
+enum lt_store_door { LT_STORE_DOOR_FEDERATION, LT_STORE_DOOR_KEYLIME };
+
 struct lt_store_guest {
-    uint8_t uuid[LT_UUID];
+    uint8_t uuid[LT_UUID];     /* its key: the domain's; of one without (lt_uuid_of_id) a name of its id */
+    char agent[LT_ID_MAX + 1]; /* what its agent registers as; no two guests have one */
+    enum lt_store_door door;
     char address[280]; /* "": as registered by the agent */
-    bool has_policy;
+    bool has_policy, has_ek;
     uint8_t policy[32];
+    uint8_t ek[32]; /* ek_digest that is pinned: no other vTPM is this guest's */
+    bool linked;    /* read only: a host's proof of it was accepted since it was added (protocol.md 5) */
 };
 
-/* The guest's address, and its policy if it has one here; else what it has stays, also what somebody else
- * gives it at this moment. document (p NULL: none): the policy's bytes, stored in the same transaction. */
+/* The guest's address, and what it has here of agent ("": none; a new guest's is its UUID's text), policy and
+ * EK; what it does not have here stays, also what somebody else gives it at this moment. document (p NULL:
+ * none): the policy's bytes, stored in the same transaction. LT_E_FORBIDDEN: by Keylime's door, and it is the
+ * federation's (which takes over what it writes). LT_E_CONFLICT: another guest has that agent. */
 int lt_store_guest_put(struct lt_store *s, const struct lt_store_guest *g, struct lt_slice document,
                        struct lt_err *e) LT_MUST_CHECK;
 /* The policy of a guest that is there, and nothing else of it; its digest. LT_E_NOT_FOUND. */
@@ -61,6 +70,9 @@ int lt_store_guest_policy(struct lt_store *s, const uint8_t uuid[LT_UUID], struc
                           uint8_t digest[32], struct lt_err *e) LT_MUST_CHECK;
 int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_store_guest *out,
                        struct lt_err *e) LT_MUST_CHECK;
+/* The guest whose agent registers as that. LT_E_NOT_FOUND. */
+int lt_store_guest_by_agent(struct lt_store *s, const char *id, struct lt_store_guest *out,
+                            struct lt_err *e) LT_MUST_CHECK;
 /* The guest and its verdict; its history stays, so that adding it again forgets nothing. */
 int lt_store_guest_delete(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e) LT_MUST_CHECK;
 /* Calls each in order of uuid until it returns non-zero. */
@@ -90,9 +102,10 @@ int lt_store_nonces(struct lt_store *s, const char (*nonces)[LT_RESIDENCY_NONCE 
 /* ---- verdicts ---- */
 /* What a verdict is about: it counts as long as guest and registration still say the same. */
 struct lt_store_basis {
-    bool has_policy, has_ek;
+    bool has_policy, has_ek, has_pin;
     uint8_t policy[32]; /* digest of the guest's policy */
     uint8_t ek[32];     /* ek_digest of its registration; zeros: of one that has none */
+    uint8_t pin[32];    /* ek_digest that is pinned */
 };
 /* Of an agent's EK, as bases hold it. */
 void lt_store_basis_ek(struct lt_store_basis *b, const uint8_t *ek, size_t n);
@@ -105,6 +118,7 @@ struct lt_store_round {
     int64_t started, received;              /* wall, for people */
     const uint8_t *ek_digest;               /* NULL: no history to keep */
     const struct lt_history_guest *history; /* of that EK, after the round */
+    bool linked;                            /* a host's proof was accepted */
     const uint8_t *host_ak_name;            /* NULL: no host quote */
     struct lt_attest_clock_info host_clock; /* the highest of that AK_h */
 };

@@ -66,6 +66,24 @@ static void test_uuid_random(void **state)
     }
 }
 
+static void test_uuid_of_an_id(void **state)
+{
+    (void)state;
+    uint8_t u[LT_UUID], v[LT_UUID];
+    char s[LT_UUID_TEXT];
+
+    lt_uuid_of_id(text, u);
+    OK(lt_uuid_parse(text, v, &err));
+    assert_memory_equal(u, v, LT_UUID);
+    lt_uuid_of_id("d432fbb3-d2f1-4a97-9ef7-75bd81c00000x", u); /* nearly one */
+    assert_int_equal(u[6] >> 4, 8);
+    assert_int_equal(u[8] >> 6, 2);
+    lt_uuid_of_id("a", u);
+    lt_uuid_format(u, s);
+    assert_string_equal(s, "09429aa7-193f-85ff-a18d-00e290e4447a"); /* printf LT1:AGENT-IDa | sha256sum, but
+                                                                       for version and variant */
+}
+
 static void test_agent_id(void **state)
 {
     (void)state;
@@ -95,9 +113,8 @@ static void test_agent_id(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_uuid),
-        cmocka_unit_test(test_uuid_refusals),
-        cmocka_unit_test(test_uuid_random),
+        cmocka_unit_test(test_uuid),        cmocka_unit_test(test_uuid_refusals),
+        cmocka_unit_test(test_uuid_random), cmocka_unit_test(test_uuid_of_an_id),
         cmocka_unit_test(test_agent_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

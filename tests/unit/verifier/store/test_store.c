@@ -330,6 +330,130 @@ static void test_a_store_of_before(void **state)
     reads(a, LT_VERDICT_TRUSTED, NULL);
 }
 
+/* The sixth schema is of guests that registered as their UUIDs: those are there, judged as before, and one
+ * whose key is no UUID keeps nobody from starting. */
+static void test_guests_of_before_agents_had_ids(void **state)
+{
+    struct at *a = *state;
+    const struct lt_store_basis b = {.has_policy = true, .policy = {1}};
+    struct lt_store_guest g;
+
+    set_policy(a, 1);
+    assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 910, 920, &b), LT_STORE_KEPT);
+    by_hand(a,
+            "DROP INDEX guests_agent; ALTER TABLE guests DROP COLUMN agent; ALTER TABLE guests DROP COLUMN"
+            " door; ALTER TABLE guests DROP COLUMN ek; ALTER TABLE guests DROP COLUMN linked;"
+            "ALTER TABLE verdicts DROP COLUMN pin; INSERT INTO guests VALUES(x'02','h:2',NULL), ('','',NULL);"
+            "PRAGMA user_version=5");
+    reads(a, LT_VERDICT_TRUSTED, NULL);
+    OK(lt_store_guest_get(a->s, uuid, &g, &err));
+    assert_string_equal(g.agent, "01020300-0000-0000-0000-000000000000");
+    assert_int_equal(g.door, LT_STORE_DOOR_FEDERATION);
+    assert_true(g.linked && !g.has_ek); /* whoever was trusted was so on a host */
+    OK(lt_store_guest_by_agent(a->s, g.agent, &g, &err));
+    assert_memory_equal(g.uuid, uuid, LT_UUID);
+    agent(a, 1);
+    assert_int_equal(put_about(a, LT_VERDICT_UNCHECKED, 930, 940, &b), LT_STORE_KEPT);
+    reads(a, LT_VERDICT_UNCHECKED, NULL);
+}
+
+static void test_agents_of_guests(void **state)
+{
+    struct at *a = *state;
+    struct lt_store_guest g = {.uuid = {7}, .agent = "hash_ek.1", .door = LT_STORE_DOOR_KEYLIME}, got;
+    const struct lt_store_guest other = {.uuid = {8}, .agent = "hash_ek.1"};
+    const struct lt_store_guest named = {.uuid = {9}, .agent = "01020300-0000-0000-0000-000000000000"};
+
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    OK(lt_store_guest_by_agent(a->s, "hash_ek.1", &got, &err));
+    assert_memory_equal(got.uuid, g.uuid, LT_UUID);
+    assert_int_equal(got.door, LT_STORE_DOOR_KEYLIME);
+    assert_false(got.linked);
+    FAILS(LT_E_NOT_FOUND, lt_store_guest_by_agent(a->s, "hash_ek.2", &got, &err));
+    FAILS(LT_E_NOT_FOUND, lt_store_guest_by_agent(a->s, "a/b", &got, &err));
+    FAILS(LT_E_CONFLICT, lt_store_guest_put(a->s, &other, no_document, &err));
+    FAILS(LT_E_CONFLICT, lt_store_guest_put(a->s, &named, no_document, &err));
+    g.agent[0] = 0; /* stays */
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    OK(lt_store_guest_get(a->s, g.uuid, &got, &err));
+    assert_string_equal(got.agent, "hash_ek.1");
+    strcpy(g.agent, "another");
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    FAILS(LT_E_NOT_FOUND, lt_store_guest_by_agent(a->s, "hash_ek.1", &got, &err));
+    OK(lt_store_guest_put(a->s, &other, no_document, &err));
+}
+
+/* Keylime's door writes what came by it, and nothing else. */
+static void test_two_doors(void **state)
+{
+    struct at *a = *state;
+    struct lt_store_guest g = {.uuid = {1, 2, 3}, .address = "evil:1", .door = LT_STORE_DOOR_KEYLIME}, got;
+
+    FAILS(LT_E_FORBIDDEN, lt_store_guest_put(a->s, &g, no_document, &err));
+    OK(lt_store_guest_get(a->s, uuid, &got, &err));
+    assert_string_equal(got.address, "127.0.0.1:9002");
+    OK(lt_store_guest_delete(a->s, uuid, &err));
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    g.door = LT_STORE_DOOR_FEDERATION;
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    g.door = LT_STORE_DOOR_KEYLIME;
+    FAILS(LT_E_FORBIDDEN, lt_store_guest_put(a->s, &g, no_document, &err));
+}
+
+/* Another pin is about another vTPM, whatever the last verdict was. */
+static void test_a_verdict_is_of_one_pin(void **state)
+{
+    struct at *a = *state;
+    struct lt_store_guest g = {.uuid = {1, 2, 3}, .has_ek = true, .ek = {5}}, got;
+    struct lt_store_basis b = {0};
+
+    assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 10, 20, &b), LT_STORE_KEPT);
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    reads(a, LT_VERDICT_UNCHECKED, "registration-changed");
+    assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 30, 40, &b), LT_STORE_OUTDATED);
+    b.has_pin = true;
+    assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 30, 40, &b), LT_STORE_OUTDATED);
+    b.pin[0] = 5;
+    assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 30, 40, &b), LT_STORE_KEPT);
+    reads(a, LT_VERDICT_TRUSTED, NULL);
+    reopen(a, boot_a);
+    reads(a, LT_VERDICT_TRUSTED, NULL);
+    g.has_ek = false; /* stays */
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    OK(lt_store_guest_get(a->s, uuid, &got, &err));
+    assert_true(got.has_ek && got.ek[0] == 5);
+    reads(a, LT_VERDICT_TRUSTED, NULL);
+}
+
+/* That a host's proof was once accepted survives restarts, and ends with the guest. */
+static void test_linked_once(void **state)
+{
+    struct at *a = *state;
+    const struct lt_store_guest g = {.uuid = {1, 2, 3}};
+    struct lt_store_round r = {.end_ms = 20, .started = 1, .received = 2, .linked = true};
+    struct lt_store_guest got;
+    enum lt_store_kept kept;
+    struct lt_verdict v;
+
+    memcpy(r.uuid, uuid, sizeof uuid);
+    lt_verdict_init(&v);
+    r.verdict = &v;
+    OK(lt_store_guest_get(a->s, uuid, &got, &err));
+    assert_false(got.linked);
+    OK(lt_store_round(a->s, &r, &kept, &err));
+    r.linked = false;
+    OK(lt_store_round(a->s, &r, &kept, &err));
+    reopen(a, boot_b);
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    OK(lt_store_guest_get(a->s, uuid, &got, &err));
+    assert_true(got.linked);
+    OK(lt_store_guest_delete(a->s, uuid, &err));
+    OK(lt_store_guest_put(a->s, &g, no_document, &err));
+    OK(lt_store_guest_get(a->s, uuid, &got, &err));
+    assert_false(got.linked);
+}
+
 /* A row that nobody can read is no verdict, stops nobody else's, and goes with the next round. */
 static void test_rows_that_cannot_be_read(void **state)
 {
@@ -500,8 +624,8 @@ static void test_bad_guests_are_left_out(void **state)
     int guests = 0;
     const uint8_t bad[16] = {7};
 
-    by_hand(a,
-            "INSERT INTO guests VALUES(x'07000000000000000000000000000000','h:1',x'00'),(x'08','h:2',NULL)");
+    by_hand(a, "INSERT INTO guests(uuid, address, policy) "
+               "VALUES(x'07000000000000000000000000000000','h:1',x'00'),(x'08','h:2',NULL)");
     OK(lt_store_guests(a->s, count_guest, &guests, &err));
     assert_int_equal(guests, 1);
     lt_store_report(a->s, &h, &skipped, &n);
@@ -637,6 +761,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_verdict_is_of_one_policy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_verdict_is_of_one_vtpm, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_store_of_before, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_guests_of_before_agents_had_ids, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_agents_of_guests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_two_doors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_verdict_is_of_one_pin, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_linked_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rows_that_cannot_be_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clearing_what_is_not_written, setup, teardown),
