@@ -240,21 +240,28 @@ json_t *lt_agent_to_json(const struct lt_agent *a)
     return o;
 }
 
+static bool same_leaf(const char *a, const char *b)
+{
+    LT_AUTOFREE uint8_t *was = NULL, *is = NULL;
+    struct lt_slice x = {0}, y = {0};
+
+    if (lt_keylime_pem_leaf(a, &was, &x.n, LT_NO_ERR) || lt_keylime_pem_leaf(b, &is, &y.n, LT_NO_ERR))
+        return false;
+    x.p = was;
+    y.p = is;
+    return lt_slice_eq(x, y);
+}
+
 int lt_keylime_agent_check_identity(const struct lt_agent *stored, const struct lt_agent *offered,
                                     struct lt_err *e)
 {
-    LT_AUTOFREE uint8_t *was = NULL, *is = NULL;
-    size_t was_n, is_n;
     const char *differs = NULL;
 
     if (stored->ek_n != offered->ek_n || memcmp(stored->ek, offered->ek, stored->ek_n))
         differs = "ek_tpm";
     else if (stored->ak_n != offered->ak_n || memcmp(stored->ak, offered->ak, stored->ak_n))
         differs = "aik_tpm";
-    else if (stored->ekcert &&
-             (!offered->ekcert || lt_keylime_pem_leaf(stored->ekcert, &was, &was_n, LT_NO_ERR) ||
-              lt_keylime_pem_leaf(offered->ekcert, &is, &is_n, LT_NO_ERR) || was_n != is_n ||
-              memcmp(was, is, is_n)))
+    else if (stored->ekcert && (!offered->ekcert || !same_leaf(stored->ekcert, offered->ekcert)))
         differs = "ekcert";
     if (differs)
         return lt_fail(
