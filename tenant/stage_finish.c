@@ -44,79 +44,21 @@ static void write_bundles(struct lt_tenant_rounds *r, struct lt_tenant_round *ro
         lt_log(LT_LOG_ERROR, "bundle", "guest %s: %s", round->uuid_text, e.msg);
 }
 
-/* What became of the verdict; LOST: the store's fault. */
-enum kept {
-    KEPT = LT_STORE_KEPT,
-    STANDS = LT_STORE_STANDS,
-    OUTDATED = LT_STORE_OUTDATED,
-    GONE = LT_STORE_GONE,
-    HELD = LT_STORE_HELD,
-    LOST
-};
-
-/* What the log said last of a guest; a line is for a change. */
-static bool told(struct lt_tenant_guest *g, const struct lt_verdict *v, enum kept kept)
+static void tell(struct lt_tenant_guest *g, const struct lt_tenant_round *round, enum lt_told_kept kept)
 {
-    bool same = g->told && g->told_result == v->result && g->told_kept == (int)kept &&
-                !strcmp(g->told_reason, v->reason);
-
-    g->told = true;
-    g->told_result = v->result;
-    g->told_kept = (int)kept;
-    snprintf(g->told_reason, sizeof g->told_reason, "%s", v->reason);
-    return same;
-}
-
-static const char *first_message(const struct lt_verdict *v)
-{
-    for (int c = 0; v->result != LT_VERDICT_TRUSTED && c < LT_CHECKS; c++)
-        if (v->check[c].state == LT_CHECK_NOT_PASSED && v->check[c].message[0])
-            return v->check[c].message;
-    for (int c = 0; v->result != LT_VERDICT_TRUSTED && c < LT_CHECKS; c++)
-        if (v->check[c].state == LT_CHECK_NOT_MADE && v->check[c].weight != LT_CHECK_WEIGHT_NONE &&
-            v->check[c].message[0])
-            return v->check[c].message;
-    return NULL;
-}
-
-static json_t *text_or_null(const char *s)
-{
-    return s && *s ? lt_json_new_text(s) : json_null();
-}
-
-static void tell(struct lt_tenant_guest *g, const struct lt_tenant_round *round, enum kept kept)
-{
-    static const char *const notes[] = {
-        [KEPT] = "",
-        [STANDS] = "an earlier failed verdict stands",
-        [OUTDATED] = "under a policy or registration of before: it does not count",
-        [GONE] = "the guest was removed",
-        [HELD] = "in memory: the store takes nothing",
-        [LOST] = "the store took nothing",
-    };
     const struct lt_verdict *v = &round->verdict;
-    json_t *was = g->told ? json_pack("{s:s, s:o}", "result", lt_verdict_result_slug(g->told_result),
-                                      "reason", text_or_null(g->told_reason))
-                          : json_null();
 
-    if (told(g, v, kept)) {
-        json_decref(was);
+    if (!lt_told_verdict(&g->told, "guest", round->uuid_text, v, kept))
         return;
-    }
-    json_t *host = v->has_host ? lt_json_new_hex(v->host_id, sizeof v->host_id) : json_null();
-    lt_log_fields(v->result == LT_VERDICT_TRUSTED ? LT_LOG_INFO : LT_LOG_WARNING, "verdict",
-                  json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "guest", round->uuid_text, "result",
-                            lt_verdict_result_slug(v->result), "reason", text_or_null(v->reason), "was", was,
-                            "host", host, "note", text_or_null(notes[kept]), "message",
-                            text_or_null(first_message(v))));
-    if (v->result == LT_VERDICT_FAILED && (kept == KEPT || kept == HELD || kept == LOST))
+    if (v->result == LT_VERDICT_FAILED &&
+        (kept == LT_TOLD_KEPT || kept == LT_TOLD_HELD || kept == LT_TOLD_LOST))
         lt_log_fields(
             LT_LOG_ERROR, "revocation",
             json_pack("{s:s, s:s, s:s}", "guest", round->uuid_text, "result", "failed", "reason", v->reason));
 }
 
 /* History first, then the verdict, in one transaction. */
-static enum kept store(struct lt_tenant_rounds *r, struct lt_tenant_flight *f)
+static enum lt_told_kept store(struct lt_tenant_rounds *r, struct lt_tenant_flight *f)
 {
     struct lt_tenant_round *round = f->round;
     const struct lt_checks_identity_guest *id = lt_ref_value(round->identity);
@@ -143,9 +85,9 @@ static enum kept store(struct lt_tenant_rounds *r, struct lt_tenant_flight *f)
         lt_hosts_note(r->conf.hosts, round->verdict.host_id, round->verdict.level);
     if (lt_store_round(r->conf.store, &s, &kept, &e)) {
         lt_log(LT_LOG_ERROR, "store", "guest %s: %s", round->uuid_text, e.msg);
-        return LOST;
+        return LT_TOLD_LOST;
     }
-    return (enum kept)kept;
+    return (enum lt_told_kept)kept;
 }
 
 static size_t text_size(const struct lt_list *l, const struct lt_tenant_round *last)
@@ -195,7 +137,7 @@ static struct lt_ref *keep(struct lt_tenant_flight *f)
 }
 
 /* When the next round is due, by what came out and what became of it. */
-static uint64_t due(struct lt_tenant_flight *f, enum kept kept, uint64_t now_ms)
+static uint64_t due(struct lt_tenant_flight *f, enum lt_told_kept kept, uint64_t now_ms)
 {
     const struct lt_rounds_conf *c = &f->owner->conf;
     const struct lt_tenant_round *round = f->round;
@@ -205,11 +147,11 @@ static uint64_t due(struct lt_tenant_flight *f, enum kept kept, uint64_t now_ms)
     uint64_t next = lt_schedule_next(&f->guest->schedule, &round->verdict, round->t1_ms, now_ms, c->period_ms,
                                      round->retry_after_s);
     switch (kept) {
-    case STANDS:
+    case LT_TOLD_STANDS:
         return LT_SCHEDULE_NEVER; /* until it is cleared, or somebody asks */
-    case OUTDATED:
+    case LT_TOLD_OUTDATED:
         return now_ms; /* whatever it said, it said of something else */
-    case LOST:
+    case LT_TOLD_LOST:
         return now_ms + c->period_ms;
     default:
         return next;
@@ -226,9 +168,9 @@ enum lt_flight_next lt_tenant_finish(struct lt_flight *flight, struct lt_err *e)
     if (f->round->has_quote)
         write_bundles(r, f->round);
     struct lt_ref *round = keep(f);
-    enum kept kept = store(r, f);
+    enum lt_told_kept kept = store(r, f);
     tell(f->guest, f->round, kept);
-    bool counts = kept == KEPT || kept == HELD;
+    bool counts = kept == LT_TOLD_KEPT || kept == LT_TOLD_HELD;
     f->proven_until_ms =
         counts && v->result == LT_VERDICT_TRUSTED ? f->round->t1_ms + r->conf.max_stale_ms : 0;
     f->revoked = counts && v->result == LT_VERDICT_FAILED;

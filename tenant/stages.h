@@ -9,25 +9,22 @@
 #include "tenant/rounds_conf.h"
 #include "verifier/rounds/schedule.h"
 #include "verifier/rounds/watch.h"
-#include "verifier/store/store.h"
+#include "verifier/told.h"
 
 /* One guest that is attested. What is marked (f) belongs to its flight while it flies; the rest is under the
  * lock. */
 struct lt_tenant_guest {
     struct lt_watch_entry entry;
-    struct lt_schedule schedule;        /* (f) */
-    unsigned version;                   /* (f) of the agent's API: minor versions below LT_VERSIONS_TO */
-    struct lt_ref *identity;            /* (f) of the keys it registered with, as long as they stay */
-    struct lt_ref *policy;              /* (f) */
-    struct lt_list list;                /* (f) of identity's machine */
-    struct lt_history_guest history;    /* (f) of identity's EK */
-    unsigned slow;                      /* (f) answers in a row that found no room, or kept it too long */
-    bool told;                          /* (f) the log has said this of it: */
-    enum lt_verdict_result told_result; /* (f) */
-    int told_kept;                      /* (f) enum kept of stage_finish.c */
-    char told_reason[32];               /* (f) */
-    size_t kept;                        /* (f) of conf.memory: logs of `last` and the list */
-    struct lt_ref *last;                /* the round that lt_rounds_last tells */
+    struct lt_schedule schedule;     /* (f) */
+    unsigned version;                /* (f) of the agent's API: minor versions below LT_VERSIONS_TO */
+    struct lt_ref *identity;         /* (f) of the keys it registered with, as long as they stay */
+    struct lt_ref *policy;           /* (f) */
+    struct lt_list list;             /* (f) of identity's machine */
+    struct lt_history_guest history; /* (f) of identity's EK */
+    unsigned slow;                   /* (f) answers in a row that found no room, or kept it too long */
+    struct lt_told told;             /* (f) what the log said last of it */
+    size_t kept;                     /* (f) of conf.memory: logs of `last` and the list */
+    struct lt_ref *last;             /* the round that lt_rounds_last tells */
 };
 
 /* One round under way: whoever has struct lt_flight has it (verifier/rounds/flight.h). */
