@@ -9,6 +9,11 @@ int lt_versions_minor(const char *text, int from)
     return text[2] - '0';
 }
 
+bool lt_versions_in_path(const char *segment, int from)
+{
+    return segment[0] == 'v' && (!strcmp(segment, "v2") || lt_versions_minor(segment + 1, from) >= 0);
+}
+
 json_t *lt_versions_list(int from)
 {
     json_t *list = json_array();

@@ -1,5 +1,6 @@
 # The verifier's rooms, and the tenant: its daemon in process, between guests and a provider of software keys.
 lt_unit_test(verifier/store/test_store lt_verifier)
+lt_unit_test(verifier/store/test_keylime lt_verifier)
 lt_unit_test(verifier/store/test_releases lt_verifier)
 lt_unit_test(verifier/test_vault lt_verifier)
 lt_unit_test(verifier/test_registrar lt_verifier lt_http_check)

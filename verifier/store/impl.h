@@ -61,6 +61,12 @@ void lt_store_held_cleared(struct lt_store *s, const uint8_t uuid[LT_UUID], bool
 size_t lt_store_held_count(struct lt_store *s);
 void lt_store_held_tick(void *store);
 void lt_store_held_free(struct lt_store *s);
+/* store.c: lt_store_guest_put within a transaction of the store's own. */
+int lt_store_guest_write(sqlite3 *sql, const struct lt_store_guest *g, struct lt_slice document,
+                         struct lt_err *e) LT_MUST_CHECK;
+/* keylime.c: a quote came, which its round judged so. Nothing of a guest of the federation's. */
+int lt_store_keylime_count(sqlite3 *sql, const struct lt_store_held *h, bool trusted,
+                           struct lt_err *e) LT_MUST_CHECK;
 /* rounds.c */
 int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
                         enum lt_store_kept *kept, struct lt_err *e) LT_MUST_CHECK;

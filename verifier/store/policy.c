@@ -71,6 +71,17 @@ static int check_policies(sqlite3 *sql, const uint8_t digest[32], struct lt_err 
     return rc;
 }
 
+/* Names of Keylime's API. */
+static int check_named(sqlite3 *sql, const uint8_t digest[32], struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+
+    LT_TRY(lt_db_prepare(sql, "SELECT name FROM keylime_policies WHERE digest = ? LIMIT 1", &st, e, "b",
+                         digest, (size_t)32));
+    int rc = lt_db_step(st, e);
+    return rc == 1 ? named_by(e, digest, "Keylime's policy", (const char *)sqlite3_column_text(st, 0)) : rc;
+}
+
 /* In one transaction: nobody begins to name it meanwhile. */
 static int drop_policy(sqlite3 *sql, void *arg, struct lt_err *e)
 {
@@ -79,6 +90,7 @@ static int drop_policy(sqlite3 *sql, void *arg, struct lt_err *e)
 
     LT_TRY(check_guests(sql, digest, e));
     LT_TRY(check_policies(sql, digest, e));
+    LT_TRY(check_named(sql, digest, e));
     LT_TRY(lt_db_exec(sql, &changes, e, "DELETE FROM policies WHERE digest = ?", "b", digest, (size_t)32));
     return changes ? 0 : lt_fail(e, LT_E_NOT_FOUND, "no document of that digest");
 }

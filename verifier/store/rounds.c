@@ -188,7 +188,10 @@ int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_
     if (h->linked)
         LT_TRY(lt_db_exec(sql, NULL, e, "UPDATE guests SET linked = 1 WHERE uuid = ? AND linked = 0", "b",
                           h->uuid, sizeof h->uuid));
-    return h->verdict ? put_verdict(sql, s, h, kept, e) : 0;
+    if (h->verdict)
+        LT_TRY(put_verdict(sql, s, h, kept, e));
+    bool trusted = h->verdict && *kept == LT_STORE_KEPT && h->row.result == LT_VERDICT_TRUSTED;
+    return h->has_history ? lt_store_keylime_count(sql, h, trusted, e) : 0;
 }
 
 struct round_job {

@@ -43,6 +43,14 @@ static const char *const migrations[] = {
     "substr(hex(uuid),13,4)||'-'||substr(hex(uuid),17,4)||'-'||substr(hex(uuid),21,12))"
     " WHERE typeof(uuid) = 'blob' AND length(uuid) = 16;"
     "CREATE UNIQUE INDEX guests_agent ON guests(agent);",
+    "CREATE TABLE keylime(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, given TEXT NOT "
+    "NULL,"
+    " runtime TEXT, boot TEXT, stopped INTEGER NOT NULL, attestations INTEGER NOT NULL, last_quote INTEGER "
+    "NOT"
+    " NULL, last_attestation INTEGER NOT NULL);"
+    "CREATE TABLE keylime_policies(kind INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB, tpm_policy TEXT,"
+    " own BLOB REFERENCES guests(uuid) ON DELETE CASCADE, PRIMARY KEY(kind, name));"
+    "CREATE INDEX keylime_policies_own ON keylime_policies(own);",
 };
 
 #define GUEST_COLUMNS "uuid, address, policy, agent, door, ek, linked" /* as read_guest has them */
@@ -549,6 +557,12 @@ static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
     if (j->document.p)
         LT_TRY(put_document(sql, j->guest->policy, j->document, e));
     return j->all ? insert_guest(sql, j->guest, e) : set_policy(sql, j->guest, e);
+}
+
+int lt_store_guest_write(sqlite3 *sql, const struct lt_store_guest *g, struct lt_slice document,
+                         struct lt_err *e)
+{
+    return put_guest(sql, &(struct put_job){g, document, true}, e);
 }
 
 int lt_store_guest_put(struct lt_store *s, const struct lt_store_guest *g, struct lt_slice document,
