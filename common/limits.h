@@ -14,6 +14,7 @@
 #define LT_MAX_QUOTE_STRING 8192     /* Keylime "r…:…:…" */
 #define LT_MAX_CERTIFICATE 8192      /* one EK certificate, DER */
 #define LT_MAX_CERTIFICATES 8        /* in one chain, count */
+#define LT_MAX_CRL (16u << 20)       /* a list of revoked certificates */
 #define LT_MAX_ROOTS_FILE (1u << 20) /* one file of a directory of roots */
 
 /* A chain of them as PEM text, bytes */

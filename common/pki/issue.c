@@ -5,6 +5,7 @@
 #include "common/ids.h"
 #include "common/openssl.h"
 #include "common/pki/peer.h"
+#include "common/run/expiry.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -109,6 +111,8 @@ static int collect_names(const struct lt_pki_subject *s, GENERAL_NAMES *names, s
         snprintf(text, sizeof text, "urn:limetree:host:%s", value);
         rc = add_name(names, GEN_URI, text, e);
     }
+    if (!rc && s->uri)
+        rc = add_name(names, GEN_URI, s->uri, e);
     for (const char *const *n = s->names; !rc && n && *n; n++)
         rc = add_contact(names, *n, e);
     return rc;
@@ -121,6 +125,29 @@ static int add_names(X509 *x, const struct lt_pki_subject *s, struct lt_err *e)
     if (!rc && sk_GENERAL_NAME_num(names) && X509_add1_ext_i2d(x, NID_subject_alt_name, names, 0, 0) != 1)
         rc = openssl_fail(e, "subject names");
     GENERAL_NAMES_free(names);
+    return rc;
+}
+
+/* RFC 5280 section 4.2.1.13, one full name. */
+static int add_crl_url(X509 *x, const char *url, struct lt_err *e)
+{
+    STACK_OF(DIST_POINT) *points = sk_DIST_POINT_new_null();
+    DIST_POINT *p = DIST_POINT_new();
+    bool ok = points && p && (p->distpoint = DIST_POINT_NAME_new()) &&
+              (p->distpoint->name.fullname = GENERAL_NAMES_new());
+
+    if (ok)
+        p->distpoint->type = 0; /* a full name */
+    int rc = ok ? add_name(p->distpoint->name.fullname, GEN_URI, url, e)
+                : lt_fail(e, LT_E_NO_MEMORY, "distribution point: no memory");
+    if (!rc && !sk_DIST_POINT_push(points, p))
+        rc = lt_fail(e, LT_E_NO_MEMORY, "distribution point: no memory");
+    else if (!rc)
+        p = NULL; /* in the list */
+    if (!rc && X509_add1_ext_i2d(x, NID_crl_distribution_points, points, 0, 0) != 1)
+        rc = openssl_fail(e, "distribution point");
+    DIST_POINT_free(p);
+    sk_DIST_POINT_pop_free(points, DIST_POINT_free);
     return rc;
 }
 
@@ -249,34 +276,121 @@ static int check_leaf(X509 *x, struct lt_err *e)
     return rc;
 }
 
-int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s,
-                 const char *cert_path, const char *key_path, struct lt_err *e)
+static int add_extensions(X509 *x, X509 *issuer, bool under_ca, const struct lt_pki_subject *s,
+                          struct lt_err *e)
 {
-    AUTO_PAIR struct pair p = {0};
-    AUTO_PAIR struct pair ca = {0};
     const char *usage = s->server && s->client ? "serverAuth,clientAuth"
                         : s->server            ? "serverAuth"
                                                : "clientAuth";
     X509V3_CTX ctx;
 
+    X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
+    LT_TRY(add_ext(x, &ctx, NID_basic_constraints, "critical,CA:FALSE", e));
+    LT_TRY(add_ext(x, &ctx, NID_key_usage, "critical,digitalSignature", e));
+    if (s->server || s->client)
+        LT_TRY(add_ext(x, &ctx, NID_ext_key_usage, usage, e));
+    LT_TRY(add_ext(x, &ctx, NID_subject_key_identifier, "hash", e));
+    if (under_ca)
+        LT_TRY(add_ext(x, &ctx, NID_authority_key_identifier, "keyid:always", e));
+    if (s->crl_url)
+        LT_TRY(add_crl_url(x, s->crl_url, e));
+    return add_names(x, s, e);
+}
+
+static int issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s, struct pair *p,
+                 struct lt_err *e)
+{
+    AUTO_PAIR struct pair ca = {0};
+
     LT_TRY(ca_cert ? load_ca(ca_cert, ca_key, &ca, e) : 0);
-    LT_TRY(make_pair(s->common_name, s->days, ca.cert, &p, e));
-    X509 *issuer = ca.cert ? ca.cert : p.cert;
-    X509V3_set_ctx(&ctx, issuer, p.cert, NULL, NULL, 0);
-    int rc = add_ext(p.cert, &ctx, NID_basic_constraints, "critical,CA:FALSE", e);
-    if (!rc)
-        rc = add_ext(p.cert, &ctx, NID_key_usage, "critical,digitalSignature", e);
-    if (!rc && (s->server || s->client))
-        rc = add_ext(p.cert, &ctx, NID_ext_key_usage, usage, e);
-    if (!rc)
-        rc = add_ext(p.cert, &ctx, NID_subject_key_identifier, "hash", e);
-    if (!rc && ca.cert)
-        rc = add_ext(p.cert, &ctx, NID_authority_key_identifier, "keyid:always", e);
-    if (!rc)
-        rc = add_names(p.cert, s, e);
-    if (!rc && !X509_sign(p.cert, ca.key ? ca.key : p.key, EVP_sha256()))
-        rc = openssl_fail(e, "signature");
-    if (!rc)
-        rc = check_leaf(p.cert, e);
-    return rc ? rc : save(&p, cert_path, key_path, e);
+    LT_TRY(make_pair(s->common_name, s->days, ca.cert, p, e));
+    LT_TRY(add_extensions(p->cert, ca.cert ? ca.cert : p->cert, ca.cert, s, e));
+    if (!X509_sign(p->cert, ca.key ? ca.key : p->key, EVP_sha256()))
+        return openssl_fail(e, "signature");
+    return check_leaf(p->cert, e);
+}
+
+int lt_pki_issue(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s,
+                 const char *cert_path, const char *key_path, struct lt_err *e)
+{
+    AUTO_PAIR struct pair p = {0};
+
+    LT_TRY(issue(ca_cert, ca_key, s, &p, e));
+    return save(&p, cert_path, key_path, e);
+}
+
+static int take_serial(const X509 *x, uint8_t serial[LT_PKI_SERIAL], size_t *n, struct lt_err *e)
+{
+    BIGNUM *bn = ASN1_INTEGER_to_BN(X509_get0_serialNumber(x), NULL);
+    int bytes = bn && !BN_is_negative(bn) ? BN_num_bytes(bn) : 0;
+
+    *n = 0;
+    if (bytes > 0 && bytes <= LT_PKI_SERIAL)
+        *n = (size_t)BN_bn2bin(bn, serial);
+    BN_free(bn);
+    return *n ? 0 : lt_fail(e, LT_E_MALFORMED, "certificate: its serial number is none");
+}
+
+static char *text_of(BIO *b, size_t *n)
+{
+    char *p;
+    long have = BIO_get_mem_data(b, &p);
+
+    *n = have > 0 ? (size_t)have : 0;
+    return strndup(p, *n);
+}
+
+int lt_pki_make(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s,
+                struct lt_pki_made *out, struct lt_err *e)
+{
+    AUTO_PAIR struct pair p = {0};
+    LT_AUTO(BIO) BIO *cert = BIO_new(BIO_s_mem());
+    LT_AUTO(BIO) BIO *key = BIO_new(BIO_s_secmem());
+    struct lt_pki_made m = {0};
+    size_t n;
+
+    *out = m;
+    LT_TRY(issue(ca_cert, ca_key, s, &p, e));
+    LT_TRY(take_serial(p.cert, m.serial, &m.serial_n, e));
+    m.ends = lt_expiry_seconds(X509_get0_notAfter(p.cert));
+    if (!cert || !key || PEM_write_bio_X509(cert, p.cert) != 1 ||
+        PEM_write_bio_PrivateKey(key, p.key, NULL, NULL, 0, NULL, NULL) != 1)
+        return openssl_fail(e, "PEM");
+    m.cert = text_of(cert, &n);
+    m.key = text_of(key, &m.key_n);
+    if (!m.cert || !m.key) {
+        lt_pki_made_free(&m);
+        return lt_fail(e, LT_E_NO_MEMORY, "certificate: no memory");
+    }
+    *out = m;
+    return 0;
+}
+
+void lt_pki_made_free(struct lt_pki_made *m)
+{
+    if (m->key)
+        lt_wipe(m->key, m->key_n);
+    free(m->key);
+    free(m->cert);
+    *m = (struct lt_pki_made){0};
+}
+
+int lt_pki_serial(const char *ca_cert, const char *pem, uint8_t serial[LT_PKI_SERIAL], size_t *n,
+                  struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *text = NULL;
+    size_t text_n;
+
+    *n = 0;
+    LT_TRY(lt_file_read(ca_cert, 1 << 16, &text, &text_n, e));
+    LT_AUTO(BIO) BIO *cb = BIO_new_mem_buf(text, (int)text_n);
+    LT_AUTO(BIO) BIO *b = BIO_new_mem_buf(pem, -1);
+    LT_AUTO(X509) X509 *ca = cb ? PEM_read_bio_X509(cb, NULL, NULL, NULL) : NULL;
+    LT_AUTO(X509) X509 *x = b ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
+    bool ours = ca && x && X509_check_issued(ca, x) == X509_V_OK && X509_verify(x, X509_get0_pubkey(ca)) == 1;
+
+    ERR_clear_error();
+    if (!x)
+        return lt_fail(e, LT_E_MALFORMED, "not a certificate in PEM");
+    return ours ? take_serial(x, serial, n, e) : lt_fail(e, LT_E_REFUSED, "not a certificate of this CA");
 }

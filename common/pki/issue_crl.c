@@ -1,5 +1,6 @@
 /* lt_pki_revoke of common/pki/issue.h: a CA's list of revoked certificates. */
 #include "common/file.h"
+#include "common/limits.h"
 #include "common/pki/issue.h"
 #include "common/pki/peer.h"
 #include "common/run/clock.h"
@@ -9,8 +10,6 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-#define MAX_FILE (16u << 20)
 
 struct work {
     X509 *ca, *cert;
@@ -37,7 +36,7 @@ static int no_memory(struct lt_err *e)
 
 static int read_pem(const char *path, bool secret, BIO **b, uint8_t **p, size_t *n, struct lt_err *e)
 {
-    LT_TRY(secret ? lt_file_read_secret(path, 1 << 16, p, n, e) : lt_file_read(path, MAX_FILE, p, n, e));
+    LT_TRY(secret ? lt_file_read_secret(path, 1 << 16, p, n, e) : lt_file_read(path, LT_MAX_CRL, p, n, e));
     *b = BIO_new_mem_buf(*p, (int)*n);
     return *b ? 0 : no_memory(e);
 }
@@ -94,27 +93,58 @@ static int read_old(const char *path, struct work *w, struct lt_err *e)
                           path);
 }
 
-static int add_entry(X509_CRL *list, const ASN1_INTEGER *serial, const ASN1_TIME *when)
+/* reason 0: not said. */
+static int add_entry(X509_CRL *list, const ASN1_INTEGER *serial, const ASN1_TIME *when, long reason)
 {
     X509_REVOKED *r = X509_REVOKED_new();
+    ASN1_ENUMERATED *why = reason ? ASN1_ENUMERATED_new() : NULL;
+    bool ok = r && X509_REVOKED_set_serialNumber(r, (ASN1_INTEGER *)serial) &&
+              X509_REVOKED_set_revocationDate(r, (ASN1_TIME *)when);
 
-    if (r && X509_REVOKED_set_serialNumber(r, (ASN1_INTEGER *)serial) &&
-        X509_REVOKED_set_revocationDate(r, (ASN1_TIME *)when) && X509_CRL_add0_revoked(list, r))
+    if (ok && reason)
+        ok = why && ASN1_ENUMERATED_set(why, reason) &&
+             X509_REVOKED_add1_ext_i2d(r, NID_crl_reason, why, 0, 0) == 1;
+    ASN1_ENUMERATED_free(why);
+    if (ok && X509_CRL_add0_revoked(list, r))
         return 1;
     X509_REVOKED_free(r);
     return 0;
 }
 
-static int number(const struct work *w, X509_CRL *list)
+static int add_number(X509_CRL *list, uint64_t number)
 {
-    ASN1_INTEGER *was = w->old ? X509_CRL_get_ext_d2i(w->old, NID_crl_number, NULL, NULL) : NULL,
-                 *is = ASN1_INTEGER_new();
-    uint64_t n = 0;
-    int ok = is && (!was || ASN1_INTEGER_get_uint64(&n, was)) && ASN1_INTEGER_set_uint64(is, n + 1) &&
+    ASN1_INTEGER *is = ASN1_INTEGER_new();
+    int ok = is && ASN1_INTEGER_set_uint64(is, number) &&
              X509_CRL_add1_ext_i2d(list, NID_crl_number, is, 0, 0) == 1;
 
-    ASN1_INTEGER_free(was);
     ASN1_INTEGER_free(is);
+    return ok;
+}
+
+/* A list without a number that we can read begins anew, from 0. */
+static uint64_t number_of(const X509_CRL *list)
+{
+    ASN1_INTEGER *was = list ? X509_CRL_get_ext_d2i(list, NID_crl_number, NULL, NULL) : NULL;
+    uint64_t n = 0;
+
+    if (was && !ASN1_INTEGER_get_uint64(&n, was))
+        n = 0;
+    ASN1_INTEGER_free(was);
+    ERR_clear_error();
+    return n;
+}
+
+/* Of a CA that has a key identifier. */
+static int add_authority(X509_CRL *list, X509 *ca)
+{
+    X509V3_CTX ctx;
+
+    if (!X509_get0_subject_key_id(ca))
+        return 1;
+    X509V3_set_ctx(&ctx, ca, NULL, NULL, list, 0);
+    X509_EXTENSION *x = X509V3_EXT_conf_nid(NULL, &ctx, NID_authority_key_identifier, "keyid:always");
+    int ok = x && X509_CRL_add_ext(list, x, -1);
+    X509_EXTENSION_free(x);
     return ok;
 }
 
@@ -124,27 +154,98 @@ static int keep_old(const struct work *w, X509_CRL *list)
 
     for (int i = 0; i < sk_X509_REVOKED_num(all); i++) {
         const X509_REVOKED *r = sk_X509_REVOKED_value(all, i);
-        if (!add_entry(list, X509_REVOKED_get0_serialNumber(r), X509_REVOKED_get0_revocationDate(r)))
+        if (!add_entry(list, X509_REVOKED_get0_serialNumber(r), X509_REVOKED_get0_revocationDate(r), 0))
             return 0;
     }
     return 1;
 }
 
-static int build(struct work *w, int days, struct lt_err *e)
+/* Everything but entries and signature. */
+static int begin(struct work *w, uint64_t number, int64_t life_s)
 {
     X509_CRL *l = w->list = X509_CRL_new();
-    ASN1_TIME *now = X509_gmtime_adj(NULL, 0), *next = X509_time_adj_ex(NULL, days, 0, NULL);
-    X509_REVOKED *there;
+    ASN1_TIME *now = X509_gmtime_adj(NULL, 0), *next = X509_gmtime_adj(NULL, (long)life_s);
     int ok = l && now && next && X509_CRL_set_version(l, 1) &&
              X509_CRL_set_issuer_name(l, X509_get_subject_name(w->ca)) && X509_CRL_set1_lastUpdate(l, now) &&
-             X509_CRL_set1_nextUpdate(l, next) && keep_old(w, l);
+             X509_CRL_set1_nextUpdate(l, next) && add_authority(l, w->ca) && add_number(l, number);
 
-    if (ok && w->cert && !(w->old && X509_CRL_get0_by_cert(w->old, &there, w->cert) == 1))
-        ok = add_entry(l, X509_get0_serialNumber(w->cert), now);
-    ok = ok && number(w, l) && X509_CRL_sort(l) && X509_CRL_sign(l, w->key, EVP_sha256()) > 0;
     ASN1_TIME_free(now);
     ASN1_TIME_free(next);
+    return ok;
+}
+
+static int finish(struct work *w)
+{
+    return X509_CRL_sort(w->list) && X509_CRL_sign(w->list, w->key, EVP_sha256()) > 0;
+}
+
+static int build(struct work *w, int days, struct lt_err *e)
+{
+    X509_REVOKED *there;
+    ASN1_TIME *now = X509_gmtime_adj(NULL, 0);
+    int ok = now && begin(w, number_of(w->old) + 1, (int64_t)days * 86400) && keep_old(w, w->list);
+
+    if (ok && w->cert && !(w->old && X509_CRL_get0_by_cert(w->old, &there, w->cert) == 1))
+        ok = add_entry(w->list, X509_get0_serialNumber(w->cert), now, 0);
+    ok = ok && finish(w);
+    ASN1_TIME_free(now);
     return ok ? 0 : no_memory(e);
+}
+
+static int add_given(X509_CRL *list, const struct lt_pki_entry *x)
+{
+    BIGNUM *bn = BN_bin2bn(x->serial, (int)x->serial_n, NULL);
+    ASN1_INTEGER *serial = bn ? BN_to_ASN1_INTEGER(bn, NULL) : NULL;
+    ASN1_TIME *since = ASN1_TIME_adj(NULL, (time_t)x->since, 0, 0);
+    int ok = serial && since && add_entry(list, serial, since, x->reason);
+
+    BN_free(bn);
+    ASN1_INTEGER_free(serial);
+    ASN1_TIME_free(since);
+    return ok;
+}
+
+int lt_pki_list(const char *ca_cert, const char *ca_key, const struct lt_pki_entry *entries, size_t count,
+                uint64_t number, int64_t life_s, struct lt_buf *pem, struct lt_buf *der, struct lt_err *e)
+{
+    __attribute__((cleanup(work_free))) struct work w = {0};
+    char *text;
+    uint8_t *p = NULL;
+
+    LT_TRY(read_cert(ca_cert, &w.ca, e));
+    LT_TRY(read_key(ca_key, w.ca, &w.key, e));
+    int ok = begin(&w, number, life_s);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = add_given(w.list, &entries[i]);
+    w.out = BIO_new(BIO_s_mem());
+    ok = ok && finish(&w) && w.out && PEM_write_bio_X509_CRL(w.out, w.list) == 1;
+    int n = ok ? i2d_X509_CRL(w.list, &p) : 0;
+    if (n <= 0)
+        return no_memory(e);
+    long text_n = BIO_get_mem_data(w.out, &text);
+    lt_buf_put(pem, text, (size_t)text_n);
+    lt_buf_put(der, p, (size_t)n);
+    OPENSSL_free(p);
+    LT_TRY(lt_buf_ok(pem, e));
+    return lt_buf_ok(der, e);
+}
+
+int lt_pki_list_number(const char *path, uint64_t *number, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *p = NULL;
+    BIO *b = NULL;
+    size_t n;
+
+    *number = 0;
+    if (access(path, F_OK))
+        return 0;
+    LT_TRY(read_pem(path, false, &b, &p, &n, e));
+    X509_CRL *list = PEM_read_bio_X509_CRL(b, NULL, NULL, NULL);
+    BIO_free(b);
+    ERR_clear_error();
+    *number = number_of(list);
+    X509_CRL_free(list);
+    return 0;
 }
 
 static int check_cert(const struct work *w, const char *path, struct lt_err *e)

@@ -21,7 +21,8 @@ struct lt_db_kind {
     const char *const *migrations; /* [i] takes the schema from version i to i + 1 (PRAGMA user_version) */
     int count;
 };
-/* "LTtn" and "LTpr" */
+/* "LTca", "LTtn" and "LTpr" */
+#define LT_DB_CA 0x4c546361u
 #define LT_DB_TENANT 0x4c54746eu
 #define LT_DB_PROVIDER 0x4c547072u
 

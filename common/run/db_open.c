@@ -52,6 +52,7 @@ static int foreign(const char *path, const struct lt_db_kind *kind, uint32_t id,
 {
     const char *whose = id == LT_DB_TENANT     ? "is a store of limetree-tenant"
                         : id == LT_DB_PROVIDER ? "is a store of limetree-provider"
+                        : id == LT_DB_CA       ? "is the record of a limetree ca"
                                                : "belongs to another program";
     return lt_fail(
         e, LT_E_CONFIG,
