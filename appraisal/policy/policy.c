@@ -114,10 +114,10 @@ static int accept(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
     const struct {
         const char *name;
         bool *flag;
-    } names[] = {{"copyable", &p->accept_copyable},
-                 {"boot-only", &p->accept_boot_only},
-                 {"tainted", &p->accept_tainted},
-                 {"open-boot", &p->accept_open_boot}};
+    } names[] = {{"copyable", &p->accept_copyable},      {"boot-only", &p->accept_boot_only},
+                 {"tainted", &p->accept_tainted},        {"open-boot", &p->accept_open_boot},
+                 {"unlinked", &p->accept_unlinked},      {"unjudged", &p->accept_unjudged},
+                 {"ek-unproven", &p->accept_ek_unproven}};
     json_t *list, *v;
     size_t i, k;
 
@@ -132,8 +132,11 @@ static int accept(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
         if (k == sizeof names / sizeof *names)
             return lt_fail(
                 e, LT_E_MALFORMED,
-                "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted, open-boot",
+                "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted, open-boot,"
+                " unlinked, unjudged, ek-unproven",
                 i, s);
+        if (*names[k].flag)
+            return lt_fail(e, LT_E_MALFORMED, "policy \"accept\" value %zu: \"%s\" is there already", i, s);
         *names[k].flag = true;
     }
     return 0;

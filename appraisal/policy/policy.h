@@ -51,7 +51,10 @@ struct lt_policy_guest {
     bool judges_firmware, judges_domain; /* false: the key is absent, that digest is not judged */
     struct lt_policy_digests firmware, domain;
     struct lt_policy_digests host_policies; /* accepted documents; none: none */
+    /* What it accepts by name: weaker links and levels (copyable, unlinked, boot-only), a tainted domain,
+     * layers that rest on an open boot, a policy that judges nothing, a vTPM whose EK nobody vouches for. */
     bool accept_copyable, accept_boot_only, accept_tainted, accept_open_boot;
+    bool accept_unlinked, accept_unjudged, accept_ek_unproven;
 };
 
 /* Unknown keys, values that are not lower-case hex SHA-256, indices beyond 23, more than LT_MAX_POLICY bytes
