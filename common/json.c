@@ -215,6 +215,13 @@ bool lt_json_has(const json_t *o, const char *key)
     return v && !json_is_null(v);
 }
 
+void lt_json_wipe(json_t *o, const char *key)
+{
+    json_t *j = json_object_get(o, key);
+    if (json_is_string(j))
+        lt_wipe((char *)json_string_value(j), json_string_length(j));
+}
+
 int lt_json_only(const json_t *o, const char *const *keys, struct lt_err *e)
 {
     const char *key;

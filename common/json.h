@@ -33,6 +33,8 @@ int lt_json_base64(const json_t *o, const char *key, size_t max, uint8_t **out, 
                    struct lt_err *e) LT_MUST_CHECK;
 /* False for a missing key and for null. */
 bool lt_json_has(const json_t *o, const char *key);
+/* Overwrites the text of a member that was a secret; it is as long as before. Nothing where there is none. */
+void lt_json_wipe(json_t *o, const char *key);
 /* Refuses keys that are not in the NULL-ended list. */
 int lt_json_only(const json_t *o, const char *const *keys, struct lt_err *e) LT_MUST_CHECK;
 

@@ -5,6 +5,7 @@
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "tenant/learn.h"
+#include "tenant/release.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@ static int describe(struct lt_tenant *t, const struct lt_store_guest *g, bool ad
 {
     LT_KEYLIME_AUTOAGENT struct lt_agent a = {0};
     struct lt_store_deadlines d = lt_rounds_deadlines(t->rounds);
+    struct lt_release_state release;
     struct lt_store_status st;
     json_t *verdict = NULL;
     char text[LT_UUID_TEXT];
@@ -42,12 +44,14 @@ static int describe(struct lt_tenant *t, const struct lt_store_guest *g, bool ad
     bool registered = !rc;
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
+    LT_TRY(lt_release_state(lt_rounds_release(t->rounds), g->uuid, &release, e));
     LT_TRY(lt_store_status(t->store, g->uuid, &d, lt_clock_ms(), &st, &verdict, e));
-    *out = json_pack("{s:s, s:s, s:o, s:o, s:b, s:b, s:o, s:o, s:o}", "uuid", text, "agent", g->agent, "door",
-                     added ? json_string(door_of(g)) : json_null(), "address", address_of(g, &a), "added",
-                     added, "registered", registered, "policy",
+    *out = json_pack("{s:s, s:s, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o}", "uuid", text, "agent", g->agent,
+                     "door", added ? json_string(door_of(g)) : json_null(), "address", address_of(g, &a),
+                     "added", added, "registered", registered, "policy",
                      g->has_policy ? lt_json_new_hex(g->policy, sizeof g->policy) : json_null(), "ek",
-                     g->has_ek ? lt_json_new_hex(g->ek, sizeof g->ek) : json_null(), "verdict", verdict);
+                     g->has_ek ? lt_json_new_hex(g->ek, sizeof g->ek) : json_null(), "release",
+                     lt_release_json(&release), "verdict", verdict);
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
 }
 
@@ -178,21 +182,25 @@ static struct lt_slice bytes_of(const struct lt_ref *policy)
     return p ? (struct lt_slice){p->bytes, p->n} : (struct lt_slice){0};
 }
 
+/* What the guest is, and what it is to be given once it is trusted. */
 static int put_guest(struct lt_tenant *t, struct lt_store_guest *g, const struct lt_ref *policy,
-                     struct lt_err *e)
+                     const struct lt_store_release *release, struct lt_err *e)
 {
+    const struct lt_slice v = {release->v.p, release->v.n},
+                          revocation_key = {release->revocation_key.p, release->revocation_key.n};
     const struct lt_policy_guest *parsed = lt_tenant_policy_parsed(policy);
 
     g->has_policy = parsed;
     if (parsed)
         memcpy(g->policy, parsed->digest, sizeof g->policy);
-    return lt_store_guest_put(t->store, g, bytes_of(policy), e);
+    LT_TRY(lt_store_guest_put(t->store, g, bytes_of(policy), e));
+    return v.n || revocation_key.n ? lt_store_release_put(t->store, g->uuid, v, revocation_key, e) : 0;
 }
 
-static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const json_t *body,
-                        struct lt_err *e)
+static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], json_t *body, struct lt_err *e)
 {
-    static const char *const keys[] = {"address", "policy", "agent", "ek", NULL};
+    static const char *const keys[] = {"address", "policy", "agent", "ek", "v", "revocation_key", NULL};
+    LT_STORE_AUTORELEASE struct lt_store_release release = {0};
     struct lt_store_guest g = {0};
     struct lt_ref *policy = NULL;
     json_t *is;
@@ -205,11 +213,12 @@ static int change_guest(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const 
     LT_TRY(lt_json_only(body, keys, e));
     LT_TRY(read_address(body, &g, e));
     LT_TRY(read_identity(body, &g, e));
+    LT_TRY(lt_release_read(t->vault, uuid, body, &release, e));
     if (lt_json_has(body, "policy")) {
         LT_TRY(lt_json_object(body, "policy", &is, e));
         LT_TRY(read_policy(t, is, &policy, e));
     }
-    rc = put_guest(t, &g, policy, e);
+    rc = put_guest(t, &g, policy, &release, e);
     lt_ref_put(policy);
     if (!rc)
         lt_rounds_add(t->rounds, uuid);

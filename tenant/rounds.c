@@ -87,6 +87,7 @@ static int load(void *arg, const struct lt_store_guest *guest)
 static void rounds_free(struct lt_tenant_rounds *r)
 {
     lt_watch_close(&r->watch);
+    lt_release_free(r->release);
     lt_result_cache_free(r->caches.quotes);
     lt_result_cache_free(r->caches.measured);
     free(r);
@@ -119,20 +120,33 @@ static struct lt_tenant_rounds *rounds_new(const struct lt_rounds_conf *c)
     return r;
 }
 
+static int start_release(struct lt_tenant_rounds *r, struct lt_err *e)
+{
+    const struct lt_release_conf c = {.store = r->conf.store,
+                                      .vault = r->conf.vault,
+                                      .to_guests = r->conf.to_guests,
+                                      .deadlines = lt_rounds_deadlines(r)};
+    return lt_release_start(&c, &r->release, e);
+}
+
 int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_tenant_rounds **out, struct lt_err *e)
 {
     struct lt_tenant_rounds *r = rounds_new(c);
     int rc = lt_store_guests(c->store, load, r, e);
 
     *out = NULL;
+    if (!rc)
+        rc = start_release(r, e);
     if (!rc) {
         lt_bundles_collect(c->bundles, known, r);
         rc = lt_watch_start(&r->watch, e);
     }
-    if (!rc)
+    if (!rc) {
         *out = r;
-    else
+    } else {
+        lt_release_stop(r->release);
         rounds_free(r);
+    }
     return rc;
 }
 
@@ -141,6 +155,7 @@ void lt_rounds_stop(struct lt_tenant_rounds *r)
     if (!r)
         return;
     lt_watch_stop(&r->watch);
+    lt_release_stop(r->release);
     lt_http_client_free(r->conf.to_guests);
     lt_watch_lock(&r->watch);
     while (r->watch.control.flying || r->contests)
@@ -169,11 +184,17 @@ static struct lt_tenant_guest *find(struct lt_tenant_rounds *r, const uint8_t uu
 void lt_rounds_remove(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])
 {
     lt_watch_remove(&r->watch, uuid);
+    lt_release_forget(r->release, uuid);
     lt_watch_lock(&r->watch);
     struct lt_tenant_guest *g = find(r, uuid);
     if (g)
         lt_ref_put(lt_take(&g->last));
     lt_watch_unlock(&r->watch);
+}
+
+struct lt_release *lt_rounds_release(struct lt_tenant_rounds *r)
+{
+    return r->release;
 }
 
 struct lt_ref *lt_rounds_last(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])

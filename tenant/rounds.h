@@ -9,6 +9,7 @@
 #include "verifier/store/store.h"
 
 struct lt_tenant_rounds;
+struct lt_release;
 
 /* Loads the guests from the store; all are due at once. */
 int lt_rounds_start(const struct lt_rounds_conf *c, struct lt_tenant_rounds **out,
@@ -23,6 +24,9 @@ bool lt_rounds_ask(struct lt_tenant_rounds *r, const uint8_t (*uuids)[LT_UUID], 
 /* The guest was added or changed in the store, or cleared. */
 void lt_rounds_add(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID]);
 void lt_rounds_remove(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID]);
+
+/* V on its way to guests. */
+struct lt_release *lt_rounds_release(struct lt_tenant_rounds *r);
 
 /* The last round that reached a host quote; NULL: none since the start. A reference to a struct
  * lt_tenant_round that nobody changes any more. */

@@ -5,12 +5,14 @@
 #include "common/run/work.h"
 #include "tenant/bundles.h"
 #include "verifier/hosts.h"
+#include "verifier/vault.h"
 
 struct lt_rounds_conf {
     uint8_t tenant_id[16];
     const char *provider; /* https://HOST:PORT */
     uint64_t period_ms, max_stale_ms, window_ms, gather_ms;
     struct lt_store *store; /* borrowed, as all below */
+    const struct lt_vault *vault;
     struct lt_bundles *bundles;
     struct lt_budget *memory;
     struct lt_hosts *hosts;

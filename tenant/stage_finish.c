@@ -1,6 +1,7 @@
 #include "common/file.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
+#include "keylime/versions.h"
 #include "tenant/stages.h"
 
 #include <stdio.h>
@@ -168,12 +169,15 @@ enum lt_flight_next lt_tenant_finish(struct lt_flight *flight, struct lt_err *e)
     if (f->round->has_quote)
         write_bundles(r, f->round);
     struct lt_ref *round = keep(f);
+    lt_release_hold(r->release, f->round->uuid);
     enum lt_told_kept kept = store(r, f);
     tell(f->guest, f->round, kept);
     bool counts = kept == LT_TOLD_KEPT || kept == LT_TOLD_HELD;
     f->proven_until_ms =
         counts && v->result == LT_VERDICT_TRUSTED ? f->round->t1_ms + r->conf.max_stale_ms : 0;
     f->revoked = counts && v->result == LT_VERDICT_FAILED;
+    if (counts && v->result == LT_VERDICT_TRUSTED)
+        lt_release_trusted(r->release, f->round, f->address, LT_VERSIONS_TO - f->guest->version);
     f->due_ms = due(f, kept, lt_clock_ms());
     lt_ref_put(round);
     lt_ref_put(lt_take(&f->ask));

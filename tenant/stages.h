@@ -5,6 +5,7 @@
 #define LT_TENANT_STAGES_H
 
 #include "common/http/client.h"
+#include "tenant/release.h"
 #include "tenant/round.h"
 #include "tenant/rounds_conf.h"
 #include "verifier/rounds/schedule.h"
@@ -51,6 +52,7 @@ struct lt_tenant_rounds {
     struct lt_watch watch; /* with the lock over all of this */
     struct lt_rounds_conf conf;
     struct lt_tenant_caches caches;
+    struct lt_release *release;
     struct lt_contest *contests; /* guests that several hosts claim; none is left when all have ended */
     uint64_t quotes;             /* lt_rounds_count */
     uint32_t last_batch;

@@ -13,8 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FETCHERS 4      /* hosts that are asked about at once */
-#define PROVIDER_PART 8 /* of the memory, that guests leave to the provider's answers */
+#define VAULT_KEY "vault.key" /* in state_dir */
+#define FETCHERS 4            /* hosts that are asked about at once */
+#define PROVIDER_PART 8       /* of the memory, that guests leave to the provider's answers */
 
 #define TEXT(k, fallback, help)                                                                              \
     {                                                                                                        \
@@ -102,6 +103,9 @@ static int open_state(struct lt_tenant *t, struct lt_err *e)
         rc = lt_bundles_open(bundles, mib(t->conf->bundle_limit_mib), &t->bundles, e);
     if (!rc)
         rc = open_store(t, e);
+    LT_AUTOFREE char *vault = lt_file_path(t->conf->state_dir, VAULT_KEY);
+    if (!rc)
+        rc = lt_vault_open(vault, &t->vault, e);
     t->tables = lt_file_path(t->conf->state_dir, "tables");
     if (!rc && *t->conf->policy_key) {
         size_t n;
@@ -174,7 +178,9 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
     lt_verifier_trust_free(trust);
     if (*c->policy_key)
         LT_TRY(lt_config_check_public_key("policy_key", c->policy_key, e));
-    return lt_config_check_state(c->state_dir, "tenant.db", e);
+    LT_AUTOFREE char *vault = lt_file_path(c->state_dir, VAULT_KEY);
+    LT_TRY(lt_config_check_state(c->state_dir, "tenant.db", e));
+    return lt_vault_check(vault, e);
 }
 
 /* Its CA gives a right of its own, so it shares no key with one that gives others. */
@@ -236,6 +242,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
     LT_TRY(lt_http_client_new(&guests, &to_guests, e));
     struct lt_rounds_conf rounds = {
         .provider = c->provider,
+        .vault = t->vault,
         .bundles = t->bundles,
         .memory = t->memory,
         .period_ms = (uint64_t)c->period_s * 1000,
@@ -363,6 +370,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_crl_free(t->crl);
     lt_documents_free(t->documents);
     lt_store_close(t->store);
+    lt_vault_free(t->vault);
     lt_lock_release(&t->state_lock);
     free(t->tables);
     free(t->fetched);

@@ -8,6 +8,7 @@
 #include "tenant/host_fetch.h"
 #include "tenant/rounds.h"
 #include "verifier/registrar.h"
+#include "verifier/vault.h"
 
 struct lt_tenant_conf {
     struct lt_daemon_log_conf log;
@@ -30,6 +31,7 @@ struct lt_tenant {
     struct lt_budget *memory;   /* of everything that guests and the provider make it hold */
     struct lt_bundles *bundles; /* their evidence on disk */
     struct lt_store *store;
+    struct lt_vault *vault; /* of what lies sealed in the store */
     struct lt_documents *documents;
     char *tables, *fetched, *policy_key; /* directories; PEM text, NULL: none */
     struct lt_work *work;                /* appraisal */

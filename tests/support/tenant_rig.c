@@ -141,6 +141,11 @@ void rig_chip_until(struct rig *r, long seconds)
 
 static const char guest_pubkey[] = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
 
+static const char *pubkey_of(const struct rig_guest *g)
+{
+    return g->pubkey ? g->pubkey : guest_pubkey;
+}
+
 static char *guest_quote(struct rig_guest *g, const char *nonce)
 {
     struct lt_buf attest = LT_BUF(LT_MAX_ATTEST), sig = LT_BUF(LT_MAX_SIGNATURE);
@@ -149,7 +154,7 @@ static char *guest_quote(struct rig_guest *g, const char *nonce)
     char *text;
 
     memcpy(q.pcrs.value[10], g->pcr10, sizeof g->pcr10);
-    lt_sha256(guest_pubkey, strlen(guest_pubkey), digest);
+    lt_sha256(pubkey_of(g), strlen(pubkey_of(g)), digest);
     lt_pcr_extend(LT_HASH_SHA256, q.pcrs.value[16], digest);
     lt_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
     OK(lt_tpm_qualified_name(&g->ek, &g->ak, name, &err));
@@ -205,7 +210,7 @@ static void answer(struct rig_guest *g, struct lt_http_req *req)
     pthread_mutex_lock(&g->rig->lock);
     LT_AUTOFREE char *quote = guest_quote(g, lt_http_req_query(req, "nonce"));
     json_t *results = json_pack("{s:s, s:s, s:s, s:s, s:s}", "quote", quote, "hash_alg", "sha256", "enc_alg",
-                                "ecc256", "sign_alg", "ecdsa", "pubkey", guest_pubkey);
+                                "ecc256", "sign_alg", "ecdsa", "pubkey", pubkey_of(g));
     add_list(g, req, results);
     pthread_mutex_unlock(&g->rig->lock);
     assert_string_equal(lt_http_req_query(req, "mask"), "0xffff");
@@ -304,9 +309,83 @@ static void get_quote(struct lt_http_req *req, void *app)
     news(g->rig);
 }
 
+static bool opens(struct rig_guest *g, struct lt_http_req *req)
+{
+    LT_JSON_AUTO json_t *body = lt_http_req_json(req, &err);
+    LT_AUTOFREE uint8_t *wrapped = NULL;
+    struct lt_share v;
+    size_t n;
+
+    OK(lt_json_base64(body, "encrypted_key", LT_SHARE_WRAPPED, &wrapped, &n, &err));
+    if (!g->transport || lt_share_unwrap(g->transport, (struct lt_slice){wrapped, n}, &v, LT_NO_ERR))
+        return false;
+    g->v = v;
+    g->opened++;
+    return true;
+}
+
+static void post_vkey(struct lt_http_req *req, void *app)
+{
+    struct rig_guest *g = app;
+    struct lt_err e = {LT_E_MALFORMED, "as the test says"};
+
+    pthread_mutex_lock(&g->rig->lock);
+    bool opened = opens(g, req);
+    g->vkeys++;
+    if (g->vkey_hangs) {
+        lt_http_req_hold(req);
+        g->held = req;
+    }
+    bool hangs = g->vkey_hangs;
+    pthread_cond_broadcast(&g->rig->news);
+    pthread_mutex_unlock(&g->rig->lock);
+    int status = g->vkey_status ? g->vkey_status : opened ? 200 : 400;
+    if (hangs)
+        return;
+    if (status == 200)
+        lt_http_reply_json(req, 200, lt_envelope_success(200, json_null()));
+    else
+        lt_http_reply_json(req, status, lt_envelope_error(&e, 0));
+}
+
 static const struct lt_http_route guest_routes[] = {
     LT_HTTP_ROUTE("GET", "/{}/quotes/integrity", LT_HTTP_MAY_TRUSTED, 0, get_quote),
+    LT_HTTP_ROUTE("POST", "/{}/keys/vkey", LT_HTTP_MAY_TRUSTED, LT_MAX_BODY_SMALL, post_vkey),
 };
+
+void rig_transport(struct rig *r, struct rig_guest *g)
+{
+    EVP_PKEY *key = soft_rsa(2048);
+    BIO *b = BIO_new(BIO_s_mem());
+    char *p;
+
+    assert_int_equal(PEM_write_bio_PUBKEY(b, key), 1);
+    long n = BIO_get_mem_data(b, &p);
+    pthread_mutex_lock(&r->lock);
+    EVP_PKEY_free(g->transport);
+    free(g->pubkey);
+    g->transport = key;
+    g->pubkey = strndup(p, (size_t)n);
+    g->v = (struct lt_share){0};
+    pthread_mutex_unlock(&r->lock);
+    BIO_free(b);
+}
+
+static void wait_count(struct rig *r, atomic_uint *count, unsigned times, const char *what)
+{
+    uint64_t until = lt_clock_ms() + WAIT_MS;
+
+    pthread_mutex_lock(&r->lock);
+    while (*count < times)
+        if (!lt_cond_until(&r->news, &r->lock, until))
+            fail_msg("%s: %u times, not %u", what, *count, times);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void rig_wait_vkeys(struct rig_guest *g, unsigned times)
+{
+    wait_count(g->rig, &g->vkeys, times, "V was brought");
+}
 
 void rig_release(struct rig_guest *g)
 {
@@ -320,13 +399,7 @@ void rig_release(struct rig_guest *g)
 
 void rig_wait_asked(struct rig_guest *g, unsigned times)
 {
-    uint64_t until = lt_clock_ms() + WAIT_MS;
-
-    pthread_mutex_lock(&g->rig->lock);
-    while (g->asked < times)
-        if (!lt_cond_until(&g->rig->news, &g->rig->lock, until))
-            fail_msg("guest was asked %u times, not %u", g->asked, times);
-    pthread_mutex_unlock(&g->rig->lock);
+    wait_count(g->rig, &g->asked, times, "guest was asked");
 }
 
 static void make_guest(struct rig *r, unsigned i)
@@ -353,7 +426,7 @@ static void make_guest(struct rig *r, unsigned i)
                                           .client_ca = r->pki.ca,
                                           .error_body = lt_envelope_error,
                                           .routes = guest_routes,
-                                          .route_count = 1,
+                                          .route_count = sizeof guest_routes / sizeof *guest_routes,
                                           .app = g,
                                           .threads = 1};
     OK(lt_http_server_start(&c, &g->server, &err));
@@ -870,6 +943,8 @@ void rig_free(struct rig *r)
         lt_buf_free(&r->guest[i].ima_binary);
         EVP_PKEY_free(r->guest[i].ek_key);
         EVP_PKEY_free(r->guest[i].ak_key);
+        EVP_PKEY_free(r->guest[i].transport);
+        free(r->guest[i].pubkey);
     }
     lt_http_server_stop(r->provider);
     lt_http_client_free(r->operator);

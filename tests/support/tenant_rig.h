@@ -3,6 +3,7 @@
 #ifndef LT_TESTS_SUPPORT_TENANT_RIG_H
 #define LT_TESTS_SUPPORT_TENANT_RIG_H
 
+#include "keylime/share.h"
 #include "tenant/tenant.h"
 #include "tests/support/http/http_check.h"
 #include "tests/support/mock_host.h"
@@ -66,6 +67,14 @@ struct rig_guest {
     uint8_t pcr10[32];
     uint32_t reset_count;
     uint64_t ima_asked; /* unit of the last question */
+    /* its transport key, under rig.lock; NULL: a text that is none */
+    EVP_PKEY *transport;
+    char *pubkey;
+    struct lt_share v;      /* the last that it opened; n 0: none */
+    atomic_uint vkeys;      /* tries of POST keys/vkey */
+    atomic_uint opened;     /* of them, those that its transport key opened */
+    atomic_int vkey_status; /* answered to them; 0: 200 if it opened, else 400 */
+    atomic_bool vkey_hangs;
 };
 
 struct rig_item {
@@ -134,6 +143,10 @@ void rig_registry(struct rig *r, const char *text);
 void rig_rival(struct rig *r, enum rival how);
 /* A root that certified nobody, as PEM in that file. */
 void rig_foreign_root(struct rig *r, const char *path);
+/* Its agent begins anew: another transport key, and nothing is known of V. */
+void rig_transport(struct rig *r, struct rig_guest *g);
+/* Waits until V was brought that many times. */
+void rig_wait_vkeys(struct rig_guest *g, unsigned times);
 /* The guest that is held answers now. */
 void rig_release(struct rig_guest *g);
 /* Waits until the guest was asked that many times. */

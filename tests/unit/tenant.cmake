@@ -15,6 +15,7 @@ target_link_options(test_tenant_tenant PRIVATE -Wl,--wrap=calloc)
 lt_unit_test(tenant/test_ima lt_tenant_rig)
 lt_unit_test(tenant/test_stages lt_tenant)
 lt_unit_test(tenant/test_bundles lt_tenant)
+lt_unit_test(tenant/test_release lt_tenant_rig)
 lt_unit_test(verifier/test_documents lt_verifier)
 
 add_executable(test_full_disk ../integration/test_full_disk.c)
