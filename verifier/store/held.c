@@ -16,11 +16,16 @@ static int compare(const void *a, const void *b)
     return memcmp(a, b, LT_UUID);
 }
 
+void lt_store_held_free_texts(struct lt_store_held *h)
+{
+    free(lt_take(&h->row.doc));
+    free(lt_take(&h->owed));
+}
+
 static void held_free(void *p)
 {
-    struct lt_store_held *h = p;
-    free(h->row.doc);
-    free(h);
+    lt_store_held_free_texts(p);
+    free(p);
 }
 
 static struct lt_store_held *find(struct lt_store *s, const uint8_t uuid[LT_UUID])
@@ -39,6 +44,7 @@ static struct lt_store_held *copy(const struct lt_store_held *h)
     struct lt_store_held *c = lt_new(struct lt_store_held);
     *c = *h;
     c->row.doc = copy_text(h->row.doc);
+    c->owed = copy_text(h->owed);
     return c;
 }
 
@@ -66,6 +72,10 @@ bool lt_store_hold(struct lt_store *s, struct lt_store_held *h)
         h->row.doc = copy_text(old->row.doc);
         h->verdict = h->accepted = true;
         h->late = old->late;
+    }
+    if (old && old->owed) {
+        h->owed = copy_text(old->owed);
+        h->owed_at = old->owed_at;
     }
     h->generation = ++s->generation;
     struct lt_store_held *mine = copy(h);
@@ -97,6 +107,7 @@ bool lt_store_held_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct l
     if (has) {
         *out = *h;
         out->row.doc = copy_text(h->row.doc);
+        out->owed = NULL;
     }
     pthread_mutex_unlock(&s->lock);
     return has;
@@ -145,6 +156,10 @@ void lt_store_held_cleared(struct lt_store *s, const uint8_t uuid[LT_UUID], bool
 {
     pthread_mutex_lock(&s->lock);
     struct lt_store_held *h = find(s, uuid);
+    if (h && done && h->cleared && !all && !h->owed) {
+        h->owed = copy_text(h->row.doc);
+        h->owed_at = h->row.received;
+    }
     if (h && done && (h->cleared || all))
         h->verdict = false; /* its history is still to be written */
     if (h)
@@ -183,7 +198,8 @@ static bool still(struct lt_store *s, const struct lt_store_held *was)
 {
     pthread_mutex_lock(&s->lock);
     const struct lt_store_held *h = find(s, was->uuid);
-    bool is = h && h->generation == was->generation && h->verdict == was->verdict && !h->cleared;
+    bool is = h && h->generation == was->generation && h->verdict == was->verdict && !h->owed == !was->owed &&
+              !h->cleared;
     pthread_mutex_unlock(&s->lock);
     return is;
 }
@@ -225,6 +241,7 @@ static void again_done(void *arg, int rc, const struct lt_err *e)
         held_free(a->list[i]);
     }
     free(a);
+    lt_store_revoked(s);
     pthread_mutex_lock(&s->lock);
     s->again = false;
     pthread_mutex_unlock(&s->lock);

@@ -18,6 +18,8 @@ struct lt_store {
     bool again;                  /* a job that writes held ones again is under way */
     void *nonces, *older_nonces; /* used while the store took none */
     uint64_t nonces_ms;          /* when nonces was begun */
+    void (*on_revocation)(void *arg);
+    void *on_revocation_arg;
 };
 
 /* A verdict as it is kept. */
@@ -40,6 +42,9 @@ struct lt_store_held {
     bool cleared;   /* its clearing is under way */
     bool has_basis; /* row.basis says; else what is so when it is written */
     struct lt_store_row row;
+    char
+        *owed; /* a failed verdict's doc: it was cleared before it was written, and is decided all the same */
+    int64_t owed_at;
     bool has_history, has_host, linked;
     uint8_t ek[32], ak_name[LT_TPM_NAME];
     struct lt_history_guest history;
@@ -50,6 +55,7 @@ struct lt_store_held {
 /* Takes a copy of h, which is what status tells from now on. False: a failed verdict that is not written yet
  * stands; h has that one now. */
 bool lt_store_hold(struct lt_store *s, struct lt_store_held *h);
+void lt_store_held_free_texts(struct lt_store_held *h);
 /* The write of that generation has ended. */
 void lt_store_held_done(struct lt_store *s, const uint8_t uuid[LT_UUID], uint64_t generation, bool written);
 /* False: none. out->row.doc is the caller's. */
@@ -67,6 +73,8 @@ int lt_store_guest_write(sqlite3 *sql, const struct lt_store_guest *g, struct lt
 /* keylime.c: a quote came, which its round judged so. Nothing of a guest of the federation's. */
 int lt_store_keylime_count(sqlite3 *sql, const struct lt_store_held *h, bool trusted,
                            struct lt_err *e) LT_MUST_CHECK;
+/* store.c: something may have come into the outbox. */
+void lt_store_revoked(struct lt_store *s);
 /* rounds.c */
 int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
                         enum lt_store_kept *kept, struct lt_err *e) LT_MUST_CHECK;

@@ -1,4 +1,5 @@
 #include "verifier/store/impl.h"
+#include "verifier/store/outbox.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,20 @@ static int put_host_clock(sqlite3 *sql, const uint8_t *ak_name, const struct lt_
 
 /* ---- verdicts ---- */
 
+/* What a verdict that is stored now means for those who wait to hear of it. */
+static int decide(sqlite3 *sql, const struct lt_store_held *h, struct lt_err *e)
+{
+    const struct lt_store_row *r = &h->row;
+    int last = 0;
+
+    if (r->result == LT_VERDICT_FAILED)
+        return lt_outbox_put(sql, h->uuid, LT_OUTBOX_FAILED, r->received, r->doc, e);
+    if (r->result == LT_VERDICT_TRUSTED)
+        LT_TRY(lt_outbox_last(sql, h->uuid, &last, e));
+    return last == LT_OUTBOX_UNPROVEN ? lt_outbox_put(sql, h->uuid, LT_OUTBOX_LIFTED, r->received, r->doc, e)
+                                      : 0;
+}
+
 static int write_verdict(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
                          const struct lt_store_basis *b, enum lt_store_kept *kept, struct lt_err *e)
 {
@@ -146,6 +161,7 @@ static int write_verdict(sqlite3 *sql, const struct lt_store *s, const struct lt
         *kept = LT_STORE_STANDS;
         return 0;
     }
+    LT_TRY(decide(sql, h, e));
     /* Freshness counts from t1: that is what the evidence is at least as new as. */
     if (!r->was_trusted)
         return 0;
@@ -185,6 +201,8 @@ int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_
         LT_TRY(put_guest_history(sql, h->ek, &h->history, e));
     if (h->has_host)
         LT_TRY(put_host_clock(sql, h->ak_name, &h->host_clock, e));
+    if (h->owed)
+        LT_TRY(lt_outbox_put(sql, h->uuid, LT_OUTBOX_FAILED, h->owed_at, h->owed, e));
     if (h->linked)
         LT_TRY(lt_db_exec(sql, NULL, e, "UPDATE guests SET linked = 1 WHERE uuid = ? AND linked = 0", "b",
                           h->uuid, sizeof h->uuid));
@@ -264,7 +282,9 @@ int lt_store_round(struct lt_store *s, const struct lt_store_round *r, enum lt_s
         counts = LT_STORE_STANDS;
     int rc = lt_db_write(s->db, put_round, &j, &why);
     lt_store_held_done(s, h.uuid, h.generation, !rc);
-    free(h.row.doc);
+    if (!rc && (h.owed || (h.verdict && h.row.result == LT_VERDICT_FAILED)))
+        lt_store_revoked(s);
+    lt_store_held_free_texts(&h);
     *kept = counts != LT_STORE_KEPT ? counts : rc ? LT_STORE_HELD : j.kept;
     return 0;
 }

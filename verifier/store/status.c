@@ -1,7 +1,10 @@
 /* What a verdict reads as now: deadlines, and whether it is about the policy and the EK the guest has now. */
+#include "common/alloc.h"
 #include "common/run/clock.h"
+#include "common/run/log.h"
 #include "tpm/public.h"
 #include "verifier/store/impl.h"
+#include "verifier/store/outbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -281,4 +284,48 @@ int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struc
     if (!rc && json && !*json)
         *json = json_null();
     return rc;
+}
+
+/* ---- unproven ---- */
+
+struct unproven_job {
+    struct lt_store *s;
+    uint8_t uuid[LT_UUID];
+    struct lt_store_deadlines d;
+};
+
+static int put_unproven(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    const struct unproven_job *u = arg;
+    struct lt_store_status st = {0};
+    LT_JSON_AUTO json_t *doc = NULL;
+    struct status_job j = {u->s, u->uuid, &u->d, lt_clock_ms(), &st, &doc};
+    int last;
+
+    LT_TRY(get_status(sql, &j, e));
+    LT_TRY(lt_outbox_last(sql, u->uuid, &last, e));
+    if (!st.unproven || last == LT_OUTBOX_UNPROVEN)
+        return 0;
+    LT_AUTOFREE char *text = lt_json_dump(doc);
+    return text ? lt_outbox_put(sql, u->uuid, LT_OUTBOX_UNPROVEN, lt_clock_wall_s(), text, e)
+                : lt_fail(e, LT_E_NO_MEMORY, "verdict: no memory");
+}
+
+static void unproven_done(void *arg, int rc, const struct lt_err *e)
+{
+    struct unproven_job *u = arg;
+
+    if (rc)
+        lt_log(LT_LOG_ERROR, "store", "unproven: %s", e->msg);
+    lt_store_revoked(u->s);
+    free(u);
+}
+
+void lt_store_unproven(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_store_deadlines *d)
+{
+    struct unproven_job *u = lt_new(struct unproven_job);
+
+    *u = (struct unproven_job){.s = s, .d = *d};
+    memcpy(u->uuid, uuid, sizeof u->uuid);
+    lt_db_post(s->db, put_unproven, u, unproven_done);
 }

@@ -5,6 +5,7 @@
 #include "common/hash.h"
 #include "common/run/clock.h"
 #include "verifier/store/impl.h"
+#include "verifier/store/outbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,16 @@ static const char *const migrations[] = {
     "CREATE TABLE keylime_policies(kind INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB, tpm_policy TEXT,"
     " own BLOB REFERENCES guests(uuid) ON DELETE CASCADE, PRIMARY KEY(kind, name));"
     "CREATE INDEX keylime_policies_own ON keylime_policies(own);",
+    lt_outbox_schema,
+    /* Each guest's agent hears of all that is decided while the guest is there. */
+    "CREATE TRIGGER guest_added AFTER INSERT ON guests BEGIN INSERT OR IGNORE INTO receivers(name, passed) "
+    "VALUES"
+    " ('" LT_OUTBOX_AGENT "' || lower(hex(NEW.uuid)),"
+    " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'revocations'), 0)); END;"
+    "CREATE TRIGGER guest_removed AFTER DELETE ON guests BEGIN DELETE FROM receivers WHERE name ="
+    " '" LT_OUTBOX_AGENT "' || lower(hex(OLD.uuid)); END;"
+    "INSERT OR IGNORE INTO receivers(name, passed) SELECT '" LT_OUTBOX_AGENT
+    "' || lower(hex(uuid)), 0 FROM guests;",
 };
 
 #define GUEST_COLUMNS "uuid, address, policy, agent, door, ek, linked" /* as read_guest has them */
@@ -152,6 +163,27 @@ void lt_store_report(struct lt_store *s, struct lt_db_health *health, struct lt_
 bool lt_store_fits(struct lt_store *s, uint64_t n)
 {
     return lt_db_fits(s->db, n);
+}
+
+struct lt_db *lt_store_outbox(struct lt_store *s)
+{
+    return s->db;
+}
+
+void lt_store_on_revocation(struct lt_store *s, void (*fn)(void *arg), void *arg)
+{
+    pthread_mutex_lock(&s->lock);
+    s->on_revocation = fn;
+    s->on_revocation_arg = arg;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void lt_store_revoked(struct lt_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->on_revocation)
+        s->on_revocation(s->on_revocation_arg);
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- agents ---- */

@@ -29,6 +29,13 @@ void lt_store_report(struct lt_store *s, struct lt_db_health *health, struct lt_
 /* Whether n bytes that can be done without may be written into the state directory. */
 bool lt_store_fits(struct lt_store *s, uint64_t n);
 
+/* Where verifier/store/outbox.h finds what was decided: lt_store_round puts a failed verdict's revocation
+ * there in the transaction that stores it (one that waits in memory, when it is written), and that it is
+ * lifted with the first trusted verdict after `unproven`. */
+struct lt_db *lt_store_outbox(struct lt_store *s);
+/* fn, which must not block, is called when there may be something new in it; NULL: nobody is. */
+void lt_store_on_revocation(struct lt_store *s, void (*fn)(void *arg), void *arg);
+
 /* ---- agents: active registrations only ---- */
 /* LT_E_NOT_FOUND; free *out with lt_agent_free. */
 int lt_store_agent_get(struct lt_store *s, const char *id, struct lt_agent *out,
@@ -134,7 +141,8 @@ enum lt_store_kept {
  */
 int lt_store_round(struct lt_store *s, const struct lt_store_round *r, enum lt_store_kept *kept,
                    struct lt_err *e) LT_MUST_CHECK;
-/* Removes a failed verdict. LT_E_CONFLICT: it is not failed. */
+/* Removes a failed verdict; its revocation stays decided, and if it fails again that is a new one.
+ * LT_E_CONFLICT: it is not failed. */
 int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e) LT_MUST_CHECK;
 
 struct lt_store_deadlines {
@@ -157,5 +165,9 @@ struct lt_store_status {
 int lt_store_status(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_store_deadlines *d,
                     uint64_t now_ms, struct lt_store_status *out, json_t **json,
                     struct lt_err *e) LT_MUST_CHECK;
+
+/* A guest whose status is unproven has been tried for long enough: the outbox gets that, unless that is what
+ * it has of the guest already. Queued: any thread. */
+void lt_store_unproven(struct lt_store *s, const uint8_t uuid[LT_UUID], const struct lt_store_deadlines *d);
 
 #endif

@@ -294,7 +294,8 @@ static void test_a_store_of_before(void **state)
     struct lt_history_guest h;
     struct lt_store_status st;
 
-    by_hand(a, "DROP TABLE keylime_policies; DROP TABLE keylime; DROP TABLE releases; DROP TABLE verdicts; "
+    by_hand(a, "DROP TABLE revocations; DROP TABLE receivers;"
+               "DROP TABLE keylime_policies; DROP TABLE keylime; DROP TABLE releases; DROP TABLE verdicts; "
                "DROP TABLE guests; DROP TABLE agents; DROP TABLE policies;"
                "DROP TABLE guest_history; DROP TABLE host_clocks; DROP TABLE nonces;"
                "CREATE TABLE agents(id TEXT PRIMARY KEY, ek BLOB NOT NULL, ak BLOB NOT NULL, ekcert TEXT,"
@@ -339,12 +340,14 @@ static void test_guests_of_before_agents_had_ids(void **state)
 
     set_policy(a, 1);
     assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 910, 920, &b), LT_STORE_KEPT);
-    by_hand(a,
-            "DROP TABLE keylime_policies; DROP TABLE keylime;"
-            "DROP INDEX guests_agent; ALTER TABLE guests DROP COLUMN agent; ALTER TABLE guests DROP COLUMN"
-            " door; ALTER TABLE guests DROP COLUMN ek; ALTER TABLE guests DROP COLUMN linked;"
-            "ALTER TABLE verdicts DROP COLUMN pin; INSERT INTO guests VALUES(x'02','h:2',NULL), ('','',NULL);"
-            "PRAGMA user_version=5");
+    by_hand(
+        a,
+        "DROP TRIGGER guest_added; DROP TRIGGER guest_removed; DROP TABLE revocations; DROP TABLE receivers;"
+        "DROP TABLE keylime_policies; DROP TABLE keylime;"
+        "DROP INDEX guests_agent; ALTER TABLE guests DROP COLUMN agent; ALTER TABLE guests DROP COLUMN"
+        " door; ALTER TABLE guests DROP COLUMN ek; ALTER TABLE guests DROP COLUMN linked;"
+        "ALTER TABLE verdicts DROP COLUMN pin; INSERT INTO guests VALUES(x'02','h:2',NULL), ('','',NULL);"
+        "PRAGMA user_version=5");
     reads(a, LT_VERDICT_TRUSTED, NULL);
     OK(lt_store_guest_get(a->s, uuid, &g, &err));
     assert_string_equal(g.agent, "01020300-0000-0000-0000-000000000000");
