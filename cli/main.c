@@ -16,6 +16,7 @@ static const struct {
     {"log", "boot logs and IMA lists: replay, judge, show", lt_cli_cmd_log},
     {"ek", "EK certificates: check one as enrolment and appraisal do", lt_cli_cmd_ek},
     {"domain", "digest of a libvirt domain's definition", lt_cli_cmd_domain},
+    {"ca", "certificates of guests: issue, revoke, serve the list", lt_cli_cmd_ca},
     {"pki", "make the federation's certificates", lt_cli_cmd_pki},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)

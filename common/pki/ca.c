@@ -216,6 +216,11 @@ int lt_ca_list(struct lt_ca *c, uint8_t **der, size_t *n, struct lt_err *e)
     return lt_file_read(c->list_der, LT_MAX_CRL, der, n, e);
 }
 
+int lt_ca_certificate(struct lt_ca *c, uint8_t **pem, size_t *n, struct lt_err *e)
+{
+    return lt_file_read(c->cert, 1 << 16, pem, n, e);
+}
+
 /* ---- the directory ---- */
 
 static int open_in(const char *dir, struct lt_ca **out, struct lt_err *e)

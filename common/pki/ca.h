@@ -54,6 +54,8 @@ int lt_ca_publish(struct lt_ca *c, struct lt_err *e) LT_MUST_CHECK;
 void lt_ca_keep_fresh(struct lt_ca *c);
 /* The list in force: malloc'd DER. */
 int lt_ca_list(struct lt_ca *c, uint8_t **der, size_t *n, struct lt_err *e) LT_MUST_CHECK;
+/* Its certificate: malloc'd PEM. */
+int lt_ca_certificate(struct lt_ca *c, uint8_t **pem, size_t *n, struct lt_err *e) LT_MUST_CHECK;
 /* A new array of {"serial","guest","state","since","ends"}: all that have not run out. */
 int lt_ca_certificates(struct lt_ca *c, json_t **out, struct lt_err *e) LT_MUST_CHECK;
 

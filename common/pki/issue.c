@@ -184,17 +184,15 @@ static int make_pair(const char *common_name, int days, X509 *issuer, struct pai
     return 0;
 }
 
-static int create(const char *path, mode_t mode, BIO *pem, struct lt_err *e)
+static int create(const char *path, mode_t mode, const void *p, size_t n, struct lt_err *e)
 {
-    char *p;
-    long n = BIO_get_mem_data(pem, &p);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 
     if (fd < 0 && errno == EEXIST)
         return lt_fail(e, LT_E_CONFLICT, "%s: exists and is not overwritten", path);
     if (fd < 0)
         return lt_fail(e, LT_E_IO, "%s: create: %s", path, strerror(errno));
-    bool ok = !fchmod(fd, mode) && write(fd, p, (size_t)n) == n && !fsync(fd);
+    bool ok = !fchmod(fd, mode) && write(fd, p, n) == (ssize_t)n && !fsync(fd);
     int why = errno;
     close(fd);
     if (ok)
@@ -204,20 +202,60 @@ static int create(const char *path, mode_t mode, BIO *pem, struct lt_err *e)
 }
 
 /* Both files or neither. */
-static int save(const struct pair *p, const char *cert_path, const char *key_path, struct lt_err *e)
+int lt_pki_made_save(const struct lt_pki_made *m, const char *cert_path, const char *key_path,
+                     struct lt_err *e)
+{
+    struct stat st;
+
+    if (!lstat(cert_path, &st))
+        return lt_fail(e, LT_E_CONFLICT, "%s: exists and is not overwritten", cert_path);
+    int rc = create(key_path, 0600, m->key, m->key_n, e);
+    if (!rc && (rc = create(cert_path, 0644, m->cert, strlen(m->cert), e)))
+        unlink(key_path);
+    return rc;
+}
+
+static char *text_of(BIO *b, size_t *n)
+{
+    char *p;
+    long have = BIO_get_mem_data(b, &p);
+
+    *n = have > 0 ? (size_t)have : 0;
+    return strndup(p, *n);
+}
+
+void lt_pki_made_free(struct lt_pki_made *m)
+{
+    if (m->key)
+        lt_wipe(m->key, m->key_n);
+    free(m->key);
+    free(m->cert);
+    *m = (struct lt_pki_made){0};
+}
+
+/* Its texts alone. */
+static int tell_pair(const struct pair *p, struct lt_pki_made *m, struct lt_err *e)
 {
     LT_AUTO(BIO) BIO *cert = BIO_new(BIO_s_mem());
     LT_AUTO(BIO) BIO *key = BIO_new(BIO_s_secmem());
-    struct stat st;
+    size_t n;
 
     if (!cert || !key || PEM_write_bio_X509(cert, p->cert) != 1 ||
         PEM_write_bio_PrivateKey(key, p->key, NULL, NULL, 0, NULL, NULL) != 1)
         return openssl_fail(e, "PEM");
-    if (!lstat(cert_path, &st))
-        return lt_fail(e, LT_E_CONFLICT, "%s: exists and is not overwritten", cert_path);
-    int rc = create(key_path, 0600, key, e);
-    if (!rc && (rc = create(cert_path, 0644, cert, e)))
-        unlink(key_path);
+    m->cert = text_of(cert, &n);
+    m->key = text_of(key, &m->key_n);
+    return m->cert && m->key ? 0 : lt_fail(e, LT_E_NO_MEMORY, "certificate: no memory");
+}
+
+static int save(const struct pair *p, const char *cert_path, const char *key_path, struct lt_err *e)
+{
+    struct lt_pki_made m = {0};
+    int rc = tell_pair(p, &m, e);
+
+    if (!rc)
+        rc = lt_pki_made_save(&m, cert_path, key_path, e);
+    lt_pki_made_free(&m);
     return rc;
 }
 
@@ -331,48 +369,22 @@ static int take_serial(const X509 *x, uint8_t serial[LT_PKI_SERIAL], size_t *n, 
     return *n ? 0 : lt_fail(e, LT_E_MALFORMED, "certificate: its serial number is none");
 }
 
-static char *text_of(BIO *b, size_t *n)
-{
-    char *p;
-    long have = BIO_get_mem_data(b, &p);
-
-    *n = have > 0 ? (size_t)have : 0;
-    return strndup(p, *n);
-}
-
 int lt_pki_make(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s,
                 struct lt_pki_made *out, struct lt_err *e)
 {
     AUTO_PAIR struct pair p = {0};
-    LT_AUTO(BIO) BIO *cert = BIO_new(BIO_s_mem());
-    LT_AUTO(BIO) BIO *key = BIO_new(BIO_s_secmem());
-    struct lt_pki_made m = {0};
-    size_t n;
 
-    *out = m;
-    LT_TRY(issue(ca_cert, ca_key, s, &p, e));
-    LT_TRY(take_serial(p.cert, m.serial, &m.serial_n, e));
-    m.ends = lt_expiry_seconds(X509_get0_notAfter(p.cert));
-    if (!cert || !key || PEM_write_bio_X509(cert, p.cert) != 1 ||
-        PEM_write_bio_PrivateKey(key, p.key, NULL, NULL, 0, NULL, NULL) != 1)
-        return openssl_fail(e, "PEM");
-    m.cert = text_of(cert, &n);
-    m.key = text_of(key, &m.key_n);
-    if (!m.cert || !m.key) {
-        lt_pki_made_free(&m);
-        return lt_fail(e, LT_E_NO_MEMORY, "certificate: no memory");
-    }
-    *out = m;
-    return 0;
-}
-
-void lt_pki_made_free(struct lt_pki_made *m)
-{
-    if (m->key)
-        lt_wipe(m->key, m->key_n);
-    free(m->key);
-    free(m->cert);
-    *m = (struct lt_pki_made){0};
+    *out = (struct lt_pki_made){0};
+    int rc = issue(ca_cert, ca_key, s, &p, e);
+    if (!rc)
+        rc = take_serial(p.cert, out->serial, &out->serial_n, e);
+    if (!rc)
+        rc = tell_pair(&p, out, e);
+    if (rc)
+        lt_pki_made_free(out);
+    else
+        out->ends = lt_expiry_seconds(X509_get0_notAfter(p.cert));
+    return rc;
 }
 
 int lt_pki_serial(const char *ca_cert, const char *pem, uint8_t serial[LT_PKI_SERIAL], size_t *n,

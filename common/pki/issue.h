@@ -35,6 +35,9 @@ struct lt_pki_made {
 };
 int lt_pki_make(const char *ca_cert, const char *ca_key, const struct lt_pki_subject *s,
                 struct lt_pki_made *out, struct lt_err *e) LT_MUST_CHECK;
+/* Into files, as lt_pki_issue does. */
+int lt_pki_made_save(const struct lt_pki_made *m, const char *cert_path, const char *key_path,
+                     struct lt_err *e) LT_MUST_CHECK;
 void lt_pki_made_free(struct lt_pki_made *m); /* wipes the key; zeroed is fine */
 /* The serial number of a certificate (PEM) of that CA. LT_E_REFUSED: it is another's. */
 int lt_pki_serial(const char *ca_cert, const char *pem, uint8_t serial[LT_PKI_SERIAL], size_t *n,
