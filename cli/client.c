@@ -26,6 +26,10 @@ static const struct lt_conf_key keys[] = {
     KEY(tenant_cert, "PEM file: certificate with the role operator under the tenant CA"),
     KEY(tenant_key, "PEM file: its key, mode 0600"),
     KEY(tenant_ca, "PEM file: the tenant CA"),
+    KEY(registrar_url,
+        "https://HOST:PORT of limetree-tenant's registrar_tls_listen, for guest add --payload"),
+    {"wait_s", LT_CONF_INT, offsetof(struct lt_cli_conf, wait_s), "300", 1, 86400,
+     "seconds that guest add --wait waits for at most"},
 };
 #define KEYS (sizeof keys / sizeof *keys)
 #define MAX_OVERRIDES 16
@@ -53,6 +57,9 @@ static const struct {
      offsetof(struct lt_cli, domain)},
     {"--ek", "HEX", "SHA-256 of the SubjectPublicKeyInfo of its vTPM's EK: no other is this guest's",
      LT_CLI_EK, offsetof(struct lt_cli, ek)},
+    {"--payload", "DIR|FILE", "what the guest gets once it is trusted: a directory, zipped, or a file",
+     LT_CLI_PAYLOAD, offsetof(struct lt_cli, payload)},
+    {"--wait", NULL, "until it has it", LT_CLI_WAIT, offsetof(struct lt_cli, wait)},
     {"--host", "ID", "only guests whose verdict names this host", LT_CLI_HOST, offsetof(struct lt_cli, host)},
 };
 #define OPTIONS (sizeof options / sizeof *options)
@@ -181,7 +188,8 @@ int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count,
     return lt_err_exit(rc);
 }
 
-static int connect_to(struct lt_cli *c, enum lt_cli_peer peer, const char **url, struct lt_err *e)
+int lt_cli_connect(struct lt_cli *c, enum lt_cli_peer peer, struct lt_http_client **client, const char **url,
+                   struct lt_err *e)
 {
     const struct lt_cli_conf *f = &c->conf;
     bool tenant = peer == LT_CLI_TENANT;
@@ -199,12 +207,13 @@ static int connect_to(struct lt_cli *c, enum lt_cli_peer peer, const char **url,
             e, LT_E_CONFIG,
             "%s_url, %s_cert, %s_key and %s_ca must be set in the configuration ('%s --help' says where)",
             who, who, who, who, c->name);
-    if (c->client[peer])
-        return 0;
-    if (!tenant && *f->provider_crl)
+    if (!c->client[peer] && !tenant && *f->provider_crl)
         LT_TRY(lt_crl_open("provider_crl", f->provider_crl, f->provider_ca, &c->crl, e));
     conf.crl = tenant ? NULL : c->crl;
-    return lt_http_client_new(&conf, &c->client[peer], e);
+    if (!c->client[peer])
+        LT_TRY(lt_http_client_new(&conf, &c->client[peer], e));
+    *client = c->client[peer];
+    return 0;
 }
 
 json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body,
@@ -212,10 +221,11 @@ json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method,
 {
     static const char *const headers[] = {"Content-Type: application/json", NULL};
     struct lt_http_reply reply = {0};
+    struct lt_http_client *client;
     const char *url;
     LT_AUTOFREE char *full = NULL;
 
-    if (connect_to(c, peer, &url, e))
+    if (lt_cli_connect(c, peer, &client, &url, e))
         return NULL;
     if (asprintf(&full, "%s/federation/v1/%s", url, path) < 0) {
         full = NULL;
@@ -224,7 +234,7 @@ json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method,
     }
     const struct lt_http_request r = {
         .method = method, .url = full, .body = body, .body_n = n, .headers = body ? headers : NULL};
-    if (lt_http_call(c->client[peer], &r, &reply, e))
+    if (lt_http_call(client, &r, &reply, e))
         return NULL;
     json_t *j = lt_http_json(&reply, want, lt_residency_error_read, e);
     free((char *)reply.body);
@@ -249,7 +259,10 @@ json_t *lt_cli_call(struct lt_cli *c, enum lt_cli_peer peer, const char *method,
         (void)lt_fail(e, LT_E_NO_MEMORY, "no memory");
         return NULL;
     }
-    return lt_cli_send(c, peer, method, want, text, text ? strlen(text) : 0, e, where);
+    json_t *j = lt_cli_send(c, peer, method, want, text, text ? strlen(text) : 0, e, where);
+    if (text)
+        lt_wipe(text, strlen(text)); /* a guest's V may be in it */
+    return j;
 }
 
 int lt_cli_document(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e)

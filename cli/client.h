@@ -12,7 +12,8 @@
 
 struct lt_cli_conf {
     char *provider_url, *provider_cert, *provider_key, *provider_ca, *provider_crl;
-    char *tenant_url, *tenant_cert, *tenant_key, *tenant_ca;
+    char *tenant_url, *tenant_cert, *tenant_key, *tenant_ca, *registrar_url;
+    int64_t wait_s;
 };
 
 enum lt_cli_peer { LT_CLI_PROVIDER, LT_CLI_TENANT };
@@ -22,8 +23,8 @@ struct lt_cli {
     struct lt_cli_conf conf;
     struct lt_crl *crl;               /* the federation's; NULL: none configured */
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
-    bool json, all, trusted, ima;
-    const char *address, *policy, *accept, *ek_digest, *intermediates, *host, *domain, *ek;
+    bool json, all, trusted, ima, wait;
+    const char *address, *policy, *payload, *accept, *ek_digest, *intermediates, *host, *domain, *ek;
     const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
     int count;
 };
@@ -41,6 +42,8 @@ enum {
     LT_CLI_HOST = 8192,
     LT_CLI_DOMAIN = 16384,
     LT_CLI_EK = 32768,
+    LT_CLI_PAYLOAD = 65536,
+    LT_CLI_WAIT = 131072,
 };
 
 struct lt_cli_verb {
@@ -53,6 +56,10 @@ struct lt_cli_verb {
 /* The whole of a command: parses, runs the verb, prints an error. Returns the exit code. */
 int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count, int argc, char **argv);
 
+/* The client of that peer, made when first used, and the peer's URL. That of the tenant calls its registrar
+ * and (pinned) guests' agents, too. */
+int lt_cli_connect(struct lt_cli *c, enum lt_cli_peer peer, struct lt_http_client **client, const char **url,
+                   struct lt_err *e) LT_MUST_CHECK;
 /* One call below /federation/v1/; takes body (may be NULL). A new reference, or NULL and *e. */
 json_t *lt_cli_call(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, json_t *body,
                     struct lt_err *e, const char *path, ...) LT_MUST_CHECK

@@ -1,7 +1,8 @@
 /* limetree guest: the guests of a tenant; `assign` speaks to the provider. */
 #include "appraisal/checks/reason.h"
+#include "cli/bootstrap.h"
 #include "cli/cli.h"
-#include "cli/client.h"
+#include "cli/payload.h"
 #include "common/alloc.h"
 
 #include <stdio.h>
@@ -203,19 +204,27 @@ static int read_policy(const struct lt_cli *c, json_t **policy, struct lt_err *e
     return *policy ? 0 : lt_fail_in(e, e->code, "%s", c->policy);
 }
 
-static int add(struct lt_cli *c, struct lt_err *e)
+/* b NULL: no payload. */
+static int put(struct lt_cli *c, const char *uuid, const char *agent, const struct lt_cli_bootstrap *b,
+               json_t **guest, struct lt_err *e)
 {
-    char uuid[LT_UUID_TEXT];
-    const char *agent;
     json_t *policy;
 
-    LT_TRY(who(c, uuid, &agent, e));
     LT_TRY(read_policy(c, &policy, e));
-    json_t *body = json_pack("{s:s?, s:o?, s:s?, s:s?}", "address", c->address, "policy", policy, "agent",
-                             agent, "ek", c->ek);
-    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_TENANT, "PUT", 200, body, e, "guests/%s", uuid);
-    if (!j)
-        return e->code;
+    LT_JSON_AUTO json_t *body = json_pack("{s:s?, s:o?, s:s?, s:s?}", "address", c->address, "policy", policy,
+                                          "agent", agent, "ek", c->ek);
+    if (b)
+        json_object_set_new(body, "v", lt_json_new_base64(b->v.p, b->v.n));
+    *guest = lt_cli_call(c, LT_CLI_TENANT, "PUT", 200, json_incref(body), e, "guests/%s", uuid);
+    lt_json_wipe(body, "v");
+    return *guest ? 0 : e->code;
+}
+
+static int add_plain(struct lt_cli *c, const char *uuid, const char *agent, struct lt_err *e)
+{
+    LT_JSON_AUTO json_t *j = NULL;
+
+    LT_TRY(put(c, uuid, agent, NULL, &j, e));
     if (c->json)
         lt_cli_json(j);
     else
@@ -224,6 +233,40 @@ static int add(struct lt_cli *c, struct lt_err *e)
                    ? "; it has no policy yet: 'limetree guest learn' or --policy"
                    : "");
     return 0;
+}
+
+/* keylime_tenant's order: the agent has U before the tenant has V. */
+static int add_with_payload(struct lt_cli *c, const char *uuid, const char *agent, struct lt_err *e)
+{
+    LT_AUTOBUF struct lt_buf payload = {0};
+    LT_CLI_AUTOBOOTSTRAP struct lt_cli_bootstrap b = {0};
+    LT_JSON_AUTO json_t *j = NULL;
+
+    LT_TRY(lt_cli_payload_read(c->payload, NULL, 0, &payload, e));
+    LT_TRY(lt_cli_bootstrap_begin(c, agent ? agent : uuid, (struct lt_slice){payload.p, payload.n}, &b, e));
+    LT_TRY(put(c, uuid, agent, &b, &j, e));
+    lt_share_wipe(&b.v);
+    fprintf(stderr, "tenant: has V, for when guest %s is trusted\n", uuid);
+    if (c->wait)
+        LT_TRY(lt_cli_bootstrap_wait(c, uuid, &b, e));
+    if (c->json)
+        lt_cli_json(j);
+    else
+        printf("guest %s %s\n", uuid,
+               c->wait ? "has its payload: it is trusted, and showed that it has the key"
+                       : "is attested from now on, and gets its payload when it is trusted");
+    return 0;
+}
+
+static int add(struct lt_cli *c, struct lt_err *e)
+{
+    char uuid[LT_UUID_TEXT];
+    const char *agent;
+
+    LT_TRY(who(c, uuid, &agent, e));
+    if (c->wait && !c->payload)
+        return lt_fail(e, LT_E_USAGE, "--wait needs --payload");
+    return c->payload ? add_with_payload(c, uuid, agent, e) : add_plain(c, uuid, agent, e);
 }
 
 static int simple(struct lt_cli *c, struct lt_err *e, const char *method, const char *suffix,
@@ -397,8 +440,11 @@ static int status(struct lt_cli *c, struct lt_err *e)
 static const struct lt_cli_verb verbs[] = {
     {"list", "", "guests that have registered, and their verdicts", 0, 0, 0, list},
     {"show", "UUID", "one guest: every check passed, failed, not made, and why", 1, 1, 0, show},
-    {"add", "ID [--domain UUID] [--ek HEX] [--address HOST:PORT] [--policy FILE]", "attest it from now on", 1,
-     1, LT_CLI_ADDRESS | LT_CLI_POLICY | LT_CLI_DOMAIN | LT_CLI_EK, add},
+    {"add",
+     "ID [--domain UUID] [--ek HEX] [--address HOST:PORT] [--policy FILE]"
+     " [--payload DIR|FILE [--wait]]",
+     "attest it from now on; with a payload, that it gets once it is trusted", 1, 1,
+     LT_CLI_PAYLOAD | LT_CLI_WAIT | LT_CLI_ADDRESS | LT_CLI_POLICY | LT_CLI_DOMAIN | LT_CLI_EK, add},
     {"remove", "UUID", "attest it no longer", 1, 1, 0, removal},
     {"learn", "UUID [--accept WORDS] [--ima]", "make its policy from its present, attested state", 1, 1,
      LT_CLI_ACCEPT | LT_CLI_IMA, learn},
