@@ -15,9 +15,9 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char *log_path;
-static const char *log_program = "limetree";
+static _Atomic(const char *) log_program = "limetree"; /* these two are read without the lock */
 static int log_fd = 2;
-static enum lt_log_level log_level = LT_LOG_INFO;
+static _Atomic enum lt_log_level log_level = LT_LOG_INFO;
 static const char *const names[] = {"error", "warning", "info", "debug"};
 
 int lt_log_level_parse(const char *s)

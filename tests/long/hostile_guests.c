@@ -21,6 +21,11 @@
 
 #define HONEST_LIST (200u << 10) /* more than goes in without room */
 #define MIB (1u << 20)
+#ifdef __SANITIZE_THREAD__ /* whose shadow is in the RSS too: no word about what a daemon takes */
+#define RSS_TELLS false
+#else
+#define RSS_TELLS true
+#endif
 
 static struct options {
     unsigned guests, honest, mib, period_s, seconds, memory_mib, bundle_mib;
@@ -359,7 +364,8 @@ static int report(const struct seen *s)
         answered += i >= o.honest ? atomic_load(&agents[i].answered) : 0;
         honest += i < o.honest ? atomic_load(&agents[i].answered) : 0;
     }
-    bool memory = s->peak_rss_kib <= ceiling, bundles = s->peak_bundles <= (size_t)o.bundle_mib * MIB;
+    bool memory = !RSS_TELLS || s->peak_rss_kib <= ceiling;
+    bool bundles = s->peak_bundles <= (size_t)o.bundle_mib * MIB;
     bool on_time = s->samples && !s->late && !s->not_trusted, attacked = answered > 0 && asked >= o.guests;
     LT_JSON_AUTO json_t *status = get("/federation/v1/status");
     LT_JSON_AUTO json_t *out = json_pack(
@@ -374,6 +380,8 @@ static int report(const struct seen *s)
     LT_AUTOFREE char *text = lt_json_dump(out);
 
     puts(text ? text : "{}");
+    if (!RSS_TELLS)
+        fprintf(stderr, "hostile_guests: RSS is not judged in this build\n");
     if (!memory)
         fprintf(stderr, "hostile_guests: RSS above its ceiling\n");
     if (!bundles)
