@@ -13,9 +13,14 @@ static const struct soft_shape ak_shape = {LT_HASH_SHA256, LT_TPM_AK_HOST_ATTRIB
 
 void mock_host_init(struct mock_host *h)
 {
+    mock_host_from(h, soft_ecc("P-256"), soft_ecc("P-256"));
+}
+
+void mock_host_from(struct mock_host *h, EVP_PKEY *ek_key, EVP_PKEY *ak_key)
+{
     uint8_t name[LT_TPM_NAME];
 
-    *h = (struct mock_host){.ek_key = soft_ecc("P-256"), .ak_key = soft_ecc("P-256"), .reset_count = 7};
+    *h = (struct mock_host){.ek_key = ek_key, .ak_key = ak_key, .reset_count = 7};
     soft_parse(h->ek_key, &soft_ek, &h->ek);
     soft_parse(h->ak_key, &ak_shape, &h->ak);
     OK(lt_residency_host_id(&h->ek, h->host_id, &err));
@@ -34,6 +39,7 @@ void mock_host_free(struct mock_host *h)
     EVP_PKEY_free(h->ek_key);
     EVP_PKEY_free(h->ak_key);
     free(h->records);
+    free(h->ek_certificate);
     lt_merkle_free(h->tree);
 }
 
@@ -85,9 +91,10 @@ json_t *mock_host_inventory(const struct mock_host *h)
 
 json_t *mock_host_describe(const struct mock_host *h)
 {
-    return json_pack("{s:o, s:o, s:o, s:[], s:I, s:o}", "host", lt_json_new_hex(h->host_id, 16), "ak",
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "host", lt_json_new_hex(h->host_id, 16), "ak",
                      lt_json_new_base64(h->ak.raw, h->ak.raw_n), "ek",
-                     lt_json_new_base64(h->ek.raw, h->ek.raw_n), "ek_certificates", "batch_seq",
+                     lt_json_new_base64(h->ek.raw, h->ek.raw_n), "ek_certificates",
+                     h->ek_certificate ? json_pack("[s]", h->ek_certificate) : json_array(), "batch_seq",
                      (json_int_t)h->last_batch_seq, "inventory", mock_host_inventory(h));
 }
 

@@ -15,9 +15,11 @@ struct mock_host {
     uint64_t inventory_seq, last_batch_seq, quotes;
     uint32_t reset_count;
     struct lt_pcrs pcrs;
+    char *ek_certificate; /* PEM; NULL: none */
 };
 
 void mock_host_init(struct mock_host *h);
+void mock_host_from(struct mock_host *h, EVP_PKEY *ek_key, EVP_PKEY *ak_key); /* takes the keys */
 void mock_host_free(struct mock_host *h);
 /* The inventory is now count guests with uuid = first, first + 1 … (big-endian in the last four bytes). */
 void mock_host_populate(struct mock_host *h, uint32_t first, uint32_t count);
