@@ -63,6 +63,7 @@
 /* HTTP */
 #define LT_MAX_BODY_SMALL (64u << 10)      /* requests of a few fields */
 #define LT_MAX_REGISTRATION (256u << 10)   /* an agent's registration: keys and certificate chains */
+#define LT_MAX_KEYLIME_ADD (140u << 20)    /* Keylime's add: a runtime policy in base64, and the rest */
 #define LT_MAX_REGISTRAR_BYTES (64u << 20) /* of each registrar's server: bodies and replies on their way */
 #define LT_MAX_GUEST_REPLY (32u << 20)     /* one quote of a guest with its logs */
 #define LT_MAX_PROOF_REPLY                                                                                   \

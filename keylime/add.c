@@ -7,15 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_SECRET 16384 /* PEM of a revocation key */
-#define MAX_ECHO 65536   /* what is only told back */
+#define MAX_ECHO 65536 /* what is only told back */
 
 void lt_add_free(struct lt_add *a)
 {
-    lt_wipe(a->v, sizeof a->v);
-    if (a->revocation_key)
-        lt_wipe(a->revocation_key, strlen(a->revocation_key));
-    free(a->revocation_key);
     free(a->tpm_policy);
     free(a->runtime);
     free(a->runtime_key);
@@ -28,15 +23,6 @@ void lt_add_free(struct lt_add *a)
 void lt_keylime_cleanup_add(struct lt_add *a)
 {
     lt_add_free(a);
-}
-
-/* jansson keeps its own copy of a text. */
-static void forget(json_t *o, const char *key)
-{
-    json_t *v = json_object_get(o, key);
-
-    if (json_is_string(v))
-        lt_wipe((char *)json_string_value(v), json_string_length(v));
 }
 
 /* A text, null or absent. */
@@ -159,6 +145,7 @@ static int read_echo(const json_t *o, struct lt_add *a, struct lt_err *e)
     LT_TRY(port(o, "verifier_port", &at, e));
     json_object_set_new(a->given, "verifier_port", port_or_null(at));
     json_object_set_new(a->given, "tpm_policy", text_or_null(a->tpm_policy));
+    json_object_set_new(a->given, LT_ADD_IMA_KEYS, text_or_null(a->ima_keys));
     for (int kind = 0; kind < LT_ALGS_KINDS; kind++) {
         const char *key = lt_algs_key((enum lt_algs_kind)kind);
         LT_TRY(lt_algs_check_list(o, (enum lt_algs_kind)kind, e));
@@ -177,7 +164,7 @@ static int read_policies(const json_t *o, struct lt_add *a, struct lt_err *e)
     LT_TRY(lt_add_document(o, "runtime_policy_key", LT_MAX_PUBKEY, &key, &n, e));
     a->runtime_key = (char *)lt_take(&key);
     LT_TRY(lt_add_text(o, "mb_policy", LT_MAX_BOOT_POLICY, &a->boot, e));
-    LT_TRY(lt_add_text(o, "ima_sign_verification_keys", LT_MAX_KEYRING_TEXT, &a->ima_keys, e));
+    LT_TRY(lt_add_text(o, LT_ADD_IMA_KEYS, LT_MAX_KEYRING_TEXT, &a->ima_keys, e));
     LT_TRY(name(o, "runtime_policy_name", a->runtime_name, e));
     return name(o, "mb_policy_name", a->boot_name, e);
 }
@@ -193,37 +180,13 @@ static int read_ak(const json_t *o, struct lt_add *a, struct lt_err *e)
     return 0;
 }
 
-static int read_secrets(json_t *o, struct lt_add *a, struct lt_err *e)
-{
-    uint8_t *v = NULL;
-    size_t n;
-    int rc = lt_add_document(o, "v", LT_ADD_SHARE, &v, &n, e);
-
-    if (!rc && v && n != LT_ADD_SHARE && n != LT_ADD_SHARE / 2)
-        rc = lt_fail(e, LT_E_MALFORMED, "v: %zu bytes, not 16 or 32", n);
-    if (!rc && v) {
-        memcpy(a->v, v, n);
-        a->v_n = n;
-    }
-    if (v)
-        lt_wipe(v, n);
-    free(v);
-    if (!rc)
-        rc = lt_add_text(o, "revocation_key", MAX_SECRET, &a->revocation_key, e);
-    return rc;
-}
-
-int lt_add_read(json_t *body, struct lt_add *out, struct lt_err *e)
+int lt_add_read(const json_t *body, struct lt_add *out, struct lt_err *e)
 {
     memset(out, 0, sizeof *out);
     out->given = json_object();
     if (!out->given)
         return lt_fail(e, LT_E_NO_MEMORY, "add: no memory");
-    int rc = read_secrets(body, out, e);
-    forget(body, "v");
-    forget(body, "revocation_key");
-    if (!rc)
-        rc = read_ak(body, out, e);
+    int rc = read_ak(body, out, e);
     if (!rc)
         rc = read_policies(body, out, e);
     if (!rc)

@@ -7,13 +7,9 @@
 #include "common/json.h"
 #include "tpm/public.h"
 
-#define LT_ADD_SHARE 32 /* bytes of V; 16 are taken too */
+#define LT_ADD_IMA_KEYS "ima_sign_verification_keys" /* among what was given, but not told back */
 
 struct lt_add {
-    /* secrets; wiped when freed */
-    uint8_t v[LT_ADD_SHARE];
-    size_t v_n;           /* 0: no payload, no V */
-    char *revocation_key; /* PEM; NULL: messages are not signed */
     /* what it is judged by */
     char *tpm_policy; /* JSON text */
     uint8_t *runtime; /* JSON or a DSSE envelope, NUL behind; NULL: none */
@@ -29,9 +25,9 @@ struct lt_add {
     json_t *given;
 };
 
-/* Ports may be numbers or text of digits; "" is as good as null; unknown keys are ignored. V and the
- * revocation key are wiped out of body. LT_E_MALFORMED and LT_E_TOO_LARGE name the key. */
-int lt_add_read(json_t *body, struct lt_add *out, struct lt_err *e) LT_MUST_CHECK;
+/* Ports may be numbers or text of digits; "" is as good as null; unknown keys are ignored, and so are the
+ * secrets, v and revocation_key (tenant/release.h). LT_E_MALFORMED and LT_E_TOO_LARGE name the key. */
+int lt_add_read(const json_t *body, struct lt_add *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_add_free(struct lt_add *a);
 void lt_keylime_cleanup_add(struct lt_add *a);
 #define LT_KEYLIME_AUTOADD __attribute__((cleanup(lt_keylime_cleanup_add)))

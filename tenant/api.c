@@ -3,6 +3,8 @@
 #include "common/file.h"
 #include "common/limits.h"
 #include "common/run/clock.h"
+#include "residency/error.h"
+#include "tenant/keylime.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,6 +195,14 @@ static void get_status(struct lt_http_req *req, void *app)
 #define ROUTE(method, path, body, fn)                                                                        \
     LT_HTTP_ROUTE(method, "/federation/v1/" path, LT_PEER_ROLE_OPERATOR, body, fn, .blocking = true)
 
+/* Keylime's API: the first {} is its version. */
+#define ADMIN (LT_PEER_ROLE_OPERATOR | LT_PEER_ROLE_KEYLIME_ADMIN)
+#define KEYLIME(method, path, body, fn)                                                                      \
+    LT_HTTP_ROUTE(method, "/{}/" path, ADMIN, body, lt_tenant_keylime_##fn, .blocking = true)
+#define VERSION(path)                                                                                        \
+    LT_HTTP_ROUTE("GET", path, LT_HTTP_MAY_TRUSTED | LT_PEER_ROLE_KEYLIME_ADMIN, 0,                          \
+                  lt_tenant_keylime_get_version)
+
 const struct lt_http_route lt_tenant_routes[] = {
     ROUTE("GET", "guests", 0, lt_tenant_api_get_guests),
     ROUTE("GET", "guests/{}", 0, lt_tenant_api_get_guest),
@@ -207,5 +217,25 @@ const struct lt_http_route lt_tenant_routes[] = {
     ROUTE("DELETE", "policies/{}", 0, delete_policy),
     ROUTE("GET", "hosts", 0, get_hosts),
     ROUTE("GET", "status", 0, get_status),
+    VERSION("/version"),
+    VERSION("/versions"),
+    KEYLIME("GET", "agents", 0, get_agents),
+    KEYLIME("GET", "agents/{}", 0, get_agent),
+    KEYLIME("POST", "agents/{}", LT_MAX_KEYLIME_ADD, post_agent),
+    KEYLIME("DELETE", "agents/{}", LT_MAX_BODY_SMALL, delete_agent),
+    KEYLIME("PUT", "agents/{}/stop", LT_MAX_BODY_SMALL, put_stop),
+    KEYLIME("PUT", "agents/{}/reactivate", LT_MAX_BODY_SMALL, put_reactivate),
+    KEYLIME("GET", "allowlists", 0, get_allowlists),
+    KEYLIME("GET", "allowlists/{}", 0, get_allowlist),
+    KEYLIME("POST", "allowlists/{}", LT_MAX_KEYLIME_ADD, post_allowlist),
+    KEYLIME("PUT", "allowlists/{}", LT_MAX_KEYLIME_ADD, put_allowlist),
+    KEYLIME("DELETE", "allowlists/{}", LT_MAX_BODY_SMALL, delete_allowlist),
+    KEYLIME("GET", "mbpolicies", 0, get_mbpolicies),
+    KEYLIME("GET", "mbpolicies/{}", 0, get_mbpolicy),
+    KEYLIME("POST", "mbpolicies/{}", 2 * LT_MAX_BOOT_POLICY, post_mbpolicy),
+    KEYLIME("PUT", "mbpolicies/{}", 2 * LT_MAX_BOOT_POLICY, put_mbpolicy),
+    KEYLIME("DELETE", "mbpolicies/{}", LT_MAX_BODY_SMALL, delete_mbpolicy),
 };
+const struct lt_http_error_form lt_tenant_error_forms[] = {{"/federation/", lt_residency_error},
+                                                           {NULL, NULL}};
 const size_t lt_tenant_route_count = sizeof lt_tenant_routes / sizeof *lt_tenant_routes;

@@ -5,6 +5,7 @@
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "tenant/stages.h"
+#include "verifier/store/keylime.h"
 
 #include <stdlib.h>
 
@@ -71,6 +72,8 @@ static int load(void *arg, const struct lt_store_guest *guest)
     struct lt_store_deadlines d = lt_rounds_deadlines(r);
     struct lt_store_status st;
     struct lt_err e = {0};
+    if (lt_store_keylime_stopped(r->conf.store, guest->uuid))
+        return 0;
     struct lt_watch_entry *g = lt_watch_new(&r->watch, guest->uuid);
 
     if (lt_store_status(r->conf.store, guest->uuid, &d, lt_clock_ms(), &st, NULL, &e))
@@ -97,7 +100,7 @@ static bool known(void *arg, const uint8_t uuid[LT_UUID])
 {
     const struct lt_tenant_rounds *r = arg;
 
-    return lt_watch_find(&r->watch, uuid);
+    return lt_watch_find(&r->watch, uuid) || lt_store_keylime_stopped(r->conf.store, uuid);
 }
 
 static struct lt_tenant_rounds *rounds_new(const struct lt_rounds_conf *c)
@@ -173,7 +176,8 @@ bool lt_rounds_ask(struct lt_tenant_rounds *r, const uint8_t (*uuids)[LT_UUID], 
 
 void lt_rounds_add(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])
 {
-    lt_watch_add(&r->watch, uuid);
+    if (!lt_store_keylime_stopped(r->conf.store, uuid))
+        lt_watch_add(&r->watch, uuid);
 }
 
 static struct lt_tenant_guest *find(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])

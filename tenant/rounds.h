@@ -21,7 +21,8 @@ void lt_rounds_stop(struct lt_tenant_rounds *r);
 /* A round was asked for: these guests (NULL: all) are due at once and fly together, when the rounds they are
  * in have ended. False, and nothing is done: one of them is not among the guests. */
 bool lt_rounds_ask(struct lt_tenant_rounds *r, const uint8_t (*uuids)[LT_UUID], size_t count);
-/* The guest was added or changed in the store, or cleared. */
+/* The guest was added or changed in the store, or cleared. One that is stopped (verifier/store/keylime.h)
+ * stays so, also over a restart. */
 void lt_rounds_add(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID]);
 void lt_rounds_remove(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID]);
 

@@ -7,7 +7,8 @@
 #include "common/run/config_check.h"
 #include "common/run/lock.h"
 #include "common/run/log.h"
-#include "residency/error.h"
+#include "keylime/envelope.h"
+#include "tenant/keylime_conf.h"
 #include "verifier/trust.h"
 
 #include <stdlib.h>
@@ -36,6 +37,13 @@ const struct lt_conf_key lt_tenant_keys[] = {
     TEXT(keylime_admin_ca, "",
          "Keylime's own CA, PEM: whoever shows a client certificate under it is the admin of the"
          " Keylime-compatible API and registrar, and nobody anywhere else; empty: none is"),
+    TEXT(keylime_accept, "resident, appraised",
+         "what guests added by Keylime's API are accepted with: resident, appraised, or weaker words of guest"
+         " policies (copyable, boot-only, tainted, open-boot, unjudged, ek-unproven)"),
+    TEXT(keylime_host_policies, "",
+         "digests of the host policies that are accepted for them; empty: none, and with a provider no such "
+         "guest"
+         " becomes trusted"),
     TEXT(agent_cert, NULL, "certificate shown to guests' agents, PEM, under the tenant's CA"),
     TEXT(agent_key, NULL, "its key, PEM, mode 0600"),
     TEXT(provider, NULL, "the provider verifier, https://HOST:PORT"),
@@ -205,6 +213,9 @@ int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e
     LT_TRY(lt_http_address_parse_url("provider", c->provider, "https://", &provider, e));
     LT_TRY(check_identities(c, id, e));
     LT_TRY(check_keylime_admin(c, e));
+    const struct lt_tenant_keylime_conf keylime = {c->keylime_accept, c->keylime_host_policies,
+                                                   !*c->provider};
+    LT_TRY(lt_tenant_keylime_conf_check(&keylime, e));
     if (*c->federation_crl)
         LT_TRY(lt_crl_open("federation_crl", c->federation_crl, c->federation_ca, &crl, e));
     lt_crl_free(crl);
@@ -293,7 +304,8 @@ static int start_servers(struct lt_tenant *t, struct lt_err *e)
                                       .key = c->key,
                                       .client_ca = c->ca,
                                       .keylime_admin_ca = or_null(c->keylime_admin_ca),
-                                      .error_body = lt_residency_error,
+                                      .error_body = lt_envelope_error,
+                                      .error_forms = lt_tenant_error_forms,
                                       .routes = lt_tenant_routes,
                                       .route_count = lt_tenant_route_count,
                                       .app = t,

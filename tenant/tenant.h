@@ -13,7 +13,7 @@
 struct lt_tenant_conf {
     struct lt_daemon_log_conf log;
     char *listen, *registrar_listen, *registrar_tls_listen;
-    char *cert, *key, *ca, *keylime_admin_ca;
+    char *cert, *key, *ca, *keylime_admin_ca, *keylime_accept, *keylime_host_policies;
     char *agent_cert, *agent_key;
     char *provider, *federation_cert, *federation_key, *federation_ca, *federation_crl;
     char *registry, *roots, *policy_key, *tenant_id, *state_dir;
@@ -58,5 +58,7 @@ void lt_tenant_stop(struct lt_tenant *t);
 /* docs/api.md, 'Tenant'; app is a struct lt_tenant. */
 extern const struct lt_http_route lt_tenant_routes[];
 extern const size_t lt_tenant_route_count;
+/* The federation's API has its own form of errors, all other paths Keylime's. */
+extern const struct lt_http_error_form lt_tenant_error_forms[];
 
 #endif

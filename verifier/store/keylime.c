@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_GIVEN (1u << 20) /* of a row, bytes: what add took is less */
+#define MAX_GIVEN (8u << 20) /* of a row, bytes: what add took is less */
 
 static const char *const columns[LT_STORE_KEYLIME_KINDS] = {"runtime", "boot"};
 
@@ -139,7 +139,6 @@ struct policy_job {
     const char *name;
     struct lt_store_keylime_policy *out;
     const struct lt_store_keylime_policy *in;
-    const struct lt_store_keylime_change *change;
     json_t *names;
 };
 
@@ -295,67 +294,118 @@ int lt_store_keylime_policy_drop(struct lt_store *s, enum lt_store_keylime_kind 
 
 /* ---- another content under a name ---- */
 
-/* The guest policy in columns 0 (uuid) and 1 (its bytes), anew. */
-static int remake(sqlite3 *sql, const struct policy_job *j, sqlite3_stmt *st,
-                  const struct lt_store_keylime_policy *was, struct lt_err *e)
+struct users_job {
+    enum lt_store_keylime_kind kind;
+    const char *name;
+    int (*each)(void *arg, const struct lt_store_guest *g, const struct lt_store_keylime *row);
+    void *arg;
+    struct lt_store *s;
+};
+
+static int one_user(const struct users_job *j, sqlite3_stmt *st, struct lt_err *e)
 {
-    const struct lt_store_keylime_change *c = j->change;
-    uint8_t uuid[LT_UUID], digest[LT_SHA256];
-    LT_AUTOFREE uint8_t *bytes = NULL;
-    size_t n;
+    LT_STORE_AUTOKEYLIME struct lt_store_keylime row = {0};
+    struct lt_store_guest g;
+    uint8_t uuid[LT_UUID];
 
     LT_TRY(lt_db_blob(st, 0, uuid, sizeof uuid, e));
-    struct lt_slice present = {sqlite3_column_blob(st, 1), (size_t)sqlite3_column_bytes(st, 1)};
-    LT_TRY(c->remake(c->arg, present, was, &bytes, &n, e));
-    lt_sha256(bytes, n, digest);
-    LT_TRY(lt_db_exec(sql, NULL, e, "INSERT INTO policies VALUES(?,?) ON CONFLICT DO NOTHING", "bb", digest,
-                      sizeof digest, bytes, n));
-    LT_TRY(lt_db_exec(sql, NULL, e, "UPDATE guests SET policy = ? WHERE uuid = ?", "bb", digest,
-                      sizeof digest, uuid, sizeof uuid));
-    if (c->each)
-        c->each(c->arg, uuid);
-    return 0;
+    LT_TRY(lt_store_guest_get(j->s, uuid, &g, e));
+    LT_TRY(lt_store_keylime_get(j->s, uuid, &row, e));
+    return j->each(j->arg, &g, &row);
 }
 
-static int remake_all(sqlite3 *sql, const struct policy_job *j, const struct lt_store_keylime_policy *was,
-                      struct lt_err *e)
+static int select_users(sqlite3 *sql, enum lt_store_keylime_kind kind, const char *name, sqlite3_stmt **out,
+                        struct lt_err *e)
 {
-    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
-    char query[192];
+    char query[128];
 
-    snprintf(query, sizeof query,
-             "SELECT k.uuid, p.bytes FROM keylime k JOIN guests g USING(uuid) JOIN policies p ON p.digest ="
-             " g.policy WHERE k.%s = ?",
-             columns[was->kind]);
-    LT_TRY(lt_db_prepare(sql, query, &st, e, "t", was->name));
+    snprintf(
+        query, sizeof query,
+        "SELECT k.uuid FROM keylime k JOIN guests g USING(uuid) WHERE k.%s = ? AND door = ? ORDER BY uuid",
+        columns[kind]);
+    return lt_db_prepare(sql, query, out, e, "ti", name, (int64_t)LT_STORE_DOOR_KEYLIME);
+}
+
+static int each_user(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    const struct users_job *j = arg;
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+
+    LT_TRY(select_users(sql, j->kind, j->name, &st, e));
     int rc;
     while ((rc = lt_db_step(st, e)) == 1)
-        LT_TRY(remake(sql, j, st, was, e));
+        LT_TRY(one_user(j, st, e));
     return rc;
+}
+
+int lt_store_keylime_users(struct lt_store *s, enum lt_store_keylime_kind kind, const char *name,
+                           int (*each)(void *arg, const struct lt_store_guest *g,
+                                       const struct lt_store_keylime *row),
+                           void *arg, struct lt_err *e)
+{
+    return lt_db_read(s->db, each_user, &(struct users_job){kind, name, each, arg, s}, e);
+}
+
+struct change_job {
+    const struct lt_store_keylime_policy *policy;
+    const struct lt_store_keylime_change *changes;
+    size_t count;
+};
+
+/* Those who use it are those, in order. */
+static int check_users(sqlite3 *sql, const struct change_job *j, struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    uint8_t uuid[LT_UUID];
+    size_t i = 0;
+    bool same = true;
+
+    LT_TRY(select_users(sql, j->policy->kind, j->policy->name, &st, e));
+    int rc;
+    while ((rc = lt_db_step(st, e)) == 1 && same) {
+        LT_TRY(lt_db_blob(st, 0, uuid, sizeof uuid, e));
+        same = i < j->count && !memcmp(uuid, j->changes[i].uuid, sizeof uuid);
+        i++;
+    }
+    if (rc < 0)
+        return rc;
+    return same && i == j->count ? 0
+                                 : lt_fail(e, LT_E_BUSY, "%s %s: guests began or ceased to use it meanwhile",
+                                           what(j->policy->kind), j->policy->name);
+}
+
+static int change_guest(sqlite3 *sql, const struct lt_store_keylime_change *c, struct lt_err *e)
+{
+    uint8_t digest[LT_SHA256];
+
+    lt_sha256(c->document.p, c->document.n, digest);
+    LT_TRY(lt_db_exec(sql, NULL, e, "INSERT INTO policies VALUES(?,?) ON CONFLICT DO NOTHING", "bb", digest,
+                      sizeof digest, c->document.p, c->document.n));
+    return lt_db_exec(sql, NULL, e, "UPDATE guests SET policy = ? WHERE uuid = ?", "bb", digest,
+                      sizeof digest, c->uuid, sizeof c->uuid);
 }
 
 static int change_policy(sqlite3 *sql, void *arg, struct lt_err *e)
 {
-    struct policy_job *j = arg;
-    const struct lt_store_keylime_policy *p = j->change->policy;
-    struct lt_store_keylime_policy was;
-    struct policy_job get = {.kind = p->kind, .name = p->name, .out = &was};
+    const struct change_job *j = arg;
+    const struct lt_store_keylime_policy *p = j->policy;
+    int changes;
 
-    LT_TRY(policy_get(NULL, sql, &get, e));
-    int rc = remake_all(sql, j, &was, e);
-    lt_store_keylime_policy_free(&was);
-    if (rc)
-        return rc;
-    return lt_db_exec(sql, NULL, e,
+    LT_TRY(check_users(sql, j, e));
+    for (size_t i = 0; i < j->count; i++)
+        LT_TRY(change_guest(sql, &j->changes[i], e));
+    LT_TRY(lt_db_exec(sql, &changes, e,
                       "UPDATE keylime_policies SET digest = ?, tpm_policy = ? WHERE kind = ? AND name = ?",
                       "btit", p->has_document ? p->digest : NULL, sizeof p->digest, p->tpm_policy,
-                      (int64_t)p->kind, p->name);
+                      (int64_t)p->kind, p->name));
+    return changes ? 0 : no_policy(p->kind, p->name, e);
 }
 
-int lt_store_keylime_policy_change(struct lt_store *s, const struct lt_store_keylime_change *c,
+int lt_store_keylime_policy_change(struct lt_store *s, const struct lt_store_keylime_policy *p,
+                                   const struct lt_store_keylime_change *changes, size_t count,
                                    struct lt_err *e)
 {
-    return lt_db_write(s->db, change_policy, &(struct policy_job){.change = c}, e);
+    return lt_db_write(s->db, change_policy, &(struct change_job){p, changes, count}, e);
 }
 
 /* ---- a guest ---- */

@@ -64,17 +64,19 @@ int lt_store_keylime_policy_names(struct lt_store *s, enum lt_store_keylime_kind
 /* LT_E_CONFLICT: that name is taken, LT_E_BUSY: there are too many. */
 int lt_store_keylime_policy_add(struct lt_store *s, const struct lt_store_keylime_policy *p,
                                 struct lt_err *e) LT_MUST_CHECK;
-/* Another content for a name that is there (LT_E_NOT_FOUND), and for each guest that uses it another guest
- * policy, as remake makes it of the guest's present one (bytes; *out malloc'd): all or nothing. each (may be
- * NULL): told of every guest that was changed, before the commit. */
+/* Calls each for those whose row names it, in order of uuid, until it returns non-zero. */
+int lt_store_keylime_users(struct lt_store *s, enum lt_store_keylime_kind kind, const char *name,
+                           int (*each)(void *arg, const struct lt_store_guest *g,
+                                       const struct lt_store_keylime *row),
+                           void *arg, struct lt_err *e) LT_MUST_CHECK;
+/* Another content for a name that is there (LT_E_NOT_FOUND), and another guest policy for every guest that
+ * uses it: all or nothing. LT_E_BUSY: they are not the guests that use it any more; look again. */
 struct lt_store_keylime_change {
-    const struct lt_store_keylime_policy *policy;
-    int (*remake)(void *arg, struct lt_slice present, const struct lt_store_keylime_policy *was,
-                  uint8_t **out, size_t *n, struct lt_err *e);
-    void (*each)(void *arg, const uint8_t uuid[LT_UUID]);
-    void *arg;
+    uint8_t uuid[LT_UUID];
+    struct lt_slice document; /* of its guest policy */
 };
-int lt_store_keylime_policy_change(struct lt_store *s, const struct lt_store_keylime_change *c,
+int lt_store_keylime_policy_change(struct lt_store *s, const struct lt_store_keylime_policy *p,
+                                   const struct lt_store_keylime_change *changes, size_t count,
                                    struct lt_err *e) LT_MUST_CHECK;
 /* LT_E_NOT_FOUND; LT_E_CONFLICT: a guest uses it. */
 int lt_store_keylime_policy_drop(struct lt_store *s, enum lt_store_keylime_kind kind, const char *name,

@@ -233,31 +233,12 @@ static void a_document_under_a_name_stays(void **state)
     OK(lt_store_policy_drop(a->s, p.digest, &err));
 }
 
-struct seen {
-    unsigned remade, told;
-    bool refuse;
-};
-
-static int remake(void *arg, struct lt_slice present, const struct lt_store_keylime_policy *was,
-                  uint8_t **out, size_t *n, struct lt_err *e)
+static int count_user(void *arg, const struct lt_store_guest *g, const struct lt_store_keylime *row)
 {
-    struct seen *seen = arg;
-
-    assert_memory_equal(was->digest, old_digest, 32);
-    if (seen->refuse && seen->remade)
-        return lt_fail(e, LT_E_MALFORMED, "no");
-    seen->remade++;
-    *n = present.n + 1;
-    *out = malloc(*n);
-    memcpy(*out, present.p, present.n);
-    (*out)[present.n] = '!';
+    assert_string_equal(row->name[LT_STORE_KEYLIME_RUNTIME], "shared");
+    assert_int_equal(json_integer_value(json_object_get(row->given, "port")), 9000 + g->uuid[0]);
+    ++*(unsigned *)arg;
     return 0;
-}
-
-static void told(void *arg, const uint8_t uuid[LT_UUID])
-{
-    (void)uuid;
-    ((struct seen *)arg)->told++;
 }
 
 static void policy_is(struct at *a, uint8_t n, const char *text)
@@ -273,29 +254,36 @@ static void policy_is(struct at *a, uint8_t n, const char *text)
     free(p);
 }
 
+static struct lt_slice slice(const char *text)
+{
+    return (struct lt_slice){(const uint8_t *)text, strlen(text)};
+}
+
 /* Another content for a name is another guest policy for each that uses it, or none for any. */
 static void another_content(void **state)
 {
     struct at *a = *state;
-    struct seen seen = {.refuse = true};
+    unsigned users = 0;
     struct lt_store_keylime_policy now = {.name = "shared", .has_document = true}, got;
-    const struct lt_store_keylime_change change = {&now, remake, told, &seen};
+    const struct lt_store_keylime_change both[] = {{{1}, slice("one!")}, {{2}, slice("two!")}},
+                                         others[] = {{{1}, slice("one!")}, {{3}, slice("three!")}};
     struct lt_store_guest one = guest(1), two = guest(2);
 
     memcpy(now.digest, new_digest, 32);
-    FAILS(LT_E_NOT_FOUND, lt_store_keylime_policy_change(a->s, &change, &err));
+    FAILS(LT_E_NOT_FOUND, lt_store_keylime_policy_change(a->s, &now, NULL, 0, &err));
     OK(add(a, 1, "shared", true, false, NULL));
     OK(add(a, 2, "shared", false, false, NULL));
     OK(add(a, 3, "other", true, false, NULL));
-    OK(lt_store_guest_policy(a->s, one.uuid, (struct lt_slice){(const uint8_t *)"one", 3}, one.policy, &err));
-    OK(lt_store_guest_policy(a->s, two.uuid, (struct lt_slice){(const uint8_t *)"two", 3}, two.policy, &err));
-    FAILS(LT_E_MALFORMED, lt_store_keylime_policy_change(a->s, &change, &err));
+    OK(lt_store_guest_policy(a->s, one.uuid, slice("one"), one.policy, &err));
+    OK(lt_store_guest_policy(a->s, two.uuid, slice("two"), two.policy, &err));
+    OK(lt_store_keylime_users(a->s, LT_STORE_KEYLIME_RUNTIME, "shared", count_user, &users, &err));
+    assert_int_equal(users, 2);
+    FAILS(LT_E_BUSY, lt_store_keylime_policy_change(a->s, &now, NULL, 0, &err));
+    FAILS(LT_E_BUSY, lt_store_keylime_policy_change(a->s, &now, both, 1, &err));
+    FAILS(LT_E_BUSY, lt_store_keylime_policy_change(a->s, &now, others, 2, &err));
     policy_is(a, 1, "one");
     policy_is(a, 2, "two");
-    seen = (struct seen){0};
-    OK(lt_store_keylime_policy_change(a->s, &change, &err));
-    assert_int_equal(seen.remade, 2);
-    assert_int_equal(seen.told, 2);
+    OK(lt_store_keylime_policy_change(a->s, &now, both, 2, &err));
     policy_is(a, 1, "one!");
     policy_is(a, 2, "two!");
     OK(lt_store_keylime_policy_get(a->s, LT_STORE_KEYLIME_RUNTIME, "shared", &got, &err));
