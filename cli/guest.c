@@ -2,7 +2,9 @@
 #include "appraisal/checks/reason.h"
 #include "cli/bootstrap.h"
 #include "cli/cli.h"
+#include "cli/client.h"
 #include "cli/payload.h"
+#include "cli/view.h"
 #include "common/alloc.h"
 
 #include <stdio.h>
@@ -11,15 +13,6 @@
 static const json_t *member(const json_t *o, const char *key)
 {
     return json_object_get(o, key);
-}
-
-static void age(const json_t *verdict, char out[32])
-{
-    const json_t *ms = member(member(verdict, "times"), "age_ms");
-    if (json_is_integer(ms))
-        snprintf(out, 32, "%.1f s", (double)json_integer_value(ms) / 1000);
-    else
-        snprintf(out, 32, "-");
 }
 
 static void print_reasons(const json_t *guests);
@@ -44,7 +37,7 @@ static int list(struct lt_cli *c, struct lt_err *e)
     {
         const json_t *v = member(g, "verdict"), *n = member(member(v, "batch"), "n");
         char how_old[32];
-        age(v, how_old);
+        lt_cli_verdict_age(v, how_old);
         bool alike = !strcmp(lt_cli_text(g, "agent"), lt_cli_text(g, "uuid"));
         lt_cli_table_cell(t, "%s%s%s", lt_cli_text(g, "uuid"), alike ? "" : " ",
                           alike ? "" : lt_cli_text(g, "agent"));
@@ -63,45 +56,6 @@ static int list(struct lt_cli *c, struct lt_err *e)
     lt_cli_table_print(t);
     print_reasons(guests);
     return 0;
-}
-
-static void print_check(const json_t *line)
-{
-    printf("%s", lt_cli_text(line, "check"));
-    if (json_is_string(member(line, "part")))
-        printf("/%s", lt_cli_text(line, "part"));
-}
-
-/* What several checks lack for one cause is one line: "not made  batch-inclusion, host-quote: no answer". */
-static void print_folded(const json_t *list, size_t from, const char *word)
-{
-    const json_t *message = member(json_array_get(list, from), "message");
-
-    for (size_t i = 0; message && i < from; i++) /* it is in a line before */
-        if (json_equal(member(json_array_get(list, i), "message"), message))
-            return;
-    printf("  %-9s ", word);
-    print_check(json_array_get(list, from));
-    for (size_t i = from + 1; message && i < json_array_size(list); i++)
-        if (json_equal(member(json_array_get(list, i), "message"), message)) {
-            printf(", ");
-            print_check(json_array_get(list, i));
-        }
-    printf(": %s\n", lt_cli_text(json_array_get(list, from), "message"));
-}
-
-static void print_checks(const json_t *verdict, const char *key, const char *word)
-{
-    const json_t *list = member(verdict, key), *item;
-    size_t i;
-
-    json_array_foreach((json_t *)list, i, item)
-    {
-        if (json_is_string(item))
-            printf("  %-9s %s\n", word, lt_cli_shown(json_string_value(item)));
-        else
-            print_folded(list, i, word);
-    }
 }
 
 static size_t with_reason(const json_t *guests, const char *slug)
@@ -145,7 +99,7 @@ static void print_guest(const json_t *g)
         printf("  no round yet\n");
         return;
     }
-    age(v, how_old);
+    lt_cli_verdict_age(v, how_old);
     printf("  verdict   %s %s\n  link      %s%s\n  host      %s (%s)\n  age       %s\n",
            lt_cli_text(v, "result"),
            member(v, "reason") && json_is_string(member(v, "reason")) ? lt_cli_text(v, "reason") : "",
@@ -154,9 +108,7 @@ static void print_guest(const json_t *g)
     const struct lt_reason *r = lt_reason(json_string_value(member(v, "reason")));
     if (r)
         printf("  because   %s\n  do        %s\n", r->cause, r->remedy);
-    print_checks(v, "passed", "passed");
-    print_checks(v, "failed", "FAILED");
-    print_checks(v, "not_made", "not made");
+    lt_cli_verdict_checks(v);
 }
 
 static int show(struct lt_cli *c, struct lt_err *e)

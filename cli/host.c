@@ -1,6 +1,7 @@
 /* limetree host: hosts of a provider (operator of the federation), and as a tenant sees them. */
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/view.h"
 #include "common/file.h"
 #include "tpm/certs.h"
 
@@ -43,14 +44,18 @@ static int list(struct lt_cli *c, struct lt_err *e)
     if (c->json)
         return lt_cli_json(j), 0;
     LT_TRY(lt_json_array(j, "hosts", SIZE_MAX, &hosts, e));
-    struct lt_cli_table *t = lt_cli_table_new(6);
-    static const char *const heading[] = {"host", "address", "state", "last quote", "guests", "policy"};
-    for (size_t k = 0; k < 6; k++)
+    static const char *const heading[] = {"host",  "address",    "verdict", "reason",
+                                          "state", "last quote", "guests",  "policy"};
+    struct lt_cli_table *t = lt_cli_table_new(sizeof heading / sizeof *heading);
+    for (size_t k = 0; k < sizeof heading / sizeof *heading; k++)
         lt_cli_table_cell(t, "%s", heading[k]);
     json_array_foreach(hosts, i, h)
     {
         lt_cli_table_cell(t, "%s", lt_cli_text(h, "host"));
         lt_cli_table_cell(t, "%s", lt_cli_text(h, "address"));
+        const json_t *v = json_object_get(h, "verdict");
+        lt_cli_table_cell(t, "%s", json_is_object(v) ? lt_cli_text(v, "result") : "(no round yet)");
+        lt_cli_table_cell(t, "%s", lt_cli_text(v, "reason"));
         char quoted[32];
         last_quote(h, quoted);
         lt_cli_table_cell(t, "%s", lt_cli_text(h, "state"));
@@ -65,6 +70,21 @@ static int list(struct lt_cli *c, struct lt_err *e)
     return 0;
 }
 
+static void print_verdict(const json_t *v)
+{
+    char how_old[32];
+
+    if (!json_is_object(v)) {
+        printf("  no round yet\n");
+        return;
+    }
+    const char *reason = json_string_value(json_object_get(v, "reason"));
+    lt_cli_verdict_age(v, how_old);
+    printf("  verdict   %s %s\n  level     %s\n  age       %s\n", lt_cli_text(v, "result"),
+           reason ? lt_cli_shown(reason) : "", lt_cli_text(v, "host_level"), how_old);
+    lt_cli_verdict_checks(v);
+}
+
 static int show(struct lt_cli *c, struct lt_err *e)
 {
     char id[33];
@@ -72,7 +92,49 @@ static int show(struct lt_cli *c, struct lt_err *e)
     LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "hosts/%s", id);
     if (!j)
         return e->code;
-    lt_cli_json(j);
+    if (c->json)
+        return lt_cli_json(j), 0;
+    const char *policy = lt_cli_text(j, "policy");
+    char quoted[32];
+    last_quote(j, quoted);
+    printf("host %s\n  address   %s\n  policy    %s\n  state     %s, last quote %s\n", lt_cli_text(j, "host"),
+           lt_cli_text(j, "address"), policy[strspn(policy, "0")] ? policy : "none is published",
+           lt_cli_text(j, "state"), quoted);
+    print_verdict(json_object_get(j, "verdict"));
+    return 0;
+}
+
+static int ask_round(struct lt_cli *c, struct lt_err *e)
+{
+    char id[33];
+
+    if (c->all == !!c->count)
+        return lt_fail(e, LT_E_USAGE, "usage: limetree host round HOST... | --all");
+    json_t *hosts = c->all ? NULL : json_array();
+    for (int i = 0; i < c->count; i++) {
+        if (lt_cli_host(c, i, id, e)) {
+            json_decref(hosts);
+            return e->code;
+        }
+        json_array_append_new(hosts, json_string(id));
+    }
+    LT_JSON_AUTO json_t *j =
+        lt_cli_call(c, LT_CLI_PROVIDER, "POST", 202, json_pack("{s:o?}", "hosts", hosts), e, "rounds");
+    if (j && c->json)
+        lt_cli_json(j);
+    return j ? 0 : e->code;
+}
+
+static int clear(struct lt_cli *c, struct lt_err *e)
+{
+    char id[33];
+    LT_TRY(lt_cli_host(c, 0, id, e));
+    LT_JSON_AUTO json_t *j =
+        lt_cli_call(c, LT_CLI_PROVIDER, "POST", 200, json_object(), e, "hosts/%s/clear", id);
+    if (!j)
+        return e->code;
+    if (c->json)
+        lt_cli_json(j);
     return 0;
 }
 
@@ -212,7 +274,10 @@ static int status(struct lt_cli *c, struct lt_err *e)
 
 static const struct lt_cli_verb verbs[] = {
     {"list", "", "the hosts of the provider", 0, 0, 0, list},
-    {"show", "HOST", "one host: keys, certificates, policy", 1, 1, 0, show},
+    {"show", "HOST", "one host: state, policy and verdict, check by check (--json: keys, too)", 1, 1, 0,
+     show},
+    {"round", "HOST... | --all", "attest these hosts now", 0, LT_CLI_ARGUMENTS, LT_CLI_ALL, ask_round},
+    {"clear", "HOST", "end a failed verdict: the next round judges anew", 1, 1, 0, clear},
     {"add", "HOST:PORT [--ek-digest HEX] [--intermediates FILE]", "enrol the host agent that answers there",
      1, 1, LT_CLI_EK_DIGEST | LT_CLI_INTERMEDIATES, add},
     {"remove", "HOST", "forget a host", 1, 1, 0, removal},

@@ -22,6 +22,8 @@ void lt_provider_api_host_enrol(struct lt_http_req *req, void *app);
 void lt_provider_api_host_drop(struct lt_http_req *req, void *app);
 void lt_provider_api_host_set_policy(struct lt_http_req *req, void *app);
 void lt_provider_api_host_learn(struct lt_http_req *req, void *app);
+void lt_provider_api_host_clear(struct lt_http_req *req, void *app);
+void lt_provider_api_rounds_ask(struct lt_http_req *req, void *app);
 void lt_provider_api_policy_add(struct lt_http_req *req, void *app);
 void lt_provider_api_policy_drop(struct lt_http_req *req, void *app);
 void lt_provider_api_status(struct lt_http_req *req, void *app);

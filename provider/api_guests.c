@@ -120,11 +120,15 @@ void lt_provider_api_status(struct lt_http_req *req, void *app)
     LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
     struct lt_db_skipped skipped;
     struct lt_db_health health;
-    size_t guests = 0;
+    size_t guests = 0, unwritten;
 
     free(lt_registry_guests(p->registry, &guests));
     lt_registry_status(p->registry, &health, &skipped);
+    json_t *store = lt_db_status_json(&health, &skipped);
+    lt_provider_rounds_report(p->rounds, &health, &skipped, &unwritten);
+    json_t *verdicts = lt_db_status_json(&health, &skipped);
+    json_object_set_new(verdicts, "unwritten", json_integer((json_int_t)unwritten));
     lt_http_reply_json(req, 200,
-                       json_pack("{s:I, s:I, s:o}", "hosts", (json_int_t)(hosts ? hosts->count : 0), "guests",
-                                 (json_int_t)guests, "store", lt_db_status_json(&health, &skipped)));
+                       json_pack("{s:I, s:I, s:o, s:o}", "hosts", (json_int_t)(hosts ? hosts->count : 0),
+                                 "guests", (json_int_t)guests, "store", store, "verdicts", verdicts));
 }

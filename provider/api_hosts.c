@@ -4,6 +4,7 @@
 #include "common/ref.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"
+#include "common/run/log.h"
 #include "provider/enrol.h"
 
 #include <stdlib.h>
@@ -85,7 +86,18 @@ static void check_all(struct lt_provider_host *const *hosts, size_t count)
 
 /* ---- routes ---- */
 
-static void reply_host(struct lt_http_req *req, struct lt_provider_host *h)
+/* Null where the store cannot be read: the log says why. */
+static void add_verdict(json_t *j, struct lt_provider *p, struct lt_provider_host *h)
+{
+    json_t *verdict = NULL;
+    struct lt_err e = {0};
+
+    if (lt_provider_rounds_verdict(p->rounds, h, &verdict, &e))
+        lt_log(LT_LOG_ERROR, "store", "host %s: %s", h->address, e.msg);
+    json_object_set_new(j, "verdict", verdict ? verdict : json_null());
+}
+
+static void reply_host(struct lt_http_req *req, struct lt_provider *p, struct lt_provider_host *h)
 {
     uint8_t policy[32];
 
@@ -97,6 +109,7 @@ static void reply_host(struct lt_http_req *req, struct lt_provider_host *h)
     if (lt_http_req_peer(req)->roles & LT_PEER_ROLE_OPERATOR) {
         json_object_set_new(j, "address", json_string(h->address));
         add_health(j, h);
+        add_verdict(j, p, h);
     }
     lt_http_reply_json(req, 200, j);
 }
@@ -106,7 +119,7 @@ void lt_provider_api_host_get(struct lt_http_req *req, void *app)
     struct lt_provider_host *h = lt_provider_api_host(app, req);
 
     if (h)
-        reply_host(req, h);
+        reply_host(req, app, h);
     lt_provider_host_unref(h);
 }
 
@@ -118,7 +131,7 @@ void lt_provider_api_host_show(struct lt_http_req *req, void *app)
 
     if (h) {
         check_all(&h, 1);
-        reply_host(req, h);
+        reply_host(req, p, h);
     }
     lt_provider_host_unref(h);
 }
@@ -140,6 +153,7 @@ void lt_provider_api_host_list(struct lt_http_req *req, void *app)
                               h->address, "policy", lt_json_new_hex(policy, sizeof policy), "guests",
                               r ? (int)r->count : 0);
         add_health(j, h);
+        add_verdict(j, p, h);
         json_array_append_new(list, j);
         lt_residents_unref(r);
     }
@@ -181,6 +195,7 @@ void lt_provider_api_host_enrol(struct lt_http_req *req, void *app)
         lt_provider_api_fail(req, &e);
         return;
     }
+    lt_provider_rounds_add(p->rounds, h->id);
     lt_http_reply_json(req, 201,
                        json_pack("{s:o, s:o}", "host", lt_json_new_hex(h->id, sizeof h->id), "ek_digest",
                                  lt_json_new_hex(h->ek_digest, sizeof h->ek_digest)));
@@ -195,10 +210,12 @@ void lt_provider_api_host_drop(struct lt_http_req *req, void *app)
 
     if (!h)
         return;
-    if (lt_registry_drop_host(p->registry, h->id, &e))
+    if (lt_registry_drop_host(p->registry, h->id, &e)) {
         lt_provider_api_fail(req, &e);
-    else
+    } else {
+        lt_provider_rounds_remove(p->rounds, h->id);
         lt_http_reply_json(req, 200, json_object());
+    }
     lt_provider_host_unref(h);
 }
 
@@ -214,10 +231,12 @@ void lt_provider_api_host_set_policy(struct lt_http_req *req, void *app)
         return;
     LT_JSON_AUTO json_t *j = lt_http_req_json(req, &e);
     if (!j || lt_json_only(j, keys, &e) || lt_json_hex(j, "policy", digest, sizeof digest, &e) ||
-        lt_registry_set_policy(p->registry, h->id, digest, &e))
+        lt_registry_set_policy(p->registry, h->id, digest, &e)) {
         lt_provider_api_fail(req, &e);
-    else
+    } else {
+        lt_provider_rounds_add(p->rounds, h->id);
         lt_http_reply_json(req, 200, json_object());
+    }
     lt_provider_host_unref(h);
 }
 
@@ -236,9 +255,61 @@ void lt_provider_api_host_learn(struct lt_http_req *req, void *app)
     const json_t *ima = json_object_get(j, "ima");
     if (!j || lt_json_only(j, keys, &e) ||
         (ima && !json_is_boolean(ima) && lt_fail(&e, LT_E_MALFORMED, "ima: true or false is needed")) ||
-        lt_provider_learn(p->registry, h, json_is_true(ima), digest, &e))
+        lt_provider_learn(p->registry, h, json_is_true(ima), digest, &e)) {
+        lt_provider_api_fail(req, &e);
+    } else {
+        lt_provider_rounds_add(p->rounds, h->id);
+        lt_http_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));
+    }
+    lt_provider_host_unref(h);
+}
+
+void lt_provider_api_host_clear(struct lt_http_req *req, void *app)
+{
+    struct lt_provider *p = app;
+    struct lt_provider_host *h = lt_provider_api_host(p, req);
+    struct lt_err e = {0};
+
+    if (!h)
+        return;
+    if (lt_provider_rounds_clear(p->rounds, h->id, &e))
         lt_provider_api_fail(req, &e);
     else
-        lt_http_reply_json(req, 201, json_pack("{s:o}", "digest", lt_json_new_hex(digest, sizeof digest)));
+        lt_http_reply_json(req, 200, json_object());
     lt_provider_host_unref(h);
+}
+
+static int read_ids(const json_t *j, uint8_t (**out)[LT_RESIDENCY_HOST_ID], size_t *count, struct lt_err *e)
+{
+    json_t *list;
+    size_t n;
+
+    LT_TRY(lt_json_array(j, "hosts", LT_MAX_HOSTS, &list, e));
+    *out = lt_alloc(json_array_size(list) + 1, sizeof **out);
+    for (n = 0; n < json_array_size(list); n++) {
+        const char *id = json_string_value(json_array_get(list, n));
+        if (!id)
+            return lt_fail(e, LT_E_MALFORMED, "hosts, %zu: not a text", n);
+        LT_TRY_IN(lt_unhex(id, (*out)[n], sizeof **out, e), e, "hosts, %zu", n);
+    }
+    *count = n;
+    return 0;
+}
+
+/* {"hosts":null} and {}: all. */
+void lt_provider_api_rounds_ask(struct lt_http_req *req, void *app)
+{
+    static const char *const keys[] = {"hosts", NULL};
+    struct lt_provider *p = app;
+    LT_AUTOFREE uint8_t(*ids)[LT_RESIDENCY_HOST_ID] = NULL;
+    struct lt_err e = {0};
+    size_t count = 0;
+    LT_JSON_AUTO json_t *j = lt_http_req_json(req, &e);
+
+    if (!j || lt_json_only(j, keys, &e) || (lt_json_has(j, "hosts") && read_ids(j, &ids, &count, &e)))
+        lt_provider_api_fail(req, &e);
+    else if (!lt_provider_rounds_ask(p->rounds, (const uint8_t(*)[LT_RESIDENCY_HOST_ID])ids, count))
+        lt_provider_api_fail(req, (lt_fail(&e, LT_E_NOT_FOUND, "one of the hosts is not enrolled"), &e));
+    else
+        lt_http_reply_json(req, 202, json_object());
 }

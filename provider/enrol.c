@@ -208,18 +208,20 @@ static int learn_ima(struct lt_registry *r, const struct lt_provider_host *h, co
                      json_t *policy, struct lt_err *e)
 {
     struct lt_peer peer = {.has_host = true};
-    LT_AUTOFREE uint8_t *list = NULL;
+    struct lt_net_bytes list;
     uint8_t digest[32];
-    size_t n;
 
     memcpy(peer.host_id, h->id, sizeof peer.host_id);
     LT_TRY_IN(
         lt_net_get(h->shared->net,
                    &(struct lt_net_request){
                        .method = "GET", .address = h->address, .name = "ima", .max_reply = LT_MAX_IMA_LOG},
-                   &peer, &list, &n, e),
+                   &peer, &list, e),
         e, "IMA list");
-    LT_TRY(put_learnt(r, h, (struct lt_slice){list, n}, pcrs, digest, e));
+    int rc = put_learnt(r, h, (struct lt_slice){list.p, list.n}, pcrs, digest, e);
+    free(list.p);
+    if (rc)
+        return rc;
     json_object_set_new(
         policy, "layers",
         json_pack("[{s:s, s:o}]", "name", "learnt", "policy", lt_json_new_hex(digest, sizeof digest)));

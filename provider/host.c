@@ -13,9 +13,10 @@
 struct host {
     struct lt_provider_host is; /* first */
     struct lt_ref_count refs;
-    _Atomic uint32_t reset_count; /* of its last quote */
-    _Atomic uint64_t ima_epoch;   /* counts the changes of PCR 10 from quote to quote */
-    uint8_t ima_pcr[32];          /* of its last quote; the batcher's: one quote at a time comes in */
+    _Atomic uint32_t reset_count;    /* of its last quote */
+    _Atomic uint64_t ima_epoch;      /* counts the changes of PCR 10 from quote to quote */
+    uint8_t ima_pcr[32], values[32]; /* of its last quote, PCR 10 and a digest of all; the batcher's: one
+                                        quote at a time comes in */
     atomic_bool refreshing;
 
     pthread_mutex_t lock;           /* guards what follows */
@@ -47,7 +48,11 @@ static void quoted(void *arg, const struct lt_batcher_batch *batch)
     struct lt_provider_host *h = arg;
     struct host *own = whole(h);
     const uint8_t *pcr = lt_batcher_batch_pcrs(batch)->value[10];
+    uint8_t values[32];
 
+    lt_pcrs_digest(lt_batcher_batch_pcrs(batch), LT_HASH_SHA256, values);
+    bool changed = memcmp(own->values, values, sizeof values);
+    memcpy(own->values, values, sizeof values);
     atomic_store(&own->reset_count, batch->reset_count);
     if (memcmp(own->ima_pcr, pcr, sizeof own->ima_pcr)) {
         memcpy(own->ima_pcr, pcr, sizeof own->ima_pcr);
@@ -55,6 +60,8 @@ static void quoted(void *arg, const struct lt_batcher_batch *batch)
     }
     lt_health_note(&h->health, h->address, NULL, lt_clock_ms());
     lt_provider_host_adopt(h, batch->residents, true);
+    if (changed && h->shared->changed)
+        h->shared->changed(h->shared->changed_arg, h->id);
 }
 
 static void failed(void *arg, const struct lt_err *e)
@@ -171,7 +178,7 @@ int lt_provider_host_new(const struct lt_provider_host_shared *shared, const cha
     struct lt_provider_host *h = &own->is;
     lt_ref_start(&own->refs, 1);
     pthread_mutex_init(&own->lock, NULL);
-    lt_health_init(&h->health, shared->check_ms);
+    lt_health_init(&h->health, shared->period_ms);
     h->shared = shared;
     h->certificates = json_incref(keys->certificates);
     memcpy(own->policy, policy, sizeof own->policy);

@@ -25,7 +25,10 @@ struct lt_provider_move {
 struct lt_provider_host_shared {
     struct lt_net *net;
     struct lt_work *work; /* answers are judged here, not on the client's thread */
-    uint64_t check_ms;    /* a host that nobody asks is asked for a quote this often */
+    uint64_t period_ms;   /* each is asked for a quote at least this often (provider/host_rounds.h) */
+    /* The values in a quote are others than in the one before; may be NULL. Any thread. */
+    void (*changed)(void *arg, const uint8_t id[LT_RESIDENCY_HOST_ID]);
+    void *changed_arg;
     void *arg;
     /* In order for one host; under its lock. True: it shows a guest that another host has quoted, so that it
      * has to be quoted itself before it counts. */

@@ -79,8 +79,7 @@ struct call {
     struct lt_wait wait;
     bool raw;
     json_t *json;
-    uint8_t *bytes;
-    size_t n;
+    struct lt_net_bytes bytes;
     struct lt_peer peer;
 };
 
@@ -90,9 +89,11 @@ static int take_raw(struct call *c, const struct lt_http_reply *r, struct lt_err
         json_decref(lt_http_json(r, 200, lt_residency_error_read, e));
         return e->code;
     }
-    if (!(c->bytes = malloc(r->n + 1)))
+    if (!(c->bytes.p = malloc(r->n + 1)))
         return lt_fail(e, LT_E_NO_MEMORY, "reply: no memory");
-    memcpy(c->bytes, r->body, c->n = r->n);
+    memcpy(c->bytes.p, r->body, c->bytes.n = r->n);
+    const char *first = lt_http_reply_header(r, "X-Ima-First");
+    c->bytes.ima_first = first ? strtoull(first, NULL, 10) : 0;
     return 0;
 }
 
@@ -138,17 +139,15 @@ json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_
     return rc ? NULL : lt_take(&j);
 }
 
-int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes,
-               size_t *size, struct lt_err *e)
+int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer,
+               struct lt_net_bytes *out, struct lt_err *e)
 {
     struct call c = {.wait = LT_WAIT, .raw = true};
     int rc = call(n, r, &c, peer, e);
-    LT_AUTOFREE uint8_t *p = c.bytes;
 
-    *bytes = NULL;
-    *size = c.n;
-    if (!rc)
-        *bytes = lt_take(&p);
+    *out = c.bytes;
+    if (rc)
+        free(lt_take(&out->p));
     return rc;
 }
 

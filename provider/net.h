@@ -29,9 +29,14 @@ void lt_net_send(struct lt_net *n, const struct lt_net_request *r, lt_http_done 
 json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer,
                     struct lt_err *e) LT_MUST_CHECK;
 
-/* The same for a reply that is not JSON; the caller frees *bytes. */
-int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, uint8_t **bytes,
-               size_t *size, struct lt_err *e) LT_MUST_CHECK;
+/* The same for a reply that is not JSON. */
+struct lt_net_bytes {
+    uint8_t *p; /* the caller's to free */
+    size_t n;
+    uint64_t ima_first; /* X-Ima-First of docs/api.md, or 0 */
+};
+int lt_net_get(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer,
+               struct lt_net_bytes *out, struct lt_err *e) LT_MUST_CHECK;
 
 /* An answer counts only if it came and the server's certificate names this host; otherwise *e. */
 int lt_net_check_server(const uint8_t host_id[16], const struct lt_http_reply *r,

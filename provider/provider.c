@@ -10,6 +10,7 @@
 #include "common/run/log.h"
 #include "provider/relay.h"
 #include "residency/error.h"
+#include "verifier/trust.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +37,18 @@ const struct lt_conf_key lt_provider_keys[] = {
      "the same of one tenant"},
     {"host_timeout_ms", LT_CONF_INT, KEY(host_timeout_ms), "10000", 100, 60000,
      "milliseconds after which a host that does not answer fails its guests' requests"},
-    {"host_check_s", LT_CONF_INT, KEY(host_check_s), "10", 1, 3600,
-     "seconds after which a host that no tenant asks is asked for a quote, so that its state is known"},
+    {"host_period_s", LT_CONF_INT, KEY(host_period_s), "60", 1, 86400,
+     "seconds from one round of a host, in which it is attested, to its next"},
+    {"host_max_stale_s", LT_CONF_INT, KEY(host_max_stale_s), "0", 0, 604800,
+     "seconds without a trusted verdict after which a host is unproven; 0: three periods, at least 180"},
+    {"host_ek_roots", LT_CONF_TEXT, KEY(host_ek_roots), "", 0, 0,
+     "directory of PEM files: TPM makers' roots for the hosts' EK certificates, read at start and on HUP; "
+     "empty: "
+     "those are not judged"},
+    {"host_accept", LT_CONF_TEXT, KEY(host_accept), "", 0, 0,
+     "what is weaker than appraised and accepted of hosts all the same: boot-only, ek-unproven"},
+    {"memory_limit_mib", LT_CONF_INT, KEY(memory_limit_mib), "1024", 64, 1 << 20,
+     "MiB of memory for hosts' logs that are kept between rounds"},
     {"max_connections_per_address", LT_CONF_INT, KEY(max_per_address), "2048", 1, LT_MAX_CONNECTIONS,
      "connections from one address"},
     {"max_documents_mib", LT_CONF_INT, KEY(max_documents_mib), "512", 1, 1 << 16,
@@ -46,6 +57,22 @@ const struct lt_conf_key lt_provider_keys[] = {
     LT_DAEMON_LOG_KEYS(struct lt_provider_conf),
 };
 const size_t lt_provider_key_count = sizeof lt_provider_keys / sizeof *lt_provider_keys;
+
+static const char *or_null(const char *s)
+{
+    return *s ? s : NULL;
+}
+
+static int check_rounds(const struct lt_provider_conf *c, struct lt_err *e)
+{
+    struct lt_provider_rounds_conf accept;
+    struct lt_verifier_trust *trust = NULL;
+
+    LT_TRY(lt_provider_rounds_accept(c->host_accept, &accept, e));
+    LT_TRY_IN(lt_verifier_trust_load(NULL, or_null(c->host_ek_roots), &trust, e), e, "host_ek_roots");
+    lt_verifier_trust_free(trust);
+    return lt_config_check_state(c->state_dir, "hosts.db", e);
+}
 
 int lt_provider_check(const struct lt_provider_conf *c, bool alone, struct lt_err *e)
 {
@@ -69,6 +96,7 @@ int lt_provider_check(const struct lt_provider_conf *c, bool alone, struct lt_er
     if (!alone)
         return 0;
     LT_TRY(lt_http_server_check_listen("listen", c->listen, e));
+    LT_TRY(check_rounds(c, e));
     return lt_config_check_state(c->state_dir, "provider.db", e);
 }
 
@@ -78,17 +106,16 @@ void lt_provider_reload(struct lt_provider *p)
 
     if (lt_crl_reload(p->crl, &e))
         lt_log(LT_LOG_ERROR, "reload", "%s; the lists of before stay in force", e.msg);
+    if (lt_provider_rounds_reload(p->rounds, &e))
+        lt_log(LT_LOG_ERROR, "reload", "%s; the roots of before stay in force", e.msg);
 }
 
-/* A quote brings the inventory along, if it changed. */
 static void look_after(struct lt_provider *p)
 {
     LT_REGISTRY_AUTOHOSTS struct lt_registry_host_list *hosts = lt_registry_hosts(p->registry);
 
-    for (size_t i = 0; hosts && i < hosts->count; i++) {
+    for (size_t i = 0; hosts && i < hosts->count; i++)
         lt_relay_sweep(hosts->host[i]->relay);
-        (void)lt_provider_host_check(hosts->host[i], p->shared.check_ms, NULL, NULL);
-    }
 }
 
 static void *keep(void *arg)
@@ -132,6 +159,21 @@ static int serve(struct lt_provider *p, const struct lt_provider_conf *c, struct
     return rc;
 }
 
+static int start_rounds(struct lt_provider *p, const struct lt_provider_conf *c, struct lt_err *e)
+{
+    struct lt_provider_rounds_conf r = {.registry = p->registry,
+                                        .shared = &p->shared,
+                                        .state_dir = c->state_dir,
+                                        .roots = or_null(c->host_ek_roots),
+                                        .period_ms = (uint64_t)c->host_period_s * 1000,
+                                        .max_stale_ms = (uint64_t)c->host_max_stale_s * 1000,
+                                        .max_memory = (size_t)c->memory_limit_mib << 20,
+                                        .max_documents = (size_t)c->max_documents_mib << 21};
+
+    LT_TRY(lt_provider_rounds_accept(c->host_accept, &r, e));
+    return lt_provider_rounds_start(&r, &p->rounds, e);
+}
+
 int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out, struct lt_err *e)
 {
     struct lt_provider *p = lt_new(struct lt_provider);
@@ -142,7 +184,7 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     p->shared.space = (struct lt_space_conf){(uint64_t)c->reserve_mib << 20, (uint64_t)c->min_free_mib << 20};
     pthread_mutex_init(&p->lock, NULL);
     lt_cond_init(&p->stop);
-    p->shared.check_ms = (uint64_t)c->host_check_s * 1000;
+    p->shared.period_ms = (uint64_t)c->host_period_s * 1000;
     int rc = lt_file_dir_private(c->state_dir, e) ? lt_fail_in(e, e->code, "state_dir")
                                                   : lt_lock_state(c->state_dir, &p->state_lock, e);
     if (!rc && *c->crl)
@@ -162,6 +204,8 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
     if (!rc)
         rc = lt_proofs_new(p->registry, (uint32_t)c->max_waiting, (uint32_t)c->max_waiting_per_tenant,
                            &p->proofs, e);
+    if (!rc)
+        rc = start_rounds(p, c, e);
     if (!rc)
         rc = serve(p, c, e);
     if (rc)
@@ -183,13 +227,16 @@ void lt_provider_stop(struct lt_provider *p)
     pthread_mutex_unlock(&p->lock);
     if (p->keeping)
         pthread_join(p->keeper, NULL);
+    lt_provider_rounds_halt(p->rounds);
     if (p->server)
         lt_http_server_stop(p->server);
     if (p->shared.net)
         lt_net_close(p->shared.net);
+    lt_provider_rounds_drain(p->rounds);
     lt_work_free(p->admin);
     lt_work_free(p->look);
     lt_work_free(p->shared.work);
+    lt_provider_rounds_free(p->rounds);
     lt_proofs_free(p->proofs);
     lt_registry_close(p->registry);
     lt_net_free(p->shared.net);

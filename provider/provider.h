@@ -4,12 +4,15 @@
 
 #include "common/http/server.h"
 #include "common/run/daemon.h"
+#include "provider/host_rounds.h"
 #include "provider/proofs.h"
 
 struct lt_provider_conf {
     char *listen, *cert, *key, *ca, *crl, *state_dir;
     struct lt_daemon_log_conf log;
-    int64_t max_waiting, max_waiting_per_tenant, host_timeout_ms, host_check_s, max_per_address;
+    int64_t max_waiting, max_waiting_per_tenant, host_timeout_ms, max_per_address;
+    int64_t host_period_s, host_max_stale_s, memory_limit_mib;
+    char *host_ek_roots, *host_accept;
     int64_t reserve_mib, min_free_mib, max_documents_mib;
 };
 
@@ -20,8 +23,9 @@ struct lt_provider {
     struct lt_provider_host_shared shared;
     struct lt_registry *registry;
     struct lt_proofs *proofs;
-    struct lt_work *admin; /* what operators ask for may block here */
-    struct lt_work *look;  /* the same, of what changes nothing */
+    struct lt_provider_rounds *rounds; /* of hosts */
+    struct lt_work *admin;             /* what operators ask for may block here */
+    struct lt_work *look;              /* the same, of what changes nothing */
     struct lt_http_server *server;
     pthread_t keeper; /* refreshes and sweeps */
     bool keeping, stopping;
@@ -33,7 +37,7 @@ struct lt_provider {
 
 /* What struct lt_daemon's check does. */
 int lt_provider_check(const struct lt_provider_conf *c, bool alone, struct lt_err *e) LT_MUST_CHECK;
-/* The lists of revoked certificates are read again. */
+/* The lists of revoked certificates and the makers' roots are read again. */
 void lt_provider_reload(struct lt_provider *p);
 int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out,
                       struct lt_err *e) LT_MUST_CHECK;

@@ -314,30 +314,6 @@ void lt_tenant_round_conclude(const struct lt_policy_guest *policy, struct lt_ve
     lt_verdict_conclude(v, policy && policy->accept_copyable, policy && policy->accept_boot_only);
 }
 
-static void host_logs(const struct lt_tenant_round *r, const struct lt_hosts_host_view *view,
-                      struct lt_measured_logs *l)
-{
-    const struct lt_verifier_host_document *document = lt_ref_value(view->policy);
-    const struct lt_verifier_host_log *log = lt_ref_value(view->log);
-    const struct lt_verifier_host_ima *ima = lt_ref_value(view->ima);
-
-    l->now = r->started;
-    l->documents = document ? &document->documents.view : NULL;
-    if (log && log->log->replay.present) {
-        l->boot_log = log->log;
-        l->boot_log_digest = log->digest;
-    } else if (!log) {
-        l->boot_log_trouble = "the host's boot log could not be had";
-    }
-    l->has_ima = ima && ima->present;
-    if (l->has_ima) {
-        l->ima = (struct lt_slice){ima->bytes.p, ima->bytes.n};
-        l->ima_digest = ima->digest;
-    } else if (!ima) {
-        l->ima_trouble = "the host's IMA list could not be had";
-    }
-}
-
 void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct lt_tenant_host_half *half,
                                    const struct lt_ref *policy, uint64_t window_ms,
                                    const struct lt_tenant_caches *caches, struct lt_history_round_facts *f,
@@ -362,7 +338,7 @@ void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct
         .cache = caches ? caches->quotes : NULL,
     };
 
-    host_logs(r, half->view, &h.logs);
+    lt_hosts_logs(half->view, r->started, &h.logs);
     lt_checks_appraise_host(&h, f, v);
     lt_tenant_round_conclude(g.policy, v);
 }

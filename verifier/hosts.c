@@ -298,13 +298,13 @@ static void need_log(struct lt_hosts *h, struct host *x, const struct lt_residen
 }
 
 /* Documents are fetched, and kept, only of a host that is one: a provider may name thousands that are none,
- * and their check 6 fails whatever they say. */
-static bool credible(const struct host *x, const struct lt_attest *a)
+ * and their check 6 fails whatever they say. Those of an own registry are hosts. */
+static bool credible(bool own, const struct host *x, const struct lt_attest *a)
 {
     const struct lt_verifier_host_keys *k = lt_ref_value(x->view.keys);
     return signed_by(x->view.keys, a) && k->id->activated == LT_CHECKS_FACT_YES &&
            k->id->in_registry != LT_CHECKS_FACT_NO && k->id->certificate != LT_CHECKS_FACT_NO &&
-           !k->id->certificate_gap;
+           (own || !k->id->certificate_gap);
 }
 
 /* Whether the list is this quote's: the chain alone, no content. */
@@ -368,7 +368,7 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residenc
     if (!seize(h, x, wait ? LT_COND_EVER : 0))
         return lt_fail(e, LT_E_BUSY, "host %s is being asked about", x->name);
     int rc = need_keys(h, x, parsed ? &attest : NULL, q, e);
-    if (!rc && parsed && credible(x, &attest)) {
+    if (!rc && parsed && credible(h->conf.source.own, x, &attest)) {
         need_policy(h, x, header.policy_digest, accepted);
         need_log(h, x, q, attest.clock.reset_count);
         need_ima(h, x, attest.clock.reset_count, &q->pcrs);
@@ -379,6 +379,29 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residenc
     let_go(h, x);
     lt_hosts_host_view_free(&once.view);
     return rc;
+}
+
+void lt_hosts_logs(const struct lt_hosts_host_view *view, int64_t now, struct lt_measured_logs *l)
+{
+    const struct lt_verifier_host_document *document = lt_ref_value(view->policy);
+    const struct lt_verifier_host_log *log = lt_ref_value(view->log);
+    const struct lt_verifier_host_ima *ima = lt_ref_value(view->ima);
+
+    l->now = now;
+    l->documents = document ? &document->documents.view : NULL;
+    if (log && log->log->replay.present) {
+        l->boot_log = log->log;
+        l->boot_log_digest = log->digest;
+    } else if (!log) {
+        l->boot_log_trouble = "the host's boot log could not be had";
+    }
+    l->has_ima = ima && ima->present;
+    if (l->has_ima) {
+        l->ima = (struct lt_slice){ima->bytes.p, ima->bytes.n};
+        l->ima_digest = ima->digest;
+    } else if (!ima) {
+        l->ima_trouble = "the host's IMA list could not be had";
+    }
 }
 
 /* ---- history ---- */

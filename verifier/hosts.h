@@ -52,6 +52,9 @@ void lt_hosts_host_view_free(struct lt_hosts_host_view *v);
 int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residency_host_quote *q,
                   bool accepted, bool wait, struct lt_hosts_host_view *out, struct lt_err *e) LT_MUST_CHECK;
 
+/* Its documents and logs, as checks take them; now: wall time. */
+void lt_hosts_logs(const struct lt_hosts_host_view *v, int64_t now, struct lt_measured_logs *l);
+
 /* History of an AK_h: all quotes so far, and one more. */
 int lt_hosts_history(struct lt_hosts *h, const uint8_t ak_name[LT_TPM_NAME], struct lt_history_host *out,
                      struct lt_err *e) LT_MUST_CHECK;

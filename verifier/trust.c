@@ -120,8 +120,7 @@ static void refused(const struct lt_verifier_trust *t, const struct lt_bundle_ce
     switch (lt_ek_certificates_standing(t->roots, chain->pem, chain->count, &id->ek, &e)) {
     case LT_EK_CERTIFICATES_NO_ROOT:
         gap(id, "no-root",
-            "its EK certificate's %.140s has no certificate in roots: put it there and send limetree-tenant a"
-            " HUP",
+            "its EK certificate's %.140s has no certificate in roots: put it there and send the daemon a HUP",
             e.msg);
         return;
     case LT_EK_CERTIFICATES_UNPROVEN:

@@ -282,7 +282,7 @@ static void prepare(struct bench *b, uint32_t guests)
                                        "max_waiting_per_tenant=1000000",
                                        "max_connections_per_address=8192",
                                        "log_level=warning",
-                                       "host_check_s=3600",
+                                       "host_period_s=3600",
                                        NULL}; /* the control asks the host itself */
     uint8_t host[16];
 

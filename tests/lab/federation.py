@@ -37,6 +37,7 @@ class Federation:
         """unmeasured: programs (their file names) that the host's IMA list shall not name."""
         self.lab, self.build, self.cache, self.progress = lab, Path(build), cache, progress
         self.tenant_options, self.unmeasured = list(tenant_options), set(unmeasured)
+        self.provider_options = []
         self.tenant_id = str(uuidlib.uuid4())
         bin_dir = self.build / "bin"
         self.program = {n: lab.install(bin_dir / n) for n in (
@@ -150,7 +151,8 @@ class Federation:
         self.provider = self.lab.spawn("provider", [
             self.program["limetree-provider"], "-o", f"listen={listen}", "-o", f"cert={p}/provider.crt",
             "-o", f"key={p}/provider.key", "-o", f"ca={p}/federation-ca.crt",
-            "-o", f"state_dir={self.lab.path('provider', directory=True)}"], ready_fd=True)
+            "-o", f"state_dir={self.lab.path('provider', directory=True)}",
+            *(a for o in self.provider_options for a in ("-o", o))], ready_fd=True)
         self.provider_url = f"https://{self.provider.ready()['listen']}"
 
     def start_agent(self, listen="127.0.0.1:0"):

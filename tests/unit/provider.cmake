@@ -9,6 +9,7 @@ set_target_properties(mock-host PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINA
 lt_unit_test(provider/test_residents lt_provider lt_mock_host)
 lt_unit_test(provider/test_claims lt_provider lt_mock_host)
 lt_unit_test(provider/test_turns lt_provider)
+lt_unit_test(provider/test_stages lt_provider)
 lt_unit_test(provider/test_health lt_provider)
 lt_unit_test(provider/test_batcher lt_provider lt_mock_host)
 lt_unit_test(provider/test_registry lt_provider lt_mock_host PkgConfig::SQLITE)

@@ -184,7 +184,7 @@ static json_t *digest_or_null(bool has, const uint8_t digest[32])
 static const char *what_changed(const char *slug)
 {
     return !strcmp(slug, "policy-changed")
-               ? "the guest's policy was changed, and no round under the new one has ended yet"
+               ? "its policy was changed, and no round under the new one has ended yet"
                : "the agent's registration or the pinned EK was changed or removed, and no round of the new "
                  "one"
                  " has ended yet";
