@@ -51,7 +51,7 @@ struct transfer {
 
 struct lt_http_client {
     struct lt_http_trust trust;
-    bool allow_plain;
+    bool allow_plain, named;
     CURLM *multi;
     pthread_t thread;
     int epoll, wake;
@@ -363,6 +363,7 @@ static int set_request(struct transfer *t)
 
     return curl_easy_setopt(h, CURLOPT_URL, t->url) ||
            curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, t->c->allow_plain ? "https,http" : "https") ||
+           (t->c->named && curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L)) ||
            curl_easy_setopt(h, CURLOPT_HTTPHEADER, t->headers) ||
            curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, t->timeout_ms) ||
            curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
@@ -680,6 +681,7 @@ int lt_http_client_new(const struct lt_http_client_conf *f, struct lt_http_clien
     c->timer_ms = UINT64_MAX;
     c->pending_end = &c->pending;
     c->allow_plain = f->allow_plain;
+    c->named = f->named;
     c->room = (struct lt_room){.budget = f->budget, .leave = f->leave};
     c->trust.role = f->server_role;
     c->trust.crl = f->crl;

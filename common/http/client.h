@@ -1,6 +1,7 @@
 /* HTTPS client on libcurl multi: one thread, thousands of requests at once, connections kept. A client has
  * one identity and one expectation of its servers: certificate under the CA with the role, or (per request)
- * exactly the pinned certificate. Host names are not checked; redirects are not followed. */
+ * exactly the pinned certificate. Host names are not checked unless that is asked for; redirects are not
+ * followed. */
 #ifndef LT_COMMON_HTTP_CLIENT_H
 #define LT_COMMON_HTTP_CLIENT_H
 
@@ -21,6 +22,7 @@ struct lt_http_client_conf {
         *budget;      /* borrowed; replies above LT_SMALL_REPLY are taken from it. NULL: nothing is counted */
     size_t leave;     /* of it, that stays free for others */
     bool allow_plain; /* http:// URLs too (Keylime's registration) */
+    bool named; /* a server's certificate must name the host of the URL, too: for servers that are not ours */
 };
 
 struct lt_http_request {

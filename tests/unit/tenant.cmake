@@ -1,4 +1,5 @@
 # The verifier's rooms, and the tenant: its daemon in process, between guests and a provider of software keys.
+lt_unit_test(verifier/revoke/test_channels lt_revoke lt_http_check PkgConfig::ZMQ)
 lt_unit_test(verifier/revoke/test_revoke lt_revoke)
 lt_unit_test(verifier/store/test_outbox lt_verifier)
 lt_unit_test(verifier/store/test_store lt_verifier)
