@@ -14,6 +14,11 @@
 #name, LT_CONF_TEXT, offsetof(struct lt_agent_conf, name), fallback, 0, 0, help                      \
     }
 
+#define SWITCH(name, fallback, help)                                                                         \
+    {                                                                                                        \
+#name, LT_CONF_BOOL, offsetof(struct lt_agent_conf, name), fallback, 0, 0, help                      \
+    }
+
 #define NUMBER(name, fallback, max, help)                                                                    \
     {                                                                                                        \
 #name, LT_CONF_INT, offsetof(struct lt_agent_conf, name), fallback, 0, max, help                     \
@@ -43,6 +48,17 @@ const struct lt_conf_key lt_agent_keys[] = {
         register_again_s, "86400", 365 * 86400,
         "guest: seconds after which it registers again in any case, at a registrar of Limetree's; 0: never"),
     TEXT(contact, "", "guest: HOST:PORT registered as the agent's address; empty: where it listens"),
+    TEXT(secure_dir, "",
+         "guest: directory (0700, on a tmpfs) of the transport key and the payload; empty: one below "
+         "$XDG_RUNTIME_DIR or /run, and without a tmpfs there no payload is taken"),
+    SWITCH(run_payload, "no",
+           "guest: run the payload's autorun.sh, and on revocations the programs that its action_list names"),
+    NUMBER(payload_timeout_s, "3600", 30 * 86400, "guest: seconds that autorun.sh may run"),
+    TEXT(revocation_actions_dir, "",
+         "guest: directory of programs to run on a revocation message that the payload's certificate has "
+         "signed; "
+         "empty: none"),
+    NUMBER(action_timeout_s, "60", 86400, "guest: seconds that each of those programs may run"),
     TEXT(cert, "", "host: PEM file, certificate with role host under the federation's CA"),
     TEXT(key, "", "host: PEM file, its private key (mode 0600)"),
     TEXT(crl, "",

@@ -8,6 +8,9 @@ struct lt_agent_conf {
     char *role, *tcti, *listen, *state_dir, *ek_alg, *ak_alg, *ak_handle, *ima, *boot_log, *client_ca;
     char *uuid, *registrar, *contact; /* guest */
     int64_t register_idle_s, register_again_s;
+    char *secure_dir, *revocation_actions_dir;
+    bool run_payload;
+    int64_t payload_timeout_s, action_timeout_s;
     char *cert, *key, *crl, *libvirt_uri, *records, *swtpm; /* host */
     struct lt_daemon_log_conf log;
     void *running; /* the role, while it runs */

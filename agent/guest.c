@@ -1,8 +1,11 @@
 #include "agent/guest.h"
 
+#include "agent/bootstrap.h"
 #include "agent/contact.h"
 #include "agent/guest_api.h"
+#include "agent/guest_routes.h"
 #include "agent/registration.h"
+#include "agent/revocations.h"
 #include "agent/state.h"
 #include "common/alloc.h"
 #include "common/ids.h"
@@ -20,6 +23,7 @@
 struct lt_agent_guest {
     struct lt_agent_conf *conf;
     struct lt_state state;
+    struct lt_state_secure secure;
     struct lt_attester attester;
     struct lt_guest_api api;
     struct lt_tpm *tpm;
@@ -82,6 +86,28 @@ static int start_attester(struct lt_agent_guest *g, const struct lt_agent_option
     return lt_tpm_start(g->conf->tcti, opened, &g->attester, &g->tpm, e);
 }
 
+static int start_bootstrap(struct lt_agent_guest *g, struct lt_err *e)
+{
+    LT_TRY(lt_state_secure_open(g->conf->secure_dir, g->conf->tcti, &g->secure, e));
+    const struct lt_agent_bootstrap_conf bootstrap = {
+        .dir = g->secure.dir,
+        .fd = g->secure.fd,
+        .id = g->id,
+        .run_payload = g->conf->run_payload,
+        .payload_timeout_s = g->conf->payload_timeout_s,
+    };
+    const struct lt_agent_revocations_conf revocations = {
+        .dir = g->secure.dir,
+        .fd = g->secure.fd,
+        .id = g->id,
+        .actions_dir = g->conf->revocation_actions_dir,
+        .run_payload = g->conf->run_payload,
+        .timeout_s = g->conf->action_timeout_s,
+    };
+    LT_TRY(lt_agent_bootstrap_start(&bootstrap, &g->api.bootstrap, e));
+    return lt_agent_revocations_start(&revocations, &g->api.revocations, e);
+}
+
 static int start_server(struct lt_agent_guest *g, const char *address, struct lt_err *e)
 {
     g->api.tpm = g->tpm;
@@ -91,7 +117,7 @@ static int start_server(struct lt_agent_guest *g, const char *address, struct lt
     g->api.boot_log = g->conf->boot_log;
     if (!*g->conf->client_ca)
         return lt_fail(e, LT_E_CONFIG, "client_ca: must be set (who may call this agent)");
-    int rc = lt_guest_api_key(&g->api, e);
+    int rc = start_bootstrap(g, e);
     if (!rc)
         rc = lt_state_certificate(&g->state, g->id, &g->cert, &g->key, &g->cert_pem, e);
     if (!rc)
@@ -106,6 +132,7 @@ static int start_server(struct lt_agent_guest *g, const char *address, struct lt
         .routes = lt_agent_guest_routes,
         .route_count = lt_agent_guest_route_count,
         .app = &g->api,
+        .work = g->worker,
         .threads = 1,
         .max_connections = 64, /* a small guest has no memory for a flood */
         .max_per_address = 32,
@@ -145,6 +172,7 @@ int lt_guest_start(struct lt_agent_conf *conf, const struct lt_agent_options *o,
     *out = NULL;
     g->conf = conf;
     g->state.lock = -1;
+    g->secure = (struct lt_state_secure){.fd = -1, .lock = -1};
     int rc = start_attester(g, o, e);
     if (!rc)
         rc = start_server(g, o->listen, e);
@@ -180,11 +208,13 @@ void lt_guest_stop(struct lt_agent_guest *g)
     lt_work_stop(g->worker);
     if (g->server)
         lt_http_server_stop(g->server);
+    lt_agent_bootstrap_stop(g->api.bootstrap);
+    lt_agent_revocations_stop(g->api.revocations);
     lt_tpm_free(g->tpm);
     lt_work_free(g->worker);
     lt_attester_free(&g->attester);
     lt_state_close(&g->state);
-    free(g->api.pubkey);
+    lt_state_secure_close(&g->secure);
     free(g->id);
     free(g->ak_file);
     free(g->cert);

@@ -1,5 +1,6 @@
 #include "agent/guest_api.h"
 
+#include "agent/bootstrap.h"
 #include "agent/measurements.h"
 #include "common/alloc.h"
 #include "common/hash.h"
@@ -11,31 +12,12 @@
 #include "keylime/versions.h"
 
 #include <errno.h>
-#include <openssl/pem.h>
-#include <openssl/rsa.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MINOR_INFO 2      /* agent/info came with 2.2 */
 #define MINOR_KEY_SIZES 5 /* enc_alg tells the key size from 2.5 on */
-#define NONCE_MAX 64
 #define PCR_NK 16
-
-int lt_guest_api_key(struct lt_guest_api *api, struct lt_err *e)
-{
-    EVP_PKEY *key = EVP_RSA_gen(2048);
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *p;
-    long n = key && bio && PEM_write_bio_PUBKEY(bio, key) == 1 ? BIO_get_mem_data(bio, &p) : 0;
-
-    api->pubkey = n > 0 ? strndup(p, (size_t)n) : NULL;
-    BIO_free(bio);
-    EVP_PKEY_free(key);
-    if (!api->pubkey)
-        return lt_fail(e, LT_E_INTERNAL, "transport key: OpenSSL makes none");
-    lt_sha256(api->pubkey, (size_t)n, api->pubkey_digest);
-    return 0;
-}
 
 static void refuse(struct lt_http_req *req, int code, const char *message)
 {
@@ -44,8 +26,7 @@ static void refuse(struct lt_http_req *req, int code, const char *message)
     lt_http_reply_error(req, &e, 0);
 }
 
-/* The minor version of "/v2.N/…"; 0 after having answered a request of another one. */
-static int version_of(struct lt_http_req *req, int from)
+int lt_guest_api_minor(struct lt_http_req *req, int from)
 {
     const char *v = lt_http_req_arg(req, 0);
     int minor = *v == 'v' ? lt_versions_minor(v + 1, LT_VERSIONS_FROM) : -1;
@@ -73,7 +54,7 @@ static const char *sign_alg(const struct lt_guest_api *api)
     return api->attester->ak_alg == LT_TPM_ALG_RSA ? "rsassa" : "ecdsa";
 }
 
-static void version(struct lt_http_req *req, void *app)
+void lt_guest_api_version(struct lt_http_req *req, void *app)
 {
     (void)app;
     lt_http_reply_json(
@@ -83,26 +64,29 @@ static void version(struct lt_http_req *req, void *app)
                                       "supported_versions", lt_versions_list(LT_VERSIONS_FROM))));
 }
 
-static void info(struct lt_http_req *req, void *app)
+void lt_guest_api_info(struct lt_http_req *req, void *app)
 {
     const struct lt_guest_api *api = app;
-    int minor = version_of(req, MINOR_INFO);
+    int minor = lt_guest_api_minor(req, MINOR_INFO);
 
     if (minor)
         lt_http_reply_json(
             req, 200,
-            lt_envelope_success(200,
-                                json_pack("{s:s, s:s, s:s, s:s, s:I}", "agent_uuid", api->id, "tpm_hash_alg",
-                                          "sha256", "tpm_enc_alg", enc_alg(api, minor), "tpm_sign_alg",
-                                          sign_alg(api), "ak_handle", (json_int_t)api->attester->handle)));
+            lt_envelope_success(200, json_pack("{s:s, s:s, s:s, s:s, s:I, s:o?}", "agent_uuid", api->id,
+                                               "tpm_hash_alg", "sha256", "tpm_enc_alg", enc_alg(api, minor),
+                                               "tpm_sign_alg", sign_alg(api), "ak_handle",
+                                               (json_int_t)api->attester->handle, "payload",
+                                               lt_agent_bootstrap_state(api->bootstrap))));
 }
 
-static void pubkey(struct lt_http_req *req, void *app)
+void lt_guest_api_pubkey(struct lt_http_req *req, void *app)
 {
     const struct lt_guest_api *api = app;
 
-    if (version_of(req, LT_VERSIONS_FROM))
-        lt_http_reply_json(req, 200, lt_envelope_success(200, json_pack("{s:s}", "pubkey", api->pubkey)));
+    if (lt_guest_api_minor(req, LT_VERSIONS_FROM))
+        lt_http_reply_json(req, 200,
+                           lt_envelope_success(
+                               200, json_pack("{s:s}", "pubkey", lt_agent_bootstrap_pubkey(api->bootstrap))));
 }
 
 /* One quote on its way: TPM thread, then worker for the logs. */
@@ -111,7 +95,7 @@ struct quote {
     struct lt_guest_api *api;
     struct lt_http_req *req;
     int minor;
-    char nonce[NONCE_MAX + 1];
+    char nonce[LT_GUEST_API_WORD + 1];
     uint32_t mask;
     bool with_key, with_logs, ima_bytes;
     uint64_t ima_entry;
@@ -192,7 +176,7 @@ static void quote_finish(struct lt_work_task *t)
             rc = lt_fail(&e, LT_E_NO_MEMORY, "quote: no memory");
     }
     if (!rc && q->with_key)
-        json_object_set_new(results, "pubkey", json_string(q->api->pubkey));
+        json_object_set_new(results, "pubkey", json_string(lt_agent_bootstrap_pubkey(q->api->bootstrap)));
     if (!rc && q->with_logs) {
         rc = add_ima(q, results, &e);
         if (!rc)
@@ -219,18 +203,20 @@ static int quote_sign(struct lt_device *d, void *arg, struct lt_err *e)
     int rc = lt_device_pcr_reset(d, PCR_NK, e);
 
     if (!rc)
-        rc = lt_device_pcr_extend(d, PCR_NK, q->api->pubkey_digest, e);
+        rc = lt_device_pcr_extend(d, PCR_NK, lt_agent_bootstrap_pubkey_digest(q->api->bootstrap), e);
     return rc ? rc : lt_attester_quote(d, q->api->attester, q->nonce, strlen(q->nonce), q->mask, &q->q, e);
 }
 
-static int parse_nonce(const struct lt_http_req *req, char out[NONCE_MAX + 1], struct lt_err *e)
+int lt_guest_api_word(const struct lt_http_req *req, const char *key, char out[LT_GUEST_API_WORD + 1],
+                      struct lt_err *e)
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    const char *s = lt_http_req_query(req, "nonce");
+    const char *s = lt_http_req_query(req, key);
     size_t n = s ? strlen(s) : 0;
 
-    if (!n || n > NONCE_MAX || strspn(s, alphabet) != n)
-        return lt_fail(e, LT_E_MALFORMED, "nonce: 1 to %d characters of [A-Za-z0-9] are needed", NONCE_MAX);
+    if (!n || n > LT_GUEST_API_WORD || strspn(s, alphabet) != n)
+        return lt_fail(e, LT_E_MALFORMED, "%s: 1 to %d characters of [A-Za-z0-9] are needed", key,
+                       LT_GUEST_API_WORD);
     memcpy(out, s, n + 1);
     return 0;
 }
@@ -271,13 +257,13 @@ static int parse_integrity(const struct lt_http_req *req, struct quote *q, struc
 
 static void quote_request(struct lt_http_req *req, struct lt_guest_api *api, bool identity)
 {
-    int minor = version_of(req, LT_VERSIONS_FROM);
+    int minor = lt_guest_api_minor(req, LT_VERSIONS_FROM);
     struct lt_err e = {0};
 
     if (!minor)
         return;
     struct quote *q = lt_new(struct quote);
-    int rc = parse_nonce(req, q->nonce, &e);
+    int rc = lt_guest_api_word(req, "nonce", q->nonce, &e);
     if (!rc && identity)
         q->with_key = true;
     else if (!rc)
@@ -296,21 +282,12 @@ static void quote_request(struct lt_http_req *req, struct lt_guest_api *api, boo
     lt_tpm_post(api->tpm, true, quote_sign, quote_signed, q);
 }
 
-static void quote_identity(struct lt_http_req *req, void *app)
+void lt_guest_api_quote_identity(struct lt_http_req *req, void *app)
 {
     quote_request(req, app, true);
 }
 
-static void quote_integrity(struct lt_http_req *req, void *app)
+void lt_guest_api_quote_integrity(struct lt_http_req *req, void *app)
 {
     quote_request(req, app, false);
 }
-
-const struct lt_http_route lt_agent_guest_routes[] = {
-    LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_TRUSTED, 0, version),
-    LT_HTTP_ROUTE("GET", "/{}/agent/info", LT_HTTP_MAY_TRUSTED, 0, info),
-    LT_HTTP_ROUTE("GET", "/{}/keys/pubkey", LT_HTTP_MAY_TRUSTED, 0, pubkey),
-    LT_HTTP_ROUTE("GET", "/{}/quotes/identity", LT_HTTP_MAY_TRUSTED, 0, quote_identity),
-    LT_HTTP_ROUTE("GET", "/{}/quotes/integrity", LT_HTTP_MAY_TRUSTED, 0, quote_integrity),
-};
-const size_t lt_agent_guest_route_count = sizeof lt_agent_guest_routes / sizeof *lt_agent_guest_routes;

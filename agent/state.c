@@ -1,11 +1,14 @@
 #include "agent/state.h"
 
+#include "agent/secure.h"
+#include "common/alloc.h"
 #include "common/hash.h"
 #include "common/pki/issue.h"
 #include "common/pki/peer.h"
 #include "common/run/clock.h"
 #include "common/run/expiry.h"
 #include "common/run/lock.h"
+#include "common/run/log.h"
 
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -17,24 +20,24 @@
 #define CERTIFICATE_DAYS 3650
 #define CERTIFICATE_MAX 65536
 
-static char *runtime_dir(const char *tcti)
+static char *runtime_dir(const char *tcti, const char *suffix)
 {
     const char *base = getenv("XDG_RUNTIME_DIR");
     uint8_t digest[LT_SHA256];
-    char hex[17], name[40];
+    char hex[17], name[48];
 
     if (!base || *base != '/')
         base = access("/run", W_OK) ? "/tmp" : "/run";
     lt_sha256(tcti, strlen(tcti), digest);
     lt_hex(digest, 8, hex);
-    snprintf(name, sizeof name, "limetree-agent-%s", hex);
+    snprintf(name, sizeof name, "limetree-agent-%s%s", hex, suffix);
     return lt_file_path(base, name);
 }
 
 int lt_state_open(const char *state_dir, const char *tcti, struct lt_state *out, struct lt_err *e)
 {
     *out = (struct lt_state){.lasting = *state_dir, .lock = -1};
-    out->dir = *state_dir ? strdup(state_dir) : runtime_dir(tcti);
+    out->dir = *state_dir ? strdup(state_dir) : runtime_dir(tcti, "");
     if (!out->dir)
         return lt_fail(e, LT_E_NO_MEMORY, "state: no memory");
     int rc = lt_file_dir_private(out->dir, e);
@@ -52,6 +55,43 @@ void lt_state_close(struct lt_state *s)
     lt_lock_release(&s->lock);
     free(s->dir);
     *s = (struct lt_state){.lock = -1};
+}
+
+static int open_secure(struct lt_state_secure *s, struct lt_err *e)
+{
+    LT_TRY(lt_secure_open(s->dir, &s->fd, e));
+    int rc = lt_lock_state(s->dir, &s->lock, e);
+    return rc == LT_E_CONFLICT ? lt_fail_in(e, LT_E_CONFIG, "another limetree-agent is at work") : rc;
+}
+
+int lt_state_secure_open(const char *configured, const char *tcti, struct lt_state_secure *out,
+                         struct lt_err *e)
+{
+    struct lt_err why = {0};
+
+    *out = (struct lt_state_secure){.fd = -1, .lock = -1};
+    out->dir = *configured ? lt_alloc_text(configured) : runtime_dir(tcti, "-secure");
+    int rc = open_secure(out, &why);
+    if (!rc)
+        return 0;
+    if (!*configured)
+        rmdir(out->dir); /* if it was made just now */
+    lt_state_secure_close(out);
+    if (*configured)
+        return lt_fail(e, rc, "secure_dir = %s", why.msg);
+    lt_log(LT_LOG_WARNING, "secure-dir",
+           "no payload is taken, and each start of the agent has another transport key: %s; set secure_dir",
+           why.msg);
+    return 0;
+}
+
+void lt_state_secure_close(struct lt_state_secure *s)
+{
+    lt_lock_release(&s->lock);
+    if (s->fd >= 0)
+        close(s->fd);
+    free(s->dir);
+    *s = (struct lt_state_secure){.fd = -1, .lock = -1};
 }
 
 /* For longer than a warning lasts: a restart meanwhile makes a new one. */

@@ -106,9 +106,21 @@
 #define LT_MAX_LOG_WAITERS 256      /* requests that wait for one log, count: each is a held connection */
 
 /* Keylime's payload and revocation messages (keylime-api 3.6, 3.7) */
-#define LT_MAX_PAYLOAD (4 << 20)      /* sealed, as POST keys/ukey brings it */
-#define LT_MAX_NOTICE (64 << 10)      /* msg of a revocation message */
-#define LT_MAX_NOTICE_PEM (32u << 10) /* the key it is signed with, its certificate */
+#define LT_MAX_PAYLOAD (4 << 20)        /* sealed, as POST keys/ukey brings it */
+#define LT_MAX_NOTICE (64 << 10)        /* msg of a revocation message */
+#define LT_MAX_NOTICE_PEM (32u << 10)   /* the key it is signed with, its certificate */
+#define LT_MAX_BODY_UKEY (6u << 20)     /* POST keys/ukey: LT_MAX_PAYLOAD in base64, and its key */
+#define LT_MAX_BODY_NOTICE (136u << 10) /* a revocation message, its msg escaped */
+#define LT_MAX_SHARES 4                 /* U and V that wait for their other half, of each, count */
+#define LT_MAX_NOTICES 256              /* messages that wait at an agent, count; more get 503 */
+#define LT_MAX_UNPACK_ENTRIES 4096      /* of a payload's zip, count */
+#define LT_MAX_UNPACK_BYTES (64u << 20) /* of its files together */
+#define LT_MAX_UNPACK_RATIO 100         /* of these to the zip's bytes, above the first MiB */
+#define LT_MAX_UNPACK_DEPTH 16          /* folders in one another, count */
+#define LT_MAX_UNPACK_PATH 1024         /* of an entry, characters */
+#define LT_MAX_ACTIONS 64       /* that a payload's action_list names, and that a directory holds, count */
+#define LT_MAX_ACTION_LIST 8192 /* that file */
+#define LT_MAX_MOUNTINFO (16u << 20) /* /proc/self/mountinfo */
 
 /* The tenant */
 #define LT_MAX_HOSTS 4096 /* hosts remembered, count: guests name them; others are asked anew each time */

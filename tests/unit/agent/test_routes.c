@@ -1,6 +1,6 @@
 /* Who may call the agent: each route as nobody and in every wrong role; none without a rule for trusted
  * peers. */
-#include "agent/guest_api.h"
+#include "agent/guest_routes.h"
 #include "agent/host_api.h"
 #include "tests/support/http/http_check.h"
 #include "tests/support/unit.h"
