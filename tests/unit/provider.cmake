@@ -18,3 +18,8 @@ add_executable(test_provider ../integration/test_provider.c)
 target_link_libraries(test_provider PRIVATE lt_provider lt_mock_host)
 add_test(NAME integration.provider COMMAND test_provider)
 set_tests_properties(integration.provider PROPERTIES LABELS integration TIMEOUT ${LT_TEST_TIMEOUT})
+
+add_executable(test_host_rounds ../integration/test_host_rounds.c)
+target_link_libraries(test_host_rounds PRIVATE lt_provider lt_mock_host)
+add_test(NAME integration.host_rounds COMMAND test_host_rounds)
+set_tests_properties(integration.host_rounds PROPERTIES LABELS integration TIMEOUT 120)
