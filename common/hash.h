@@ -5,6 +5,7 @@
 #include "common/bytes.h"
 
 #define LT_SHA256 32
+#define LT_SHA384 48
 
 /* TPM algorithm identifiers of hashes (TCG Algorithm Registry). */
 enum lt_hash_alg {

@@ -98,7 +98,7 @@ static int guest(const json_t *o, struct lt_bundle_guest_evidence *g, struct lt_
     LT_TRY(blob(o, "attest", LT_MAX_ATTEST, &g->attest, e));
     LT_TRY(blob(o, "signature", LT_MAX_SIGNATURE, &g->signature, e));
     LT_TRY(lt_json_object(o, "pcrs", &pcrs, e));
-    LT_TRY(lt_residency_pcrs_from_json(pcrs, LT_HASH_SHA256, &g->pcrs, e));
+    LT_TRY(lt_residency_pcrs_from_json(pcrs, lt_residency_pcrs_bank(pcrs), &g->pcrs, e));
     LT_TRY(blob(o, "ak", LT_MAX_PUBLIC, &g->ak, e));
     LT_TRY(blob(o, "ek", LT_MAX_PUBLIC, &g->ek, e));
     LT_TRY(certificates(o, &g->ek_certificates, e));

@@ -159,3 +159,10 @@ json_t *lt_residency_pcrs_to_json(const struct lt_pcrs *p)
     }
     return o;
 }
+
+uint16_t lt_residency_pcrs_bank(const json_t *j)
+{
+    const json_t *first = json_object_iter_value(json_object_iter((json_t *)j));
+
+    return json_string_length(first) == 2 * LT_SHA384 ? LT_HASH_SHA384 : LT_HASH_SHA256;
+}

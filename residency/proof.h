@@ -36,5 +36,8 @@ json_t *lt_proof_to_json(const struct lt_proof *p);
 int lt_residency_pcrs_from_json(const json_t *j, uint16_t alg, struct lt_pcrs *out,
                                 struct lt_err *e) LT_MUST_CHECK;
 json_t *lt_residency_pcrs_to_json(const struct lt_pcrs *p);
+/* The bank that the length of such values says: sha256 or sha384; lt_residency_pcrs_from_json then checks
+ * them. */
+uint16_t lt_residency_pcrs_bank(const json_t *j);
 
 #endif

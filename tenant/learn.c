@@ -27,7 +27,7 @@ static json_t *learn_pcrs(const struct lt_pcrs *p)
         if (!(p->mask & ~NOT_LEARNT & 1u << i))
             continue;
         snprintf(name, sizeof name, "%d", i);
-        json_object_set_new(o, name, one_hex(p->value[i]));
+        json_object_set_new(o, name, json_pack("[o]", lt_json_new_hex(p->value[i], lt_hash_size(p->alg))));
     }
     return o;
 }

@@ -140,7 +140,7 @@ static bool encrypt(const struct lt_public *ek, const uint8_t *key, uint8_t *dat
 static int id_object(const struct lt_public *ek, const uint8_t *seed, struct lt_slice name,
                      const void *secret, size_t secret_n, struct lt_buf *out, struct lt_err *e)
 {
-    LT_AUTOBUF struct lt_buf identity = LT_BUF(2 + LT_MAX_DIGEST + LT_TPM_NAME);
+    LT_AUTOBUF struct lt_buf identity = LT_BUF(2 + LT_MAX_DIGEST + LT_MAX_TPM_NAME);
     uint8_t sym_key[32], hmac_key[LT_MAX_DIGEST], mac[LT_MAX_DIGEST];
     size_t size = lt_hash_size(ek->name_alg);
     const struct lt_slice seed_s = {seed, size}, none = {0};
@@ -163,6 +163,12 @@ static int id_object(const struct lt_public *ek, const uint8_t *seed, struct lt_
 int lt_credential_make(const struct lt_public *ek, const uint8_t name[LT_TPM_NAME], const void *secret,
                        size_t secret_n, struct lt_buf *out, struct lt_err *e)
 {
+    return lt_credential_make_for(ek, (struct lt_slice){name, LT_TPM_NAME}, secret, secret_n, out, e);
+}
+
+int lt_credential_make_for(const struct lt_public *ek, struct lt_slice name, const void *secret,
+                           size_t secret_n, struct lt_buf *out, struct lt_err *e)
+{
     LT_AUTOBUF struct lt_buf id = LT_BUF(MAX_ID_OBJECT), encrypted = LT_BUF(MAX_SECRET);
     uint8_t seed[LT_MAX_DIGEST];
     EVP_PKEY *pkey;
@@ -175,7 +181,7 @@ int lt_credential_make(const struct lt_public *ek, const uint8_t name[LT_TPM_NAM
     bool ok = ek->type == LT_TPM_ALG_RSA ? seed_rsa(ek, pkey, seed, &encrypted)
                                          : seed_ecc(ek, pkey, seed, &encrypted);
     EVP_PKEY_free(pkey);
-    int rc = ok ? id_object(ek, seed, (struct lt_slice){name, LT_TPM_NAME}, secret, secret_n, &id, e)
+    int rc = ok ? id_object(ek, seed, name, secret, secret_n, &id, e)
                 : lt_fail(e, LT_E_INTERNAL, "credential: the seed could not be encrypted to the EK");
     lt_wipe(seed, sizeof seed);
     if (rc)

@@ -9,6 +9,9 @@
  * RSA-2048+ or a NIST curve, name algorithm SHA-256 or SHA-384, AES-CFB. */
 int lt_credential_make(const struct lt_public *ek, const uint8_t name[LT_TPM_NAME], const void *secret,
                        size_t secret_n, struct lt_buf *out, struct lt_err *e) LT_MUST_CHECK;
+/* The same for an AK with a Name of any length. */
+int lt_credential_make_for(const struct lt_public *ek, struct lt_slice name, const void *secret,
+                           size_t secret_n, struct lt_buf *out, struct lt_err *e) LT_MUST_CHECK;
 /* Takes that apart for TPM2_ActivateCredential: the contents of the two TPM2Bs. Slices point into p. */
 int lt_credential_parse(const void *p, size_t n, struct lt_slice *id_object, struct lt_slice *secret,
                         struct lt_err *e) LT_MUST_CHECK;

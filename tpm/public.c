@@ -155,14 +155,25 @@ void lt_public_copy(struct lt_public *to, const struct lt_public *from)
             slices[i]->p = to->raw + (slices[i]->p - from->raw);
 }
 
+void lt_public_any_name(const struct lt_public *p, struct lt_tpm_name *out)
+{
+    const struct lt_slice area = {p->raw + 2, p->raw_n - 2};
+
+    lt_put_u16(out->p, p->name_alg);
+    lt_hash(p->name_alg, &area, 1, out->p + 2);
+    out->n = 2 + lt_hash_size(p->name_alg);
+}
+
 int lt_public_name(const struct lt_public *p, uint8_t out[LT_TPM_NAME], struct lt_err *e)
 {
+    struct lt_tpm_name name;
+
     memset(out, 0, LT_TPM_NAME);
     if (p->name_alg != LT_HASH_SHA256)
         return lt_fail(e, LT_E_UNSUPPORTED_NAME_ALGORITHM, WHAT ": name algorithm 0x%04x, must be sha256",
                        p->name_alg);
-    lt_put_u16(out, LT_HASH_SHA256);
-    lt_sha256(p->raw + 2, p->raw_n - 2, out + 2);
+    lt_public_any_name(p, &name);
+    memcpy(out, name.p, LT_TPM_NAME);
     return 0;
 }
 
@@ -235,18 +246,41 @@ int lt_public_pkey(const struct lt_public *p, EVP_PKEY **out, struct lt_err *e)
     return 0;
 }
 
+/* Part 1, 16.5: QN = nameAlg | H( QN of the parent | Name ), and the endorsement hierarchy's is its handle.
+ */
+static void qualify(struct lt_slice parent, const struct lt_public *p, struct lt_tpm_name *out)
+{
+    struct lt_tpm_name name;
+
+    lt_public_any_name(p, &name);
+    const struct lt_slice in[] = {parent, {name.p, name.n}};
+    lt_put_u16(out->p, p->name_alg);
+    lt_hash(p->name_alg, in, 2, out->p + 2);
+    out->n = name.n;
+}
+
+void lt_tpm_any_qualified_name(const struct lt_public *ek, const struct lt_public *ak,
+                               struct lt_tpm_name *out)
+{
+    static const uint8_t endorsement[] = {0x40, 0x00, 0x00, 0x0b};
+    struct lt_tpm_name parent;
+
+    qualify((struct lt_slice){endorsement, sizeof endorsement}, ek, &parent);
+    qualify((struct lt_slice){parent.p, parent.n}, ak, out);
+}
+
 int lt_tpm_qualified_name(const struct lt_public *ek, const struct lt_public *ak, uint8_t out[LT_TPM_NAME],
                           struct lt_err *e)
 {
-    uint8_t root[4 + LT_TPM_NAME] = {0x40, 0x00, 0x00, 0x0b}, qn[2 * LT_TPM_NAME];
+    struct lt_tpm_name name;
 
     memset(out, 0, LT_TPM_NAME);
-    LT_TRY(lt_public_name(ek, root + 4, e));
-    LT_TRY(lt_public_name(ak, qn + LT_TPM_NAME, e));
-    lt_put_u16(qn, LT_HASH_SHA256);
-    lt_sha256(root, sizeof root, qn + 2);
-    lt_put_u16(out, LT_HASH_SHA256);
-    lt_sha256(qn, sizeof qn, out + 2);
+    if (ek->name_alg != LT_HASH_SHA256 || ak->name_alg != LT_HASH_SHA256)
+        return lt_fail(e, LT_E_UNSUPPORTED_NAME_ALGORITHM,
+                       WHAT ": name algorithms 0x%04x and 0x%04x, must be sha256", ek->name_alg,
+                       ak->name_alg);
+    lt_tpm_any_qualified_name(ek, ak, &name);
+    memcpy(out, name.p, LT_TPM_NAME);
     return 0;
 }
 
@@ -273,10 +307,10 @@ int lt_public_check_ak(const struct lt_public *p, struct lt_err *e)
     if (p->type == LT_TPM_ALG_RSA && p->rsa_bits < 2048)
         return lt_fail(e, LT_E_REFUSED, "AK: RSA with %u bits < 2048", p->rsa_bits);
     if (p->scheme != (p->type == LT_TPM_ALG_RSA ? LT_TPM_ALG_RSASSA : LT_TPM_ALG_ECDSA) ||
-        p->scheme_hash != LT_HASH_SHA256)
+        (p->scheme_hash != LT_HASH_SHA256 && p->scheme_hash != LT_HASH_SHA384))
         return lt_fail(e, LT_E_REFUSED,
-                       "AK: scheme 0x%04x with hash 0x%04x, must be RSASSA or ECDSA with sha256", p->scheme,
-                       p->scheme_hash);
+                       "AK: scheme 0x%04x with hash 0x%04x, must be RSASSA or ECDSA with sha256 or sha384",
+                       p->scheme, p->scheme_hash);
     return 0;
 }
 
@@ -285,5 +319,7 @@ int lt_public_check_ak_host(const struct lt_public *p, struct lt_err *e)
     if (p->attributes != LT_TPM_AK_HOST_ATTRIBUTES)
         return lt_fail(e, LT_E_REFUSED, "host AK: attributes 0x%08x, must be 0x%08x", p->attributes,
                        LT_TPM_AK_HOST_ATTRIBUTES);
+    if (p->scheme_hash != LT_HASH_SHA256)
+        return lt_fail(e, LT_E_REFUSED, "host AK: signs with hash 0x%04x, must be sha256", p->scheme_hash);
     return lt_public_check_ak(p, e);
 }

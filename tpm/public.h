@@ -7,7 +7,14 @@
 
 #include <openssl/types.h>
 
-#define LT_TPM_NAME 34 /* u16 nameAlg = sha256, 32 bytes of digest */
+#define LT_TPM_NAME 34 /* u16 nameAlg = sha256, 32 bytes of digest: what protocol.md's version 1 carries */
+#define LT_MAX_TPM_NAME 66 /* u16 nameAlg, digest */
+
+/* A Name by whatever hash it is made with. */
+struct lt_tpm_name {
+    size_t n;
+    uint8_t p[LT_MAX_TPM_NAME];
+};
 
 /* TPMA_OBJECT (Part 2, 8.3) */
 #define LT_TPM_OBJ_FIXED_TPM 0x00000002u
@@ -64,6 +71,8 @@ size_t lt_tpm_curve_size(uint16_t curve);
 
 /* Name = nameAlg | H(TPMT_PUBLIC). SHA-256 only: LT_E_UNSUPPORTED_NAME_ALGORITHM otherwise. */
 int lt_public_name(const struct lt_public *p, uint8_t out[LT_TPM_NAME], struct lt_err *e) LT_MUST_CHECK;
+/* The same of any name algorithm that parses (SHA-256 and longer). */
+void lt_public_any_name(const struct lt_public *p, struct lt_tpm_name *out);
 /* DER SubjectPublicKeyInfo, byte for byte as protocol.md section 3 (ek_digest) says. b->max at least 1024. */
 int lt_public_spki(const struct lt_public *p, struct lt_buf *b, struct lt_err *e) LT_MUST_CHECK;
 /* ek_digest: SHA-256 of that. */
@@ -76,11 +85,15 @@ int lt_public_pkey(const struct lt_public *p, EVP_PKEY **out, struct lt_err *e) 
 int lt_tpm_qualified_name(const struct lt_public *ek, const struct lt_public *ak, uint8_t out[LT_TPM_NAME],
                           struct lt_err *e) LT_MUST_CHECK;
 
+/* The same where one or both Names are not SHA-256: H is the AK's name algorithm outside, the EK's within. */
+void lt_tpm_any_qualified_name(const struct lt_public *ek, const struct lt_public *ak,
+                               struct lt_tpm_name *out);
+
 /* G3: fixedTPM, fixedParent, sensitiveDataOrigin, restricted, sign set; decrypt and encryptedDuplication
- * clear; a signing scheme we know (RSASSA with SHA-256 for RSA, ECDSA with SHA-256 for ECC). The message
+ * clear; a signing scheme we know (RSASSA for RSA, ECDSA for ECC, each with SHA-256 or SHA-384). The message
  * names the attribute. */
 int lt_public_check_ak(const struct lt_public *p, struct lt_err *e) LT_MUST_CHECK;
-/* R1: attributes exactly LT_TPM_AK_HOST_ATTRIBUTES, and check_ak. */
+/* R1: attributes exactly LT_TPM_AK_HOST_ATTRIBUTES, check_ak, and SHA-256. */
 int lt_public_check_ak_host(const struct lt_public *p, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -6,7 +6,8 @@
 
 struct lt_signature_key;
 
-/* RSA: RSASSA-PKCS1-v1_5; ECC: ECDSA; both SHA-256. LT_E_NO_MEMORY says nothing of the key. */
+/* RSA: RSASSA-PKCS1-v1_5; ECC: ECDSA; each with SHA-256 or SHA-384, as the key's scheme says (SHA-256 without
+ * one). LT_E_NO_MEMORY says nothing of the key. */
 int lt_signature_key_new(const struct lt_public *p, struct lt_signature_key **out,
                          struct lt_err *e) LT_MUST_CHECK;
 void lt_signature_key_free(struct lt_signature_key *k);

@@ -70,16 +70,16 @@ static int make_challenge(const struct lt_agent *a, char secret[LT_CHALLENGE], s
                           struct lt_err *e)
 {
     struct lt_public ek, ak;
-    uint8_t name[LT_TPM_NAME];
+    struct lt_tpm_name name;
     char text[LT_CHALLENGE + 1];
 
     LT_TRY(lt_public_parse(a->ek, a->ek_n, &ek, e));
     LT_TRY(lt_public_parse(a->ak, a->ak_n, &ak, e));
-    LT_TRY(lt_public_name(&ak, name, e));
+    lt_public_any_name(&ak, &name);
     lt_random_alnum(text, LT_CHALLENGE);
     memcpy(secret, text, LT_CHALLENGE);
     lt_wipe(text, sizeof text);
-    int rc = lt_credential_make(&ek, name, secret, LT_CHALLENGE, blob, e);
+    int rc = lt_credential_make_for(&ek, (struct lt_slice){name.p, name.n}, secret, LT_CHALLENGE, blob, e);
     return rc ? rc : lt_buf_ok(blob, e);
 }
 

@@ -60,8 +60,9 @@ void lt_checks_appraise_guest(const struct lt_checks_guest_round *in, struct lt_
     memset(f, 0, sizeof *f);
     if (in->attest.n <= LT_MAX_ATTEST && in->signature.n <= LT_MAX_SIGNATURE) {
         lt_residency_evidence_digest(in->attest, in->signature, f->evidence);
-        lt_residency_commitment(in->tenant_id, in->guest_uuid, in->identity->ek_digest, in->identity->ak_name,
-                                in->nonce, f->evidence, f->commitment);
+        if (in->identity->linkable)
+            lt_residency_commitment(in->tenant_id, in->guest_uuid, in->identity->ek_digest,
+                                    in->identity->ak_name, in->nonce, f->evidence, f->commitment);
     }
     run(&c, GUEST_HALF);
     f->guest_genuine = lt_verdict_passed(v, LT_CHECK_GUEST_QUOTE);

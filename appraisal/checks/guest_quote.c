@@ -2,18 +2,26 @@
 
 #include <string.h>
 
-/* The blob's values are not signed; the selection and the digest over the values are. One sha256 bank, and
- * signed selection = selection of the blob = required set. */
+/* The blob's values are not signed; the selection and the digest over the values are. One bank, of SHA-256 or
+ * SHA-384, and signed selection = selection of the blob = required set. The digest is made with the hash that
+ * the key signs with (Part 3, 18.4). */
 static void check_selection(const struct lt_checks_guest_round *in, const struct lt_attest *a,
                             struct lt_verdict *v)
 {
-    uint8_t digest[LT_SHA256];
+    uint8_t digest[LT_MAX_DIGEST];
     const struct lt_pcrs *p = in->pcrs;
+    uint16_t hash = in->identity->ak.scheme_hash;
 
-    if (a->bank_count != 1 || a->banks[0].alg != LT_HASH_SHA256 || p->alg != LT_HASH_SHA256) {
+    if (a->bank_count != 1 || (a->banks[0].alg != LT_HASH_SHA256 && a->banks[0].alg != LT_HASH_SHA384)) {
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE,
-                       "signed selection: %u banks, the first 0x%04x; must be sha256 alone", a->bank_count,
-                       a->bank_count ? a->banks[0].alg : 0);
+                       "signed selection: %u banks, the first 0x%04x; must be sha256 or sha384 alone",
+                       a->bank_count, a->bank_count ? a->banks[0].alg : 0);
+        return;
+    }
+    if (p->alg != a->banks[0].alg) {
+        lt_check_fault(v, LT_CHECK_GUEST_QUOTE,
+                       "PCR values of bank 0x%04x, the signed selection is of 0x%04x", p->alg,
+                       a->banks[0].alg);
         return;
     }
     if (a->banks[0].mask != p->mask)
@@ -24,15 +32,16 @@ static void check_selection(const struct lt_checks_guest_round *in, const struct
     else if (a->banks[0].mask != in->required_pcrs)
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "signed selection 0x%06x, required is 0x%06x",
                        a->banks[0].mask, in->required_pcrs);
-    lt_pcrs_digest(p, LT_HASH_SHA256, digest);
-    if (!lt_slice_eq(a->pcr_digest, (struct lt_slice){digest, sizeof digest}))
+    lt_pcrs_digest(p, hash, digest);
+    if (!lt_slice_eq(a->pcr_digest, (struct lt_slice){digest, lt_hash_size(hash)}))
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "PCR values do not have the signed PCR digest");
 }
 
-/* Keylime binds the transport key by PCR 16 = H(0 | H(PEM text as received)). */
+/* Keylime binds the transport key by PCR 16 = H(0 | H(PEM text as received)), the bank's H. */
 static void check_transport_key(const struct lt_checks_guest_round *in, struct lt_verdict *v)
 {
-    uint8_t event[LT_SHA256], pcr[LT_SHA256] = {0};
+    uint8_t event[LT_MAX_DIGEST], pcr[LT_MAX_DIGEST] = {0};
+    size_t n = lt_hash_size(in->pcrs->alg);
 
     if (!in->pubkey) {
         lt_check_lack(v, LT_CHECK_GUEST_QUOTE, "transport-key",
@@ -43,9 +52,12 @@ static void check_transport_key(const struct lt_checks_guest_round *in, struct l
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "PCR %d is not in the quote", LT_CHECKS_TRANSPORT_PCR);
         return;
     }
-    lt_sha256(in->pubkey, strlen(in->pubkey), event);
-    lt_pcr_extend(LT_HASH_SHA256, pcr, event);
-    if (memcmp(pcr, in->pcrs->value[LT_CHECKS_TRANSPORT_PCR], sizeof pcr))
+    if (!n)
+        return; /* said of the selection */
+    const struct lt_slice text = {(const uint8_t *)in->pubkey, strlen(in->pubkey)};
+    lt_hash(in->pcrs->alg, &text, 1, event);
+    lt_pcr_extend(in->pcrs->alg, pcr, event);
+    if (memcmp(pcr, in->pcrs->value[LT_CHECKS_TRANSPORT_PCR], n))
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE,
                        "PCR %d does not name the transport key that came with the quote",
                        LT_CHECKS_TRANSPORT_PCR);
@@ -77,7 +89,7 @@ void lt_checks_guest_quote(struct lt_checks *c)
     c->f->guest_clock = a.clock;
     if (!lt_slice_eq(a.extra_data, (struct lt_slice){(const uint8_t *)in->nonce, LT_RESIDENCY_NONCE}))
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "extraData is not the nonce of this round");
-    if (!lt_slice_eq(a.qualified_signer, (struct lt_slice){id->qualified_signer, LT_TPM_NAME}))
+    if (!lt_slice_eq(a.qualified_signer, (struct lt_slice){id->qualified_signer.p, id->qualified_signer.n}))
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "qualifiedSigner is not that of an AK under this EK");
     check_selection(in, &a, v);
     check_transport_key(in, v);

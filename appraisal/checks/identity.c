@@ -9,11 +9,13 @@ static int guest(struct lt_checks_identity_guest *id, struct lt_slice ek, struct
 {
     LT_TRY_IN(lt_public_parse(ak.p, ak.n, &id->ak, e), e, "guest AK");
     LT_TRY_IN(lt_public_check_ak(&id->ak, e), e, "guest AK");
-    LT_TRY_IN(lt_public_name(&id->ak, id->ak_name, e), e, "guest AK");
+    id->linkable = id->ak.name_alg == LT_HASH_SHA256;
+    if (id->linkable)
+        LT_TRY_IN(lt_public_name(&id->ak, id->ak_name, e), e, "guest AK");
     LT_TRY_IN(lt_signature_key_new(&id->ak, &id->key, e), e, "guest AK");
     LT_TRY_IN(lt_public_parse(ek.p, ek.n, &id->ek, e), e, "guest EK");
     LT_TRY_IN(lt_public_ek_digest(&id->ek, id->ek_digest, e), e, "guest EK");
-    LT_TRY_IN(lt_tpm_qualified_name(&id->ek, &id->ak, id->qualified_signer, e), e, "guest EK");
+    lt_tpm_any_qualified_name(&id->ek, &id->ak, &id->qualified_signer);
     return 0;
 }
 

@@ -13,7 +13,11 @@ enum lt_checks_fact { LT_CHECKS_FACT_UNKNOWN, LT_CHECKS_FACT_YES, LT_CHECKS_FACT
 struct lt_checks_identity_guest {
     struct lt_err fault; /* check 1: keys that do not parse, attributes, names */
     struct lt_public ek, ak;
-    uint8_t ek_digest[32], ak_name[LT_TPM_NAME], qualified_signer[LT_TPM_NAME];
+    /* The AK's Name is what version 1 of the commitment has room for (SHA-256), and ak_name is that. False:
+     * no host can be asked for a proof about this key, checks 1 to 3 are all that can be made of it. */
+    bool linkable;
+    uint8_t ek_digest[32], ak_name[LT_TPM_NAME];
+    struct lt_tpm_name qualified_signer;
     struct lt_signature_key *key;
     enum lt_checks_fact activated; /* by the tenant's registrar; set by the caller */
 };

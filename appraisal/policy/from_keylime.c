@@ -91,16 +91,16 @@ static int pcr_of(const char *key, unsigned *out, struct lt_err *e)
     return 0;
 }
 
-/* Lower-cased. A length that is another bank's is nobody's value in a quote of SHA-256. */
+/* Lower-cased. A length that is a bank's which is never quoted (SHA-1, SHA-512) is nobody's value. */
 static int add_value(const json_t *v, json_t *list, struct lt_err *e)
 {
     const char *s = json_is_string(v) ? json_string_value(v) : "";
-    char lower[2 * LT_SHA256 + 1] = "";
+    char lower[2 * LT_SHA384 + 1] = "";
     size_t n = strlen(s);
 
     if (strspn(s, "0123456789abcdefABCDEF") != n || (n != 40 && n != 64 && n != 96 && n != 128))
         return lt_fail(e, LT_E_MALFORMED, "a value that is no digest in hex");
-    if (n != 2 * LT_SHA256)
+    if (n != 2 * LT_SHA256 && n != 2 * LT_SHA384)
         return 0;
     for (size_t i = 0; i < n; i++)
         lower[i] = (char)tolower((unsigned char)s[i]);
@@ -121,7 +121,9 @@ static int values(const json_t *given, json_t *list, struct lt_err *e)
     {
         LT_TRY(add_value(v, list, e));
     }
-    return json_array_size(list) ? 0 : lt_fail(e, LT_E_MALFORMED, "no value of SHA-256 (64 hex digits)");
+    return json_array_size(list)
+               ? 0
+               : lt_fail(e, LT_E_MALFORMED, "no value of SHA-256 (64 hex digits) or SHA-384 (96)");
 }
 
 static int mask_of(const json_t *v, uint32_t *out, struct lt_err *e)

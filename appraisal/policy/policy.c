@@ -15,8 +15,10 @@ static void digests_free(struct lt_policy_digests *l)
 
 static void rules_free(struct lt_policy_pcr_rules *r)
 {
-    for (int i = 0; i < LT_MAX_PCRS; i++)
+    for (int i = 0; i < LT_MAX_PCRS; i++) {
         digests_free(&r->accepted[i]);
+        free(r->accepted_384[i].d);
+    }
 }
 
 void lt_policy_host_free(struct lt_policy_host *p)
@@ -56,6 +58,29 @@ static int digests(const json_t *o, const char *key, struct lt_policy_digests *o
     return 0;
 }
 
+/* Of one PCR: two banks in one list. */
+static int values(const json_t *o, const char *key, struct lt_policy_digests *out,
+                  struct lt_policy_digests_384 *out_384, struct lt_err *e)
+{
+    json_t *list, *v;
+    size_t i;
+
+    LT_TRY(lt_json_array(o, key, LT_MAX_POLICY_VALUES, &list, e));
+    size_t n = json_array_size(list), wide = 0;
+    json_array_foreach(list, i, v) wide += json_string_length(v) == 2 * LT_SHA384;
+    if ((n > wide && !(out->d = calloc(n - wide, sizeof *out->d))) ||
+        (wide && !(out_384->d = calloc(wide, sizeof *out_384->d))))
+        return lt_fail(e, LT_E_NO_MEMORY, "policy \"%s\": no memory for %zu digests", key, n);
+    json_array_foreach(list, i, v)
+    {
+        const char *s = json_string_value(v);
+        bool is_wide = json_string_length(v) == 2 * LT_SHA384;
+        uint8_t *at = is_wide ? out_384->d[out_384->count++] : out->d[out->count++];
+        LT_TRY_IN(lt_unhex(s, at, is_wide ? LT_SHA384 : LT_SHA256, e), e, "policy \"%s\" value %zu", key, i);
+    }
+    return 0;
+}
+
 static int rules(const json_t *policy, struct lt_policy_pcr_rules *out, struct lt_err *e)
 {
     const char *key;
@@ -76,7 +101,7 @@ static int rules(const json_t *policy, struct lt_policy_pcr_rules *out, struct l
         if (i == LT_MAX_PCRS)
             return lt_fail(e, LT_E_MALFORMED, "policy \"pcrs\": \"%.20s\" is no PCR from 0 to %d", key,
                            LT_MAX_PCRS - 1);
-        LT_TRY_IN(digests(o, key, &out->accepted[i], e), e, "policy PCR %u", i);
+        LT_TRY_IN(values(o, key, &out->accepted[i], &out->accepted_384[i], e), e, "policy PCR %u", i);
         out->mask |= 1u << i;
     }
     return 0;
@@ -180,25 +205,38 @@ bool lt_policy_digests_have(const struct lt_policy_digests *l, const uint8_t d[L
     return false;
 }
 
+static bool accepts(const struct lt_policy_pcr_rules *r, uint16_t alg, unsigned pcr, const uint8_t *value)
+{
+    const struct lt_policy_digests_384 *wide = &r->accepted_384[pcr];
+
+    if (alg == LT_HASH_SHA256)
+        return lt_policy_digests_have(&r->accepted[pcr], value);
+    for (size_t i = 0; i < wide->count; i++)
+        if (!memcmp(wide->d[i], value, LT_SHA384))
+            return true;
+    return false;
+}
+
 int lt_policy_pcr_rules_judge(const struct lt_policy_pcr_rules *r, const struct lt_pcrs *quoted,
                               const uint8_t policy[LT_SHA256], struct lt_err *e)
 {
-    char name[2 * LT_SHA256 + 1], value[2 * LT_SHA256 + 1];
+    char name[2 * LT_SHA256 + 1], value[2 * LT_SHA384 + 1];
 
     lt_hex(policy, LT_SHA256, name);
-    if (r->mask && quoted->alg != LT_HASH_SHA256)
-        return lt_fail(e, LT_E_REFUSED, "PCR values of bank 0x%04x, policy %s judges sha256", quoted->alg,
-                       name);
+    if (r->mask && quoted->alg != LT_HASH_SHA256 && quoted->alg != LT_HASH_SHA384)
+        return lt_fail(e, LT_E_REFUSED, "PCR values of bank 0x%04x, policy %s judges sha256 and sha384",
+                       quoted->alg, name);
     for (unsigned i = 0; i < LT_MAX_PCRS; i++) {
         if (!(r->mask >> i & 1))
             continue;
         if (!(quoted->mask >> i & 1))
             return lt_fail(e, LT_E_REFUSED, "PCR %u: named in policy %s and not in the quote", i, name);
-        if (lt_policy_digests_have(&r->accepted[i], quoted->value[i]))
+        if (accepts(r, quoted->alg, i, quoted->value[i]))
             continue;
-        lt_hex(quoted->value[i], LT_SHA256, value);
+        lt_hex(quoted->value[i], lt_hash_size(quoted->alg), value);
         return lt_fail(e, LT_E_REFUSED, "PCR %u: %s is not among the %zu accepted values of policy %s", i,
-                       value, r->accepted[i].count, name);
+                       value, quoted->alg == LT_HASH_SHA256 ? r->accepted[i].count : r->accepted_384[i].count,
+                       name);
     }
     return 0;
 }

@@ -13,10 +13,18 @@ struct lt_policy_digests {
     uint8_t (*d)[LT_SHA256]; /* owned */
 };
 
-/* Accepted values per PCR of the SHA-256 bank. A PCR that is not named is not judged. */
+/* Values of the SHA-384 bank. */
+struct lt_policy_digests_384 {
+    size_t count;
+    uint8_t (*d)[LT_SHA384]; /* owned */
+};
+
+/* Accepted values per PCR, told apart by their length: a quote is judged by those of its bank. A PCR that is
+ * not named is not judged; one that is named with no value of the quoted bank accepts nothing. */
 struct lt_policy_pcr_rules {
-    uint32_t mask; /* PCRs that are named */
-    struct lt_policy_digests accepted[LT_MAX_PCRS];
+    uint32_t mask;                                  /* PCRs that are named */
+    struct lt_policy_digests accepted[LT_MAX_PCRS]; /* of SHA-256 */
+    struct lt_policy_digests_384 accepted_384[LT_MAX_PCRS];
 };
 
 /* What the machine's logs must show besides: keys "layers", "boot", "ima" of guest and host policies alike.
@@ -57,8 +65,8 @@ struct lt_policy_guest {
     bool accept_unlinked, accept_unjudged, accept_ek_unproven;
 };
 
-/* Unknown keys, values that are not lower-case hex SHA-256, indices beyond 23, more than LT_MAX_POLICY bytes
- * are refused. Free with the matching function (NULL is fine). */
+/* Unknown keys, values that are not lower-case hex SHA-256 (of PCRs: or SHA-384), indices beyond 23, more
+ * than LT_MAX_POLICY bytes are refused. Free with the matching function (NULL is fine). */
 int lt_policy_host_parse(const void *p, size_t n, struct lt_policy_host **out,
                          struct lt_err *e) LT_MUST_CHECK;
 void lt_policy_host_free(struct lt_policy_host *p);

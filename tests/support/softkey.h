@@ -23,6 +23,10 @@ static const struct soft_shape soft_ak_rsa = {LT_HASH_SHA256, 0x00050072, 0, LT_
                                               LT_HASH_SHA256};
 static const struct soft_shape soft_ak_ecc = {LT_HASH_SHA256, 0x00050072, 0, LT_TPM_ALG_ECDSA,
                                               LT_HASH_SHA256};
+static const struct soft_shape soft_ak_rsa_384
+    __attribute__((unused)) = {LT_HASH_SHA384, 0x00050072, 0, LT_TPM_ALG_RSASSA, LT_HASH_SHA384};
+static const struct soft_shape soft_ak_ecc_384
+    __attribute__((unused)) = {LT_HASH_SHA384, 0x00050072, 0, LT_TPM_ALG_ECDSA, LT_HASH_SHA384};
 static const struct soft_shape soft_ek = {LT_HASH_SHA256, 0x000300b2, 128, LT_TPM_ALG_NULL, 0};
 static const struct soft_shape soft_ek_high = {LT_HASH_SHA384, 0x000300b2, 256, LT_TPM_ALG_NULL, 0};
 
@@ -99,19 +103,20 @@ static inline void soft_parse(EVP_PKEY *k, const struct soft_shape *s, struct lt
     OK(lt_public_parse(b.p, b.n, out, &err));
 }
 
-/* Appends a TPMT_SIGNATURE: RSASSA or ECDSA with SHA-256. */
-static inline void soft_sign(EVP_PKEY *k, const void *p, size_t n, struct lt_buf *out)
+/* Appends a TPMT_SIGNATURE: RSASSA or ECDSA with that hash, SHA-256 or SHA-384. */
+static inline void soft_sign_by(EVP_PKEY *k, uint16_t hash, const void *p, size_t n, struct lt_buf *out)
 {
     uint8_t sig[600];
     size_t sig_n = sizeof sig;
     EVP_MD_CTX *c = EVP_MD_CTX_new();
 
-    assert_int_equal(EVP_DigestSignInit(c, NULL, EVP_sha256(), NULL, k), 1);
+    assert_int_equal(
+        EVP_DigestSignInit(c, NULL, hash == LT_HASH_SHA384 ? EVP_sha384() : EVP_sha256(), NULL, k), 1);
     assert_int_equal(EVP_DigestSign(c, sig, &sig_n, p, n), 1);
     EVP_MD_CTX_free(c);
     if (EVP_PKEY_is_a(k, "RSA")) {
         lt_buf_u16(out, LT_TPM_ALG_RSASSA);
-        lt_buf_u16(out, LT_HASH_SHA256);
+        lt_buf_u16(out, hash);
         lt_buf_put16(out, sig, sig_n);
         return;
     }
@@ -121,12 +126,17 @@ static inline void soft_sign(EVP_PKEY *k, const void *p, size_t n, struct lt_buf
     ECDSA_SIG *rs = d2i_ECDSA_SIG(NULL, &at, (long)sig_n);
     uint8_t number[66];
     lt_buf_u16(out, LT_TPM_ALG_ECDSA);
-    lt_buf_u16(out, LT_HASH_SHA256);
+    lt_buf_u16(out, hash);
     assert_true(BN_bn2binpad(ECDSA_SIG_get0_r(rs), number, (int)size) > 0);
     lt_buf_put16(out, number, size);
     assert_true(BN_bn2binpad(ECDSA_SIG_get0_s(rs), number, (int)size) > 0);
     lt_buf_put16(out, number, size);
     ECDSA_SIG_free(rs);
+}
+
+static inline void soft_sign(EVP_PKEY *k, const void *p, size_t n, struct lt_buf *out)
+{
+    soft_sign_by(k, LT_HASH_SHA256, p, n, out);
 }
 
 #endif

@@ -99,8 +99,8 @@ static void open_seed_ecc(EVP_PKEY *k, const struct lt_public *ek, struct lt_sli
 
 /* TPM2_ActivateCredential: the outer HMAC first, then the decryption. Returns the secret's size, -1: refused.
  */
-static int activate(EVP_PKEY *k, const struct lt_public *ek, const uint8_t name[LT_TPM_NAME],
-                    struct lt_slice id, struct lt_slice enc, uint8_t *out)
+static int activate_for(EVP_PKEY *k, const struct lt_public *ek, struct lt_slice name, struct lt_slice id,
+                        struct lt_slice enc, uint8_t *out)
 {
     static const uint8_t iv[16];
     bool high = ek->name_alg == LT_HASH_SHA384;
@@ -119,12 +119,11 @@ static int activate(EVP_PKEY *k, const struct lt_public *ek, const uint8_t name[
     OK(lt_read_slice(&r, lt_reader_left(&r), &identity, &err));
     lt_credential_kdfa(ek->name_alg, seed_s, "INTEGRITY", none, none, 8 * (uint32_t)d, key);
     memcpy(in, identity.p, identity.n);
-    memcpy(in + identity.n, name, LT_TPM_NAME);
-    HMAC(md, key, (int)d, in, identity.n + LT_TPM_NAME, mac, NULL);
+    memcpy(in + identity.n, name.p, name.n);
+    HMAC(md, key, (int)d, in, identity.n + name.n, mac, NULL);
     if (memcmp(mac, outer.p, d))
         return -1;
-    lt_credential_kdfa(ek->name_alg, seed_s, "STORAGE", (struct lt_slice){name, LT_TPM_NAME}, none,
-                       ek->sym_bits, sym);
+    lt_credential_kdfa(ek->name_alg, seed_s, "STORAGE", name, none, ek->sym_bits, sym);
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
     int n = 0;
     assert_int_equal(EVP_DecryptInit_ex(c, high ? EVP_aes_256_cfb() : EVP_aes_128_cfb(), NULL, sym, iv), 1);
@@ -134,6 +133,43 @@ static int activate(EVP_PKEY *k, const struct lt_public *ek, const uint8_t name[
     assert_int_equal(n, size + 2);
     memcpy(out, clear + 2, (size_t)size);
     return size;
+}
+
+static int activate(EVP_PKEY *k, const struct lt_public *ek, const uint8_t name[LT_TPM_NAME],
+                    struct lt_slice id, struct lt_slice enc, uint8_t *out)
+{
+    return activate_for(k, ek, (struct lt_slice){name, LT_TPM_NAME}, id, enc, out);
+}
+
+/* A Name of SHA-384, as agents with that hash have: every byte of it counts. */
+static void test_a_long_name(void **state)
+{
+    (void)state;
+    EVP_PKEY *ek_key = soft_ecc("P-384"), *ak_key = soft_ecc("P-384");
+    const struct soft_shape *eks[] = {&soft_ek, &soft_ek_high};
+
+    for (int i = 0; i < 2; i++) {
+        LT_AUTOBUF struct lt_buf b = LT_BUF(LT_MAX_CREDENTIAL);
+        struct lt_public ek, ak;
+        struct lt_tpm_name name;
+        struct lt_slice id, enc;
+        uint8_t got[128];
+
+        soft_parse(ek_key, eks[i], &ek);
+        soft_parse(ak_key, &soft_ak_ecc_384, &ak);
+        lt_public_any_name(&ak, &name);
+        assert_int_equal(name.n, 50);
+        OK(lt_credential_make_for(&ek, (struct lt_slice){name.p, name.n}, secret, 32, &b, &err));
+        OK(lt_credential_parse(b.p, b.n, &id, &enc, &err));
+        assert_int_equal(activate_for(ek_key, &ek, (struct lt_slice){name.p, name.n}, id, enc, got), 32);
+        assert_memory_equal(got, secret, 32);
+        name.p[49] ^= 1;
+        assert_int_equal(activate_for(ek_key, &ek, (struct lt_slice){name.p, name.n}, id, enc, got), -1);
+        name.p[49] ^= 1;
+        assert_int_equal(activate_for(ek_key, &ek, (struct lt_slice){name.p, LT_TPM_NAME}, id, enc, got), -1);
+    }
+    EVP_PKEY_free(ek_key);
+    EVP_PKEY_free(ak_key);
 }
 
 static void test_activation(void **state)
@@ -259,9 +295,13 @@ static void test_parse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kdfa),       cmocka_unit_test(test_kdf_blocks),
-        cmocka_unit_test(test_activation), cmocka_unit_test(test_fresh_each_time),
-        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_kdfa),
+        cmocka_unit_test(test_kdf_blocks),
+        cmocka_unit_test(test_activation),
+        cmocka_unit_test(test_a_long_name),
+        cmocka_unit_test(test_fresh_each_time),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

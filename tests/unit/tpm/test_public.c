@@ -227,6 +227,48 @@ static void test_name(void **state)
     FAILS(LT_E_UNSUPPORTED_NAME_ALGORITHM, lt_tpm_qualified_name(&p, &copy, name, &err));
 }
 
+/* Names of any algorithm, and of an AK under an EK with another one (Part 1, 16.5), by a second hand. */
+static void test_any_name(void **state)
+{
+    (void)state;
+    const struct soft_shape *eks[] = {&soft_ek, &soft_ek_high}, *aks[] = {&soft_ak_ecc, &soft_ak_ecc_384};
+    EVP_PKEY *ek_key = soft_ecc("P-384");
+
+    for (int i = 0; i < 4; i++) {
+        struct lt_public ek, ak;
+        struct lt_tpm_name is, qn;
+        uint8_t text[256] = {0x40, 0, 0, 0x0b}, want[64];
+        uint16_t in = eks[i / 2]->name_alg, out = aks[i % 2]->name_alg;
+
+        soft_parse(ek_key, eks[i / 2], &ek);
+        soft_parse(ecc, aks[i % 2], &ak);
+        lt_public_any_name(&ek, &is);
+        assert_int_equal(is.n, 2 + lt_hash_size(in));
+        assert_int_equal(is.p[0] << 8 | is.p[1], in);
+        memcpy(text + 4, is.p, is.n);
+        const struct lt_slice first = {text, 4 + is.n};
+        lt_hash(in, &first, 1, want);
+        memcpy(text + 2, want, lt_hash_size(in)); /* the same algorithm stands before it */
+        memcpy(text, is.p, 2);
+        lt_public_any_name(&ak, &is);
+        memcpy(text + 2 + lt_hash_size(in), is.p, is.n);
+        const struct lt_slice second = {text, 2 + lt_hash_size(in) + is.n};
+        lt_hash(out, &second, 1, want);
+        lt_tpm_any_qualified_name(&ek, &ak, &qn);
+        assert_int_equal(qn.n, 2 + lt_hash_size(out));
+        assert_int_equal(qn.p[0] << 8 | qn.p[1], out);
+        assert_memory_equal(qn.p + 2, want, lt_hash_size(out));
+        uint8_t narrow[LT_TPM_NAME];
+        if (i) {
+            FAILS(LT_E_UNSUPPORTED_NAME_ALGORITHM, lt_tpm_qualified_name(&ek, &ak, narrow, &err));
+            continue;
+        }
+        OK(lt_tpm_qualified_name(&ek, &ak, narrow, &err));
+        assert_memory_equal(narrow, qn.p, LT_TPM_NAME);
+    }
+    EVP_PKEY_free(ek_key);
+}
+
 static void test_check_ak(void **state)
 {
     (void)state;
@@ -251,14 +293,22 @@ static void test_check_ak(void **state)
         FAILS(LT_E_REFUSED, lt_public_check_ak(&p, &err));
         p.attributes ^= judged[i];
     }
-    p.scheme_hash = LT_HASH_SHA384;
-    FAILS(LT_E_REFUSED, lt_public_check_ak(&p, &err));
+    p.scheme_hash = LT_HASH_SHA384; /* a guest's may; a host's may not (below) */
+    OK(lt_public_check_ak(&p, &err));
+    static const uint16_t weak[] = {LT_HASH_SHA1, LT_HASH_SHA512};
+    for (size_t i = 0; i < 2; i++) {
+        p.scheme_hash = weak[i];
+        FAILS(LT_E_REFUSED, lt_public_check_ak(&p, &err));
+    }
     p.scheme_hash = LT_HASH_SHA256;
     p.scheme = LT_TPM_ALG_NULL;
     FAILS(LT_E_REFUSED, lt_public_check_ak(&p, &err));
     p.scheme = LT_TPM_ALG_ECDSA;
     p.attributes = LT_TPM_AK_HOST_ATTRIBUTES;
     OK(lt_public_check_ak_host(&p, &err));
+    p.scheme_hash = LT_HASH_SHA384;
+    FAILS(LT_E_REFUSED, lt_public_check_ak_host(&p, &err));
+    p.scheme_hash = LT_HASH_SHA256;
     for (unsigned bit = 0; bit < 32; bit++) {
         p.attributes = LT_TPM_AK_HOST_ATTRIBUTES ^ 1u << bit;
         FAILS(LT_E_REFUSED, lt_public_check_ak_host(&p, &err));
@@ -277,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_point_off_curve),
         cmocka_unit_test(test_name),
+        cmocka_unit_test(test_any_name),
         cmocka_unit_test(test_check_ak),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

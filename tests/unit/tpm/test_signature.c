@@ -16,15 +16,22 @@ struct pair {
     struct lt_buf sig;
 };
 
-static void make(EVP_PKEY *soft, struct pair *out)
+static void make_by(EVP_PKEY *soft, uint16_t hash, struct pair *out)
 {
+    struct soft_shape shape = EVP_PKEY_is_a(soft, "RSA") ? soft_ak_rsa : soft_ak_ecc;
     struct lt_public p;
 
     *out = (struct pair){.soft = soft, .sig = LT_BUF(LT_MAX_SIGNATURE)};
-    soft_parse(soft, EVP_PKEY_is_a(soft, "RSA") ? &soft_ak_rsa : &soft_ak_ecc, &p);
+    shape.scheme_hash = hash;
+    soft_parse(soft, &shape, &p);
     OK(lt_signature_key_new(&p, &out->key, &err));
-    soft_sign(soft, message, sizeof message, &out->sig);
+    soft_sign_by(soft, hash, message, sizeof message, &out->sig);
     OK(lt_buf_ok(&out->sig, &err));
+}
+
+static void make(EVP_PKEY *soft, struct pair *out)
+{
+    make_by(soft, LT_HASH_SHA256, out);
 }
 
 static void drop(struct pair *p)
@@ -43,6 +50,29 @@ static int check(const uint8_t *p, size_t n, void *state)
 {
     const struct pair *k = state;
     return lt_signature_check(k->key, (struct lt_slice){p, n}, message_s, LT_NO_ERR);
+}
+
+/* A key signs with the hash of its scheme, and with no other. */
+static void test_sha384(void **state)
+{
+    (void)state;
+    EVP_PKEY *keys[] = {soft_rsa(2048), soft_ecc("P-256"), soft_ecc("P-384")};
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        struct pair wide, narrow;
+        EVP_PKEY_up_ref(keys[i]);
+        make_by(keys[i], LT_HASH_SHA384, &wide);
+        make(keys[i], &narrow);
+        OK(lt_signature_check(wide.key, sig_of(&wide), message_s, &err));
+        OK(lt_signature_check(narrow.key, sig_of(&narrow), message_s, &err));
+        FAILS(LT_E_BAD_SIGNATURE, lt_signature_check(wide.key, sig_of(&narrow), message_s, &err));
+        FAILS(LT_E_BAD_SIGNATURE, lt_signature_check(narrow.key, sig_of(&wide), message_s, &err));
+        wide.sig.p[3] = LT_HASH_SHA256; /* relabelled */
+        FAILS(LT_E_BAD_SIGNATURE, lt_signature_check(wide.key, sig_of(&wide), message_s, &err));
+        FAILS(LT_E_BAD_SIGNATURE, lt_signature_check(narrow.key, sig_of(&wide), message_s, &err));
+        drop(&wide);
+        drop(&narrow);
+    }
 }
 
 static void test_all_kinds(void **state)
@@ -159,7 +189,7 @@ static void test_rsa_length(void **state)
 static void test_keys_refused(void **state)
 {
     (void)state;
-    struct soft_shape pss = soft_ak_rsa, sha384 = soft_ak_ecc;
+    struct soft_shape pss = soft_ak_rsa, sha512 = soft_ak_ecc;
     struct lt_public p;
     struct lt_signature_key *k;
     EVP_PKEY *rsa = soft_rsa(1024), *ecc = soft_ecc("P-256");
@@ -168,8 +198,8 @@ static void test_keys_refused(void **state)
     soft_parse(rsa, &pss, &p);
     FAILS(LT_E_UNSUPPORTED, lt_signature_key_new(&p, &k, &err));
     assert_null(k);
-    sha384.scheme_hash = LT_HASH_SHA384;
-    soft_parse(ecc, &sha384, &p);
+    sha512.scheme_hash = LT_HASH_SHA512;
+    soft_parse(ecc, &sha512, &p);
     FAILS(LT_E_UNSUPPORTED, lt_signature_key_new(&p, &k, &err));
     soft_parse(ecc, &soft_ak_ecc, &p);
     memset(p.raw + (p.x.p - p.raw), 0xff, 32);
@@ -245,10 +275,15 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_kinds),    cmocka_unit_test(test_every_prefix_and_bit),
-        cmocka_unit_test(test_another_key),  cmocka_unit_test(test_ecdsa_forms),
-        cmocka_unit_test(test_short_number), cmocka_unit_test(test_rsa_length),
-        cmocka_unit_test(test_keys_refused), cmocka_unit_test(test_threads_share_a_key),
+        cmocka_unit_test(test_all_kinds),
+        cmocka_unit_test(test_sha384),
+        cmocka_unit_test(test_every_prefix_and_bit),
+        cmocka_unit_test(test_another_key),
+        cmocka_unit_test(test_ecdsa_forms),
+        cmocka_unit_test(test_short_number),
+        cmocka_unit_test(test_rsa_length),
+        cmocka_unit_test(test_keys_refused),
+        cmocka_unit_test(test_threads_share_a_key),
         cmocka_unit_test(test_no_memory),
     };
     scarce_begin();

@@ -15,7 +15,8 @@
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define SHA1 "0000000000000000000000000000000000000001"
-#define SHA384                                                                                               \
+#define SHA384_MORE "00000000000000000000000000000001"
+#define SHA512                                                                                               \
     A SHA1 "00000000000000000000000"                                                                         \
            "0"
 #define RUNTIME                                                                                              \
@@ -58,7 +59,7 @@ static void test_pcrs(void **state)
     struct lt_from_keylime_in in = {
         .tpm_policy =
             "{\"22\":[\"" SHA1 "\",\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"" B
-            "\",\"" SHA384 "\"],\"0\":\"" B "\",\"mask\":\"0x400401\"}"};
+            "\",\"" SHA512 "\",\"" A SHA384_MORE "\"],\"0\":\"" B "\",\"mask\":\"0x400401\"}"};
     LT_POLICY_AUTO_FROM_KEYLIME struct lt_from_keylime o;
     uint8_t a[LT_SHA256], b[LT_SHA256];
 
@@ -72,6 +73,8 @@ static void test_pcrs(void **state)
     assert_true(lt_policy_digests_have(&p->pcrs.accepted[22], b));
     assert_true(lt_policy_digests_have(&p->pcrs.accepted[0], b));
     assert_false(lt_policy_digests_have(&p->pcrs.accepted[0], a));
+    assert_int_equal(p->pcrs.accepted_384[22].count, 1);
+    assert_int_equal(p->pcrs.accepted_384[0].count, 0);
     assert_false(p->measured.has_boot || p->measured.layer_count || p->accept_unlinked || p->accept_unjudged);
     lt_policy_guest_free(p);
 }

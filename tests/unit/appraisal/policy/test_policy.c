@@ -3,6 +3,7 @@
 #include "tests/support/unit.h"
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B16 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
 static int guest(const char *text, struct lt_policy_guest **p)
@@ -65,6 +66,8 @@ static void refused(void **state)
         "{\"pcrs\":{\"0\":[1]}}",
         "{\"pcrs\":{\"0\":[\"aa\"]}}",
         "{\"pcrs\":{\"0\":[\"" A "a\"]}}",
+        "{\"pcrs\":{\"0\":[\"" A B "\"]}}",
+        "{\"pcrs\":{\"0\":[\"" A "" B16 "a\"]}}",
         "{\"pcrs\":{\"0\":[\"" A "\"],\"0\":[]}}",
         "{\"pcr\":{}}",
         "{} x",
@@ -117,6 +120,29 @@ static void judged(void **state)
     FAILS(LT_E_REFUSED, lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err));
     q.mask = 5;
     q.alg = LT_HASH_SHA384;
+    FAILS(LT_E_REFUSED, lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err));
+    lt_policy_host_free(p);
+    /* Two banks in one document: a quote is judged by the values of its own. */
+    OK(host("{\"pcrs\":{\"0\":[\"" A "\",\"" B B16 "\"],\"2\":[\"" B "\"]}}", &p));
+    q.mask = 1;
+    memset(q.value[0], 0xbb, 48);
+    FAILS(LT_E_REFUSED, lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err)); /* PCR 2 is not in it */
+    q.mask = 5;
+    memset(q.value[2], 0xbb, 48);
+    FAILS(LT_E_REFUSED, lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err)); /* and has no such value */
+    assert_non_null(strstr(err.msg, "PCR 2"));
+    lt_policy_host_free(p);
+    OK(host("{\"pcrs\":{\"0\":[\"" A "\",\"" B B16 "\"]}}", &p));
+    q.mask = 1;
+    OK(lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err));
+    q.value[0][47] ^= 1;
+    FAILS(LT_E_REFUSED, lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err));
+    assert_non_null(strstr(err.msg, B));
+    q.alg = LT_HASH_SHA256; /* the first 32 bytes of a longer value are nobody's */
+    FAILS(LT_E_REFUSED, lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err));
+    memset(q.value[0], 0xaa, 32);
+    OK(lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err));
+    q.alg = LT_HASH_SHA512;
     FAILS(LT_E_REFUSED, lt_policy_pcr_rules_judge(&p->pcrs, &q, p->digest, &err));
     lt_policy_host_free(p);
     OK(host("{\"pcrs\":{\"9\":[]}}", &p)); /* named with no value: nothing is accepted */
