@@ -1,5 +1,6 @@
 #include "keylime/agent.h"
 
+#include "common/hash.h"
 #include "common/limits.h"
 #include "common/openssl.h"
 #include "tpm/certkey.h"
@@ -217,6 +218,13 @@ int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out,
     return 0;
 }
 
+bool lt_keylime_agent_linkable(const struct lt_agent *a)
+{
+    struct lt_public ak;
+
+    return !lt_public_parse(a->ak, a->ak_n, &ak, LT_NO_ERR) && ak.name_alg == LT_HASH_SHA256;
+}
+
 static void set_text(json_t *o, const char *key, const char *s)
 {
     json_object_set_new(o, key, s ? lt_json_new_text(s) : json_null());
@@ -237,6 +245,7 @@ json_t *lt_agent_to_json(const struct lt_agent *a)
     set_text(o, "ip", a->ip);
     json_object_set_new(o, "port", a->port ? json_integer(a->port) : json_null());
     json_object_set_new(o, "regcount", json_integer(a->regcount));
+    json_object_set_new(o, "linkable", json_boolean(lt_keylime_agent_linkable(a)));
     return o;
 }
 

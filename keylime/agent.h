@@ -30,7 +30,10 @@ int lt_agent_from_json(const json_t *body, const char *id, struct lt_agent *out,
  * judged as there: what is an EK, and that the first certificate is this EK's. */
 int lt_agent_ek_from_json(const json_t *body, struct lt_public *ek, char **ekcert,
                           struct lt_err *e) LT_MUST_CHECK;
-/* `results` of GET agents/{id}. */
+/* Version 1 of protocol.md's commitment has room for its AK's Name (SHA-256). Where not, no host can be asked
+ * for a proof about it: `unlinked` is what it can be. */
+bool lt_keylime_agent_linkable(const struct lt_agent *a);
+/* `results` of GET agents/{id}; ours among them is "linkable". */
 json_t *lt_agent_to_json(const struct lt_agent *a);
 
 /* keylime-api 2.5: EK, AK and EK certificate of an active record never change (LT_E_FORBIDDEN), but a

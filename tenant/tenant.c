@@ -291,6 +291,7 @@ static int start_servers(struct lt_tenant *t, struct lt_err *e)
     const struct lt_tenant_conf *c = t->conf;
     struct lt_registrar_conf registrar = {.store = t->store,
                                           .pool = t->io,
+                                          .look = t->look,
                                           .listen = c->registrar_listen,
                                           .tls_listen = c->registrar_tls_listen,
                                           .cert = c->cert,

@@ -22,6 +22,17 @@ struct lt_registrar {
     struct lt_log_rate refusals;
 };
 
+#define PAGE 256 /* ids of a list that are read at once */
+
+/* What is wrong with a registration is 400 on Keylime's wire, whatever it is; an identity that changes is
+ * 403. */
+static int on_keylimes_wire(int rc, struct lt_err *e)
+{
+    if (rc && lt_err_class(rc) == LT_CLASS_PEER && rc != LT_E_FORBIDDEN && rc != LT_E_NOT_FOUND)
+        e->code = rc = LT_E_MALFORMED;
+    return rc;
+}
+
 static void fail(struct lt_http_req *req, const struct lt_err *e)
 {
     lt_http_reply_error(req, e, lt_err_class(e->code) == LT_CLASS_RETRY ? 1 : 0);
@@ -125,7 +136,7 @@ static void register_agent(struct lt_http_req *req, struct lt_registrar *r, bool
         rc = lt_json_string(body, "agent_id", &id, &e);
     if (!rc)
         rc = enrol(r, req, body, id, &blob, &e);
-    if (rc) {
+    if ((rc = on_keylimes_wire(rc, &e))) {
         refuse(r, req, "registration-refused", id ? id : "an agent", &e);
         return;
     }
@@ -141,6 +152,16 @@ static void post_agent(struct lt_http_req *req, void *app)
 static void post_agents(struct lt_http_req *req, void *app)
 {
     register_agent(req, app, false);
+}
+
+/* What will not come of it whatever the policy says, at the moment when somebody looks. */
+static void tell_unlinkable(const struct lt_agent *a)
+{
+    if (!lt_keylime_agent_linkable(a))
+        lt_log(LT_LOG_WARNING, "registration-unlinkable",
+               "%s: its AK's Name is not SHA-256, which version 1 of the commitment has no room for: no host"
+               " proves anything of it, and only a policy that accepts \"unlinked\" trusts it",
+               a->id);
 }
 
 /* It blocks: the answer is right only once its record is committed. */
@@ -159,8 +180,7 @@ static void activate(struct lt_http_req *req, void *app)
     int rc = body ? lt_json_hex(body, "auth_tag", tag, sizeof tag, &e) : e.code;
     if (!rc)
         rc = lt_challenges_answer(r->challenges, lt_http_req_source(req), id, tag, lt_clock_ms(), &a, &e);
-    if (rc == LT_E_REFUSED)
-        e.code = rc = LT_E_MALFORMED; /* Keylime's wire wants 400 here */
+    rc = on_keylimes_wire(rc, &e);
     if (!rc)
         rc = lt_store_agent_activate(r->conf.store, &a, &changed, &e);
     if (rc) {
@@ -170,23 +190,46 @@ static void activate(struct lt_http_req *req, void *app)
     /* Agents come again, once a day and when nobody asks them. */
     lt_log(changed ? LT_LOG_INFO : LT_LOG_DEBUG, "activation", "%s from %s: active%s", id,
            lt_http_req_source(req), changed ? "" : " as before");
+    if (changed)
+        tell_unlinkable(&a);
     if (changed && r->conf.activated)
         r->conf.activated(r->conf.app, a.id);
     lt_http_reply_json(req, 200, lt_envelope_success(200, NULL));
 }
 
+/* In pages: no reader holds up the store for as long as ten thousand ids take. Ids need no escape. */
+static int put_ids(struct lt_registrar *r, struct lt_buf *b, struct lt_err *e)
+{
+    char ids[PAGE][LT_ID_MAX + 1], last[LT_ID_MAX + 1] = "";
+    size_t n;
+
+    for (;;) {
+        LT_TRY(lt_store_agent_page(r->conf.store, last, ids, PAGE, &n, e));
+        for (size_t i = 0; i < n; i++)
+            lt_buf_printf(b, "%s\"%s\"", *last || i ? ", " : "", ids[i]);
+        if (!n)
+            return lt_buf_ok(b, e);
+        memcpy(last, ids[n - 1], sizeof last);
+    }
+}
+
 static void list_agents(struct lt_http_req *req, void *app)
 {
-    struct lt_registrar *r = app;
+    LT_AUTOBUF struct lt_buf b = LT_BUF((size_t)LT_STORE_AGENTS * (LT_ID_MAX + 4) + 256);
     struct lt_err e = {0};
-    json_t *ids = NULL;
 
     if (!version_ok(req))
         return;
-    if (lt_store_agent_ids(r->conf.store, &ids, &e))
+    lt_buf_str(&b, "{\"code\": 200, \"status\": \"Success\", \"results\": {\"uuids\": [");
+    int rc = put_ids(app, &b, &e);
+    lt_buf_str(&b, "]}}");
+    if (!rc)
+        rc = lt_buf_ok(&b, &e);
+    size_t n = b.n;
+    if (rc)
         fail(req, &e);
     else
-        lt_http_reply_json(req, 200, lt_envelope_success(200, json_pack("{s:o}", "uuids", ids)));
+        lt_http_reply_bytes(req, 200, "application/json", lt_take(&b.p), n);
 }
 
 static void get_agent(struct lt_http_req *req, void *app)
@@ -219,37 +262,25 @@ static void remove_agent(struct lt_http_req *req, void *app)
     lt_http_reply_json(req, 200, lt_envelope_success(200, NULL));
 }
 
-static const struct lt_http_route plain_routes[] = {
-    LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_ANYONE, 0, get_version),
-    LT_HTTP_ROUTE("GET", "/versions", LT_HTTP_MAY_ANYONE, 0, get_version),
-    LT_HTTP_ROUTE("POST", "/{}/agents", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agents),
-    LT_HTTP_ROUTE("POST", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agent),
-    LT_HTTP_ROUTE("PUT", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate, .blocking = true),
-    LT_HTTP_ROUTE("PUT", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate,
-                  .blocking = true),
-    LT_HTTP_ROUTE("POST", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate,
-                  .blocking = true),
-};
-
+#define ANYONE LT_HTTP_MAY_ANYONE
 #define READERS (LT_HTTP_MAY_TRUSTED | LT_PEER_ROLE_KEYLIME_ADMIN)
+#define ADMINS (LT_PEER_ROLE_OPERATOR | LT_PEER_ROLE_KEYLIME_ADMIN)
 
-static const struct lt_http_route tls_routes[] = {
-    LT_HTTP_ROUTE("GET", "/version", LT_HTTP_MAY_ANYONE, 0, get_version),
-    LT_HTTP_ROUTE("GET", "/versions", LT_HTTP_MAY_ANYONE, 0, get_version),
-    LT_HTTP_ROUTE("POST", "/{}/agents", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agents),
-    LT_HTTP_ROUTE("POST", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_REGISTRATION, post_agent),
-    LT_HTTP_ROUTE("PUT", "/{}/agents/{}", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate, .blocking = true),
-    LT_HTTP_ROUTE("PUT", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate,
-                  .blocking = true),
-    LT_HTTP_ROUTE("POST", "/{}/agents/{}/activate", LT_HTTP_MAY_ANYONE, LT_MAX_BODY_SMALL, activate,
-                  .blocking = true),
-    LT_HTTP_ROUTE("GET", "/{}/agents", READERS, 0, list_agents),
-    LT_HTTP_ROUTE("GET", "/{}/agents/{}", READERS, 0, get_agent),
-    LT_HTTP_ROUTE("DELETE", "/{}/agents/{}", LT_PEER_ROLE_OPERATOR | LT_PEER_ROLE_KEYLIME_ADMIN,
-                  LT_MAX_BODY_SMALL, remove_agent, .blocking = true),
+/* The first ones alone are on the plain listener. */
+const struct lt_http_route lt_registrar_routes[] = {
+    LT_HTTP_ROUTE("GET", "/version", ANYONE, 0, get_version),
+    LT_HTTP_ROUTE("GET", "/versions", ANYONE, 0, get_version),
+    LT_HTTP_ROUTE("POST", "/{}/agents", ANYONE, LT_MAX_REGISTRATION, post_agents),
+    LT_HTTP_ROUTE("POST", "/{}/agents/{}", ANYONE, LT_MAX_REGISTRATION, post_agent),
+    LT_HTTP_ROUTE("PUT", "/{}/agents/{}", ANYONE, LT_MAX_BODY_SMALL, activate, .blocking = true),
+    LT_HTTP_ROUTE("PUT", "/{}/agents/{}/activate", ANYONE, LT_MAX_BODY_SMALL, activate, .blocking = true),
+    LT_HTTP_ROUTE("POST", "/{}/agents/{}/activate", ANYONE, LT_MAX_BODY_SMALL, activate, .blocking = true),
+#define PLAIN_ROUTES 7
+    LT_HTTP_ROUTE("GET", "/{}/agents", READERS, 0, list_agents, .blocking = true),
+    LT_HTTP_ROUTE("GET", "/{}/agents/{}", READERS, 0, get_agent, .blocking = true),
+    LT_HTTP_ROUTE("DELETE", "/{}/agents/{}", ADMINS, LT_MAX_BODY_SMALL, remove_agent, .blocking = true),
 };
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+const size_t lt_registrar_route_count = sizeof lt_registrar_routes / sizeof *lt_registrar_routes;
 
 int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **out, struct lt_err *e)
 {
@@ -260,8 +291,8 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
     r->conf = *c;
     lt_log_rate_init(&r->refusals);
     struct lt_http_server_conf plain = {.listen = c->listen,
-                                        .routes = plain_routes,
-                                        .route_count = COUNT(plain_routes),
+                                        .routes = lt_registrar_routes,
+                                        .route_count = PLAIN_ROUTES,
                                         .error_body = lt_envelope_error,
                                         .app = r,
                                         .work = c->pool,
@@ -272,11 +303,12 @@ int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **
                                       .key = c->key,
                                       .client_ca = c->ca,
                                       .keylime_admin_ca = c->keylime_admin_ca,
-                                      .routes = tls_routes,
-                                      .route_count = COUNT(tls_routes),
+                                      .routes = lt_registrar_routes,
+                                      .route_count = lt_registrar_route_count,
                                       .error_body = lt_envelope_error,
                                       .app = r,
                                       .work = c->pool,
+                                      .look = c->look,
                                       .max_bytes = LT_MAX_REGISTRAR_BYTES,
                                       .threads = 1};
     int rc = lt_http_server_start(&plain, &r->plain, e);

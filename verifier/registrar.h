@@ -13,6 +13,7 @@
 #ifndef LT_VERIFIER_REGISTRAR_H
 #define LT_VERIFIER_REGISTRAR_H
 
+#include "common/http/server.h"
 #include "common/run/work.h"
 #include "verifier/store/store.h"
 
@@ -21,6 +22,7 @@ struct lt_registrar;
 struct lt_registrar_conf {
     struct lt_store *store; /* borrowed, as the pool; it outlives both */
     struct lt_work *pool;   /* has no bound; stopped before the registrar is freed */
+    struct lt_work *look;   /* the same, where what only reads runs; NULL: pool */
     const char *listen;     /* plain */
     const char *tls_listen; /* NULL: no admin listener */
     const char *cert, *key, *ca;
@@ -28,6 +30,10 @@ struct lt_registrar_conf {
     void (*activated)(void *app, const char *id); /* after the commit, on a worker; may be NULL */
     void *app;
 };
+
+/* Of the TLS listener; those for anybody are on the plain one too. */
+extern const struct lt_http_route lt_registrar_routes[];
+extern const size_t lt_registrar_route_count;
 
 /* Also on failure *out is there, for stop and free: one of two listeners may have served already. */
 int lt_registrar_start(const struct lt_registrar_conf *c, struct lt_registrar **out,

@@ -363,6 +363,37 @@ int lt_store_agent_delete(struct lt_store *s, const char *id, bool keylime, stru
     return lt_db_write(s->db, delete_agent, &j, e);
 }
 
+struct page_job {
+    const char *after;
+    char (*ids)[LT_ID_MAX + 1];
+    size_t n, count;
+};
+
+static int page_agents(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    struct page_job *j = arg;
+    int rc = 0;
+
+    LT_TRY(lt_db_prepare(sql, "SELECT id FROM agents WHERE id > ? ORDER BY id", &st, e, "t", j->after));
+    while (j->count < j->n && (rc = lt_db_step(st, e)) == 1) {
+        const char *id = (const char *)sqlite3_column_text(st, 0);
+        if (id && lt_id_ok(id))
+            memcpy(j->ids[j->count++], id, strlen(id) + 1);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+int lt_store_agent_page(struct lt_store *s, const char *after, char (*ids)[LT_ID_MAX + 1], size_t n,
+                        size_t *count, struct lt_err *e)
+{
+    struct page_job j = {.after = after, .ids = ids, .n = n};
+    int rc = lt_db_read(s->db, page_agents, &j, e);
+
+    *count = rc ? 0 : j.count;
+    return rc;
+}
+
 static int list_agents(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;

@@ -48,7 +48,11 @@ int lt_store_agent_activate(struct lt_store *s, const struct lt_agent *a, bool *
 /* keylime: by the admin of Keylime's API, who is told LT_E_FORBIDDEN of a federation guest's agent: its id
  * would be free for another TPM. */
 int lt_store_agent_delete(struct lt_store *s, const char *id, bool keylime, struct lt_err *e) LT_MUST_CHECK;
-/* A new array of ids. */
+/* The next ids in order, after that one ("": from the first), at most n of them; a row that is no agent's is
+ * left out. *count 0: there are no more. */
+int lt_store_agent_page(struct lt_store *s, const char *after, char (*ids)[LT_ID_MAX + 1], size_t n,
+                        size_t *count, struct lt_err *e) LT_MUST_CHECK;
+/* A new array of ids: all. */
 int lt_store_agent_ids(struct lt_store *s, json_t **out, struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- guests: what is to be attested ---- */

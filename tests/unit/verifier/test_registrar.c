@@ -8,7 +8,11 @@
 #include "verifier/challenges.h"
 #include "verifier/registrar.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <semaphore.h>
+#include <sqlite3.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define ID "d432fbb3-d2f1-4a97-9ef7-75bd81c00000"
@@ -323,6 +327,14 @@ static void test_eviction_attack(void **state)
     assert_string_equal(json_string_value(json_object_get(got, "ip")), "10.0.2.15");
     open_challenge(&k, challenge, ID, tag); /* the right answer comes too late: tried once */
     json_decref(call(a, "PUT", "/v2.6/agents/" ID, json_pack("{s:s}", "auth_tag", tag), 404));
+    /* CVE-2023-38201: whoever answers wrong is not told what had been right. */
+    lure = registration(&k);
+    LT_JSON_AUTO json_t *again = call(a, "POST", "/v2.6/agents/" ID, lure, 200);
+    open_challenge(&k, again, ID, tag);
+    LT_JSON_AUTO json_t *no = call(a, "PUT", "/v2.6/agents/" ID, json_pack("{s:s}", "auth_tag", zeros), 400);
+    LT_AUTOFREE char *said = lt_json_dump(no);
+    assert_null(strstr(said, tag));
+    json_decref(call(a, "PUT", "/v2.6/agents/" ID, json_object(), 400)); /* no tag at all */
     assert_int_equal(a->activated, 1);
     drop_keys(&k);
 }
@@ -366,6 +378,8 @@ static void test_bad_registrations(void **state)
         struct lt_agent out;
         LT_JSON_AUTO json_t *body = lt_json_parse(text, strlen(text), LT_MAX_BODY_SMALL, &err);
         assert_int_not_equal(lt_agent_from_json(body, ID, &out, &err), 0);
+        json_decref(
+            call(a, "POST", "/v2.6/agents/" ID, json_incref(body), 400)); /* not 422: Keylime's wire */
     }
     j = registration(&k);
     json_object_set_new(j, "ek_tpm", json_incref(json_object_get(j, "aik_tpm")));
@@ -392,6 +406,150 @@ static void test_admin_needs_a_certificate(void **state)
     json_decref(call(a, "GET", "/v2.6/agents", NULL, 405));
     json_decref(call(a, "DELETE", "/v2.6/agents/" ID, NULL, 405));
     lt_http_client_free(nobody);
+}
+
+/* CVE-2026-1709: every route as nobody, as a stranger, and in every role that its row does not name. */
+static void test_every_route_is_closed(void **state)
+{
+    struct at *a = *state;
+
+    check_routes_are_closed(&a->pki, lt_registrar_tls_address(a->r), lt_registrar_routes,
+                            lt_registrar_route_count);
+}
+
+static void with_sql(const struct at *a, const char *text)
+{
+    sqlite3 *sql;
+
+    assert_int_equal(sqlite3_open(a->db, &sql), SQLITE_OK);
+    sqlite3_busy_timeout(sql, 10000);
+    if (sqlite3_exec(sql, text, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", text, sqlite3_errmsg(sql));
+    sqlite3_close(sql);
+}
+
+/* CVE-2025-1057: a row that is none stops neither the list nor its neighbours. */
+static void test_a_list_of_ten_thousand(void **state)
+{
+    struct at *a = *state;
+    struct keys k;
+
+    make_keys(&k);
+    enrol(a, &k, "v2.6", registration(&k));
+    with_sql(a, "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)"
+                " INSERT INTO agents(id, ek, ak, port, regcount, activated)"
+                " SELECT printf('agent-%05d', i), randomblob(40), x'00', 0, 1, 0 FROM n;"
+                " INSERT INTO agents(id, ek, ak, port, regcount, activated) VALUES"
+                " ('a \"b', x'01', x'', 0, 1, 0), (NULL, x'02', x'', 0, 1, 0), ('', x'03', x'', 0, 1, 0);");
+    LT_JSON_AUTO json_t *list = admin(a, "GET", "/v2.6/agents/", 200);
+    const json_t *ids = json_object_get(list, "uuids");
+    assert_int_equal(json_array_size(ids), 10001);
+    for (size_t i = 0; i < 10000; i++) {
+        char want[16];
+        snprintf(want, sizeof want, "agent-%05zu", i);
+        assert_string_equal(json_string_value(json_array_get(ids, i)), want);
+    }
+    assert_string_equal(json_string_value(json_array_get(ids, 10000)), ID);
+    json_decref(admin(a, "GET", "/v2.6/agents/" ID, 200));
+    drop_keys(&k);
+}
+
+/* Pages of the store, against one list of all. */
+static void test_pages(void **state)
+{
+    struct at *a = *state;
+    char ids[3][LT_ID_MAX + 1], last[LT_ID_MAX + 1] = "";
+    size_t n, seen = 0;
+
+    with_sql(a,
+             "INSERT INTO agents(id, ek, ak, port, regcount, activated) VALUES ('b', x'01', x'00', 0, 1, 0),"
+             " ('a', x'02', x'00', 0, 1, 0), ('d', x'03', x'00', 0, 1, 0), ('c', x'04', x'00', 0, 1, 0)");
+    for (;;) {
+        OK(lt_store_agent_page(a->store, last, ids, 3, &n, &err));
+        if (!n)
+            break;
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(ids[i][0], 'a' + (int)seen++);
+        memcpy(last, ids[n - 1], sizeof last);
+    }
+    assert_int_equal(seen, 4);
+}
+
+/* Keys of SHA-384 get a challenge; what the federation cannot carry is told in the record. */
+static void test_keys_of_sha384(void **state)
+{
+    struct at *a = *state;
+    struct keys k = {.ek = soft_ecc("P-384"), .ak = soft_ecc("P-384")};
+    struct lt_agent out;
+
+    soft_parse(k.ek, &soft_ek_high, &k.ek_public);
+    soft_parse(k.ak, &soft_ak_ecc_384, &k.ak_public);
+    LT_JSON_AUTO json_t *body = registration(&k);
+    json_decref(call(a, "POST", "/v2.6/agents/" ID, json_incref(body), 200));
+    OK(lt_agent_from_json(body, ID, &out, &err));
+    assert_false(lt_keylime_agent_linkable(&out));
+    OK(lt_store_agent_activate(a->store, &out, NULL, &err));
+    LT_JSON_AUTO json_t *got = admin(a, "GET", "/v2.6/agents/" ID, 200);
+    assert_true(json_is_false(json_object_get(got, "linkable")));
+    lt_agent_free(&out);
+    drop_keys(&k);
+    make_keys(&k);
+    LT_JSON_AUTO json_t *usual = registration(&k);
+    OK(lt_agent_from_json(usual, ID, &out, &err));
+    assert_true(lt_keylime_agent_linkable(&out));
+    lt_agent_free(&out);
+    drop_keys(&k);
+}
+
+static int dial(const char *address)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    to.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+/* As keylime_tenant's requests come: no Content-Type, a slash behind the path. */
+static void test_without_a_content_type(void **state)
+{
+    struct at *a = *state;
+    struct keys k;
+    char head[256], reply[64] = "";
+
+    make_keys(&k);
+    LT_JSON_AUTO json_t *body = registration(&k);
+    LT_AUTOFREE char *text = lt_json_dump(body);
+    int n = snprintf(head, sizeof head,
+                     "POST /v2.6/agents/" ID "/ HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n",
+                     strlen(text));
+    int fd = dial(lt_registrar_address(a->r));
+    assert_int_equal(write(fd, head, (size_t)n), n);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    assert_true(read(fd, reply, sizeof reply - 1) > 12);
+    reply[12] = 0;
+    assert_string_equal(reply, "HTTP/1.1 200");
+    close(fd);
+    drop_keys(&k);
+}
+
+/* CVE-2023-38200: those who connect and say nothing hold up nobody. */
+static void test_silent_handshakes(void **state)
+{
+    enum { SILENT = 200 };
+    struct at *a = *state;
+    int fd[SILENT];
+
+    for (int i = 0; i < SILENT; i++) {
+        fd[i] = dial(lt_registrar_tls_address(a->r));
+        assert_int_equal(write(fd[i], "\x16\x03\x01", 3), 3); /* a record begins */
+    }
+    uint64_t began = lt_clock_ms();
+    json_decref(admin(a, "GET", "/v2.6/agents", 200));
+    assert_true(lt_clock_ms() - began < 5000);
+    for (int i = 0; i < SILENT; i++)
+        close(fd[i]);
 }
 
 /* An agent that checks a CA, and has no certificate: registered and active by the TLS port alone. */
@@ -620,6 +778,8 @@ static void test_refusals_do_not_fill_the_log(void **state)
         json_decref(call(a, "PUT", "/v2.1/agents/" ID "/activate", json_pack("{s:s}", "auth_tag", tag), 404));
     for (int i = 0; i < 40; i++)
         json_decref(call(a, "POST", "/v2.1/agents/" ID, json_object(), 400));
+    /* CVE-2022-23949: an id makes no line of its own. */
+    json_decref(call(a, "POST", "/v2.1/agents/x%0a-refused%22", json_object(), 400));
     OK(lt_log_open("limetree", NULL, LT_LOG_INFO, &err));
     assert_in_range(lines_with(log, "-refused"), 1, 5);
     unlink(log);
@@ -711,6 +871,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_eviction_attack, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_registrations, setup, teardown),
         cmocka_unit_test_setup_teardown(test_admin_needs_a_certificate, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_every_route_is_closed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_list_of_ten_thousand, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keys_of_sha384, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_without_a_content_type, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_silent_handshakes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_agents_on_the_tls_port, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_keylime_admin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deletion_is_the_operators, setup, teardown),
