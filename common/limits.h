@@ -10,6 +10,7 @@
 #define LT_MAX_PCRS 24               /* PCRs of one bank */
 #define LT_MAX_PCR_BLOB 1732         /* their values as tpm2_quote writes them */
 #define LT_MAX_DIGEST 64             /* the largest digest, SHA-512 */
+#define LT_MAX_TPM_NAME 66           /* u16 nameAlg, digest */
 #define LT_MAX_CREDENTIAL 2048       /* MakeCredential blob */
 #define LT_MAX_QUOTE_STRING 8192     /* Keylime "r…:…:…" */
 #define LT_MAX_CERTIFICATE 8192      /* one EK certificate, DER */

@@ -8,7 +8,6 @@
 #include <openssl/types.h>
 
 #define LT_TPM_NAME 34 /* u16 nameAlg = sha256, 32 bytes of digest: what protocol.md's version 1 carries */
-#define LT_MAX_TPM_NAME 66 /* u16 nameAlg, digest */
 
 /* A Name by whatever hash it is made with. */
 struct lt_tpm_name {
