@@ -60,9 +60,20 @@ static struct lt_flight *depart(void *app, struct lt_watch_entry *entry)
     return &f->flight;
 }
 
+static struct lt_store_deadlines deadlines(const struct lt_provider_rounds *r)
+{
+    /* News come once a period; a round may take the window. */
+    return (struct lt_store_deadlines){.news_ms = r->conf.period_ms + LT_WINDOW_MS,
+                                       .fault_ms = r->conf.period_ms,
+                                       .max_stale_ms = r->conf.max_stale_ms};
+}
+
 static void stale(void *app, struct lt_watch_entry *entry)
 {
-    (void)app;
+    struct lt_provider_rounds *r = app;
+    struct lt_store_deadlines d = deadlines(r);
+
+    lt_store_unproven(r->store, entry->id, &d);
     lt_log_fields(LT_LOG_ERROR, "revocation",
                   json_pack("{s:o, s:s, s:s}", "host", lt_json_new_hex(entry->id, sizeof entry->id), "result",
                             "unproven", "message", "no trusted verdict for host_max_stale_s"));
@@ -88,16 +99,8 @@ static void changed(void *rounds, const uint8_t id[LT_RESIDENCY_HOST_ID])
 
 /* ---- start and stop ---- */
 
-static struct lt_store_deadlines deadlines(const struct lt_provider_rounds *r)
-{
-    /* News come once a period; a round may take the window. */
-    return (struct lt_store_deadlines){.news_ms = r->conf.period_ms + LT_WINDOW_MS,
-                                       .fault_ms = r->conf.period_ms,
-                                       .max_stale_ms = r->conf.max_stale_ms};
-}
-
-/* What the last life of this process left goes on ageing; that nothing was proven while nobody asked is no
- * news. */
+/* What the last life of this process left goes on ageing. Unproven is revoked only when it could not be
+ * proven for so long although this one tried. */
 static void load(struct lt_provider_rounds *r, const struct lt_provider_host *h)
 {
     struct lt_store_deadlines d = deadlines(r);
@@ -107,8 +110,8 @@ static void load(struct lt_provider_rounds *r, const struct lt_provider_host *h)
 
     if (lt_store_status(r->store, h->id, &d, lt_clock_ms(), &st, NULL, &e))
         lt_log(LT_LOG_ERROR, "store", "%s", e.msg);
-    else if (st.proven_ms)
-        w->proven_until_ms = lt_clock_ms() + st.proven_ms;
+    else if (st.proven_ms || st.unproven)
+        w->proven_until_ms = lt_clock_ms() + r->conf.max_stale_ms;
 }
 
 struct orphans {
@@ -170,6 +173,7 @@ static int open_all(struct lt_provider_rounds *r, struct lt_err *e)
                                         .documents = r->documents,
                                         .roots = r->conf.roots};
     LT_TRY(lt_hosts_new(&hosts, &r->hosts, e));
+    LT_TRY(lt_hook_start(r->store, r->conf.webhook, r->conf.webhook_ca, &r->hook, e));
     return lt_work_start(&(struct lt_work_conf){"hosts", THREADS, 0}, &r->pool, e);
 }
 
@@ -248,6 +252,7 @@ void lt_provider_rounds_free(struct lt_provider_rounds *r)
     lt_hosts_free(r->hosts);
     lt_result_cache_free(r->quotes);
     lt_result_cache_free(r->measured);
+    lt_hook_free(r->hook);
     lt_documents_free(r->documents);
     free(r->tables);
     free(r->fetched);

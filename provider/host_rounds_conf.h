@@ -11,6 +11,7 @@ struct lt_provider_rounds_conf {
     const char *roots;                /* as lt_roots_load takes it; NULL: EK certificates are not judged */
     uint64_t period_ms, max_stale_ms; /* max_stale_ms 0: three periods, at least 180 s */
     size_t max_memory, max_documents; /* bytes: logs that are kept, documents and their tables on disk */
+    const char *webhook, *webhook_ca; /* provider/hook.h; NULL: none */
     bool accept_boot_only, accept_ek_unproven;
 };
 

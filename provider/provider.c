@@ -10,6 +10,7 @@
 #include "common/run/log.h"
 #include "provider/relay.h"
 #include "residency/error.h"
+#include "verifier/revoke/webhook.h"
 #include "verifier/trust.h"
 
 #include <stdlib.h>
@@ -47,6 +48,10 @@ const struct lt_conf_key lt_provider_keys[] = {
      "those are not judged"},
     {"host_accept", LT_CONF_TEXT, KEY(host_accept), "", 0, 0,
      "what is weaker than appraised and accepted of hosts all the same: boot-only, ek-unproven"},
+    {"webhook", LT_CONF_TEXT, KEY(webhook), "", 0, 0,
+     "https URL that is told of each host that failed or is unproven, and when that is over; empty: none"},
+    {"webhook_ca", LT_CONF_TEXT, KEY(webhook_ca), "", 0, 0,
+     "PEM file: the authorities that the webhook's server may be under"},
     {"memory_limit_mib", LT_CONF_INT, KEY(memory_limit_mib), "1024", 64, 1 << 20,
      "MiB of memory for hosts' logs that are kept between rounds"},
     {"max_connections_per_address", LT_CONF_INT, KEY(max_per_address), "2048", 1, LT_MAX_CONNECTIONS,
@@ -71,6 +76,10 @@ static int check_rounds(const struct lt_provider_conf *c, struct lt_err *e)
     LT_TRY(lt_provider_rounds_accept(c->host_accept, &accept, e));
     LT_TRY_IN(lt_verifier_trust_load(NULL, or_null(c->host_ek_roots), &trust, e), e, "host_ek_roots");
     lt_verifier_trust_free(trust);
+    if (*c->webhook)
+        LT_TRY(lt_revoke_webhook_check("webhook", c->webhook, e));
+    if (*c->webhook && !*c->webhook_ca)
+        return lt_fail(e, LT_E_CONFIG, "webhook_ca: which authority the webhook's server is under is needed");
     return lt_config_check_state(c->state_dir, "hosts.db", e);
 }
 
@@ -165,6 +174,8 @@ static int start_rounds(struct lt_provider *p, const struct lt_provider_conf *c,
                                         .shared = &p->shared,
                                         .state_dir = c->state_dir,
                                         .roots = or_null(c->host_ek_roots),
+                                        .webhook = or_null(c->webhook),
+                                        .webhook_ca = or_null(c->webhook_ca),
                                         .period_ms = (uint64_t)c->host_period_s * 1000,
                                         .max_stale_ms = (uint64_t)c->host_max_stale_s * 1000,
                                         .max_memory = (size_t)c->memory_limit_mib << 20,

@@ -6,6 +6,7 @@
 #include "appraisal/checks/round.h"
 #include "common/run/work.h"
 #include "provider/evidence.h"
+#include "provider/hook.h"
 #include "provider/host_rounds_conf.h"
 #include "verifier/hosts.h"
 #include "verifier/rounds/schedule.h"
@@ -58,6 +59,7 @@ struct lt_provider_rounds {
     struct lt_hosts *hosts;
     struct lt_result_cache *quotes, *measured;
     struct lt_work *pool;
+    struct lt_hook *hook;
     bool watching;
 };
 

@@ -1,8 +1,11 @@
 """The provider attests its hosts: real daemons, a TPM that swtpm stands for, and one thing wrong at a time."""
 
+import http.server
 import json
 import os
+import ssl
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,9 +54,12 @@ def lab():
         yield lab
 
 
-def up(lab, **options):
+def up(lab, hooked=False, **options):
     fed = Bare(lab, BUILD, quote_delay_ms=0)
     fed.make_pki()
+    if hooked:
+        fed.hook = Webhook(fed)
+        options.update(webhook=fed.hook.url, webhook_ca=f"{fed.pki}/federation-ca.crt")
     fed.start_hardware()
     roots = lab.path("roots", directory=True)
     lab.write("roots/maker.pem", fed.hw.ca_bundle.read_bytes(), 0o644)
@@ -64,6 +70,34 @@ def up(lab, **options):
     fed.start_agent()
     fed.enrol()
     return fed
+
+
+class Webhook:
+    """An https server under the federation's CA that writes down what it is sent, and answers as it is told."""
+
+    def __init__(self, fed):
+        self.status, self.seen, hook = 200, [], self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                hook.seen.append((hook.status, int(self.headers["X-Limetree-Revocation"]), self.path, body))
+                self.send_response(hook.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{fed.pki}/provider.crt", f"{fed.pki}/provider.key")
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"https://127.0.0.1:{self.server.server_port}/hook/secret"
+
+    def taken(self):
+        return [(number, body["kind"]) for status, number, _, body in self.seen if status == 200]
 
 
 def names(lines):
@@ -149,6 +183,37 @@ def test_a_killed_provider_finds_no_host_green_that_it_did_not_attest(lab):
         assert fed.verdict()["result"] == "failed"
 
 
+def test_the_webhook_is_told_until_it_confirms(lab):
+    fed = up(lab, hooked=True, host_max_stale_s=4)
+    fed.expect("trusted")
+    bad = lab.write("bad.json", json.dumps({"pcrs": {"4": ["11" * 32]}}))
+    fed.hook.status = 500
+    fed.cli("host", "policy", fed.host, bad)
+    fed.expect("failed", "host-policy")
+    fed.poll(lambda: fed.hook.seen, 20, lambda: fed.provider.tail())
+    fed.restart_provider()                      # decided, and not delivered
+    fed.poll(lambda: len(fed.hook.seen) > 1, 20, lambda: fed.provider.tail())
+    assert not fed.hook.taken()
+    fed.hook.status = 200
+    fed.poll(fed.hook.taken, 30, lambda: fed.provider.tail())
+    _, number, path, body = fed.hook.seen[-1]
+    assert path == "/hook/secret" and body["host"] == fed.host and body["kind"] == "failed"
+    assert body["verdict"]["reason"] == "host-policy" and "/hook/secret" not in Path(fed.provider.log).read_text()
+    # Cleared, and failed again: another one. Then away for long, and back: two more, in order.
+    fed.cli("host", "clear", fed.host)
+    fed.poll(lambda: len(fed.hook.taken()) == 2, 20, fed.hook.taken)
+    fed.cli("host", "learn", fed.host, "--ima")
+    fed.cli("host", "clear", fed.host)
+    fed.expect("trusted")
+    fed.agent.kill()
+    fed.poll(lambda: len(fed.hook.taken()) == 3, 30, fed.hook.taken)
+    fed.start_agent(fed.agent_address)
+    fed.expect("trusted")
+    fed.poll(lambda: len(fed.hook.taken()) == 4, 20, fed.hook.taken)
+    numbers, kinds = zip(*fed.hook.taken())
+    assert kinds == ("failed", "failed", "unproven", "lifted") and list(numbers) == sorted(set(numbers))
+
+
 def test_without_roots_the_identity_is_not_made(lab):
     fed = up(lab, host_ek_roots="")
     v = fed.expect("unchecked", "host-identity")
@@ -163,12 +228,15 @@ def test_an_ek_is_accepted_unproven_by_name(lab):
     assert any(x["check"] == "host-identity" and x.get("part") == "certificate" for x in v["not_made"])
 
 
-def test_an_unknown_word_of_acceptance_stops_the_start(lab):
+@pytest.mark.parametrize("option, word", [("host_accept=boot-only everything", "everything"),
+                                          ("webhook=http://127.0.0.1/", "https"),
+                                          ("webhook=https://127.0.0.1/", "webhook_ca"),
+                                          ("host_ek_roots=/nowhere", "host_ek_roots")])
+def test_a_wrong_option_stops_the_start(lab, option, word):
     fed = Bare(lab, BUILD)
     fed.make_pki()
     p = fed.pki
     done = lab.run([fed.program["limetree-provider"], "-o", "listen=127.0.0.1:0", "-o", f"cert={p}/provider.crt", "-o",
                     f"key={p}/provider.key", "-o", f"ca={p}/federation-ca.crt", "-o",
-                    f"state_dir={lab.path('provider', directory=True)}", "-o", "host_accept=everything",
-                    "--check-config"], check=False)
-    assert done.returncode == 2 and "everything" in done.stderr
+                    f"state_dir={lab.path('provider', directory=True)}", "-o", option, "--check-config"], check=False)
+    assert done.returncode == 2 and word in done.stderr
