@@ -46,8 +46,10 @@ static const struct {
     {"--address", "HOST:PORT", "where the guest's agent answers, if not where it registered", LT_CLI_ADDRESS,
      offsetof(struct lt_cli, address)},
     {"--policy", "FILE", "a policy document", LT_CLI_POLICY, offsetof(struct lt_cli, policy)},
-    {"--accept", "WORDS", "what to accept by name: copyable,boot-only,tainted,open-boot", LT_CLI_ACCEPT,
-     offsetof(struct lt_cli, accept)},
+    {"--accept", "WORDS",
+     "what to accept by name: copyable,boot-only,tainted,open-boot,unlinked,\n"
+     "                          ek-unproven",
+     LT_CLI_ACCEPT, offsetof(struct lt_cli, accept)},
     {"--ek-digest", "HEX", "SHA-256 of the EK's SubjectPublicKeyInfo the host must show", LT_CLI_EK_DIGEST,
      offsetof(struct lt_cli, ek_digest)},
     {"--intermediates", "FILE",

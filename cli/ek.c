@@ -129,7 +129,7 @@ static int load_ek(struct ek_check *self, struct lt_err *e)
 /* What the command was given to judge by: a fault of this is no verdict. */
 static int load(struct ek_check *self, struct lt_err *e)
 {
-    LT_TRY(lt_roots_load(self->roots_path, &self->roots, e));
+    LT_TRY(lt_roots_load("roots", self->roots_path, &self->roots, e));
     return self->ek_path ? load_ek(self, e) : 0;
 }
 

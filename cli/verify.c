@@ -168,7 +168,7 @@ int lt_cli_cmd_verify(int argc, char **argv)
         return 2;
     }
     int code = 2;
-    if ((roots_path && lt_roots_load(roots_path, &roots, &e)) ||
+    if ((roots_path && lt_roots_load("roots", roots_path, &roots, &e)) ||
         (policy_file && load_policy(policy_file, &policy, &e))) {
         complain(&e);
     } else {

@@ -273,7 +273,7 @@ static int read_accept(const json_t *body, struct lt_tenant_accept *out, struct 
     out->ima = json_is_true(ima);
     if (rc || !lt_json_has(body, "accept"))
         return rc;
-    rc = lt_json_array(body, "accept", 4, &list, e);
+    rc = lt_json_array(body, "accept", 6, &list, e);
     for (size_t i = 0; !rc && i < json_array_size(list); i++) {
         const char *s = json_string_value(json_array_get(list, i));
         if (s && !strcmp(s, "copyable"))
@@ -284,9 +284,15 @@ static int read_accept(const json_t *body, struct lt_tenant_accept *out, struct 
             out->tainted = true;
         else if (s && !strcmp(s, "open-boot"))
             out->open_boot = true;
+        else if (s && !strcmp(s, "unlinked"))
+            out->unlinked = true;
+        else if (s && !strcmp(s, "ek-unproven"))
+            out->ek_unproven = true;
         else
-            rc = lt_fail(e, LT_E_MALFORMED,
-                         "accept: only copyable, boot-only, tainted and open-boot can be accepted");
+            rc = lt_fail(
+                e, LT_E_MALFORMED,
+                "accept: only copyable, boot-only, tainted, open-boot, unlinked and ek-unproven can be"
+                " accepted");
     }
     return rc;
 }
@@ -309,7 +315,7 @@ static int learn_round(struct lt_tenant *t, const struct lt_tenant_round *round,
     char host[2 * LT_RESIDENCY_HOST_ID + 1];
     struct lt_residency_header h;
 
-    if (!round->host.policy && !lt_residency_header_parse(q->header, sizeof q->header, &h, LT_NO_ERR)) {
+    if (q && !round->host.policy && !lt_residency_header_parse(q->header, sizeof q->header, &h, LT_NO_ERR)) {
         lt_hex(h.host_id, LT_RESIDENCY_HOST_ID, host);
         LT_TRY(lt_hosts_view(t->hosts, host, q, true, true, &view, e));
         with.host = view;

@@ -1,28 +1,12 @@
 #include "common/limits.h"
 #include "common/run/clock.h"
+#include "tenant/guest_ek.h"
 #include "tenant/round.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* The bundle is a view over the round's own memory, never freed as a bundle. */
-
-static void split_certificates(const char *pem, struct lt_bundle_certificates *out)
-{
-    static const char end[] = "-----END CERTIFICATE-----\n";
-
-    while (pem && *pem && out->count < LT_MAX_CERTIFICATES) {
-        const char *stop = strstr(pem, end);
-        if (!stop)
-            break;
-        stop += sizeof end - 1;
-        out->pem[out->count] = strndup(pem, (size_t)(stop - pem));
-        if (!out->pem[out->count])
-            break;
-        out->count++;
-        pem = stop;
-    }
-}
 
 static struct lt_bundle_blob view(const void *p, size_t n)
 {
@@ -151,10 +135,9 @@ static char *make(const struct lt_tenant_round *r, struct lt_documents *d, bool 
         fill_host(r, &b, logs);
     b.times = when;
     b.verdict = verdict;
-    split_certificates(r->agent.ekcert, &b.guest.ek_certificates);
+    lt_guest_ek_chain(r->agent.ekcert, &b.guest.ek_certificates);
     LT_JSON_AUTO json_t *j = lt_bundle_to_json(&b);
-    for (unsigned i = 0; i < b.guest.ek_certificates.count; i++)
-        free(b.guest.ek_certificates.pem[i]);
+    lt_tenant_cleanup_chain(&b.guest.ek_certificates);
     return j ? lt_json_dump(j) : NULL;
 }
 

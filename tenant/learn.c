@@ -32,22 +32,58 @@ static json_t *learn_pcrs(const struct lt_pcrs *p)
     return o;
 }
 
-static json_t *candidate(const struct lt_tenant_round *round, const struct lt_residency_header *h,
-                         const struct lt_residency_record *r, const struct lt_tenant_accept *accept)
+static json_t *accepted(const struct lt_tenant_accept *accept)
 {
+    const struct {
+        const char *word;
+        bool is;
+    } words[] = {{"copyable", accept->copyable}, {"boot-only", accept->boot_only},
+                 {"tainted", accept->tainted},   {"open-boot", accept->open_boot},
+                 {"unlinked", accept->unlinked}, {"ek-unproven", accept->ek_unproven}};
     json_t *names = json_array();
 
-    if (accept->copyable)
-        json_array_append_new(names, json_string("copyable"));
-    if (accept->boot_only)
-        json_array_append_new(names, json_string("boot-only"));
-    if (accept->tainted)
-        json_array_append_new(names, json_string("tainted"));
-    if (accept->open_boot)
-        json_array_append_new(names, json_string("open-boot"));
-    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "pcrs", learn_pcrs(&round->quote.pcrs), "firmware",
-                     one_hex(r->firmware_digest), "domain", one_hex(r->domain_digest), "host_policies",
-                     one_hex(h->policy_digest), "accept", names);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (words[i].is)
+            json_array_append_new(names, json_string(words[i].word));
+    return names;
+}
+
+static bool hostless(const struct lt_tenant_round *round)
+{
+    return round->verdict.link == LT_VERDICT_LINK_UNLINKED;
+}
+
+/* What the host's half brought. */
+static int learn_host(const struct lt_tenant_round *round, json_t *policy, struct lt_err *e)
+{
+    struct lt_residency_header h;
+    struct lt_residency_record r;
+
+    if (!round->has_proof || !round->host.keys || !round->proof.resident)
+        return lt_fail(e, LT_E_CONFLICT,
+                       "nothing to learn from: the last round brought no host quote with a residency");
+    const struct lt_residency_host_quote *q = lt_ref_value(round->host_quote);
+    LT_TRY(lt_residency_header_parse(q->header, sizeof q->header, &h, e));
+    LT_TRY(lt_residency_record_parse(round->proof.record, sizeof round->proof.record, &r, e));
+    json_object_set_new(policy, "firmware", one_hex(r.firmware_digest));
+    json_object_set_new(policy, "domain", one_hex(r.domain_digest));
+    json_object_set_new(policy, "host_policies", one_hex(h.policy_digest));
+    return 0;
+}
+
+static int candidate(const struct lt_tenant_round *round, const struct lt_tenant_accept *accept, json_t **out,
+                     struct lt_err *e)
+{
+    LT_JSON_AUTO json_t *j = json_pack("{s:o}", "pcrs", learn_pcrs(&round->quote.pcrs));
+
+    *out = NULL;
+    if (!j)
+        return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
+    if (!hostless(round))
+        LT_TRY(learn_host(round, j, e));
+    json_object_set_new(j, "accept", accepted(accept));
+    *out = lt_take(&j);
+    return 0;
 }
 
 static int put_text(struct lt_documents *d, const char *text, char hex[2 * LT_SHA256 + 1], struct lt_err *e)
@@ -107,13 +143,24 @@ static bool may_stay_open(enum lt_check c)
     return c == LT_CHECK_HOST_CLOCK || c == LT_CHECK_SANDWICH;
 }
 
+/* What the policy would have to accept by name, and does not. */
+static void tell_refused(const struct lt_verdict *v, char open[LT_TENANT_LEARN_OPEN])
+{
+    size_t n = (size_t)snprintf(open, LT_TENANT_LEARN_OPEN, "not accepted:");
+
+    for (enum lt_verdict_weakness w = 0; w < LT_VERDICT_WEAKNESSES; w++)
+        if (v->refused >> w & 1)
+            n += (size_t)snprintf(open + n, LT_TENANT_LEARN_OPEN - n, " %s", lt_verdict_weakness_slug(w));
+    snprintf(open + n, LT_TENANT_LEARN_OPEN - n, "; name what you accept with --accept");
+}
+
 static int judge(const struct lt_verdict *v, char open[LT_TENANT_LEARN_OPEN], struct lt_err *e)
 {
     size_t n = 0;
 
     open[0] = 0;
     for (int c = 0; c < LT_CHECKS; c++) {
-        if (lt_verdict_passed(v, c))
+        if (lt_verdict_passed(v, c) || v->left_out >> c & 1)
             continue;
         if (!may_stay_open(c))
             return lt_fail(e, LT_E_CONFLICT, "nothing was learnt: %s did not pass: %s", lt_check_slug(c),
@@ -124,16 +171,31 @@ static int judge(const struct lt_verdict *v, char open[LT_TENANT_LEARN_OPEN], st
         snprintf(open, LT_TENANT_LEARN_OPEN,
                  "level: link %s, host %s are not accepted; name what you accept with --accept",
                  lt_verdict_link_slug(v->link), lt_verdict_level_slug(v->level));
+    else if (v->refused)
+        tell_refused(v, open);
     return 0;
+}
+
+/* The same bytes with the history as it was at that t1, under the candidate. */
+static void appraise(const struct lt_tenant_round *round, const struct lt_ref *policy, uint64_t window_ms,
+                     struct lt_verdict *v)
+{
+    struct lt_history_round_facts facts;
+
+    lt_tenant_round_appraise_guest(round, policy, &facts, v);
+    if (lt_verdict_stopped(v))
+        return;
+    if (hostless(round))
+        lt_tenant_round_appraise_unlinked(round, policy, window_ms, "it was judged without a host", v);
+    else
+        lt_tenant_round_appraise_host(round, policy, window_ms, NULL, &facts, v);
 }
 
 int lt_tenant_learn(const struct lt_tenant_round *round, const struct lt_tenant_accept *accept,
                     uint64_t window_ms, struct lt_documents *d, struct lt_ref **policy,
                     char open[LT_TENANT_LEARN_OPEN], struct lt_err *e)
 {
-    struct lt_residency_header header;
-    struct lt_residency_record record;
-    struct lt_history_round_facts facts;
+    LT_JSON_AUTO json_t *j = NULL;
     struct lt_verdict v;
     char left[LT_LEFT] = "";
 
@@ -143,23 +205,14 @@ int lt_tenant_learn(const struct lt_tenant_round *round, const struct lt_tenant_
             e, LT_E_CONFLICT,
             "nothing was learnt: several hosts claim this guest, and which is its host is not known (limetree"
             " guest show names them)");
-    if (!round->has_proof || !round->host.keys || !round->proof.resident)
-        return lt_fail(e, LT_E_CONFLICT,
-                       "nothing to learn from: the last round brought no host quote with a residency");
-    const struct lt_residency_host_quote *q = lt_ref_value(round->host_quote);
-    LT_TRY(lt_residency_header_parse(q->header, sizeof q->header, &header, e));
-    LT_TRY(lt_residency_record_parse(round->proof.record, sizeof round->proof.record, &record, e));
-    LT_JSON_AUTO json_t *j = candidate(round, &header, &record, accept);
-    if (j && accept->ima)
+    LT_TRY(candidate(round, accept, &j, e));
+    if (accept->ima)
         LT_TRY(learn_logs(round, d, j, left, e));
-    char *text = j ? lt_json_dump(j) : NULL;
+    char *text = lt_json_dump(j);
     if (!text)
         return lt_fail(e, LT_E_NO_MEMORY, "policy: no memory");
     LT_TRY(lt_tenant_policy_new((uint8_t *)text, strlen(text), d, true, policy, e));
-    /* The same bytes with the history as it was at that t1, under the candidate. */
-    lt_tenant_round_appraise_guest(round, *policy, &facts, &v);
-    if (!lt_verdict_stopped(&v))
-        lt_tenant_round_appraise_host(round, *policy, window_ms, NULL, &facts, &v);
+    appraise(round, *policy, window_ms, &v);
     int rc = judge(&v, open, e);
     if (rc)
         lt_ref_put(lt_take(policy));

@@ -266,6 +266,7 @@ static struct lt_checks_guest_round guest_round(const struct lt_tenant_round *r,
         .logs = {.boot_log = r->boot_log, .documents = p ? &p->documents.view : NULL, .now = r->started},
         .policy = p ? p->parsed : NULL,
         .history = &r->history,
+        .ek = &r->ek,
     };
     memcpy(g.tenant_id, r->tenant_id, sizeof g.tenant_id);
     memcpy(g.guest_uuid, r->uuid, sizeof g.guest_uuid);
@@ -312,6 +313,23 @@ void lt_tenant_round_keep_list(struct lt_tenant_round *r)
 void lt_tenant_round_conclude(const struct lt_policy_guest *policy, struct lt_verdict *v)
 {
     lt_verdict_conclude(v, policy && policy->accept_copyable, policy && policy->accept_boot_only);
+}
+
+void lt_tenant_round_appraise_unlinked(const struct lt_tenant_round *r, const struct lt_ref *policy,
+                                       uint64_t window_ms, const char *why, struct lt_verdict *v)
+{
+    struct lt_checks_guest_round g = guest_round(r, policy);
+    const struct lt_checks_host_round h = {
+        .guest = &g,
+        .timed = true,
+        .t1_ms = r->t1_ms,
+        .t5_ms = r->answered_ms,
+        .window_ms = window_ms,
+        .nonce_used = r->nonce_used,
+    };
+
+    lt_checks_unlinked(&h, why, v);
+    lt_tenant_round_conclude(g.policy, v);
 }
 
 void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct lt_tenant_host_half *half,

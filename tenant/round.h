@@ -29,8 +29,12 @@ struct lt_tenant_round {
     struct lt_ref *identity;     /* struct lt_checks_identity_guest */
     struct lt_ref *policy;       /* struct lt_tenant_policy; NULL: none yet */
     struct lt_history_guest history;
+    const char *unlinked; /* why no provider is asked for a proof (static); NULL: it is */
+    bool linked;          /* a host's proof of this guest was accepted before: nothing less will do */
+    struct lt_checks_ek ek;
     /* from the guest */
     bool has_quote;
+    uint64_t answered_ms; /* CLOCK_BOOTTIME of the last byte */
     struct lt_quote quote;
     char *pubkey;
     struct lt_boot_log *boot_log; /* NULL before has_quote */
@@ -112,6 +116,9 @@ void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct
                                    const struct lt_ref *policy, uint64_t window_ms,
                                    const struct lt_tenant_caches *caches, struct lt_history_round_facts *f,
                                    struct lt_verdict *v);
+/* Without a host, after 1-3, for that reason; concludes. */
+void lt_tenant_round_appraise_unlinked(const struct lt_tenant_round *r, const struct lt_ref *policy,
+                                       uint64_t window_ms, const char *why, struct lt_verdict *v);
 /* What the guest's logs take in memory, and the host's, which other rounds have too. */
 size_t lt_tenant_round_logs(const struct lt_tenant_round *r);
 size_t lt_tenant_round_host_logs(const struct lt_tenant_round *r);

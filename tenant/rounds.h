@@ -29,8 +29,8 @@ void lt_rounds_remove(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID]);
 /* V on its way to guests. */
 struct lt_release *lt_rounds_release(struct lt_tenant_rounds *r);
 
-/* The last round that reached a host quote; NULL: none since the start. A reference to a struct
- * lt_tenant_round that nobody changes any more. */
+/* The last round that reached a host quote, or was judged without a host; NULL: none since the start. A
+ * reference to a struct lt_tenant_round that nobody changes any more. */
 struct lt_ref *lt_rounds_last(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID]);
 
 struct lt_store_deadlines lt_rounds_deadlines(const struct lt_tenant_rounds *r);

@@ -7,15 +7,18 @@
 #include "verifier/hosts.h"
 #include "verifier/vault.h"
 
+struct lt_guest_ek;
+
 struct lt_rounds_conf {
     uint8_t tenant_id[16];
-    const char *provider; /* https://HOST:PORT */
+    const char *provider; /* https://HOST:PORT; NULL: none, and every guest is judged without a host */
     uint64_t period_ms, max_stale_ms, window_ms, gather_ms;
     struct lt_store *store; /* borrowed, as all below */
     const struct lt_vault *vault;
     struct lt_bundles *bundles;
     struct lt_budget *memory;
     struct lt_hosts *hosts;
+    struct lt_guest_ek *guest_ek;
     struct lt_documents *documents;
     struct lt_work *pool;
     struct lt_work *large; /* for what takes long because it is long: few of those keep the others waiting */

@@ -4,6 +4,7 @@
 #include "common/run/clock.h"
 #include "keylime/envelope.h"
 #include "keylime/versions.h"
+#include "tenant/guest_ek.h"
 #include "tenant/stages.h"
 
 #include <stdio.h>
@@ -21,6 +22,7 @@ static void guest_done(void *arg, const struct lt_http_reply *reply, const struc
     if (!said.code) {
         f->status = reply->status;
         f->round->retry_after_s = reply->retry_after_s;
+        f->round->answered_ms = reply->last_byte_ms;
         f->body_n = reply->n;
         f->body = lt_tenant_body(reply, &said);
     }
@@ -115,6 +117,33 @@ static void drop_body(struct lt_tenant_flight *f)
     free(lt_take(&f->body));
 }
 
+bool lt_tenant_may_unlink(const struct lt_tenant_round *round)
+{
+    const struct lt_policy_guest *p = lt_tenant_policy_parsed(round->policy);
+
+    return p && p->accept_unlinked && !round->linked && !round->contested && round->has_quote &&
+           !round->has_proof;
+}
+
+/* While it is on a worker: what the verdict without a host rests on. */
+static void ask_ek(struct lt_tenant_flight *f)
+{
+    struct lt_tenant_round *round = f->round;
+    const struct lt_checks_identity_guest *id = lt_ref_value(round->identity);
+
+    if ((round->unlinked || lt_tenant_may_unlink(round)) && !id->fault.code)
+        lt_guest_ek_judge(f->owner->conf.guest_ek, round->agent.ekcert, &id->ek, &round->ek);
+}
+
+void lt_tenant_unlinked(struct lt_tenant_flight *f, const char *why)
+{
+    struct lt_tenant_round *round = f->round;
+
+    round->t5_ms = round->answered_ms;
+    round->received = lt_clock_wall_s();
+    lt_tenant_round_appraise_unlinked(round, round->policy, f->owner->conf.window_ms, why, &round->verdict);
+}
+
 enum lt_flight_next lt_tenant_answer(struct lt_flight *flight, struct lt_err *e)
 {
     struct lt_tenant_flight *f = lt_tenant_flight_of(flight);
@@ -132,9 +161,14 @@ enum lt_flight_next lt_tenant_answer(struct lt_flight *flight, struct lt_err *e)
         return LT_FLIGHT_END;
     lt_tenant_round_appraise_guest(round, round->policy, &round->facts, &round->verdict);
     lt_tenant_round_keep_list(round);
+    ask_ek(f);
     drop_early(f);
-    if (!lt_verdict_stopped(&round->verdict))
-        return LT_FLIGHT_NEXT;
+    if (!lt_verdict_stopped(&round->verdict)) {
+        if (!round->unlinked)
+            return LT_FLIGHT_NEXT;
+        lt_tenant_unlinked(f, round->unlinked);
+        return LT_FLIGHT_STOP;
+    }
     lt_tenant_round_conclude(lt_tenant_policy_parsed(round->policy), &round->verdict);
     return LT_FLIGHT_STOP;
 }

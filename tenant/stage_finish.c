@@ -80,6 +80,7 @@ static enum lt_told_kept store(struct lt_tenant_rounds *r, struct lt_tenant_flig
         s.ek_digest = id->ek_digest;
         s.history = &f->guest->history;
     }
+    s.linked = round->facts.accepted;
     if (round->has_proof && lt_hosts_learn(r->conf.hosts, &round->facts, round->t5_ms, &s.host_clock))
         s.host_ak_name = round->facts.host_ak_name;
     if (round->verdict.has_host && lt_verdict_passed(&round->verdict, LT_CHECK_HOST_IDENTITY))
@@ -119,7 +120,7 @@ static struct lt_ref *keep(struct lt_tenant_flight *f)
 {
     struct lt_tenant_round *round = f->round;
     struct lt_tenant_rounds *r = f->owner;
-    bool judged = round->has_proof && round->host.keys;
+    bool judged = (round->has_proof && round->host.keys) || round->verdict.link == LT_VERDICT_LINK_UNLINKED;
     struct lt_ref *is = lt_ref_new(round, round_free), *old;
 
     round->list = NULL; /* the guest's, not the round's */

@@ -87,6 +87,32 @@ static int agent_of(struct lt_tenant_rounds *r, const struct lt_store_guest *gue
     return rc == LT_E_NOT_FOUND ? lt_fail(e, LT_E_NOT_REGISTERED, "its agent has not registered here") : rc;
 }
 
+/* Whom no provider can know. */
+static const char *why_unlinked(const struct lt_tenant_rounds *r, const struct lt_store_guest *guest)
+{
+    uint8_t of_id[LT_UUID], text[LT_UUID];
+
+    if (!r->conf.provider)
+        return "no provider is configured";
+    lt_uuid_of_id(guest->agent, of_id);
+    if (lt_uuid_parse(guest->agent, text, LT_NO_ERR) && !memcmp(of_id, guest->uuid, sizeof of_id))
+        return "it has no domain's UUID that a provider could know it by (guest add ID --domain UUID)";
+    return NULL;
+}
+
+/* What is known of the link to its host, and of its EK, before it is asked. */
+static void standing(struct lt_tenant_flight *f, const struct lt_store_guest *guest)
+{
+    const struct lt_checks_identity_guest *id = lt_ref_value(f->guest->identity);
+    struct lt_tenant_round *round = f->round;
+
+    round->linked = guest->linked;
+    round->unlinked = why_unlinked(f->owner, guest);
+    if (guest->has_ek)
+        round->ek.pinned =
+            memcmp(id->ek_digest, guest->ek, sizeof guest->ek) ? LT_CHECKS_FACT_NO : LT_CHECKS_FACT_YES;
+}
+
 static int prepare(struct lt_tenant_flight *f, struct lt_err *e)
 {
     struct lt_tenant_rounds *r = f->owner;
@@ -116,6 +142,7 @@ static int prepare(struct lt_tenant_flight *f, struct lt_err *e)
     round->identity = lt_ref_get(f->guest->identity);
     round->policy = lt_ref_get(f->guest->policy);
     round->history = f->guest->history;
+    standing(f, &guest);
     /* PCR 16 comes with every quote; nobody can ask an agent for it. */
     round->mask = LT_TENANT_ASKED_PCRS;
     if (policy)

@@ -1,5 +1,6 @@
 #include "tenant/stages.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@ static const struct lt_flight_stage stages[] = {
      "each one's nonce is written down as used (t1)"},
     {"ask", LT_FLIGHT_ON_CLIENT, MAY(WAIT) | MAY(NEXT), lt_tenant_ask, NULL, "GET quotes/integrity"},
     {"answer", LT_FLIGHT_ON_POOL, MAY(NEXT) | MAY(AGAIN) | MAY(STOP) | MAY(END), lt_tenant_answer, NULL,
-     "checks 1-3; again: in an older version of the API"},
+     "checks 1-3; again: in an older version of the API; stop: one failed, or it is judged without a host"},
     {"gather", LT_FLIGHT_ON_SWEEP, MAY(WAIT) | MAY(NEXT), NULL, lt_tenant_gather, "POST proofs"},
     {"proof", LT_FLIGHT_ON_POOL, MAY(NEXT) | MAY(STOP) | MAY(END), NULL, lt_tenant_proof,
      "the reply (t5) is dealt out; stop: several hosts claimed the guest, and that is decided"},
@@ -41,9 +42,30 @@ static bool post(struct lt_flight *flight, enum lt_flight_where where)
     return true;
 }
 
+/* Nobody answers for its host: the provider is not there, refuses, or does not know the guest. A host that is
+ * known and silent is another matter. */
+static bool unanswered(int code)
+{
+    static const int codes[] = {LT_E_NOT_ASSIGNED, LT_E_NOT_FOUND, LT_E_PROVIDER_UNREACHABLE,
+                                LT_E_PROVIDER_REFUSED};
+
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (code == codes[i])
+            return true;
+    return false;
+}
+
 void lt_tenant_unreachable(struct lt_flight *flight, const struct lt_err *e)
 {
-    lt_verdict_no_answer(&lt_tenant_flight_of(flight)->round->verdict, LT_VERDICT_UNREACHABLE, e);
+    struct lt_tenant_flight *f = lt_tenant_flight_of(flight);
+    char why[sizeof e->msg + 40];
+
+    if (!unanswered(e->code) || !lt_tenant_may_unlink(f->round)) {
+        lt_verdict_no_answer(&f->round->verdict, LT_VERDICT_UNREACHABLE, e);
+        return;
+    }
+    snprintf(why, sizeof why, "no provider answers for it: %s", e->msg);
+    lt_tenant_unlinked(f, why);
 }
 
 static void ended(struct lt_flight *flight)

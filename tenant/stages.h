@@ -82,6 +82,10 @@ size_t lt_tenant_take_charge(struct lt_tenant_flight *f);
 void lt_tenant_uncharge(struct lt_tenant_flight *f);
 /* Transport trouble is no verdict about a guest. */
 void lt_tenant_unreachable(struct lt_flight *flight, const struct lt_err *e);
+/* stage_answer.c: the guest's evidence is judged without a host, for that reason. */
+void lt_tenant_unlinked(struct lt_tenant_flight *f, const char *why);
+/* It may be, if no provider answers for it: its policy accepts that by name, and it never had a host. */
+bool lt_tenant_may_unlink(const struct lt_tenant_round *round);
 
 /* stage_host.c: those of one host quote, a reference for each flight of it. The claims of contests come
  * along, and keep the rounds where they are as long as they are open. */

@@ -8,6 +8,7 @@
 #include "common/run/lock.h"
 #include "common/run/log.h"
 #include "keylime/envelope.h"
+#include "tenant/guest_ek.h"
 #include "tenant/keylime_conf.h"
 #include "verifier/trust.h"
 
@@ -46,11 +47,14 @@ const struct lt_conf_key lt_tenant_keys[] = {
          " becomes trusted"),
     TEXT(agent_cert, NULL, "certificate shown to guests' agents, PEM, under the tenant's CA"),
     TEXT(agent_key, NULL, "its key, PEM, mode 0600"),
-    TEXT(provider, NULL, "the provider verifier, https://HOST:PORT"),
-    TEXT(federation_cert, NULL,
+    TEXT(provider, "",
+         "the provider verifier, https://HOST:PORT; empty (then federation_* are, too): none, guests are "
+         "judged"
+         " without their hosts, and trusted only if their policies accept `unlinked`"),
+    TEXT(federation_cert, "",
          "certificate shown to the provider, PEM, role tenant, under the federation's CA"),
-    TEXT(federation_key, NULL, "its key, PEM, mode 0600"),
-    TEXT(federation_ca, NULL, "the federation's CA, PEM: the provider must show role provider under it"),
+    TEXT(federation_key, "", "its key, PEM, mode 0600"),
+    TEXT(federation_ca, "", "the federation's CA, PEM: the provider must show role provider under it"),
     TEXT(federation_crl, "",
          "PEM file: certificates that the federation's CA has revoked, read at start and on HUP; empty: none "
          "is"
@@ -62,6 +66,12 @@ const struct lt_conf_key lt_tenant_keys[] = {
          "directory with the TPM makers' certificates, *.pem, *.crt, *.cer and *.der, or one file of them; "
          "each is"
          " an anchor. Empty: hosts' EK certificates are not checked, and no guest becomes trusted"),
+    TEXT(guest_ek_roots, "",
+         "the same of the makers of guests' vTPMs: whose EK certificate leads to one is no software that "
+         "named the"
+         " guest first. Asked for guests that are judged without a host; empty: those need a pinned EK, or a "
+         "policy"
+         " that accepts `ek-unproven`"),
     TEXT(policy_key, "",
          "file with the public key, PEM, that runtime policies in a DSSE envelope must be signed with; "
          "empty: only"
@@ -168,9 +178,33 @@ static int check_identities(const struct lt_tenant_conf *c, const uint8_t id[LT_
                    "PREFIX"},
     };
 
-    for (size_t i = 0; i < sizeof mine / sizeof *mine; i++)
+    for (size_t i = 0; i < sizeof mine / sizeof *mine - !*c->provider; i++) /* the last is the federation's */
         LT_TRY(lt_identity_check(&mine[i], e));
     return 0;
+}
+
+/* All of the federation, or nothing of it: a key that was left out by mistake makes no tenant without a
+ * provider. */
+static int check_federation(const struct lt_tenant_conf *c, struct lt_err *e)
+{
+    const struct {
+        const char *key, *value;
+        bool needed;
+    } keys[] = {{"federation_cert", c->federation_cert, true},
+                {"federation_key", c->federation_key, true},
+                {"federation_ca", c->federation_ca, true},
+                {"federation_crl", c->federation_crl, false}};
+    struct lt_http_address provider;
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (!*c->provider && *keys[i].value)
+            return lt_fail(e, LT_E_CONFIG,
+                           "%s is set and provider is not: without a provider there is no federation",
+                           keys[i].key);
+        if (*c->provider && keys[i].needed && !*keys[i].value)
+            return lt_fail(e, LT_E_CONFIG, "%s must be set, as provider is", keys[i].key);
+    }
+    return *c->provider ? lt_http_address_parse_url("provider", c->provider, "https://", &provider, e) : 0;
 }
 
 static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
@@ -179,11 +213,14 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
                                       {"registrar_listen", c->registrar_listen},
                                       {"registrar_tls_listen", c->registrar_tls_listen}};
     struct lt_verifier_trust *trust = NULL;
+    struct lt_guest_ek *guest_ek = NULL;
 
     for (size_t i = 0; i < 3; i++)
         LT_TRY(lt_http_server_check_listen(listens[i][0], listens[i][1], e));
     LT_TRY(lt_verifier_trust_load(or_null(c->registry), or_null(c->roots), &trust, e));
     lt_verifier_trust_free(trust);
+    LT_TRY(lt_guest_ek_new(c->guest_ek_roots, &guest_ek, e));
+    lt_guest_ek_free(guest_ek);
     if (*c->policy_key)
         LT_TRY(lt_config_check_public_key("policy_key", c->policy_key, e));
     LT_AUTOFREE char *vault = lt_file_path(c->state_dir, VAULT_KEY);
@@ -200,17 +237,16 @@ static int check_keylime_admin(const struct lt_tenant_conf *c, struct lt_err *e)
         return 0;
     LT_TRY(lt_identity_check_ca(key, ca, e));
     LT_TRY(lt_identity_check_apart(key, ca, "ca", c->ca, e));
-    return lt_identity_check_apart(key, ca, "federation_ca", c->federation_ca, e);
+    return *c->provider ? lt_identity_check_apart(key, ca, "federation_ca", c->federation_ca, e) : 0;
 }
 
 int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e)
 {
-    struct lt_http_address provider;
     struct lt_crl *crl = NULL;
     uint8_t id[LT_UUID];
 
     LT_TRY_IN(lt_uuid_parse(c->tenant_id, id, e), e, "tenant_id");
-    LT_TRY(lt_http_address_parse_url("provider", c->provider, "https://", &provider, e));
+    LT_TRY(check_federation(c, e));
     LT_TRY(check_identities(c, id, e));
     LT_TRY(check_keylime_admin(c, e));
     const struct lt_tenant_keylime_conf keylime = {c->keylime_accept, c->keylime_host_policies,
@@ -240,7 +276,8 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                          .leave = mib(c->memory_limit_mib) / PROVIDER_PART};
     int64_t stale_s = c->max_stale_s ? c->max_stale_s : 3 * c->period_s > 180 ? 3 * c->period_s : 180;
 
-    LT_TRY(lt_http_client_new(&provider, &t->to_provider, e));
+    if (*c->provider)
+        LT_TRY(lt_http_client_new(&provider, &t->to_provider, e));
     t->provider = (struct lt_host_fetch_host_source){t->to_provider, c->provider,
                                                      LT_HOST_QUOTE_TIMEOUT_MS + 2000, t->memory};
     struct lt_hosts_conf hosts = {.source = lt_host_fetch_source(&t->provider),
@@ -250,9 +287,11 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                   .roots = or_null(c->roots),
                                   .facts_ms = (uint64_t)c->host_facts_s * 1000};
     LT_TRY(lt_hosts_new(&hosts, &t->hosts, e));
+    LT_TRY(lt_guest_ek_new(c->guest_ek_roots, &t->guest_ek, e));
     LT_TRY(lt_http_client_new(&guests, &to_guests, e));
     struct lt_rounds_conf rounds = {
-        .provider = c->provider,
+        .provider = or_null(c->provider),
+        .guest_ek = t->guest_ek,
         .vault = t->vault,
         .bundles = t->bundles,
         .memory = t->memory,
@@ -360,6 +399,8 @@ void lt_tenant_reload(struct lt_tenant *t)
 
     if (lt_hosts_reload(t->hosts, &e))
         lt_log(LT_LOG_ERROR, "reload", "%s; the old registry and roots stay in force", e.msg);
+    if (lt_guest_ek_reload(t->guest_ek, &e))
+        lt_log(LT_LOG_ERROR, "reload", "%s; the old ones stay in force", e.msg);
     if (lt_crl_reload(t->crl, &e))
         lt_log(LT_LOG_ERROR, "reload", "%s; the lists of before stay in force", e.msg);
 }
@@ -378,6 +419,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_work_free(t->large);
     lt_work_free(t->work);
     lt_hosts_free(t->hosts);
+    lt_guest_ek_free(t->guest_ek);
     if (t->to_provider)
         lt_http_client_free(t->to_provider);
     lt_crl_free(t->crl);

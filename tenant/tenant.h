@@ -16,7 +16,7 @@ struct lt_tenant_conf {
     char *cert, *key, *ca, *keylime_admin_ca, *keylime_accept, *keylime_host_policies;
     char *agent_cert, *agent_key;
     char *provider, *federation_cert, *federation_key, *federation_ca, *federation_crl;
-    char *registry, *roots, *policy_key, *tenant_id, *state_dir;
+    char *registry, *roots, *guest_ek_roots, *policy_key, *tenant_id, *state_dir;
     int64_t period_s, max_stale_s, window_ms, gather_ms, host_facts_s, reserve_mib, min_free_mib;
     int64_t memory_limit_mib, bundle_limit_mib, document_limit_mib;
 };
@@ -43,6 +43,7 @@ struct lt_tenant {
     struct lt_http_client *to_provider;
     struct lt_host_fetch_host_source provider; /* of what hosts prove */
     struct lt_hosts *hosts;
+    struct lt_guest_ek *guest_ek;
     struct lt_tenant_rounds *rounds;
     struct lt_registrar *registrar;
     struct lt_http_server *server;

@@ -83,7 +83,7 @@ int lt_verifier_trust_load(const char *registry, const char *roots, struct lt_ve
         rc = e->code = LT_E_CONFIG; /* a file of ours, whatever is wrong in it */
     }
     if (!rc && roots)
-        rc = lt_roots_load(roots, &t->roots, e);
+        rc = lt_roots_load("roots", roots, &t->roots, e);
     if (rc)
         lt_verifier_trust_free(t);
     else

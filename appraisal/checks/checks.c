@@ -68,6 +68,29 @@ void lt_checks_appraise_guest(const struct lt_checks_guest_round *in, struct lt_
     f->guest_genuine = lt_verdict_passed(v, LT_CHECK_GUEST_QUOTE);
 }
 
+/* Without a host only its certificate, or its operator's word, says that the EK is a vTPM's: registration is
+ * open to any software that names the guest first. */
+static void weigh_ek(const struct lt_checks_ek *ek, const struct lt_policy_guest *p, struct lt_verdict *v)
+{
+    if (ek && (ek->pinned == LT_CHECKS_FACT_YES || (!ek->pinned && ek->certified == LT_CHECKS_FACT_YES)))
+        return;
+    lt_check_omit(v, LT_CHECK_GUEST_QUOTE, "ek-unproven", "nobody vouches for its EK: %s",
+                  ek && ek->text[0] ? ek->text : "it is not pinned, and its certificate was not checked");
+    lt_verdict_weakened(v, LT_VERDICT_WEAK_EK_UNPROVEN, p && p->accept_ek_unproven);
+}
+
+void lt_checks_unlinked(const struct lt_checks_host_round *in, const char *why, struct lt_verdict *v)
+{
+    struct lt_checks c = {.guest = in->guest, .host = in, .v = v};
+    const struct lt_policy_guest *p = in->guest->policy;
+
+    lt_verdict_leave_out(v, HOST_HALF & ~ON(WINDOW), why);
+    v->link = LT_VERDICT_LINK_UNLINKED;
+    lt_verdict_weakened(v, LT_VERDICT_WEAK_UNLINKED, p && p->accept_unlinked);
+    weigh_ek(in->guest->ek, p, v);
+    run(&c, ON(WINDOW));
+}
+
 void lt_checks_host_alone(struct lt_verdict *v)
 {
     lt_verdict_leave_out(v, OF_GUESTS, "a host by itself is judged: no guest is asked about");

@@ -40,6 +40,19 @@ static bool judged(const struct lt_measured_result *r)
     return false;
 }
 
+/* By its own words: nothing that the guest measured could be against it. */
+static bool judges_nothing(const struct lt_policy_guest *p)
+{
+    return !p->pcrs.mask && !p->measured.layer_count && !p->measured.has_boot;
+}
+
+static void unjudged(struct lt_verdict *v)
+{
+    lt_verdict_leave_out(v, 1u << LT_CHECK_GUEST_POLICY,
+                         "the guest policy judges nothing of what was measured, and accepts \"unjudged\"");
+    lt_verdict_weakened(v, LT_VERDICT_WEAK_UNJUDGED, true);
+}
+
 void lt_checks_guest_policy(struct lt_checks *c)
 {
     const struct lt_checks_guest_round *in = c->guest;
@@ -49,6 +62,10 @@ void lt_checks_guest_policy(struct lt_checks *c)
 
     if (!p) {
         lt_check_skip(v, LT_CHECK_GUEST_POLICY, "no guest policy");
+        return;
+    }
+    if (p->accept_unjudged && judges_nothing(p)) {
+        unjudged(v);
         return;
     }
     const struct lt_measured m = {.pcrs = in->pcrs, .logs = &in->logs, .progress = in->progress};

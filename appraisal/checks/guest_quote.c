@@ -93,6 +93,8 @@ void lt_checks_guest_quote(struct lt_checks *c)
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "qualifiedSigner is not that of an AK under this EK");
     check_selection(in, &a, v);
     check_transport_key(in, v);
+    if (in->ek && in->ek->pinned == LT_CHECKS_FACT_NO)
+        lt_check_gap(v, LT_CHECK_GUEST_QUOTE, "pinned-ek", "other-ek", "EK: not the one that is pinned");
     if (id->activated == LT_CHECKS_FACT_NO)
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "AK: activation with the EK failed");
     else if (id->activated == LT_CHECKS_FACT_UNKNOWN)

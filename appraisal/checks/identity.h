@@ -22,6 +22,14 @@ struct lt_checks_identity_guest {
     enum lt_checks_fact activated; /* by the tenant's registrar; set by the caller */
 };
 
+/* Who vouches for a guest's EK, as far as this tenant looked. Zeroed: nobody was asked. */
+struct lt_checks_ek {
+    enum lt_checks_fact pinned;    /* it is the one that the tenant pinned; unknown: none is */
+    enum lt_checks_fact certified; /* its certificates lead to a root of the tenant's; no: they do not,
+                                      unknown: there are none, or no roots */
+    char text[320];                /* why it is not certified */
+};
+
 struct lt_checks_identity_host {
     struct lt_err key_fault; /* check 5: the AK is no key we can verify with */
     struct lt_err fault;     /* check 6: attributes, EK, names */

@@ -36,6 +36,13 @@ const struct lt_reason lt_reasons[] = {
      "What stands in the last verdict is why: `limetree guest show`."},
     {"level", "All checks passed, and the policy does not accept how much they prove.",
      "Accept it by name (`guest learn --accept`), or have the host appraised and the vTPM born there."},
+    {"unlinked", "No host was asked for a proof: nothing says where the guest runs.",
+     "Have the provider answer for it, or accept that by name (`unlinked` in its policy's `accept`)."},
+    {"ek-unproven",
+     "Nobody vouches for the EK of a guest without a host: any software could have registered it.",
+     "Set guest_ek_roots in tenant.conf, pin it (`guest add --ek`), or accept `ek-unproven` by name."},
+    {"other-ek", "The EK that registered is not the one that is pinned.",
+     "See who registered; delete that registration, or pin the right EK (`guest add --ek`)."},
     {NULL, NULL, NULL},
 };
 

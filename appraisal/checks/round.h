@@ -8,6 +8,7 @@
  *   lt_verdict_conclude(&v, …)    result and reason
  *   lt_history_guest_learn, lt_history_host_learn
  *
+ * Of a guest without a host: lt_checks_unlinked in place of 4-11.
  * Of a host by itself: lt_checks_host_alone(&v), then lt_checks_appraise_host without a guest. */
 #ifndef LT_APPRAISAL_CHECKS_ROUND_H
 #define LT_APPRAISAL_CHECKS_ROUND_H
@@ -33,6 +34,7 @@ struct lt_checks_guest_round {
     const struct lt_pcrs *pcrs;
     const char *pubkey; /* PEM text as received, or the one kept from before; NULL: absent */
     struct lt_measured_logs logs;
+    const struct lt_checks_ek *ek;          /* NULL: nobody was asked */
     const struct lt_policy_guest *policy;   /* NULL: absent */
     const struct lt_history_guest *history; /* as it was at t1; NULL: absent */
     struct lt_ima_progress *progress;       /* of the IMA list; NULL: the list is whole */
@@ -60,6 +62,9 @@ struct lt_checks_host_round {
 /* Checks 1-3. *f is zeroed first; evidence and commitment are always computed. */
 void lt_checks_appraise_guest(const struct lt_checks_guest_round *in, struct lt_history_round_facts *f,
                               struct lt_verdict *v);
+/* After 1-3: 10 is made, 4-9 and 11 are named as not made, for that reason, and what else the verdict rests
+ * on is weighed: the link is `unlinked`. in: guest, times and nonce_used; the rest is not looked at. */
+void lt_checks_unlinked(const struct lt_checks_host_round *in, const char *why, struct lt_verdict *v);
 /* Right after lt_verdict_init: 5, 6, 7, 9 and 10 are made, the others are named as not made. */
 void lt_checks_host_alone(struct lt_verdict *v);
 /* Checks 4-11, and the rest of *f; of a host by itself *f is zeroed first. */

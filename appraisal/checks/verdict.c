@@ -13,7 +13,8 @@ static const char *const results[] = {
     [LT_VERDICT_UNREACHABLE] = "unreachable",   [LT_VERDICT_CONSISTENT] = "consistent",
     [LT_VERDICT_INCONSISTENT] = "inconsistent",
 };
-static const char *const links[] = {NULL, "copyable", "resident"};
+static const char *const links[] = {NULL, "unlinked", "copyable", "resident"};
+static const char *const weaknesses[] = {"unlinked", "unjudged", "ek-unproven"};
 static const char *const levels[] = {NULL, "boot-only", "appraised"};
 
 const char *lt_check_slug(enum lt_check c)
@@ -29,6 +30,11 @@ const char *lt_verdict_result_slug(enum lt_verdict_result r)
 const char *lt_verdict_link_slug(enum lt_verdict_link l)
 {
     return links[l];
+}
+
+const char *lt_verdict_weakness_slug(enum lt_verdict_weakness w)
+{
+    return weaknesses[w];
 }
 
 const char *lt_verdict_level_slug(enum lt_verdict_level l)
@@ -64,11 +70,18 @@ void lt_verdict_leave_out(struct lt_verdict *v, unsigned checks, const char *mes
 {
     v->left_out |= checks;
     for (enum lt_check c = 0; c < LT_CHECKS; c++) {
-        if (!(checks & ON(c)))
+        if (!(checks & ON(c)) || v->check[c].state != LT_CHECK_NOT_MADE)
             continue;
         v->check[c].weight = LT_CHECK_WEIGHT_NONE;
         snprintf(v->check[c].message, sizeof v->check[c].message, "%s", message);
     }
+}
+
+void lt_verdict_weakened(struct lt_verdict *v, enum lt_verdict_weakness w, bool accepted)
+{
+    v->weak |= ON(w);
+    if (!accepted)
+        v->refused |= ON(w);
 }
 
 bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c)
@@ -199,6 +212,8 @@ bool lt_verdict_stands(const struct lt_verdict *v, enum lt_check c)
 
 bool lt_check_close(struct lt_verdict *v, enum lt_check c)
 {
+    if (v->left_out & ON(c)) /* meanwhile, by the check itself */
+        return false;
     if (lt_verdict_stands(v, c))
         v->check[c].state = LT_CHECK_PASSED;
     else if (v->check[c].state != LT_CHECK_NOT_PASSED)
@@ -244,6 +259,15 @@ static void conclude_offline(struct lt_verdict *v)
     conclude(v, LT_VERDICT_CONSISTENT, "");
 }
 
+/* A guest without a host says so, and nobody else does. */
+static bool link_stands(const struct lt_verdict *v)
+{
+    bool hostless = v->left_out & ON(LT_CHECK_RESIDENCY) && !(v->left_out & ON(LT_CHECK_GUEST_QUOTE));
+
+    return hostless == (v->link == LT_VERDICT_LINK_UNLINKED) &&
+           hostless == (v->weak >> LT_VERDICT_WEAK_UNLINKED & 1);
+}
+
 /* How much the round proves is enough: of what applies to it. */
 static bool level_accepted(const struct lt_verdict *v, bool copyable, bool boot_only)
 {
@@ -274,8 +298,10 @@ void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept
     else if (stand != ON(LT_CHECKS) - 1 || v->left_out == stand)
         /* cannot be: a check hangs on one that decides; but never trust by default */
         conclude(v, LT_VERDICT_UNCHECKED, "internal");
-    else if (!level_accepted(v, accept_copyable, accept_boot_only))
+    else if (!level_accepted(v, accept_copyable, accept_boot_only) || !link_stands(v))
         conclude(v, LT_VERDICT_UNCHECKED, "level");
+    else if (v->refused)
+        conclude(v, LT_VERDICT_UNCHECKED, weaknesses[__builtin_ctz(v->refused)]);
     else
         conclude(v, LT_VERDICT_TRUSTED, "");
 }
@@ -316,6 +342,16 @@ static json_t *slug_or_null(const char *s)
     return s && *s ? json_string(s) : json_null();
 }
 
+static json_t *weak_list(const struct lt_verdict *v)
+{
+    json_t *list = json_array();
+
+    for (enum lt_verdict_weakness w = 0; w < LT_VERDICT_WEAKNESSES; w++)
+        if (v->weak >> w & 1)
+            json_array_append_new(list, json_string(weaknesses[w]));
+    return list;
+}
+
 json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times)
 {
     json_t *passed = json_array(), *failed = json_array(), *not_made = json_array(), *notes = json_array();
@@ -330,7 +366,7 @@ json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times)
     for (unsigned i = 0; i < v->part_count; i++)
         json_array_append_new(v->parts[i].note ? notes : not_made,
                               line(v->parts[i].check, v->parts[i].part, v->parts[i].message));
-    return json_pack(
+    json_t *o = json_pack(
         "{s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "result", results[v->result],
         "reason", slug_or_null(v->reason), "link", slug_or_null(links[v->link]), "host_level",
         slug_or_null(levels[v->level]), "tainted", (int)v->tainted, "host",
@@ -339,4 +375,7 @@ json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times)
         v->has_batch ? json_pack("{s:I, s:I}", "n", (json_int_t)v->batch_n, "seq", (json_int_t)v->batch_seq)
                      : json_null(),
         "times", times ? times : json_null());
+    if (o && v->weak)
+        json_object_set_new(o, "weak", weak_list(v));
+    return o;
 }

@@ -31,8 +31,23 @@ enum lt_verdict_result {
     LT_VERDICT_INCONSISTENT /* offline */
 };
 
-enum lt_verdict_link { LT_VERDICT_LINK_NONE, LT_VERDICT_LINK_COPYABLE, LT_VERDICT_LINK_RESIDENT };
+/* Unlinked: judged without a host, which is weaker than any link to one. */
+enum lt_verdict_link {
+    LT_VERDICT_LINK_NONE,
+    LT_VERDICT_LINK_UNLINKED,
+    LT_VERDICT_LINK_COPYABLE,
+    LT_VERDICT_LINK_RESIDENT
+};
 enum lt_verdict_level { LT_VERDICT_LEVEL_NONE, LT_VERDICT_LEVEL_BOOT_ONLY, LT_VERDICT_LEVEL_APPRAISED };
+
+/* What a verdict lacks although its checks say nothing against it; a policy accepts each by that name alone.
+ */
+enum lt_verdict_weakness {
+    LT_VERDICT_WEAK_UNLINKED,    /* "unlinked" */
+    LT_VERDICT_WEAK_UNJUDGED,    /* "unjudged": check 3 judged nothing */
+    LT_VERDICT_WEAK_EK_UNPROVEN, /* "ek-unproven": nobody vouches for the EK of a guest that is unlinked */
+    LT_VERDICT_WEAKNESSES
+};
 
 enum lt_check_state { LT_CHECK_NOT_MADE, LT_CHECK_PASSED, LT_CHECK_NOT_PASSED };
 
@@ -56,7 +71,8 @@ struct lt_check_part {
 
 struct lt_verdict {
     bool offline;
-    unsigned left_out; /* bits: checks that do not apply to what is judged (lt_verdict_leave_out) */
+    unsigned left_out;      /* bits: checks that do not apply to what is judged (lt_verdict_leave_out) */
+    unsigned weak, refused; /* weaknesses; those of them that the policy does not accept: bits */
     enum lt_verdict_result result;
     char reason[32]; /* slug; "": none */
     enum lt_verdict_link link;
@@ -96,9 +112,13 @@ const char *lt_verdict_level_slug(enum lt_verdict_level l); /* NULL: none */
 void lt_verdict_init(struct lt_verdict *v);
 void lt_verdict_init_offline(struct lt_verdict *v);
 
-/* Right after init: these checks (bits) do not apply to what is judged. They are not made, named so, and
- * decide nothing; what rests on them rests on its other checks alone. */
+/* Before they are asked for: these checks (bits) do not apply to what is judged. They are not made, named so,
+ * and decide nothing; what rests on them rests on its other checks alone. */
 void lt_verdict_leave_out(struct lt_verdict *v, unsigned checks, const char *message);
+
+/* It has that weakness, which the policy accepts or not: then it is never trusted. */
+void lt_verdict_weakened(struct lt_verdict *v, enum lt_verdict_weakness w, bool accepted);
+const char *lt_verdict_weakness_slug(enum lt_verdict_weakness w);
 
 /* ---- the checks' side: open, then any of fault, lack, omit, note, then close ---- */
 /* False, and not made, if what the check rests on did not pass. */

@@ -443,10 +443,24 @@ void rig_register(struct rig *r, struct rig_guest *g)
     OK(lt_file_read(check_path(&r->pki, name, "crt"), 65536, &pem, &n, &err));
     a.mtls_cert = (char *)pem;
     a.port = atoi(strrchr(lt_http_server_address(g->server), ':') + 1);
-    strcpy(a.id, g->text);
+    strcpy(a.id, g->id ? g->id : g->text);
+    a.ekcert = g->ekcert ? strdup(g->ekcert) : NULL;
     memcpy(a.ek, g->ek.raw, a.ek_n = g->ek.raw_n);
     memcpy(a.ak, g->ak.raw, a.ak_n = g->ak.raw_n);
     OK(lt_store_agent_activate(r->tenant->store, &a, NULL, &err));
+}
+
+void rig_certify(struct rig *r, struct rig_guest *g, bool known)
+{
+    EVP_PKEY *other = soft_ecc("P-256");
+    X509 *ca = known ? NULL : certificate(other, other, NULL, true, DAY);
+    X509 *x = certificate(g->ek_key, known ? r->maker_key : other, known ? r->maker : ca, false, DAY);
+
+    free(g->ekcert);
+    g->ekcert = pem_of(x);
+    X509_free(x);
+    X509_free(ca);
+    EVP_PKEY_free(other);
 }
 
 /* ---- the provider ---- */
@@ -914,6 +928,17 @@ void rig_make(struct rig *r)
     r->operator= check_client(&r->pki, "operator");
 }
 
+void rig_without_provider(struct rig *r)
+{
+    char **const none[] = {&r->conf.provider,      &r->conf.federation_cert, &r->conf.federation_key,
+                           &r->conf.federation_ca, &r->conf.registry,        &r->conf.roots};
+
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        free(*none[i]);
+        *none[i] = strdup("");
+    }
+}
+
 void rig_start(struct rig *r)
 {
     OK(lt_tenant_start(&r->conf, &r->tenant, &err));
@@ -945,6 +970,7 @@ void rig_free(struct rig *r)
         EVP_PKEY_free(r->guest[i].ak_key);
         EVP_PKEY_free(r->guest[i].transport);
         free(r->guest[i].pubkey);
+        free(r->guest[i].ekcert);
     }
     lt_http_server_stop(r->provider);
     lt_http_client_free(r->operator);

@@ -54,6 +54,8 @@ struct rig_guest {
     struct rig *rig;
     uint8_t uuid[16];
     char text[LT_UUID_TEXT];
+    const char *id; /* that it registers as; NULL: its UUID's text */
+    char *ekcert;   /* that it registers with; NULL: none */
     EVP_PKEY *ek_key, *ak_key;
     struct lt_public ek, ak;
     struct lt_http_server *server;
@@ -125,6 +127,10 @@ void rig_free(struct rig *r);
 void rig_start(struct rig *r); /* the tenant; guests are registered and keep */
 void rig_stop(struct rig *r);
 void rig_register(struct rig *r, struct rig_guest *g);
+/* Before it registers: the rig's maker certifies its EK, or nobody that is known. */
+void rig_certify(struct rig *r, struct rig_guest *g, bool known);
+/* Before the start: no provider, nor anything of the federation, is configured. */
+void rig_without_provider(struct rig *r);
 
 /* Records of all guests with these flags and that start of the incarnation. */
 void rig_inventory(struct rig *r, uint32_t flags, uint64_t start_clock_ms);

@@ -19,6 +19,7 @@ lt_unit_test(tenant/test_ima lt_tenant_rig)
 lt_unit_test(tenant/test_keylime lt_tenant_rig)
 lt_unit_test(tenant/test_stages lt_tenant)
 lt_unit_test(tenant/test_bundles lt_tenant)
+lt_unit_test(tenant/test_unlinked lt_tenant_rig)
 lt_unit_test(tenant/test_release lt_tenant_rig)
 lt_unit_test(verifier/test_documents lt_verifier)
 

@@ -24,8 +24,9 @@ uint64_t lt_schedule_next(struct lt_schedule *s, const struct lt_verdict *v, uin
     s->unreachable = 0;
     if (v->result == LT_VERDICT_FAILED)
         return LT_SCHEDULE_NEVER;
-    /* Another round changes nothing about a level that the policy does not accept. */
-    if (v->result == LT_VERDICT_UNCHECKED && strcmp(v->reason, "level") && s->at_once < LT_SCHEDULE_AT_ONCE) {
+    /* Another round changes nothing about a level or a weakness that the policy does not accept. */
+    if (v->result == LT_VERDICT_UNCHECKED && strcmp(v->reason, "level") && !v->refused &&
+        s->at_once < LT_SCHEDULE_AT_ONCE) {
         s->at_once++;
         return now_ms;
     }

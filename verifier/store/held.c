@@ -73,6 +73,7 @@ bool lt_store_hold(struct lt_store *s, struct lt_store_held *h)
         h->verdict = h->accepted = true;
         h->late = old->late;
     }
+    h->linked |= old && old->linked;
     if (old && old->owed) {
         h->owed = copy_text(old->owed);
         h->owed_at = old->owed_at;
@@ -111,6 +112,15 @@ bool lt_store_held_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct l
     }
     pthread_mutex_unlock(&s->lock);
     return has;
+}
+
+bool lt_store_held_linked(struct lt_store *s, const uint8_t uuid[LT_UUID])
+{
+    pthread_mutex_lock(&s->lock);
+    const struct lt_store_held *h = find(s, uuid);
+    bool linked = h && h->linked;
+    pthread_mutex_unlock(&s->lock);
+    return linked;
 }
 
 struct of_ek {
@@ -162,6 +172,8 @@ void lt_store_held_cleared(struct lt_store *s, const uint8_t uuid[LT_UUID], bool
     }
     if (h && done && (h->cleared || all))
         h->verdict = false; /* its history is still to be written */
+    if (h && done && all)
+        h->linked = false;
     if (h)
         h->cleared = false;
     pthread_mutex_unlock(&s->lock);

@@ -60,6 +60,7 @@ void lt_store_held_free_texts(struct lt_store_held *h);
 void lt_store_held_done(struct lt_store *s, const uint8_t uuid[LT_UUID], uint64_t generation, bool written);
 /* False: none. out->row.doc is the caller's. */
 bool lt_store_held_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_store_held *out);
+bool lt_store_held_linked(struct lt_store *s, const uint8_t uuid[LT_UUID]);
 bool lt_store_held_history(struct lt_store *s, const uint8_t ek[32], struct lt_history_guest *out);
 /* Before the write that clears, and after it; true: a failed one was held. all: whatever its result. */
 bool lt_store_held_clear(struct lt_store *s, const uint8_t uuid[LT_UUID]);

@@ -483,7 +483,11 @@ static int get_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 int lt_store_guest_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_store_guest *out,
                        struct lt_err *e)
 {
-    return lt_db_read(s->db, get_guest, &(struct guest_job){.uuid = uuid, .out = out}, e);
+    bool linked = lt_store_held_linked(s, uuid); /* before the row: it is gone once that is written */
+
+    LT_TRY(lt_db_read(s->db, get_guest, &(struct guest_job){.uuid = uuid, .out = out}, e));
+    out->linked |= linked;
+    return 0;
 }
 
 static int find_agent(sqlite3 *sql, void *arg, struct lt_err *e)

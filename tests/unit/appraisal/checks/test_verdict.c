@@ -189,13 +189,115 @@ static void as_json(void **state)
     assert_int_equal(json_array_size(json_object_get(empty, "not_made")), LT_CHECKS);
 }
 
+/* Every way in which checks may end, unlinked, under every choice of words: trusted is what passed 1, 2, 3
+ * and 10 (3 may be unjudged), with nothing of a host made, and each of its weaknesses accepted. */
+enum end { PASS, FAIL, GAP, LEFT, ENDS };
+
+static void end_as(struct lt_verdict *v, enum lt_check c, enum end how)
+{
+    if (!lt_check_open(v, c))
+        return;
+    if (how == FAIL)
+        lt_check_fault(v, c, "planted");
+    else if (how == GAP)
+        lt_check_lack(v, c, "part", "planted");
+    else if (how == LEFT)
+        lt_verdict_leave_out(v, 1u << c, "planted");
+    lt_check_close(v, c);
+}
+
+static void unlinked_case(unsigned ends, unsigned weak, unsigned refused, bool said)
+{
+    static const enum lt_check made[] = {LT_CHECK_GUEST_QUOTE, LT_CHECK_GUEST_CLOCK, LT_CHECK_GUEST_POLICY,
+                                         LT_CHECK_WINDOW};
+    struct lt_verdict v;
+    bool good = true;
+
+    lt_verdict_init(&v);
+    for (int i = 0; i < 4; i++, ends /= ENDS) {
+        bool left = made[i] == LT_CHECK_GUEST_POLICY && ends % ENDS == LEFT;
+        if (made[i] != LT_CHECK_GUEST_POLICY && ends % ENDS == LEFT)
+            return;
+        end_as(&v, made[i], ends % ENDS);
+        good = good && (ends % ENDS == PASS || left);
+    }
+    lt_verdict_leave_out(&v, 0x5f8, "no host");
+    v.link = said ? LT_VERDICT_LINK_UNLINKED : LT_VERDICT_LINK_NONE;
+    for (int w = 0; w < LT_VERDICT_WEAKNESSES; w++)
+        if (weak >> w & 1)
+            lt_verdict_weakened(&v, w, !(refused >> w & 1));
+    lt_verdict_conclude(&v, true, true);
+    bool is = weak >> LT_VERDICT_WEAK_UNLINKED & 1;
+    bool trusted = good && said && is && !(weak & refused);
+    if ((v.result == LT_VERDICT_TRUSTED) != trusted)
+        fail_msg("weak %x refused %x said %d: %s %s", weak, refused, said, lt_verdict_result_slug(v.result),
+                 v.reason);
+}
+
+static void every_unlinked_end(void **state)
+{
+    (void)state;
+    for (unsigned ends = 0; ends < ENDS * ENDS * ENDS * ENDS; ends++)
+        for (unsigned weak = 0; weak < 1u << LT_VERDICT_WEAKNESSES; weak++)
+            for (unsigned refused = 0; refused < 1u << LT_VERDICT_WEAKNESSES; refused++)
+                for (int said = 0; said < 2; said++)
+                    unlinked_case(ends, weak, refused, said);
+}
+
+/* What failed before it was left out has failed. */
+static void leaving_out_hides_nothing(void **state)
+{
+    struct lt_verdict v;
+
+    (void)state;
+    for (int c = 0; c < LT_CHECKS; c++) {
+        pass_all(&v);
+        lt_check_fault(&v, c, "planted");
+        lt_verdict_leave_out(&v, 1u << c, "no host");
+        v.link = LT_VERDICT_LINK_UNLINKED;
+        lt_verdict_weakened(&v, LT_VERDICT_WEAK_UNLINKED, true);
+        lt_verdict_conclude(&v, true, true);
+        assert_int_not_equal(v.result, LT_VERDICT_TRUSTED);
+        assert_int_equal(v.check[c].state, LT_CHECK_NOT_PASSED);
+        assert_string_equal(v.check[c].message, "planted");
+    }
+}
+
+/* The first that is not accepted is the reason; each is told. */
+static void weaknesses(void **state)
+{
+    struct lt_verdict v;
+
+    (void)state;
+    pass_all(&v);
+    lt_verdict_leave_out(&v, 0x5f8, "no host");
+    v.link = LT_VERDICT_LINK_UNLINKED;
+    lt_verdict_weakened(&v, LT_VERDICT_WEAK_EK_UNPROVEN, false);
+    lt_verdict_weakened(&v, LT_VERDICT_WEAK_UNLINKED, true);
+    lt_verdict_conclude(&v, true, true);
+    assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
+    assert_string_equal(v.reason, "ek-unproven");
+    LT_JSON_AUTO json_t *j = lt_verdict_to_json(&v, NULL);
+    LT_JSON_AUTO json_t *want = json_pack("[ss]", "unlinked", "ek-unproven");
+    assert_true(json_equal(json_object_get(j, "weak"), want));
+    lt_verdict_weakened(&v, LT_VERDICT_WEAK_UNLINKED, false);
+    lt_verdict_conclude(&v, true, true);
+    assert_string_equal(v.reason, "unlinked");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table),     cmocka_unit_test(nothing_is_trusted_by_default),
-        cmocka_unit_test(levels),    cmocka_unit_test(first_row_that_applies),
-        cmocka_unit_test(no_answer), cmocka_unit_test(lacking_live_and_offline),
+        cmocka_unit_test(table),
+        cmocka_unit_test(nothing_is_trusted_by_default),
+        cmocka_unit_test(levels),
+        cmocka_unit_test(first_row_that_applies),
+        cmocka_unit_test(no_answer),
+        cmocka_unit_test(lacking_live_and_offline),
         cmocka_unit_test(as_json),
+        cmocka_unit_test(every_unlinked_end),
+        cmocka_unit_test(leaving_out_hides_nothing),
+        cmocka_unit_test(weaknesses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
