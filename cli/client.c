@@ -61,6 +61,10 @@ static const struct {
      LT_CLI_EK, offsetof(struct lt_cli, ek)},
     {"--payload", "DIR|FILE", "what the guest gets once it is trusted: a directory, zipped, or a file",
      LT_CLI_PAYLOAD, offsetof(struct lt_cli, payload)},
+    {"--cert", "DIR", "a key and a certificate for the payload, of the CA in DIR (limetree ca init)",
+     LT_CLI_CERT, offsetof(struct lt_cli, cert)},
+    {"--name", "NAMES", "DNS names and IP addresses for --cert, with commas between", LT_CLI_NAMES,
+     offsetof(struct lt_cli, names)},
     {"--wait", NULL, "until it has it", LT_CLI_WAIT, offsetof(struct lt_cli, wait)},
     {"--host", "ID", "only guests whose verdict names this host", LT_CLI_HOST, offsetof(struct lt_cli, host)},
 };

@@ -24,7 +24,8 @@ struct lt_cli {
     struct lt_crl *crl;               /* the federation's; NULL: none configured */
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
     bool json, all, trusted, ima, wait;
-    const char *address, *policy, *payload, *accept, *ek_digest, *intermediates, *host, *domain, *ek;
+    const char *address, *policy, *payload, *cert, *names, *accept, *ek_digest, *intermediates, *host,
+        *domain, *ek;
     const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
     int count;
 };
@@ -44,6 +45,8 @@ enum {
     LT_CLI_EK = 32768,
     LT_CLI_PAYLOAD = 65536,
     LT_CLI_WAIT = 131072,
+    LT_CLI_CERT = 262144,
+    LT_CLI_NAMES = 524288,
 };
 
 struct lt_cli_verb {

@@ -1,6 +1,7 @@
 /* limetree guest: the guests of a tenant; `assign` speaks to the provider. */
 #include "appraisal/checks/reason.h"
 #include "cli/bootstrap.h"
+#include "cli/certificate.h"
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "cli/payload.h"
@@ -156,19 +157,21 @@ static int read_policy(const struct lt_cli *c, json_t **policy, struct lt_err *e
     return *policy ? 0 : lt_fail_in(e, e->code, "%s", c->policy);
 }
 
-/* b NULL: no payload. */
+/* b NULL: no payload; revocation_key may be. */
 static int put(struct lt_cli *c, const char *uuid, const char *agent, const struct lt_cli_bootstrap *b,
-               json_t **guest, struct lt_err *e)
+               const char *revocation_key, json_t **guest, struct lt_err *e)
 {
     json_t *policy;
 
     LT_TRY(read_policy(c, &policy, e));
-    LT_JSON_AUTO json_t *body = json_pack("{s:s?, s:o?, s:s?, s:s?}", "address", c->address, "policy", policy,
-                                          "agent", agent, "ek", c->ek);
+    LT_JSON_AUTO json_t *body =
+        json_pack("{s:s?, s:o?, s:s?, s:s?, s:s?}", "address", c->address, "policy", policy, "agent", agent,
+                  "ek", c->ek, "revocation_key", revocation_key);
     if (b)
         json_object_set_new(body, "v", lt_json_new_base64(b->v.p, b->v.n));
     *guest = lt_cli_call(c, LT_CLI_TENANT, "PUT", 200, json_incref(body), e, "guests/%s", uuid);
     lt_json_wipe(body, "v");
+    lt_json_wipe(body, "revocation_key");
     return *guest ? 0 : e->code;
 }
 
@@ -176,7 +179,7 @@ static int add_plain(struct lt_cli *c, const char *uuid, const char *agent, stru
 {
     LT_JSON_AUTO json_t *j = NULL;
 
-    LT_TRY(put(c, uuid, agent, NULL, &j, e));
+    LT_TRY(put(c, uuid, agent, NULL, NULL, &j, e));
     if (c->json)
         lt_cli_json(j);
     else
@@ -188,17 +191,32 @@ static int add_plain(struct lt_cli *c, const char *uuid, const char *agent, stru
 }
 
 /* keylime_tenant's order: the agent has U before the tenant has V. */
-static int add_with_payload(struct lt_cli *c, const char *uuid, const char *agent, struct lt_err *e)
+static int bring(struct lt_cli *c, const char *uuid, const char *agent, const struct lt_cli_certificate *with,
+                 struct lt_cli_bootstrap *b, json_t **guest, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf payload = {0};
+
+    LT_TRY(lt_cli_payload_read(c->payload, with->file, with->ca ? LT_CLI_CERTIFICATE_FILES : 0, &payload, e));
+    LT_TRY(lt_cli_bootstrap_begin(c, agent ? agent : uuid, (struct lt_slice){payload.p, payload.n}, b, e));
+    LT_TRY(put(c, uuid, agent, b, with->revocation_key, guest, e));
+    lt_share_wipe(&b->v);
+    fprintf(stderr, "tenant: has V, for when guest %s is trusted\n", uuid);
+    return 0;
+}
+
+static int add_with_payload(struct lt_cli *c, const char *uuid, const char *agent, struct lt_err *e)
+{
+    LT_CLI_AUTOCERTIFICATE struct lt_cli_certificate with = {0};
     LT_CLI_AUTOBOOTSTRAP struct lt_cli_bootstrap b = {0};
     LT_JSON_AUTO json_t *j = NULL;
 
-    LT_TRY(lt_cli_payload_read(c->payload, NULL, 0, &payload, e));
-    LT_TRY(lt_cli_bootstrap_begin(c, agent ? agent : uuid, (struct lt_slice){payload.p, payload.n}, &b, e));
-    LT_TRY(put(c, uuid, agent, &b, &j, e));
-    lt_share_wipe(&b.v);
-    fprintf(stderr, "tenant: has V, for when guest %s is trusted\n", uuid);
+    if (c->cert)
+        LT_TRY(lt_cli_certificate_make(c->cert, agent ? agent : uuid, c->names, &with, e));
+    int rc = bring(c, uuid, agent, &with, &b, &j, e);
+    if (rc) {
+        lt_cli_certificate_revoke(&with);
+        return rc;
+    }
     if (c->wait)
         LT_TRY(lt_cli_bootstrap_wait(c, uuid, &b, e));
     if (c->json)
@@ -216,9 +234,10 @@ static int add(struct lt_cli *c, struct lt_err *e)
     const char *agent;
 
     LT_TRY(who(c, uuid, &agent, e));
-    if (c->wait && !c->payload)
-        return lt_fail(e, LT_E_USAGE, "--wait needs --payload");
-    return c->payload ? add_with_payload(c, uuid, agent, e) : add_plain(c, uuid, agent, e);
+    bool payload = c->payload || c->cert;
+    if (!payload && (c->wait || c->names))
+        return lt_fail(e, LT_E_USAGE, "--wait needs --payload or --cert, --name needs --cert");
+    return payload ? add_with_payload(c, uuid, agent, e) : add_plain(c, uuid, agent, e);
 }
 
 static int simple(struct lt_cli *c, struct lt_err *e, const char *method, const char *suffix,
@@ -394,9 +413,11 @@ static const struct lt_cli_verb verbs[] = {
     {"show", "UUID", "one guest: every check passed, failed, not made, and why", 1, 1, 0, show},
     {"add",
      "ID [--domain UUID] [--ek HEX] [--address HOST:PORT] [--policy FILE]"
-     " [--payload DIR|FILE [--wait]]",
+     " [--payload DIR|FILE] [--cert DIR [--name NAMES]] [--wait]",
      "attest it from now on; with a payload, that it gets once it is trusted", 1, 1,
-     LT_CLI_PAYLOAD | LT_CLI_WAIT | LT_CLI_ADDRESS | LT_CLI_POLICY | LT_CLI_DOMAIN | LT_CLI_EK, add},
+     LT_CLI_PAYLOAD | LT_CLI_WAIT | LT_CLI_CERT | LT_CLI_NAMES | LT_CLI_ADDRESS | LT_CLI_POLICY |
+         LT_CLI_DOMAIN | LT_CLI_EK,
+     add},
     {"remove", "UUID", "attest it no longer", 1, 1, 0, removal},
     {"learn", "UUID [--accept WORDS] [--ima]", "make its policy from its present, attested state", 1, 1,
      LT_CLI_ACCEPT | LT_CLI_IMA, learn},

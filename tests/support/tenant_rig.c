@@ -337,9 +337,9 @@ static void post_vkey(struct lt_http_req *req, void *app)
         g->held = req;
     }
     bool hangs = g->vkey_hangs;
+    int status = g->vkey_status ? g->vkey_status : opened ? 200 : 400; /* before anybody is told */
     pthread_cond_broadcast(&g->rig->news);
     pthread_mutex_unlock(&g->rig->lock);
-    int status = g->vkey_status ? g->vkey_status : opened ? 200 : 400;
     if (hangs)
         return;
     if (status == 200)
