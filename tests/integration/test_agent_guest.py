@@ -140,7 +140,7 @@ def test_the_other_routes(guest):
     assert get("/version")[1]["results"] == {"supported_version": "2.6", "supported_versions": versions}
     assert get("/v2.2/agent/info")[1]["results"] == {
         "agent_uuid": guest.uuid, "tpm_hash_alg": "sha256", "tpm_enc_alg": "rsa", "tpm_sign_alg": "rsassa",
-        "ak_handle": 0}
+        "ak_handle": 0, "payload": {"state": "none", "message": None, "autorun": None}}
     assert get("/v2.1/agent/info")[0] == 404
     status, body, _ = get("/v2.6/quotes/identity?nonce=abc")
     attest, _ = guest.check(body["results"], "abc")
