@@ -88,7 +88,8 @@ static int agent_of(struct lt_tenant_rounds *r, const struct lt_store_guest *gue
 }
 
 /* Whom no provider can know. */
-static const char *why_unlinked(const struct lt_tenant_rounds *r, const struct lt_store_guest *guest)
+static const char *why_unlinked(const struct lt_tenant_rounds *r, const struct lt_store_guest *guest,
+                                const struct lt_checks_identity_guest *id)
 {
     uint8_t of_id[LT_UUID], text[LT_UUID];
 
@@ -97,6 +98,8 @@ static const char *why_unlinked(const struct lt_tenant_rounds *r, const struct l
     lt_uuid_of_id(guest->agent, of_id);
     if (lt_uuid_parse(guest->agent, text, LT_NO_ERR) && !memcmp(of_id, guest->uuid, sizeof of_id))
         return "it has no domain's UUID that a provider could know it by (guest add ID --domain UUID)";
+    if (!id->fault.code && !id->linkable)
+        return "version 1 of the commitment has no room for its AK's Name, which is not SHA-256";
     return NULL;
 }
 
@@ -107,7 +110,7 @@ static void standing(struct lt_tenant_flight *f, const struct lt_store_guest *gu
     struct lt_tenant_round *round = f->round;
 
     round->linked = guest->linked;
-    round->unlinked = why_unlinked(f->owner, guest);
+    round->unlinked = why_unlinked(f->owner, guest, id);
     if (guest->has_ek)
         round->ek.pinned =
             memcmp(id->ek_digest, guest->ek, sizeof guest->ek) ? LT_CHECKS_FACT_NO : LT_CHECKS_FACT_YES;

@@ -149,27 +149,31 @@ static const char *pubkey_of(const struct rig_guest *g)
 static char *guest_quote(struct rig_guest *g, const char *nonce)
 {
     struct lt_buf attest = LT_BUF(LT_MAX_ATTEST), sig = LT_BUF(LT_MAX_SIGNATURE);
-    struct lt_quote q = {.pcrs = {.alg = LT_HASH_SHA256, .mask = 0x1ffff}};
-    uint8_t name[LT_TPM_NAME], digest[32];
+    uint16_t hash = g->ak.scheme_hash; /* the bank's too */
+    struct lt_quote q = {.pcrs = {.alg = hash, .mask = 0x1ffff}};
+    const uint8_t selection[] = {0, 0, 0, 1, 0, (uint8_t)hash, 3, 0xff, 0xff, 1};
+    const struct lt_slice pubkey = {(const uint8_t *)pubkey_of(g), strlen(pubkey_of(g))};
+    struct lt_tpm_name name;
+    uint8_t digest[LT_MAX_DIGEST];
     char *text;
 
     memcpy(q.pcrs.value[10], g->pcr10, sizeof g->pcr10);
-    lt_sha256(pubkey_of(g), strlen(pubkey_of(g)), digest);
-    lt_pcr_extend(LT_HASH_SHA256, q.pcrs.value[16], digest);
-    lt_pcrs_digest(&q.pcrs, LT_HASH_SHA256, digest);
-    OK(lt_tpm_qualified_name(&g->ek, &g->ak, name, &err));
+    lt_hash(hash, &pubkey, 1, digest);
+    lt_pcr_extend(hash, q.pcrs.value[16], digest);
+    lt_pcrs_digest(&q.pcrs, hash, digest);
+    lt_tpm_any_qualified_name(&g->ek, &g->ak, &name);
     lt_buf_u32(&attest, LT_TPM_GENERATED);
     lt_buf_u16(&attest, LT_TPM_ST_ATTEST_QUOTE);
-    lt_buf_put16(&attest, name, sizeof name);
+    lt_buf_put16(&attest, name.p, name.n);
     lt_buf_put16(&attest, nonce, strlen(nonce));
     lt_buf_u64(&attest, ++g->clock_ms);
     lt_buf_u32(&attest, g->reset_count);
     lt_buf_u32(&attest, 0);
     lt_buf_u8(&attest, 1);
     lt_buf_u64(&attest, 1);
-    lt_buf_put(&attest, "\0\0\0\1\0\x0b\3\xff\xff\1", 10);
-    lt_buf_put16(&attest, digest, sizeof digest);
-    soft_sign(g->ak_key, attest.p, attest.n, &sig);
+    lt_buf_put(&attest, selection, sizeof selection);
+    lt_buf_put16(&attest, digest, lt_hash_size(hash));
+    soft_sign_by(g->ak_key, hash, attest.p, attest.n, &sig);
     if (g->mode == GUEST_FORGES)
         sig.p[sig.n - 1] ^= 1;
     q.attest = attest.p, q.attest_n = attest.n;
@@ -430,6 +434,16 @@ static void make_guest(struct rig *r, unsigned i)
                                           .app = g,
                                           .threads = 1};
     OK(lt_http_server_start(&c, &g->server, &err));
+}
+
+void rig_keys_of_sha384(struct rig_guest *g)
+{
+    EVP_PKEY_free(g->ek_key);
+    EVP_PKEY_free(g->ak_key);
+    g->ek_key = soft_ecc("P-384");
+    g->ak_key = soft_ecc("P-384");
+    soft_parse(g->ek_key, &soft_ek_high, &g->ek);
+    soft_parse(g->ak_key, &soft_ak_ecc_384, &g->ak);
 }
 
 void rig_register(struct rig *r, struct rig_guest *g)

@@ -126,6 +126,8 @@ void rig_make(struct rig *r);
 void rig_free(struct rig *r);
 void rig_start(struct rig *r); /* the tenant; guests are registered and keep */
 void rig_stop(struct rig *r);
+/* Before it registers: its TPM works with SHA-384 (EK, AK, Names, bank). */
+void rig_keys_of_sha384(struct rig_guest *g);
 void rig_register(struct rig *r, struct rig_guest *g);
 /* Before it registers: the rig's maker certifies its EK, or nobody that is known. */
 void rig_certify(struct rig *r, struct rig_guest *g, bool known);

@@ -172,6 +172,37 @@ static void test_nothing_judged(void **state)
     rig_free(&r);
 }
 
+/* A TPM that works with SHA-384, where there is a provider: the commitment has no room for its AK's Name, so
+ * no host is asked. It is never `failed` for that. */
+static void test_keys_of_sha384(void **state)
+{
+    static const char *const none[] = {"copyable", "boot-only", "ek-unproven", NULL}, *const both[] = {
+                                                                                          "unlinked",
+                                                                                          "ek-unproven",
+                                                                                          NULL};
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_keys_of_sha384(g);
+    rig_start(&r);
+    json_t *wide = json_pack("{s:{s:[s+]}, s:[s,s]}", "pcrs", "4", ZEROS, "00000000000000000000000000000000",
+                             "accept", both[0], both[1]);
+    json_t *weak_one = policy(none);
+    json_object_set(weak_one, "pcrs", json_object_get(wide, "pcrs"));
+    put(&r, g, json_pack("{s:o}", "policy", weak_one));
+    json_t *v = comes_to(&r, g, "unchecked", "unlinked");
+    assert_true(not_made(v, "residency", NULL, "no room for its AK's Name"));
+    put(&r, g, json_pack("{s:o}", "policy", wide));
+    v = comes_to(&r, g, "trusted", NULL);
+    assert_string_equal(text(v, "link"), "unlinked");
+    assert_int_equal(r.posts, 0);
+    put_words(&r, g, both); /* values of the other bank accept nothing of this one */
+    comes_to(&r, g, "failed", "guest-policy");
+    rig_free(&r);
+}
+
 /* ---- who vouches for the EK ---- */
 
 static void test_certified(void **state)
@@ -421,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_no_provider),
         cmocka_unit_test(test_learning),
         cmocka_unit_test(test_nothing_judged),
+        cmocka_unit_test(test_keys_of_sha384),
         cmocka_unit_test(test_certified),
         cmocka_unit_test(test_another_tpm_was_first),
         cmocka_unit_test(test_no_host_of_the_provider),
