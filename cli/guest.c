@@ -87,6 +87,22 @@ static void print_reasons(const json_t *guests)
     }
 }
 
+/* Where V is; of a guest that has none nothing. */
+static void print_release(const json_t *release)
+{
+    long long tries = json_integer_value(member(release, "tries"));
+
+    if (!json_is_object(release))
+        return;
+    if (json_is_true(member(release, "delivered")))
+        printf("  payload   V was delivered\n");
+    else if (json_is_string(member(release, "error")))
+        printf("  payload   V did not arrive, %lld tr%s: %s\n", tries, tries == 1 ? "y" : "ies",
+               lt_cli_text(release, "error"));
+    else
+        printf("  payload   V waits for a trusted round\n");
+}
+
 static void print_guest(const json_t *g)
 {
     const json_t *v = member(g, "verdict");
@@ -96,6 +112,7 @@ static void print_guest(const json_t *g)
            lt_cli_text(g, "agent"), lt_cli_text(g, "address"), lt_cli_text(g, "policy"));
     if (json_is_string(member(g, "ek")))
         printf("  pinned EK %s\n", lt_cli_text(g, "ek"));
+    print_release(member(g, "release"));
     if (!json_is_object(v)) {
         printf("  no round yet\n");
         return;

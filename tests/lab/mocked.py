@@ -10,8 +10,12 @@ provider, tenant, and guests' agents with a fresh swtpm each.
 import concurrent.futures
 import datetime
 import json
+import os
+import shutil
 import signal
+import tempfile
 import uuid as uuidlib
+from pathlib import Path
 from types import SimpleNamespace
 
 from cryptography import x509
@@ -33,7 +37,16 @@ class MockedGuest:
         self.lab, self.fed, self.name, self.uuid = lab, fed, name, str(uuidlib.uuid4())
         self.chip = HwTpm(lab, name).manufacture()
         self.agent = self.address = None
+        self.memory = Path(tempfile.mkdtemp(prefix="lt-secure-", dir="/dev/shm"))   # as /run is: gone with a boot
+        os.chown(self.memory, lab.uid, lab.gid)
+        lab.on_close(shutil.rmtree, self.memory, True)
         self.options = []
+
+    @property
+    def unpacked(self):
+        """{name: bytes} of its payload's files; {} while it has none."""
+        top = self.memory / "secure/unzipped"
+        return {str(p.relative_to(top)): p.read_bytes() for p in sorted(top.rglob("*")) if p.is_file()}
 
     @property
     def ek_digest(self):
@@ -48,7 +61,8 @@ class MockedGuest:
         state = self.lab.path(f"{self.name}-state", directory=True)
         argv = [self.fed.program["limetree-agent"], "-o", "role=guest", "-o", f"tcti={self.chip.tcti}", "-o",
                 f"listen={listen}", "-o", f"state_dir={state}", "-o", f"registrar={self.fed.registrar_url}", "-o",
-                f"client_ca={self.fed.pki}/tenant-ca.crt", "-o", f"uuid={self.uuid}"]
+                f"client_ca={self.fed.pki}/tenant-ca.crt", "-o", f"uuid={self.uuid}", "-o",
+                f"secure_dir={self.memory}/secure"]
         for option in [*self.options, *options]:
             argv += ["-o", option]
         self.agent = self.lab.spawn(f"{self.name}-agent", argv, ready_fd=True)
@@ -57,9 +71,10 @@ class MockedGuest:
         return self
 
     def reboot(self):
-        """Into whatever its next start() is."""
+        """Into whatever its next start() is: the TPM's counters rise, and what lay in memory is gone."""
         self.agent.stop()
         self.chip.reboot(None)
+        shutil.rmtree(self.memory / "secure", True)
 
 
 class Mocked(Federation):
