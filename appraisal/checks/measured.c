@@ -71,12 +71,28 @@ uint32_t lt_measured_active(const struct lt_policy_measured *p, int64_t now)
     return active;
 }
 
+/* Boot policies and layers are about the SHA-256 bank. A guest that quotes another is not judged by them,
+ * which fails nobody: who has no such bank could do nothing about it. */
+static bool other_bank(struct work *w, enum lt_measured_part part, const char *what)
+{
+    if (w->m->pcrs->alg == LT_HASH_SHA256)
+        return false;
+    set(w, part, LT_MEASURED_LACKING, "the quote is of the bank %s, %s of sha256",
+        lt_hash_name(w->m->pcrs->alg) ? lt_hash_name(w->m->pcrs->alg) : "(unknown)", what);
+    return true;
+}
+
 static void judge_pcrs(struct work *w)
 {
     struct lt_err e = {0};
 
     if (!w->rules->mask)
         set(w, LT_MEASURED_PART_PCRS, LT_MEASURED_OMITTED, "the policy names no PCR");
+    else if (!lt_policy_pcr_rules_know(w->rules, w->m->pcrs->alg))
+        set(w, LT_MEASURED_PART_PCRS, LT_MEASURED_LACKING,
+            "the policy has no values of the bank %s for every PCR that"
+            " it names",
+            lt_hash_name(w->m->pcrs->alg) ? lt_hash_name(w->m->pcrs->alg) : "(unknown)");
     else if (lt_policy_pcr_rules_judge(w->rules, w->m->pcrs, w->policy, &e))
         set(w, LT_MEASURED_PART_PCRS, LT_MEASURED_BAD, "%s", e.msg);
 }
@@ -94,6 +110,11 @@ static void judge_boot_log(struct work *w)
     if (!has_log(w))
         set(w, LT_MEASURED_PART_BOOT_LOG, LT_MEASURED_OMITTED, "%s",
             w->logs->boot_log_trouble ? w->logs->boot_log_trouble : "no boot log");
+    else if (w->m->pcrs->alg != LT_HASH_SHA256 && !w->logs->boot_log->replay.fault.code &&
+             !lt_boot_replay_value(&w->logs->boot_log->replay, w->m->pcrs->alg, 0))
+        set(w, LT_MEASURED_PART_BOOT_LOG, LT_MEASURED_OMITTED,
+            "not every event has a digest of the quoted bank %s",
+            lt_hash_name(w->m->pcrs->alg) ? lt_hash_name(w->m->pcrs->alg) : "(unknown)");
     else if (lt_boot_replay_match(&w->logs->boot_log->replay, w->m->pcrs, &e))
         set(w, LT_MEASURED_PART_BOOT_LOG, LT_MEASURED_BAD, "%s", e.msg);
 }
@@ -107,6 +128,8 @@ static void judge_boot_policy(struct work *w)
         set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_OMITTED, "the policy names no boot policy");
         return;
     }
+    if (other_bank(w, LT_MEASURED_PART_BOOT_POLICY, "boot policies are"))
+        return;
     lt_hex(w->p->boot, LT_SHA256, name);
     uint32_t needed = is_boot(w->p, w->d) ? lt_boot_policy_pcrs(w->d->boot) : 0;
     if (!is_boot(w->p, w->d))
@@ -265,7 +288,7 @@ static void judge_ima(struct work *w, bool programs)
             "the policy has no layers: the IMA list is not judged");
         return;
     }
-    if (!layers_of(w, &l))
+    if (!layers_of(w, &l) || other_bank(w, LT_MEASURED_PART_IMA, "layers are judged by PCRs"))
         return;
     uint32_t missing = (1u << LT_IMA_PCR | (m->alone ? 0 : LT_IMA_BOOT_PCRS)) & ~m->pcrs->mask;
     if (missing) {

@@ -205,6 +205,16 @@ bool lt_policy_digests_have(const struct lt_policy_digests *l, const uint8_t d[L
     return false;
 }
 
+bool lt_policy_pcr_rules_know(const struct lt_policy_pcr_rules *r, uint16_t alg)
+{
+    for (unsigned i = 0; i < LT_MAX_PCRS; i++) {
+        size_t mine = alg == LT_HASH_SHA256 ? r->accepted[i].count : r->accepted_384[i].count;
+        if (!mine && (r->accepted[i].count || r->accepted_384[i].count))
+            return false;
+    }
+    return true;
+}
+
 static bool accepts(const struct lt_policy_pcr_rules *r, uint16_t alg, unsigned pcr, const uint8_t *value)
 {
     const struct lt_policy_digests_384 *wide = &r->accepted_384[pcr];

@@ -79,6 +79,8 @@ LT_DEFINE_AUTO(lt_policy_guest, lt_policy_guest_free);
 /* Keys "layers", "boot" and "ima" of a document that is parsed already. */
 int lt_policy_measured_parse(const json_t *j, struct lt_policy_measured *p, struct lt_err *e) LT_MUST_CHECK;
 
+/* Whether each PCR that has values has one of that bank: else nothing can be said of a quote of it. */
+bool lt_policy_pcr_rules_know(const struct lt_policy_pcr_rules *r, uint16_t alg);
 bool lt_policy_digests_have(const struct lt_policy_digests *l, const uint8_t d[LT_SHA256]);
 /* 0, or LT_E_REFUSED naming PCR, value and policy digest. A PCR that is named but not in the quote is
  * refused. */

@@ -938,7 +938,7 @@ static void rules_for_verifiers(void **state)
 {
     static const struct row rows[] = {
         {"G1: bank", g1_other_bank, NULL, LT_VERDICT_FAILED, "guest-quote", "F---PPPPPP-", NULL,
-         "sha256 alone", LT_VERDICT_LEVEL_NONE},
+         "sha384 alone", LT_VERDICT_LEVEL_NONE},
         {"G1: blob's bitmap", NULL, g1_blob_renumbered, LT_VERDICT_FAILED, "guest-quote", "F---PPPPPP-", NULL,
          "the signed selection is", LT_VERDICT_LEVEL_NONE},
         {"G1: required set", NULL, g1_more_than_asked, LT_VERDICT_FAILED, "guest-quote", "F---PPPPPP-", NULL,

@@ -6,6 +6,8 @@
 #define PEM "-----BEGIN PUBLIC KEY-----\nforged\n-----END PUBLIC KEY-----\n"
 #define MASK 0x010011u /* PCR 0, 4, 16 */
 
+#define LAYER "4444444444444444444444444444444444444444444444444444444444444444"
+
 struct plan {
     struct soft_shape ak;
     uint16_t bank, transport_bank, digest_hash;
@@ -207,8 +209,37 @@ static void test_policy_of_the_other_bank(void **state)
     lt_verdict_init(&v);
     lt_checks_appraise_guest(&m.round, &m.facts, &v);
     assert_true(lt_verdict_passed(&v, LT_CHECK_GUEST_QUOTE));
-    assert_false(lt_verdict_passed(&v, LT_CHECK_GUEST_POLICY));
+    assert_int_equal(v.check[LT_CHECK_GUEST_POLICY].state,
+                     LT_CHECK_NOT_MADE); /* no word against it, either */
+    assert_non_null(strstr(v.check[LT_CHECK_GUEST_POLICY].message, "no values of the bank sha384"));
+    lt_verdict_conclude(&v, false, false);
+    assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
     lt_policy_guest_free(narrow);
+    drop(&m);
+}
+
+/* Boot policies and layers are of SHA-256: not made, never failed. */
+static void test_documents_of_the_other_bank(void **state)
+{
+    static const char *const texts[] = {"{\"boot\":\"" LAYER "\"}",
+                                        "{\"layers\":[{\"name\":\"a\",\"policy\":\"" LAYER "\"}],"
+                                        "\"accept\":[\"open-boot\"]}"};
+    struct lt_verdict v;
+    struct made m;
+    (void)state;
+
+    make(&m, &good);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct lt_policy_guest *p;
+        OK(lt_policy_guest_parse(texts[i], strlen(texts[i]), &p, &err));
+        m.round.policy = p;
+        lt_verdict_init(&v);
+        lt_checks_appraise_guest(&m.round, &m.facts, &v);
+        lt_verdict_conclude(&v, false, false);
+        assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
+        assert_int_equal(v.check[LT_CHECK_GUEST_POLICY].state, LT_CHECK_NOT_MADE);
+        lt_policy_guest_free(p);
+    }
     drop(&m);
 }
 
@@ -219,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_relabelled_values),
         cmocka_unit_test(test_policy_of_the_other_bank),
+        cmocka_unit_test(test_documents_of_the_other_bank),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
