@@ -198,8 +198,10 @@ static void test_keys_of_sha384(void **state)
     v = comes_to(&r, g, "trusted", NULL);
     assert_string_equal(text(v, "link"), "unlinked");
     assert_int_equal(r.posts, 0);
-    put_words(&r, g, both); /* values of the other bank accept nothing of this one */
-    comes_to(&r, g, "failed", "guest-policy");
+    put_words(&r, g,
+              both); /* values of the other bank accept nothing of this one, nor do they speak against it */
+    v = comes_to(&r, g, "unchecked", "guest-policy");
+    assert_true(not_made(v, "guest-policy", NULL, "no values of the bank sha384"));
     rig_free(&r);
 }
 
