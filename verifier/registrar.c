@@ -136,7 +136,7 @@ static void register_agent(struct lt_http_req *req, struct lt_registrar *r, bool
         rc = lt_json_string(body, "agent_id", &id, &e);
     if (!rc)
         rc = enrol(r, req, body, id, &blob, &e);
-    if ((rc = on_keylimes_wire(rc, &e))) {
+    if (on_keylimes_wire(rc, &e)) {
         refuse(r, req, "registration-refused", id ? id : "an agent", &e);
         return;
     }

@@ -335,7 +335,7 @@ static void serve(struct lt_revoke *r, struct receiver *v, enum lane lane)
         miss(r, v, &e);
     else if (hold)
         wait_until(r, v, m->held_until_ms, true);
-    else if (!hears)
+    else if (m && !hears)
         go_on(r, v, m->is.number);
     pthread_mutex_unlock(&r->lock);
     if (hears && !hold)
