@@ -198,7 +198,7 @@ static int start(void *arg, json_t **ready, struct lt_err *e)
     if (!rc)
         rc = lt_ca_publish(s->ca, e);
     if (!rc)
-        lt_ca_keep_fresh(s->ca);
+        lt_ca_keep_fresh(s->ca, LT_CA_FRESH_S);
     if (!rc)
         rc = lt_work_start(&(struct lt_work_conf){"work", WRITERS, 0}, &s->work, e);
     if (!rc)

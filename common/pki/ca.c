@@ -39,7 +39,7 @@ struct lt_ca {
     atomic_uint_fast64_t said;
     pthread_mutex_t lock; /* one list at a time; guards published */
     uint64_t published;
-    atomic_int_fast64_t due; /* wall; when the next list is; INT64_MAX: nobody keeps it fresh */
+    atomic_int_fast64_t every_s, due; /* due: wall, when the next list is; every_s 0: nobody keeps it fresh */
 };
 
 /* ---- words ---- */
@@ -115,23 +115,26 @@ static int read_entries(sqlite3 *sql, struct entries *all, struct lt_err *e)
     return rc;
 }
 
-/* Above that of our record and that of the file: a record that was put back from a backup does not make it
- * fall. */
-static int next_number(sqlite3 *sql, const char *list, uint64_t *number, struct lt_err *e)
+static int next_number(sqlite3 *sql, uint64_t *number, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
-    uint64_t there;
 
-    LT_TRY(lt_db_prepare(sql, "SELECT value FROM ca_facts WHERE name = 'number'", &st, e, ""));
+    LT_TRY(lt_db_prepare(sql, "UPDATE ca_facts SET value = value + 1 WHERE name = 'number' RETURNING value",
+                         &st, e, ""));
     int rc = lt_db_step(st, e);
     if (rc < 0)
         return rc;
-    uint64_t ours = rc == 1 ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
-    if (lt_pki_list_number(list, &there, LT_NO_ERR))
-        there = 0; /* not a list: it is written anew */
-    *number = (there > ours ? there : ours) + 1;
-    return lt_db_exec(sql, NULL, e, "INSERT OR REPLACE INTO ca_facts VALUES('number', ?)", "i",
-                      (int64_t)*number);
+    *number = rc == 1 ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
+    if (!*number)
+        return lt_fail(e, LT_E_CONFIG, "ca.db: does not say the list's number");
+    return lt_db_step(st, e);
+}
+
+/* A record that was put back from a backup is behind its list, whose number must not fall. */
+static int catch_up(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    return lt_db_exec(sql, NULL, e, "UPDATE ca_facts SET value = max(value, ?) WHERE name = 'number'", "i",
+                      (int64_t) * (uint64_t *)arg);
 }
 
 /* In the transaction that takes its number, which no other process has meanwhile. */
@@ -142,7 +145,7 @@ static int write_list(sqlite3 *sql, void *arg, struct lt_err *e)
     struct entries all = {0};
     uint64_t number;
 
-    int rc = next_number(sql, c->list, &number, e);
+    int rc = next_number(sql, &number, e);
     if (!rc)
         rc = read_entries(sql, &all, e);
     if (!rc)
@@ -160,8 +163,7 @@ static int write_list(sqlite3 *sql, void *arg, struct lt_err *e)
 
 static void set_due(struct lt_ca *c)
 {
-    if (atomic_load(&c->due) != INT64_MAX)
-        atomic_store(&c->due, lt_clock_wall_s() + LT_CA_LIST_S / 2);
+    atomic_store(&c->due, lt_clock_wall_s() + atomic_load(&c->every_s));
 }
 
 /* A list that has the word with that number. Those who come while one is made share the next. */
@@ -200,15 +202,16 @@ static void on_tick(void *arg)
 {
     struct lt_ca *c = arg;
 
-    if (lt_clock_wall_s() < atomic_load(&c->due))
+    if (!atomic_load(&c->every_s) || lt_clock_wall_s() < atomic_load(&c->due))
         return;
     atomic_store(&c->due, lt_clock_wall_s() + 60); /* not twice at once */
     lt_db_post(c->db, write_list, c, renewed);
 }
 
-void lt_ca_keep_fresh(struct lt_ca *c)
+void lt_ca_keep_fresh(struct lt_ca *c, int64_t every_s)
 {
-    atomic_store(&c->due, lt_clock_wall_s() + LT_CA_LIST_S / 2);
+    atomic_store(&c->due, lt_clock_wall_s() + every_s);
+    atomic_store(&c->every_s, every_s);
 }
 
 int lt_ca_list(struct lt_ca *c, uint8_t **der, size_t *n, struct lt_err *e)
@@ -223,10 +226,24 @@ int lt_ca_certificate(struct lt_ca *c, uint8_t **pem, size_t *n, struct lt_err *
 
 /* ---- the directory ---- */
 
+void lt_ca_close(struct lt_ca *c)
+{
+    if (!c)
+        return;
+    lt_db_close(c->db);
+    pthread_mutex_destroy(&c->lock);
+    free(c->cert);
+    free(c->key);
+    free(c->list);
+    free(c->list_der);
+    free(c);
+}
+
 static int open_in(const char *dir, struct lt_ca **out, struct lt_err *e)
 {
     LT_AUTOFREE char *db = lt_file_path(dir, "ca.db");
     struct lt_ca *c = lt_new(struct lt_ca);
+    uint64_t number;
 
     *out = NULL;
     int rc = lt_db_open(db, &kind, NULL, &c->db, e);
@@ -239,11 +256,15 @@ static int open_in(const char *dir, struct lt_ca **out, struct lt_err *e)
     c->list = lt_file_path(dir, "guests-ca.crl");
     c->list_der = lt_file_path(dir, "guests-ca.crl.der");
     pthread_mutex_init(&c->lock, NULL);
-    atomic_store(&c->due, INT64_MAX);
     atomic_store(&c->said, 1); /* what a process that died had committed may be on no list yet */
     lt_db_on_tick(c->db, on_tick, c);
-    *out = c;
-    return 0;
+    if (!lt_pki_list_number(c->list, &number, LT_NO_ERR) && number) /* else: no list, or one that is none */
+        rc = lt_db_write(c->db, catch_up, &number, e);
+    if (rc)
+        lt_ca_close(c);
+    else
+        *out = c;
+    return rc;
 }
 
 int lt_ca_open(const char *dir, struct lt_ca **out, struct lt_err *e)
@@ -256,19 +277,6 @@ int lt_ca_open(const char *dir, struct lt_ca **out, struct lt_err *e)
         return lt_fail(e, LT_E_CONFIG, "%s: no CA of guests' certificates is here (limetree ca init DIR)",
                        cert);
     return open_in(dir, out, e);
-}
-
-void lt_ca_close(struct lt_ca *c)
-{
-    if (!c)
-        return;
-    lt_db_close(c->db);
-    pthread_mutex_destroy(&c->lock);
-    free(c->cert);
-    free(c->key);
-    free(c->list);
-    free(c->list_der);
-    free(c);
 }
 
 static int keep_url(sqlite3 *sql, void *arg, struct lt_err *e)

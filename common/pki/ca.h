@@ -50,8 +50,9 @@ int lt_ca_tell_one(struct lt_ca *c, const char *pem, enum lt_ca_state s, struct 
 
 /* A list with the next number, good for LT_CA_LIST_S from now. */
 int lt_ca_publish(struct lt_ca *c, struct lt_err *e) LT_MUST_CHECK;
-/* From now on a list is published again before half its life is over. */
-void lt_ca_keep_fresh(struct lt_ca *c);
+/* From now on a list is published again every_s seconds after the last; LT_CA_FRESH_S before half of one's
+ * life is over. Trouble is logged, and tried again a minute later. */
+void lt_ca_keep_fresh(struct lt_ca *c, int64_t every_s);
 /* The list in force: malloc'd DER. */
 int lt_ca_list(struct lt_ca *c, uint8_t **der, size_t *n, struct lt_err *e) LT_MUST_CHECK;
 /* Its certificate: malloc'd PEM. */
@@ -60,5 +61,6 @@ int lt_ca_certificate(struct lt_ca *c, uint8_t **pem, size_t *n, struct lt_err *
 int lt_ca_certificates(struct lt_ca *c, json_t **out, struct lt_err *e) LT_MUST_CHECK;
 
 #define LT_CA_LIST_S 86400
+#define LT_CA_FRESH_S (LT_CA_LIST_S / 2)
 
 #endif

@@ -205,29 +205,37 @@ static int add_given(X509_CRL *list, const struct lt_pki_entry *x)
     return ok;
 }
 
+/* The list is encoded once, for both. */
+static int put_list(struct work *w, struct lt_buf *pem, struct lt_buf *der, struct lt_err *e)
+{
+    uint8_t *p = NULL;
+    char *text;
+    int n = i2d_X509_CRL(w->list, &p);
+
+    w->out = BIO_new(BIO_s_mem());
+    if (n > 0 && w->out && PEM_write_bio(w->out, PEM_STRING_X509_CRL, "", p, n) > 0) {
+        long text_n = BIO_get_mem_data(w->out, &text);
+        lt_buf_put(pem, text, (size_t)text_n);
+        lt_buf_put(der, p, (size_t)n);
+    }
+    OPENSSL_free(p);
+    if (!pem->n)
+        return no_memory(e);
+    LT_TRY(lt_buf_ok(pem, e));
+    return lt_buf_ok(der, e);
+}
+
 int lt_pki_list(const char *ca_cert, const char *ca_key, const struct lt_pki_entry *entries, size_t count,
                 uint64_t number, int64_t life_s, struct lt_buf *pem, struct lt_buf *der, struct lt_err *e)
 {
     __attribute__((cleanup(work_free))) struct work w = {0};
-    char *text;
-    uint8_t *p = NULL;
 
     LT_TRY(read_cert(ca_cert, &w.ca, e));
     LT_TRY(read_key(ca_key, w.ca, &w.key, e));
     int ok = begin(&w, number, life_s);
     for (size_t i = 0; ok && i < count; i++)
         ok = add_given(w.list, &entries[i]);
-    w.out = BIO_new(BIO_s_mem());
-    ok = ok && finish(&w) && w.out && PEM_write_bio_X509_CRL(w.out, w.list) == 1;
-    int n = ok ? i2d_X509_CRL(w.list, &p) : 0;
-    if (n <= 0)
-        return no_memory(e);
-    long text_n = BIO_get_mem_data(w.out, &text);
-    lt_buf_put(pem, text, (size_t)text_n);
-    lt_buf_put(der, p, (size_t)n);
-    OPENSSL_free(p);
-    LT_TRY(lt_buf_ok(pem, e));
-    return lt_buf_ok(der, e);
+    return ok && finish(&w) ? put_list(&w, pem, der, e) : no_memory(e);
 }
 
 int lt_pki_list_number(const char *path, uint64_t *number, struct lt_err *e)

@@ -388,6 +388,21 @@ static void test_many_at_once(void **state)
     assert_in_range(number_of(a), n + 1, n + THREADS * TOLD);
 }
 
+/* Signed again before it runs out, with nobody asking; a list that cannot be written is tried again. */
+static void test_kept_fresh(void **state)
+{
+    struct at *a = *state;
+    uint64_t n = number_of(a), is = n, until = lt_clock_ms() + 20000;
+
+    lt_ca_keep_fresh(a->ca, 1);
+    while (is < n + 2 && lt_clock_ms() < until) {
+        usleep(50000);
+        OK(lt_pki_list_number(in(a, "guests-ca.crl"), &is, &err)); /* the other file follows it */
+    }
+    assert_true(is >= n + 2);
+    lt_ca_keep_fresh(a->ca, 0);
+}
+
 static void test_names_of_states(void **state)
 {
     enum lt_ca_state s;
@@ -412,6 +427,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_number_never_falls, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_word_without_its_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kept_fresh, setup, teardown),
     };
     if (lt_log_open("test", NULL, LT_LOG_ERROR, &err))
         return 1;
