@@ -1,6 +1,7 @@
 /* What an agent's start would stumble over, looked at before. */
 #include "agent/conf.h"
 #include "agent/contact.h"
+#include "agent/secure.h"
 #include "agent/tpm_words.h"
 #include "common/http/server.h"
 #include "common/pki/crl.h"
@@ -52,6 +53,11 @@ static int check_guest(const struct lt_agent_conf *c, struct lt_err *e)
         return lt_fail(e, LT_E_CONFIG, "client_ca: must be set (who may call this agent)");
     if (*c->registrar)
         LT_TRY(lt_http_address_parse_url("registrar", c->registrar, "http://", &registrar, e));
+    if (*c->revocation_actions_dir && access(c->revocation_actions_dir, R_OK | X_OK))
+        return lt_fail(e, LT_E_CONFIG, "revocation_actions_dir = %s: %s", c->revocation_actions_dir,
+                       strerror(errno));
+    if (*c->secure_dir)
+        LT_TRY_IN(lt_secure_check(c->secure_dir, e), e, "secure_dir");
     return lt_identity_check_ca("client_ca", c->client_ca, e);
 }
 

@@ -63,21 +63,45 @@ int lt_secure_mount(const char *mountinfo, uint64_t mount, struct lt_err *e)
     return lt_fail(e, LT_E_IO, "mount %llu is not in " MOUNTINFO, (unsigned long long)mount);
 }
 
-static int look(int fd, struct lt_err *e)
+static int look_at_mount(const struct statx *st, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *text = NULL;
-    struct statx st;
     size_t n;
 
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE | STATX_UID | STATX_MNT_ID, &st))
-        return lt_fail(e, LT_E_IO, "statx: %s", strerror(errno));
-    if (!S_ISDIR(st.stx_mode) || st.stx_uid != geteuid() || (st.stx_mode & 077))
-        return lt_fail(e, LT_E_CONFIG, "not a directory of uid %u with mode 0700 (is uid %u, mode %04o)",
-                       (unsigned)geteuid(), (unsigned)st.stx_uid, (unsigned)(st.stx_mode & 07777));
-    if (!(st.stx_mask & STATX_MNT_ID))
+    if (!(st->stx_mask & STATX_MNT_ID))
         return lt_fail(e, LT_E_CONFIG, "this kernel does not tell which mount it is on (Linux 5.8 does)");
     LT_TRY(lt_file_read(MOUNTINFO, LT_MAX_MOUNTINFO, &text, &n, e));
-    return lt_secure_mount((const char *)text, st.stx_mnt_id, e);
+    return lt_secure_mount((const char *)text, st->stx_mnt_id, e);
+}
+
+static int ask(int dirfd, const char *path, int flags, struct statx *st)
+{
+    return statx(dirfd, path, flags, STATX_TYPE | STATX_MODE | STATX_UID | STATX_MNT_ID, st);
+}
+
+static int look(const struct statx *st, struct lt_err *e)
+{
+    if (!S_ISDIR(st->stx_mode) || st->stx_uid != geteuid() || (st->stx_mode & 077))
+        return lt_fail(e, LT_E_CONFIG, "not a directory of uid %u with mode 0700 (is uid %u, mode %04o)",
+                       (unsigned)geteuid(), (unsigned)st->stx_uid, (unsigned)(st->stx_mode & 07777));
+    return look_at_mount(st, e);
+}
+
+int lt_secure_check(const char *dir, struct lt_err *e)
+{
+    LT_AUTOFREE char *above = lt_file_path(dir, "..");
+    const char *end = strrchr(dir, '/');
+    struct statx st;
+    int rc;
+
+    if (!ask(AT_FDCWD, dir, AT_SYMLINK_NOFOLLOW, &st)) {
+        rc = look(&st, e);
+    } else {
+        snprintf(above, strlen(above), "%.*s", end ? (int)(end - dir) + 1 : 1, end ? dir : ".");
+        rc = ask(AT_FDCWD, above, 0, &st) ? lt_fail(e, LT_E_CONFIG, "%s", strerror(errno))
+                                          : look_at_mount(&st, e);
+    }
+    return rc ? lt_fail_in(e, rc, "%s", dir) : 0;
 }
 
 int lt_secure_open(const char *dir, int *fd, struct lt_err *e)
@@ -87,7 +111,9 @@ int lt_secure_open(const char *dir, int *fd, struct lt_err *e)
     *fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (*fd < 0)
         return lt_fail(e, LT_E_IO, "%s: %s", dir, strerror(errno));
-    int rc = look(*fd, e);
+    struct statx st;
+    int rc =
+        ask(*fd, "", AT_EMPTY_PATH, &st) ? lt_fail(e, LT_E_IO, "statx: %s", strerror(errno)) : look(&st, e);
     if (!rc)
         return 0;
     close(*fd);

@@ -9,6 +9,9 @@
  * tmpfs. *fd: the directory, to be closed by the caller; -1 on failure. */
 int lt_secure_open(const char *dir, int *fd, struct lt_err *e) LT_MUST_CHECK;
 
+/* Whether lt_secure_open would take it, or may make it; nothing is made. */
+int lt_secure_check(const char *dir, struct lt_err *e) LT_MUST_CHECK;
+
 /* What lt_secure_open looks up: the mount with that id, in the text of /proc/self/mountinfo, has the type
  * "tmpfs" (or "ramfs"), to the letter. LT_E_CONFIG, with the type; LT_E_IO: no such mount. */
 int lt_secure_mount(const char *mountinfo, uint64_t mount, struct lt_err *e) LT_MUST_CHECK;

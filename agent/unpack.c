@@ -230,6 +230,16 @@ static int entry(struct unpack *u, struct archive_entry *x, struct lt_err *e)
     return 0;
 }
 
+/* Deflate needs 32 KiB. Of other methods the zip says how much memory they take (LZMA's dictionary:
+ * gigabytes). libarchive has a word for the method in the name of the format alone, and no decoder before
+ * data is read. */
+static bool is_plain_method(struct unpack *u)
+{
+    const char *name = archive_format_name(u->from), *method = name ? strchr(name, '(') : NULL;
+
+    return method && (!strcmp(method, "(uncompressed)") || !strcmp(method, "(deflation)"));
+}
+
 static int entries(struct unpack *u, struct lt_err *e)
 {
     struct archive_entry *x;
@@ -240,6 +250,9 @@ static int entries(struct unpack *u, struct lt_err *e)
             return 0;
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
             return lt_fail_in(e, broken(u, e), "zip: entry %u", u->entries + 1);
+        if (!is_plain_method(u))
+            return lt_fail(e, LT_E_REFUSED, "zip: entry %u: compressed otherwise than by deflate",
+                           u->entries + 1);
         LT_TRY(entry(u, x, e));
     }
 }

@@ -1,5 +1,6 @@
 /* A payload's zip into a directory, by libarchive. Whoever made the zip decides no path, no kind of file and
- * no amount: files and folders alone, 0600 and 0700, below the directory, within the ceilings LT_MAX_UNPACK_…
+ * no amount: files and folders alone, deflated or stored, 0600 and 0700, below the directory, within the
+ * ceilings LT_MAX_UNPACK_…
  */
 #ifndef LT_AGENT_UNPACK_H
 #define LT_AGENT_UNPACK_H

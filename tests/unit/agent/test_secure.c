@@ -77,14 +77,18 @@ static void who_may_look_into_it(void **state)
     for (size_t i = 0; i < sizeof open_ones / sizeof *open_ones; i++) {
         assert_int_equal(chmod(dir, open_ones[i]), 0);
         FAILS(LT_E_CONFIG, lt_secure_open(dir, &fd, &err));
+        FAILS(LT_E_CONFIG, lt_secure_check(dir, &err));
         assert_int_equal(fd, -1);
     }
     assert_int_equal(rmdir(dir), 0);
     assert_int_equal(symlink(top, dir), 0);
     FAILS(LT_E_CONFIG, lt_secure_open(dir, &fd, &err));
     assert_int_equal(unlink(dir), 0);
+    OK(lt_secure_check(dir, &err));
+    assert_int_equal(access(dir, F_OK), -1); /* nothing was made */
     LT_AUTOFREE char *far = lt_file_path(dir, "absent");
     FAILS(LT_E_IO, lt_secure_open(far, &fd, &err));
+    FAILS(LT_E_CONFIG, lt_secure_check(far, &err));
 }
 
 static void a_disk_is_refused(void **state)
@@ -104,7 +108,10 @@ static void a_disk_is_refused(void **state)
     FAILS(LT_E_CONFIG, lt_secure_open(dir, &fd, &err));
     assert_non_null(strstr(err.msg, "not in memory"));
     assert_int_equal(fd, -1);
+    FAILS(LT_E_CONFIG, lt_secure_check(dir, &err));
     assert_int_equal(rmdir(dir), 0);
+    FAILS(LT_E_CONFIG, lt_secure_check(dir, &err)); /* where it would be made is a disk as well */
+    FAILS(LT_E_CONFIG, lt_secure_check("no-slash-in-it/", &err));
 }
 
 static void removed_with_all_below(void **state)

@@ -1,0 +1,1 @@
+lt_fuzz_target(unpack lt_agent)
