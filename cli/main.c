@@ -17,6 +17,7 @@ static const struct {
     {"ek", "EK certificates: check one as enrolment and appraisal do", lt_cli_cmd_ek},
     {"domain", "digest of a libvirt domain's definition", lt_cli_cmd_domain},
     {"ca", "certificates of guests: issue, revoke, serve the list", lt_cli_cmd_ca},
+    {"revocation", "what a tenant decided, and who has not heard of it", lt_cli_cmd_revocation},
     {"pki", "make the federation's certificates", lt_cli_cmd_pki},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
@@ -25,7 +26,7 @@ static void help(FILE *out)
 {
     fprintf(out, "usage: limetree COMMAND [ARGUMENT]...\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
     fprintf(out, "\n'limetree COMMAND --help' tells more.\n");
 }
 

@@ -5,6 +5,7 @@
 #include "common/run/clock.h"
 #include "residency/error.h"
 #include "tenant/keylime.h"
+#include "verifier/store/outbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,6 +192,18 @@ static void get_status(struct lt_http_req *req, void *app)
     lt_http_reply_json(req, 200, j);
 }
 
+static void get_revocations(struct lt_http_req *req, void *app)
+{
+    struct lt_tenant *t = app;
+    json_t *list = NULL;
+    struct lt_err e = {0};
+
+    if (lt_outbox_list(lt_store_outbox(t->store), t->conf->revocation_dead_s, &list, &e))
+        lt_tenant_api_fail(req, &e);
+    else
+        lt_http_reply_json(req, 200, list);
+}
+
 /* Every route reads or writes the store: none runs on the server's own thread. */
 #define ROUTE(method, path, body, fn)                                                                        \
     LT_HTTP_ROUTE(method, "/federation/v1/" path, LT_PEER_ROLE_OPERATOR, body, fn, .blocking = true)
@@ -216,6 +229,7 @@ const struct lt_http_route lt_tenant_routes[] = {
     ROUTE("GET", "policies/{}", 0, get_policy),
     ROUTE("DELETE", "policies/{}", 0, delete_policy),
     ROUTE("GET", "hosts", 0, get_hosts),
+    ROUTE("GET", "revocations", 0, get_revocations),
     ROUTE("GET", "status", 0, get_status),
     VERSION("/version"),
     VERSION("/versions"),

@@ -12,6 +12,9 @@ static int start(void *c, json_t **ready, struct lt_err *e)
         *ready = json_pack("{s:s, s:s, s:s}", "listen", lt_http_server_address(tenant->server),
                            "registrar_listen", lt_registrar_address(tenant->registrar),
                            "registrar_tls_listen", lt_registrar_tls_address(tenant->registrar));
+    if (!rc && lt_revocation_zeromq(tenant->revocation))
+        json_object_set_new(*ready, "revocation_zeromq",
+                            json_string(lt_revocation_zeromq(tenant->revocation)));
     return rc;
 }
 

@@ -9,7 +9,8 @@
 
 #include <stdlib.h>
 
-#define BULKY_AT_ONCE 16 /* guests known for large answers that are asked at a time, count */
+#define UNPROVEN_ROUNDS 2 /* that ended untrusted before a guest is told as unproven, count */
+#define BULKY_AT_ONCE 16  /* guests known for large answers that are asked at a time, count */
 
 /* ---- what the watch is told of guests ---- */
 
@@ -47,15 +48,46 @@ static struct lt_flight *depart(void *app, struct lt_watch_entry *entry)
     return &f->flight;
 }
 
-static void stale(void *app, struct lt_watch_entry *entry)
+/* Only what this process itself has tried says that nothing can be proved: a tenant that slept, or was away,
+ * does not know. The log says it once, the outbox keeps it once, and both are told again until it is written.
+ */
+static void look_overdue(struct lt_tenant_rounds *r, struct lt_tenant_guest *g, bool told)
 {
+    struct lt_store_deadlines d = lt_rounds_deadlines(r);
     char uuid[LT_UUID_TEXT];
 
-    (void)app;
-    lt_uuid_format(entry->id, uuid);
-    lt_log_fields(LT_LOG_ERROR, "revocation",
-                  json_pack("{s:s, s:s, s:s}", "guest", uuid, "result", "unproven", "message",
-                            "no trusted verdict for max_stale_s"));
+    if (!g->overdue || g->untrusted < UNPROVEN_ROUNDS)
+        return;
+    lt_uuid_format(g->entry.id, uuid);
+    if (!told)
+        lt_log_fields(LT_LOG_ERROR, "revocation",
+                      json_pack("{s:s, s:s, s:s}", "guest", uuid, "result", "unproven", "message",
+                                "no trusted verdict for max_stale_s"));
+    if (r->conf.revoke_unproven)
+        lt_store_unproven(r->conf.store, g->entry.id, &d);
+}
+
+static void stale(void *app, struct lt_watch_entry *entry)
+{
+    struct lt_tenant_guest *g = guest_of(entry);
+
+    g->overdue = true;
+    look_overdue(app, g, false);
+}
+
+void lt_tenant_landed(struct lt_tenant_flight *f)
+{
+    struct lt_tenant_guest *g = f->guest;
+    bool told = g->untrusted >= UNPROVEN_ROUNDS;
+
+    if (f->proven_until_ms || f->revoked) {
+        g->entry.proven_until_ms = f->proven_until_ms;
+        g->untrusted = 0;
+        g->overdue = false;
+    } else if (f->untrusted) {
+        g->untrusted++;
+        look_overdue(f->owner, g, told);
+    }
 }
 
 static void look(void *app, uint64_t now_ms, uint64_t *next_ms)
@@ -80,10 +112,8 @@ static int load(void *arg, const struct lt_store_guest *guest)
         lt_log(LT_LOG_ERROR, "store", "%s", e.msg); /* due at once, like one without a verdict */
     else if (st.known && st.result == LT_VERDICT_FAILED)
         g->due_ms = LT_SCHEDULE_NEVER;
-    else if (st.unproven)
-        stale(r, g);
-    else if (st.proven_ms)
-        g->proven_until_ms = lt_clock_ms() + st.proven_ms;
+    else if (st.unproven || st.proven_ms) /* was trusted once: max_stale begins anew, for it was not tried */
+        g->proven_until_ms = lt_clock_ms() + r->conf.max_stale_ms;
     return 0;
 }
 
@@ -194,6 +224,11 @@ void lt_rounds_remove(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID])
     if (g)
         lt_ref_put(lt_take(&g->last));
     lt_watch_unlock(&r->watch);
+}
+
+struct lt_http_client *lt_rounds_client(struct lt_tenant_rounds *r)
+{
+    return r->conf.to_guests;
 }
 
 struct lt_release *lt_rounds_release(struct lt_tenant_rounds *r)

@@ -26,6 +26,8 @@ bool lt_rounds_ask(struct lt_tenant_rounds *r, const uint8_t (*uuids)[LT_UUID], 
 void lt_rounds_add(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID]);
 void lt_rounds_remove(struct lt_tenant_rounds *r, const uint8_t uuid[LT_UUID]);
 
+/* To guests' agents; until lt_rounds_stop. */
+struct lt_http_client *lt_rounds_client(struct lt_tenant_rounds *r);
 /* V on its way to guests. */
 struct lt_release *lt_rounds_release(struct lt_tenant_rounds *r);
 

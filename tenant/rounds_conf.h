@@ -13,6 +13,7 @@ struct lt_rounds_conf {
     uint8_t tenant_id[16];
     const char *provider; /* https://HOST:PORT; NULL: none, and every guest is judged without a host */
     uint64_t period_ms, max_stale_ms, window_ms, gather_ms;
+    bool revoke_unproven;   /* a guest that is unproven goes into the store's outbox */
     struct lt_store *store; /* borrowed, as all below */
     const struct lt_vault *vault;
     struct lt_bundles *bundles;

@@ -177,6 +177,7 @@ enum lt_flight_next lt_tenant_finish(struct lt_flight *flight, struct lt_err *e)
     f->proven_until_ms =
         counts && v->result == LT_VERDICT_TRUSTED ? f->round->t1_ms + r->conf.max_stale_ms : 0;
     f->revoked = counts && v->result == LT_VERDICT_FAILED;
+    f->untrusted = counts && v->result != LT_VERDICT_TRUSTED;
     if (counts && v->result == LT_VERDICT_TRUSTED)
         lt_release_trusted(r->release, f->round, f->address, LT_VERSIONS_TO - f->guest->version);
     f->due_ms = due(f, kept, lt_clock_ms());

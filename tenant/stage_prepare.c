@@ -3,6 +3,7 @@
 #include "common/hash.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
+#include "tenant/reach.h"
 #include "tenant/stages.h"
 
 #include <stdio.h>
@@ -60,23 +61,6 @@ static int need_policy(struct lt_tenant_flight *f, const struct lt_store_guest *
         return 0;
     int rc = lt_store_policy_get(r->conf.store, guest->policy, &bytes, &n, e);
     return rc ? rc : lt_tenant_policy_new(bytes, n, r->conf.documents, false, &g->policy, e);
-}
-
-static int need_address(const struct lt_store_guest *guest, const struct lt_agent *a, char *out, size_t size,
-                        struct lt_err *e)
-{
-    bool v6 = a->ip && strchr(a->ip, ':');
-
-    if (!a->mtls_cert || !strcmp(a->mtls_cert, "disabled"))
-        return lt_fail(e, LT_E_GUEST_UNREACHABLE, "its agent registered no TLS certificate");
-    if (guest->address[0])
-        snprintf(out, size, "%s", guest->address);
-    else if (a->ip && a->port)
-        snprintf(out, size, v6 ? "[%s]:%d" : "%s:%d", a->ip, a->port);
-    else
-        return lt_fail(e, LT_E_GUEST_UNREACHABLE,
-                       "its agent registered no address; limetree guest add --address HOST:PORT");
-    return 0;
 }
 
 static int agent_of(struct lt_tenant_rounds *r, const struct lt_store_guest *guest,
@@ -138,7 +122,7 @@ static int prepare(struct lt_tenant_flight *f, struct lt_err *e)
     if (!rc)
         rc = need_policy(f, &guest, e);
     if (!rc)
-        rc = need_address(&guest, &round->agent, f->address, sizeof f->address, e);
+        rc = lt_tenant_reach_of(&guest, &round->agent, f->address, e);
     if (rc)
         return rc;
     const struct lt_tenant_policy *policy = lt_ref_value(f->guest->policy);

@@ -73,8 +73,7 @@ static void ended(struct lt_flight *flight)
     struct lt_tenant_flight *f = lt_tenant_flight_of(flight);
     struct lt_watch_entry *entry = &f->guest->entry;
 
-    if (f->proven_until_ms || f->revoked)
-        entry->proven_until_ms = f->proven_until_ms;
+    lt_tenant_landed(f);
     if (entry->removed)
         lt_bundles_remove(f->owner->conf.bundles, entry->id);
     lt_watch_landed(&f->owner->watch, flight, f->due_ms);

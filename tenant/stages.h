@@ -5,6 +5,7 @@
 #define LT_TENANT_STAGES_H
 
 #include "common/http/client.h"
+#include "tenant/reach.h"
 #include "tenant/release.h"
 #include "tenant/round.h"
 #include "tenant/rounds_conf.h"
@@ -22,6 +23,8 @@ struct lt_tenant_guest {
     struct lt_ref *policy;           /* (f) */
     struct lt_list list;             /* (f) of identity's machine */
     struct lt_history_guest history; /* (f) of identity's EK */
+    unsigned untrusted;              /* rounds that ended so since the last trusted one, or the start */
+    bool overdue;                    /* for max_stale, which began with the start at the earliest */
     unsigned slow;                   /* (f) answers in a row that found no room, or kept it too long */
     struct lt_told told;             /* (f) what the log said last of it */
     size_t kept;                     /* (f) of conf.memory: logs of `last` and the list */
@@ -35,7 +38,7 @@ struct lt_tenant_flight {
     struct lt_tenant_rounds *owner;
     struct lt_tenant_guest *guest;
     struct lt_tenant_round *round; /* from the first stage to the last */
-    char address[300];
+    char address[LT_TENANT_REACH_MAX];
     int status; /* of the guest's answer, if flight.e says that there is one */
     char *body;
     size_t body_n;
@@ -46,6 +49,7 @@ struct lt_tenant_flight {
     uint64_t due_ms;
     uint64_t proven_until_ms; /* 0: as it was */
     bool revoked;             /* the guest failed: not proven any more */
+    bool untrusted;           /* it was tried, and what came out counts */
 };
 
 struct lt_tenant_rounds {
@@ -86,6 +90,8 @@ void lt_tenant_unreachable(struct lt_flight *flight, const struct lt_err *e);
 void lt_tenant_unlinked(struct lt_tenant_flight *f, const char *why);
 /* It may be, if no provider answers for it: its policy accepts that by name, and it never had a host. */
 bool lt_tenant_may_unlink(const struct lt_tenant_round *round);
+/* rounds.c: a round of the guest has ended. Under the lock. */
+void lt_tenant_landed(struct lt_tenant_flight *f);
 
 /* stage_host.c: those of one host quote, a reference for each flight of it. The claims of contests come
  * along, and keep the rounds where they are as long as they are open. */

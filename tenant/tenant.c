@@ -10,6 +10,7 @@
 #include "keylime/envelope.h"
 #include "tenant/guest_ek.h"
 #include "tenant/keylime_conf.h"
+#include "verifier/revoke/webhook.h"
 #include "verifier/trust.h"
 
 #include <stdlib.h>
@@ -22,6 +23,10 @@
 #define TEXT(k, fallback, help)                                                                              \
     {                                                                                                        \
 #k, LT_CONF_TEXT, offsetof(struct lt_tenant_conf, k), fallback, 0, 0, help                           \
+    }
+#define YES(k, fallback, help)                                                                               \
+    {                                                                                                        \
+#k, LT_CONF_BOOL, offsetof(struct lt_tenant_conf, k), fallback, 0, 0, help                           \
     }
 #define INT(k, fallback, min, max, help)                                                                     \
     {                                                                                                        \
@@ -86,6 +91,22 @@ const struct lt_conf_key lt_tenant_keys[] = {
     INT(host_facts_s, "3600", 1, 604800,
         "seconds after which a host's EK certificate and place in the registry are judged again"),
     INT(gather_ms, "3000", 1, 60000, "milliseconds the guests of a sweep wait for a slow one"),
+    YES(revoke_unproven, "yes",
+        "whether a guest that is unproven, after max_stale_s in which it was tried, is revoked until the "
+        "next trusted"
+        " verdict; a failed one always is, until it is cleared"),
+    YES(revocation_agents, "yes",
+        "whether the agents of all guests are told of a revocation (Keylime's message)"),
+    TEXT(revocation_webhook, "", "https URL that revocations are posted to; empty: none"),
+    TEXT(revocation_webhook_ca, "/etc/ssl/certs/ca-certificates.crt",
+         "PEM file with the authorities that the webhook's server may be under"),
+    TEXT(revocation_zeromq, "", "ADDRESS:PORT where ZeroMQ subscribers hear of revocations; empty: nowhere"),
+    INT(revocation_dead_s, "3600", 1, 31536000,
+        "seconds without success after which limetree revocation list calls a receiver dead; it is tried on"),
+    TEXT(ca_url, "",
+         "authority of the guests' certificates, https://HOST:PORT of limetree ca serve: told of a "
+         "revocation before"
+         " all others; empty: none"),
     LT_SPACE_KEYS(struct lt_tenant_conf, reserve_mib, min_free_mib),
     INT(memory_limit_mib, "512", 448, 1048576,
         "MiB that all guests' and the provider's answers, and what is kept of them, may take together"),
@@ -223,6 +244,8 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
     lt_guest_ek_free(guest_ek);
     if (*c->policy_key)
         LT_TRY(lt_config_check_public_key("policy_key", c->policy_key, e));
+    if (*c->revocation_zeromq)
+        LT_TRY(lt_http_server_check_listen("revocation_zeromq", c->revocation_zeromq, e));
     LT_AUTOFREE char *vault = lt_file_path(c->state_dir, VAULT_KEY);
     LT_TRY(lt_config_check_state(c->state_dir, "tenant.db", e));
     return lt_vault_check(vault, e);
@@ -240,6 +263,16 @@ static int check_keylime_admin(const struct lt_tenant_conf *c, struct lt_err *e)
     return *c->provider ? lt_identity_check_apart(key, ca, "federation_ca", c->federation_ca, e) : 0;
 }
 
+static int check_revocation(const struct lt_tenant_conf *c, struct lt_err *e)
+{
+    struct lt_http_address at;
+
+    if (*c->ca_url)
+        LT_TRY(lt_http_address_parse_url("ca_url", c->ca_url, "https://", &at, e));
+    return *c->revocation_webhook ? lt_revoke_webhook_check("revocation_webhook", c->revocation_webhook, e)
+                                  : 0;
+}
+
 int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e)
 {
     struct lt_crl *crl = NULL;
@@ -247,6 +280,7 @@ int lt_tenant_check(const struct lt_tenant_conf *c, bool alone, struct lt_err *e
 
     LT_TRY_IN(lt_uuid_parse(c->tenant_id, id, e), e, "tenant_id");
     LT_TRY(check_federation(c, e));
+    LT_TRY(check_revocation(c, e));
     LT_TRY(check_identities(c, id, e));
     LT_TRY(check_keylime_admin(c, e));
     const struct lt_tenant_keylime_conf keylime = {c->keylime_accept, c->keylime_host_policies,
@@ -298,6 +332,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
         .period_ms = (uint64_t)c->period_s * 1000,
         .max_stale_ms = (uint64_t)stale_s * 1000,
         .window_ms = (uint64_t)c->window_ms,
+        .revoke_unproven = c->revoke_unproven,
         .gather_ms = (uint64_t)c->gather_ms,
         .store = t->store,
         .hosts = t->hosts,
@@ -323,6 +358,24 @@ static void activated(void *app, const char *id)
 
     if (!lt_store_guest_by_agent(t->store, id, &g, LT_NO_ERR))
         (void)lt_rounds_ask(t->rounds, &g.uuid, 1);
+}
+
+static int start_revocation(struct lt_tenant *t, struct lt_err *e)
+{
+    const struct lt_tenant_conf *c = t->conf;
+    const struct lt_revocation_conf conf = {.store = t->store,
+                                            .vault = t->vault,
+                                            .to_guests = lt_rounds_client(t->rounds),
+                                            .agents = c->revocation_agents,
+                                            .webhook = c->revocation_webhook,
+                                            .webhook_ca = c->revocation_webhook_ca,
+                                            .zeromq = c->revocation_zeromq,
+                                            .authority = c->ca_url,
+                                            .cert = c->agent_cert,
+                                            .key = c->agent_key,
+                                            .ca = c->ca};
+
+    return lt_revocation_start(&conf, &t->revocation, e);
 }
 
 static int start_servers(struct lt_tenant *t, struct lt_err *e)
@@ -385,6 +438,8 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     if (!rc)
         rc = start_rounds(t, e);
     if (!rc)
+        rc = start_revocation(t, e);
+    if (!rc)
         rc = start_servers(t, e);
     if (rc)
         lt_tenant_stop(t);
@@ -414,7 +469,9 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_work_free(t->io);
     lt_work_free(t->look);
     lt_registrar_free(t->registrar); /* what had been called waited on io */
-    lt_rounds_stop(t->rounds);
+    lt_revocation_stop(t->revocation);
+    lt_rounds_stop(t->rounds); /* and with it what is under way to agents */
+    lt_revocation_free(t->revocation);
     lt_work_free(t->fetch);
     lt_work_free(t->large);
     lt_work_free(t->work);

@@ -6,6 +6,7 @@
 #include "common/http/server.h"
 #include "common/run/daemon.h"
 #include "tenant/host_fetch.h"
+#include "tenant/revocation.h"
 #include "tenant/rounds.h"
 #include "verifier/registrar.h"
 #include "verifier/vault.h"
@@ -17,6 +18,9 @@ struct lt_tenant_conf {
     char *agent_cert, *agent_key;
     char *provider, *federation_cert, *federation_key, *federation_ca, *federation_crl;
     char *registry, *roots, *guest_ek_roots, *policy_key, *tenant_id, *state_dir;
+    bool revoke_unproven, revocation_agents;
+    char *revocation_webhook, *revocation_webhook_ca, *revocation_zeromq, *ca_url;
+    int64_t revocation_dead_s;
     int64_t period_s, max_stale_s, window_ms, gather_ms, host_facts_s, reserve_mib, min_free_mib;
     int64_t memory_limit_mib, bundle_limit_mib, document_limit_mib;
 };
@@ -45,6 +49,7 @@ struct lt_tenant {
     struct lt_hosts *hosts;
     struct lt_guest_ek *guest_ek;
     struct lt_tenant_rounds *rounds;
+    struct lt_revocation *revocation;
     struct lt_registrar *registrar;
     struct lt_http_server *server;
 };

@@ -352,7 +352,32 @@ static void post_vkey(struct lt_http_req *req, void *app)
         lt_http_reply_json(req, status, lt_envelope_error(&e, 0));
 }
 
+/* Keylime's revocation messages, as they came. */
+static void post_notice(struct lt_http_req *req, void *app)
+{
+    struct rig_guest *g = app;
+    json_t *body = lt_http_req_json(req, LT_NO_ERR);
+
+    pthread_mutex_lock(&g->rig->lock);
+    int status = g->notice_status;
+    g->notices_asked++;
+    if (!status && !g->notices_hang)
+        json_array_append(g->notices, body);
+    if (g->notices_hang) {
+        lt_http_req_hold(req);
+        g->held = req;
+    }
+    bool hangs = g->notices_hang;
+    pthread_cond_broadcast(&g->rig->news);
+    pthread_mutex_unlock(&g->rig->lock);
+    json_decref(body);
+    if (!hangs)
+        lt_http_reply_json(req, status ? status : 200, lt_envelope_success(200, json_null()));
+}
+
 static const struct lt_http_route guest_routes[] = {
+    LT_HTTP_ROUTE("POST", "/{}/notifications/revocation", LT_HTTP_MAY_TRUSTED, LT_MAX_BODY_SMALL,
+                  post_notice),
     LT_HTTP_ROUTE("GET", "/{}/quotes/integrity", LT_HTTP_MAY_TRUSTED, 0, get_quote),
     LT_HTTP_ROUTE("POST", "/{}/keys/vkey", LT_HTTP_MAY_TRUSTED, LT_MAX_BODY_SMALL, post_vkey),
 };
@@ -412,6 +437,7 @@ static void make_guest(struct rig *r, unsigned i)
     char name[16];
 
     g->rig = r;
+    g->notices = json_array();
     g->clock_ms = 1000;
     g->reset_count = 1;
     mock_uuid(i + 1, g->uuid);
@@ -983,6 +1009,7 @@ void rig_free(struct rig *r)
         EVP_PKEY_free(r->guest[i].ek_key);
         EVP_PKEY_free(r->guest[i].ak_key);
         EVP_PKEY_free(r->guest[i].transport);
+        json_decref(r->guest[i].notices);
         free(r->guest[i].pubkey);
         free(r->guest[i].ekcert);
     }

@@ -77,6 +77,10 @@ struct rig_guest {
     atomic_uint opened;     /* of them, those that its transport key opened */
     atomic_int vkey_status; /* answered to them; 0: 200 if it opened, else 400 */
     atomic_bool vkey_hangs;
+    json_t *notices; /* revocation messages that it took, under rig.lock */
+    atomic_uint notices_asked;
+    atomic_int notice_status; /* answered to them; 0: 200, and taken */
+    atomic_bool notices_hang;
 };
 
 struct rig_item {

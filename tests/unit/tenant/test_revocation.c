@@ -1,0 +1,386 @@
+/* A guest that fails is told to all who should know, once each, whoever is away, slow or gone at that moment;
+ * a tenant that was away itself revokes nobody. */
+#include "tenant/revocation.h"
+
+#include "common/run/clock.h"
+#include "common/run/cond.h"
+#include "keylime/notice.h"
+#include "tests/support/tenant_rig.h"
+#include "tests/support/vectors.h"
+
+#include <sqlite3.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 20000
+
+static json_t *vectors; /* a revocation key and its certificate */
+
+static int read_vectors(void **state)
+{
+    size_t n;
+    LT_AUTOFREE uint8_t *p = lt_vector_read("keylime-notice.json", &n);
+
+    (void)state;
+    vectors = lt_json_parse(p, n, 1 << 20, &err);
+    return vectors ? 0 : -1;
+}
+
+static int drop_vectors(void **state)
+{
+    (void)state;
+    json_decref(vectors);
+    return 0;
+}
+
+static const char *vector(const char *key)
+{
+    return json_string_value(json_object_get(vectors, key));
+}
+
+static void call(struct rig *r, const struct rig_guest *g, const char *method, const char *end, json_t *body)
+{
+    char path[96];
+
+    snprintf(path, sizeof path, "guests/%s%s", g->text, end);
+    rig_drop(rig_call(r, method, path, body, 200));
+}
+
+static void give_key(struct rig *r, const struct rig_guest *g)
+{
+    call(r, g, "PUT", "", json_pack("{s:s}", "revocation_key", vector("key")));
+}
+
+static size_t notices(struct rig *r, const struct rig_guest *g)
+{
+    pthread_mutex_lock(&r->lock);
+    size_t n = json_array_size(g->notices);
+    pthread_mutex_unlock(&r->lock);
+    return n;
+}
+
+static void wait_notices(struct rig *r, const struct rig_guest *g, size_t n)
+{
+    uint64_t until = lt_clock_ms() + PATIENCE_MS;
+
+    pthread_mutex_lock(&r->lock);
+    while (json_array_size(g->notices) < n)
+        if (!lt_cond_until(&r->news, &r->lock, until))
+            fail_msg("guest %s heard %zu of %zu", g->text, json_array_size(g->notices), n);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* The i-th notice of the guest, its signature checked. */
+static json_t *notice(struct rig *r, const struct rig_guest *g, size_t i)
+{
+    json_t *msg = NULL;
+
+    pthread_mutex_lock(&r->lock);
+    json_t *body = json_incref(json_array_get(g->notices, i));
+    pthread_mutex_unlock(&r->lock);
+    OK(lt_notice_open(body, vector("certificate"), &msg, &err));
+    json_decref(body);
+    return msg;
+}
+
+static const char *text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : "";
+}
+
+/* Waits until the list says n decisions, and that so many receivers wait. */
+static void wait_list(struct rig *r, size_t decisions, size_t receivers)
+{
+    uint64_t until = lt_clock_ms() + PATIENCE_MS;
+
+    for (;;) {
+        LT_JSON_AUTO json_t *j = rig_call(r, "GET", "revocations", NULL, 200);
+        if (json_array_size(json_object_get(j, "revocations")) == decisions &&
+            json_array_size(json_object_get(j, "receivers")) == receivers)
+            return;
+        if (lt_clock_ms() > until)
+            fail_msg("%s", json_dumps(j, 0));
+        usleep(10000);
+    }
+}
+
+static void begin(struct rig *r)
+{
+    rig_make(r);
+    rig_start(r);
+    rig_adopt(r, &r->guest[0]);
+    rig_adopt(r, &r->guest[1]);
+}
+
+static void fail_it(struct rig *r, struct rig_guest *g)
+{
+    g->mode = GUEST_FORGES;
+    rig_ask(r, g);
+    rig_wait(r, g, "failed");
+}
+
+static void test_all_hear_of_it(void **state)
+{
+    struct rig r;
+    (void)state;
+    begin(&r);
+    struct rig_guest *bad = &r.guest[0], *other = &r.guest[1];
+    give_key(&r, bad);
+    fail_it(&r, bad);
+    uint64_t t = lt_clock_ms();
+    wait_notices(&r, bad, 1);
+    wait_notices(&r, other, 1);
+    assert_true(lt_clock_ms() - t < 1000); /* of the verdict */
+    LT_JSON_AUTO json_t *msg = notice(&r, other, 0);
+    assert_string_equal(text(msg, "type"), "revocation");
+    assert_string_equal(text(msg, "agent_id"), bad->text);
+    assert_string_equal(text(msg, "ip"), "127.0.0.1");
+    assert_true(json_integer_value(json_object_get(msg, "port")) > 0);
+    assert_string_equal(text(msg, "severity_label"), "emergency");
+    assert_non_null(strstr(text(msg, "event_id"), "quote"));
+    assert_non_null(strstr(text(msg, "context"), "\"number\": 1")
+                        ? text(msg, "context")
+                        : strstr(text(msg, "context"), "\"number\":1"));
+    assert_string_equal(text(msg, "meta_data"), "{}");
+    wait_list(&r, 1, 0);
+    rig_ask(&r, bad); /* it fails on: that is no news */
+    rig_wait_asked(bad, bad->asked + 1);
+    rig_ask(&r, bad);
+    rig_wait_asked(bad, bad->asked + 1);
+    wait_list(&r, 1, 0);
+    assert_int_equal(notices(&r, other), 1);
+    assert_int_equal(r.guest[2].notices_asked, 0); /* is not the tenant's */
+    rig_free(&r);
+}
+
+static void test_failed_cleared_failed_again(void **state)
+{
+    struct rig r;
+    (void)state;
+    begin(&r);
+    struct rig_guest *bad = &r.guest[0], *other = &r.guest[1];
+    give_key(&r, bad);
+    fail_it(&r, bad);
+    wait_notices(&r, other, 1);
+    bad->mode = GUEST_ANSWERS;
+    call(&r, bad, "POST", "/clear", json_object());
+    rig_wait(&r, bad, "trusted");
+    wait_list(&r, 1, 0); /* clearing takes nothing back, and says nothing */
+    fail_it(&r, bad);
+    wait_notices(&r, other, 2);
+    wait_list(&r, 2, 0);
+    assert_int_equal(notices(&r, bad), 2);
+    rig_free(&r);
+}
+
+/* Without a key nothing can be signed: told all the same, for those who need no signature. */
+static void test_without_a_key(void **state)
+{
+    struct rig r;
+    (void)state;
+    begin(&r);
+    fail_it(&r, &r.guest[0]);
+    wait_notices(&r, &r.guest[1], 1);
+    pthread_mutex_lock(&r.lock);
+    assert_string_equal(text(json_array_get(r.guest[1].notices, 0), "signature"), "");
+    pthread_mutex_unlock(&r.lock);
+    rig_free(&r);
+}
+
+static void test_one_that_hangs_delays_nobody(void **state)
+{
+    struct rig r;
+    (void)state;
+    begin(&r);
+    rig_adopt(&r, &r.guest[2]);
+    r.guest[1].notices_hang = true;
+    fail_it(&r, &r.guest[0]);
+    uint64_t t = lt_clock_ms();
+    wait_notices(&r, &r.guest[2], 1);
+    wait_notices(&r, &r.guest[0], 1);
+    assert_true(lt_clock_ms() - t < 1000);
+    wait_list(&r, 1, 1);
+    r.guest[1].notices_hang = false;
+    pthread_mutex_lock(&r.lock);
+    struct lt_http_req *held = lt_take(&r.guest[1].held);
+    pthread_mutex_unlock(&r.lock);
+    lt_http_reply_json(held, 200, json_object());
+    wait_list(&r, 1, 0);
+    rig_free(&r);
+}
+
+/* An agent that is down hears of it when it is back; the others once, in whichever life of the tenant. */
+static void test_the_tenant_is_stopped_meanwhile(void **state)
+{
+    struct rig r;
+    (void)state;
+    begin(&r);
+    struct rig_guest *bad = &r.guest[0], *away = &r.guest[1];
+    give_key(&r, bad);
+    away->notice_status = 500;
+    fail_it(&r, bad);
+    wait_notices(&r, bad, 1);
+    wait_list(&r, 1, 1);
+    rig_stop(&r);
+    away->notice_status = 0;
+    rig_start(&r);
+    wait_notices(&r, away, 1);
+    wait_list(&r, 1, 0);
+    assert_int_equal(notices(&r, bad), 1);
+    assert_int_equal(notices(&r, away), 1);
+    rig_drop(notice(&r, away, 0)); /* the very text, signed */
+    rig_free(&r);
+}
+
+static void test_one_without_that_path(void **state)
+{
+    struct rig r;
+    (void)state;
+    begin(&r);
+    r.guest[1].notice_status = 404; /* an agent that takes none */
+    fail_it(&r, &r.guest[0]);
+    wait_list(&r, 1, 0);
+    assert_int_equal(r.guest[1].notices_asked, 1);
+    rig_free(&r);
+}
+
+static void test_removed_after_it_failed(void **state)
+{
+    struct rig r;
+    (void)state;
+    begin(&r);
+    struct rig_guest *bad = &r.guest[0], *away = &r.guest[1];
+    give_key(&r, bad);
+    away->notice_status = 503;
+    fail_it(&r, bad);
+    wait_notices(&r, bad, 1);
+    call(&r, bad, "DELETE", "", NULL);
+    away->notice_status = 0;
+    wait_notices(&r, away, 1);
+    rig_drop(notice(&r, away, 0)); /* its key went with it, the text is kept */
+    wait_list(&r, 1, 0);
+    rig_free(&r);
+}
+
+static void test_agents_are_not_told(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    r.conf.revocation_agents = false;
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    fail_it(&r, &r.guest[0]);
+    wait_list(&r, 1, 0);
+    assert_int_equal(r.guest[0].notices_asked, 0);
+    rig_free(&r);
+}
+
+/* ---- unproven ---- */
+
+static void by_hand(struct rig *r, const char *sql)
+{
+    char path[160];
+    sqlite3 *db;
+
+    snprintf(path, sizeof path, "%s/tenant.db", r->state);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static const char rebooted[] = "UPDATE verdicts SET boot = 'x', trusted_boot = 'x'";
+
+/* All verdicts are of before, and past every deadline: that says nothing of the guests. */
+static void test_a_reboot_revokes_nobody(void **state)
+{
+    struct rig r;
+    (void)state;
+    begin(&r);
+    rig_stop(&r);
+    by_hand(&r, rebooted);
+    rig_start(&r);
+    for (int i = 0; i < 2; i++) {
+        rig_ask(&r, &r.guest[i]);
+        rig_wait(&r, &r.guest[i], "trusted");
+    }
+    wait_list(&r, 0, 0);
+    assert_int_equal(r.guest[0].notices_asked + r.guest[1].notices_asked, 0);
+    rig_free(&r);
+}
+
+static void test_unproven_and_lifted(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    r.conf.max_stale_s = 1;
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    rig_stop(&r);
+    by_hand(&r, rebooted);
+    struct rig_guest *g = &r.guest[0];
+    g->mode = GUEST_FAILS;
+    uint64_t t = lt_clock_ms();
+    rig_start(&r);
+    for (int i = 0; i < 3; i++) {
+        unsigned asked = g->asked;
+        rig_ask(&r, g);
+        rig_wait_asked(g, asked + 1);
+    }
+    wait_list(&r, 1, 0);
+    assert_true(lt_clock_ms() - t >= 1000); /* max_stale of this life */
+    wait_notices(&r, g, 1);
+    g->mode = GUEST_ANSWERS;
+    rig_ask(&r, g);
+    rig_wait(&r, g, "trusted");
+    wait_list(&r, 2, 0);
+    LT_JSON_AUTO json_t *j = rig_call(&r, "GET", "revocations", NULL, 200);
+    const json_t *d = json_object_get(j, "revocations");
+    assert_string_equal(text(json_array_get(d, 0), "kind"), "lifted");
+    assert_string_equal(text(json_array_get(d, 1), "kind"), "unproven");
+    assert_string_equal(text(json_array_get(d, 1), "reason"), "unproven");
+    assert_int_equal(notices(&r, g), 1); /* lifting is no message of Keylime's */
+    pthread_mutex_lock(&r.lock);
+    assert_non_null(strstr(text(json_array_get(g->notices, 0), "msg"), "comm_error"));
+    pthread_mutex_unlock(&r.lock);
+    rig_free(&r);
+}
+
+static void test_unproven_by_policy(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_make(&r);
+    r.conf.max_stale_s = 1;
+    r.conf.revoke_unproven = false;
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    r.guest[0].mode = GUEST_FAILS;
+    for (int i = 0; i < 3; i++) {
+        unsigned asked = r.guest[0].asked;
+        rig_ask(&r, &r.guest[0]);
+        rig_wait_asked(&r.guest[0], asked + 1);
+        usleep(500000);
+    }
+    wait_list(&r, 0, 0);
+    rig_free(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_hear_of_it),
+        cmocka_unit_test(test_failed_cleared_failed_again),
+        cmocka_unit_test(test_without_a_key),
+        cmocka_unit_test(test_one_that_hangs_delays_nobody),
+        cmocka_unit_test(test_the_tenant_is_stopped_meanwhile),
+        cmocka_unit_test(test_one_without_that_path),
+        cmocka_unit_test(test_removed_after_it_failed),
+        cmocka_unit_test(test_agents_are_not_told),
+        cmocka_unit_test(test_a_reboot_revokes_nobody),
+        cmocka_unit_test(test_unproven_and_lifted),
+        cmocka_unit_test(test_unproven_by_policy),
+    };
+    return cmocka_run_group_tests(tests, read_vectors, drop_vectors);
+}
