@@ -1,5 +1,6 @@
 #include "provider/host.h"
 
+#include "appraisal/checks/measured.h"
 #include "common/alloc.h"
 #include "common/hash.h"
 #include "common/http/address.h"
@@ -13,10 +14,10 @@
 struct host {
     struct lt_provider_host is; /* first */
     struct lt_ref_count refs;
-    _Atomic uint32_t reset_count;    /* of its last quote */
-    _Atomic uint64_t ima_epoch;      /* counts the changes of PCR 10 from quote to quote */
-    uint8_t ima_pcr[32], values[32]; /* of its last quote, PCR 10 and a digest of all; the batcher's: one
-                                        quote at a time comes in */
+    _Atomic uint32_t reset_count; /* of its last quote */
+    _Atomic uint64_t ima_epoch;   /* counts the changes of PCR 10 from quote to quote */
+    struct lt_pcrs
+        pcrs; /* of its last quote, mask 0: none yet; the batcher's: one quote at a time comes in */
     atomic_bool refreshing;
 
     pthread_mutex_t lock;           /* guards what follows */
@@ -25,6 +26,8 @@ struct host {
     struct lt_residents *quoted;    /* the last that stood in a quote; NULL: none yet */
     bool contested;                 /* the latest shows a guest that another host has quoted */
 };
+
+#define IMA (1u << LT_IMA_PCR)
 
 static struct host *whole(struct lt_provider_host *h)
 {
@@ -43,21 +46,42 @@ static void context(void *arg, uint8_t policy[32], struct lt_residents **known)
     pthread_mutex_unlock(&own->lock);
 }
 
+/* PCRs whose values are others than in the quote before: bits. */
+static uint32_t differing(const struct lt_pcrs *was, const struct lt_pcrs *is)
+{
+    uint32_t mask = 0;
+
+    for (unsigned i = 0; i < LT_MAX_PCRS; i++)
+        if (is->mask >> i & 1 && memcmp(was->value[i], is->value[i], LT_SHA256))
+            mask |= 1u << i;
+    return mask;
+}
+
+/* Before any tenant has this quote. PCR 10 moves with every file that is measured. */
+static void tell_change(const struct lt_provider_host *h, uint32_t pcrs)
+{
+    char id[2 * LT_RESIDENCY_HOST_ID + 1], list[200];
+
+    lt_hex(h->id, sizeof h->id, id);
+    if (pcrs & ~IMA)
+        lt_log_fields(LT_LOG_WARNING, "host-pcrs",
+                      json_pack("{s:s, s:s}", "host", id, "changed", lt_measured_list(pcrs, list)));
+}
+
 static void quoted(void *arg, const struct lt_batcher_batch *batch)
 {
     struct lt_provider_host *h = arg;
     struct host *own = whole(h);
-    const uint8_t *pcr = lt_batcher_batch_pcrs(batch)->value[10];
-    uint8_t values[32];
+    const struct lt_pcrs *pcrs = lt_batcher_batch_pcrs(batch);
+    bool first = !own->pcrs.mask;
+    uint32_t changed = differing(&own->pcrs, pcrs);
 
-    lt_pcrs_digest(lt_batcher_batch_pcrs(batch), LT_HASH_SHA256, values);
-    bool changed = memcmp(own->values, values, sizeof values);
-    memcpy(own->values, values, sizeof values);
+    own->pcrs = *pcrs;
     atomic_store(&own->reset_count, batch->reset_count);
-    if (memcmp(own->ima_pcr, pcr, sizeof own->ima_pcr)) {
-        memcpy(own->ima_pcr, pcr, sizeof own->ima_pcr);
+    if (changed & IMA)
         atomic_fetch_add(&own->ima_epoch, 1);
-    }
+    if (!first)
+        tell_change(h, changed);
     lt_health_note(&h->health, h->address, NULL, lt_clock_ms());
     lt_provider_host_adopt(h, batch->residents, true);
     if (changed && h->shared->changed)

@@ -76,8 +76,6 @@ static void quoted(struct lt_batcher_batch_item *i, struct lt_batcher_batch *bat
     struct lt_err e = {0};
 
     (void)index;
-    if (f->checking)
-        lt_health_checked(&f->host->health);
     f->quote = lt_ref_get(batch ? batch->quote : why->refused);
     f->refused = !batch && f->quote;
     if (!f->quote) {
@@ -98,7 +96,6 @@ static enum lt_flight_next quote(struct lt_flight *flight, struct lt_err *e)
     (void)e;
     f->item.done = quoted;
     lt_random(f->item.commitment, sizeof f->item.commitment);
-    f->checking = lt_health_due(&f->host->health, 0, lt_clock_ms());
     f->t1_ms = lt_clock_ms();
     lt_batcher_add(f->host->batcher, &f->item);
     return LT_FLIGHT_WAIT;

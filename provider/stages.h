@@ -31,7 +31,6 @@ struct lt_provider_flight {
     struct lt_provider_watched *watched;
     struct lt_provider_host *host; /* a reference; NULL: not enrolled any more */
     char name[2 * LT_RESIDENCY_HOST_ID + 1];
-    bool checking; /* the host's health waits for our quote */
     bool has_basis;
     struct lt_store_basis basis;    /* the policy that was published at t1 */
     uint64_t t1_ms, t5_ms;          /* t5 0: no quote came */

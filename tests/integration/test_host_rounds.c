@@ -156,7 +156,7 @@ static void a_round_shares_a_batch(void **state)
         else
             json_decref(rig_json(r, r->operator, "POST", "rounds", json_object(), 202));
     }
-    /* Its health waits for the round's quote: so long, that it is queued. */
+    /* Looking at it takes a quote, too, which does not come: so long, that the round's leaf is queued. */
     for (bool slow = false; !slow; usleep(50000)) {
         LT_JSON_AUTO json_t *j = shown(r);
         slow = reads(j, "state", "slow");

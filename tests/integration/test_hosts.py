@@ -6,6 +6,7 @@ import os
 import ssl
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +17,21 @@ sys.path.insert(0, str(TOP))
 
 from tests.lab import Lab  # noqa: E402
 from tests.lab.federation import Federation  # noqa: E402
+from tests.lab.mocked import Mocked  # noqa: E402
 
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
 MADE = ["host-quote", "host-identity", "host-policy", "host-clock", "window"]
 OF_GUESTS = ["guest-quote", "guest-clock", "guest-policy", "batch-inclusion", "residency", "sandwich"]
+
+
+def verdict(fed):
+    return fed.cli("host", "show", fed.host)["verdict"]
+
+
+def events(fed, name):
+    text = Path(fed.provider.log).read_text()
+    lines = [json.loads(x) for x in text.splitlines() if x.startswith("{") and x.endswith("}")]
+    return [x for x in lines if x["event"] == name]
 
 
 class Bare(Federation):
@@ -29,7 +41,7 @@ class Bare(Federation):
         self.virt = SimpleNamespace(uri="test:///default")
 
     def verdict(self):
-        return self.cli("host", "show", self.host)["verdict"]
+        return verdict(self)
 
     def expect(self, result, reason=None, timeout=30):
         def probe():
@@ -38,9 +50,7 @@ class Bare(Federation):
         return self.poll(probe, timeout, lambda: f"{result} {reason}: {self.verdict()}\n{self.provider.tail()}")
 
     def events(self, name):
-        text = Path(self.provider.log).read_text()
-        lines = [json.loads(x) for x in text.splitlines() if x.startswith("{") and x.endswith("}")]
-        return [x for x in lines if x["event"] == name]
+        return events(self, name)
 
     def restart_provider(self):
         """Killed in the middle of whatever it does; the agents' provider is at the same address again."""
@@ -212,6 +222,31 @@ def test_the_webhook_is_told_until_it_confirms(lab):
     fed.poll(lambda: len(fed.hook.taken()) == 4, 20, fed.hook.taken)
     numbers, kinds = zip(*fed.hook.taken())
     assert kinds == ("failed", "failed", "unproven", "lifted") and list(numbers) == sorted(set(numbers))
+
+
+def test_a_host_that_fails_still_proves_it_to_tenants(lab):
+    """The provider's verdict withholds nothing: the tenant's own check says host-policy, and the log said so first."""
+    fed = Mocked(lab, BUILD, tenant_options=["period_s=1"])
+    fed.provider_options = ["host_period_s=3600", "host_accept=boot-only, ek-unproven"]
+    fed.up()
+    (guest,) = fed.guests
+    guest.start()
+    fed.adopt([guest])
+    fed.wait_verdict(guest, lambda v: v["result"] == "trusted", "trusted")
+    fed.poll(lambda: verdict(fed)["result"] == "trusted", 20, lambda: verdict(fed))
+    fed.residents_are([guest], pcr4="11" * 32)
+    v = fed.wait_verdict(guest, lambda v: v["result"] == "failed", "failed by its host")
+    assert v["reason"] == "host-policy" and v["host"] == fed.host and v["batch"]
+    assert "batch-inclusion" in v["passed"] and "PCR 4" in next(x["message"] for x in v["failed"])
+    (changed,) = [x for x in events(fed, "host-pcrs") if x["host"] == fed.host]
+    assert changed["changed"] == "PCR 4"
+    mine = fed.poll(lambda: verdict(fed)["result"] == "failed" and verdict(fed), 20, lambda: fed.provider.tail())
+    assert mine["reason"] == "host-policy"
+    # It is asked on: a guest whose verdict was cleared is judged anew, by a proof of the same host.
+    since = time.monotonic()
+    fed.cli("guest", "clear", guest.uuid)
+    v = fed.wait_verdict(guest, lambda v: v["batch"] is not None, "judged anew", since=since)
+    assert (v["result"], v["reason"]) == ("failed", "host-policy")
 
 
 def test_without_roots_the_identity_is_not_made(lab):
