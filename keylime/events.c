@@ -7,15 +7,15 @@
 /* "qoute" is how Keylime spells it, and its clients match. */
 const struct lt_events_rule lt_events_rules[] = {
     {"guest-quote", "bank", "qoute_validation.invalid_hash_alg"},
-    {"guest-quote", "no-pubkey", "qoute_validation.no_pubkey"},
     {"guest-quote", "pcr-missing", "pcr_validation.missing_pcr_16"},
     {"guest-quote", "pcr-", "pcr_validation.invalid_pcr_"},
     {"guest-quote", NULL, "qoute_validation.quote_validation"},
     {"guest-policy", "pcr-missing", "pcr_validation.missing_pcrs"},
     {"guest-policy", "pcr-", "pcr_validation.invalid_pcr_"},
-    {"guest-policy", "boot-log-missing", "measured_boot.missing_pcrs"},
+    {"guest-policy", "boot-log", "measured_boot.missing_pcrs"},
     {"guest-policy", "boot-log-pcr-", "measured_boot.invalid_pcr_"},
     {"guest-policy", "boot-policy", "measured_boot.policy_limetree"},
+    {"guest-policy", "ima-aggregate", "ima.validation.ima-ng.runtime_policy_hash"},
     {"guest-policy", "ima-entry", "ima.entry"},
     {"guest-policy", "ima-hash", "ima.validation.ima_hash"},
     {"guest-policy", "ima-key", "ima.invalid_key"},

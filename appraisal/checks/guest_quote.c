@@ -13,15 +13,15 @@ static void check_selection(const struct lt_checks_guest_round *in, const struct
     uint16_t hash = in->identity->ak.scheme_hash;
 
     if (a->bank_count != 1 || (a->banks[0].alg != LT_HASH_SHA256 && a->banks[0].alg != LT_HASH_SHA384)) {
-        lt_check_fault(v, LT_CHECK_GUEST_QUOTE,
-                       "signed selection: %u banks, the first 0x%04x; must be sha256 or sha384 alone",
-                       a->bank_count, a->bank_count ? a->banks[0].alg : 0);
+        lt_check_fault_of(v, LT_CHECK_GUEST_QUOTE, "bank",
+                          "signed selection: %u banks, the first 0x%04x; must be sha256 or sha384 alone",
+                          a->bank_count, a->bank_count ? a->banks[0].alg : 0);
         return;
     }
     if (p->alg != a->banks[0].alg) {
-        lt_check_fault(v, LT_CHECK_GUEST_QUOTE,
-                       "PCR values of bank 0x%04x, the signed selection is of 0x%04x", p->alg,
-                       a->banks[0].alg);
+        lt_check_fault_of(v, LT_CHECK_GUEST_QUOTE, "bank",
+                          "PCR values of bank 0x%04x, the signed selection is of 0x%04x", p->alg,
+                          a->banks[0].alg);
         return;
     }
     if (a->banks[0].mask != p->mask)
@@ -49,7 +49,8 @@ static void check_transport_key(const struct lt_checks_guest_round *in, struct l
         return;
     }
     if (!(in->pcrs->mask >> LT_CHECKS_TRANSPORT_PCR & 1)) {
-        lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "PCR %d is not in the quote", LT_CHECKS_TRANSPORT_PCR);
+        lt_check_fault_of(v, LT_CHECK_GUEST_QUOTE, "pcr-missing", "PCR %d is not in the quote",
+                          LT_CHECKS_TRANSPORT_PCR);
         return;
     }
     if (!n)
@@ -58,9 +59,9 @@ static void check_transport_key(const struct lt_checks_guest_round *in, struct l
     lt_hash(in->pcrs->alg, &text, 1, event);
     lt_pcr_extend(in->pcrs->alg, pcr, event);
     if (memcmp(pcr, in->pcrs->value[LT_CHECKS_TRANSPORT_PCR], n))
-        lt_check_fault(v, LT_CHECK_GUEST_QUOTE,
-                       "PCR %d does not name the transport key that came with the quote",
-                       LT_CHECKS_TRANSPORT_PCR);
+        lt_check_fault_of(v, LT_CHECK_GUEST_QUOTE, "pcr-16",
+                          "PCR %d does not name the transport key that came with the quote",
+                          LT_CHECKS_TRANSPORT_PCR);
 }
 
 void lt_checks_guest_quote(struct lt_checks *c)

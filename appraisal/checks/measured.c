@@ -34,6 +34,16 @@ __attribute__((format(printf, 4, 5))) static void set(struct work *w, enum lt_me
     va_end(ap);
 }
 
+__attribute__((format(printf, 3, 4))) static void because(struct work *w, enum lt_measured_part part,
+                                                          const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(w->out->part[part].cause, sizeof w->out->part[part].cause, fmt, ap);
+    va_end(ap);
+}
+
 /* Want of memory is no word about what was measured. */
 static bool starved(struct work *w, enum lt_measured_part part, int code)
 {
@@ -93,13 +103,33 @@ static void judge_pcrs(struct work *w)
             "the policy has no values of the bank %s for every PCR that"
             " it names",
             lt_hash_name(w->m->pcrs->alg) ? lt_hash_name(w->m->pcrs->alg) : "(unknown)");
-    else if (lt_policy_pcr_rules_judge(w->rules, w->m->pcrs, w->policy, &e))
+    else if (lt_policy_pcr_rules_judge(w->rules, w->m->pcrs, w->policy, &e)) {
+        int bad = lt_policy_pcr_rules_bad(w->rules, w->m->pcrs);
         set(w, LT_MEASURED_PART_PCRS, LT_MEASURED_BAD, "%s", e.msg);
+        if (bad >= 0 && w->m->pcrs->mask >> bad & 1)
+            because(w, LT_MEASURED_PART_PCRS, "pcr-%d", bad);
+        else
+            because(w, LT_MEASURED_PART_PCRS, "pcr-missing");
+    }
 }
 
 static bool has_log(const struct work *w)
 {
     return w->logs->boot_log && w->logs->boot_log->replay.present;
+}
+
+/* The first PCR that the log does not replay to. */
+static void blame_log(struct work *w)
+{
+    const struct lt_boot_replay *r = &w->logs->boot_log->replay;
+    const struct lt_pcrs *q = w->m->pcrs;
+
+    for (unsigned i = 0; i < LT_BOOT_PCRS && !r->fault.code && lt_boot_replay_value(r, q->alg, 0); i++)
+        if (q->mask >> i & 1 && !lt_boot_replay_fits(r, q->alg, i, q->value[i])) {
+            because(w, LT_MEASURED_PART_BOOT_LOG, "boot-log-pcr-%u", i);
+            return;
+        }
+    because(w, LT_MEASURED_PART_BOOT_LOG, "boot-log");
 }
 
 /* Nothing in a log is believed before it matches. */
@@ -115,8 +145,10 @@ static void judge_boot_log(struct work *w)
         set(w, LT_MEASURED_PART_BOOT_LOG, LT_MEASURED_OMITTED,
             "not every event has a digest of the quoted bank %s",
             lt_hash_name(w->m->pcrs->alg) ? lt_hash_name(w->m->pcrs->alg) : "(unknown)");
-    else if (lt_boot_replay_match(&w->logs->boot_log->replay, w->m->pcrs, &e))
+    else if (lt_boot_replay_match(&w->logs->boot_log->replay, w->m->pcrs, &e)) {
         set(w, LT_MEASURED_PART_BOOT_LOG, LT_MEASURED_BAD, "%s", e.msg);
+        blame_log(w);
+    }
 }
 
 static void judge_boot_policy(struct work *w)
@@ -132,6 +164,7 @@ static void judge_boot_policy(struct work *w)
         return;
     lt_hex(w->p->boot, LT_SHA256, name);
     uint32_t needed = is_boot(w->p, w->d) ? lt_boot_policy_pcrs(w->d->boot) : 0;
+    because(w, LT_MEASURED_PART_BOOT_POLICY, needed & ~w->m->pcrs->mask ? "pcr-missing" : "boot-policy");
     if (!is_boot(w->p, w->d))
         set(w, LT_MEASURED_PART_BOOT_POLICY, LT_MEASURED_LACKING, "boot policy %s is not at hand", name);
     else if (!needed)
@@ -224,6 +257,7 @@ static bool replay(struct work *w, const struct lt_ima_layers *l)
     bool lacking = starved(w, LT_MEASURED_PART_IMA, rc) || (r.unable.code && !r.faults);
     set(w, LT_MEASURED_PART_IMA, lacking ? LT_MEASURED_LACKING : LT_MEASURED_BAD, "%s",
         r.kept ? r.fault[0] : e.msg);
+    because(w, LT_MEASURED_PART_IMA, "%s", r.cause ? r.cause : rc == LT_E_MALFORMED ? "ima-entry" : "ima");
     keep_faults(w, &r);
     return false;
 }
@@ -290,10 +324,12 @@ static void judge_ima(struct work *w, bool programs)
     }
     if (!layers_of(w, &l) || other_bank(w, LT_MEASURED_PART_IMA, "layers are judged by PCRs"))
         return;
+    because(w, LT_MEASURED_PART_IMA, "ima"); /* unless more is known */
     uint32_t missing = (1u << LT_IMA_PCR | (m->alone ? 0 : LT_IMA_BOOT_PCRS)) & ~m->pcrs->mask;
     if (missing) {
         set(w, LT_MEASURED_PART_IMA, LT_MEASURED_BAD,
             "PCR %d: the policy has layers and it is not in the quote", __builtin_ctz(missing));
+        because(w, LT_MEASURED_PART_IMA, "pcr-missing");
         return;
     }
     if (!w->logs->has_ima && w->logs->ima_trouble) {
@@ -383,7 +419,7 @@ void lt_measured_tell(const struct lt_measured_result *r, enum lt_check c, struc
             /* The first is the check's message; another part's is told beside it. */
             if (v->check[c].state == LT_CHECK_NOT_PASSED)
                 lt_check_note(v, c, part_names[i], "%s", message);
-            lt_check_fault(v, c, "%s", message);
+            lt_check_fault_of(v, c, r->part[i].cause, "%s", message);
             break;
         case LT_MEASURED_LACKING:
             if (v->offline && r->part[i].starved)

@@ -78,8 +78,9 @@ enum lt_measured_state { LT_MEASURED_GOOD, LT_MEASURED_OMITTED, LT_MEASURED_LACK
 struct lt_measured_result {
     struct {
         enum lt_measured_state state;
-        char message[320]; /* of all but good */
-        bool starved;      /* lacking for want of memory: `consistent` cannot leave it out */
+        char message[320];            /* of all but good */
+        char cause[LT_VERDICT_CAUSE]; /* of bad: what is, as a slug (docs/api.md); "": not told */
+        bool starved;                 /* lacking for want of memory: `consistent` cannot leave it out */
     } part[LT_MEASURED_PARTS];
     uint64_t entries, matched, faults; /* of the IMA list */
     size_t matched_bytes;              /* of m->ima, that PCR 10 covers */

@@ -108,17 +108,33 @@ bool lt_check_open(struct lt_verdict *v, enum lt_check c)
     return true;
 }
 
-void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
+__attribute__((format(printf, 4, 0))) static void fault(struct lt_verdict *v, enum lt_check c,
+                                                        const char *cause, const char *fmt, va_list ap)
 {
-    va_list ap;
-
     if (v->check[c].state == LT_CHECK_NOT_PASSED)
         return;
     v->check[c].state = LT_CHECK_NOT_PASSED;
     v->check[c].weight = lt_verdict_rules[c].failure;
     v->check[c].reason = NULL;
-    va_start(ap, fmt);
+    snprintf(v->check[c].cause, sizeof v->check[c].cause, "%s", cause ? cause : "");
     vsnprintf(v->check[c].message, sizeof v->check[c].message, fmt, ap);
+}
+
+void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    fault(v, c, NULL, fmt, ap);
+    va_end(ap);
+}
+
+void lt_check_fault_of(struct lt_verdict *v, enum lt_check c, const char *cause, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    fault(v, c, cause, fmt, ap);
     va_end(ap);
 }
 
@@ -337,6 +353,15 @@ static json_t *line(enum lt_check c, const char *part, const char *message)
     return o;
 }
 
+static json_t *failed_line(const struct lt_verdict *v, enum lt_check c)
+{
+    json_t *o = line(c, NULL, v->check[c].message);
+
+    if (v->check[c].cause[0])
+        json_object_set_new(o, "cause", json_string(v->check[c].cause));
+    return o;
+}
+
 static json_t *slug_or_null(const char *s)
 {
     return s && *s ? json_string(s) : json_null();
@@ -361,7 +386,7 @@ json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times)
             json_array_append_new(passed, json_string(lt_verdict_rules[c].slug));
         else
             json_array_append_new(v->check[c].state == LT_CHECK_NOT_PASSED ? failed : not_made,
-                                  line(c, NULL, v->check[c].message));
+                                  failed_line(v, c));
     }
     for (unsigned i = 0; i < v->part_count; i++)
         json_array_append_new(v->parts[i].note ? notes : not_made,

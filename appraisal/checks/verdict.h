@@ -60,6 +60,7 @@ enum lt_check_weight {
     LT_CHECK_WEIGHT_NONE /* passed; or not made because of another check, which decides */
 };
 
+#define LT_VERDICT_CAUSE 24 /* characters, with NUL */
 #define LT_VERDICT_PARTS 64 /* omitted parts and notes of one verdict, count */
 
 struct lt_check_part {
@@ -87,6 +88,8 @@ struct lt_verdict {
         enum lt_check_weight weight;
         bool lacking;       /* something it needs is absent */
         const char *reason; /* static; what the verdict's reason is when this check decides; NULL: its slug */
+        char cause[LT_VERDICT_CAUSE]; /* of one that failed: what in it, as a slug (docs/api.md); "": not told
+                                       */
         char message[320];
     } check[LT_CHECKS];
     unsigned part_count;
@@ -127,6 +130,9 @@ bool lt_check_open(struct lt_verdict *v, enum lt_check c);
  * first message is kept. */
 void lt_check_fault(struct lt_verdict *v, enum lt_check c, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same, and what in it failed: a slug, NULL or "": not told. */
+void lt_check_fault_of(struct lt_verdict *v, enum lt_check c, const char *cause, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 /* The check could not be made good, for e: a fault, unless memory ran out, which is no word about anybody's
  * evidence: not made. Offline that is a fault all the same: `consistent` needs every check that it does not
  * name. */

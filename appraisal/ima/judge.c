@@ -96,6 +96,9 @@ static __attribute__((noinline)) int not_allowed(struct lt_ima_judge *j, const s
         *good = !rc;
     }
     if (!*good) {
+        j->cause = is_signed                ? "ima-signature"
+                   : answer == LT_IMA_OTHER ? "ima-other-digest"
+                                            : "ima-not-listed";
         not_listed(j, l, "digest", "", answer, why);
         if (is_signed)
             add_why(why, local.msg);
@@ -134,7 +137,9 @@ static __attribute__((noinline)) int buffer(struct lt_ima_judge *j, const struct
     enum lt_ima_answer answer;
     bool is_key;
 
+    j->cause = "ima-not-listed";
     if (!holds(l)) {
+        j->cause = "ima-hash";
         snprintf(why, LT_IMA_WHY, "its digest is not that of the buffer's %zu bytes", l->extra.n);
         return 0;
     }
@@ -151,6 +156,7 @@ static __attribute__((noinline)) int buffer(struct lt_ima_judge *j, const struct
         return 0;
     LT_TRY(ask(j, l, LT_IMA_KEYRINGS, &answer, e));
     *good = answer == LT_IMA_ALLOWED;
+    j->cause = "ima-key";
     if (!*good)
         not_listed(j, l, "key", "keyrings of ", answer, why);
     else if (j->layers->learn_keys)

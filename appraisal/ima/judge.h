@@ -18,6 +18,7 @@ struct lt_ima_judge {
                           */
     struct lt_ima_table_probe probe; /* of the first layer in force */
     unsigned signatures, bad;        /* checked; those of them that were not good */
+    const char *cause;               /* static: of the last one that was not good, a slug */
 };
 
 /* May be called for what is going to be judged, in this order and with other work in between: then the answer

@@ -35,14 +35,21 @@ static uint64_t number(const struct replay *r)
     return r->in->first + r->out->entries;
 }
 
+static void because(struct lt_ima_result *o, const char *cause)
+{
+    if (!o->faults++)
+        o->cause = cause;
+}
+
 /* Kept while there is room. */
-static __attribute__((noinline, format(printf, 2, 3))) void fault(struct replay *r, const char *fmt, ...)
+static __attribute__((noinline, format(printf, 3, 4))) void fault(struct replay *r, const char *cause,
+                                                                  const char *fmt, ...)
 {
     struct lt_ima_result *o = r->out;
     char path[PATH_SHOWN + 1];
     va_list ap;
 
-    o->faults++;
+    because(o, cause);
     if (o->kept == LT_IMA_FAULTS)
         return;
     char *text = o->fault[o->kept++];
@@ -54,11 +61,12 @@ static __attribute__((noinline, format(printf, 2, 3))) void fault(struct replay 
 }
 
 /* Without an entry: it must be told even if there is no room. */
-static __attribute__((format(printf, 2, 3))) void list_fault(struct lt_ima_result *o, const char *fmt, ...)
+static __attribute__((format(printf, 3, 4))) void list_fault(struct lt_ima_result *o, const char *cause,
+                                                             const char *fmt, ...)
 {
     va_list ap;
 
-    o->faults++;
+    because(o, cause);
     if (o->kept < LT_IMA_FAULTS)
         o->kept++;
     va_start(ap, fmt);
@@ -73,10 +81,10 @@ static __attribute__((noinline)) bool other_column(struct replay *r, uint16_t wa
 
     lt_hex(l->hash, lt_hash_size(l->log_hash), hex);
     if (l->log_hash != want)
-        fault(r, "its template hash has %zu bytes, %s has %zu", lt_hash_size(l->log_hash), lt_hash_name(want),
-              lt_hash_size(want));
+        fault(r, "ima-hash", "its template hash has %zu bytes, %s has %zu", lt_hash_size(l->log_hash),
+              lt_hash_name(want), lt_hash_size(want));
     else
-        fault(r, "its template hash is %s by its content, the list says another", hex);
+        fault(r, "ima-hash", "its template hash is %s by its content, the list says another", hex);
     return false;
 }
 
@@ -150,7 +158,7 @@ static int content(struct replay *r, struct lt_err *e)
     if (lt_ima_judge(&r->judge, &r->line, &good, r->why, &r->no_verdict))
         return unable(r, &r->no_verdict, e);
     if (!good)
-        fault(r, "%s", r->why);
+        fault(r, r->judge.cause, "%s", r->why);
     return 0;
 }
 
@@ -171,7 +179,7 @@ static void other_aggregate(struct replay *r)
     size_t n = l->digest.n < 32 ? l->digest.n : 32;
 
     lt_hex(l->digest.p, n, hex);
-    fault(r, "%.*s:%s is not that of the quoted PCRs 0-9 of %s", (int)l->alg_name.n,
+    fault(r, "ima-aggregate", "%.*s:%s is not that of the quoted PCRs 0-9 of %s", (int)l->alg_name.n,
           (const char *)l->alg_name.p, hex, lt_hash_name(r->in->bank));
 }
 
@@ -183,7 +191,7 @@ static bool aggregate(struct replay *r)
     bool is = lt_ima_line_is_aggregate(&r->line);
 
     if (!number(r) && !is && r->in->aggregate_count) {
-        fault(r, "the first entry must be boot_aggregate");
+        fault(r, "ima-aggregate", "the first entry must be boot_aggregate");
         return true;
     }
     if (!is)
@@ -208,7 +216,7 @@ static int entry(struct replay *r, struct lt_err *e)
     const struct lt_ima_layers *layers = r->in->layers;
 
     if (r->line.pcr != LT_IMA_PCR) {
-        fault(r, "it is of PCR %u, only %d is judged", r->line.pcr, LT_IMA_PCR);
+        fault(r, "ima-pcr", "it is of PCR %u, only %d is judged", r->line.pcr, LT_IMA_PCR);
         return 0;
     }
     bool good = column(r);
@@ -220,7 +228,7 @@ static int entry(struct replay *r, struct lt_err *e)
     if (!r->line.violation)
         return content(r, e);
     if (!layers->accept_violations)
-        fault(r, "violation (ToMToU or open-writers), which the policy does not accept");
+        fault(r, "ima-violation", "violation (ToMToU or open-writers), which the policy does not accept");
     return 0;
 }
 
@@ -241,8 +249,8 @@ static int all(struct replay *r, struct lt_err *e)
         match(r);
         if (!r->in->first && number(r) == r->before->next && r->before->bank == r->in->bank &&
             memcmp(r->run, r->before->run, r->size))
-            list_fault(r->out, "IMA list: its first %" PRIu64 " entries are not those of last time",
-                       r->before->next);
+            list_fault(r->out, "ima-progress",
+                       "IMA list: its first %" PRIu64 " entries are not those of last time", r->before->next);
     }
     return 0;
 }
@@ -268,7 +276,7 @@ static void not_matched(struct replay *r)
     char hex[2 * LT_MAX_DIGEST + 1];
 
     lt_hex(r->in->pcr, r->size, hex);
-    list_fault(r->out,
+    list_fault(r->out, "ima",
                "IMA list: PCR %d is %s:%.64s, the list gives that after none of its entries %" PRIu64
                " to %" PRIu64,
                LT_IMA_PCR, lt_hash_name(r->in->bank), hex, r->in->first, number(r));
@@ -279,10 +287,12 @@ static void too_early(struct replay *r)
     struct lt_ima_result *o = r->out;
 
     if (o->matched < r->before->next)
-        list_fault(o, "IMA list: PCR %d stands after %" PRIu64 " entries, last time after %" PRIu64,
-                   LT_IMA_PCR, o->matched, r->before->next);
+        list_fault(o, "ima-progress",
+                   "IMA list: PCR %d stands after %" PRIu64 " entries, last time after %" PRIu64, LT_IMA_PCR,
+                   o->matched, r->before->next);
     else if (r->judged && !o->matched)
-        list_fault(o, "IMA list: PCR %d covers no entry, not even boot_aggregate: nothing was measured",
+        list_fault(o, "ima",
+                   "IMA list: PCR %d covers no entry, not even boot_aggregate: nothing was measured",
                    LT_IMA_PCR);
 }
 
@@ -294,7 +304,8 @@ static int verdict(struct replay *r, struct lt_err *e)
         too_early(r);
     if (r->judged && r->in->first && r->in->aggregate_count &&
         !expected(r->in, (struct lt_slice){r->before->aggregate, r->before->aggregate_n}))
-        list_fault(o, "IMA list: its boot_aggregate is no longer that of the quoted PCRs 0-9");
+        list_fault(o, "ima-aggregate",
+                   "IMA list: its boot_aggregate is no longer that of the quoted PCRs 0-9");
     if (!o->faults)
         return o->unable.code ? lt_fail(e, o->unable.code, "%s", o->unable.msg) : 0;
     if (o->faults == 1)
@@ -331,7 +342,7 @@ static int older(struct replay *r, struct lt_err *e)
         return all(r, e);
     }
     if (good)
-        list_fault(r->out,
+        list_fault(r->out, "ima",
                    "IMA list: PCR %d of %s is extended with SHA-1 and zeros, as kernels before 5.8 do; the "
                    "policy does not accept that (\"ima\": {\"sha1_padded\": \"accept\"})",
                    LT_IMA_PCR, lt_hash_name(r->in->bank));

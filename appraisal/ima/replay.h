@@ -54,6 +54,7 @@ struct lt_ima_result {
      * of a machine makes names: alone that says nothing of the machine. */
     struct lt_err unable;
     uint64_t faults;
+    const char *cause; /* static: what the first one is, a slug (docs/api.md); NULL: none, or not told */
     unsigned kept;
     char fault[LT_IMA_FAULTS]
               [320]; /* "IMA entry 812 (/usr/bin/foo): digest sha256:ab12… not in layers base@9f…, web@11…" */

@@ -227,6 +227,15 @@ static bool accepts(const struct lt_policy_pcr_rules *r, uint16_t alg, unsigned 
     return false;
 }
 
+int lt_policy_pcr_rules_bad(const struct lt_policy_pcr_rules *r, const struct lt_pcrs *quoted)
+{
+    for (int i = 0; i < LT_MAX_PCRS; i++)
+        if (r->mask >> i & 1 &&
+            (!(quoted->mask >> i & 1) || !accepts(r, quoted->alg, (unsigned)i, quoted->value[i])))
+            return i;
+    return -1;
+}
+
 int lt_policy_pcr_rules_judge(const struct lt_policy_pcr_rules *r, const struct lt_pcrs *quoted,
                               const uint8_t policy[LT_SHA256], struct lt_err *e)
 {
@@ -236,17 +245,12 @@ int lt_policy_pcr_rules_judge(const struct lt_policy_pcr_rules *r, const struct 
     if (r->mask && quoted->alg != LT_HASH_SHA256 && quoted->alg != LT_HASH_SHA384)
         return lt_fail(e, LT_E_REFUSED, "PCR values of bank 0x%04x, policy %s judges sha256 and sha384",
                        quoted->alg, name);
-    for (unsigned i = 0; i < LT_MAX_PCRS; i++) {
-        if (!(r->mask >> i & 1))
-            continue;
-        if (!(quoted->mask >> i & 1))
-            return lt_fail(e, LT_E_REFUSED, "PCR %u: named in policy %s and not in the quote", i, name);
-        if (accepts(r, quoted->alg, i, quoted->value[i]))
-            continue;
-        lt_hex(quoted->value[i], lt_hash_size(quoted->alg), value);
-        return lt_fail(e, LT_E_REFUSED, "PCR %u: %s is not among the %zu accepted values of policy %s", i,
-                       value, quoted->alg == LT_HASH_SHA256 ? r->accepted[i].count : r->accepted_384[i].count,
-                       name);
-    }
-    return 0;
+    int i = lt_policy_pcr_rules_bad(r, quoted);
+    if (i < 0)
+        return 0;
+    if (!(quoted->mask >> i & 1))
+        return lt_fail(e, LT_E_REFUSED, "PCR %d: named in policy %s and not in the quote", i, name);
+    lt_hex(quoted->value[i], lt_hash_size(quoted->alg), value);
+    return lt_fail(e, LT_E_REFUSED, "PCR %d: %s is not among the %zu accepted values of policy %s", i, value,
+                   quoted->alg == LT_HASH_SHA256 ? r->accepted[i].count : r->accepted_384[i].count, name);
 }

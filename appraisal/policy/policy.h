@@ -82,6 +82,8 @@ int lt_policy_measured_parse(const json_t *j, struct lt_policy_measured *p, stru
 /* Whether each PCR that has values has one of that bank: else nothing can be said of a quote of it. */
 bool lt_policy_pcr_rules_know(const struct lt_policy_pcr_rules *r, uint16_t alg);
 bool lt_policy_digests_have(const struct lt_policy_digests *l, const uint8_t d[LT_SHA256]);
+/* The first PCR that speaks against it, not quoted or with another value; -1: none does. */
+int lt_policy_pcr_rules_bad(const struct lt_policy_pcr_rules *r, const struct lt_pcrs *quoted);
 /* 0, or LT_E_REFUSED naming PCR, value and policy digest. A PCR that is named but not in the quote is
  * refused. */
 int lt_policy_pcr_rules_judge(const struct lt_policy_pcr_rules *r, const struct lt_pcrs *quoted,
