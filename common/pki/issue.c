@@ -19,7 +19,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define EARLY_S 300 /* notBefore lies so far back: clocks differ */
 #define MAX_DAYS 36500
 
 struct pair {
@@ -175,7 +174,7 @@ static int make_pair(const char *common_name, int days, X509 *issuer, struct pai
     X509 *x = out->cert = X509_new();
     EVP_PKEY *key = out->key = EVP_EC_gen("P-256");
     if (!x || !key || !X509_set_version(x, X509_VERSION_3) || !set_serial(x) ||
-        !X509_gmtime_adj(X509_getm_notBefore(x), -EARLY_S) ||
+        !X509_gmtime_adj(X509_getm_notBefore(x), -LT_PKI_EARLY_S) ||
         !X509_time_adj_ex(X509_getm_notAfter(x), days, 0, NULL) || !X509_set_pubkey(x, key) ||
         !X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8,
                                     (const unsigned char *)common_name, (int)n, -1, 0) ||

@@ -4,6 +4,8 @@
 
 #include "common/bytes.h"
 
+#define LT_PKI_EARLY_S 300 /* certificates and lists begin so long before they are made: clocks differ */
+
 struct lt_pki_subject {
     const char *common_name;
     unsigned role;            /* 0: none */

@@ -164,12 +164,12 @@ static int keep_old(const struct work *w, X509_CRL *list)
 static int begin(struct work *w, uint64_t number, int64_t life_s)
 {
     X509_CRL *l = w->list = X509_CRL_new();
-    ASN1_TIME *now = X509_gmtime_adj(NULL, 0), *next = X509_gmtime_adj(NULL, (long)life_s);
-    int ok = l && now && next && X509_CRL_set_version(l, 1) &&
-             X509_CRL_set_issuer_name(l, X509_get_subject_name(w->ca)) && X509_CRL_set1_lastUpdate(l, now) &&
+    ASN1_TIME *from = X509_gmtime_adj(NULL, -LT_PKI_EARLY_S), *next = X509_gmtime_adj(NULL, (long)life_s);
+    int ok = l && from && next && X509_CRL_set_version(l, 1) &&
+             X509_CRL_set_issuer_name(l, X509_get_subject_name(w->ca)) && X509_CRL_set1_lastUpdate(l, from) &&
              X509_CRL_set1_nextUpdate(l, next) && add_authority(l, w->ca) && add_number(l, number);
 
-    ASN1_TIME_free(now);
+    ASN1_TIME_free(from);
     ASN1_TIME_free(next);
     return ok;
 }
