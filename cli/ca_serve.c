@@ -2,7 +2,6 @@
 
 #include "common/file.h"
 #include "common/limits.h"
-#include "common/pki/ca.h"
 #include "common/pki/identity.h"
 #include "common/run/daemon.h"
 #include "common/run/log.h"
@@ -20,7 +19,7 @@ struct conf {
 
 static struct conf conf;
 static struct served {
-    struct lt_ca *ca;
+    struct lt_cli_ca of;
     struct lt_work *work, *look;
     struct lt_http_server *tls, *plain;
 } served;
@@ -43,22 +42,40 @@ static const struct lt_conf_key keys[] = {
 
 /* ---- routes ---- */
 
+/* Replies itself when it is another tenant: under one CA there may be several. */
+static bool ours(struct lt_http_req *req, const struct lt_cli_ca *c)
+{
+    const struct lt_peer *p = lt_http_req_peer(req);
+    bool foreign =
+        (p->roles & LT_PEER_ROLE_TENANT) && memcmp(p->tenant_id, c->tenant_id, sizeof c->tenant_id);
+    struct lt_err e;
+
+    if (foreign) {
+        (void)lt_fail(&e, LT_E_FORBIDDEN, "these are another tenant's guests");
+        lt_http_reply_error(req, &e, 0);
+    }
+    return !foreign;
+}
+
 static void put_guest(struct lt_http_req *req, void *app)
 {
     static const char *const only[] = {"state", NULL};
+    const struct lt_cli_ca *c = app;
     const char *guest = lt_http_req_arg(req, 0), *word;
     enum lt_ca_state state = LT_CA_GOOD;
     unsigned count = 0;
     struct lt_err e = {0};
-    LT_JSON_AUTO json_t *body = lt_http_req_json(req, &e);
 
+    if (!ours(req, c))
+        return;
+    LT_JSON_AUTO json_t *body = lt_http_req_json(req, &e);
     int rc = body ? lt_json_only(body, only, &e) : e.code;
     if (!rc)
         rc = lt_json_string(body, "state", &word, &e);
     if (!rc)
         rc = lt_ca_state_by_name(word, &state, &e);
     if (!rc)
-        rc = lt_ca_tell(app, guest, state, &count, &e);
+        rc = lt_ca_tell(c->ca, guest, state, &count, &e);
     if (rc) {
         lt_http_reply_error(req, &e, lt_err_class(rc) == LT_CLASS_RETRY ? 1 : 0);
         return;
@@ -71,10 +88,13 @@ static void put_guest(struct lt_http_req *req, void *app)
 
 static void get_certificates(struct lt_http_req *req, void *app)
 {
+    const struct lt_cli_ca *c = app;
     json_t *all;
     struct lt_err e;
 
-    if (lt_ca_certificates(app, &all, &e))
+    if (!ours(req, c))
+        return;
+    if (lt_ca_certificates(c->ca, &all, &e))
         lt_http_reply_error(req, &e, 0);
     else
         lt_http_reply_json(req, 200, json_pack("{so}", "certificates", all));
@@ -82,11 +102,12 @@ static void get_certificates(struct lt_http_req *req, void *app)
 
 static void get_list(struct lt_http_req *req, void *app)
 {
+    const struct lt_cli_ca *c = app;
     uint8_t *der;
     struct lt_err e;
     size_t n;
 
-    if (lt_ca_list(app, &der, &n, &e)) {
+    if (lt_ca_list(c->ca, &der, &n, &e)) {
         lt_http_reply_error(req, &e, 1);
         return;
     }
@@ -96,11 +117,12 @@ static void get_list(struct lt_http_req *req, void *app)
 
 static void get_authority(struct lt_http_req *req, void *app)
 {
+    const struct lt_cli_ca *c = app;
     uint8_t *pem;
     struct lt_err e;
     size_t n;
 
-    if (lt_ca_certificate(app, &pem, &n, &e))
+    if (lt_ca_certificate(c->ca, &pem, &n, &e))
         lt_http_reply_error(req, &e, 0);
     else
         lt_http_reply_bytes(req, 200, "application/x-pem-file", pem, n);
@@ -155,7 +177,7 @@ static int start_servers(const struct conf *c, struct served *s, struct lt_err *
                                             .routes = lt_cli_ca_routes,
                                             .route_count = lt_cli_ca_route_count,
                                             .error_body = lt_residency_error,
-                                            .app = s->ca,
+                                            .app = &s->of,
                                             .work = s->work,
                                             .look = s->look,
                                             .threads = 1};
@@ -163,7 +185,7 @@ static int start_servers(const struct conf *c, struct served *s, struct lt_err *
                                               .routes = lt_cli_ca_list_routes,
                                               .route_count = lt_cli_ca_list_route_count,
                                               .error_body = lt_residency_error,
-                                              .app = s->ca,
+                                              .app = &s->of,
                                               .work = s->look,
                                               .max_bytes = LT_MAX_REGISTRAR_BYTES,
                                               .threads = 1};
@@ -184,7 +206,7 @@ static void stop(void *arg)
         lt_http_server_stop(s->plain);
     lt_work_free(s->work);
     lt_work_free(s->look);
-    lt_ca_close(s->ca);
+    lt_ca_close(s->of.ca);
     *s = (struct served){0};
 }
 
@@ -194,11 +216,15 @@ static int start(void *arg, json_t **ready, struct lt_err *e)
     const struct conf *c = arg;
     struct served *s = &served;
 
-    int rc = lt_ca_open(c->dir, &s->ca, e);
+    struct lt_peer mine;
+    int rc = lt_identity_peer("cert", c->cert, &mine, e);
     if (!rc)
-        rc = lt_ca_publish(s->ca, e);
+        rc = lt_ca_open(c->dir, &s->of.ca, e);
     if (!rc)
-        lt_ca_keep_fresh(s->ca, LT_CA_FRESH_S);
+        rc = lt_ca_publish(s->of.ca, e);
+    if (!rc)
+        lt_ca_keep_fresh(s->of.ca, LT_CA_FRESH_S);
+    memcpy(s->of.tenant_id, mine.tenant_id, sizeof s->of.tenant_id);
     if (!rc)
         rc = lt_work_start(&(struct lt_work_conf){"work", WRITERS, 0}, &s->work, e);
     if (!rc)

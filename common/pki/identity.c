@@ -220,6 +220,18 @@ static int check_issuer(const struct lt_identity *i, STACK_OF(X509) * certs, STA
     return good == 1 ? 0 : refuse(i, text, e);
 }
 
+int lt_identity_peer(const char *key, const char *path, struct lt_peer *out, struct lt_err *e)
+{
+    LT_AUTO(X509_STACK) STACK_OF(X509) *certs = NULL;
+    uint8_t *der = NULL;
+
+    LT_TRY(read_certs(key, path, &certs, e));
+    int n = i2d_X509(sk_X509_value(certs, 0), &der);
+    int rc = n > 0 ? lt_peer_from_der(der, (size_t)n, out, e) : no_memory(e);
+    OPENSSL_free(der);
+    return rc ? lt_fail_in(e, rc, "%s = %s", key, path) : 0;
+}
+
 int lt_identity_check(const struct lt_identity *i, struct lt_err *e)
 {
     LT_AUTO(X509_STACK) STACK_OF(X509) *certs = NULL;

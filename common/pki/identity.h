@@ -22,6 +22,8 @@ struct lt_identity {
  * success its certificates are on the list of common/run/expiry.h, in the place of those that came in under
  * the same key. */
 int lt_identity_check(const struct lt_identity *i, struct lt_err *e) LT_MUST_CHECK;
+/* Who the first certificate of a PEM file says it is. */
+int lt_identity_peer(const char *key, const char *path, struct lt_peer *out, struct lt_err *e) LT_MUST_CHECK;
 /* Of a CA file alone: certificates of authorities, one at least in force today. */
 int lt_identity_check_ca(const char *key, const char *path, struct lt_err *e) LT_MUST_CHECK;
 /* Of two CA files whose certificates mean different things: no key is in both. */

@@ -5,15 +5,18 @@ anybody can fetch, whose number only rises, also when the daemon is killed.
 import http.client
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import ReasonFlags
 
 TOP = Path(__file__).resolve().parents[2]
@@ -151,6 +154,71 @@ def test_what_is_issued_is_what_a_peer_takes(ca):
     assert done.returncode == 1 and "is not overwritten" in done.stderr
     states = [r["state"] for r in json.loads(ca.limetree("ca", "list", ca.dir, "--json").stdout) if r["guest"] == guest]
     assert sorted(states) == ["held", "revoked"]
+
+
+class Peer:
+    """A TLS server of another guest, as a sensible one does it: the list is fetched for each handshake."""
+
+    def __init__(self, ca, name):
+        self.ca, self.name = ca, name
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = self.socket.getsockname()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def context(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(self.ca.lab.path(f"{self.name}.crt"), self.ca.lab.path(f"{self.name}.key"))
+        trust = (self.ca.dir / "guests-ca.crt").read_bytes() + self.ca.list().public_bytes(serialization.Encoding.PEM)
+        context.load_verify_locations(cafile=self.ca.lab.write(f"{self.name}.pem", trust))
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        return context
+
+    def serve(self):
+        while True:
+            try:
+                connection = self.socket.accept()[0]
+            except OSError:
+                return
+            with connection:
+                try:
+                    with self.context().wrap_socket(connection, server_side=True) as tls:
+                        tls.sendall(b"welcome")
+                except OSError:
+                    pass
+
+    def lets_in(self, name):
+        context = ssl.create_default_context(cafile=self.ca.dir / "guests-ca.crt")
+        context.load_cert_chain(self.ca.lab.path(f"{name}.crt"), self.ca.lab.path(f"{name}.key"))
+        try:
+            with socket.create_connection(self.address, 20) as plain, \
+                    context.wrap_socket(plain, server_hostname="localhost") as tls:
+                return tls.recv(16) == b"welcome"
+        except OSError:
+            return False
+
+    def stop(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self.thread.join(20)
+
+
+def test_to_the_refused_connection(ca):
+    """Two guests hold mutual TLS with certificates from their payloads; one's verdict changes."""
+    server, client = str(uuid.uuid4()), str(uuid.uuid4())
+    ca.issue(server, "tls-server")
+    ca.issue(client, "tls-client")
+    peer = Peer(ca, "tls-server")
+    assert peer.lets_in("tls-client")
+    for state, want in (("held", False), ("good", True), ("revoked", False), ("good", False)):
+        began = time.monotonic()
+        assert ca.tell(client, state)[0] == 200
+        assert peer.lets_in("tls-client") is want
+        print(f"{state}: {time.monotonic() - began:.3f} s from the word to the {'welcome' if want else 'refusal'}")
+        assert time.monotonic() - began < 2
+    peer.stop()
 
 
 def test_bad_starts(ca):

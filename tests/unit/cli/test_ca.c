@@ -3,6 +3,8 @@
 
 #include "common/file.h"
 #include "common/pki/ca.h"
+#include "common/pki/identity.h"
+#include "common/pki/issue.h"
 #include "common/run/log.h"
 #include "residency/error.h"
 #include "tests/support/http/http_check.h"
@@ -17,6 +19,7 @@ struct at {
     struct check_pki pki;
     char dir[96];
     struct lt_ca *ca;
+    struct lt_cli_ca of;
     struct lt_work *work;
     struct lt_http_server *tls, *plain;
 };
@@ -30,7 +33,7 @@ static struct lt_http_server *serve(struct at *a, const struct lt_http_route *ro
                                           .routes = routes,
                                           .route_count = count,
                                           .error_body = lt_residency_error,
-                                          .app = a->ca,
+                                          .app = &a->of,
                                           .work = a->work,
                                           .threads = 1};
     struct lt_http_server *s;
@@ -54,6 +57,8 @@ static int setup(void **state)
     snprintf(a->dir, sizeof a->dir, "%s-ca", a->pki.dir);
     OK(lt_ca_init(a->dir, "Guests", "http://127.0.0.1:1/guests.crl", 30, &err));
     OK(lt_ca_open(a->dir, &a->ca, &err));
+    a->of.ca = a->ca;
+    memcpy(a->of.tenant_id, a->pki.tenant_id, sizeof a->of.tenant_id);
     OK(lt_work_start(&(struct lt_work_conf){"test", 4, 0}, &a->work, &err));
     a->tls = serve(a, lt_cli_ca_routes, lt_cli_ca_route_count, true);
     a->plain = serve(a, lt_cli_ca_list_routes, lt_cli_ca_list_route_count, false);
@@ -135,6 +140,31 @@ static void test_a_verifier_tells(void **state)
     lt_pki_made_free(&made);
 }
 
+/* Another tenant under the same CA: neither his word nor his look. */
+static void test_another_tenant(void **state)
+{
+    struct at *a = *state;
+    const uint8_t id[16] = {0x77};
+    const struct lt_pki_subject other = {.common_name = "other",
+                                         .role = LT_PEER_ROLE_TENANT,
+                                         .tenant_id = id,
+                                         .client = true,
+                                         .days = CHECK_DAYS};
+    struct lt_peer who;
+
+    OK(lt_pki_issue(a->pki.ca, a->pki.ca_key, &other, check_path(&a->pki, "other", "crt"),
+                    check_path(&a->pki, "other", "key"), &err));
+    struct lt_http_client *c = check_client(&a->pki, "other");
+    const char *at = lt_http_server_address(a->tls);
+    free(check_status(c, "PUT", at, "/ca/v1/guests/" GUEST, "{\"state\": \"revoked\"}", 403));
+    free(check_status(c, "GET", at, "/ca/v1/certificates", NULL, 403));
+    lt_http_client_free(c);
+    OK(lt_identity_peer("cert", check_path(&a->pki, "other", "crt"), &who, &err));
+    assert_memory_equal(who.tenant_id, id, sizeof id);
+    FAILS(LT_E_CONFIG, lt_identity_peer("cert", check_path(&a->pki, "other", "key"), &who, &err));
+    FAILS(LT_E_UNAUTHENTICATED, lt_identity_peer("cert", a->pki.ca, &who, &err));
+}
+
 static void test_bad_words(void **state)
 {
     static const struct {
@@ -192,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_routes_are_closed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_verifier_tells, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_tenant, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_words, setup, teardown),
         cmocka_unit_test_setup_teardown(test_anybody_fetches_the_list, setup, teardown),
     };
