@@ -1,11 +1,10 @@
 #include "agent/unpack.h"
 
+#include "agent/archive.h"
 #include "common/alloc.h"
 #include "common/limits.h"
 #include "common/utf8.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -17,10 +16,9 @@
 #define SHOWN 120                /* of an entry's path, in a message */
 #define FREE_OF_RATIO (1u << 20) /* bytes: little things may be as dense as they like */
 
-LT_DEFINE_AUTO_OF(archive, struct archive, archive_read_free);
-
 /* One unpacking. */
 struct unpack {
+    const struct lt_archive *lib;
     struct archive *from;
     size_t size; /* of the zip */
     int dirfd;
@@ -137,7 +135,7 @@ static int count_bytes(struct unpack *u, size_t n, struct lt_err *e)
 
 static int broken(struct unpack *u, struct lt_err *e)
 {
-    const char *why = archive_error_string(u->from);
+    const char *why = u->lib->archive_error_string(u->from);
 
     return lt_fail(e, LT_E_MALFORMED, "%.120s", why ? why : "cannot be read");
 }
@@ -145,7 +143,7 @@ static int broken(struct unpack *u, struct lt_err *e)
 static int copy(struct unpack *u, int fd, struct lt_err *e)
 {
     for (;;) {
-        la_ssize_t n = archive_read_data(u->from, u->block, sizeof u->block);
+        la_ssize_t n = u->lib->archive_read_data(u->from, u->block, sizeof u->block);
         if (n < 0)
             return broken(u, e);
         if (!n)
@@ -181,11 +179,11 @@ static int write_folder(int dir, const char *name, struct lt_err *e)
 
 /* ---- entries ---- */
 
-static const char *kind_of(struct archive_entry *x)
+static const char *kind_of(const struct unpack *u, struct archive_entry *x)
 {
-    if (archive_entry_hardlink(x))
+    if (u->lib->archive_entry_hardlink(x))
         return "a hard link";
-    switch (archive_entry_filetype(x)) {
+    switch (u->lib->archive_entry_filetype(x)) {
     case AE_IFREG:
     case AE_IFDIR:
         return NULL;
@@ -206,14 +204,16 @@ static int write_entry(struct unpack *u, struct archive_entry *x, const char *pa
 
     if (dir < 0)
         return dir;
-    int rc = archive_entry_filetype(x) == AE_IFDIR ? write_folder(dir, name, e) : write_file(u, dir, name, e);
+    int rc = u->lib->archive_entry_filetype(x) == AE_IFDIR ? write_folder(dir, name, e)
+                                                           : write_file(u, dir, name, e);
     close(dir);
     return rc;
 }
 
 static int entry(struct unpack *u, struct archive_entry *x, struct lt_err *e)
 {
-    const char *raw = archive_entry_pathname(x), *path = raw ? raw : archive_entry_pathname_utf8(x), *kind;
+    const char *raw = u->lib->archive_entry_pathname(x),
+               *path = raw ? raw : u->lib->archive_entry_pathname_utf8(x), *kind;
     char text[SHOWN];
 
     if (++u->entries > LT_MAX_UNPACK_ENTRIES)
@@ -221,7 +221,7 @@ static int entry(struct unpack *u, struct archive_entry *x, struct lt_err *e)
     if (!path)
         return lt_fail(e, LT_E_REFUSED, "zip: entry %u: a path that is no UTF-8", u->entries);
     LT_TRY(lt_unpack_check_path(path, e));
-    if ((kind = kind_of(x)))
+    if ((kind = kind_of(u, x)))
         return refuse(e, path, kind);
     if (is_taken(u, path))
         return refuse(e, path, "a name that the agent uses");
@@ -235,7 +235,7 @@ static int entry(struct unpack *u, struct archive_entry *x, struct lt_err *e)
  * data is read. */
 static bool is_plain_method(struct unpack *u)
 {
-    const char *name = archive_format_name(u->from), *method = name ? strchr(name, '(') : NULL;
+    const char *name = u->lib->archive_format_name(u->from), *method = name ? strchr(name, '(') : NULL;
 
     return method && (!strcmp(method, "(uncompressed)") || !strcmp(method, "(deflation)"));
 }
@@ -245,7 +245,7 @@ static int entries(struct unpack *u, struct lt_err *e)
     struct archive_entry *x;
 
     for (;;) {
-        int rc = archive_read_next_header(u->from, &x);
+        int rc = u->lib->archive_read_next_header(u->from, &x);
         if (rc == ARCHIVE_EOF)
             return 0;
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
@@ -257,16 +257,24 @@ static int entries(struct unpack *u, struct lt_err *e)
     }
 }
 
+static int unpack(struct unpack *u, struct lt_slice zip, struct lt_err *e)
+{
+    u->from = u->lib->archive_read_new();
+    if (!u->from)
+        return lt_fail(e, LT_E_NO_MEMORY, "zip: no memory");
+    bool good = u->lib->archive_read_support_format_zip_seekable(u->from) == ARCHIVE_OK &&
+                u->lib->archive_read_open_memory(u->from, zip.p, zip.n) == ARCHIVE_OK;
+    int rc = good ? entries(u, e) : lt_fail_in(e, broken(u, e), "zip");
+    u->lib->archive_read_free(u->from);
+    return rc;
+}
+
 int lt_unpack_zip(struct lt_slice zip, int dirfd, const char *const *taken, struct lt_err *e)
 {
-    LT_AUTO(archive) struct archive *from = archive_read_new();
-    LT_AUTOFREE struct unpack *u = lt_new(struct unpack);
+    const struct lt_archive *lib;
 
-    if (!from)
-        return lt_fail(e, LT_E_NO_MEMORY, "zip: no memory");
-    *u = (struct unpack){.from = from, .size = zip.n, .dirfd = dirfd, .taken = taken};
-    if (archive_read_support_format_zip_seekable(from) != ARCHIVE_OK ||
-        archive_read_open_memory(from, zip.p, zip.n) != ARCHIVE_OK)
-        return lt_fail_in(e, broken(u, e), "zip");
-    return entries(u, e);
+    LT_TRY(lt_archive_load(&lib, e));
+    LT_AUTOFREE struct unpack *u = lt_new(struct unpack);
+    *u = (struct unpack){.lib = lib, .size = zip.n, .dirfd = dirfd, .taken = taken};
+    return unpack(u, zip, e);
 }

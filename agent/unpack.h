@@ -12,7 +12,7 @@ bool lt_unpack_is_zip(struct lt_slice payload);
 
 /* Into the empty directory dirfd, which is the caller's to remove if this fails. `taken` (NULL-ended): names
  * at the top that an entry may not have. LT_E_REFUSED names the entry and what is wrong with it;
- * LT_E_MALFORMED: no zip that can be read. */
+ * LT_E_MALFORMED: no zip that can be read. LT_E_CONFIG: there is no libarchive here. */
 int lt_unpack_zip(struct lt_slice zip, int dirfd, const char *const *taken, struct lt_err *e) LT_MUST_CHECK;
 
 /* A path of an entry: relative, no empty, "." or ".." part, no backslash, no character below 32, UTF-8, not

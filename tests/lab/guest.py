@@ -159,10 +159,12 @@ class GuestImage:
         self.kernel, self.initrd = Path(kernel), Path(initrd)
 
     @classmethod
-    def build(cls, lab, cache=None, agent=None, extra=None, compress=False, name="guest"):
+    def build(cls, lab, cache=None, agent=None, extra=None, compress=False, name="guest",
+              payloads=False):
         """agent: program (or script) that becomes /usr/bin/limetree-agent; None: no agent.
 
         extra: {path in guest: path here, or bytes}. Programs among them bring their libraries.
+        payloads: with libarchive, which the agent loads when a zip comes; 40 MB.
         """
         kernel = Kernel.fetch(cache)
         cpio = Cpio()
@@ -194,7 +196,7 @@ class GuestImage:
         elves = [p for p in programs.values() if p.read_bytes()[:4] == b"\x7fELF"]
         libs = library_closure(elves)
         if any("libtss2-tctildr" in lib for lib in libs):
-            for lib in DLOPENED:
+            for lib in DLOPENED + (["libarchive.so.13"] if payloads else []):
                 libs[f"/lib/{lib}"] = find_library(lib)
                 libs.update(library_closure([libs[f"/lib/{lib}"]]))
         for path, source in libs.items():
