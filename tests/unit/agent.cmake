@@ -1,3 +1,4 @@
+lt_unit_test(agent/test_bootstrap lt_agent)
 lt_unit_test(agent/test_parts lt_agent)
 lt_unit_test(agent/test_script lt_agent)
 lt_unit_test(agent/test_secure lt_agent)
