@@ -103,6 +103,20 @@ static void print_release(const json_t *release)
         printf("  payload   V waits for a trusted round\n");
 }
 
+/* What it lacks, in the words that a policy accepts it by. */
+static void print_weak(const json_t *verdict)
+{
+    const json_t *word;
+    size_t i;
+
+    json_array_foreach(member(verdict, "weak"), i, word)
+    {
+        printf("%s%s", i ? ", " : "  weak      ", lt_cli_shown(json_string_value(word)));
+    }
+    if (i)
+        printf("\n");
+}
+
 static void print_guest(const json_t *g)
 {
     const json_t *v = member(g, "verdict");
@@ -123,6 +137,7 @@ static void print_guest(const json_t *g)
            member(v, "reason") && json_is_string(member(v, "reason")) ? lt_cli_text(v, "reason") : "",
            lt_cli_text(v, "link"), json_is_true(member(v, "tainted")) ? ", tainted" : "",
            lt_cli_text(v, "host"), lt_cli_text(v, "host_level"), how_old);
+    print_weak(v);
     const struct lt_reason *r = lt_reason(json_string_value(member(v, "reason")));
     if (r)
         printf("  because   %s\n  do        %s\n", r->cause, r->remedy);
