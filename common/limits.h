@@ -64,6 +64,7 @@
 /* HTTP */
 #define LT_MAX_BODY_SMALL (64u << 10)      /* requests of a few fields */
 #define LT_MAX_REGISTRATION (256u << 10)   /* an agent's registration: keys and certificate chains */
+#define LT_MAX_EVIDENCE (32u << 20)        /* Keylime's verify/evidence: policies and logs in one body */
 #define LT_MAX_KEYLIME_ADD (140u << 20)    /* Keylime's add: a runtime policy in base64, and the rest */
 #define LT_MAX_REGISTRAR_BYTES (64u << 20) /* of each registrar's server: bodies and replies on their way */
 #define LT_MAX_GUEST_REPLY (32u << 20)     /* one quote of a guest with its logs */
@@ -71,13 +72,13 @@
     (32u << 10)                    /* what POST proofs answers for one guest: quotes and proofs of 4 hosts */
 #define LT_LARGE_ANSWER (2u << 20) /* a guest's answer above that is judged behind the others */
 #define LT_REPLY_WEIGHT 5          /* memory for a byte of a guest's reply: body, tree, logs, bundle; count */
-#define LT_SMALL_BUNDLE (256u << 10)  /* evidence without logs */
-#define LT_SMALL_REPLY (64u << 10)    /* up to here a reply is taken whatever the others hold */
-#define LT_MAX_BODY_PROOFS (1u << 20) /* POST proofs */
-#define LT_MAX_PROOF_ITEMS 1024       /* guests in one POST proofs, count */
-#define LT_MAX_CLAIMANTS 4            /* hosts asked for the proof of one guest, count */
-#define LT_MAX_REPLY (160u << 20)     /* what a client of ours will read */
-#define LT_MAX_URL 2048
+#define LT_SMALL_BUNDLE (256u << 10)   /* evidence without logs */
+#define LT_SMALL_REPLY (64u << 10)     /* up to here a reply is taken whatever the others hold */
+#define LT_MAX_BODY_PROOFS (1u << 20)  /* POST proofs */
+#define LT_MAX_PROOF_ITEMS 1024        /* guests in one POST proofs, count */
+#define LT_MAX_CLAIMANTS 4             /* hosts asked for the proof of one guest, count */
+#define LT_MAX_REPLY (160u << 20)      /* what a client of ours will read */
+#define LT_MAX_URL 4096                /* a quote of all PCRs in verify/identity's query */
 #define LT_MAX_CONNECTIONS 8192        /* of one server, count */
 #define LT_MAX_HTTP_BYTES (512u << 20) /* of one server: bodies and replies on their way */
 #define LT_MAX_ADDRESS 263             /* "[HOST]:PORT", characters: 255 of HOST */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char *hash_name(uint16_t alg)
+const char *lt_algs_hash_name(uint16_t alg)
 {
     switch (alg) {
     case 0x0004:
@@ -65,7 +65,7 @@ static const char *scheme_name(uint16_t scheme)
 const char *lt_algs_name(const struct lt_public *ak, enum lt_algs_kind kind)
 {
     if (kind == LT_ALGS_HASH)
-        return hash_name(ak->scheme_hash);
+        return lt_algs_hash_name(ak->scheme_hash);
     if (kind == LT_ALGS_SIGN)
         return scheme_name(ak->scheme);
     return ak->type == LT_TPM_ALG_RSA ? rsa_name(ak->rsa_bits) : curve_name(ak->curve);

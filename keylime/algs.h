@@ -13,6 +13,8 @@ enum lt_algs_kind { LT_ALGS_HASH, LT_ALGS_ENC, LT_ALGS_SIGN, LT_ALGS_KINDS };
 /* "sha256", "rsa2048" or "ecc256", "rsassa"; "": one that Keylime has no name for. */
 const char *lt_algs_name(const struct lt_public *ak, enum lt_algs_kind kind);
 
+const char *lt_algs_hash_name(uint16_t alg); /* of a TPM_ALG_ID, likewise */
+
 /* A list as the API is given it; LT_E_MALFORMED: strings, at most LT_ALGS_MAX. Its key is also its name. */
 int lt_algs_check_list(const json_t *o, enum lt_algs_kind kind, struct lt_err *e) LT_MUST_CHECK;
 const char *lt_algs_key(enum lt_algs_kind kind); /* "accept_tpm_hash_algs", … */

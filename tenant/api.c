@@ -249,6 +249,8 @@ const struct lt_http_route lt_tenant_routes[] = {
     KEYLIME("POST", "mbpolicies/{}", 2 * LT_MAX_BOOT_POLICY, post_mbpolicy),
     KEYLIME("PUT", "mbpolicies/{}", 2 * LT_MAX_BOOT_POLICY, put_mbpolicy),
     KEYLIME("DELETE", "mbpolicies/{}", LT_MAX_BODY_SMALL, delete_mbpolicy),
+    KEYLIME("GET", "verify/identity", 0, get_identity),
+    KEYLIME("POST", "verify/evidence", LT_MAX_EVIDENCE, post_evidence),
 };
 const struct lt_http_error_form lt_tenant_error_forms[] = {{"/federation/", lt_residency_error},
                                                            {NULL, NULL}};

@@ -26,6 +26,9 @@ void lt_tenant_keylime_get_mbpolicy(struct lt_http_req *req, void *app);
 void lt_tenant_keylime_post_mbpolicy(struct lt_http_req *req, void *app);
 void lt_tenant_keylime_put_mbpolicy(struct lt_http_req *req, void *app);
 void lt_tenant_keylime_delete_mbpolicy(struct lt_http_req *req, void *app);
+/* keylime_verify.c */
+void lt_tenant_keylime_get_identity(struct lt_http_req *req, void *app);
+void lt_tenant_keylime_post_evidence(struct lt_http_req *req, void *app);
 
 /* One of the above, without its envelope: *results (may stay NULL) is a new reference. */
 typedef int (*lt_tenant_keylime_fn)(struct lt_tenant *t, struct lt_http_req *req, json_t **results,
@@ -60,8 +63,5 @@ void lt_tenant_keylime_bytes_free(struct lt_tenant_keylime_bytes *b);
 int lt_tenant_keylime_judged(struct lt_tenant *t, const struct lt_store_keylime_policy *const documents[],
                              const char *tpm_policy, const char *ima_keys,
                              struct lt_tenant_keylime_bytes *out, struct lt_err *e) LT_MUST_CHECK;
-/* What GET agents/{id} tells. */
-int lt_tenant_keylime_describe(struct lt_tenant *t, const struct lt_store_guest *g, json_t **out,
-                               struct lt_err *e) LT_MUST_CHECK;
 
 #endif

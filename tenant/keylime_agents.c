@@ -1,4 +1,5 @@
 /* Agents of Keylime's verifier API: what is told of them, and what ends or interrupts them. */
+#include "common/http/address.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "keylime/algs.h"
@@ -64,6 +65,20 @@ static void put_given(json_t *o, const struct lt_store_keylime *k)
     json_object_set_new(o, "has_mb_refstate", json_integer(k->name[LT_STORE_KEYLIME_BOOT][0] != 0));
 }
 
+/* Clients go on at this address, to delete and reactivate: of a guest that brought none it is the one that
+ * this client called, never one of ours that it may not reach. */
+static void put_verifier(json_t *o, const struct lt_http_req *req)
+{
+    const char *host = lt_http_req_header(req, "Host");
+    struct lt_http_address a;
+
+    if (json_is_string(json_object_get(o, "verifier_ip")) || !host ||
+        lt_http_address_parse(host, &a, LT_NO_ERR))
+        return;
+    json_object_set_new(o, "verifier_ip", json_string(a.host));
+    json_object_set_new(o, "verifier_port", json_integer(a.port));
+}
+
 /* By the key that quotes are checked with, once there was one. */
 static void put_algs(json_t *o, struct lt_tenant *t, const struct lt_store_guest *g, bool quoted)
 {
@@ -121,8 +136,8 @@ static int row_of(struct lt_tenant *t, const struct lt_store_guest *g, struct lt
     return g->door == LT_STORE_DOOR_KEYLIME ? lt_store_keylime_get(t->store, g->uuid, k, e) : 0;
 }
 
-int lt_tenant_keylime_describe(struct lt_tenant *t, const struct lt_store_guest *g, json_t **out,
-                               struct lt_err *e)
+static int describe(struct lt_tenant *t, const struct lt_http_req *req, const struct lt_store_guest *g,
+                    json_t **out, struct lt_err *e)
 {
     LT_STORE_AUTOKEYLIME struct lt_store_keylime k;
     struct lt_store_deadlines d = lt_rounds_deadlines(t->rounds);
@@ -139,6 +154,7 @@ int lt_tenant_keylime_describe(struct lt_tenant *t, const struct lt_store_guest 
     if (!o)
         return lt_fail(e, LT_E_NO_MEMORY, "agent: no memory");
     put_given(o, &k);
+    put_verifier(o, req);
     put_algs(o, t, g, k.last_quote);
     put_counts(o, t, &k);
     put_verdict(o, verdict);
@@ -154,7 +170,7 @@ static int get_agent(struct lt_tenant *t, struct lt_http_req *req, json_t **resu
     struct lt_store_guest g;
 
     LT_TRY(lt_tenant_keylime_find(t, lt_http_req_arg(req, 1), &g, e));
-    return lt_tenant_keylime_describe(t, &g, results, e);
+    return describe(t, req, &g, results, e);
 }
 
 void lt_tenant_keylime_get_agent(struct lt_http_req *req, void *app)
@@ -166,6 +182,7 @@ void lt_tenant_keylime_get_agent(struct lt_http_req *req, void *app)
 
 struct listing {
     struct lt_tenant *t;
+    const struct lt_http_req *req;
     json_t *out;
     bool bulk;
     struct lt_err *e;
@@ -178,7 +195,7 @@ static int list_one(void *arg, const struct lt_store_guest *g)
 
     if (!l->bulk) /* lists in a list: that is what clients take apart */
         return json_array_append_new(l->out, json_pack("[s]", g->agent)) ? LT_E_NO_MEMORY : 0;
-    LT_TRY(lt_tenant_keylime_describe(l->t, g, &o, l->e));
+    LT_TRY(describe(l->t, l->req, g, &o, l->e));
     return json_object_set_new(l->out, g->agent, o) ? LT_E_NO_MEMORY : 0;
 }
 
@@ -190,7 +207,7 @@ static bool is_set(const struct lt_http_req *req, const char *key)
 
 static int get_agents(struct lt_tenant *t, struct lt_http_req *req, json_t **results, struct lt_err *e)
 {
-    struct listing l = {.t = t, .bulk = is_set(req, "bulk"), .e = e};
+    struct listing l = {.t = t, .req = req, .bulk = is_set(req, "bulk"), .e = e};
     const char *of = lt_http_req_query(req, "verifier");
     bool ours = !is_set(req, "verifier") || !strcmp(of, VERIFIER_ID);
 

@@ -270,7 +270,7 @@ static struct lt_checks_guest_round guest_round(const struct lt_tenant_round *r,
     };
     memcpy(g.tenant_id, r->tenant_id, sizeof g.tenant_id);
     memcpy(g.guest_uuid, r->uuid, sizeof g.guest_uuid);
-    memcpy(g.nonce, r->nonce, sizeof g.nonce);
+    memcpy(g.nonce, r->nonce, sizeof r->nonce);
     return g;
 }
 

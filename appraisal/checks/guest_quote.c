@@ -88,7 +88,7 @@ void lt_checks_guest_quote(struct lt_checks *c)
         return;
     }
     c->f->guest_clock = a.clock;
-    if (!lt_slice_eq(a.extra_data, (struct lt_slice){(const uint8_t *)in->nonce, LT_RESIDENCY_NONCE}))
+    if (!lt_slice_eq(a.extra_data, (struct lt_slice){(const uint8_t *)in->nonce, strlen(in->nonce)}))
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "extraData is not the nonce of this round");
     if (!lt_slice_eq(a.qualified_signer, (struct lt_slice){id->qualified_signer.p, id->qualified_signer.n}))
         lt_check_fault(v, LT_CHECK_GUEST_QUOTE, "qualifiedSigner is not that of an AK under this EK");

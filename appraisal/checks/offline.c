@@ -165,7 +165,7 @@ int lt_offline_appraise(const struct lt_bundle *b, const struct lt_offline *o, s
     set_logs(&round.logs, &b->guest.ima, log, &documents, o->now, b->logs_omitted);
     memcpy(round.tenant_id, b->tenant_id, sizeof round.tenant_id);
     memcpy(round.guest_uuid, b->guest.uuid, sizeof round.guest_uuid);
-    memcpy(round.nonce, b->guest.nonce, sizeof round.nonce);
+    memcpy(round.nonce, b->guest.nonce, sizeof b->guest.nonce);
     lt_checks_appraise_guest(&round, &f, v);
     if (b->has_host)
         LT_TRY(host_half(b, o, &round, &f, v, e));

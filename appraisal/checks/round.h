@@ -20,13 +20,14 @@
 #include "appraisal/checks/verdict.h"
 #include "residency/proof.h"
 
+#define LT_CHECKS_NONCE 64         /* characters that Keylime's agents take */
 #define LT_CHECKS_TRANSPORT_PCR 16 /* names the guest's transport key; in every Keylime quote */
 
 /* All pointers are borrowed. NULL where said: absent, and the check that needs it is not made. */
 struct lt_checks_guest_round {
     uint8_t tenant_id[16], guest_uuid[16];
     const struct lt_checks_identity_guest *identity;
-    char nonce[LT_RESIDENCY_NONCE + 1];
+    char nonce[LT_CHECKS_NONCE + 1]; /* text; a round's has LT_RESIDENCY_NONCE characters */
     /* Exactly these PCRs must be quoted: the policy's, those asked for besides, and 16. 0: not known
      * (absent). */
     uint32_t required_pcrs;

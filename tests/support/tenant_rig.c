@@ -146,7 +146,7 @@ static const char *pubkey_of(const struct rig_guest *g)
     return g->pubkey ? g->pubkey : guest_pubkey;
 }
 
-static char *guest_quote(struct rig_guest *g, const char *nonce)
+char *rig_quote(struct rig_guest *g, const char *nonce)
 {
     struct lt_buf attest = LT_BUF(LT_MAX_ATTEST), sig = LT_BUF(LT_MAX_SIGNATURE);
     uint16_t hash = g->ak.scheme_hash; /* the bank's too */
@@ -212,7 +212,7 @@ static void add_list(struct rig_guest *g, struct lt_http_req *req, json_t *resul
 static void answer(struct rig_guest *g, struct lt_http_req *req)
 {
     pthread_mutex_lock(&g->rig->lock);
-    LT_AUTOFREE char *quote = guest_quote(g, lt_http_req_query(req, "nonce"));
+    LT_AUTOFREE char *quote = rig_quote(g, lt_http_req_query(req, "nonce"));
     json_t *results = json_pack("{s:s, s:s, s:s, s:s, s:s}", "quote", quote, "hash_alg", "sha256", "enc_alg",
                                 "ecc256", "sign_alg", "ecdsa", "pubkey", pubkey_of(g));
     add_list(g, req, results);

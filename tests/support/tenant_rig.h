@@ -159,6 +159,8 @@ void rig_foreign_root(struct rig *r, const char *path);
 void rig_transport(struct rig *r, struct rig_guest *g);
 /* Waits until V was brought that many times. */
 void rig_wait_vkeys(struct rig_guest *g, unsigned times);
+/* Keylime's quote string of PCR 0-16 for that nonce; the caller frees. */
+char *rig_quote(struct rig_guest *g, const char *nonce);
 /* The guest that is held answers now. */
 void rig_release(struct rig_guest *g);
 /* Waits until the guest was asked that many times. */

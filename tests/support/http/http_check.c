@@ -1,4 +1,5 @@
 #include "tests/support/http/http_check.h"
+#include "common/limits.h"
 #include "common/pki/issue.h"
 
 #include <setjmp.h>
@@ -103,7 +104,7 @@ struct lt_http_client *check_client(const struct check_pki *p, const char *name)
 int check_call(struct lt_http_client *c, const char *method, const char *address, const char *path,
                const char *body, struct lt_http_reply *reply, struct lt_err *e)
 {
-    char url[4096];
+    char url[2 * LT_MAX_URL];
     snprintf(url, sizeof url, "https://%s%s", address, path);
     struct lt_http_request r = {
         .method = method, .url = url, .body = body, .body_n = body ? strlen(body) : 0};

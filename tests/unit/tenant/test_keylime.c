@@ -7,6 +7,7 @@
 #include "verifier/store/keylime.h"
 
 #define V "/v2.6"
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
 #define RUNTIME                                                                                              \
     "{\"meta\":{\"version\":1,\"generator\":1,\"timestamp\":\"2026-01-01 00:00:00\"},\"release\":0,"         \
     "\"digests\":{\"/bin/%s\":[\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"]},"      \
@@ -232,6 +233,9 @@ static void two_doors(void **state)
     call(&r, "PUT", path_of(g, "/reactivate"), NULL, 403); /* a failed verdict is not this door's to end */
     json_t *o = wait_state(&r, g, 9, "FAIL");
     assert_true(json_is_null(json_object_get(o, "tpm_policy")));
+    assert_string_equal(text(o, "verifier_ip"), "127.0.0.1"); /* where this client found us */
+    assert_int_equal(number(o, "verifier_port"),
+                     atoi(strrchr(lt_http_server_address(r.tenant->server), ':') + 1));
     rig_free(&r);
 }
 
@@ -402,12 +406,87 @@ static void policies_of_add(void **state)
     rig_free(&r);
 }
 
+static json_t *evidence(struct rig *r, struct rig_guest *g, const char *nonce)
+{
+    LT_AUTOFREE char *quote = rig_quote(g, nonce);
+
+    (void)r;
+    return json_pack("{s:s, s:{s:s, s:s, s:s, s:o, s:o}}", "type", "tpm", "data", "quote", quote, "nonce",
+                     nonce, "hash_alg", "sha256", "tpm_ek", lt_json_new_base64(g->ek.raw, g->ek.raw_n),
+                     "tpm_ak", lt_json_new_base64(g->ak.raw, g->ak.raw_n));
+}
+
+static json_t *data(json_t *body)
+{
+    return json_object_get(body, "data");
+}
+
+static void quotes_that_are_brought(void **state)
+{
+    static const char nonce[] = "Ab12Cd34Ef56Gh78Ij90Kl12Mn34Op56";
+    struct rig r;
+    struct rig_guest *g = &r.guest[0];
+    char path[8192], policy[160], hex[65];
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    json_t *body = evidence(&r, g, nonce);
+    call(&r, "POST", V "/verify/evidence", json_incref(body), 400); /* no policy */
+    json_object_set_new(data(body), "tpm_policy", json_string("{\"4\": [\"" ZEROS "\"]}"));
+    json_t *o = call(&r, "POST", V "/verify/evidence", json_incref(body), 200);
+    assert_true(json_is_true(json_object_get(o, "valid"))); /* as the rig's PCR 4 is */
+    memset(hex, 'f', 64);
+    hex[64] = 0;
+    snprintf(policy, sizeof policy, "{\"4\": [\"%s\"]}", hex);
+    json_object_set_new(data(body), "tpm_policy", json_string(policy));
+    o = call(&r, "POST", V "/verify/evidence", json_incref(body), 200);
+    assert_true(json_is_false(json_object_get(o, "valid")) && json_is_object(json_object_get(o, "claims")));
+    assert_true(json_array_size(json_object_get(o, "failures")) > 0);
+    json_object_set_new(data(body), "nonce", json_string("another"));
+    o = call(&r, "POST", V "/verify/evidence", json_incref(body), 200);
+    assert_true(json_is_false(json_object_get(o, "valid")));
+    static const char *const needed[] = {"quote", "nonce", "hash_alg", "tpm_ek", "tpm_ak"};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+        json_t *less = json_deep_copy(body);
+        json_object_del(data(less), needed[i]);
+        call(&r, "POST", V "/verify/evidence", less, 400);
+    }
+    json_object_set_new(body, "type", json_string("tee"));
+    call(&r, "POST", V "/verify/evidence", body, 400);
+
+    LT_AUTOFREE char *quote = rig_quote(g, nonce);
+    char escaped[4096], *to = escaped;
+    for (const char *p = quote; *p; p++)
+        to += sprintf(to, strchr("+/=", *p) ? "%%%02x" : "%c", *p);
+    snprintf(path, sizeof path, V "/verify/identity?agent_uuid=%s&nonce=%s&hash_alg=sha256&quote=%s", g->text,
+             nonce, escaped);
+    o = call(&r, "GET", path, NULL, 200);
+    assert_int_equal(number(o, "valid"), 1);
+    snprintf(path, sizeof path, V "/verify/identity?agent_uuid=%s&nonce=other&hash_alg=sha256&quote=%s",
+             g->text, escaped);
+    o = call(&r, "GET", path, NULL, 200);
+    assert_int_equal(number(o, "valid"), 0);
+    assert_true(json_array_size(json_object_get(o, "reason")) > 0);
+    snprintf(path, sizeof path, V "/verify/identity?agent_uuid=%s&nonce=other&hash_alg=sha256", g->text);
+    call(&r, "GET", path, NULL, 400);
+    snprintf(path, sizeof path, V "/verify/identity?agent_uuid=nobody&nonce=%s&hash_alg=sha256&quote=%s",
+             nonce, escaped);
+    call(&r, "GET", path, NULL, 404);
+    snprintf(path, sizeof path, V "/verify/identity?agent_uuid=%s&nonce=%s&hash_alg=sha512&quote=%s", g->text,
+             nonce, escaped);
+    call(&r, "GET", path, NULL, 400);
+    rig_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_life), cmocka_unit_test(stopped),           cmocka_unit_test(lists),
-        cmocka_unit_test(two_doors),  cmocka_unit_test(bad_adds),          cmocka_unit_test(versions),
-        cmocka_unit_test(policies),   cmocka_unit_test(names_are_mutable), cmocka_unit_test(policies_of_add),
+        cmocka_unit_test(whole_life),      cmocka_unit_test(stopped),
+        cmocka_unit_test(lists),           cmocka_unit_test(two_doors),
+        cmocka_unit_test(bad_adds),        cmocka_unit_test(versions),
+        cmocka_unit_test(policies),        cmocka_unit_test(names_are_mutable),
+        cmocka_unit_test(policies_of_add), cmocka_unit_test(quotes_that_are_brought),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
