@@ -2,11 +2,11 @@
  * names. What it judges is what Keylime would, or more, never less: what a guest policy has no words for is
  * LT_E_MALFORMED with the name of the key. Pure.
  *
- * tpm_policy becomes "pcrs" (values of SHA-256 and SHA-384: those of other banks' lengths could never match; a
- * mask that asks for what no key judges is refused). A runtime policy becomes a layer, with keys learnt from
- * what its keyrings allow, as Keylime does; ima_sign_verification_keys take the place of its own. mb_policy
- * becomes "boot": a reference state of the example engine, or a boot policy of ours. None of them: the guest
- * policy judges nothing, and is of use only with the word "unjudged" (docs/policies.md). */
+ * tpm_policy becomes "pcrs" (values of SHA-256 and SHA-384: those of other banks' lengths could never match;
+ * a mask that asks for what no key judges is refused). A runtime policy becomes a layer, with keys learnt
+ * from what its keyrings allow, as Keylime does; ima_sign_verification_keys take the place of its own.
+ * mb_policy becomes "boot": a reference state of the example engine, or a boot policy of ours. None of them:
+ * the guest policy judges nothing, and is of use only with the word "unjudged" (docs/policies.md). */
 #ifndef LT_APPRAISAL_POLICY_FROM_KEYLIME_H
 #define LT_APPRAISAL_POLICY_FROM_KEYLIME_H
 
