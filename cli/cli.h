@@ -11,6 +11,7 @@ int lt_cli_cmd_host(int argc, char **argv);
 int lt_cli_cmd_guest(int argc, char **argv);
 int lt_cli_cmd_policy(int argc, char **argv);
 int lt_cli_cmd_revocation(int argc, char **argv);
+int lt_cli_cmd_token(int argc, char **argv);
 int lt_cli_cmd_log(int argc, char **argv);
 
 #endif

@@ -65,6 +65,12 @@ static const struct {
      LT_CLI_CERT, offsetof(struct lt_cli, cert)},
     {"--name", "NAMES", "DNS names and IP addresses for --cert, with commas between", LT_CLI_NAMES,
      offsetof(struct lt_cli, names)},
+    {"--aud", "TEXT", "who is to believe the token: its name, as agreed", LT_CLI_TOKEN,
+     offsetof(struct lt_cli, aud)},
+    {"--nonce", "TEXT", "the receiver's, of 8 to 64 bytes", LT_CLI_TOKEN, offsetof(struct lt_cli, nonce)},
+    {"--keys", "FILE", "JWKS, of limetree token keys", LT_CLI_KEYS, offsetof(struct lt_cli, keys)},
+    {"--issuer", "URN", "the tenant it must be of, urn:limetree:tenant:UUID; else any whose key it is",
+     LT_CLI_KEYS, offsetof(struct lt_cli, issuer)},
     {"--wait", NULL, "until it has it", LT_CLI_WAIT, offsetof(struct lt_cli, wait)},
     {"--host", "ID", "only guests whose verdict names this host", LT_CLI_HOST, offsetof(struct lt_cli, host)},
 };

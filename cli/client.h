@@ -25,7 +25,7 @@ struct lt_cli {
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
     bool json, all, trusted, ima, wait;
     const char *address, *policy, *payload, *cert, *names, *accept, *ek_digest, *intermediates, *host,
-        *domain, *ek;
+        *domain, *ek, *aud, *nonce, *keys, *issuer;
     const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
     int count;
 };
@@ -47,6 +47,8 @@ enum {
     LT_CLI_WAIT = 131072,
     LT_CLI_CERT = 262144,
     LT_CLI_NAMES = 524288,
+    LT_CLI_TOKEN = 1048576,
+    LT_CLI_KEYS = 2097152,
 };
 
 struct lt_cli_verb {

@@ -18,6 +18,7 @@ static const struct {
     {"domain", "digest of a libvirt domain's definition", lt_cli_cmd_domain},
     {"ca", "certificates of guests: issue, revoke, serve the list", lt_cli_cmd_ca},
     {"revocation", "what a tenant decided, and who has not heard of it", lt_cli_cmd_revocation},
+    {"token", "verdict tokens: get, verify, keys", lt_cli_cmd_token},
     {"pki", "make the federation's certificates", lt_cli_cmd_pki},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)

@@ -56,6 +56,7 @@
 #define LT_MAX_PUBKEY 16384 /* PEM text of a transport key */
 #define LT_MAX_SECRET 16384 /* what a vault seals: a V, a private key in PEM */
 #define LT_MAX_SEALED (LT_MAX_SECRET + 64)
+#define LT_MAX_TOKEN 16384 /* a verdict token */
 #define LT_MAX_JSON_DEPTH 32
 #define LT_MAX_JSON_CONTAINERS                                                                               \
     (1u << 18) /* objects and arrays of one text, count: "{}," takes 75 times its size */

@@ -5,6 +5,7 @@
 #include "common/run/clock.h"
 #include "residency/error.h"
 #include "tenant/keylime.h"
+#include "tenant/token.h"
 #include "verifier/store/outbox.h"
 
 #include <stdio.h>
@@ -204,6 +205,80 @@ static void get_revocations(struct lt_http_req *req, void *app)
         lt_http_reply_json(req, 200, list);
 }
 
+/* The last round, if its verdict is the one that stands now. A new reference. */
+static int trusted_round(struct lt_tenant *t, const uint8_t uuid[LT_UUID], uint64_t now_ms,
+                         struct lt_ref **out, struct lt_err *e)
+{
+    struct lt_store_deadlines d = lt_rounds_deadlines(t->rounds);
+    struct lt_ref *last = lt_rounds_last(t->rounds, uuid);
+    const struct lt_tenant_round *round = lt_ref_value(last);
+    struct lt_store_status st;
+    struct lt_store_guest g;
+    int rc = lt_store_guest_get(t->store, uuid, &g, e);
+
+    if (!rc)
+        rc = lt_store_status(t->store, uuid, &d, now_ms, &st, NULL, e);
+    if (!rc && (!st.known || st.result != LT_VERDICT_TRUSTED))
+        rc = lt_fail(e, LT_E_CONFLICT, "guest %s: it is not trusted now", g.agent);
+    /* proven_ms is counted from t1 of the trusted verdict in the store */
+    if (!rc && (!round || round->verdict.result != LT_VERDICT_TRUSTED ||
+                round->t1_ms + d.max_stale_ms + 1 != now_ms + st.proven_ms))
+        rc = lt_fail(e, LT_E_BUSY, "guest %s: the next round brings a token", g.agent);
+    if (rc)
+        lt_ref_put(last);
+    else
+        *out = last;
+    return rc;
+}
+
+static int make_token(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct lt_http_req *req,
+                      char **out, struct lt_err *e)
+{
+    const struct lt_tenant_token want = {.aud = lt_http_req_query(req, "aud"),
+                                         .nonce = lt_http_req_query(req, "nonce"),
+                                         .now = lt_clock_wall_s(),
+                                         .now_ms = lt_clock_ms(),
+                                         .period_ms = (uint64_t)t->conf->period_s * 1000};
+    LT_JSON_AUTO json_t *claims = NULL;
+    struct lt_ref *last = NULL;
+
+    LT_TRY(lt_token_check_audience(want.aud, e));
+    LT_TRY(lt_token_check_nonce(want.nonce, e));
+    LT_TRY(trusted_round(t, uuid, want.now_ms, &last, e));
+    int rc = lt_tenant_token_claims(lt_ref_value(last), &want, &claims, e);
+    lt_ref_put(last);
+    return rc ? rc : lt_token_keys_sign(t->token_keys, claims, want.now, out, e);
+}
+
+static void get_token(struct lt_http_req *req, void *app)
+{
+    LT_AUTOFREE char *token = NULL;
+    uint8_t uuid[LT_UUID];
+    struct lt_err e = {0};
+
+    if (lt_tenant_api_uuid(req, uuid, &e) || make_token(app, uuid, req, &token, &e))
+        lt_tenant_api_fail(req, &e);
+    else
+        lt_http_reply_json(req, 200, json_pack("{s:s}", "token", token));
+}
+
+static void get_token_keys(struct lt_http_req *req, void *app)
+{
+    struct lt_tenant *t = app;
+    lt_http_reply_json(req, 200, lt_token_keys_public(t->token_keys, lt_clock_wall_s()));
+}
+
+static void post_token_keys(struct lt_http_req *req, void *app)
+{
+    struct lt_tenant *t = app;
+    struct lt_err e = {0};
+
+    if (lt_token_keys_rotate(t->token_keys, lt_clock_wall_s(), &e))
+        lt_tenant_api_fail(req, &e);
+    else
+        get_token_keys(req, app);
+}
+
 /* Every route reads or writes the store: none runs on the server's own thread. */
 #define ROUTE(method, path, body, fn)                                                                        \
     LT_HTTP_ROUTE(method, "/federation/v1/" path, LT_PEER_ROLE_OPERATOR, body, fn, .blocking = true)
@@ -230,6 +305,9 @@ const struct lt_http_route lt_tenant_routes[] = {
     ROUTE("DELETE", "policies/{}", 0, delete_policy),
     ROUTE("GET", "hosts", 0, get_hosts),
     ROUTE("GET", "revocations", 0, get_revocations),
+    ROUTE("GET", "guests/{}/token", 0, get_token),
+    ROUTE("GET", "token-keys", 0, get_token_keys),
+    ROUTE("POST", "token-keys", LT_MAX_BODY_SMALL, post_token_keys),
     ROUTE("GET", "status", 0, get_status),
     VERSION("/version"),
     VERSION("/versions"),

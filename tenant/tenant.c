@@ -4,6 +4,7 @@
 #include "common/file.h"
 #include "common/http/address.h"
 #include "common/pki/identity.h"
+#include "common/run/clock.h"
 #include "common/run/config_check.h"
 #include "common/run/lock.h"
 #include "common/run/log.h"
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TOKEN_KEYS "token-keys.json"
 #define VAULT_KEY "vault.key" /* in state_dir */
 #define FETCHERS 4            /* hosts that are asked about at once */
 #define PROVIDER_PART 8       /* of the memory, that guests leave to the provider's answers */
@@ -103,6 +105,7 @@ const struct lt_conf_key lt_tenant_keys[] = {
     TEXT(revocation_zeromq, "", "ADDRESS:PORT where ZeroMQ subscribers hear of revocations; empty: nowhere"),
     INT(revocation_dead_s, "3600", 1, 31536000,
         "seconds without success after which limetree revocation list calls a receiver dead; it is tried on"),
+    INT(token_key_days, "30", 1, 3650, "days after which the key that signs verdict tokens is replaced"),
     TEXT(ca_url, "",
          "authority of the guests' certificates, https://HOST:PORT of limetree ca serve: told of a "
          "revocation before"
@@ -360,6 +363,14 @@ static void activated(void *app, const char *id)
         (void)lt_rounds_ask(t->rounds, &g.uuid, 1);
 }
 
+static int open_token_keys(struct lt_tenant *t, struct lt_err *e)
+{
+    LT_AUTOFREE char *path = lt_file_path(t->conf->state_dir, TOKEN_KEYS);
+    const struct lt_token_keys_conf c = {path, t->conf->token_key_days * 86400, t->conf->period_s};
+
+    return lt_token_keys_open(&c, lt_clock_wall_s(), &t->token_keys, e);
+}
+
 static int start_revocation(struct lt_tenant *t, struct lt_err *e)
 {
     const struct lt_tenant_conf *c = t->conf;
@@ -440,6 +451,8 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     if (!rc)
         rc = start_revocation(t, e);
     if (!rc)
+        rc = open_token_keys(t, e);
+    if (!rc)
         rc = start_servers(t, e);
     if (rc)
         lt_tenant_stop(t);
@@ -482,6 +495,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_crl_free(t->crl);
     lt_documents_free(t->documents);
     lt_store_close(t->store);
+    lt_token_keys_free(t->token_keys);
     lt_vault_free(t->vault);
     lt_lock_release(&t->state_lock);
     free(t->tables);

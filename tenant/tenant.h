@@ -9,6 +9,7 @@
 #include "tenant/revocation.h"
 #include "tenant/rounds.h"
 #include "verifier/registrar.h"
+#include "verifier/token/keys.h"
 #include "verifier/vault.h"
 
 struct lt_tenant_conf {
@@ -20,7 +21,7 @@ struct lt_tenant_conf {
     char *registry, *roots, *guest_ek_roots, *policy_key, *tenant_id, *state_dir;
     bool revoke_unproven, revocation_agents;
     char *revocation_webhook, *revocation_webhook_ca, *revocation_zeromq, *ca_url;
-    int64_t revocation_dead_s;
+    int64_t revocation_dead_s, token_key_days;
     int64_t period_s, max_stale_s, window_ms, gather_ms, host_facts_s, reserve_mib, min_free_mib;
     int64_t memory_limit_mib, bundle_limit_mib, document_limit_mib;
 };
@@ -49,6 +50,7 @@ struct lt_tenant {
     struct lt_hosts *hosts;
     struct lt_guest_ek *guest_ek;
     struct lt_tenant_rounds *rounds;
+    struct lt_token_keys *token_keys;
     struct lt_revocation *revocation;
     struct lt_registrar *registrar;
     struct lt_http_server *server;
