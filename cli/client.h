@@ -98,4 +98,7 @@ struct lt_cli_table *lt_cli_table_new(unsigned columns);
 void lt_cli_table_cell(struct lt_cli_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void lt_cli_table_print(struct lt_cli_table *t); /* and frees */
 
+/* cli/revocation.c: what a tenant decided against guests, or a provider against hosts. */
+int lt_cli_revocations(struct lt_cli *c, bool hosts, struct lt_err *e) LT_MUST_CHECK;
+
 #endif

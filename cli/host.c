@@ -272,11 +272,18 @@ static int status(struct lt_cli *c, struct lt_err *e)
     return lt_cli_status(c, LT_CLI_PROVIDER, e);
 }
 
+static int revocations(struct lt_cli *c, struct lt_err *e)
+{
+    return lt_cli_revocations(c, true, e);
+}
+
 static const struct lt_cli_verb verbs[] = {
     {"list", "", "the hosts of the provider", 0, 0, 0, list},
     {"show", "HOST", "one host: state, policy and verdict, check by check (--json: keys, too)", 1, 1, 0,
      show},
     {"round", "HOST... | --all", "attest these hosts now", 0, LT_CLI_ARGUMENTS, LT_CLI_ALL, ask_round},
+    {"revocations", "", "what was decided against hosts, the newest first, and whether the webhook has it", 0,
+     0, 0, revocations},
     {"clear", "HOST", "end a failed verdict: the next round judges anew", 1, 1, 0, clear},
     {"add", "HOST:PORT [--ek-digest HEX] [--intermediates FILE]", "enrol the host agent that answers there",
      1, 1, LT_CLI_EK_DIGEST | LT_CLI_INTERMEDIATES, add},

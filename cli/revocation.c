@@ -1,4 +1,5 @@
-/* limetree revocation: what a tenant decided against guests, and who has not heard of it yet. */
+/* limetree revocation: what a tenant decided against guests (a provider against hosts: limetree host
+ * revocations), and who has not heard of it yet. */
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "common/run/clock.h"
@@ -21,9 +22,9 @@ static long long number(const json_t *o, const char *key)
     return (long long)json_integer_value(json_object_get(o, key));
 }
 
-static void print_decisions(const json_t *decisions)
+static void print_decisions(const json_t *decisions, const char *whom)
 {
-    static const char *const heading[] = {"number", "guest", "decided", "decision", "reason", "not told"};
+    const char *const heading[] = {"number", whom, "decided", "decision", "reason", "not told"};
     struct lt_cli_table *t = lt_cli_table_new(sizeof heading / sizeof *heading);
     char at[32];
     json_t *d;
@@ -34,7 +35,7 @@ static void print_decisions(const json_t *decisions)
     json_array_foreach(decisions, i, d)
     {
         lt_cli_table_cell(t, "%lld", number(d, "number"));
-        lt_cli_table_cell(t, "%s", lt_cli_text(d, "guest"));
+        lt_cli_table_cell(t, "%s", lt_cli_text(d, whom));
         lt_cli_table_cell(t, "%s", when(d, "decided", at));
         lt_cli_table_cell(t, "%s", lt_cli_text(d, "kind"));
         lt_cli_table_cell(t, "%s", lt_cli_text(d, "reason"));
@@ -61,9 +62,10 @@ static void print_receivers(const json_t *receivers)
     }
 }
 
-static int list(struct lt_cli *c, struct lt_err *e)
+int lt_cli_revocations(struct lt_cli *c, bool hosts, struct lt_err *e)
 {
-    LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_TENANT, "GET", 200, NULL, e, "revocations");
+    LT_JSON_AUTO json_t *j =
+        lt_cli_call(c, hosts ? LT_CLI_PROVIDER : LT_CLI_TENANT, "GET", 200, NULL, e, "revocations");
     json_t *decisions, *receivers;
 
     if (!j)
@@ -72,9 +74,14 @@ static int list(struct lt_cli *c, struct lt_err *e)
         return lt_cli_json(j), 0;
     LT_TRY(lt_json_array(j, "revocations", SIZE_MAX, &decisions, e));
     LT_TRY(lt_json_array(j, "receivers", SIZE_MAX, &receivers, e));
-    print_decisions(decisions);
+    print_decisions(decisions, hosts ? "host" : "guest");
     print_receivers(receivers);
     return 0;
+}
+
+static int list(struct lt_cli *c, struct lt_err *e)
+{
+    return lt_cli_revocations(c, false, e);
 }
 
 static const struct lt_cli_verb verbs[] = {

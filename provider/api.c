@@ -101,6 +101,7 @@ static const struct lt_http_route routes[] = {
                   .blocking = true),
     LT_HTTP_ROUTE("POST", BASE "hosts/{}/clear", OPERATOR, LT_MAX_BODY_SMALL, lt_provider_api_host_clear,
                   .blocking = true),
+    LT_HTTP_ROUTE("GET", BASE "revocations", OPERATOR, 0, lt_provider_api_revocations, .blocking = true),
     LT_HTTP_ROUTE("POST", BASE "rounds", OPERATOR, LT_MAX_BODY_PROOFS, lt_provider_api_rounds_ask,
                   .blocking = true),
     LT_HTTP_ROUTE("GET", BASE "guests", OPERATOR, 0, lt_provider_api_guest_list),

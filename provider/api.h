@@ -23,6 +23,7 @@ void lt_provider_api_host_drop(struct lt_http_req *req, void *app);
 void lt_provider_api_host_set_policy(struct lt_http_req *req, void *app);
 void lt_provider_api_host_learn(struct lt_http_req *req, void *app);
 void lt_provider_api_host_clear(struct lt_http_req *req, void *app);
+void lt_provider_api_revocations(struct lt_http_req *req, void *app);
 void lt_provider_api_rounds_ask(struct lt_http_req *req, void *app);
 void lt_provider_api_policy_add(struct lt_http_req *req, void *app);
 void lt_provider_api_policy_drop(struct lt_http_req *req, void *app);

@@ -279,6 +279,18 @@ void lt_provider_api_host_clear(struct lt_http_req *req, void *app)
     lt_provider_host_unref(h);
 }
 
+void lt_provider_api_revocations(struct lt_http_req *req, void *app)
+{
+    struct lt_provider *p = app;
+    json_t *list = NULL;
+    struct lt_err e = {0};
+
+    if (lt_provider_rounds_revocations(p->rounds, &list, &e))
+        lt_provider_api_fail(req, &e);
+    else
+        lt_http_reply_json(req, 200, list);
+}
+
 static int read_ids(const json_t *j, uint8_t (**out)[LT_RESIDENCY_HOST_ID], size_t *count, struct lt_err *e)
 {
     json_t *list;

@@ -6,6 +6,7 @@
 #include "common/run/clock.h"
 #include "common/run/log.h"
 #include "provider/stages.h"
+#include "verifier/store/outbox.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -305,6 +306,27 @@ int lt_provider_rounds_clear(struct lt_provider_rounds *r, const uint8_t id[LT_R
 {
     LT_TRY(lt_store_clear(r->store, id, e));
     lt_watch_add(&r->watch, id);
+    return 0;
+}
+
+/* The store names whatever it attests as a guest. */
+static void name_host(json_t *decision)
+{
+    const char *text = json_string_value(json_object_get(decision, "guest"));
+    uint8_t id[LT_UUID];
+
+    if (text && !lt_uuid_parse(text, id, LT_NO_ERR))
+        json_object_set_new(decision, "host", lt_json_new_hex(id, sizeof id));
+    json_object_del(decision, "guest");
+}
+
+int lt_provider_rounds_revocations(struct lt_provider_rounds *r, json_t **out, struct lt_err *e)
+{
+    json_t *decision;
+    size_t i;
+
+    LT_TRY(lt_outbox_list(lt_store_outbox(r->store), r->conf.dead_s, out, e));
+    json_array_foreach(json_object_get(*out, "revocations"), i, decision) name_host(decision);
     return 0;
 }
 

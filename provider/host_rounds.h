@@ -42,6 +42,9 @@ int lt_provider_rounds_verdict(struct lt_provider_rounds *r, struct lt_provider_
 /* Blocks. The operator ends a failed verdict; LT_E_CONFLICT: it is not failed. Due at once. */
 int lt_provider_rounds_clear(struct lt_provider_rounds *r, const uint8_t id[LT_RESIDENCY_HOST_ID],
                              struct lt_err *e) LT_MUST_CHECK;
+/* Blocks. {"revocations","receivers"} of docs/api.md. */
+int lt_provider_rounds_revocations(struct lt_provider_rounds *r, json_t **out,
+                                   struct lt_err *e) LT_MUST_CHECK;
 /* How the store of verdicts is. */
 void lt_provider_rounds_report(struct lt_provider_rounds *r, struct lt_db_health *health,
                                struct lt_db_skipped *skipped, size_t *unwritten);

@@ -12,6 +12,7 @@ struct lt_provider_rounds_conf {
     uint64_t period_ms, max_stale_ms; /* max_stale_ms 0: three periods, at least 180 s */
     size_t max_memory, max_documents; /* bytes: logs that are kept, documents and their tables on disk */
     const char *webhook, *webhook_ca; /* provider/hook.h; NULL: none */
+    int64_t dead_s;                   /* after that a receiver that takes nothing is told as dead */
     bool accept_boot_only, accept_ek_unproven;
 };
 

@@ -48,10 +48,12 @@ const struct lt_conf_key lt_provider_keys[] = {
      "those are not judged"},
     {"host_accept", LT_CONF_TEXT, KEY(host_accept), "", 0, 0,
      "what is weaker than appraised and accepted of hosts all the same: boot-only, ek-unproven"},
-    {"webhook", LT_CONF_TEXT, KEY(webhook), "", 0, 0,
+    {"revocation_webhook", LT_CONF_TEXT, KEY(webhook), "", 0, 0,
      "https URL that is told of each host that failed or is unproven, and when that is over; empty: none"},
-    {"webhook_ca", LT_CONF_TEXT, KEY(webhook_ca), "", 0, 0,
-     "PEM file: the authorities that the webhook's server may be under"},
+    {"revocation_webhook_ca", LT_CONF_TEXT, KEY(webhook_ca), "/etc/ssl/certs/ca-certificates.crt", 0, 0,
+     "PEM file with the authorities that the webhook's server may be under"},
+    {"revocation_dead_s", LT_CONF_INT, KEY(dead_s), "3600", 1, 31536000,
+     "seconds without success after which limetree host revocations calls the webhook dead; it is tried on"},
     {"memory_limit_mib", LT_CONF_INT, KEY(memory_limit_mib), "1024", 64, 1 << 20,
      "MiB of memory for hosts' logs that are kept between rounds"},
     {"max_connections_per_address", LT_CONF_INT, KEY(max_per_address), "2048", 1, LT_MAX_CONNECTIONS,
@@ -77,9 +79,7 @@ static int check_rounds(const struct lt_provider_conf *c, struct lt_err *e)
     LT_TRY_IN(lt_verifier_trust_load(NULL, or_null(c->host_ek_roots), &trust, e), e, "host_ek_roots");
     lt_verifier_trust_free(trust);
     if (*c->webhook)
-        LT_TRY(lt_revoke_webhook_check("webhook", c->webhook, e));
-    if (*c->webhook && !*c->webhook_ca)
-        return lt_fail(e, LT_E_CONFIG, "webhook_ca: which authority the webhook's server is under is needed");
+        LT_TRY(lt_revoke_webhook_check("revocation_webhook", c->webhook, e));
     return lt_config_check_state(c->state_dir, "hosts.db", e);
 }
 
@@ -176,6 +176,7 @@ static int start_rounds(struct lt_provider *p, const struct lt_provider_conf *c,
                                         .roots = or_null(c->host_ek_roots),
                                         .webhook = or_null(c->webhook),
                                         .webhook_ca = or_null(c->webhook_ca),
+                                        .dead_s = c->dead_s,
                                         .period_ms = (uint64_t)c->host_period_s * 1000,
                                         .max_stale_ms = (uint64_t)c->host_max_stale_s * 1000,
                                         .max_memory = (size_t)c->memory_limit_mib << 20,

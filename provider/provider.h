@@ -11,7 +11,7 @@ struct lt_provider_conf {
     char *listen, *cert, *key, *ca, *crl, *state_dir;
     struct lt_daemon_log_conf log;
     int64_t max_waiting, max_waiting_per_tenant, host_timeout_ms, max_per_address;
-    int64_t host_period_s, host_max_stale_s, memory_limit_mib;
+    int64_t host_period_s, host_max_stale_s, memory_limit_mib, dead_s;
     char *host_ek_roots, *host_accept, *webhook, *webhook_ca;
     int64_t reserve_mib, min_free_mib, max_documents_mib;
 };

@@ -69,7 +69,7 @@ def up(lab, hooked=False, **options):
     fed.make_pki()
     if hooked:
         fed.hook = Webhook(fed)
-        options.update(webhook=fed.hook.url, webhook_ca=f"{fed.pki}/federation-ca.crt")
+        options.update(revocation_webhook=fed.hook.url, revocation_webhook_ca=f"{fed.pki}/federation-ca.crt")
     fed.start_hardware()
     roots = lab.path("roots", directory=True)
     lab.write("roots/maker.pem", fed.hw.ca_bundle.read_bytes(), 0o644)
@@ -222,6 +222,10 @@ def test_the_webhook_is_told_until_it_confirms(lab):
     fed.poll(lambda: len(fed.hook.taken()) == 4, 20, fed.hook.taken)
     numbers, kinds = zip(*fed.hook.taken())
     assert kinds == ("failed", "failed", "unproven", "lifted") and list(numbers) == sorted(set(numbers))
+    listed = fed.cli("host", "revocations")
+    assert [(x["number"], x["kind"], x["host"]) for x in listed["revocations"]] == [
+        (n, k, fed.host) for n, k in reversed(fed.hook.taken())]
+    assert fed.cli_raw("host", "revocations").stdout.count(fed.host) == 4
 
 
 def test_a_host_that_fails_still_proves_it_to_tenants(lab):
@@ -264,8 +268,7 @@ def test_an_ek_is_accepted_unproven_by_name(lab):
 
 
 @pytest.mark.parametrize("option, word", [("host_accept=boot-only everything", "everything"),
-                                          ("webhook=http://127.0.0.1/", "https"),
-                                          ("webhook=https://127.0.0.1/", "webhook_ca"),
+                                          ("revocation_webhook=http://127.0.0.1/", "https"),
                                           ("host_ek_roots=/nowhere", "host_ek_roots")])
 def test_a_wrong_option_stops_the_start(lab, option, word):
     fed = Bare(lab, BUILD)
