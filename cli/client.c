@@ -28,6 +28,8 @@ static const struct lt_conf_key keys[] = {
     KEY(tenant_ca, "PEM file: the tenant CA"),
     KEY(registrar_url,
         "https://HOST:PORT of limetree-tenant's registrar_tls_listen, for guest add --payload"),
+    {"guests_ca", LT_CONF_TEXT, offsetof(struct lt_cli_conf, guests_ca), "/var/lib/limetree/ca", 0, 0,
+     "directory of the CA of guests' certificates (limetree ca init), for guest add --cert"},
     {"wait_s", LT_CONF_INT, offsetof(struct lt_cli_conf, wait_s), "300", 1, 86400,
      "seconds that guest add --wait waits for at most"},
 };
@@ -61,7 +63,7 @@ static const struct {
      LT_CLI_EK, offsetof(struct lt_cli, ek)},
     {"--payload", "DIR|FILE", "what the guest gets once it is trusted: a directory, zipped, or a file",
      LT_CLI_PAYLOAD, offsetof(struct lt_cli, payload)},
-    {"--cert", "DIR", "a key and a certificate for the payload, of the CA in DIR (limetree ca init)",
+    {"--cert", NULL, "put a key and a certificate for the guest into the payload, of the CA in guests_ca",
      LT_CLI_CERT, offsetof(struct lt_cli, cert)},
     {"--name", "NAMES", "DNS names and IP addresses for --cert, with commas between", LT_CLI_NAMES,
      offsetof(struct lt_cli, names)},

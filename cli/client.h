@@ -12,7 +12,7 @@
 
 struct lt_cli_conf {
     char *provider_url, *provider_cert, *provider_key, *provider_ca, *provider_crl;
-    char *tenant_url, *tenant_cert, *tenant_key, *tenant_ca, *registrar_url;
+    char *tenant_url, *tenant_cert, *tenant_key, *tenant_ca, *registrar_url, *guests_ca;
     int64_t wait_s;
 };
 
@@ -23,9 +23,9 @@ struct lt_cli {
     struct lt_cli_conf conf;
     struct lt_crl *crl;               /* the federation's; NULL: none configured */
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
-    bool json, all, trusted, ima, wait;
-    const char *address, *policy, *payload, *cert, *names, *accept, *ek_digest, *intermediates, *host,
-        *domain, *ek, *aud, *nonce, *keys, *issuer;
+    bool json, all, trusted, ima, wait, cert;
+    const char *address, *policy, *payload, *names, *accept, *ek_digest, *intermediates, *host, *domain, *ek,
+        *aud, *nonce, *keys, *issuer;
     const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
     int count;
 };

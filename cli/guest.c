@@ -243,7 +243,7 @@ static int add_with_payload(struct lt_cli *c, const char *uuid, const char *agen
     LT_JSON_AUTO json_t *j = NULL;
 
     if (c->cert)
-        LT_TRY(lt_cli_certificate_make(c->cert, agent ? agent : uuid, c->names, &with, e));
+        LT_TRY(lt_cli_certificate_make(c->conf.guests_ca, agent ? agent : uuid, c->names, &with, e));
     int rc = bring(c, uuid, agent, &with, &b, &j, e);
     if (rc) {
         lt_cli_certificate_revoke(&with);
@@ -445,7 +445,7 @@ static const struct lt_cli_verb verbs[] = {
     {"show", "UUID", "one guest: every check passed, failed, not made, and why", 1, 1, 0, show},
     {"add",
      "ID [--domain UUID] [--ek HEX] [--address HOST:PORT] [--policy FILE]"
-     " [--payload DIR|FILE] [--cert DIR [--name NAMES]] [--wait]",
+     " [--payload DIR|FILE] [--cert [--name NAMES]] [--wait]",
      "attest it from now on; with a payload, that it gets once it is trusted", 1, 1,
      LT_CLI_PAYLOAD | LT_CLI_WAIT | LT_CLI_CERT | LT_CLI_NAMES | LT_CLI_ADDRESS | LT_CLI_POLICY |
          LT_CLI_DOMAIN | LT_CLI_EK,

@@ -86,7 +86,8 @@ def test_a_certificate(fed):
     guest = fed.guests[0]
     ca = fed.lab.dir / "guests-ca"
     fed.lab.run([fed.program["limetree"], "ca", "init", ca, "--url", "http://127.0.0.1:1/guests.crl"])
-    add(fed, guest, "--payload", fed.lab.dir / "payload", "--cert", ca, "--name", "web.example", "--wait")
+    add(fed, guest, "--payload", fed.lab.dir / "payload", "--cert", "-o",
+        f"guests_ca={ca}", "--name", "web.example", "--wait")
     have = wait_unpacked(fed, guest, "RevocationNotifier-cert.crt")
     for name in (f"{guest.uuid}-cert.crt", f"{guest.uuid}-private.pem", f"{guest.uuid}-public.pem", "cacert.crt",
                  "cacrl.der", "secret", "sub/more"):
@@ -208,6 +209,50 @@ def test_a_reboot_between_verdict_and_v(fed, tries):
     assert not guest.unpacked
     done = add(fed, guest, "--payload", fed.lab.dir / "secret", "--wait")
     assert "has its payload" in done.stdout
+
+
+def test_whoever_is_not_that_tpm_gets_nothing(fed):
+    """Between the command line and the agent, with the agent's TLS key: another transport key, an old quote, a quote
+    of another TPM, a reply that is none. U goes to none of them."""
+    guest, other = fed.guests[0], fed.guests[1]
+    tap, old = Tap(guest, fed.pki), []
+    _, theirs = Tap(other, fed.pki).bring("GET", "/v2.6/quotes/identity?nonce=ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", None)
+    key = fed.lab.run(["openssl", "genrsa", "2048"]).stdout
+    public = fed.lab.run(["openssl", "pkey", "-pubout"], input=key).stdout
+
+    def another_key(path, reply):
+        if "identity" in path:
+            old.append(dict(reply["results"]))
+            reply["results"]["pubkey"] = public
+        return reply
+
+    def change(**results):
+        return lambda path, reply: reply | {"results": reply["results"] | results} if "identity" in path else reply
+
+    cases = [(another_key, "does not name the transport key"), (None, ""), (change(**json.loads(theirs)["results"]), "its quote"),
+             (change(quote="r::"), "PCR blob"), (change(quote="r" * 9000), "too large"), (change(pubkey=None), "pubkey"),
+             (change(quote=17), "quote")]
+    for tamper, word in cases:
+        if tamper is None:
+            tamper, word = change(**old[0]), "is not the nonce of this round"
+        tap.tamper, tap.asked[:] = tamper, []
+        done = add(fed, guest, "--payload", fed.lab.dir / "secret", "--address", tap.address, check=False)
+        assert done.returncode == 1 and word in done.stderr, (word, done)
+        assert "/v2.6/quotes/identity" in tap.asked and not [p for p in tap.asked if "ukey" in p], tap.asked
+    tap.tamper = lambda path, reply: reply | {"results": {"supported_version": "1.0"}} if path == "/version" else reply
+    done = add(fed, guest, "--payload", fed.lab.dir / "secret", "--address", tap.address, check=False)
+    assert done.returncode == 1 and "no version of ours" in done.stderr, done
+    fed.cli("guest", "add", guest.uuid)      # asked where it registered again
+
+
+def test_an_agent_with_another_key(fed):
+    """It takes V, and proves a key that is not K."""
+    guest = fed.guests[0]
+    tap = Tap(guest, fed.pki)
+    tap.tamper = lambda path, reply: reply | {"results": {"hmac": "00" * 48}} if "keys/verify" in path else reply
+    done = add(fed, guest, "--payload", fed.lab.dir / "secret", "--address", tap.address, "--wait", check=False)
+    assert done.returncode == 1 and "does not show that it made K" in done.stderr, done
+    fed.cli("guest", "add", guest.uuid)
 
 
 def test_what_add_refuses(fed):

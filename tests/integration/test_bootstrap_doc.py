@@ -36,6 +36,7 @@ class Reader:
             lab.path("home", *name.split("/"), directory=True)
         lab.path("var", directory=True)
         options = {k: v for k, v in self.fed.cli_options().items() if k != "registrar_url"}
+        options["guests_ca"] = f"{lab.path('var')}/ca"      # what the default is
         lab.write("home/.config/limetree/cli.conf", "".join(f"{k} = {v}\n" for k, v in options.items()))
         self.fed.cli("guest", "assign", self.guest.uuid, self.fed.tenant_id)
         self.printed = None

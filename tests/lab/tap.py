@@ -10,10 +10,10 @@ import threading
 
 class Tap:
     """address is where the tenant is told to find the agent. keep: V is kept in `kept` and answered with 500; all
-    else is passed on."""
+    else is passed on, and noted in `asked`. tamper(path, reply): may change what the agent answers, a dict."""
 
     def __init__(self, guest, pki):
-        self.guest, self.keep, self.kept = guest, False, []
+        self.guest, self.keep, self.kept, self.asked, self.tamper = guest, False, [], [], None
         self._news = threading.Condition()
         state = guest.lab.path(f"{guest.name}-state")
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -62,8 +62,10 @@ class Tap:
                 self.kept.append((path, body))
                 self._news.notify_all()
             return 500, json.dumps({"code": 500, "status": "kept by the test", "results": {}}).encode()
+        self.asked.append(path.partition("?")[0])
         try:
-            return self.bring(method, path, body)
+            status, data = self.bring(method, path, body)
+            return status, json.dumps(self.tamper(path, json.loads(data))).encode() if self.tamper else data
         except (OSError, http.client.HTTPException):
             return 500, b"{}"
 

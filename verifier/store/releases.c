@@ -78,16 +78,6 @@ int lt_store_release_delivered(struct lt_store *s, const uint8_t uuid[LT_UUID], 
     return rc;
 }
 
-static int drop_release(sqlite3 *sql, void *arg, struct lt_err *e)
-{
-    return lt_db_exec(sql, NULL, e, "DELETE FROM releases WHERE uuid = ?", "b", arg, (size_t)LT_UUID);
-}
-
-int lt_store_release_drop(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e)
-{
-    return lt_db_write(s->db, drop_release, (void *)uuid, e);
-}
-
 /* ---- reading ---- */
 
 static int sealed_column(sqlite3_stmt *st, int col, struct lt_buf *out, struct lt_err *e)

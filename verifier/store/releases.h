@@ -32,8 +32,6 @@ int lt_store_release_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct
 int lt_store_release_delivered(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_slice v,
                                const uint8_t key[32], int64_t when, bool *counts,
                                struct lt_err *e) LT_MUST_CHECK;
-/* There is no V any more, and no revocation key. */
-int lt_store_release_drop(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e) LT_MUST_CHECK;
 
 /* lt_store_release_put within a transaction of the store's own. */
 int lt_store_release_write(sqlite3 *sql, const uint8_t uuid[LT_UUID], struct lt_slice v,

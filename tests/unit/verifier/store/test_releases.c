@@ -90,7 +90,6 @@ static void test_nothing_is_no_error(void **state)
     struct at *a = *state;
     holds(a, none, none, NULL);
     FAILS(LT_E_NOT_FOUND, lt_store_release_put(a->s, stranger, v1, none, &err));
-    OK(lt_store_release_drop(a->s, stranger, &err));
 }
 
 static void test_it_survives(void **state)
@@ -129,9 +128,6 @@ static void test_it_dies_with_its_guest(void **state)
     holds(a, none, none, NULL);
     assert_false(deliver(a, v1, key));
     add_guest(a);
-    holds(a, none, none, NULL);
-    OK(lt_store_release_put(a->s, uuid, v1, none, &err));
-    OK(lt_store_release_drop(a->s, uuid, &err));
     holds(a, none, none, NULL);
 }
 
