@@ -129,6 +129,7 @@ static int store(struct adding *a, struct lt_err *e)
         .row = &a->row,
         .policies = a->own,
         .count = a->own_count,
+        .ak = {a->add.ak, a->add.ak_n},
         .v = {a->release.v.p, a->release.v.n},
         .revocation_key = {a->release.revocation_key.p, a->release.revocation_key.n},
     };

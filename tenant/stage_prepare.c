@@ -5,6 +5,7 @@
 #include "common/run/log.h"
 #include "tenant/reach.h"
 #include "tenant/stages.h"
+#include "verifier/store/keylime.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +69,11 @@ static int agent_of(struct lt_tenant_rounds *r, const struct lt_store_guest *gue
 {
     int rc = lt_store_agent_get(r->conf.store, guest->agent, &round->agent, e);
 
-    return rc == LT_E_NOT_FOUND ? lt_fail(e, LT_E_NOT_REGISTERED, "its agent has not registered here") : rc;
+    if (rc == LT_E_NOT_FOUND)
+        return lt_fail(e, LT_E_NOT_REGISTERED, "its agent has not registered here");
+    return rc ? rc
+              : lt_store_keylime_check_ak(r->conf.store, guest->uuid,
+                                          (struct lt_slice){round->agent.ak, round->agent.ak_n}, e);
 }
 
 /* Whom no provider can know. */

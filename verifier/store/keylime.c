@@ -44,6 +44,7 @@ struct row_job {
     const uint8_t *uuid;
     struct lt_store_keylime *out;
     bool stopped;
+    struct lt_slice ak;
 };
 
 static int not_keylime(struct lt_err *e)
@@ -122,6 +123,28 @@ bool lt_store_keylime_stopped(struct lt_store *s, const uint8_t uuid[LT_UUID])
     struct row_job j = {.uuid = uuid};
 
     return !lt_db_read(s->db, get_stopped, &j, LT_NO_ERR) && j.stopped;
+}
+
+static int check_ak(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    const struct row_job *j = arg;
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+    int rc = lt_db_prepare(
+        sql, "SELECT 1 FROM keylime JOIN guests USING(uuid) WHERE uuid = ? AND door = ? AND ak <> ?", &st, e,
+        "bib", j->uuid, (size_t)LT_UUID, (int64_t)LT_STORE_DOOR_KEYLIME, j->ak.p, j->ak.n);
+
+    if (!rc)
+        rc = lt_db_step(st, e);
+    return rc == 1 ? lt_fail(e, LT_E_NOT_REGISTERED,
+                             "its agent has registered another AK than it was added with; keylime_tenant -c"
+                             " update takes that one")
+                   : rc;
+}
+
+int lt_store_keylime_check_ak(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_slice ak,
+                              struct lt_err *e)
+{
+    return lt_db_read(s->db, check_ak, &(struct row_job){.uuid = uuid, .ak = ak}, e);
 }
 
 int lt_store_keylime_count(sqlite3 *sql, const struct lt_store_held *h, bool trusted, struct lt_err *e)
@@ -443,9 +466,9 @@ static int insert_row(sqlite3 *sql, const struct lt_store_keylime_new *n, struct
         return lt_fail(e, given ? LT_E_TOO_LARGE : LT_E_NO_MEMORY, "add: what is to be told back");
     return lt_db_exec(sql, NULL, e,
                       "INSERT INTO keylime(uuid, given, runtime, boot, stopped, attestations, last_quote,"
-                      " last_attestation) VALUES(?,?,?,?,0,0,0,0)",
-                      "bttt", n->guest->uuid, sizeof n->guest->uuid, given, k->name[0][0] ? k->name[0] : NULL,
-                      k->name[1][0] ? k->name[1] : NULL);
+                      " last_attestation, ak) VALUES(?,?,?,?,0,0,0,0,?)",
+                      "btttb", n->guest->uuid, sizeof n->guest->uuid, given,
+                      k->name[0][0] ? k->name[0] : NULL, k->name[1][0] ? k->name[1] : NULL, n->ak.p, n->ak.n);
 }
 
 static int add_guest(sqlite3 *sql, void *arg, struct lt_err *e)

@@ -30,6 +30,11 @@ int lt_store_keylime_stop(struct lt_store *s, const uint8_t uuid[LT_UUID], bool 
 /* False as well where that cannot be read. */
 bool lt_store_keylime_stopped(struct lt_store *s, const uint8_t uuid[LT_UUID]);
 
+/* A guest of Keylime's door is its AK's, as it is with Keylime's verifier, whatever registers under its id
+ * after regdelete. LT_E_NOT_REGISTERED: it was added with another one. 0 of every other guest. */
+int lt_store_keylime_check_ak(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_slice ak,
+                              struct lt_err *e) LT_MUST_CHECK;
+
 /* A policy under a name. Of its bytes the store has what `digest` names. */
 struct lt_store_keylime_policy {
     enum lt_store_keylime_kind kind;
@@ -50,6 +55,7 @@ struct lt_store_keylime_new {
     const struct lt_store_keylime *row;
     const struct lt_store_keylime_policy *policies;
     size_t count;
+    struct lt_slice ak;                /* TPM2B_PUBLIC that it was added with */
     struct lt_slice v, revocation_key; /* sealed (verifier/store/releases.h); n 0: none */
 };
 int lt_store_keylime_add(struct lt_store *s, const struct lt_store_keylime_new *n,

@@ -62,6 +62,7 @@ static const char *const migrations[] = {
     " '" LT_OUTBOX_AGENT "' || lower(hex(OLD.uuid)); END;"
     "INSERT OR IGNORE INTO receivers(name, passed) SELECT '" LT_OUTBOX_AGENT
     "' || lower(hex(uuid)), 0 FROM guests;",
+    "ALTER TABLE keylime ADD COLUMN ak BLOB;",
 };
 
 #define GUEST_COLUMNS "uuid, address, policy, agent, door, ek, linked" /* as read_guest has them */

@@ -213,6 +213,33 @@ static void lists(void **state)
     rig_free(&r);
 }
 
+/* regdelete frees the id, and another TPM takes it: with Keylime's verifier the AK of add decides, and so
+ * here. */
+static void another_tpm_takes_the_id(void **state)
+{
+    struct rig r;
+    struct rig_guest *g = &r.guest[0], *thief = &r.guest[1];
+    struct lt_err e = {0};
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    add(&r, g);
+    learn(&r, g);
+    wait_state(&r, g, 3, "PASS");
+    OK(lt_store_agent_delete(r.tenant->store, g->text, false, &e));
+    OK(lt_store_agent_delete(r.tenant->store, thief->text, false, &e));
+    char was[LT_UUID_TEXT];
+    memcpy(was, thief->text, sizeof was);
+    memcpy(thief->text, g->text, sizeof was);
+    rig_register(&r, thief);
+    rig_ask(&r, g);
+    json_t *o = wait_state(&r, g, 4, "PENDING");
+    assert_string_equal(text(json_object_get(o, "verdict"), "reason"), "not-registered");
+    memcpy(thief->text, was, sizeof was);
+    rig_free(&r);
+}
+
 /* Every verb that writes, on a guest of the other door: refused, and nothing is changed. */
 static void two_doors(void **state)
 {
@@ -482,11 +509,17 @@ static void quotes_that_are_brought(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_life),      cmocka_unit_test(stopped),
-        cmocka_unit_test(lists),           cmocka_unit_test(two_doors),
-        cmocka_unit_test(bad_adds),        cmocka_unit_test(versions),
-        cmocka_unit_test(policies),        cmocka_unit_test(names_are_mutable),
-        cmocka_unit_test(policies_of_add), cmocka_unit_test(quotes_that_are_brought),
+        cmocka_unit_test(whole_life),
+        cmocka_unit_test(stopped),
+        cmocka_unit_test(lists),
+        cmocka_unit_test(another_tpm_takes_the_id),
+        cmocka_unit_test(two_doors),
+        cmocka_unit_test(bad_adds),
+        cmocka_unit_test(versions),
+        cmocka_unit_test(policies),
+        cmocka_unit_test(names_are_mutable),
+        cmocka_unit_test(policies_of_add),
+        cmocka_unit_test(quotes_that_are_brought),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 
 static const char boot[] = "00000000-0000-4000-8000-00000000000a";
 static const struct lt_slice none, sealed = {(const uint8_t *)"sealed one", 10};
+static const struct lt_slice ak = {(const uint8_t *)"its AK", 6}, other_ak = {(const uint8_t *)"another", 7};
 static const uint8_t ek[32] = {5}, old_digest[32] = {0xaa}, new_digest[32] = {0xbb};
 
 struct at {
@@ -57,7 +58,8 @@ static int add(struct at *a, uint8_t n, const char *name, bool came, bool own, c
     struct lt_store_guest g = guest(n);
     struct lt_store_keylime row = {.given = json_pack("{s:i}", "port", 9000 + n)};
     struct lt_store_keylime_policy p = {.own = own, .has_document = true};
-    struct lt_store_keylime_new new = {.guest = &g, .row = &row, .policies = &p, .count = came, .v = sealed};
+    struct lt_store_keylime_new new = {
+        .guest = &g, .row = &row, .policies = &p, .count = came, .ak = ak, .v = sealed};
 
     if (document) {
         new.document = (struct lt_slice){(const uint8_t *)document, strlen(document)};
@@ -137,6 +139,21 @@ static void stopped_and_again(void **state)
     g.door = LT_STORE_DOOR_FEDERATION; /* whose operator takes it over, and knows no stop */
     OK(lt_store_guest_put(a->s, &g, none, &err));
     assert_false(lt_store_keylime_stopped(a->s, g.uuid));
+}
+
+/* An id that was freed and taken by another TPM is not this guest's. */
+static void a_guest_is_its_aks(void **state)
+{
+    struct at *a = *state;
+    struct lt_store_guest g = guest(1), other = guest(2);
+
+    OK(add(a, 1, "x", true, true, NULL));
+    OK(lt_store_keylime_check_ak(a->s, g.uuid, ak, &err));
+    FAILS(LT_E_NOT_REGISTERED, lt_store_keylime_check_ak(a->s, g.uuid, other_ak, &err));
+    OK(lt_store_keylime_check_ak(a->s, other.uuid, other_ak, &err)); /* no guest of this door */
+    g.door = LT_STORE_DOOR_FEDERATION;
+    OK(lt_store_guest_put(a->s, &g, none, &err));
+    OK(lt_store_keylime_check_ak(a->s, g.uuid, other_ak, &err));
 }
 
 static void round_of(struct at *a, uint8_t n, enum lt_verdict_result result, int64_t received, bool quoted)
@@ -298,6 +315,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_or_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_federation_guest_is_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(stopped_and_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_guest_is_its_aks, setup, teardown),
         cmocka_unit_test_setup_teardown(rounds_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(policies_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(in_use, setup, teardown),
