@@ -1,5 +1,6 @@
 # The verifier's rooms, and the tenant: its daemon in process, between guests and a provider of software keys.
 lt_unit_test(verifier/revoke/test_channels lt_revoke lt_http_check PkgConfig::ZMQ)
+lt_unit_test(verifier/revoke/test_kill lt_revoke)
 lt_unit_test(verifier/token/test_token lt_token)
 lt_unit_test(verifier/revoke/test_revoke lt_revoke)
 lt_unit_test(verifier/store/test_outbox lt_verifier)

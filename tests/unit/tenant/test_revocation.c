@@ -2,6 +2,7 @@
  * a tenant that was away itself revokes nobody. */
 #include "tenant/revocation.h"
 
+#include "common/pki/issue.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"
 #include "keylime/notice.h"
@@ -367,6 +368,165 @@ static void test_unproven_by_policy(void **state)
     rig_free(&r);
 }
 
+/* ---- the authority ---- */
+
+struct authority {
+    struct lt_http_server *server;
+    pthread_mutex_t lock;
+    char said[256]; /* the end of each id and its state, in order */
+    uint64_t first_ms;
+    atomic_int status; /* answered; 0: none */
+    atomic_uint asked;
+};
+
+static void put_state(struct lt_http_req *req, void *app)
+{
+    struct authority *a = app;
+    LT_JSON_AUTO json_t *body = lt_http_req_json(req, LT_NO_ERR);
+    int status = a->status;
+
+    pthread_mutex_lock(&a->lock);
+    size_t n = strlen(a->said);
+    if (status == 200)
+        snprintf(a->said + n, sizeof a->said - n, "%s%.8s:%s", n ? " " : "", lt_http_req_arg(req, 0) + 28,
+                 text(body, "state"));
+    a->first_ms = a->first_ms ? a->first_ms : lt_clock_ms();
+    a->asked++;
+    pthread_mutex_unlock(&a->lock);
+    lt_http_reply_json(req, status, json_object());
+}
+
+static const struct lt_http_route authority_routes[] = {
+    LT_HTTP_ROUTE("PUT", "/ca/v1/guests/{}", LT_PEER_ROLE_TENANT, LT_MAX_BODY_SMALL, put_state),
+};
+
+static void issue(struct rig *r, const char *name, bool server)
+{
+    const char *const names[] = {"127.0.0.1", NULL};
+    const struct lt_pki_subject s = {.common_name = name,
+                                     .role = LT_PEER_ROLE_TENANT,
+                                     .tenant_id = r->pki.tenant_id,
+                                     .names = server ? names : NULL,
+                                     .server = server,
+                                     .client = true,
+                                     .days = 30};
+
+    OK(lt_pki_issue(r->pki.ca, r->pki.ca_key, &s, check_path(&r->pki, name, "crt"),
+                    check_path(&r->pki, name, "key"), &err));
+}
+
+static void set(char **at, const char *value)
+{
+    free(*at);
+    *at = strdup(value);
+}
+
+static void begin_with(struct rig *r, struct authority *a)
+{
+    char url[96];
+
+    *a = (struct authority){.status = 200};
+    pthread_mutex_init(&a->lock, NULL);
+    rig_make(r);
+    issue(r, "authority", true);
+    issue(r, "caller", false);
+    const struct lt_http_server_conf c = {.listen = "127.0.0.1:0",
+                                          .cert = check_path(&r->pki, "authority", "crt"),
+                                          .key = check_path(&r->pki, "authority", "key"),
+                                          .client_ca = r->pki.ca,
+                                          .routes = authority_routes,
+                                          .route_count = 1,
+                                          .app = a,
+                                          .threads = 1};
+    OK(lt_http_server_start(&c, &a->server, &err));
+    snprintf(url, sizeof url, "https://%s", lt_http_server_address(a->server));
+    set(&r->conf.ca_url, url);
+    set(&r->conf.agent_cert, check_path(&r->pki, "caller", "crt"));
+    set(&r->conf.agent_key, check_path(&r->pki, "caller", "key"));
+}
+
+static void said(struct authority *a, const char *want)
+{
+    pthread_mutex_lock(&a->lock);
+    assert_string_equal(a->said, want);
+    pthread_mutex_unlock(&a->lock);
+}
+
+/* Revoked and published before anybody is told; held and lifted as verdicts come and go. */
+static void test_the_authority_first(void **state)
+{
+    struct rig r;
+    struct authority a;
+    (void)state;
+    begin_with(&r, &a);
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    fail_it(&r, &r.guest[0]);
+    wait_notices(&r, &r.guest[0], 1);
+    assert_true(a.first_ms); /* it had been told */
+    said(&a, "00000001:revoked");
+    wait_list(&r, 1, 0);
+    rig_stop(&r);
+    rig_start(&r);
+    wait_list(&r, 1, 0);
+    said(&a, "00000001:revoked"); /* once */
+    rig_free(&r);
+    lt_http_server_stop(a.server);
+}
+
+static void test_an_authority_that_is_away(void **state)
+{
+    struct rig r;
+    struct authority a;
+    (void)state;
+    begin_with(&r, &a);
+    a.status = 503;
+    rig_start(&r);
+    rig_adopt(&r, &r.guest[0]);
+    fail_it(&r, &r.guest[0]);
+    uint64_t t = lt_clock_ms();
+    wait_notices(&r, &r.guest[0], 1);
+    assert_true(lt_clock_ms() - t < 2000); /* held back for a second */
+    assert_true(a.asked >= 1);
+    wait_list(&r, 1, 1);
+    LT_JSON_AUTO json_t *j = rig_call(&r, "GET", "revocations", NULL, 200);
+    assert_string_equal(text(json_array_get(json_object_get(j, "receivers"), 0), "receiver"), "ca");
+    call(&r, &r.guest[0], "DELETE", "", NULL); /* the decision stands */
+    a.status = 200;
+    wait_list(&r, 1, 0);
+    said(&a, "00000001:revoked");
+    rig_free(&r);
+    lt_http_server_stop(a.server);
+}
+
+static void test_held_and_lifted(void **state)
+{
+    struct rig r;
+    struct authority a;
+    (void)state;
+    begin_with(&r, &a);
+    r.conf.max_stale_s = 1;
+    rig_start(&r);
+    struct rig_guest *g = &r.guest[0];
+    rig_adopt(&r, g);
+    g->mode = GUEST_FAILS;
+    for (int i = 0; i < 4; i++) {
+        unsigned asked = g->asked;
+        rig_ask(&r, g);
+        rig_wait_asked(g, asked + 1);
+        usleep(400000);
+    }
+    wait_list(&r, 1, 0);
+    said(&a, "00000001:held");
+    g->mode = GUEST_ANSWERS;
+    rig_ask(&r, g);
+    rig_wait(&r, g, "trusted");
+    wait_list(&r, 2, 0);
+    said(&a, "00000001:held 00000001:good");
+    rig_free(&r);
+    lt_http_server_stop(a.server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +541,9 @@ int main(void)
         cmocka_unit_test(test_a_reboot_revokes_nobody),
         cmocka_unit_test(test_unproven_and_lifted),
         cmocka_unit_test(test_unproven_by_policy),
+        cmocka_unit_test(test_the_authority_first),
+        cmocka_unit_test(test_an_authority_that_is_away),
+        cmocka_unit_test(test_held_and_lifted),
     };
     return cmocka_run_group_tests(tests, read_vectors, drop_vectors);
 }
