@@ -7,6 +7,7 @@ import os
 import sys
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -24,7 +25,15 @@ MADE = ["guest-quote", "guest-clock", "guest-policy", "window"]
 OF_A_HOST = {"batch-inclusion", "host-quote", "host-identity", "host-policy", "residency", "host-clock", "sandwich"}
 
 
-class Alone(Federation):
+class Told(Federation):
+    def verdict(self, guest, result, reason=None):
+        def probe():
+            v = self.cli("guest", "show", guest.uuid)["verdict"]
+            return v if v and (v["result"], v["reason"]) == (result, reason) else None
+        return self.poll(probe, 30, lambda: f"{result} {reason}: {self.cli('guest', 'show', guest.uuid)}")
+
+
+class Alone(Told):
     """A tenant that nobody has told of a provider."""
 
     def up(self):
@@ -52,12 +61,6 @@ class Alone(Federation):
 
     def trust_maker(self, chip):
         self.lab.write(f"ek-roots/{chip.name}.pem", chip.ca_bundle.read_bytes(), 0o644)
-
-    def verdict(self, guest, result, reason=None):
-        def probe():
-            v = self.cli("guest", "show", guest.uuid)["verdict"]
-            return v if v and (v["result"], v["reason"]) == (result, reason) else None
-        return self.poll(probe, 30, lambda: f"{result} {reason}: {self.cli('guest', 'show', guest.uuid)}")
 
 
 class Guest:
@@ -197,3 +200,35 @@ def test_half_a_federation_stops_a_start(fed):
     assert done.returncode == 2 and "federation_ca" in done.stderr, done.stderr
     done = fed.lab.run([*fed.argv, "-o", "provider=https://127.0.0.1:1", "--check-config"], check=False)
     assert done.returncode == 2 and "federation_cert" in done.stderr, done.stderr
+
+
+class Bare(Told):
+    """With a provider. libvirt's test driver has one domain and no vTPM: nothing is resident anywhere."""
+
+    def start_libvirt(self):
+        self.virt = SimpleNamespace(uri="test:///default")
+
+
+def test_a_provider_that_knows_others():
+    """What the real provider says of a guest that is not its tenant's, or that runs nowhere: silence for a guest that
+    never had a host, and no more than that."""
+    with Lab(prefix="ltu") as lab:
+        fed = Bare(lab, BUILD, quote_delay_ms=0, tenant_options=["period_s=1"]).up()
+        guest = Guest(fed, "guest0").start()
+        words = ["unlinked", "unjudged", "ek-unproven"]
+        with_word = lab.write("with.json", json.dumps({"accept": words}))
+        without = lab.write("without.json", json.dumps({"accept": words[1:] + ["copyable", "boot-only"]}))
+        fed.cli("guest", "add", guest.uuid, "--policy", without)
+        fed.verdict(guest, "unreachable", "not-assigned")
+        fed.cli("guest", "add", guest.uuid, "--policy", with_word)
+        v = fed.verdict(guest, "trusted")
+        assert v["weak"] == words and v["link"] == "unlinked" and v["passed"] == ["guest-quote", "guest-clock", "window"]
+        assert any("no provider answers for it" in line["message"] for line in v["not_made"])
+        fed.cli("guest", "assign", guest.uuid, fed.tenant_id)
+        fed.poll(lambda: any("not assigned" not in line["message"] and "no provider answers" in line["message"]
+                             for line in fed.verdict(guest, "trusted")["not_made"]), 30, lambda: "another word")
+        fed.provider.stop()
+        fed.poll(lambda: any("no provider answers for it: provider" in line["message"]
+                             for line in fed.verdict(guest, "trusted")["not_made"]), 30, lambda: "a provider that is away")
+        fed.cli("guest", "add", guest.uuid, "--policy", without)
+        fed.verdict(guest, "unreachable", "provider-unreachable")
