@@ -227,6 +227,15 @@ bool lt_agent_bootstrap_verify(struct lt_agent_bootstrap *b, const char *challen
     return known;
 }
 
+bool lt_agent_bootstrap_working(struct lt_agent_bootstrap *b)
+{
+    pthread_mutex_lock(&b->lock);
+    const char *state = json_string_value(json_object_get(b->state, "state"));
+    bool working = state && !strcmp(state, "working");
+    pthread_mutex_unlock(&b->lock);
+    return working;
+}
+
 json_t *lt_agent_bootstrap_state(struct lt_agent_bootstrap *b)
 {
     pthread_mutex_lock(&b->lock);

@@ -43,6 +43,8 @@ int lt_agent_bootstrap_take_v(struct lt_agent_bootstrap *b, struct lt_slice wrap
 /* HMAC of the last K; false: none is known yet. */
 bool lt_agent_bootstrap_verify(struct lt_agent_bootstrap *b, const char *challenge,
                                uint8_t out[LT_SHARE_TAG]);
+/* A payload is being unpacked: what is to be checked by it waits. */
+bool lt_agent_bootstrap_working(struct lt_agent_bootstrap *b);
 /* {"state":"none"|"working"|"key-only"|"unpacked"|"refused"|"failed","message":text|null,
  * "autorun":text|null}: a new reference. autorun: null, "due", "started", "done", or why it ended otherwise.
  */

@@ -99,6 +99,8 @@ void lt_keys_api_revocation(struct lt_http_req *req, void *app)
     LT_JSON_AUTO json_t *body = body_of(req);
     struct lt_err e = {0};
 
-    if (body)
+    if (body && lt_agent_bootstrap_working(api->bootstrap)) /* the certificate to check it by is on its way */
+        reply(req, lt_fail(&e, LT_E_BUSY, "the payload is being unpacked"), &e);
+    else if (body)
         reply(req, lt_agent_revocations_take(api->revocations, body, &e), &e);
 }

@@ -73,6 +73,7 @@ static bool first(const struct lt_agent_revocations *r, struct spooled *out, uns
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
     struct spooled s;
 
+    *out = (struct spooled){0};
     *count = 0;
     *last = 0;
     for (struct dirent *x; d && (x = readdir(d));) {

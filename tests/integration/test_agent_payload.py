@@ -503,6 +503,29 @@ def test_revocation_is_not_lost_by_a_kill(revoked):
     assert len(wait_said(revoked, 4)) == 4
 
 
+def test_the_queue_is_bounded(lab, agent, tpm, memory):  # noqa: F811
+    """503, which a sender may come back from: nothing that was answered 200 is dropped for it."""
+    directory, go, said = lab.path("actions", directory=True), lab.path("go"), lab.path("said")
+    os.chmod(directory, 0o755)
+    os.chmod(lab.write("actions/wait", f"#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.05; done\ncat $1 >>{said}\n"), 0o755)
+    guest = Booted(lab, agent, tpm, memory, revocation_actions_dir=directory)
+    notifier = Notifier()
+    guest.give(Payload(zipped({"RevocationNotifier-cert.crt": notifier.certificate})))
+    guest.wait_state("unpacked")
+    taken = 0
+    while (status := guest.http.post("/v2.6/notifications/revocation", notifier.message(n=taken))[0]) == 200:
+        taken += 1
+        assert taken < 300
+    assert status == 503 and taken == 256, (status, taken)
+    lab.write("go", "")
+    deadline = Deadline(60)
+    while guest.left() != ["unzipped"]:
+        assert not deadline.expired(), guest.left()
+        time.sleep(0.05)
+    assert [json.loads(m + "}")["n"] for m in said.read_text().split("}")[:-1]] == list(range(256))
+    guest.post("notifications/revocation", notifier.message())
+
+
 def test_an_action_that_hangs_delays_the_next_no_longer_than_told(lab, agent, tpm, memory):  # noqa: F811
     directory, said = lab.path("actions", directory=True), lab.path("said")
     os.chmod(directory, 0o755)

@@ -94,6 +94,7 @@ static void no_room_for_it_is_not_its_fault(void **state)
     files_up_to(1000); /* enough for a share, too little for the payload */
     OK(take_v(b, &s));
     wait_state(b, "failed");
+    assert_false(lt_agent_bootstrap_working(b));
     assert_true(lt_agent_bootstrap_verify(b, "abc", hmac)); /* K is known all the same */
     lt_share_tag(&s.k, "abc", want);
     assert_memory_equal(hmac, want, sizeof want);
@@ -118,6 +119,7 @@ static void no_room_for_a_share_is_said(void **state)
     FAILS(LT_E_IO, take_u(b, &s));
     files_up_to(RLIM_INFINITY);
     OK(take_v(b, &s));
+    assert_false(lt_agent_bootstrap_working(b));
     OK(take_u(b, &s)); /* sent again */
     wait_state(b, "unpacked");
     lt_agent_bootstrap_stop(b);
