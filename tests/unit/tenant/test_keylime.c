@@ -4,6 +4,7 @@
 
 #include "common/run/clock.h"
 #include "common/run/cond.h"
+#include "verifier/rounds/schedule.h"
 #include "verifier/store/keylime.h"
 
 #define V "/v2.6"
@@ -117,9 +118,8 @@ static json_t *wait_state(struct rig *r, const struct rig_guest *g, int state, c
 static void learn(struct rig *r, struct rig_guest *g)
 {
     char path[96];
-    unsigned before = g->asked;
 
-    rig_wait_asked(g, before + 1);
+    rig_wait_asked(g, 1 + LT_SCHEDULE_AT_ONCE); /* the rounds of a guest that was just added have begun */
     snprintf(path, sizeof path, "guests/%s/learn", g->text);
     rig_wait(r, g, "unchecked");
     rig_drop(rig_call(r, "POST", path, json_pack("{s:[s,s]}", "accept", "copyable", "boot-only"), 201));
@@ -210,6 +210,42 @@ static void lists(void **state)
     assert_string_equal(text(json_object_get(o, r.guest[1].text), "attestation_status"), "PASS");
     o = call(&r, "GET", V "/agents/?verifier=another", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(o, "uuids")), 0);
+    rig_free(&r);
+}
+
+static void accept(struct rig *r, const char *words)
+{
+    char hex[2 * LT_SHA256 + 1];
+
+    free(r->conf.keylime_accept);
+    r->conf.keylime_accept = strdup(words);
+    free(r->conf.keylime_host_policies);
+    lt_hex(r->policy_digest, LT_SHA256, hex);
+    r->conf.keylime_host_policies = strdup(hex);
+}
+
+/* Keylime's tutorial: add without any policy. Whoever accepts that says so, and the verdict does. */
+static void nothing_is_judged(void **state)
+{
+    struct rig r;
+    struct rig_guest *g = &r.guest[0];
+
+    (void)state;
+    rig_make(&r);
+    accept(&r, "copyable, boot-only");
+    rig_start(&r);
+    add(&r, g);
+    json_t *o = wait_state(&r, g, 3, "PENDING");
+    assert_string_equal(text(json_object_get(o, "verdict"), "reason"), "guest-policy");
+    rig_stop(&r);
+    accept(&r, "copyable, boot-only, unjudged");
+    rig_start(&r);
+    wait_state(&r, g, 3, "PENDING"); /* what it was added with stands */
+    call(&r, "DELETE", path_of(g, ""), NULL, 200);
+    add(&r, g);
+    o = wait_state(&r, g, 3, "PASS");
+    LT_AUTOFREE char *said = lt_json_dump(json_object_get(json_object_get(o, "verdict"), "not_made"));
+    assert_non_null(strstr(said, "guest-policy"));
     rig_free(&r);
 }
 
@@ -513,6 +549,7 @@ int main(void)
         cmocka_unit_test(stopped),
         cmocka_unit_test(lists),
         cmocka_unit_test(another_tpm_takes_the_id),
+        cmocka_unit_test(nothing_is_judged),
         cmocka_unit_test(two_doors),
         cmocka_unit_test(bad_adds),
         cmocka_unit_test(versions),
