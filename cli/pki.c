@@ -5,10 +5,12 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/limits.h"
+#include "common/openssl.h"
 #include "common/pki/issue.h"
 #include "common/pki/peer.h"
 #include "common/run/clock.h"
 
+#include <arpa/inet.h>
 #include <getopt.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -264,6 +266,33 @@ static void wall(const ASN1_TIME *t, char out[32])
         lt_clock_wall_text(timegm(&tm), out);
 }
 
+static void put_name(struct lt_buf *b, const GENERAL_NAME *gn)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    const ASN1_STRING *s = gn->d.ia5;
+    int n = ASN1_STRING_length(s);
+
+    if (gn->type == GEN_IPADD && (n == 4 || n == 16))
+        inet_ntop(n == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(s), text, sizeof text);
+    if (gn->type == GEN_DNS || *text) {
+        lt_buf_str(b, b->n ? ", " : "");
+        lt_buf_put(b, gn->type == GEN_DNS ? (const void *)ASN1_STRING_get0_data(s) : text,
+                   gn->type == GEN_DNS ? (size_t)n : strlen(text));
+    }
+}
+
+/* What clients may call it by; NULL: nothing. */
+static json_t *names_of(X509 *x)
+{
+    LT_AUTO(GENERAL_NAMES) GENERAL_NAMES *all = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+    LT_AUTOBUF struct lt_buf b = LT_BUF(LT_MAX_CERTIFICATE);
+
+    for (int i = 0; i < sk_GENERAL_NAME_num(all); i++)
+        put_name(&b, sk_GENERAL_NAME_value(all, i));
+    LT_AUTOFREE char *text = b.n ? lt_buf_take_str(&b) : NULL;
+    return text ? lt_json_new_text(text) : NULL;
+}
+
 static int describe(X509 *x, json_t **out, struct lt_err *e)
 {
     char from[32], to[32], subject[256] = "";
@@ -284,11 +313,12 @@ static int describe(X509 *x, json_t **out, struct lt_err *e)
     wall(X509_get0_notBefore(x), from);
     wall(X509_get0_notAfter(x), to);
     X509_NAME_oneline(X509_get_subject_name(x), subject, sizeof subject);
-    *out = json_pack(
-        "{so sb ss* so* so* so ss ss sb sb}", "subject", lt_json_new_text(subject), "ca", ca, "role",
-        lt_peer_role_name(p.roles), "tenant", p.has_tenant ? lt_json_new_uuid(p.tenant_id) : NULL, "host",
-        p.has_host ? lt_json_new_hex(p.host_id, 16) : NULL, "fingerprint", lt_json_new_hex(print, 32),
-        "not_before", from, "not_after", to, "server", p.may_serve, "client", p.may_call);
+    *out = json_pack("{so sb ss* so* so* so* so ss ss sb sb}", "subject", lt_json_new_text(subject), "ca", ca,
+                     "role", lt_peer_role_name(p.roles), "tenant",
+                     p.has_tenant ? lt_json_new_uuid(p.tenant_id) : NULL, "host",
+                     p.has_host ? lt_json_new_hex(p.host_id, 16) : NULL, "names", names_of(x), "fingerprint",
+                     lt_json_new_hex(print, 32), "not_before", from, "not_after", to, "server", p.may_serve,
+                     "client", p.may_call);
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "no memory");
 }
 
@@ -354,6 +384,11 @@ static int issue(struct options *o, struct lt_err *e)
         .days = o->days ? o->days : LEAF_DAYS,
     };
     LT_TRY(issue_under(o->arg, o->ca, &s, cert, key, e));
+    if (s.server && !o->name_count)
+        fprintf(stderr,
+                "limetree pki: %s names no --name: clients that check a server's name (Keylime's, curl)"
+                " will refuse it\n",
+                cert);
     return show_file(cert, o->json, e);
 }
 

@@ -4,6 +4,7 @@ sides, lists of revoked certificates count from the moment they are read, and wh
 
 import datetime
 import http.client
+import json
 import os
 import signal
 import ssl
@@ -289,6 +290,24 @@ def keylime_ca(lab):
         (x509.SubjectAlternativeName([x509.DNSName("client")]), False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False)])
     return lab.path("keylime")
+
+
+def test_names_are_told(lab, pki):
+    """What clients call a server by, and when they will find nothing."""
+    def names(name):
+        return json.loads(pki.limetree("pki", "show", pki.dir / f"{name}.crt", "--json").stdout).get("names")
+    assert names("provider") == names("tenant-server") == "localhost, 127.0.0.1, ::1"
+    assert names("operator") is None
+    done = pki.limetree("pki", "issue", pki.dir, "--ca", "tenant", "--role", "tenant", "--tenant", TENANT, "--server",
+                        "--out", pki.dir / "nameless")
+    assert "names no --name" in done.stderr
+    done = pki.limetree("pki", "issue", pki.dir, "--ca", "tenant", "--role", "tenant", "--tenant", TENANT, "--server",
+                        "--name", "tenant.example", "--name", "192.0.2.7", "--out", pki.dir / "named")
+    assert not done.stderr and names("named") == "tenant.example, 192.0.2.7"
+    other = lab.path("named-pki")
+    pki.limetree("pki", "init", other, "--name", "tenant.example")
+    shown = json.loads(pki.limetree("pki", "show", other / "tenant-server.crt", "--json").stdout)
+    assert shown["names"] == "tenant.example, localhost, 127.0.0.1, ::1"
 
 
 def test_the_admin_of_keylimes_api(lab, pki):
