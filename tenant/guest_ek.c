@@ -1,5 +1,6 @@
 #include "tenant/guest_ek.h"
 
+#include "common/hash.h"
 #include "common/ref.h"
 #include "common/run/clock.h"
 #include "verifier/roots.h"
@@ -11,7 +12,9 @@
 
 struct lt_guest_ek {
     const char *path;
+    uint64_t keep_ms;
     pthread_mutex_t lock;
+    uint64_t generation;  /* of the roots, from 1 on */
     struct lt_ref *roots; /* struct lt_ek_certificates_roots; NULL: none are configured */
 };
 
@@ -32,7 +35,7 @@ static int load(const char *path, struct lt_ref **out, struct lt_err *e)
     return 0;
 }
 
-int lt_guest_ek_new(const char *roots, struct lt_guest_ek **out, struct lt_err *e)
+int lt_guest_ek_new(const char *roots, uint64_t keep_ms, struct lt_guest_ek **out, struct lt_err *e)
 {
     struct lt_ref *loaded;
 
@@ -41,6 +44,8 @@ int lt_guest_ek_new(const char *roots, struct lt_guest_ek **out, struct lt_err *
     struct lt_guest_ek *g = lt_new(struct lt_guest_ek);
     g->path = roots;
     g->roots = loaded;
+    g->keep_ms = keep_ms;
+    g->generation = 1;
     pthread_mutex_init(&g->lock, NULL);
     *out = g;
     return 0;
@@ -63,6 +68,7 @@ int lt_guest_ek_reload(struct lt_guest_ek *g, struct lt_err *e)
     pthread_mutex_lock(&g->lock);
     struct lt_ref *old = g->roots;
     g->roots = fresh;
+    g->generation++;
     pthread_mutex_unlock(&g->lock);
     lt_ref_put(old);
     return 0;
@@ -107,18 +113,13 @@ static void refused(const struct lt_ek_certificates_roots *roots, const struct l
         snprintf(out->text, sizeof out->text, "its certificate: %.280s", why->msg);
 }
 
-void lt_guest_ek_judge(struct lt_guest_ek *g, const char *pem, const struct lt_public *ek,
-                       struct lt_checks_ek *out)
+static void look(struct lt_ref *roots, const char *pem, const struct lt_public *ek, struct lt_checks_ek *out)
 {
     LT_GUEST_EK_AUTOCHAIN struct lt_bundle_certificates chain;
     struct lt_err e = {0};
 
-    pthread_mutex_lock(&g->lock);
-    struct lt_ref *roots = lt_ref_get(g->roots);
-    pthread_mutex_unlock(&g->lock);
     lt_guest_ek_chain(pem, &chain);
-    out->certified = LT_CHECKS_FACT_UNKNOWN;
-    out->text[0] = 0;
+    *out = (struct lt_checks_ek){0};
     if (!roots)
         snprintf(out->text, sizeof out->text, "it is not pinned, and no guest_ek_roots are configured");
     else if (!chain.count)
@@ -128,5 +129,33 @@ void lt_guest_ek_judge(struct lt_guest_ek *g, const char *pem, const struct lt_p
         refused(lt_ref_value(roots), &chain, ek, &e, out);
     else
         out->certified = LT_CHECKS_FACT_YES;
+}
+
+/* Not what want of memory left unknown. */
+static void keep(struct lt_guest_ek_found *f, uint64_t generation, const uint8_t of[LT_SHA256],
+                 uint64_t until_ms)
+{
+    f->generation = f->facts.certified ? generation : 0;
+    f->until_ms = until_ms;
+    memcpy(f->of, of, sizeof f->of);
+}
+
+void lt_guest_ek_judge(struct lt_guest_ek *g, const char *pem, const struct lt_public *ek,
+                       struct lt_guest_ek_found *found, struct lt_checks_ek *out)
+{
+    uint8_t of[LT_SHA256];
+    uint64_t now = lt_clock_ms();
+
+    lt_sha256_2(ek->raw, ek->raw_n, pem, pem ? strlen(pem) : 0, of);
+    pthread_mutex_lock(&g->lock);
+    struct lt_ref *roots = lt_ref_get(g->roots);
+    uint64_t generation = g->generation;
+    pthread_mutex_unlock(&g->lock);
+    if (found->generation != generation || now >= found->until_ms || memcmp(found->of, of, sizeof of)) {
+        look(roots, pem, ek, &found->facts);
+        keep(found, generation, of, now + g->keep_ms);
+    }
     lt_ref_put(roots);
+    out->certified = found->facts.certified;
+    memcpy(out->text, found->facts.text, sizeof out->text);
 }

@@ -4,7 +4,6 @@
 #include "common/run/clock.h"
 #include "keylime/envelope.h"
 #include "keylime/versions.h"
-#include "tenant/guest_ek.h"
 #include "tenant/stages.h"
 
 #include <stdio.h>
@@ -132,7 +131,7 @@ static void ask_ek(struct lt_tenant_flight *f)
     const struct lt_checks_identity_guest *id = lt_ref_value(round->identity);
 
     if ((round->unlinked || lt_tenant_may_unlink(round)) && !id->fault.code)
-        lt_guest_ek_judge(f->owner->conf.guest_ek, round->agent.ekcert, &id->ek, &round->ek);
+        lt_guest_ek_judge(f->owner->conf.guest_ek, round->agent.ekcert, &id->ek, &f->guest->ek, &round->ek);
 }
 
 void lt_tenant_unlinked(struct lt_tenant_flight *f, const char *why)

@@ -5,6 +5,7 @@
 #define LT_TENANT_STAGES_H
 
 #include "common/http/client.h"
+#include "tenant/guest_ek.h"
 #include "tenant/reach.h"
 #include "tenant/release.h"
 #include "tenant/round.h"
@@ -23,6 +24,7 @@ struct lt_tenant_guest {
     struct lt_ref *policy;           /* (f) */
     struct lt_list list;             /* (f) of identity's machine */
     struct lt_history_guest history; /* (f) of identity's EK */
+    struct lt_guest_ek_found ek;     /* (f) */
     unsigned untrusted;              /* rounds that ended so since the last trusted one, or the start */
     bool overdue;                    /* for max_stale, which began with the start at the earliest */
     unsigned slow;                   /* (f) answers in a row that found no room, or kept it too long */

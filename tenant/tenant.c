@@ -91,7 +91,9 @@ const struct lt_conf_key lt_tenant_keys[] = {
         " periods, at least 180"),
     INT(window_ms, "30000", 100, 600000, "milliseconds a round may take from its nonce to the host quote"),
     INT(host_facts_s, "3600", 1, 604800,
-        "seconds after which a host's EK certificate and place in the registry are judged again"),
+        "seconds after which a host's EK certificate and place in the registry are judged again, and the EK "
+        "certificates"
+        " of guests without a host"),
     INT(gather_ms, "3000", 1, 60000, "milliseconds the guests of a sweep wait for a slow one"),
     YES(revoke_unproven, "yes",
         "whether a guest that is unproven, after max_stale_s in which it was tried, is revoked until the "
@@ -243,7 +245,7 @@ static int check_files(const struct lt_tenant_conf *c, struct lt_err *e)
         LT_TRY(lt_http_server_check_listen(listens[i][0], listens[i][1], e));
     LT_TRY(lt_verifier_trust_load(or_null(c->registry), or_null(c->roots), &trust, e));
     lt_verifier_trust_free(trust);
-    LT_TRY(lt_guest_ek_new(c->guest_ek_roots, &guest_ek, e));
+    LT_TRY(lt_guest_ek_new(c->guest_ek_roots, 0, &guest_ek, e));
     lt_guest_ek_free(guest_ek);
     if (*c->policy_key)
         LT_TRY(lt_config_check_public_key("policy_key", c->policy_key, e));
@@ -324,7 +326,7 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                   .roots = or_null(c->roots),
                                   .facts_ms = (uint64_t)c->host_facts_s * 1000};
     LT_TRY(lt_hosts_new(&hosts, &t->hosts, e));
-    LT_TRY(lt_guest_ek_new(c->guest_ek_roots, &t->guest_ek, e));
+    LT_TRY(lt_guest_ek_new(c->guest_ek_roots, (uint64_t)c->host_facts_s * 1000, &t->guest_ek, e));
     LT_TRY(lt_http_client_new(&guests, &to_guests, e));
     struct lt_rounds_conf rounds = {
         .provider = or_null(c->provider),

@@ -229,6 +229,9 @@ static void test_certified(void **state)
         not_made(v, "guest-quote", "ek-unproven", "its certificate: ")); /* another maker of that name */
     v = comes_to(&r, &r.guest[2], "unchecked", "ek-unproven");
     assert_true(not_made(v, "guest-quote", "ek-unproven", "no certificate"));
+    rig_certify(&r, &r.guest[2], true); /* its agent comes again with one */
+    rig_register(&r, &r.guest[2]);
+    comes_to(&r, &r.guest[2], "trusted", NULL);
     /* The roots go: nobody vouches any more. */
     char path[160];
     snprintf(path, sizeof path, "%s/maker.pem", r.roots);
