@@ -1,8 +1,10 @@
 """limetree-agent (role guest) under stock Keylime: Python's registrar, verifier and tenant drive it."""
 
+import hashlib
 import json
 import os
 import stat
+import struct
 import time
 import uuid as uuidlib
 
@@ -145,6 +147,52 @@ def test_a_guests_whole_life(site):
     assert site.status()["operational_state"] in ("Failed", "Invalid Quote")
     site.tenant("delete")
     site.tenant("regdelete")
+
+
+class Ima:
+    """A kernel's list and PCR 10, by hand: ima-ng, the list's own column SHA-1 (keylime-api A.6)."""
+
+    def __init__(self, site):
+        self.site, self.path, self.known = site, site.lab.write("ima", ""), {}
+
+    def measure(self, path, content, policy=True):
+        digest = hashlib.sha256(content).hexdigest()
+        data = b"".join(struct.pack("<I", len(f)) + f for f in (b"sha256:\0" + bytes.fromhex(digest), path.encode() + b"\0"))
+        with open(self.path, "a", encoding="utf-8") as f:      # a list may be ahead of the quote, not behind it
+            f.write(f"10 {hashlib.sha1(data).hexdigest()} ima-ng sha256:{digest} {path}\n")
+        self.site.tpm.tpm.pcr_extend(10, hashlib.sha256(data).digest())
+        if policy:
+            self.known[path] = [digest]
+
+    def policy(self):
+        return json.dumps({"meta": {"version": 1, "generator": 0}, "release": 0, "digests": self.known, "excludes": [],
+                           "keyrings": {}, "ima": {"ignored_keyrings": [], "log_hash_alg": "sha1", "dm_policy": None},
+                           "ima-buf": {}, "verification-keys": ""})
+
+
+def test_a_list_that_grows(site):
+    """Only what is new is asked for; a program outside the policy ends it, by its name."""
+    site.agent.wait_log("registered")
+    site.agent.kill()
+    ima = Ima(site)
+    site.start_agent(ima=ima.path)
+    ima.measure("boot_aggregate", b"")
+    for i in range(30):
+        ima.measure(f"/usr/bin/tool-{i}", b"%d" % i)
+    ima.known["/usr/bin/later"] = [hashlib.sha256(b"later").hexdigest()]
+    policy = site.lab.write("policy.json", ima.policy())
+    site.tenant("add", "-t", "127.0.0.1", "-tp", site.ports["agent"], "--runtime-policy", policy)
+    count = site.wait_attested(3)["attestation_count"]
+    ima.measure("/usr/bin/later", b"later")
+    count = site.wait_attested(count + 3)["attestation_count"]
+    site.agent.kill()                       # the list is asked for from where it was
+    site.start_agent(ima=ima.path)
+    site.wait_attested(count + 3)
+    ima.measure("/usr/bin/evil", b"evil", policy=False)
+    deadline = Deadline(60)
+    while (s := site.status())["operational_state"] not in ("Failed", "Invalid Quote"):
+        assert not deadline.expired(), s
+    assert "not_in_allowlist" in s["last_event_id"], s
 
 
 def test_key_alone_and_a_plain_file(site):
