@@ -6,6 +6,7 @@
 #include "common/run/log.h"
 #include "tenant/learn.h"
 #include "tenant/release.h"
+#include "verifier/store/keylime.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,9 +47,10 @@ static int describe(struct lt_tenant *t, const struct lt_store_guest *g, bool ad
         return rc;
     LT_TRY(lt_release_state(lt_rounds_release(t->rounds), g->uuid, &release, e));
     LT_TRY(lt_store_status(t->store, g->uuid, &d, lt_clock_ms(), &st, &verdict, e));
-    *out = json_pack("{s:s, s:s, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o}", "uuid", text, "agent", g->agent,
-                     "door", added ? json_string(door_of(g)) : json_null(), "address", address_of(g, &a),
-                     "added", added, "registered", registered, "policy",
+    *out = json_pack("{s:s, s:s, s:o, s:o, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "uuid", text, "agent",
+                     g->agent, "door", added ? json_string(door_of(g)) : json_null(), "address",
+                     address_of(g, &a), "added", added, "registered", registered, "stopped",
+                     lt_store_keylime_stopped(t->store, g->uuid), "policy",
                      g->has_policy ? lt_json_new_hex(g->policy, sizeof g->policy) : json_null(), "ek",
                      g->has_ek ? lt_json_new_hex(g->ek, sizeof g->ek) : json_null(), "release",
                      lt_release_json(&release), "verdict", verdict);

@@ -128,12 +128,25 @@ static void put_event(json_t *o, const json_t *verdict)
     json_object_set_new(o, "severity_level", check ? json_integer(lt_events_severity(id)) : json_null());
 }
 
-/* The row, or an empty one for a guest of the federation's. */
+/* The row, or an empty one for a guest of the federation's, and for one whose row cannot be read: that must
+ * not keep the others from being told. */
 static int row_of(struct lt_tenant *t, const struct lt_store_guest *g, struct lt_store_keylime *k,
                   struct lt_err *e)
 {
+    struct lt_err why = {0};
+    int rc = LT_E_NOT_FOUND;
+
     memset(k, 0, sizeof *k);
-    return g->door == LT_STORE_DOOR_KEYLIME ? lt_store_keylime_get(t->store, g->uuid, k, e) : 0;
+    if (g->door == LT_STORE_DOOR_KEYLIME)
+        rc = lt_store_keylime_get(t->store, g->uuid, k, &why);
+    if (!rc || rc == LT_E_NOT_FOUND)
+        return 0;
+    if (rc != LT_E_INTERNAL) {
+        *e = why;
+        return rc;
+    }
+    lt_log(LT_LOG_ERROR, "store", "guest %s: %s", g->agent, why.msg);
+    return 0;
 }
 
 static int describe(struct lt_tenant *t, const struct lt_http_req *req, const struct lt_store_guest *g,

@@ -20,6 +20,7 @@ from keyshares import Payload, memory  # noqa: E402,F401
 from test_certificates import keylime_ca  # noqa: E402
 from tests.lab import Lab  # noqa: E402
 from tests.lab.mocked import Mocked  # noqa: E402
+from test_unlinked import Alone, Guest  # noqa: E402
 
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
 
@@ -172,3 +173,22 @@ def test_bad_input(fed, admin):
     assert admin("GET", "/v2.6/agents/%0a")[0] == 400
     assert admin("POST", "/v2.6/agents/" + "a" * 81, add_body(fed, guest))[0] == 400
     assert admin("GET", path)[0] == 404
+
+
+def test_a_keylime_site_without_a_provider():
+    """It switches first: guests under any id, attested by their own evidence, and `unlinked` is said of them."""
+    with Lab(prefix="lks") as site:
+        fed = Alone(site, BUILD)
+        guest = Guest(fed, "solo", "hash_ek.0123-my_vm")
+        site.path("ek-roots", directory=True)
+        fed.trust_maker(guest.chip)
+        fed.up()
+        guest.start()
+        api = Api(fed, f"{fed.pki}/tenant-operator")
+        assert api("POST", f"/v2.6/agents/{guest.uuid}", add_body(fed, guest)) == (200, {})
+        is_ = wait(fed, api, guest, 3, "PASS")
+        assert is_["verdict"]["link"] == "unlinked" and is_["verdict"]["host_level"] is None
+        assert api("GET", "/v2.6/agents/")[1] == {"uuids": [[guest.uuid]]}
+        assert api("PUT", f"/v2.6/agents/{guest.uuid}/stop") == (200, {})
+        wait(fed, api, guest, 10, "FAIL")
+        assert api("DELETE", f"/v2.6/agents/{guest.uuid}") == (200, {})

@@ -5,6 +5,7 @@
 #include "common/run/clock.h"
 #include "common/run/cond.h"
 #include "verifier/rounds/schedule.h"
+#include "verifier/store/impl.h"
 #include "verifier/store/keylime.h"
 
 #define V "/v2.6"
@@ -181,6 +182,8 @@ static void stopped(void **state)
     wait_state(&r, g, 3, "PENDING");
     call(&r, "PUT", path_of(g, "/stop"), NULL, 200);
     wait_state(&r, g, 10, "FAIL");
+    LT_JSON_AUTO json_t *ours = rig_show(&r, g); /* one state, two views */
+    assert_true(json_is_true(json_object_get(ours, "stopped")));
     rig_stop(&r);
     unsigned before = g->asked;
     rig_start(&r); /* over a restart too */
@@ -210,6 +213,55 @@ static void lists(void **state)
     assert_string_equal(text(json_object_get(o, r.guest[1].text), "attestation_status"), "PASS");
     o = call(&r, "GET", V "/agents/?verifier=another", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(o, "uuids")), 0);
+    rig_free(&r);
+}
+
+/* An agent that falls silent after it was good is green no longer, whatever came last (CVE-2022-3500). */
+static void silence(void **state)
+{
+    struct rig r;
+    struct rig_guest *g = &r.guest[0];
+
+    (void)state;
+    rig_make(&r);
+    r.conf.max_stale_s = 2;
+    rig_start(&r);
+    add(&r, g);
+    learn(&r, g);
+    wait_state(&r, g, 3, "PASS");
+    g->mode = GUEST_FAILS;
+    rig_ask(&r, g);
+    json_t *o = wait_state(&r, g, 7, "TIMEOUT");
+    assert_true(number(o, "attestation_count") > 0);
+    assert_true(json_is_null(json_object_get(o, "last_event_id"))); /* no word about the guest */
+    g->mode = GUEST_ANSWERS;
+    rig_ask(&r, g);
+    wait_state(&r, g, 3, "PASS");
+    rig_free(&r);
+}
+
+static int spoil(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    (void)arg;
+    return lt_db_exec(sql, NULL, e, "UPDATE keylime SET given = 'no JSON'", "");
+}
+
+/* One row that cannot be read keeps nobody from the list (CVE-2025-1057). */
+static void a_bad_row(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_make(&r);
+    rig_start(&r);
+    add(&r, &r.guest[0]);
+    OK(lt_db_write(r.tenant->store->db, spoil, NULL, &err));
+    add(&r, &r.guest[1]);
+    json_t *o = call(&r, "GET", V "/agents/?bulk=True", NULL, 200);
+    assert_int_equal(json_object_size(o), 2);
+    assert_string_equal(text(json_object_get(o, r.guest[1].text), "meta_data"), "{\"a\": 1}");
+    call(&r, "GET", path_of(&r.guest[0], ""), NULL, 200);
+    call(&r, "DELETE", path_of(&r.guest[0], ""), NULL, 200);
     rig_free(&r);
 }
 
@@ -550,6 +602,8 @@ int main(void)
         cmocka_unit_test(lists),
         cmocka_unit_test(another_tpm_takes_the_id),
         cmocka_unit_test(nothing_is_judged),
+        cmocka_unit_test(silence),
+        cmocka_unit_test(a_bad_row),
         cmocka_unit_test(two_doors),
         cmocka_unit_test(bad_adds),
         cmocka_unit_test(versions),
