@@ -41,7 +41,7 @@ static int add_entry(struct zip *z, const char *name, mode_t type, unsigned mode
     bool good = archive_write_header(z->a, entry) == ARCHIVE_OK &&
                 (!bytes.n || archive_write_data(z->a, bytes.p, bytes.n) == (la_ssize_t)bytes.n);
     archive_entry_free(entry);
-    return good ? 0 : zip_fail(z, name, e);
+    return good && !z->out->failed ? 0 : zip_fail(z, name, e);
 }
 
 static int add_file(struct zip *z, const char *path, const char *name, unsigned mode, struct lt_err *e)
@@ -106,13 +106,13 @@ static int add_directory(struct zip *z, const char *path, struct lt_err *e)
 
 /* ---- the whole ---- */
 
+/* Never an error: of a writer that saw one libarchive does not free everything. Who adds looks at the buffer.
+ */
 static la_ssize_t to_buf(struct archive *a, void *arg, const void *p, size_t n)
 {
-    struct lt_buf *b = arg;
-
     (void)a;
-    lt_buf_put(b, p, n);
-    return b->failed ? -1 : (la_ssize_t)n;
+    lt_buf_put(arg, p, n);
+    return (la_ssize_t)n;
 }
 
 static int write_zip(struct zip *z, const char *path, bool directory, struct lt_err *e)
@@ -128,7 +128,7 @@ static int write_zip(struct zip *z, const char *path, bool directory, struct lt_
         LT_AUTOFREE char *copy = lt_alloc_text(path);
         LT_TRY(add_file(z, path, basename(copy), 0600, e));
     }
-    return archive_write_close(z->a) == ARCHIVE_OK ? 0 : zip_fail(z, "its end", e);
+    return archive_write_close(z->a) == ARCHIVE_OK && !z->out->failed ? 0 : zip_fail(z, "its end", e);
 }
 
 static int read_file(const char *path, struct lt_buf *out, struct lt_err *e)

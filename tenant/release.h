@@ -6,7 +6,7 @@
  * and later, as long as that verdict is the one that stands and is fresh, and to that key alone; whatever
  * round ends next ends it, and begins anew if it is trusted. Nothing of this outlives the process: after a
  * start the next trusted round begins anew. So V may come to one key twice, which an agent takes, and never
- * to a second key without a second trusted round.
+ * to a second key without a second trusted round. What is under way is not called back; it has 10 s.
  *
  *   none -> (a trusted round, a V that this key has not) -> due -> under way -> delivered, written down
  *                                                            ^         |
