@@ -5,9 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
+static enum lt_verdict_link link_of(const struct lt_verdict *v)
+{
+    return v->result == LT_VERDICT_TRUSTED ? v->link : LT_VERDICT_LINK_NONE;
+}
+
 static bool same(const struct lt_told *t, const struct lt_verdict *v, enum lt_told_kept kept)
 {
-    return t->told && t->result == v->result && t->kept == kept && !strcmp(t->reason, v->reason);
+    return t->told && t->result == v->result && t->link == link_of(v) && t->kept == kept &&
+           !strcmp(t->reason, v->reason);
 }
 
 static const char *first_message(const struct lt_verdict *v)
@@ -52,6 +58,7 @@ static json_t *line(const struct lt_told *t, const char *what, const char *who, 
     json_object_set_new(j, what, json_string(who)); /* a host by itself is its own */
     json_object_set_new(j, "result", json_string(lt_verdict_result_slug(v->result)));
     json_object_set_new(j, "reason", text_or_null(v->reason));
+    json_object_set_new(j, "link", text_or_null(lt_verdict_link_slug(v->link)));
     json_object_set_new(j, "was", before(t));
     json_object_set_new(j, "note", text_or_null(notes[kept]));
     json_object_set_new(j, "message", text_or_null(first_message(v)));
@@ -67,6 +74,7 @@ bool lt_told_verdict(struct lt_told *t, const char *what, const char *who, const
                   line(t, what, who, v, kept));
     t->told = true;
     t->result = v->result;
+    t->link = link_of(v);
     t->kept = kept;
     snprintf(t->reason, sizeof t->reason, "%s", v->reason);
     return true;

@@ -17,6 +17,7 @@ enum lt_told_kept {
 struct lt_told { /* the last line; zeroed: none yet */
     bool told;
     enum lt_verdict_result result;
+    enum lt_verdict_link link; /* of a trusted one: by how much it is trusted may change alone */
     enum lt_told_kept kept;
     char reason[32];
 };
