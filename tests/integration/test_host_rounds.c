@@ -179,6 +179,27 @@ static void a_round_shares_a_batch(void **state)
     }
 }
 
+/* Nobody asks, nobody looks, nothing changes. */
+static void a_lone_host_costs_one_quote_a_period(void **state)
+{
+    static const char *const often[] = {"host_timeout_ms=20000", "host_period_s=1",
+                                        "host_accept=boot-only, ek-unproven", NULL};
+    struct rig *r = *state;
+
+    settle(r);
+    rig_stop(r);
+    rig_start(r, often);
+    json_decref(await_verdict(r, "trusted", NULL));
+    unsigned long last = atomic_load(&r->agent[0].quotes) + 1;
+    uint64_t until = lt_clock_ms() + 30000;
+    for (; atomic_load(&r->agent[0].quotes) < last; usleep(1000)) /* one that looking did not ask for */
+        assert_true(lt_clock_ms() < until);
+    uint64_t from = lt_clock_ms();
+    for (; atomic_load(&r->agent[0].quotes) < last + 4; usleep(1000))
+        assert_true(lt_clock_ms() < until);
+    assert_true(lt_clock_ms() - from > 3500); /* each may be a tenth early */
+}
+
 /* Another key than it was enrolled with: the tenant reads that no proof came, the operator why. */
 static void another_key_fails_the_host_and_no_tenant(void **state)
 {
@@ -296,6 +317,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_tenants_quote_tells_the_operator),
         T(a_round_shares_a_batch),
+        T(a_lone_host_costs_one_quote_a_period),
         T(another_key_fails_the_host_and_no_tenant),
         T(no_tpm_is_no_verdict),
         T(another_policy_makes_it_unchecked_at_once),
