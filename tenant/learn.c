@@ -186,7 +186,8 @@ static void appraise(const struct lt_tenant_round *round, const struct lt_ref *p
     if (lt_verdict_stopped(v))
         return;
     if (hostless(round))
-        lt_tenant_round_appraise_unlinked(round, policy, window_ms, "it was judged without a host", v);
+        lt_tenant_round_appraise_unlinked(round, policy, window_ms, "it was judged without a host", &facts,
+                                          v);
     else
         lt_tenant_round_appraise_host(round, policy, window_ms, NULL, &facts, v);
 }

@@ -316,7 +316,8 @@ void lt_tenant_round_conclude(const struct lt_policy_guest *policy, struct lt_ve
 }
 
 void lt_tenant_round_appraise_unlinked(const struct lt_tenant_round *r, const struct lt_ref *policy,
-                                       uint64_t window_ms, const char *why, struct lt_verdict *v)
+                                       uint64_t window_ms, const char *why,
+                                       const struct lt_history_round_facts *f, struct lt_verdict *v)
 {
     struct lt_checks_guest_round g = guest_round(r, policy);
     const struct lt_checks_host_round h = {
@@ -328,7 +329,7 @@ void lt_tenant_round_appraise_unlinked(const struct lt_tenant_round *r, const st
         .nonce_used = r->nonce_used,
     };
 
-    lt_checks_unlinked(&h, why, v);
+    lt_checks_unlinked(&h, f, why, v);
     lt_tenant_round_conclude(g.policy, v);
 }
 

@@ -118,7 +118,8 @@ void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct
                                    struct lt_verdict *v);
 /* Without a host, after 1-3, for that reason; concludes. */
 void lt_tenant_round_appraise_unlinked(const struct lt_tenant_round *r, const struct lt_ref *policy,
-                                       uint64_t window_ms, const char *why, struct lt_verdict *v);
+                                       uint64_t window_ms, const char *why,
+                                       const struct lt_history_round_facts *f, struct lt_verdict *v);
 /* What the guest's logs take in memory, and the host's, which other rounds have too. */
 size_t lt_tenant_round_logs(const struct lt_tenant_round *r);
 size_t lt_tenant_round_host_logs(const struct lt_tenant_round *r);

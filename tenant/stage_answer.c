@@ -140,7 +140,8 @@ void lt_tenant_unlinked(struct lt_tenant_flight *f, const char *why)
 
     round->t5_ms = round->answered_ms;
     round->received = lt_clock_wall_s();
-    lt_tenant_round_appraise_unlinked(round, round->policy, f->owner->conf.window_ms, why, &round->verdict);
+    lt_tenant_round_appraise_unlinked(round, round->policy, f->owner->conf.window_ms, why, &round->facts,
+                                      &round->verdict);
 }
 
 enum lt_flight_next lt_tenant_answer(struct lt_flight *flight, struct lt_err *e)

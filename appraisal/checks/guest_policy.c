@@ -5,15 +5,17 @@
 /* Layers judge what the kernel measured, and the command line says what it measures: with that open, the list
  * says nothing of what was not asked for. Nor does it where nothing measured a command line (a BIOS, a loader
  * that measures nothing), unless the host says in the domain digest which one it gave. */
-static void rest_on_boot(const struct lt_policy_guest *p, struct lt_measured_result *r)
+static void rest_on_boot(const struct lt_policy_guest *p, struct lt_measured_result *r, bool *rests_on_domain)
 {
     char *message = r->part[LT_MEASURED_PART_IMA].message, list[200];
     size_t n = sizeof r->part[LT_MEASURED_PART_IMA].message;
     uint32_t open = r->open & LT_MEASURED_PCRS_IMA;
 
+    *rests_on_domain = false;
     if (!p->measured.layer_count || p->accept_open_boot ||
         r->part[LT_MEASURED_PART_IMA].state != LT_MEASURED_GOOD)
         return;
+    *rests_on_domain = !open && r->blind && p->judges_domain;
     if (open)
         snprintf(message, n,
                  "the policy has layers and leaves %s open, so whoever chose the command line chose what IMA"
@@ -70,7 +72,7 @@ void lt_checks_guest_policy(struct lt_checks *c)
     }
     const struct lt_measured m = {.pcrs = in->pcrs, .logs = &in->logs, .progress = in->progress};
     lt_measured_appraise(&m, &p->pcrs, &p->measured, p->digest, false, &r);
-    rest_on_boot(p, &r);
+    rest_on_boot(p, &r, &c->f->rests_on_domain);
     lt_measured_tell(&r, LT_CHECK_GUEST_POLICY, v);
     if (r.part[LT_MEASURED_PART_PCRS].state == LT_MEASURED_OMITTED &&
         r.part[LT_MEASURED_PART_BOOT_POLICY].state == LT_MEASURED_OMITTED &&

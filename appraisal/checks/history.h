@@ -46,7 +46,8 @@ struct lt_history_round_facts {
     uint8_t commitment[32]; /* C */
     bool guest_genuine;     /* check 1 passed */
     struct lt_attest_clock_info guest_clock;
-    bool host_genuine; /* checks 5 and 6 passed */
+    bool rests_on_domain; /* check 3 passed because its host says which command line it gave (check 8) */
+    bool host_genuine;    /* checks 5 and 6 passed */
     struct lt_attest_clock_info host_clock;
     uint8_t host_ak_name[LT_TPM_NAME], host_id[LT_RESIDENCY_HOST_ID]; /* host_id: of the header */
     enum lt_history_absence absence;

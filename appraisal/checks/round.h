@@ -65,7 +65,8 @@ void lt_checks_appraise_guest(const struct lt_checks_guest_round *in, struct lt_
                               struct lt_verdict *v);
 /* After 1-3: 10 is made, 4-9 and 11 are named as not made, for that reason, and what else the verdict rests
  * on is weighed: the link is `unlinked`. in: guest, times and nonce_used; the rest is not looked at. */
-void lt_checks_unlinked(const struct lt_checks_host_round *in, const char *why, struct lt_verdict *v);
+void lt_checks_unlinked(const struct lt_checks_host_round *in, const struct lt_history_round_facts *f,
+                        const char *why, struct lt_verdict *v);
 /* Right after lt_verdict_init: 5, 6, 7, 9 and 10 are made, the others are named as not made. */
 void lt_checks_host_alone(struct lt_verdict *v);
 /* Checks 4-11, and the rest of *f; of a host by itself *f is zeroed first. */

@@ -20,7 +20,7 @@ static void judge(struct forge *f, struct lt_verdict *v)
     lt_verdict_init(v);
     lt_checks_appraise_guest(&f->guest, &f->facts, v);
     if (!lt_verdict_stopped(v))
-        lt_checks_unlinked(&f->host, WHY, v);
+        lt_checks_unlinked(&f->host, &f->facts, WHY, v);
     lt_verdict_conclude(v, f->guest_policy->accept_copyable, f->guest_policy->accept_boot_only);
 }
 
@@ -144,6 +144,35 @@ static void each_row(void **state)
     }
 }
 
+/* Nothing measured a command line, and the policy takes a host's word for it: without a host it is nobody's.
+ */
+static void a_command_line_that_nobody_says(void **state)
+{
+    static const char *const accept[] = {ACCEPT("\"unlinked\""), ACCEPT("\"unlinked\",\"open-boot\"")};
+
+    (void)state;
+    for (int open = 0; open < 2; open++) {
+        struct lt_verdict v;
+        struct forge f;
+        forge_init(&f);
+        forge_measure(&f);
+        f.dark_guest = true;
+        f.pin_digests = true;
+        f.accept = accept[open];
+        forge_build(&f);
+        certified(&f);
+        judge(&f, &v);
+        assert_int_equal(v.result, open ? LT_VERDICT_TRUSTED : LT_VERDICT_UNCHECKED);
+        assert_string_equal(v.reason, open ? "" : "guest-policy");
+        if (!open)
+            assert_non_null(strstr(v.check[LT_CHECK_GUEST_POLICY].message, "domain digest"));
+        forge_judge(&f, &v); /* with its host that word is judged */
+        assert_true(lt_verdict_passed(&v, LT_CHECK_GUEST_POLICY) &&
+                    lt_verdict_passed(&v, LT_CHECK_RESIDENCY));
+        forge_free(&f);
+    }
+}
+
 static bool has_line(const json_t *list, const char *check, const char *part, const char *message)
 {
     const json_t *line;
@@ -219,6 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_row),
+        cmocka_unit_test(a_command_line_that_nobody_says),
         cmocka_unit_test(it_says_so),
         cmocka_unit_test(words_change_nothing_of_a_link),
     };
