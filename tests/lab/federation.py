@@ -191,7 +191,7 @@ class Federation:
         for option in self.tenant_options:
             argv += ["-o", option]
         self.tenant = self.lab.spawn("tenant", argv, ready_fd=True)
-        ready = self.tenant.ready()
+        ready = self.tenant_ready = self.tenant.ready()
         self.tenant_url = f"https://{ready['listen']}"
         self.registrar_url = f"http://{ready['registrar_listen']}"
         self.registrar_tls_url = f"https://{ready['registrar_tls_listen']}"
