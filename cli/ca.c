@@ -261,7 +261,7 @@ int lt_cli_cmd_ca(int argc, char **argv)
 
     if (argc > 1 && !strcmp(argv[1], "serve"))
         return lt_cli_ca_serve(argc - 1, argv + 1);
-    if (lt_log_open("limetree", NULL, LT_LOG_WARNING, &e))
+    if (lt_log_open("limetree", NULL, LT_LOG_ERROR, &e))
         return lt_err_exit(e.code);
     int rc = run(&o, argc, argv, &e);
     if (rc)
