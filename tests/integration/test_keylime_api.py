@@ -9,6 +9,7 @@ import json
 import os
 import ssl
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,10 @@ def test_two_doors(fed, admin):
 
 def test_who_may_call(fed, admin):
     assert admin("GET", "/v2.6/agents/")[0] == 200 and admin("GET", "/version")[0] == 200
-    for cert in (None, f"{fed.pki}/operator", f"{fed.pki}/provider"):      # nobody; another CA's operator; provider
+    other = fed.lab.path("other-pki")
+    fed.cli("pki", "init", other, "--tenant", str(uuid.uuid4()))
+    # Nobody; the federation's operator and its provider; another tenant's operator.
+    for cert in (None, f"{fed.pki}/operator", f"{fed.pki}/provider", f"{other}/tenant-operator"):
         with pytest.raises(OSError):
             Api(fed, cert)("GET", "/v2.6/agents/")
     code, why = Api(fed, f"{fed.pki}/tenant-client")("GET", "/v2.6/agents/")   # no role

@@ -26,8 +26,10 @@ BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
 class Site(Mocked):
     """Its tenant accepts what this lab can show: no domain, a host without IMA, and guests that nobody judges."""
 
+    accept = "copyable, boot-only, unjudged"
+
     def start_tenant(self, *args, **kwargs):
-        self.tenant_options = ["period_s=2", "keylime_accept=copyable, boot-only, unjudged",
+        self.tenant_options = ["period_s=2", f"keylime_accept={self.accept}",
                                f"keylime_host_policies={self.policy}"]
         return super().start_tenant(*args, **kwargs)
 
@@ -251,6 +253,17 @@ def test_runtime_policy_of_keylimes_tool(stock, fed, tenant, measured):
     state = wait(fed, guest, 3, "PENDING")
     assert "open-boot" in json.dumps(state["verdict"]), state
     assert "409" in tenant("deleteruntimepolicy", "--runtime-policy-name", "made").text
+    # Where that is accepted, and with the boot judged besides, it is trusted. (Deleted before: a guest's verifier is
+    # where it was added, and this one comes up at another port.)
+    assert tenant("delete", "-u", guest.uuid).ok
+    fed.tenant.stop()
+    fed.accept += ", open-boot"
+    fed.start_tenant()
+    boot = fed.lab.path("boot.json")
+    fed.lab.run([fed.program["limetree"], "policy", "learn", "--boot-log", default_log_file(), "--boot", boot])
+    assert tenant("add", *at(guest), "--runtime-policy-name", "made", "--mb-policy", boot).ok
+    state = wait(fed, guest, 3, "PASS")
+    assert (state["has_runtime_policy"], state["has_mb_refstate"]) == (1, 1)
     # A program that the policy does not name.
     fed.lab.run([fed.emulator, "--tpm", guest.chip.socket, "--list", ima, "--measure", "/usr/bin/false"])
     state = wait(fed, guest, 9, "FAIL")
@@ -260,7 +273,12 @@ def test_runtime_policy_of_keylimes_tool(stock, fed, tenant, measured):
     create_runtime(stock, fed, ima)
     assert tenant("updateruntimepolicy", "--runtime-policy", policy, "--runtime-policy-name", "made").ok
     assert tenant("reactivate", "-u", guest.uuid).ok
-    wait(fed, guest, 3, "PENDING")
+    wait(fed, guest, 3, "PASS")
+    # A boot that is another than the policy's.
+    fed.lab.write("boot.json", json.dumps({"events": {"4": ["bb" * 32]}}), 0o644)
+    assert tenant("update", *at(guest), "--mb-policy", boot).ok
+    state = wait(fed, guest, 9, "FAIL")
+    assert state["last_event_id"].startswith("measured_boot."), state
     assert tenant("delete", "-u", guest.uuid).ok
     assert tenant("deleteruntimepolicy", "--runtime-policy-name", "made").ok
 

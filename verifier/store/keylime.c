@@ -280,14 +280,26 @@ int lt_store_keylime_policy_add(struct lt_store *s, const struct lt_store_keylim
     return lt_db_write(s->db, add_policy, &(struct policy_job){.in = p}, e);
 }
 
+/* In order of uuid. Guests that the federation took over are judged by its own documents. */
+static int select_users(sqlite3 *sql, enum lt_store_keylime_kind kind, const char *name, sqlite3_stmt **out,
+                        struct lt_err *e)
+{
+    char query[128];
+
+    snprintf(
+        query, sizeof query,
+        "SELECT k.uuid FROM keylime k JOIN guests g USING(uuid) WHERE k.%s = ? AND door = ? ORDER BY uuid",
+        columns[kind]);
+    return lt_db_prepare(sql, query, out, e, "ti", name, (int64_t)LT_STORE_DOOR_KEYLIME);
+}
+
 static int check_unused(sqlite3 *sql, enum lt_store_keylime_kind kind, const char *name, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
     uint8_t uuid[LT_UUID] = {0};
-    char query[96], text[LT_UUID_TEXT];
+    char text[LT_UUID_TEXT];
 
-    snprintf(query, sizeof query, "SELECT uuid FROM keylime WHERE %s = ? LIMIT 1", columns[kind]);
-    LT_TRY(lt_db_prepare(sql, query, &st, e, "t", name));
+    LT_TRY(select_users(sql, kind, name, &st, e));
     int rc = lt_db_step(st, e);
     if (rc != 1)
         return rc;
@@ -335,18 +347,6 @@ static int one_user(const struct users_job *j, sqlite3_stmt *st, struct lt_err *
     LT_TRY(lt_store_guest_get(j->s, uuid, &g, e));
     LT_TRY(lt_store_keylime_get(j->s, uuid, &row, e));
     return j->each(j->arg, &g, &row);
-}
-
-static int select_users(sqlite3 *sql, enum lt_store_keylime_kind kind, const char *name, sqlite3_stmt **out,
-                        struct lt_err *e)
-{
-    char query[128];
-
-    snprintf(
-        query, sizeof query,
-        "SELECT k.uuid FROM keylime k JOIN guests g USING(uuid) WHERE k.%s = ? AND door = ? ORDER BY uuid",
-        columns[kind]);
-    return lt_db_prepare(sql, query, out, e, "ti", name, (int64_t)LT_STORE_DOOR_KEYLIME);
 }
 
 static int each_user(sqlite3 *sql, void *arg, struct lt_err *e)

@@ -236,6 +236,10 @@ static void in_use(void **state)
     FAILS(LT_E_CONFLICT, lt_store_keylime_policy_drop(a->s, LT_STORE_KEYLIME_RUNTIME, "shared", &err));
     OK(lt_store_guest_delete(a->s, g.uuid, &err));
     OK(lt_store_keylime_policy_drop(a->s, LT_STORE_KEYLIME_RUNTIME, "shared", &err));
+    OK(add(a, 1, "shared", true, false, NULL));
+    g.door = LT_STORE_DOOR_FEDERATION; /* whose documents go by digest */
+    OK(lt_store_guest_put(a->s, &g, none, &err));
+    OK(lt_store_keylime_policy_drop(a->s, LT_STORE_KEYLIME_RUNTIME, "shared", &err));
 }
 
 static void a_document_under_a_name_stays(void **state)
