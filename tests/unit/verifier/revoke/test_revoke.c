@@ -6,6 +6,7 @@
 #include "verifier/revoke/revoke.h"
 #include "verifier/store/store.h"
 
+#include <stdatomic.h>
 #include <unistd.h>
 
 #define MAX_SENT 40000
@@ -28,13 +29,14 @@ struct at {
     pthread_mutex_t lock;
     pthread_cond_t news;
     struct sent *sent;
-    size_t count, composed, flying, most;
+    size_t count;
+    atomic_size_t composed;
     struct lt_revoke_delivery *hung[64];
     struct lt_err hung_e;
     size_t hung_count;
     char bad[48]; /* the receiver that answers so; the others confirm */
     enum answer answer;
-    bool no_compose;
+    atomic_bool no_compose;
 };
 
 static enum answer answer_of(struct at *a, const char *to)
