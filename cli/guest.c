@@ -171,7 +171,8 @@ static int who(const struct lt_cli *c, char uuid[LT_UUID_TEXT], const char **age
     lt_uuid_format(id, uuid);
     if (!lt_id_ok(c->argument[0]))
         return lt_fail(e, LT_E_USAGE, "'%s' is no agent's id", c->argument[0]);
-    if (strcmp(uuid, c->argument[0]))
+    /* A domain's UUID may be typed in either case; what an agent registers as is in one. */
+    if (c->domain ? strcmp(uuid, c->argument[0]) != 0 : lt_uuid_parse(c->argument[0], id, LT_NO_ERR) != 0)
         *agent = c->argument[0];
     return 0;
 }

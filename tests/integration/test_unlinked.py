@@ -170,6 +170,8 @@ def test_an_id_that_is_no_uuid(fed):
     guest.uuid = domain
     learn(fed, guest, "unlinked", "ek-unproven")
     fed.verdict(guest, "trusted")
+    shown = fed.cli("guest", "add", fed.known.uuid.upper())
+    assert (shown["uuid"], shown["agent"]) == (fed.known.uuid, fed.known.uuid)
     fed.cli("guest", "remove", domain)
     added = fed.cli("guest", "add", ident)
     assert added["uuid"] == listed[ident]["uuid"] and added["uuid"][14] == "8" and added["agent"] == ident
