@@ -369,8 +369,8 @@ static void post_notice(struct lt_http_req *req, void *app)
     }
     bool hangs = g->notices_hang;
     pthread_cond_broadcast(&g->rig->news);
+    json_decref(body); /* jansson counts without atomics here: under the lock, as whoever looks at it */
     pthread_mutex_unlock(&g->rig->lock);
-    json_decref(body);
     if (!hangs)
         lt_http_reply_json(req, status ? status : 200, lt_envelope_success(200, json_null()));
 }

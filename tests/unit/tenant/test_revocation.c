@@ -76,10 +76,8 @@ static json_t *notice(struct rig *r, const struct rig_guest *g, size_t i)
     json_t *msg = NULL;
 
     pthread_mutex_lock(&r->lock);
-    json_t *body = json_incref(json_array_get(g->notices, i));
+    OK(lt_notice_open(json_array_get(g->notices, i), vector("certificate"), &msg, &err));
     pthread_mutex_unlock(&r->lock);
-    OK(lt_notice_open(body, vector("certificate"), &msg, &err));
-    json_decref(body);
     return msg;
 }
 
