@@ -149,6 +149,19 @@ static int row_of(struct lt_tenant *t, const struct lt_store_guest *g, struct lt
     return 0;
 }
 
+/* A verdict is told before it is written, and may wait for a disk: a good round that it rests on counts. */
+static void count_told(struct lt_store_keylime *k, const struct lt_store_status *st, const json_t *verdict)
+{
+    const json_t *times = json_object_get(verdict, "times");
+    json_int_t received = json_integer_value(json_object_get(times, "received"));
+
+    if (!st->known || st->result != LT_VERDICT_TRUSTED)
+        return;
+    k->attestations = k->attestations ? k->attestations : 1;
+    k->last_attestation = k->last_attestation > received ? k->last_attestation : received;
+    k->last_quote = k->last_quote > received ? k->last_quote : received;
+}
+
 static int describe(struct lt_tenant *t, const struct lt_http_req *req, const struct lt_store_guest *g,
                     json_t **out, struct lt_err *e)
 {
@@ -161,6 +174,7 @@ static int describe(struct lt_tenant *t, const struct lt_http_req *req, const st
     LT_TRY(row_of(t, g, &k, e));
     LT_TRY(lt_release_state(lt_rounds_release(t->rounds), g->uuid, &share, e));
     LT_TRY(lt_store_status(t->store, g->uuid, &d, lt_clock_ms(), &st, &verdict, e));
+    count_told(&k, &st, verdict);
     const struct lt_states_rule *rule = lt_states_of(facts_of(&st, &share, &k));
     json_t *o = json_pack("{s:i, s:s, s:n, s:s}", "operational_state", (int)rule->state, "attestation_status",
                           rule->status, "v", "verifier_id", VERIFIER_ID);
