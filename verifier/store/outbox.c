@@ -20,6 +20,11 @@ const char lt_outbox_schema[] =
 /* The last number that was given, whether its row is still there or not. */
 #define HEAD "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'revocations'), 0)"
 
+/* A row that nobody can read is passed over: it must not hold up those behind it. */
+#define READABLE                                                                                             \
+    "typeof(id) = 'blob' AND length(id) = 16 AND typeof(doc) = 'text' AND kind IN (1, 2, 3) AND"             \
+    " typeof(kind) = 'integer'"
+
 const char *lt_outbox_kind_slug(enum lt_outbox_kind k)
 {
     return k == LT_OUTBOX_FAILED ? "failed" : k == LT_OUTBOX_UNPROVEN ? "unproven" : "lifted";
@@ -107,7 +112,7 @@ static int read_next(sqlite3 *sql, void *arg, struct lt_err *e)
 
     LT_TRY(lt_db_prepare(sql,
                          "SELECT number, id, kind, decided, doc, message FROM revocations WHERE number > ?"
-                         " ORDER BY number LIMIT 1",
+                         " AND " READABLE " ORDER BY number LIMIT 1",
                          &st, e, "i", j->after));
     int rc = lt_db_step(st, e);
     if (rc <= 0)

@@ -58,7 +58,7 @@ int lt_outbox_last(sqlite3 *sql, const uint8_t id[LT_UUID], int *kind, struct lt
 /* ---- the sender's side ---- */
 /* The number of the last decision; 0: none yet. */
 int lt_outbox_head(struct lt_db *db, int64_t *number, struct lt_err *e) LT_MUST_CHECK;
-/* The first decision behind `after`; LT_E_NOT_FOUND: none. lt_outbox_item_free. */
+/* The first decision behind `after` that can be read; LT_E_NOT_FOUND: none. lt_outbox_item_free. */
 int lt_outbox_next(struct lt_db *db, int64_t after, struct lt_outbox_item *out,
                    struct lt_err *e) LT_MUST_CHECK;
 /* What all receivers get to read, from the first sending on; waits until it is written. */

@@ -374,6 +374,33 @@ static int many(sqlite3 *sql, void *arg, struct lt_err *e)
     return 0;
 }
 
+static int by_hand(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    return sqlite3_exec(sql, arg, NULL, NULL, NULL) ? lt_db_fail(sql, e, arg) : 0;
+}
+
+/* One row of another's making holds up nobody, and stops no list. */
+static void test_rows_that_cannot_be_read(void **state)
+{
+    static const char *const how[] = {"id = x'00'",      "id = 'text'", "kind = 77",
+                                      "kind = 'failed'", "kind = -1",   "doc = x'00'"};
+    struct at *a = *state;
+    char sql[128];
+
+    for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+        int two = 2;
+        int64_t before = head(a);
+        OK(lt_db_write(a->db, many, &two, &err));
+        snprintf(sql, sizeof sql, "UPDATE revocations SET %s WHERE number = %lld", how[i],
+                 (long long)before + 1);
+        OK(lt_db_write(a->db, by_hand, sql, &err));
+        decided(a, before, "f");
+        LT_JSON_AUTO json_t *j = NULL;
+        OK(lt_outbox_list(a->db, 0, &j, &err));
+    }
+    reopen(a);
+}
+
 static int64_t first(struct at *a)
 {
     struct lt_outbox_item item;
@@ -469,6 +496,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_only_those_that_are_configured, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_message_is_made_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_everybody_has_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rows_that_cannot_be_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_news_are_told, setup, teardown),
     };
