@@ -51,6 +51,8 @@ int lt_tenant_keylime_runtime(struct lt_tenant *t, struct lt_slice bytes, const 
                               struct lt_store_keylime_policy *out, struct lt_err *e) LT_MUST_CHECK;
 int lt_tenant_keylime_boot(struct lt_tenant *t, const char *text, struct lt_store_keylime_policy *out,
                            struct lt_err *e) LT_MUST_CHECK;
+/* Its document goes, unless somebody names it. */
+void lt_tenant_keylime_forget(struct lt_tenant *t, const struct lt_store_keylime_policy *p);
 /* The guest policy of a guest with these documents (of each kind), its tpm_policy and its
  * ima_sign_verification_keys (NULL: none), with what tenant.conf accepts for Keylime's guests. out: bytes and
  * digest; lt_tenant_keylime_bytes_free. LT_E_MALFORMED names the key that our policies have no words for. */

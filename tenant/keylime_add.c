@@ -129,6 +129,7 @@ static int store(struct adding *a, struct lt_err *e)
         .row = &a->row,
         .policies = a->own,
         .count = a->own_count,
+        .judged = a->policies,
         .ak = {a->add.ak, a->add.ak_n},
         .v = {a->release.v.p, a->release.v.n},
         .revocation_key = {a->release.revocation_key.p, a->release.revocation_key.n},
@@ -167,6 +168,8 @@ static int post_agent(struct lt_tenant *t, struct lt_http_req *req, json_t **res
         lt_log(LT_LOG_INFO, "added", "guest %s, by Keylime's API", a.id);
         lt_rounds_add(t->rounds, a.guest.uuid);
     }
+    for (size_t i = 0; rc && i < a.own_count; i++)
+        lt_tenant_keylime_forget(t, &a.own[i]);
     adding_free(&a);
     return rc;
 }

@@ -255,13 +255,43 @@ void lt_tenant_keylime_get_agents(struct lt_http_req *req, void *app)
 
 /* ---- the end, and interruptions ---- */
 
+/* Documents that were this guest's alone: its guest policy, and what came with it under no name. */
+struct left {
+    struct lt_store_keylime_policy policy, own[LT_STORE_KEYLIME_KINDS];
+};
+
+static void note_left(struct lt_tenant *t, const struct lt_store_guest *g, struct left *l)
+{
+    LT_STORE_AUTOKEYLIME struct lt_store_keylime k;
+
+    memset(l, 0, sizeof *l);
+    l->policy.has_document = g->has_policy;
+    memcpy(l->policy.digest, g->policy, sizeof l->policy.digest);
+    if (lt_store_keylime_get(t->store, g->uuid, &k, LT_NO_ERR))
+        return;
+    for (int kind = 0; kind < LT_STORE_KEYLIME_KINDS; kind++) {
+        struct lt_store_keylime_policy p;
+        if (lt_store_keylime_policy_get(t->store, (enum lt_store_keylime_kind)kind, k.name[kind], &p,
+                                        LT_NO_ERR))
+            continue;
+        l->own[kind].has_document = p.own && p.has_document;
+        memcpy(l->own[kind].digest, p.digest, sizeof p.digest);
+        lt_store_keylime_policy_free(&p);
+    }
+}
+
 static int delete_agent(struct lt_tenant *t, struct lt_http_req *req, json_t **results, struct lt_err *e)
 {
     struct lt_store_guest g;
+    struct left l;
 
     (void)results;
     LT_TRY(lt_tenant_keylime_own(t, lt_http_req_arg(req, 1), &g, e));
+    note_left(t, &g, &l);
     LT_TRY(lt_store_guest_delete(t->store, g.uuid, e));
+    lt_tenant_keylime_forget(t, &l.policy); /* first: it names the others */
+    for (int kind = 0; kind < LT_STORE_KEYLIME_KINDS; kind++)
+        lt_tenant_keylime_forget(t, &l.own[kind]);
     lt_rounds_remove(t->rounds, g.uuid);
     lt_bundles_remove(t->bundles, g.uuid);
     return 0;

@@ -46,6 +46,12 @@ int lt_tenant_keylime_boot(struct lt_tenant *t, const char *text, struct lt_stor
     return put(t, &is.boot, false, out, e);
 }
 
+void lt_tenant_keylime_forget(struct lt_tenant *t, const struct lt_store_keylime_policy *p)
+{
+    if (p->has_document)
+        (void)!lt_documents_drop(t->documents, p->digest, LT_NO_ERR);
+}
+
 /* ---- guest policies ---- */
 
 void lt_tenant_keylime_bytes_free(struct lt_tenant_keylime_bytes *b)

@@ -53,13 +53,6 @@ static int read_policy(struct lt_tenant *t, struct lt_http_req *req, enum lt_sto
     return rc;
 }
 
-/* Of a document that nobody names any more; one that somebody names stays. */
-static void forget(struct lt_tenant *t, const struct lt_store_keylime_policy *p)
-{
-    if (p->has_document)
-        (void)!lt_documents_drop(t->documents, p->digest, LT_NO_ERR);
-}
-
 static int post_policy(struct lt_tenant *t, struct lt_http_req *req, enum lt_store_keylime_kind kind,
                        struct lt_err *e)
 {
@@ -68,7 +61,7 @@ static int post_policy(struct lt_tenant *t, struct lt_http_req *req, enum lt_sto
     LT_TRY(read_policy(t, req, kind, &p, e));
     int rc = lt_store_keylime_policy_add(t->store, &p, e);
     if (rc)
-        forget(t, &p);
+        lt_tenant_keylime_forget(t, &p);
     lt_store_keylime_policy_free(&p);
     return rc;
 }
@@ -157,7 +150,7 @@ static int change_policy(struct lt_tenant *t, const struct lt_store_keylime_poli
     for (int i = 0; i < TRIES && rc == LT_E_BUSY; i++)
         rc = change_once(&c);
     if (rc || !was.has_document || !p->has_document || memcmp(was.digest, p->digest, sizeof was.digest))
-        forget(t, rc ? p : &was);
+        lt_tenant_keylime_forget(t, rc ? p : &was);
     lt_store_keylime_policy_free(&was);
     return rc;
 }
@@ -182,7 +175,7 @@ static int delete_policy(struct lt_tenant *t, struct lt_http_req *req, enum lt_s
     LT_TRY(lt_store_keylime_policy_get(t->store, kind, name, &p, e));
     int rc = lt_store_keylime_policy_drop(t->store, kind, name, e);
     if (!rc)
-        forget(t, &p);
+        lt_tenant_keylime_forget(t, &p);
     lt_store_keylime_policy_free(&p);
     return rc;
 }

@@ -443,16 +443,22 @@ static int check_new(sqlite3 *sql, const struct lt_store_keylime_new *n, struct 
     return rc == 1 ? lt_fail(e, LT_E_CONFLICT, "this agent is added already") : rc;
 }
 
-/* What its row names is there. */
-static int check_names(sqlite3 *sql, const struct lt_store_keylime *k, struct lt_err *e)
+/* What its row names is there, and is what its guest policy was made with. */
+static int check_names(sqlite3 *sql, const struct lt_store_keylime_new *n, struct lt_err *e)
 {
     for (int kind = 0; kind < LT_STORE_KEYLIME_KINDS; kind++) {
         struct lt_store_keylime_policy p;
-        struct policy_job j = {.kind = (enum lt_store_keylime_kind)kind, .name = k->name[kind], .out = &p};
-        if (!k->name[kind][0])
+        const struct lt_store_keylime_policy *was = &n->judged[kind];
+        struct policy_job j = {
+            .kind = (enum lt_store_keylime_kind)kind, .name = n->row->name[kind], .out = &p};
+        if (!n->row->name[kind][0])
             continue;
         LT_TRY(policy_get(NULL, sql, &j, e));
+        bool same = p.has_document == was->has_document &&
+                    (!p.has_document || !memcmp(p.digest, was->digest, sizeof p.digest));
         lt_store_keylime_policy_free(&p);
+        if (!same)
+            return lt_fail(e, LT_E_BUSY, "%s %s: changed meanwhile", what(j.kind), j.name);
     }
     return 0;
 }
@@ -479,7 +485,7 @@ static int add_guest(sqlite3 *sql, void *arg, struct lt_err *e)
     LT_TRY(lt_store_guest_write(sql, n->guest, n->document, e));
     for (size_t i = 0; i < n->count; i++)
         LT_TRY(insert_policy(sql, &n->policies[i], n->policies[i].own ? n->guest->uuid : NULL, e));
-    LT_TRY(check_names(sql, n->row, e));
+    LT_TRY(check_names(sql, n, e));
     LT_TRY(insert_row(sql, n, e));
     return lt_store_release_write(sql, n->guest->uuid, n->v, n->revocation_key, e);
 }

@@ -55,6 +55,9 @@ struct lt_store_keylime_new {
     const struct lt_store_keylime *row;
     const struct lt_store_keylime_policy *policies;
     size_t count;
+    const struct lt_store_keylime_policy
+        *judged;                       /* [LT_STORE_KEYLIME_KINDS]: what document was made with, of the
+                                        * names in row. LT_E_BUSY: one leads elsewhere by now */
     struct lt_slice ak;                /* TPM2B_PUBLIC that it was added with */
     struct lt_slice v, revocation_key; /* sealed (verifier/store/releases.h); n 0: none */
 };

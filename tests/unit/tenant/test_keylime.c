@@ -510,8 +510,12 @@ static void policies_of_add(void **state)
     char own[128];
     snprintf(own, sizeof own, V "/allowlists/%s", g->text);
     call(&r, "GET", own, NULL, 200);
+    char gone[128];
+    snprintf(gone, sizeof gone, "policies/%s", layer(&r, g));
+    rig_drop(rig_call(&r, "GET", gone, NULL, 200));
     call(&r, "DELETE", path_of(g, ""), NULL, 200);
     call(&r, "GET", own, NULL, 404);
+    rig_drop(rig_call(&r, "GET", gone, NULL, 404)); /* nobody names it any more */
     body = with(add_body(g), "runtime_policy", runtime("x"));
     call(&r, "POST", path_of(g, ""), with(body, "runtime_policy_name", json_string("shared")), 200);
     call(&r, "DELETE", path_of(g, ""), NULL, 200);

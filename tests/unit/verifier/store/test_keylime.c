@@ -57,9 +57,10 @@ static int add(struct at *a, uint8_t n, const char *name, bool came, bool own, c
 {
     struct lt_store_guest g = guest(n);
     struct lt_store_keylime row = {.given = json_pack("{s:i}", "port", 9000 + n)};
-    struct lt_store_keylime_policy p = {.own = own, .has_document = true};
+    struct lt_store_keylime_policy p = {.own = own, .has_document = true},
+                                   judged[2] = {{.has_document = true}};
     struct lt_store_keylime_new new = {
-        .guest = &g, .row = &row, .policies = &p, .count = came, .ak = ak, .v = sealed};
+        .guest = &g, .row = &row, .policies = &p, .count = came, .ak = ak, .v = sealed, .judged = judged};
 
     if (document) {
         new.document = (struct lt_slice){(const uint8_t *)document, strlen(document)};
@@ -67,6 +68,7 @@ static int add(struct at *a, uint8_t n, const char *name, bool came, bool own, c
         g.policy[0] = n;
     }
     memcpy(p.digest, old_digest, 32);
+    memcpy(judged[LT_STORE_KEYLIME_RUNTIME].digest, old_digest, 32);
     snprintf(p.name, sizeof p.name, "%s", name);
     snprintf(row.name[LT_STORE_KEYLIME_RUNTIME], sizeof row.name[0], "%s", name);
     int rc = lt_store_keylime_add(a->s, &new, &err);
@@ -310,6 +312,7 @@ static void another_content(void **state)
     OK(lt_store_keylime_policy_get(a->s, LT_STORE_KEYLIME_RUNTIME, "shared", &got, &err));
     assert_memory_equal(got.digest, new_digest, 32);
     lt_store_keylime_policy_free(&got);
+    FAILS(LT_E_BUSY, add(a, 4, "shared", false, false, NULL)); /* its policy was made with the old one */
 }
 
 int main(void)
