@@ -1,5 +1,5 @@
-/* libarchive through a table of its functions, found with dlopen when the first zip comes: it brings 40 MB of
- * other libraries, which a guest without such a payload neither holds nor measures. */
+/* libarchive through a table of its functions, found with dlopen: it brings 40 MB of other libraries, which a
+ * guest that gets no zip need neither hold nor measure. */
 #ifndef LT_AGENT_ARCHIVE_H
 #define LT_AGENT_ARCHIVE_H
 

@@ -1,5 +1,6 @@
 #include "agent/bootstrap.h"
 
+#include "agent/archive.h"
 #include "agent/payload.h"
 #include "agent/script.h"
 #include "agent/shares.h"
@@ -286,8 +287,20 @@ static void load_state(struct lt_agent_bootstrap *b)
         keep_autorun(b, "the agent ended while it ran; it is not started again");
 }
 
+/* Now, where it is installed, and not with the first zip: its files are measured when they are loaded, and a
+ * policy that was learnt before would not know them. The guest would fail for its own payload. */
+static void load_archive(void)
+{
+    const struct lt_archive *lib;
+    struct lt_err why = {0};
+
+    if (lt_archive_load(&lib, &why))
+        lt_log(LT_LOG_INFO, "payload", "no zip can be unpacked: %s", why.msg);
+}
+
 static void resume(struct lt_agent_bootstrap *b)
 {
+    load_archive();
     b->k_path = lt_file_path(b->conf.dir, "k");
     b->state_path = lt_file_path(b->conf.dir, "state.json");
     lt_agent_payload_tidy(b->conf.fd);
