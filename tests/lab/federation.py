@@ -38,6 +38,9 @@ class Federation:
         self.lab, self.build, self.cache, self.progress = lab, Path(build), cache, progress
         self.tenant_options, self.unmeasured = list(tenant_options), set(unmeasured)
         self.provider_options = []
+        self.guest_options = {}     # of guests' agents, beside guest_conf()'s
+        self.guest_programs = {}    # {path in guests: path here}, beside the agent
+        self.guest_payloads = False     # whether they can unpack a zip
         self.tenant_id = str(uuidlib.uuid4())
         bin_dir = self.build / "bin"
         self.program = {n: lab.install(bin_dir / n) for n in (
@@ -51,7 +54,7 @@ class Federation:
         self.host_state = lab.path("host", directory=True)
         self.host = self.policy = self.image = None
         self.provider = self.tenant = self.agent = self.virt = None
-        self.provider_url = self.tenant_url = self.agent_address = None
+        self.provider_url = self.tenant_url = self.agent_address = self.registrar_tls_url = None
         self.guests = []
 
     # -- the command line
@@ -61,7 +64,8 @@ class Federation:
         return {"provider_url": self.provider_url or "", "provider_cert": f"{p}/operator.crt",
                 "provider_key": f"{p}/operator.key", "provider_ca": f"{p}/federation-ca.crt",
                 "tenant_url": self.tenant_url or "", "tenant_cert": f"{p}/tenant-operator.crt",
-                "tenant_key": f"{p}/tenant-operator.key", "tenant_ca": f"{p}/tenant-ca.crt"}
+                "tenant_key": f"{p}/tenant-operator.key", "tenant_ca": f"{p}/tenant-ca.crt",
+                "registrar_url": self.registrar_tls_url or ""}
 
     def cli_raw(self, *args, check=True, timeout=60):
         conf = "".join(f"{k} = {v}\n" for k, v in self.cli_options().items() if v)
@@ -201,14 +205,16 @@ class Federation:
     def guest_conf(self):
         port = self.registrar_url.rpartition(":")[2]
         return ("role = guest\ntcti = device:/dev/tpmrm0\nlisten = 0.0.0.0:9002\nstate_dir =\n"
-                f"registrar = http://10.0.2.2:{port}\nclient_ca = /etc/limetree/tenant-ca.crt\n")
+                f"registrar = http://10.0.2.2:{port}\nclient_ca = /etc/limetree/tenant-ca.crt\n"
+                + "".join(f"{k} = {v}\n" for k, v in self.guest_options.items()))
 
-    def boot(self, count, prefix="guest", uuids=None, **kwargs):
+    def boot(self, count, prefix="guest", uuids=None, files=None, **kwargs):
         if self.image is None:
             self.progress("building the guest image (Debian's cloud kernel, an initramfs with the agent)")
-            self.image = GuestImage.build(self.lab, self.cache, agent=self.program["limetree-agent"])
+            self.image = GuestImage.build(self.lab, self.cache, agent=self.program["limetree-agent"],
+                                           extra=self.guest_programs, payloads=self.guest_payloads)
         files = {"agent.conf": self.guest_conf(),
-                 "tenant-ca.crt": (self.pki / "tenant-ca.crt").read_bytes()}
+                 "tenant-ca.crt": (self.pki / "tenant-ca.crt").read_bytes()} | (files or {})
         new = []
         for i in range(count):
             name = f"{prefix}-{len(self.guests) + 1}"

@@ -164,7 +164,7 @@ class GuestImage:
         """agent: program (or script) that becomes /usr/bin/limetree-agent; None: no agent.
 
         extra: {path in guest: path here, or bytes}. Programs among them bring their libraries.
-        payloads: with libarchive, which the agent loads when a zip comes; 40 MB.
+        payloads: with libarchive, which unpacks zips; 40 MB.
         """
         kernel = Kernel.fetch(cache)
         cpio = Cpio()
@@ -211,9 +211,9 @@ class GuestImage:
 
 
 def domain_xml(name, uuid, *, kvm=False, firmware="seabios", memory=256, image=None, cmdline="",
-               serial=None, channel=None, nvram=None, forward=None, fw_cfg=None, tpm="tpm-crb",
+               serial=None, channel=None, nvram=None, forward=(), fw_cfg=None, tpm="tpm-crb",
                extra_devices=""):
-    """The XML. forward: guest port reached through slirp; fw_cfg: {name: file}."""
+    """The XML. forward: guest ports reached through slirp; fw_cfg: {name: file}."""
     loader = ""
     if firmware == "ovmf":
         loader = ("<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
@@ -234,7 +234,8 @@ def domain_xml(name, uuid, *, kvm=False, firmware="seabios", memory=256, image=N
     args = []
     if forward:
         # Port 0: the kernel picks one, `info usernet` tells which.
-        args += ["-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:0-:{forward}",
+        ports = "".join(f",hostfwd=tcp:127.0.0.1:0-:{port}" for port in forward)
+        args += ["-netdev", f"user,id=n0{ports}",
                  "-device", "virtio-net-pci,netdev=n0,romfile=,bus=pcie.0,addr=0x10"]
     for key, path in (fw_cfg or {}).items():
         args += ["-fw_cfg", f"name=opt/limetree/{key},file={path}"]
@@ -260,16 +261,18 @@ class Guest:
     seconds, has a vTPM, and libvirt does not call it tainted.
     files: {name: text or bytes} -> /etc/limetree/NAME in the guest ("agent.conf", "ca.pem"; "hook"
     is run as a shell script before the agent starts).
+    port: of its agent; ports: others that are to be reached from outside. Other guests reach them at 10.0.2.2.
     """
 
     def __init__(self, virt, name, uuid=None, image=None, files=None, firmware="seabios",
-                 memory=None, cmdline="", port=AGENT_PORT, shell=True, tpm="tpm-crb",
+                 memory=None, cmdline="", port=AGENT_PORT, ports=(), shell=True, tpm="tpm-crb",
                  extra_devices=""):
         self.virt, self.lab, self.name = virt, virt.lab, name
         self.uuid = str(uuid or uuidlib.uuid4())
         self.image, self.files, self.firmware = image, dict(files or {}), firmware
         self.memory, self.cmdline, self.tpm_model = memory, cmdline, tpm
         self.port = port if image is not None else None
+        self.ports = [port, *ports] if image is not None else []
         self.dir = self.lab.path("g", name, directory=True)
         self.serial = self.dir / "serial.log" if image is not None else None
         self.channel = self.dir / "sh" if image is not None and shell else None
@@ -285,7 +288,7 @@ class Guest:
         return domain_xml(self.name, self.uuid, kvm=self.lab.kvm, firmware=self.firmware,
                           memory=memory, image=self.image, cmdline=self.cmdline,
                           serial=self.serial, channel=self.channel, nvram=self.dir / "nvram.fd",
-                          forward=self.port, fw_cfg=fw_cfg, tpm=self.tpm_model,
+                          forward=self.ports, fw_cfg=fw_cfg, tpm=self.tpm_model,
                           extra_devices=self.extra_devices)
 
     # -- life
@@ -348,11 +351,11 @@ class Guest:
         """The directory with tpm2-00.permall."""
         return self.virt.swtpm_dir / self.uuid / "tpm2"
 
-    def host_port(self):
-        """127.0.0.1's port that leads to the guest's agent."""
+    def host_port(self, port=None):
+        """127.0.0.1's port that leads to the guest's agent, or to another of its ports."""
         out = self.virt.virsh("qemu-monitor-command", self.name, "--hmp", "info usernet")
         found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+"
-                          rf"{self.port}\b", out)
+                          rf"{port or self.port}\b", out)
         if not found:
             raise LabError(f"{self.name}: no forwarded port in\n{out}")
         return int(found.group(1))

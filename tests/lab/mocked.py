@@ -147,9 +147,6 @@ class Mocked(Federation):
 
     # -- the tenant
 
-    def cli_options(self):
-        return super().cli_options() | {"registrar_url": getattr(self, "registrar_tls_url", "")}
-
     def kill_tenant(self):
         """kill -9."""
         self.tenant.kill()
