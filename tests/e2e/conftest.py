@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,24 @@ def fed(lab, build, cache):
         for guest in guests:
             federation.wait_result(guest, "trusted", since=since)
         yield federation
+
+
+def processes(base):
+    """Whoever has that directory in his arguments or environment."""
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdigit() and any(base.encode() in Path(f"/proc/{entry}/{f}").read_bytes()
+                                       for f in ("cmdline", "environ")):
+                found.append((entry, Path(f"/proc/{entry}/comm").read_text().strip()))
+    return found
+
+
+@pytest.fixture
+def demo_env():
+    """The demo's environment, with a TMPDIR of its own: afterwards it is empty, and nobody is left who knows it."""
+    base = tempfile.mkdtemp(prefix="lt")
+    os.chmod(base, 0o711)
+    yield os.environ | {"TMPDIR": base}
+    assert processes(base) == []
+    os.rmdir(base)

@@ -1,38 +1,13 @@
 """The demo is a promise: it is run here as a newcomer would run it."""
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-import pytest
-
 TOP = Path(__file__).resolve().parents[2]
-
-
-def processes(base):
-    """Whoever has that directory in his arguments or environment."""
-    found = []
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError):
-            if entry.isdigit() and any(base.encode() in Path(f"/proc/{entry}/{f}").read_bytes()
-                                       for f in ("cmdline", "environ")):
-                found.append((entry, Path(f"/proc/{entry}/comm").read_text().strip()))
-    return found
-
-
-@pytest.fixture
-def demo_env():
-    """The demo's environment, with a TMPDIR of its own: afterwards it is empty, and nobody is left who knows it."""
-    base = tempfile.mkdtemp(prefix="lt")
-    os.chmod(base, 0o711)
-    yield os.environ | {"TMPDIR": base}
-    assert processes(base) == []
-    os.rmdir(base)
 
 
 def test_demo(tmp_path, build, demo_env):
