@@ -43,8 +43,8 @@ def give(fed, guest):
     fed.lab.path("payload", directory=True)
     fed.lab.write("payload/action_list", "local_action_drop\n")
     fed.lab.write("payload/local_action_drop", f"#!/bin/sh\n{{ cat \"$1\"; echo; }} >>{out}\n")
-    fed.cli_raw("guest", "add", guest.uuid, "--payload", fed.lab.dir / "payload", "--cert", fed.ca, "--wait", "-o",
-                "wait_s=60", timeout=120)
+    fed.cli_raw("guest", "add", guest.uuid, "--payload", fed.lab.dir / "payload", "--cert", "--wait", "-o",
+                f"guests_ca={fed.ca}", "-o", "wait_s=60", timeout=120)
     fed.poll(lambda: "local_action_drop" in guest.unpacked, 30, lambda: guest.agent.tail())
 
 
