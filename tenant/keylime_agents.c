@@ -31,8 +31,8 @@ static unsigned facts_of(const struct lt_store_status *st, const struct lt_relea
     facts |= LT_STATES_JUDGED;
     if (st->result == LT_VERDICT_FAILED)
         facts |= LT_STATES_REJECTED;
-    else if (st->result == LT_VERDICT_TRUSTED && (k->attestations || !k->given))
-        facts |= LT_STATES_TRUSTED; /* a verdict is told from memory before it, and its count, are written */
+    else if (st->result == LT_VERDICT_TRUSTED)
+        facts |= LT_STATES_TRUSTED;
     else if (st->result == LT_VERDICT_UNREACHABLE)
         facts |= LT_STATES_UNREACHABLE;
     return facts;
