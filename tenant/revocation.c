@@ -124,6 +124,27 @@ static int write_text(const struct lt_outbox_item *item, const struct about *a, 
     return lt_notice_text(&n, out, e);
 }
 
+static void leave_out(char **text)
+{
+    free(*text);
+    *text = lt_alloc_text("{}");
+}
+
+/* What a guest was added with may be longer than a message: it is left out, for everybody would wait behind
+ * one that cannot be made. */
+static int write_within(const struct lt_outbox_item *item, struct about *a, char **out, struct lt_err *e)
+{
+    int rc = write_text(item, a, out, e);
+
+    if (rc != LT_E_TOO_LARGE)
+        return rc;
+    lt_log(LT_LOG_WARNING, "revocation", "guest %s: the message is without its tpm_policy and meta_data: %s",
+           a->id, e->msg);
+    leave_out(&a->tpm_policy);
+    leave_out(&a->meta_data);
+    return write_text(item, a, out, e);
+}
+
 /* The guest's revocation key in PEM; n 0: it has none. */
 static int open_key(struct lt_revocation *r, const uint8_t uuid[LT_UUID], struct lt_buf *out,
                     struct lt_err *e)
@@ -160,7 +181,7 @@ static int compose(void *app, const struct lt_outbox_item *item, char **out, str
     struct lt_err why = {0};
 
     read_about(r, item->id, &a);
-    int rc = write_text(item, &a, &text, e);
+    int rc = write_within(item, &a, &text, e);
     free(a.tpm_policy);
     free(a.meta_data);
     if (!rc && sign_text(r, item->id, text, &message, &why)) {

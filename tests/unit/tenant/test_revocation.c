@@ -299,6 +299,28 @@ static void by_hand(struct rig *r, const char *sql)
     sqlite3_close(db);
 }
 
+/* Keylime's add takes more metadata than a message holds: nobody's revocation waits for that. */
+static void test_one_that_was_added_with_much(void **state)
+{
+    struct rig r;
+    (void)state;
+    begin(&r);
+    struct rig_guest *bad = &r.guest[0], *other = &r.guest[1];
+    give_key(&r, bad);
+    rig_stop(&r);
+    by_hand(&r, "INSERT INTO keylime(uuid, given, stopped, attestations, last_quote, last_attestation)"
+                " SELECT uuid, json_object('meta_data', hex(zeroblob(32750)), 'tpm_policy', '{\"mask\":0}'),"
+                " 0, 0, 0, 0 FROM guests");
+    rig_start(&r);
+    fail_it(&r, bad);
+    wait_notices(&r, other, 1);
+    LT_JSON_AUTO json_t *msg = notice(&r, other, 0);
+    assert_string_equal(text(msg, "agent_id"), bad->text);
+    assert_string_equal(text(msg, "meta_data"), "{}");
+    wait_list(&r, 1, 0);
+    rig_free(&r);
+}
+
 static const char rebooted[] = "UPDATE verdicts SET boot = 'x', trusted_boot = 'x'";
 
 /* All verdicts are of before, and past every deadline: that says nothing of the guests. */
@@ -547,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_one_without_that_path),
         cmocka_unit_test(test_removed_after_it_failed),
         cmocka_unit_test(test_agents_are_not_told),
+        cmocka_unit_test(test_one_that_was_added_with_much),
         cmocka_unit_test(test_a_reboot_revokes_nobody),
         cmocka_unit_test(test_unproven_and_lifted),
         cmocka_unit_test(test_unproven_by_policy),
