@@ -166,7 +166,8 @@ void lt_store_held_cleared(struct lt_store *s, const uint8_t uuid[LT_UUID], bool
 {
     pthread_mutex_lock(&s->lock);
     struct lt_store_held *h = find(s, uuid);
-    if (h && done && h->cleared && !all && !h->owed) {
+    bool fell = h && h->verdict && h->row.result == LT_VERDICT_FAILED;
+    if (fell && done && (h->cleared || all) && !h->owed) { /* it was decided, whatever became of the guest */
         h->owed = copy_text(h->row.doc);
         h->owed_at = h->row.received;
     }

@@ -42,8 +42,7 @@ struct lt_store_held {
     bool cleared;   /* its clearing is under way */
     bool has_basis; /* row.basis says; else what is so when it is written */
     struct lt_store_row row;
-    char
-        *owed; /* a failed verdict's doc: it was cleared before it was written, and is decided all the same */
+    char *owed; /* doc of a failed verdict that was decided; it or its guest went before it was written */
     int64_t owed_at;
     bool has_history, has_host, linked;
     uint8_t ek[32], ak_name[LT_TPM_NAME];

@@ -17,6 +17,13 @@ const char lt_outbox_schema[] =
     " tries INTEGER NOT NULL DEFAULT 0, error TEXT);"
     "CREATE INDEX receivers_passed ON receivers(passed);";
 
+/* Of whom UNPROVEN was decided last: what is yet to be lifted stays when its decision goes. */
+const char lt_outbox_unproven_schema[] =
+    "CREATE TABLE unproven(id BLOB PRIMARY KEY);"
+    "INSERT INTO unproven SELECT id FROM revocations r WHERE kind = 2 AND number ="
+    " (SELECT max(number) FROM revocations WHERE id = r.id);"
+    "DROP INDEX revocations_id;";
+
 /* The last number that was given, whether its row is still there or not. */
 #define HEAD "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'revocations'), 0)"
 
@@ -55,24 +62,32 @@ static int prune(sqlite3 *sql, int64_t head, struct lt_err *e)
     return 0;
 }
 
+static int note_standing(sqlite3 *sql, const uint8_t *id, enum lt_outbox_kind kind, struct lt_err *e)
+{
+    return lt_db_exec(sql, NULL, e,
+                      kind == LT_OUTBOX_UNPROVEN ? "INSERT OR IGNORE INTO unproven VALUES(?)"
+                                                 : "DELETE FROM unproven WHERE id = ?",
+                      "b", id, (size_t)LT_UUID);
+}
+
 int lt_outbox_put(sqlite3 *sql, const uint8_t id[LT_UUID], enum lt_outbox_kind kind, int64_t decided,
                   const char *doc, struct lt_err *e)
 {
     LT_TRY(lt_db_exec(sql, NULL, e, "INSERT INTO revocations(id, kind, decided, doc) VALUES(?,?,?,?)", "biit",
                       id, (size_t)LT_UUID, (int64_t)kind, decided, doc));
-    return prune(sql, sqlite3_last_insert_rowid(sql), e);
+    int64_t number = sqlite3_last_insert_rowid(sql);
+    LT_TRY(note_standing(sql, id, kind, e));
+    return prune(sql, number, e);
 }
 
-int lt_outbox_last(sqlite3 *sql, const uint8_t id[LT_UUID], int *kind, struct lt_err *e)
+int lt_outbox_unproven(sqlite3 *sql, const uint8_t id[LT_UUID], bool *is, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
 
-    *kind = 0;
-    LT_TRY(lt_db_prepare(sql, "SELECT kind FROM revocations WHERE id = ? ORDER BY number DESC LIMIT 1", &st,
-                         e, "b", id, (size_t)LT_UUID));
+    *is = false;
+    LT_TRY(lt_db_prepare(sql, "SELECT 1 FROM unproven WHERE id = ?", &st, e, "b", id, (size_t)LT_UUID));
     int rc = lt_db_step(st, e);
-    if (rc == 1)
-        *kind = sqlite3_column_int(st, 0);
+    *is = rc == 1;
     return rc < 0 ? rc : 0;
 }
 

@@ -22,8 +22,8 @@
 #define LT_OUTBOX_RECEIVER 300   /* bytes of a receiver's name, its NUL included */
 #define LT_OUTBOX_AGENT "agent:" /* and the guest's UUID, as lower-case hex without hyphens */
 
-/* A migration for struct lt_db_kind. */
-extern const char lt_outbox_schema[];
+/* Migrations for struct lt_db_kind, in this order. */
+extern const char lt_outbox_schema[], lt_outbox_unproven_schema[];
 
 enum lt_outbox_kind {
     LT_OUTBOX_FAILED = 1, /* for good */
@@ -52,8 +52,8 @@ struct lt_outbox_receiver {
 /* ---- in a transaction of the caller's ---- */
 int lt_outbox_put(sqlite3 *sql, const uint8_t id[LT_UUID], enum lt_outbox_kind kind, int64_t decided,
                   const char *doc, struct lt_err *e) LT_MUST_CHECK;
-/* What was decided last about it; 0: nothing, as far as is kept. */
-int lt_outbox_last(sqlite3 *sql, const uint8_t id[LT_UUID], int *kind, struct lt_err *e) LT_MUST_CHECK;
+/* Whether UNPROVEN was decided last about it, for as long as that stands: it outlives its decision's row. */
+int lt_outbox_unproven(sqlite3 *sql, const uint8_t id[LT_UUID], bool *is, struct lt_err *e) LT_MUST_CHECK;
 
 /* ---- the sender's side ---- */
 /* The number of the last decision; 0: none yet. */

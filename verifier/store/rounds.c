@@ -131,14 +131,13 @@ static int put_host_clock(sqlite3 *sql, const uint8_t *ak_name, const struct lt_
 static int decide(sqlite3 *sql, const struct lt_store_held *h, struct lt_err *e)
 {
     const struct lt_store_row *r = &h->row;
-    int last = 0;
+    bool lifts = false;
 
     if (r->result == LT_VERDICT_FAILED)
         return lt_outbox_put(sql, h->uuid, LT_OUTBOX_FAILED, r->received, r->doc, e);
     if (r->result == LT_VERDICT_TRUSTED)
-        LT_TRY(lt_outbox_last(sql, h->uuid, &last, e));
-    return last == LT_OUTBOX_UNPROVEN ? lt_outbox_put(sql, h->uuid, LT_OUTBOX_LIFTED, r->received, r->doc, e)
-                                      : 0;
+        LT_TRY(lt_outbox_unproven(sql, h->uuid, &lifts, e));
+    return lifts ? lt_outbox_put(sql, h->uuid, LT_OUTBOX_LIFTED, r->received, r->doc, e) : 0;
 }
 
 static int write_verdict(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,

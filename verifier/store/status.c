@@ -300,11 +300,11 @@ static int put_unproven(sqlite3 *sql, void *arg, struct lt_err *e)
     struct lt_store_status st = {0};
     LT_JSON_AUTO json_t *doc = NULL;
     struct status_job j = {u->s, u->uuid, &u->d, lt_clock_ms(), &st, &doc};
-    int last;
+    bool told;
 
     LT_TRY(get_status(sql, &j, e));
-    LT_TRY(lt_outbox_last(sql, u->uuid, &last, e));
-    if (!st.unproven || last == LT_OUTBOX_UNPROVEN)
+    LT_TRY(lt_outbox_unproven(sql, u->uuid, &told, e));
+    if (!st.unproven || told)
         return 0;
     LT_AUTOFREE char *text = lt_json_dump(doc);
     return text ? lt_outbox_put(sql, u->uuid, LT_OUTBOX_UNPROVEN, lt_clock_wall_s(), text, e)

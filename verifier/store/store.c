@@ -63,6 +63,7 @@ static const char *const migrations[] = {
     "INSERT OR IGNORE INTO receivers(name, passed) SELECT '" LT_OUTBOX_AGENT
     "' || lower(hex(uuid)), 0 FROM guests;",
     "ALTER TABLE keylime ADD COLUMN ak BLOB;",
+    lt_outbox_unproven_schema,
 };
 
 #define GUEST_COLUMNS "uuid, address, policy, agent, door, ek, linked" /* as read_guest has them */

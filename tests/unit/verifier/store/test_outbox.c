@@ -253,6 +253,23 @@ static void test_a_full_disk(void **state)
     }
 }
 
+/* Nor does it matter that the guest was removed before the disk took it. */
+static void test_removed_on_a_full_disk(void **state)
+{
+    struct at *a = *state;
+
+    for (int i = 0; i < 3; i++) {
+        int64_t before = head(a);
+        room(false);
+        assert_int_equal(put(a, LT_VERDICT_FAILED), LT_STORE_HELD);
+        room(true);
+        OK(lt_store_guest_delete(a->s, uuid, &err));
+        wait_written(a);
+        decided(a, before, "f");
+        add(a, uuid);
+    }
+}
+
 /* ---- receivers ---- */
 
 struct behind {
@@ -401,6 +418,67 @@ static void test_rows_that_cannot_be_read(void **state)
     reopen(a);
 }
 
+static int many_others(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    for (int i = 0; i < *(int *)arg; i++)
+        LT_TRY(lt_outbox_put(sql, other, LT_OUTBOX_FAILED, 7, "{}", e));
+    return 0;
+}
+
+/* As many as are kept are decided about others, and heard by all: it is unproven all the same. */
+static void test_unproven_outlives_its_row(void **state)
+{
+    struct at *a = *state;
+    const struct lt_store_deadlines at_once = {.news_ms = 1, .max_stale_ms = 0};
+    int n = LT_OUTBOX_KEPT + 1;
+
+    put(a, LT_VERDICT_TRUSTED);
+    unproven(a, &at_once);
+    int64_t it = head(a);
+    lt_outbox_passed(a->db, mine, it + n);
+    drain(a);
+    lt_outbox_passed(a->db, "drain", it + n);
+    OK(lt_db_write(a->db, many_others, &n, &err));
+    assert_int_equal(head(a), it + n);
+    struct lt_outbox_item item;
+    OK(lt_outbox_next(a->db, 0, &item, &err));
+    assert_true(item.number > it);
+    lt_outbox_item_free(&item);
+    unproven(a, &at_once);
+    reopen(a);
+    assert_int_equal(head(a), it + n); /* no news */
+    put(a, LT_VERDICT_TRUSTED);
+    decided(a, it + n, "l");
+    put(a, LT_VERDICT_TRUSTED);
+    decided(a, it + n, "l");
+}
+
+static int as_before(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    (void)arg;
+    LT_TRY(lt_db_exec(sql, NULL, e, "DROP TABLE unproven", ""));
+    LT_TRY(lt_db_exec(sql, NULL, e, "CREATE INDEX revocations_id ON revocations(id, number)", ""));
+    return lt_db_exec(sql, NULL, e, "PRAGMA user_version=10", "");
+}
+
+/* A store of before knows them by their last decision. */
+static void test_unproven_in_a_store_of_before(void **state)
+{
+    struct at *a = *state;
+    int one = 1;
+
+    put(a, LT_VERDICT_TRUSTED);
+    unproven(a, &(struct lt_store_deadlines){.news_ms = 1});
+    OK(lt_db_write(a->db, many_others, &one, &err));
+    OK(lt_db_write(a->db, as_before, NULL, &err));
+    reopen(a);
+    int64_t before = head(a);
+    unproven(a, &(struct lt_store_deadlines){.news_ms = 1});
+    assert_int_equal(head(a), before);
+    put(a, LT_VERDICT_TRUSTED);
+    decided(a, before, "l");
+}
+
 static int64_t first(struct at *a)
 {
     struct lt_outbox_item item;
@@ -490,7 +568,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failed_again_is_a_new_one, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unproven_until_trusted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unproven_says_so, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unproven_outlives_its_row, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unproven_in_a_store_of_before, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_full_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_removed_on_a_full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guests_are_receivers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_each_has_its_own_place, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_those_that_are_configured, setup, teardown),

@@ -294,7 +294,7 @@ static void test_a_store_of_before(void **state)
     struct lt_history_guest h;
     struct lt_store_status st;
 
-    by_hand(a, "DROP TABLE revocations; DROP TABLE receivers;"
+    by_hand(a, "DROP TABLE revocations; DROP TABLE receivers; DROP TABLE unproven;"
                "DROP TABLE keylime_policies; DROP TABLE keylime; DROP TABLE releases; DROP TABLE verdicts; "
                "DROP TABLE guests; DROP TABLE agents; DROP TABLE policies;"
                "DROP TABLE guest_history; DROP TABLE host_clocks; DROP TABLE nonces;"
@@ -343,7 +343,7 @@ static void test_guests_of_before_agents_had_ids(void **state)
     by_hand(
         a,
         "DROP TRIGGER guest_added; DROP TRIGGER guest_removed; DROP TABLE revocations; DROP TABLE receivers;"
-        "DROP TABLE keylime_policies; DROP TABLE keylime;"
+        "DROP TABLE unproven; DROP TABLE keylime_policies; DROP TABLE keylime;"
         "DROP INDEX guests_agent; ALTER TABLE guests DROP COLUMN agent; ALTER TABLE guests DROP COLUMN"
         " door; ALTER TABLE guests DROP COLUMN ek; ALTER TABLE guests DROP COLUMN linked;"
         "ALTER TABLE verdicts DROP COLUMN pin; INSERT INTO guests VALUES(x'02','h:2',NULL), ('','',NULL);"
