@@ -299,6 +299,10 @@ static void as_an_earlier_version_judged_it(void **state)
         if (cases[i].byte)
             *cases[i].byte ^= 1;
         LT_JSON_AUTO json_t *is = lt_verdict_to_json(&v, NULL);
+        size_t at;
+        json_t *line;
+        json_array_foreach(json_object_get(is, "failed"), at, line)
+            json_object_del(line, "cause"); /* what that version did not say */
         if (!json_equal(is, json_object_get(verdicts, cases[i].name))) {
             LT_AUTOFREE char *pretty = lt_json_pretty(is);
             fail_msg("\"%s\" is judged otherwise: %s", cases[i].name, pretty);
