@@ -23,7 +23,9 @@ static const char *const migrations[] = {
     "CREATE TABLE certificates(serial BLOB PRIMARY KEY, guest TEXT NOT NULL, ends INTEGER NOT NULL,"
     " state INTEGER NOT NULL, since INTEGER NOT NULL);"
     "CREATE INDEX certificates_guest ON certificates(guest);"
-    "INSERT INTO ca_facts VALUES('number', 0);"};
+    "INSERT INTO ca_facts VALUES('number', 0);",
+    /* 1: something was said, by whatever process, that is on no list yet */
+    "INSERT INTO ca_facts VALUES('unlisted', 1);"};
 
 static const struct lt_db_kind kind = {.program = "limetree ca",
                                        .application_id = LT_DB_CA,
@@ -146,6 +148,8 @@ static int write_list(sqlite3 *sql, void *arg, struct lt_err *e)
     uint64_t number;
 
     int rc = next_number(sql, &number, e);
+    if (!rc)
+        rc = lt_db_exec(sql, NULL, e, "UPDATE ca_facts SET value = 0 WHERE name = 'unlisted'", "");
     if (!rc)
         rc = read_entries(sql, &all, e);
     if (!rc)
@@ -362,7 +366,7 @@ struct word {
     size_t serial_n;
     enum lt_ca_state state;
     int64_t count; /* that it is about */
-    int changed;
+    bool unlisted; /* this word, or another's before it */
 };
 
 static int count_them(sqlite3 *sql, struct word *w, struct lt_err *e)
@@ -376,16 +380,32 @@ static int count_them(sqlite3 *sql, struct word *w, struct lt_err *e)
     return rc < 0 ? rc : 0;
 }
 
+/* After a word that changed something, or did not. */
+static int note_unlisted(sqlite3 *sql, struct word *w, int changed, struct lt_err *e)
+{
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+
+    if (changed)
+        LT_TRY(lt_db_exec(sql, NULL, e, "UPDATE ca_facts SET value = 1 WHERE name = 'unlisted'", ""));
+    LT_TRY(lt_db_prepare(sql, "SELECT value FROM ca_facts WHERE name = 'unlisted'", &st, e, ""));
+    int rc = lt_db_step(st, e);
+    w->unlisted = rc != 1 || sqlite3_column_int(st, 0);
+    return rc < 0 ? rc : 0;
+}
+
 /* Revoked is for ever. */
 static int say(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     struct word *w = arg;
 
+    int changed;
+
     LT_TRY(count_them(sql, w, e));
-    return lt_db_exec(
-        sql, &w->changed, e,
+    LT_TRY(lt_db_exec(
+        sql, &changed, e,
         "UPDATE certificates SET state = ?1, since = ?2 WHERE guest = ?3 AND state <> ?1 AND state <> 2",
-        "iit", (int64_t)w->state, lt_clock_wall_s(), w->guest);
+        "iit", (int64_t)w->state, lt_clock_wall_s(), w->guest));
+    return note_unlisted(sql, w, changed, e);
 }
 
 /* One whose record was lost (a backup is in its place) is put on record: it must not be believed. */
@@ -393,6 +413,7 @@ static int say_one(sqlite3 *sql, void *arg, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
     struct word *w = arg;
+    int changed;
 
     LT_TRY(lt_db_prepare(sql, "SELECT state FROM certificates WHERE serial = ?", &st, e, "b", w->serial,
                          w->serial_n));
@@ -401,17 +422,18 @@ static int say_one(sqlite3 *sql, void *arg, struct lt_err *e)
         return rc;
     if (rc == 1 && sqlite3_column_int(st, 0) == LT_CA_REVOKED && w->state != LT_CA_REVOKED)
         return lt_fail(e, LT_E_CONFLICT, "it is revoked, and that is for ever");
-    return lt_db_exec(
-        sql, &w->changed, e,
+    LT_TRY(lt_db_exec(
+        sql, &changed, e,
         "INSERT INTO certificates VALUES(?1, '-', 253402300799, ?2, ?3) ON CONFLICT(serial) DO UPDATE"
         " SET state = ?2, since = ?3 WHERE state <> ?2",
-        "bii", w->serial, w->serial_n, (int64_t)w->state, lt_clock_wall_s());
+        "bii", w->serial, w->serial_n, (int64_t)w->state, lt_clock_wall_s()));
+    return note_unlisted(sql, w, changed, e);
 }
 
 static int spread(struct lt_ca *c, lt_db_fn fn, struct word *w, struct lt_err *e)
 {
     LT_TRY(lt_db_write(c->db, fn, w, e));
-    return publish(c, w->changed ? atomic_fetch_add(&c->said, 1) + 1 : atomic_load(&c->said), e);
+    return publish(c, w->unlisted ? atomic_fetch_add(&c->said, 1) + 1 : atomic_load(&c->said), e);
 }
 
 int lt_ca_tell(struct lt_ca *c, const char *guest, enum lt_ca_state s, unsigned *count, struct lt_err *e)

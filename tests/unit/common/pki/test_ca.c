@@ -359,6 +359,32 @@ static void *tell_many(void *arg)
 
 /* Threads share lists, and another process's handle on the same directory neither loses a word nor a number.
  */
+/* Another process has said it, and ended before it made a list: what is answered is on one all the same. */
+static void test_a_word_of_another_process(void **state)
+{
+    struct at *a = *state;
+    struct lt_pki_made m;
+    struct lt_ca *other;
+    unsigned count;
+
+    issue(a, GUEST, &m);
+    OK(lt_ca_open(a->dir, &other, &err));
+    OK(lt_ca_publish(other, &err));
+    OK(lt_ca_publish(a->ca, &err));
+    assert_int_equal(rename(in(a, "guests-ca.key"), in(a, "away")), 0);
+    assert_int_not_equal(lt_ca_tell(other, GUEST, LT_CA_REVOKED, &count, &err), 0);
+    lt_ca_close(other);
+    assert_int_equal(rename(in(a, "away"), in(a, "guests-ca.key")), 0);
+    assert_int_equal(reason_of(a, m.cert), -1);
+    OK(lt_ca_tell(a->ca, GUEST, LT_CA_REVOKED, &count, &err));
+    assert_int_equal(count, 1);
+    assert_true(reason_of(a, m.cert) >= 0);
+    uint64_t number = number_of(a);
+    OK(lt_ca_tell(a->ca, GUEST, LT_CA_REVOKED, &count, &err)); /* and once is enough */
+    assert_int_equal(number_of(a), number);
+    lt_pki_made_free(&m);
+}
+
 static void test_many_at_once(void **state)
 {
     enum { THREADS = 8 };
@@ -427,6 +453,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nothing_is_overwritten, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_number_never_falls, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_word_without_its_list, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_word_of_another_process, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_kept_fresh, setup, teardown),
     };
