@@ -41,7 +41,7 @@ static const struct {
     unsigned bit;
     size_t offset; /* of the text, or of the flag */
 } options[] = {
-    {"--all", NULL, "all guests", LT_CLI_ALL, offsetof(struct lt_cli, all)},
+    {"--all", NULL, "all of them", LT_CLI_ALL, offsetof(struct lt_cli, all)},
     {"--trusted", NULL, "of the last trusted round", LT_CLI_TRUSTED, offsetof(struct lt_cli, trusted)},
     {"--ima", NULL, "learn what was measured too: boot log and IMA list", LT_CLI_IMA,
      offsetof(struct lt_cli, ima)},
@@ -299,7 +299,8 @@ int lt_cli_uuid(const struct lt_cli *c, int i, char out[LT_UUID_TEXT], struct lt
 {
     uint8_t uuid[LT_UUID];
     if (lt_uuid_parse(c->argument[i], uuid, e)) {
-        (void)lt_fail(e, LT_E_USAGE, "'%s' is not a UUID", c->argument[i]);
+        (void)lt_fail(e, LT_E_USAGE, "'%s' is not a UUID ('limetree guest list' shows each guest's)",
+                      c->argument[i]);
         return LT_E_USAGE;
     }
     lt_uuid_format(uuid, out);

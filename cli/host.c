@@ -135,6 +135,8 @@ static int clear(struct lt_cli *c, struct lt_err *e)
         return e->code;
     if (c->json)
         lt_cli_json(j);
+    else
+        printf("host %s: cleared; the next round decides anew\n", id);
     return 0;
 }
 

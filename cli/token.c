@@ -23,8 +23,8 @@ static void percent(const char *s, char *out, size_t size)
 
 static int check_words(const struct lt_cli *c, struct lt_err *e)
 {
-    LT_TRY_IN(lt_token_check_audience(c->aud, e), e, "--");
-    LT_TRY_IN(lt_token_check_nonce(c->nonce, e), e, "--");
+    LT_TRY_IN(lt_token_check_audience(c->aud, e), e, "token");
+    LT_TRY_IN(lt_token_check_nonce(c->nonce, e), e, "token");
     return 0;
 }
 

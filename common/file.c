@@ -69,8 +69,9 @@ static int read_it(const char *path, bool secret, size_t max, uint8_t **out, siz
     if (secret && (!S_ISREG(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 077)))
         return lt_fail(e, LT_E_CONFIG,
                        "%s: a secret must be a regular file of uid %u with mode 0600 (is uid %u, mode %04o); "
-                       "chmod 600 it",
-                       path, (unsigned)geteuid(), (unsigned)st.st_uid, (unsigned)(st.st_mode & 07777));
+                       "%s it",
+                       path, (unsigned)geteuid(), (unsigned)st.st_uid, (unsigned)(st.st_mode & 07777),
+                       st.st_mode & 077 ? "chmod 600" : "chown");
     return slurp(fd, path, max, out, n, e);
 }
 

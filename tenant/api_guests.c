@@ -337,8 +337,9 @@ static int learn(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const struct 
 
     if (!rc && !last)
         rc = lt_fail(e, LT_E_CONFLICT,
-                     "no round of this guest has brought a host quote yet; see why with limetree guest"
-                     " show, and try one with limetree guest round");
+                     "no round of this guest has passed what is judged before learning; see why with limetree"
+                     " guest show, try one with limetree guest round. One that fails its present policy is"
+                     " removed, added and learnt anew");
     if (!rc && too_old(t, lt_ref_value(last)))
         rc = lt_fail(e, LT_E_CONFLICT,
                      "the last round with a host quote is not of the present any more; ask for one with"

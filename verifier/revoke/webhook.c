@@ -94,7 +94,12 @@ static void done(void *arg, const struct lt_http_reply *r, const struct lt_err *
 {
     struct lt_err why = {0};
 
-    if (e->code)
+    if (e->code == LT_E_UNAUTHENTICATED)
+        (void)lt_fail(
+            &why, LT_E_UNREACHABLE,
+            "no answer (unauthenticated): its certificate must be a server's (serverAuth), name the host and "
+            "lead to a CA of revocation_webhook_ca");
+    else if (e->code)
         (void)lt_fail(&why, LT_E_UNREACHABLE, "no answer (%s)", lt_err_slug(e->code));
     else if (r->status >= 300 && r->status < 400)
         (void)lt_fail(&why, LT_E_UNREACHABLE, "HTTP %d: redirects are not followed", r->status);

@@ -301,7 +301,7 @@ static int clear_verdict(sqlite3 *sql, void *arg, struct lt_err *e)
                         j->uuid, (size_t)LT_UUID, (int64_t)LT_VERDICT_FAILED, (int64_t)j->held);
     return rc || changes || j->held
                ? rc
-               : lt_fail(e, LT_E_CONFLICT, "guest: its verdict is not failed, there is nothing to clear");
+               : lt_fail(e, LT_E_CONFLICT, "the verdict is not failed, there is nothing to clear");
 }
 
 int lt_store_clear(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_err *e)
