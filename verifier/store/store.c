@@ -585,15 +585,18 @@ static int check_door(sqlite3 *sql, const struct lt_store_guest *g, struct lt_er
                    text);
 }
 
-/* The id that the guest is to have is no other guest's. */
+/* The id that the guest is to have is no other guest's. UUIDs are one in either case, as the authority of
+ * guests' certificates has them: what is decided of one guest must not be read as the other's. */
 static int check_agent(sqlite3 *sql, const struct lt_store_guest *g, const char *agent, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
     uint8_t is[LT_UUID] = {0};
     char text[LT_UUID_TEXT];
+    const char *query = lt_uuid_parse(agent, is, LT_NO_ERR)
+                            ? "SELECT uuid FROM guests WHERE agent = ? AND uuid <> ?"
+                            : "SELECT uuid FROM guests WHERE agent = ? COLLATE NOCASE AND uuid <> ?";
 
-    LT_TRY(lt_db_prepare(sql, "SELECT uuid FROM guests WHERE agent = ? AND uuid <> ?", &st, e, "tb", agent,
-                         g->uuid, sizeof g->uuid));
+    LT_TRY(lt_db_prepare(sql, query, &st, e, "tb", agent, g->uuid, sizeof g->uuid));
     int rc = lt_db_step(st, e);
     if (rc != 1)
         return rc;

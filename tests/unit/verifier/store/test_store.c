@@ -386,6 +386,24 @@ static void test_agents_of_guests(void **state)
     OK(lt_store_guest_put(a->s, &other, no_document, &err));
 }
 
+/* A domain's guest whose agent is another UUID: nobody is added by that id in capitals, whose revocation
+ * would be this one's. */
+static void test_a_uuid_is_one_in_either_case(void **state)
+{
+    struct at *a = *state;
+    const struct lt_store_guest mapped = {.uuid = {7}, .agent = "abcdef00-0000-4000-8000-00000000000a"},
+                                node = {.uuid = {8}, .agent = "Node"}, other = {.uuid = {9}, .agent = "node"};
+    struct lt_store_guest evil = {.agent = "ABCDEF00-0000-4000-8000-00000000000A",
+                                  .door = LT_STORE_DOOR_KEYLIME};
+
+    lt_uuid_of_id(evil.agent, evil.uuid);
+    OK(lt_store_guest_put(a->s, &mapped, no_document, &err));
+    FAILS(LT_E_CONFLICT, lt_store_guest_put(a->s, &evil, no_document, &err));
+    OK(lt_store_guest_put(a->s, &mapped, no_document, &err));
+    OK(lt_store_guest_put(a->s, &node, no_document, &err));
+    OK(lt_store_guest_put(a->s, &other, no_document, &err)); /* of other ids nobody says so */
+}
+
 /* Keylime's door writes what came by it, and nothing else. */
 static void test_two_doors(void **state)
 {
@@ -766,6 +784,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_store_of_before, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guests_of_before_agents_had_ids, setup, teardown),
         cmocka_unit_test_setup_teardown(test_agents_of_guests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_uuid_is_one_in_either_case, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_doors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_verdict_is_of_one_pin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_linked_once, setup, teardown),
