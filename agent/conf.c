@@ -39,7 +39,8 @@ const struct lt_conf_key lt_agent_keys[] = {
     TEXT(boot_log, "/sys/kernel/security/tpm0/binary_bios_measurements",
          "boot log; a missing file is no log"),
     TEXT(ima, "/sys/kernel/security/ima/ascii_runtime_measurements", "IMA list; a missing file is no list"),
-    TEXT(uuid, "dmidecode", "guest: agent id; dmidecode: the machine's UUID from DMI"),
+    TEXT(uuid, "dmidecode",
+         "guest: agent id; dmidecode: the machine's UUID from DMI; any other text is the id itself"),
     TEXT(registrar, "", "guest: URL of the registrar, http://HOST:PORT; empty: do not register"),
     NUMBER(register_idle_s, "300", 30 * 86400,
            "guest: seconds without a verifier's question after which it registers again (a few of its "

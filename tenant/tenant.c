@@ -47,7 +47,8 @@ const struct lt_conf_key lt_tenant_keys[] = {
          " Keylime-compatible API and registrar, and nobody anywhere else; empty: none is"),
     TEXT(keylime_accept, "resident, appraised",
          "what guests added by Keylime's API are accepted with: resident, appraised, or weaker words of guest"
-         " policies (copyable, boot-only, tainted, open-boot, unjudged, ek-unproven)"),
+         " policies (copyable, boot-only, tainted, open-boot, unjudged, ek-unproven); without a provider"
+         " `unlinked`, too. Holds for what is added or updated from then on"),
     TEXT(keylime_host_policies, "",
          "digests of the host policies that are accepted for them; empty: none, and with a provider no such "
          "guest"
