@@ -195,7 +195,10 @@ static int put_guest(struct lt_tenant *t, struct lt_store_guest *g, const struct
     g->has_policy = parsed;
     if (parsed)
         memcpy(g->policy, parsed->digest, sizeof g->policy);
-    LT_TRY(lt_store_guest_put(t->store, g, bytes_of(policy), e));
+    pthread_mutex_lock(&t->doors);
+    int rc = lt_store_guest_put(t->store, g, bytes_of(policy), e);
+    pthread_mutex_unlock(&t->doors);
+    LT_TRY(rc);
     return v.n || revocation_key.n ? lt_store_release_put(t->store, g->uuid, v, revocation_key, e) : 0;
 }
 

@@ -280,21 +280,39 @@ static void note_left(struct lt_tenant *t, const struct lt_store_guest *g, struc
     }
 }
 
-static int delete_agent(struct lt_tenant *t, struct lt_http_req *req, json_t **results, struct lt_err *e)
+/* An act on a guest of this door: it stays that until it is done. */
+typedef int (*act_fn)(struct lt_tenant *t, const struct lt_store_guest *g, struct lt_err *e);
+
+static int act_on(struct lt_tenant *t, const char *id, act_fn act, struct lt_err *e)
 {
     struct lt_store_guest g;
+
+    pthread_mutex_lock(&t->doors);
+    int rc = lt_tenant_keylime_own(t, id, &g, e);
+    if (!rc)
+        rc = act(t, &g, e);
+    pthread_mutex_unlock(&t->doors);
+    return rc;
+}
+
+static int remove_guest(struct lt_tenant *t, const struct lt_store_guest *g, struct lt_err *e)
+{
     struct left l;
 
-    (void)results;
-    LT_TRY(lt_tenant_keylime_own(t, lt_http_req_arg(req, 1), &g, e));
-    note_left(t, &g, &l);
-    LT_TRY(lt_store_guest_delete(t->store, g.uuid, e));
+    note_left(t, g, &l);
+    LT_TRY(lt_store_guest_delete(t->store, g->uuid, e));
     lt_tenant_keylime_forget(t, &l.policy); /* first: it names the others */
     for (int kind = 0; kind < LT_STORE_KEYLIME_KINDS; kind++)
         lt_tenant_keylime_forget(t, &l.own[kind]);
-    lt_rounds_remove(t->rounds, g.uuid);
-    lt_bundles_remove(t->bundles, g.uuid);
+    lt_rounds_remove(t->rounds, g->uuid);
+    lt_bundles_remove(t->bundles, g->uuid);
     return 0;
+}
+
+static int delete_agent(struct lt_tenant *t, struct lt_http_req *req, json_t **results, struct lt_err *e)
+{
+    (void)results;
+    return act_on(t, lt_http_req_arg(req, 1), remove_guest, e);
 }
 
 void lt_tenant_keylime_delete_agent(struct lt_http_req *req, void *app)
@@ -303,26 +321,27 @@ void lt_tenant_keylime_delete_agent(struct lt_http_req *req, void *app)
 }
 
 /* Keylime's 400, where everything else says 404. */
-static int own_or_400(struct lt_tenant *t, struct lt_http_req *req, struct lt_store_guest *g,
-                      struct lt_err *e)
+static int act_or_400(struct lt_tenant *t, const char *id, act_fn act, struct lt_err *e)
 {
-    int rc = lt_tenant_keylime_own(t, lt_http_req_arg(req, 1), g, e);
+    int rc = act_on(t, id, act, e);
 
     if (rc == LT_E_NOT_FOUND)
         rc = e->code = LT_E_MALFORMED;
     return rc;
 }
 
+static int stop(struct lt_tenant *t, const struct lt_store_guest *g, struct lt_err *e)
+{
+    LT_TRY(lt_store_keylime_stop(t->store, g->uuid, true, e));
+    lt_rounds_remove(t->rounds, g->uuid);
+    lt_log(LT_LOG_WARNING, "stopped", "guest %s: no rounds until it is reactivated", g->agent);
+    return 0;
+}
+
 static int put_stop(struct lt_tenant *t, struct lt_http_req *req, json_t **results, struct lt_err *e)
 {
-    struct lt_store_guest g;
-
     (void)results;
-    LT_TRY(own_or_400(t, req, &g, e));
-    LT_TRY(lt_store_keylime_stop(t->store, g.uuid, true, e));
-    lt_rounds_remove(t->rounds, g.uuid);
-    lt_log(LT_LOG_WARNING, "stopped", "guest %s: no rounds until it is reactivated", g.agent);
-    return 0;
+    return act_or_400(t, lt_http_req_arg(req, 1), stop, e);
 }
 
 void lt_tenant_keylime_put_stop(struct lt_http_req *req, void *app)
@@ -331,21 +350,23 @@ void lt_tenant_keylime_put_stop(struct lt_http_req *req, void *app)
 }
 
 /* It begins anew: a failed verdict is cleared, a stopped one is asked again. */
-static int put_reactivate(struct lt_tenant *t, struct lt_http_req *req, json_t **results, struct lt_err *e)
+static int reactivate(struct lt_tenant *t, const struct lt_store_guest *g, struct lt_err *e)
 {
-    struct lt_store_guest g;
-
-    (void)results;
-    LT_TRY(own_or_400(t, req, &g, e));
-    int rc = lt_store_clear(t->store, g.uuid, e);
+    int rc = lt_store_clear(t->store, g->uuid, e);
     if (rc && rc != LT_E_CONFLICT)
         return rc;
     if (!rc)
-        lt_log(LT_LOG_WARNING, "cleared", "guest %s: its failed verdict was cleared", g.agent);
+        lt_log(LT_LOG_WARNING, "cleared", "guest %s: its failed verdict was cleared", g->agent);
     *e = (struct lt_err){0};
-    LT_TRY(lt_store_keylime_stop(t->store, g.uuid, false, e));
-    lt_rounds_add(t->rounds, g.uuid);
+    LT_TRY(lt_store_keylime_stop(t->store, g->uuid, false, e));
+    lt_rounds_add(t->rounds, g->uuid);
     return 0;
+}
+
+static int put_reactivate(struct lt_tenant *t, struct lt_http_req *req, json_t **results, struct lt_err *e)
+{
+    (void)results;
+    return act_or_400(t, lt_http_req_arg(req, 1), reactivate, e);
 }
 
 void lt_tenant_keylime_put_reactivate(struct lt_http_req *req, void *app)

@@ -432,6 +432,7 @@ int lt_tenant_start(const struct lt_tenant_conf *c, struct lt_tenant **out, stru
     t->conf = c;
     t->memory = lt_budget_new(mib(c->memory_limit_mib));
     t->state_lock = -1;
+    pthread_mutex_init(&t->doors, NULL);
     int rc = lt_uuid_parse(c->tenant_id, t->id, e) ? lt_fail_in(e, e->code, "tenant_id") : 0;
     if (!rc)
         rc = open_state(t, e);
@@ -506,5 +507,6 @@ void lt_tenant_stop(struct lt_tenant *t)
     free(t->policy_key);
     lt_bundles_free(t->bundles);
     lt_budget_free(t->memory);
+    pthread_mutex_destroy(&t->doors);
     free(t);
 }

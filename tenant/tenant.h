@@ -12,6 +12,8 @@
 #include "verifier/token/keys.h"
 #include "verifier/vault.h"
 
+#include <pthread.h>
+
 struct lt_tenant_conf {
     struct lt_daemon_log_conf log;
     char *listen, *registrar_listen, *registrar_tls_listen;
@@ -35,6 +37,7 @@ struct lt_tenant {
     int state_lock;             /* of state_dir, common/run/lock.h */
     struct lt_budget *memory;   /* of everything that guests and the provider make it hold */
     struct lt_bundles *bundles; /* their evidence on disk */
+    pthread_mutex_t doors;      /* from the look at whose guest it is to the write that rests on it */
     struct lt_store *store;
     struct lt_vault *vault; /* of what lies sealed in the store */
     struct lt_documents *documents;
