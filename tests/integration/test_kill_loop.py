@@ -1,5 +1,5 @@
-"""limetree-tenant is killed (-9) at random moments of bootstrapping and of revoking: 20 guests with real agents and a
-swtpm each, a real provider, a mock host. Whatever the moment: no guest that is not trusted gets its secret, no secret
+"""limetree-tenant is killed (-9) at random moments of bootstrapping and of revoking: guests with real agents and a
+swtpm each (20; LT_KILL_GUESTS), a real provider, a mock host. Whatever the moment: no guest that is not trusted gets its secret, no secret
 is lost, no revocation is lost, and every guest's state is what it should be.
 
 Five moments; LT_KILLS=50 (scripts/test --kills) for more. LT_SEED=N repeats a run's choices, not its timing."""
@@ -28,7 +28,9 @@ from tests.lab.procs import LabError  # noqa: E402
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
 KILLS = int(os.environ.get("LT_KILLS", "5"))
 SEED = int(os.environ.get("LT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
-GUESTS, TURNED, GIVEN = 20, 3, 6        # guests; that turn bad at a moment; good ones that are given a secret
+GUESTS = int(os.environ.get("LT_KILL_GUESTS", "20"))
+PERIOD_S = max(1, GUESTS // 20)
+TURNED, GIVEN = 3, 6        # guests that turn bad at a moment; good ones that are given a secret
 
 
 class Hook:
@@ -65,7 +67,7 @@ class Hook:
 class Loop:
     def __init__(self, lab):
         self.random = random.Random(SEED)
-        fed = self.fed = Mocked(lab, BUILD, guests=GUESTS, tenant_options=["period_s=1", "gather_ms=300"])
+        fed = self.fed = Mocked(lab, BUILD, guests=GUESTS, tenant_options=[f"period_s={PERIOD_S}", "gather_ms=300"])
         fed.make_pki()
         self.hook = Hook(fed)
         fed.tenant_options += [f"revocation_webhook={self.hook.url}", f"revocation_webhook_ca={fed.pki}/tenant-ca.crt"]
@@ -154,7 +156,7 @@ class Loop:
         given = pick.sample([g for g in good if g not in turning], GIVEN)
         was_bad = list(self.bad)
         promised = {g: f"{g.name}, moment {number}, {pick.getrandbits(64):x}" for g in given + was_bad}
-        after = pick.uniform(0, 2)
+        after = pick.uniform(0, 2 * PERIOD_S)
         started = time.monotonic()
         # U and V for guests that are trusted, for guests that are not; others leave their host.
         self.bad = was_bad + turning

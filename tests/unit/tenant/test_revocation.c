@@ -153,10 +153,11 @@ static void test_all_hear_of_it(void **state)
                         : strstr(text(msg, "context"), "\"number\":1"));
     assert_string_equal(text(msg, "meta_data"), "{}");
     wait_list(&r, 1, 0);
-    rig_ask(&r, bad); /* it fails on: that is no news */
-    rig_wait_asked(bad, bad->asked + 1);
-    rig_ask(&r, bad);
-    rig_wait_asked(bad, bad->asked + 1);
+    for (int i = 0; i < 2; i++) { /* it fails on: that is no news */
+        unsigned asked = bad->asked;
+        rig_ask(&r, bad);
+        rig_wait_asked(bad, asked + 1);
+    }
     wait_list(&r, 1, 0);
     assert_int_equal(notices(&r, other), 1);
     assert_int_equal(r.guest[2].notices_asked, 0); /* is not the tenant's */
