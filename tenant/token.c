@@ -140,7 +140,7 @@ int lt_tenant_token_claims(const struct lt_tenant_round *round, const struct lt_
     lt_random(id, sizeof id);
     json_t *c = json_pack("{s:s, s:o, s:s, s:s, s:I, s:I, s:o, s:s, s:O, s:{s:s, s:s}, s:{s:o}}",
                           "eat_profile", LT_TOKEN_PROFILE, "iss", issuer(round), "aud", t->aud, "eat_nonce",
-                          t->nonce, "iat", (json_int_t)t->now, "exp", (json_int_t)(t->now + left_s), "jti",
+                          t->nonce, "iat", (json_int_t)t->now, "exp", (json_int_t)t->now + left_s, "jti",
                           lt_json_new_hex(id, sizeof id), "sub", round->uuid_text, "cnf", cnf,
                           "ear.verifier-id", "developer", "Limetree", "build", "limetree-tenant " LT_VERSION,
                           "submods", "guest", guest(round));
