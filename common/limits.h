@@ -99,6 +99,14 @@
 #define LT_MAX_FDS 65536u            /* sockets of a process, count */
 #define LT_MAX_SOCKETS (1u << 20)    /* UNIX sockets of a machine, count */
 
+/* Sealed vTPMs (docs/sealing.md) */
+#define LT_MAX_OPENERS 256 /* of one vTPM, count */
+#define LT_MAX_OPENERS_BYTES (256u << 10)
+#define LT_MAX_SEAL_STATES 8   /* platform states that one vault key answers in, count */
+#define LT_MAX_COMPARTMENTS 16 /* of a vault, count */
+#define LT_MAX_VAULT (64u << 20)
+#define LT_MAX_ESCROW (1u << 20) /* one escrow copy */
+
 /* The provider, for the hosts and tenants that it serves */
 #define LT_MAX_HOST_REPLY (24u << 20)     /* host-quotes and GET host: a full inventory in base64 is 18 MB */
 #define LT_MAX_PROOFS_REPLY (32u << 20)   /* LT_MAX_PROOF_ITEMS with the longest paths, of 4 hosts: 24 MiB */
