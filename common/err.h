@@ -34,6 +34,19 @@
     X(GUEST_TPM, "guest-tpm", LT_CLASS_RETRY, 503, 4)                                                        \
     X(NOT_REGISTERED, "not-registered", LT_CLASS_PEER, 404, 1)                                               \
     X(NO_ROOM, "no-room", LT_CLASS_RETRY, 503, 4)                                                            \
+    X(VAULT_NONE, "vault-none", LT_CLASS_PEER, 409, 1)                                                       \
+    X(VAULT_LOCKED, "vault-locked", LT_CLASS_PEER, 409, 1)                                                   \
+    X(VAULT_STALE, "vault-stale", LT_CLASS_PEER, 409, 1)                                                     \
+    X(VAULT_FORGED, "vault-forged", LT_CLASS_PEER, 409, 1)                                                   \
+    X(COUNTER_LOST, "counter-lost", LT_CLASS_PEER, 409, 1)                                                   \
+    X(TPM_NO_HMAC, "tpm-no-hmac", LT_CLASS_PEER, 409, 1)                                                     \
+    X(HOST_LEAKS, "host-leaks", LT_CLASS_PEER, 409, 1)                                                       \
+    X(STATE_PLAIN, "state-plain", LT_CLASS_PEER, 409, 1)                                                     \
+    X(STATE_FOREIGN_KEY, "state-foreign-key", LT_CLASS_PEER, 409, 1)                                         \
+    X(STATE_FOREIGN_EK, "state-foreign-ek", LT_CLASS_PEER, 409, 1)                                           \
+    X(STATE_VOLATILE, "state-volatile", LT_CLASS_PEER, 409, 1)                                               \
+    X(DOMAIN_UNPINNED, "domain-unpinned", LT_CLASS_PEER, 409, 1)                                             \
+    X(VAULT_BUSY, "vault-busy", LT_CLASS_RETRY, 503, 4)                                                      \
     X(UNREACHABLE, "unreachable", LT_CLASS_RETRY, 503, 4)                                                    \
     X(TIMEOUT, "timeout", LT_CLASS_RETRY, 504, 4)                                                            \
     X(TPM, "tpm", LT_CLASS_RETRY, 500, 4)                                                                    \
