@@ -22,6 +22,8 @@ struct lt_http_client_conf {
         *budget;      /* borrowed; replies above LT_SMALL_REPLY are taken from it. NULL: nothing is counted */
     size_t leave;     /* of it, that stays free for others */
     bool allow_plain; /* http:// URLs too (Keylime's registration) */
+    const char *socket; /* UNIX socket that every request goes to, whatever its URL's host; NULL: TCP. With
+                         * allow_plain */
     bool named; /* a server's certificate must name the host of the URL, too: for servers that are not ours */
 };
 

@@ -20,6 +20,8 @@ typedef void (*lt_http_handler)(struct lt_http_req *req, void *app);
 /* Any certificate under the server's client CA, with or without a role. Who is under keylime_admin_ca is not
  * meant: such a route says LT_HTTP_MAY_TRUSTED | LT_PEER_ROLE_KEYLIME_ADMIN. */
 #define LT_HTTP_MAY_TRUSTED 0x2000u
+/* Whoever calls over a UNIX socket: root, or the user that serves. Over TCP nobody does. */
+#define LT_HTTP_MAY_LOCAL 0x4000u
 
 struct lt_http_route {
     const char *method;
@@ -48,7 +50,10 @@ struct lt_http_error_form {
 };
 
 struct lt_http_server_conf {
-    const char *listen; /* "127.0.0.1:8981", "[::]:0"; port 0: the kernel picks */
+    const char
+        *listen; /* "127.0.0.1:8981", "[::]:0"; port 0: the kernel picks. "unix:/PATH": a socket of mode
+                  * 0600 in a directory that no other user can write to (made, 0700, if it is absent);
+                  * what a dead process left there is replaced. Only root and our own user are heard */
     const char *cert,
         *key; /* PEM files; NULL: plain HTTP (only LT_HTTP_MAY_ANYONE routes can then be called) */
     const char *client_ca;        /* PEM file; NULL: no client certificates are asked for */
