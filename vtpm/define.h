@@ -7,12 +7,6 @@
 
 /* *out: the document with <encryption secret='S'/>, NUL behind it, the caller's to free; a copy where it is
  * there already. LT_E_REFUSED, with what to do: no <tpm>, more than one, one that is not an emulator of
- * version 2.0, another secret, state in another place (<source>), no <uuid>, elements of the qemu namespace,
- * a kind of document that lt_domain_parse refuses. */
+ * version 2.0, another secret, no <uuid>, a document that lt_domain_parse does not take. */
 int lt_define_sealed(const char *xml, size_t n, char **out, struct lt_err *e) LT_MUST_CHECK;
-/* The secret that the document's <tpm> names: false, and zeros, where it names none. The document must be one
- * that lt_domain_parse takes. */
-int lt_define_secret(const char *xml, size_t n, bool *has, uint8_t secret[LT_UUID],
-                     struct lt_err *e) LT_MUST_CHECK;
-
 #endif

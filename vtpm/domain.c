@@ -43,6 +43,7 @@ static const struct part {
     {TPM, "model", VALUE, LT_MAX_DOMAIN_VALUE, FIELD(tpm_model), "tpm-model"},
     {TPM "/backend", "version", VALUE, LT_MAX_DOMAIN_VALUE, FIELD(tpm_version), "tpm-version"},
     {TPM "/backend", "type", VALUE, LT_MAX_DOMAIN_VALUE, FIELD(tpm_backend), NULL},
+    {TPM "/backend/encryption", "secret", VALUE, LT_MAX_DOMAIN_VALUE, FIELD(tpm_secret), NULL},
     {"domain/name", NULL, TEXT, LT_MAX_DOMAIN_NAME, FIELD(name), NULL},
     {"domain/os/loader", NULL, PATH, PATH_MAX - 1, FIELD(loader), NULL},
     {"domain/devices/emulator", NULL, PATH, PATH_MAX - 1, FIELD(emulator), NULL},
