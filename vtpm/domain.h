@@ -20,7 +20,8 @@ struct lt_domain {
     char *smm;
     char *kernel, *initrd, *cmdline;
     char *tpm_model, *tpm_version, *tpm_backend;
-    char *tpm_secret; /* of <encryption>: whose key libvirt gives to swtpm; as it stands there */
+    char *tpm_secret; /* of <encryption>: the libvirt secret (a UUID, as it stands there); NULL: not encrypted
+                       */
     enum lt_domain_tpm tpm;
     bool has_uid; /* libvirt told QEMU's user (system libvirt) */
     uint32_t uid;

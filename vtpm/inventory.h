@@ -39,10 +39,15 @@ void lt_inventory_snapshot_put(const struct lt_inventory_snapshot *s); /* NULL i
  * incarnation (soon; snapshots are LT_E_BUSY meanwhile). Cheap; call it after each quote. */
 void lt_inventory_counts(struct lt_vtpm_inventory *inv, uint32_t reset_count, uint32_t restart_count);
 
+/* The keeper's entries, or what keeps the vault shut, are others than before: the next snapshot tells so.
+ * Cheap; call it behind each commit. An inventory without a keeper: nothing. */
+void lt_inventory_entries_changed(struct lt_vtpm_inventory *inv);
+
 /* For people, confirmed as a snapshot is:
  * {"ready":bool,"connected":bool,"collision":bool,"domains":[{"uuid","name","listed":bool,
  *  "reason":text|null (why it is not listed, or null), "ek_digest":hex|null, "incarnation":hex|null,
  * "flags":int, "firmware":hex|null, "domain":hex|null, "born":bool (a birth record agrees),
+ * "not_sealed":text|null (why it has an entry but not the flags 16 and 32, or null),
  * "qemu_pid":int|null, "swtpm_pid":int|null}]}. New reference. */
 json_t *lt_inventory_report(struct lt_vtpm_inventory *inv);
 

@@ -2,9 +2,7 @@
 #ifndef LT_VTPM_INVENTORY_CONF_H
 #define LT_VTPM_INVENTORY_CONF_H
 
-#include "common/err.h"
-
-#include <stdint.h>
+#include "vtpm/seal/keeper.h"
 
 /* TPM2_ReadClock of the host's TPM. */
 struct lt_vtpm_host_clock {
@@ -22,6 +20,7 @@ struct lt_inventory_conf {
      * seconds. A failure is retried; until it succeeds the new domain is not listed. */
     int (*read_clock)(void *ctx, struct lt_vtpm_host_clock *out, struct lt_err *e);
     void *ctx;
+    const struct lt_seal_keeper *keeper; /* the vault's entries; NULL: none. Outlives the inventory */
 };
 
 #endif
