@@ -18,8 +18,8 @@ static json_t *inventory_json(const struct lt_inventory_snapshot *s)
     uint8_t raw[LT_RESIDENCY_RECORD];
 
     for (uint32_t i = 0; i < s->count; i++) {
-        lt_residency_record_write(&s->records[i], raw);
-        json_array_append_new(records, lt_json_new_base64(raw, sizeof raw));
+        size_t n = lt_residency_record_write(&s->records[i], raw);
+        json_array_append_new(records, lt_json_new_base64(raw, n));
     }
     return json_pack("{s:I, s:o, s:o}", "seq", (json_int_t)s->seq, "root",
                      lt_json_new_hex(lt_merkle_root(s->tree), LT_MERKLE_NODE), "records", records);

@@ -38,6 +38,7 @@ static int put_residency(struct lt_buf *b, const struct lt_residents *r, const s
                          struct lt_err *e)
 {
     uint8_t record[LT_RESIDENCY_RECORD];
+    size_t record_n;
     char text[(LT_RESIDENCY_RECORD + 2) / 3 * 4 + 1];
     struct lt_merkle_path path;
     uint32_t place;
@@ -48,8 +49,8 @@ static int put_residency(struct lt_buf *b, const struct lt_residents *r, const s
         return 0;
     }
     LT_TRY(lt_merkle_path(r->tree, place, &path, e));
-    lt_residency_record_write(&r->records[place], record);
-    lt_base64(record, sizeof record, text);
+    record_n = lt_residency_record_write(&r->records[place], record);
+    lt_base64(record, record_n, text);
     lt_buf_u8(b, '{');
     put_path(b, &path);
     lt_buf_str(b, ",\"record\":\"");

@@ -83,6 +83,19 @@ json_t *lt_residency_path_to_json(const struct lt_merkle_path *p)
     return json_pack("{s:I, s:o}", "index", (json_int_t)p->index, "path", nodes);
 }
 
+/* Of either version's length; which it is must agree with its bytes, as whoever parses them finds out. */
+static int read_record(const json_t *j, struct lt_proof *out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *p = NULL;
+
+    LT_TRY(lt_json_base64(j, "record", LT_RESIDENCY_RECORD, &p, &out->record_n, e));
+    if (out->record_n != LT_RESIDENCY_RECORD_1 && out->record_n != LT_RESIDENCY_RECORD)
+        return lt_fail(e, LT_E_MALFORMED, "record: %zu bytes, not %d or %d", out->record_n,
+                       LT_RESIDENCY_RECORD_1, LT_RESIDENCY_RECORD);
+    memcpy(out->record, p, out->record_n);
+    return 0;
+}
+
 int lt_proof_from_json(const json_t *j, struct lt_proof *out, struct lt_err *e)
 {
     json_t *batch, *residency;
@@ -93,8 +106,8 @@ int lt_proof_from_json(const json_t *j, struct lt_proof *out, struct lt_err *e)
         rc = lt_fail_in(e, e->code, "batch");
     if (!rc && !json_is_null(json_object_get(j, "residency"))) {
         rc = lt_json_object(j, "residency", &residency, e);
-        if (!rc && (lt_residency_path_from_json(residency, &out->residency, e) ||
-                    base64_exact(residency, "record", out->record, LT_RESIDENCY_RECORD, e)))
+        if (!rc &&
+            (lt_residency_path_from_json(residency, &out->residency, e) || read_record(residency, out, e)))
             rc = lt_fail_in(e, e->code, "residency");
         out->resident = !rc;
     }
@@ -109,7 +122,7 @@ json_t *lt_proof_to_json(const struct lt_proof *p)
 
     if (p->resident) {
         residency = lt_residency_path_to_json(&p->residency);
-        json_object_set_new(residency, "record", lt_json_new_base64(p->record, LT_RESIDENCY_RECORD));
+        json_object_set_new(residency, "record", lt_json_new_base64(p->record, p->record_n));
     }
     return json_pack("{s:o, s:o}", "batch", lt_residency_path_to_json(&p->batch), "residency", residency);
 }

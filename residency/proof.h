@@ -19,6 +19,7 @@ struct lt_proof {
     bool resident; /* false: the residency is null */
     struct lt_merkle_path residency;
     uint8_t record[LT_RESIDENCY_RECORD];
+    size_t record_n; /* LT_RESIDENCY_RECORD_1 or LT_RESIDENCY_RECORD; 0: none */
 };
 
 void lt_residency_host_quote_free(struct lt_residency_host_quote *q);

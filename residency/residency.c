@@ -7,6 +7,7 @@ const uint8_t lt_residency_selection[10] = {0, 0, 0, 1, 0x00, 0x0b, 3, 0xff, 0xf
 
 #define TAG 16
 #define VERSION 1
+#define RECORD_VERSION 2 /* with the openers' digest */
 
 /* Tags are ASCII, zero-padded to 16 bytes. */
 static const char tag_evidence[TAG] = "LT1:EVIDENCE";
@@ -71,20 +72,21 @@ void lt_residency_commitment(const uint8_t tenant_id[16], const uint8_t guest_uu
 }
 
 /* The first fields of record and header. */
-static int tag_and_version(struct lt_reader *r, const char tag[TAG], struct lt_err *e)
+static int tag_and_version(struct lt_reader *r, const char tag[TAG], uint16_t newest, uint16_t *version,
+                           struct lt_err *e)
 {
-    uint16_t version;
     LT_TRY(lt_read_expect(r, tag, TAG, e));
-    LT_TRY(lt_read_u16(r, &version, e));
-    if (version != VERSION)
-        return lt_fail(e, LT_E_UNSUPPORTED, "%s at byte %d: version %u, only %d is known", r->what, TAG,
-                       version, VERSION);
+    LT_TRY(lt_read_u16(r, version, e));
+    if (*version < VERSION || *version > newest)
+        return lt_fail(e, LT_E_UNSUPPORTED, "%s at byte %d: version %u, only up to %u is known", r->what, TAG,
+                       *version, newest);
     return 0;
 }
 
-void lt_residency_record_write(const struct lt_residency_record *r, uint8_t out[LT_RESIDENCY_RECORD])
+size_t lt_residency_record_write(const struct lt_residency_record *r, uint8_t out[LT_RESIDENCY_RECORD])
 {
-    uint8_t *p = put_u16(put(out, tag_resident, TAG), VERSION);
+    const bool sealed = r->version == RECORD_VERSION;
+    uint8_t *p = put_u16(put(out, tag_resident, TAG), sealed ? RECORD_VERSION : VERSION);
 
     p = put(p, r->guest_uuid, 16);
     p = put(p, r->ek_digest, 32);
@@ -95,16 +97,19 @@ void lt_residency_record_write(const struct lt_residency_record *r, uint8_t out[
     p = put(p, r->firmware_digest, 32);
     p = put(p, r->domain_digest, 32);
     p = put_u32(p, r->flags);
-    put(p, r->previous_host_ak_name, LT_TPM_NAME);
+    p = put(p, r->previous_host_ak_name, LT_TPM_NAME);
+    if (sealed)
+        p = put(p, r->openers_digest, 32);
+    return (size_t)(p - out);
 }
 
 int lt_residency_record_parse(const void *p, size_t n, struct lt_residency_record *out, struct lt_err *e)
 {
     struct lt_reader r = lt_reader(p, n, "residency record");
-    struct lt_residency_record v;
+    struct lt_residency_record v = {0};
 
     memset(out, 0, sizeof *out);
-    LT_TRY(tag_and_version(&r, tag_resident, e));
+    LT_TRY(tag_and_version(&r, tag_resident, RECORD_VERSION, &v.version, e));
     LT_TRY(lt_read_copy(&r, v.guest_uuid, 16, e));
     LT_TRY(lt_read_copy(&r, v.ek_digest, 32, e));
     LT_TRY(lt_read_copy(&r, v.incarnation, LT_RESIDENCY_INCARNATION, e));
@@ -115,6 +120,8 @@ int lt_residency_record_parse(const void *p, size_t n, struct lt_residency_recor
     LT_TRY(lt_read_copy(&r, v.domain_digest, 32, e));
     LT_TRY(lt_read_u32(&r, &v.flags, e));
     LT_TRY(lt_read_copy(&r, v.previous_host_ak_name, LT_TPM_NAME, e));
+    if (v.version == RECORD_VERSION)
+        LT_TRY(lt_read_copy(&r, v.openers_digest, 32, e));
     LT_TRY(lt_reader_end(&r, e));
     *out = v;
     return 0;
@@ -141,10 +148,10 @@ int lt_residency_header_parse(const void *p, size_t n, struct lt_residency_heade
 {
     struct lt_reader r = lt_reader(p, n, "host-quote header");
     struct lt_residency_header v;
-    uint16_t alg;
+    uint16_t version, alg;
 
     memset(out, 0, sizeof *out);
-    LT_TRY(tag_and_version(&r, tag_host_quote, e));
+    LT_TRY(tag_and_version(&r, tag_host_quote, VERSION, &version, e));
     LT_TRY(lt_read_u16(&r, &alg, e));
     if (alg != LT_HASH_SHA256)
         return lt_fail(e, LT_E_UNSUPPORTED,
@@ -182,8 +189,7 @@ int lt_residency_inventory_tree(const struct lt_residency_record *records, uint3
         if (i && memcmp(records[i - 1].ek_digest, records[i].ek_digest, 32) >= 0)
             return lt_fail(e, LT_E_REFUSED, "inventory: record %u is not above record %u by ek_digest", i,
                            i - 1);
-        lt_residency_record_write(&records[i], bytes);
-        lt_merkle_leaf(bytes, sizeof bytes, leaves[i]);
+        lt_merkle_leaf(bytes, lt_residency_record_write(&records[i], bytes), leaves[i]);
     }
     return lt_merkle_new((const uint8_t(*)[LT_MERKLE_NODE])leaves, count, out, e);
 }

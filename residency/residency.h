@@ -7,9 +7,10 @@
 #include "merkle/merkle.h"
 #include "tpm/public.h"
 
-#define LT_RESIDENCY_NONCE 32   /* characters [A-Za-z0-9] */
-#define LT_RESIDENCY_RECORD 200 /* bytes */
-#define LT_RESIDENCY_HEADER 168 /* bytes */
+#define LT_RESIDENCY_NONCE 32     /* characters [A-Za-z0-9] */
+#define LT_RESIDENCY_RECORD 232   /* bytes, the largest: version 2 */
+#define LT_RESIDENCY_RECORD_1 200 /* bytes of version 1 */
+#define LT_RESIDENCY_HEADER 168   /* bytes */
 #define LT_RESIDENCY_INCARNATION 16
 #define LT_RESIDENCY_HOST_ID 16
 #define LT_RESIDENCY_HOST_PCR_MASK 0x0000ffffu /* PCR 0-15 of the host quote */
@@ -33,12 +34,14 @@ enum {
 enum { LT_RESIDENCY_EK_COLLISION = 1, LT_RESIDENCY_HEADER_FLAGS = 1 };
 
 struct lt_residency_record {
+    uint16_t version; /* 1 or 2; 0 is written as 1 */
     uint8_t guest_uuid[16], ek_digest[32], incarnation[LT_RESIDENCY_INCARNATION];
     uint32_t start_reset, start_restart;
     uint64_t start_clock_ms;
     uint8_t firmware_digest[32], domain_digest[32];
     uint32_t flags;
     uint8_t previous_host_ak_name[LT_TPM_NAME]; /* zeros: none */
+    uint8_t openers_digest[32];                 /* of version 2: of a sealed vTPM's openers; zeros: none */
 };
 
 struct lt_residency_header {
@@ -62,8 +65,11 @@ void lt_residency_commitment(const uint8_t tenant_id[16], const uint8_t guest_uu
                              const char nonce[LT_RESIDENCY_NONCE], const uint8_t evidence[32],
                              uint8_t out[32]);
 
-void lt_residency_record_write(const struct lt_residency_record *r, uint8_t out[LT_RESIDENCY_RECORD]);
-/* Tag, version; unknown flag bits are parsed and left to the check (they are a verdict, not a framing error).
+/* The record's bytes: LT_RESIDENCY_RECORD_1 or LT_RESIDENCY_RECORD of them are written, and their number
+ * returned. */
+size_t lt_residency_record_write(const struct lt_residency_record *r, uint8_t out[LT_RESIDENCY_RECORD]);
+/* Tag, version, and exactly that version's bytes; unknown flag bits are parsed and left to the check (they
+ * are a verdict, not a framing error).
  */
 int lt_residency_record_parse(const void *p, size_t n, struct lt_residency_record *out,
                               struct lt_err *e) LT_MUST_CHECK;

@@ -64,7 +64,7 @@ static int learn_host(const struct lt_tenant_round *round, json_t *policy, struc
                        "nothing to learn from: the last round brought no host quote with a residency");
     const struct lt_residency_host_quote *q = lt_ref_value(round->host_quote);
     LT_TRY(lt_residency_header_parse(q->header, sizeof q->header, &h, e));
-    LT_TRY(lt_residency_record_parse(round->proof.record, sizeof round->proof.record, &r, e));
+    LT_TRY(lt_residency_record_parse(round->proof.record, round->proof.record_n, &r, e));
     json_object_set_new(policy, "firmware", one_hex(r.firmware_digest));
     json_object_set_new(policy, "domain", one_hex(r.domain_digest));
     json_object_set_new(policy, "host_policies", one_hex(h.policy_digest));

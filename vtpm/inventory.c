@@ -209,9 +209,8 @@ static int new_snapshot(struct lt_vtpm_inventory *inv, struct lt_residency_recor
 static bool same_record(const struct lt_residency_record *a, const struct lt_residency_record *b)
 {
     uint8_t x[LT_RESIDENCY_RECORD], y[LT_RESIDENCY_RECORD];
-    lt_residency_record_write(a, x);
-    lt_residency_record_write(b, y);
-    return !memcmp(x, y, LT_RESIDENCY_RECORD);
+    const size_t n = lt_residency_record_write(a, x);
+    return lt_residency_record_write(b, y) == n && !memcmp(x, y, n);
 }
 
 static bool unchanged(const struct snapshot *s, const struct lt_residency_record *records, uint32_t count,

@@ -89,8 +89,8 @@ static void check_record(struct lt_checks *c)
     uint8_t leaf[LT_MERKLE_NODE];
     struct lt_err e = {0};
 
-    lt_merkle_leaf(proof->record, LT_RESIDENCY_RECORD, leaf);
-    if (lt_residency_record_parse(proof->record, LT_RESIDENCY_RECORD, &c->record, &e) ||
+    lt_merkle_leaf(proof->record, proof->record_n, leaf);
+    if (lt_residency_record_parse(proof->record, proof->record_n, &c->record, &e) ||
         lt_merkle_verify(leaf, &proof->residency, c->header.m, c->header.inventory_root, &e)) {
         lt_check_fault(v, LT_CHECK_RESIDENCY, "%s", e.msg);
         return;

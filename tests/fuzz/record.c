@@ -10,8 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     struct lt_residency_header h;
 
     if (!lt_residency_record_parse(p, n, &r, LT_NO_ERR)) {
-        lt_residency_record_write(&r, record);
-        FUZZ_REQUIRE(!memcmp(record, p, n));
+        FUZZ_REQUIRE(lt_residency_record_write(&r, record) == n && !memcmp(record, p, n));
     }
     if (!lt_residency_header_parse(p, n, &h, LT_NO_ERR)) {
         lt_residency_header_write(&h, header);

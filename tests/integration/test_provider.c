@@ -119,9 +119,9 @@ static struct lt_residency_header check_answer(const json_t *reply, const json_t
     assert_int_equal(proof.resident, resident);
     if (resident) {
         struct lt_residency_record record;
-        lt_merkle_leaf(proof.record, LT_RESIDENCY_RECORD, leaf);
+        lt_merkle_leaf(proof.record, proof.record_n, leaf);
         OK(lt_merkle_verify(leaf, &proof.residency, h.m, h.inventory_root, &err));
-        OK(lt_residency_record_parse(proof.record, LT_RESIDENCY_RECORD, &record, &err));
+        OK(lt_residency_record_parse(proof.record, proof.record_n, &record, &err));
         assert_memory_equal(record.guest_uuid, expected, 16);
     }
     OK(lt_attest_parse(q.attest, q.attest_n, &a, &err));

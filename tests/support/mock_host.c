@@ -82,8 +82,8 @@ json_t *mock_host_inventory(const struct mock_host *h)
     uint8_t raw[LT_RESIDENCY_RECORD];
 
     for (uint32_t i = 0; i < h->count; i++) {
-        lt_residency_record_write(&h->records[i], raw);
-        json_array_append_new(records, lt_json_new_base64(raw, sizeof raw));
+        size_t n = lt_residency_record_write(&h->records[i], raw);
+        json_array_append_new(records, lt_json_new_base64(raw, n));
     }
     return json_pack("{s:I, s:o, s:o}", "seq", (json_int_t)h->inventory_seq, "root",
                      lt_json_new_hex(lt_merkle_root(h->tree), LT_MERKLE_NODE), "records", records);

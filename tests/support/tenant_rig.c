@@ -540,8 +540,8 @@ static json_t *residency(struct rig *r, const struct mock_host *h, const uint8_t
         if (!memcmp(h->records[j].guest_uuid, uuid, 16)) {
             OK(lt_merkle_path(h->tree, j, &path, &err));
             json_t *o = lt_residency_path_to_json(&path);
-            lt_residency_record_write(&h->records[j], raw);
-            json_object_set_new(o, "record", lt_json_new_base64(raw, sizeof raw));
+            size_t n = lt_residency_record_write(&h->records[j], raw);
+            json_object_set_new(o, "record", lt_json_new_base64(raw, n));
             return o;
         }
     return json_null();

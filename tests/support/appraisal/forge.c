@@ -380,7 +380,7 @@ static void inventory(struct forge *f, struct lt_residency_header *h)
     for (uint32_t i = 0; f->listed && i < FORGE_RECORDS; i++)
         if (!by_ek(&all[i], &f->record)) {
             OK(lt_merkle_path(tree, i, &f->proof.residency, &err));
-            lt_residency_record_write(&f->record, f->proof.record);
+            f->proof.record_n = lt_residency_record_write(&f->record, f->proof.record);
         }
     f->proof.resident = f->listed;
     lt_merkle_free(tree);

@@ -138,10 +138,15 @@ static void every_bit_and_prefix_of_a_record(void **state)
     (void)state;
     mock_host_init(&h);
     mock_host_populate(&h, 1, 5);
-    lt_residency_record_write(&h.records[2], raw);
-    LT_JSON_AUTO json_t *j = mock_host_inventory(&h);
-    unit_every_prefix(parse_record, raw, sizeof raw, j);
-    unit_every_bit(parse_record, raw, sizeof raw, j);
+    for (uint16_t version = 1; version <= 2; version++) {
+        h.records[2].version = version;
+        lt_merkle_free(h.tree);
+        OK(lt_residency_inventory_tree(h.records, h.count, &h.tree, &err));
+        const size_t n = lt_residency_record_write(&h.records[2], raw);
+        LT_JSON_AUTO json_t *j = mock_host_inventory(&h);
+        unit_every_prefix(parse_record, raw, n, j);
+        unit_every_bit(parse_record, raw, n, j);
+    }
     mock_host_free(&h);
 }
 

@@ -63,18 +63,26 @@ static void proofs(void **state)
     struct lt_proof p = {
         .batch = {.index = 1, .count = 1}, .resident = true, .residency = {.index = 2, .count = 2}};
     struct lt_proof back;
+    uint8_t bytes[LT_RESIDENCY_RECORD + 1];
 
     (void)state;
-    memset(p.record, 7, sizeof p.record);
+    memset(bytes, 7, sizeof bytes);
     LT_JSON_AUTO json_t *j = lt_proof_to_json(&p);
-    OK(lt_proof_from_json(j, &back, &err));
-    assert_memory_equal(&p, &back, sizeof p);
-    json_object_set_new(json_object_get(j, "residency"), "record",
-                        lt_json_new_base64(p.record, LT_RESIDENCY_RECORD - 1));
-    FAILS(LT_E_MALFORMED, lt_proof_from_json(j, &back, &err));
-    json_object_set_new(json_object_get(j, "residency"), "record",
-                        lt_json_new_base64(p.batch.nodes, LT_RESIDENCY_RECORD + 1));
-    FAILS(LT_E_TOO_LARGE, lt_proof_from_json(j, &back, &err));
+    for (size_t n = 0; n <= LT_RESIDENCY_RECORD + 1; n++) {
+        const bool right = n == LT_RESIDENCY_RECORD_1 || n == LT_RESIDENCY_RECORD;
+        memset(p.record, 0, sizeof p.record);
+        memset(p.record, 7, right ? n : 0);
+        p.record_n = n;
+        json_object_set_new(json_object_get(j, "residency"), "record", lt_json_new_base64(bytes, n));
+        if (right) {
+            OK(lt_proof_from_json(j, &back, &err));
+            assert_memory_equal(&p, &back, sizeof p);
+            LT_JSON_AUTO json_t *again = lt_proof_to_json(&back);
+            assert_true(json_equal(j, again));
+        } else
+            FAILS(n > LT_RESIDENCY_RECORD ? LT_E_TOO_LARGE : LT_E_MALFORMED,
+                  lt_proof_from_json(j, &back, &err));
+    }
     json_object_set_new(j, "residency", json_true());
     FAILS(LT_E_MALFORMED, lt_proof_from_json(j, &back, &err));
     json_object_del(j, "residency");

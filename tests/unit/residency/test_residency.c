@@ -5,6 +5,7 @@
 #include "tests/support/unit.h"
 
 static const struct lt_residency_record record = {
+    .version = 1,
     .guest_uuid = {1, 2, 3},
     .ek_digest = {4, 5, 6},
     .incarnation = {7, 8, 9},
@@ -39,9 +40,9 @@ static int parse_record(const uint8_t *p, size_t n, void *original)
 
     if (rc)
         return rc;
-    lt_residency_record_write(&r, again);
-    assert_memory_equal(again, p, LT_RESIDENCY_RECORD);
-    return memcmp(again, original, LT_RESIDENCY_RECORD);
+    assert_int_equal(lt_residency_record_write(&r, again), n);
+    assert_memory_equal(again, p, n);
+    return memcmp(again, original, n);
 }
 
 static int parse_header(const uint8_t *p, size_t n, void *original)
@@ -63,16 +64,46 @@ static void record_bytes(void **state)
     struct lt_residency_record back;
 
     (void)state;
-    lt_residency_record_write(&record, b);
+    const size_t n = lt_residency_record_write(&record, b);
+    assert_int_equal(n, 200);
     assert_memory_equal(b, "LT1:RESIDENT\0\0\0\0\0\1\1\2\3", 21);
     assert_memory_equal(b + 82, "\1\2\3\4\5\6\7\x08\x11\x12\x13\x14\x15\x16\x17\x18", 16);
     assert_memory_equal(b + 162, "\0\0\0\x41\0\x0b\x0c", 7);
-    OK(lt_residency_record_parse(b, sizeof b, &back, &err));
+    OK(lt_residency_record_parse(b, n, &back, &err));
     assert_memory_equal(&back, &record, sizeof back);
+    unit_every_prefix(parse_record, b, n, b);
+    unit_every_bit(parse_record, b, n, b);
+    b[17] = 3;
+    FAILS(LT_E_UNSUPPORTED, lt_residency_record_parse(b, n, &back, &err));
+    b[17] = 0;
+    FAILS(LT_E_UNSUPPORTED, lt_residency_record_parse(b, n, &back, &err));
+}
+
+/* Version 2: version 1 with another number in front and the digest behind. */
+static void record_of_version_2(void **state)
+{
+    uint8_t b[LT_RESIDENCY_RECORD], old[LT_RESIDENCY_RECORD];
+    struct lt_residency_record r = record, back;
+
+    (void)state;
+    memset(old, 0x55, sizeof old);
+    r.version = 0; /* a host that knows of no vault */
+    assert_int_equal(lt_residency_record_write(&r, old), 200);
+    for (size_t i = 200; i < sizeof old; i++)
+        assert_int_equal(old[i], 0x55);
+    r.version = 2;
+    memcpy(r.openers_digest, "0123456789abcdef0123456789ABCDEF", 32);
+    assert_int_equal(lt_residency_record_write(&r, b), 232);
+    assert_memory_equal(b + 16, "\0\2", 2);
+    assert_memory_equal(b + 18, old + 18, 200 - 18);
+    assert_memory_equal(b + 200, "0123456789abcdef0123456789ABCDEF", 32);
+    OK(lt_residency_record_parse(b, sizeof b, &back, &err));
+    assert_memory_equal(&back, &r, sizeof back);
     unit_every_prefix(parse_record, b, sizeof b, b);
     unit_every_bit(parse_record, b, sizeof b, b);
-    b[17] = 2;
-    FAILS(LT_E_UNSUPPORTED, lt_residency_record_parse(b, sizeof b, &back, &err));
+    FAILS(LT_E_MALFORMED, lt_residency_record_parse(b, 200, &back, &err));
+    b[17] = 1; /* a version 1 with bytes behind it */
+    FAILS(LT_E_MALFORMED, lt_residency_record_parse(b, sizeof b, &back, &err));
 }
 
 static void header_bytes(void **state)
@@ -208,10 +239,10 @@ static void inventory(void **state)
     (void)state;
     r[1].ek_digest[0] = 5;
     r[2].ek_digest[0] = 6;
+    r[1].version = 2;
     OK(lt_residency_inventory_tree(r, 3, &t, &err));
     for (uint32_t i = 0; i < 3; i++) {
-        lt_residency_record_write(&r[i], bytes);
-        lt_merkle_leaf(bytes, sizeof bytes, leaf);
+        lt_merkle_leaf(bytes, lt_residency_record_write(&r[i], bytes), leaf);
         OK(lt_merkle_path(t, i, &path, &err));
         OK(lt_merkle_verify(leaf, &path, 3, lt_merkle_root(t), &err));
     }
@@ -231,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(record_bytes),
+        cmocka_unit_test(record_of_version_2),
         cmocka_unit_test(header_bytes),
         cmocka_unit_test(header_sizes),
         cmocka_unit_test(evidence_and_commitment),

@@ -460,6 +460,7 @@ static void another_healthy_host(void **state)
     b.proof.resident = true;
     b.proof.residency = a.proof.residency;
     memcpy(b.proof.record, a.proof.record, LT_RESIDENCY_RECORD);
+    b.proof.record_n = a.proof.record_n;
     forge_expect(&b, "residency of the other host", LT_VERDICT_FAILED, "residency", RESIDENCY);
     b.proof = own;
 

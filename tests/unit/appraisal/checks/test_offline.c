@@ -63,7 +63,7 @@ static void flip_bundle(struct lt_bundle *b)
     flip_all(b, "host attest", b->host.quote.attest, b->host.quote.attest_n);
     flip_all(b, "host signature", b->host.quote.signature, b->host.quote.signature_n);
     flip_all(b, "header", b->host.quote.header, LT_RESIDENCY_HEADER);
-    flip_all(b, "record", b->proof.record, LT_RESIDENCY_RECORD);
+    flip_all(b, "record", b->proof.record, b->proof.record_n);
     flip_all(b, "tenant_id", b->tenant_id, 16);
     flip_all(b, "guest uuid", b->guest.uuid, 16);
     flip_all(b, "nonce", b->guest.nonce, LT_RESIDENCY_NONCE);
