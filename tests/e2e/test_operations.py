@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Libvirtd
-from tests.lab.federation import LIBVIRT_DRIVERS, SERVED_BY, Federation, default_log_file, find_library
-from tests.lab.guest import GuestImage
+from tests.lab.federation import Federation
+from tests.lab.guest import GuestImage, find_library
+from tests.lab.host import SERVED_BY
+from tests.lab.hwtpm import default_log_file
+from tests.lab.libvirtd import DRIVERS
 from tests.lab.procs import Deadline
 
 TOP = Path(__file__).resolve().parents[2]
@@ -200,7 +203,7 @@ class Operator:
     def start_libvirtd(self):
         self.used.add("systemctl start libvirtd")
         self.fed.measure(*map(shutil.which, SERVED_BY), self.fed.program["limetree-localca"],
-                         *sorted(LIBVIRT_DRIVERS.glob("*.so")))
+                         *sorted(DRIVERS.glob("*.so")))
         self.fed.virt.start()
         return True
 

@@ -9,34 +9,30 @@
 Programs are started as docs/operations.md tells an operator to start them.
 """
 
-import base64
 import http.client
 import json
-import shutil
 import ssl
 import time
 import uuid as uuidlib
 from pathlib import Path
 
-from .guest import GuestImage, find_library
-from .hwtpm import HwTpm, default_log_file
-from .libvirtd import Libvirtd
+from .guest import GuestImage
+from .host import Host
 from .procs import Deadline, LabError
 
 ACCEPT = "copyable,tainted"
-# What a host must have measured to be `appraised`, and what these load at run time.
-SERVED_BY = ["libvirtd", "swtpm", "swtpm_setup", "qemu-system-x86_64"]
-LIBVIRT_DRIVERS = Path("/usr/lib/x86_64-linux-gnu/libvirt/connection-driver")
 
 
-class Federation:
-    """provider_url, tenant_url; cli(...) runs `limetree ... --json` and returns what it printed."""
+class Federation(Host):
+    """Its first host is the federation itself (host.py); another_host() makes more.
+
+    provider_url, tenant_url; cli(...) runs `limetree ... --json` and returns what it printed."""
 
     def __init__(self, lab, build, cache=None, quote_delay_ms=165, progress=lambda text: None,
                  tenant_options=(), unmeasured=()):
         """unmeasured: programs (their file names) that the host's IMA list shall not name."""
         self.lab, self.build, self.cache, self.progress = lab, Path(build), cache, progress
-        self.tenant_options, self.unmeasured = list(tenant_options), set(unmeasured)
+        self.tenant_options = list(tenant_options)
         self.provider_options = []
         self.guest_options = {}     # of guests' agents, beside guest_conf()'s
         self.guest_programs = {}    # {path in guests: path here}, beside the agent
@@ -47,14 +43,11 @@ class Federation:
             "limetree", "limetree-agent", "limetree-provider", "limetree-tenant", "limetree-localca")}
         self.relay = self.build / "tests/support/tpm-relay"
         self.emulator = lab.install(self.build / "tests/support/ima-emulator")
-        self.ima = lab.path("host-ima")
-        self.hw = HwTpm(lab, relay=self.relay, quote_delay_ms=quote_delay_ms)
         self.pki = lab.path("pki")
-        self.records = lab.path("records", directory=True)
-        self.host_state = lab.path("host", directory=True)
-        self.host = self.policy = self.image = None
-        self.provider = self.tenant = self.agent = self.virt = None
-        self.provider_url = self.tenant_url = self.agent_address = self.registrar_tls_url = None
+        super().__init__(self, relay=self.relay, quote_delay_ms=quote_delay_ms, unmeasured=unmeasured)
+        self.hosts = [self]
+        self.image = self.provider = self.tenant = None
+        self.provider_url = self.tenant_url = self.registrar_tls_url = None
         self.guests = []
 
     # -- the command line
@@ -114,40 +107,22 @@ class Federation:
         self.progress("making certificates (limetree pki init)")
         self.cli("pki", "init", self.pki, "--tenant", self.tenant_id)
 
-    def host_options(self):
-        return ["-o", "role=host", "-o", f"tcti={self.hw.tcti}", "-o", f"state_dir={self.host_state}"]
+    def another_host(self, name):
+        """A second server of the same provider, up and enrolled. A tenant that runs already reads registry and roots anew
+        on HUP, after write_trust()."""
+        other = Host(self, name, relay=self.relay)
+        self.hosts.append(other)
+        other.start_hardware()
+        other.start_libvirt()
+        other.start_agent()
+        other.enrol()
+        return other
 
-    def start_hardware(self):
-        self.progress("making the host's TPM (swtpm stands for the chip), replaying a boot log into it")
-        self.hw.start()
-        self.anchor()
-        self.identity = json.loads(self.lab.run([self.program["limetree-agent"], *self.host_options(), "--identity",
-                                                 "--json"]).stdout)
-        self.host = self.identity["host"]
-        self.cli("pki", "issue", self.pki, "--ca", "federation", "--role", "host", "--host", self.host,
-                 "--name", "127.0.0.1", "--server", "--client", "--out", f"{self.pki}/host")
-
-    def measure(self, *paths):
-        """As the kernel's IMA would when these run: this machine's kernel has no stand-in TPM to extend."""
-        wanted = [str(p) for p in paths if Path(p).name not in self.unmeasured]
-        if wanted:
-            self.lab.run([self.emulator, "--tpm", self.hw.socket, "--list", self.ima, "--measure", *wanted])
-
-    def anchor(self):
-        """The beginning of a boot: the host agent names its key in PCR 13 before libvirtd or any login starts."""
-        agent = self.program["limetree-agent"]
-        self.measure(agent, find_library("libtss2-tcti-swtpm.so.0"))
-        self.lab.run([agent, *self.host_options(), "--anchor"])
-        self.measure(*map(shutil.which, SERVED_BY), self.program["limetree-localca"], *sorted(LIBVIRT_DRIVERS.glob("*.so")))
-
-    def start_libvirt(self):
-        self.progress("starting a private libvirt")
-        p = self.pki
-        config = self.lab.write("localca.conf",
-                                f"ca_cert = {p}/vtpm-ca.crt\nca_key = {p}/vtpm-ca.key\n"
-                                f"records = {self.records}\n")
-        self.virt = Libvirtd(self.lab, certs_tool=self.program["limetree-localca"], certs_config=config)
-        self.virt.start()
+    def write_trust(self):
+        """The tenant's registry of hosts, and the roots of their chips' makers."""
+        self.lab.write("registry.json", json.dumps(self.cli("host", "registry")))
+        for host in self.hosts:
+            self.lab.write(f"roots/maker{host.host_name}.pem", host.hw.ca_bundle.read_bytes(), 0o644)
 
     def start_provider(self, listen="127.0.0.1:0"):
         self.progress("starting limetree-provider")
@@ -159,27 +134,11 @@ class Federation:
             *(a for o in self.provider_options for a in ("-o", o))], ready_fd=True)
         self.provider_url = f"https://{self.provider.ready()['listen']}"
 
-    def start_agent(self, listen="127.0.0.1:0"):
-        self.progress("starting limetree-agent on the host")
-        p = self.pki
-        self.agent = self.lab.spawn("host-agent", [
-            self.program["limetree-agent"], *self.host_options(), "-o", f"listen={listen}",
-            "-o", f"cert={p}/host.crt", "-o", f"key={p}/host.key", "-o", f"client_ca={p}/federation-ca.crt",
-            "-o", f"libvirt_uri={self.virt.uri}", "-o", f"records={self.records}",
-            "-o", f"boot_log={default_log_file()}", "-o", f"ima={self.ima}"], ready_fd=True)
-        self.agent_address = self.agent.ready(60)["listen"]
-
-    def enrol(self):
-        self.progress("enrolling the host; its present state becomes its policy (limetree host learn --ima)")
-        self.cli("host", "add", self.agent_address, "--ek-digest", self.identity["ek_digest"])
-        self.policy = self.cli("host", "learn", self.host, "--ima")["digest"]
-
     def start_tenant(self, provider_url=None):
         self.progress("starting limetree-tenant")
         p = self.pki
-        self.lab.write("registry.json", json.dumps(self.cli("host", "registry")))
-        roots = self.lab.path("roots", directory=True)
-        self.lab.write("roots/maker.pem", self.hw.ca_bundle.read_bytes(), 0o644)
+        self.write_trust()
+        roots = self.lab.path("roots")
         options = {
             "listen": "127.0.0.1:0", "registrar_listen": "127.0.0.1:0", "registrar_tls_listen": "127.0.0.1:0",
             "cert": f"{p}/tenant-server.crt", "key": f"{p}/tenant-server.key", "ca": f"{p}/tenant-ca.crt",
@@ -245,14 +204,6 @@ class Federation:
         if registers:
             guest.wait_serial('"event":"registered"')
         self.cli("guest", "add", guest.uuid, "--address", f"127.0.0.1:{guest.host_port()}")
-
-    def residents(self):
-        """{guest uuid: record of docs/protocol.md section 3}, as the host agent lists them now."""
-        status, body = self.https(self.agent_address, "provider", "federation-ca", "GET", "/federation/v1/host")
-        if status != 200:
-            return {}
-        records = [base64.b64decode(r) for r in json.loads(body)["inventory"]["records"]]
-        return {str(uuidlib.UUID(bytes=r[18:34])): r for r in records}
 
     @staticmethod
     def serial_tail(guest):

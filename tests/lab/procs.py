@@ -428,8 +428,10 @@ class Lab:
             groups = [f"--groups={group}"] if group else ["--clear-groups"]
         return ["setpriv", *self._drop, *groups, "--pdeathsig", "KILL", "--", *map(str, argv)]
 
-    def spawn(self, name, argv, ready_fd=False, env=None, cwd=None, stdin=None, kvm=False):
-        """Starts a child as the lab's user. With ready_fd, `--ready-fd N` is appended."""
+    def spawn(self, name, argv, ready_fd=False, env=None, cwd=None, stdin=None, kvm=False,
+              before=()):
+        """Starts a child as the lab's user. With ready_fd, `--ready-fd N` is appended. before: a command that runs
+        first, as ourselves, and then the rest of its arguments."""
         argv, pass_fds, read_end, write_end = list(argv), (), None, None
         if ready_fd:
             read_end, write_end = os.pipe()
@@ -440,7 +442,7 @@ class Lab:
         try:
             with open(log, "wb") as out:
                 proc = subprocess.Popen(
-                    self.argv(argv, kvm), stdin=subprocess.DEVNULL if stdin is None else stdin,
+                    [*map(str, before), *self.argv(argv, kvm)], stdin=subprocess.DEVNULL if stdin is None else stdin,
                     stdout=out, stderr=out, env=self.env | (env or {}), cwd=cwd or self.dir,
                     pass_fds=pass_fds, start_new_session=True)     # the terminal's ^C is not for it
         except BaseException:
