@@ -52,6 +52,7 @@ struct transfer {
 struct lt_http_client {
     struct lt_http_trust trust;
     bool allow_plain, named;
+    char *socket; /* NULL: TCP */
     CURLM *multi;
     pthread_t thread;
     int epoll, wake;
@@ -363,6 +364,7 @@ static int set_request(struct transfer *t)
 
     return curl_easy_setopt(h, CURLOPT_URL, t->url) ||
            curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, t->c->allow_plain ? "https,http" : "https") ||
+           (t->c->socket && curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, t->c->socket)) ||
            (t->c->named && curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L)) ||
            curl_easy_setopt(h, CURLOPT_HTTPHEADER, t->headers) ||
            curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, t->timeout_ms) ||
@@ -649,6 +651,7 @@ static void client_free(struct lt_http_client *c)
         close(c->wake);
     lt_http_trust_free(&c->trust);
     pthread_mutex_destroy(&c->lock);
+    free(c->socket);
     free(c);
 }
 
@@ -685,7 +688,10 @@ int lt_http_client_new(const struct lt_http_client_conf *f, struct lt_http_clien
     c->room = (struct lt_room){.budget = f->budget, .leave = f->leave};
     c->trust.role = f->server_role;
     c->trust.crl = f->crl;
-    int rc = lt_http_trust_load(&c->trust, f->cert, f->key, f->ca, e);
+    c->socket = dup_or_null(f->socket);
+    int rc = f->socket && !c->socket ? lt_fail(e, LT_E_NO_MEMORY, "client: no memory") : 0;
+    if (!rc)
+        rc = lt_http_trust_load(&c->trust, f->cert, f->key, f->ca, e);
     if (!rc)
         rc = client_start(c, f->max_per_host, e);
     if (rc) {

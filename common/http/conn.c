@@ -82,11 +82,24 @@ static uint16_t crowd_of(const struct lt_http_conns *l, const struct sockaddr_st
     return lt_siphash(l->key, net, n) % LT_HTTP_CROWDS;
 }
 
+/* Over a UNIX socket the kernel says who it is. */
+static void take_user(struct lt_http_conn *c)
+{
+    uid_t uid;
+
+    c->local = lt_http_local_uid(c->fd, &uid) && lt_http_local_may(uid);
+    snprintf(c->source, sizeof c->source, "uid %lu", (unsigned long)uid);
+}
+
 static void take_source(struct lt_http_conn *c)
 {
     struct sockaddr_storage a = {0};
     socklen_t n = sizeof a;
 
+    if (c->server->over_local) {
+        take_user(c);
+        return;
+    }
     if (getpeername(c->fd, (struct sockaddr *)&a, &n) ||
         getnameinfo((struct sockaddr *)&a, n, c->source, sizeof c->source, NULL, 0, NI_NUMERICHOST))
         snprintf(c->source, sizeof c->source, "an unknown address");

@@ -11,7 +11,10 @@ int lt_http_req_check_access(const struct lt_http_req *r, struct lt_err *e)
 {
     unsigned access = r->route->access;
 
-    if (access & LT_HTTP_MAY_ANYONE)
+    if (r->server->over_local && !r->on->local)
+        return lt_fail(e, LT_E_FORBIDDEN, "not for %s: root and the user that serves may call",
+                       r->on->source);
+    if ((access & LT_HTTP_MAY_ANYONE) || (access & LT_HTTP_MAY_LOCAL && r->server->over_local))
         return 0;
     if (!r->has_peer)
         return lt_fail(e, LT_E_UNAUTHENTICATED, "a client certificate is needed here");

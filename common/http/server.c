@@ -31,6 +31,10 @@
 
 static void take_source(struct lt_http_req *r)
 {
+    if (r->on && r->server->over_local) {
+        memcpy(r->source, r->on->source, sizeof r->source);
+        return;
+    }
     const union MHD_ConnectionInfo *i = MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *a = i ? i->client_addr : NULL;
     socklen_t n = a && a->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
@@ -305,13 +309,14 @@ int lt_http_server_check_listen(const char *key, const char *listen_on, struct l
     struct addrinfo *ai = NULL;
     struct lt_err why = {0};
 
-    if (resolve(listen_on, &ai, &why))
+    if (lt_http_local_path(listen_on) ? lt_http_local_check(listen_on, &why) : resolve(listen_on, &ai, &why))
         return lt_fail(e, why.code, "%s%s", key, why.msg + strlen("listen"));
-    freeaddrinfo(ai);
+    if (ai)
+        freeaddrinfo(ai);
     return 0;
 }
 
-static int open_socket(const char *listen_on, char address[64], int *out, struct lt_err *e)
+static int open_tcp(const char *listen_on, char address[64], int *out, struct lt_err *e)
 {
     struct addrinfo *ai = NULL;
     char name[64], serv[16];
@@ -336,6 +341,17 @@ static int open_socket(const char *listen_on, char address[64], int *out, struct
         return rc;
     }
     *out = fd;
+    return 0;
+}
+
+static int open_socket(struct lt_http_server *s, int *out, struct lt_err *e)
+{
+    if (!s->over_local)
+        return open_tcp(s->conf.listen, s->address, out, e);
+    if (s->tls)
+        return lt_fail(e, LT_E_CONFIG, "listen = %s: a UNIX socket has no certificates", s->conf.listen);
+    LT_TRY(lt_http_local_listen(s->conf.listen, &s->local, out, e));
+    snprintf(s->address, sizeof s->address, LT_HTTP_LOCAL "%s", s->local.path);
     return 0;
 }
 
@@ -457,6 +473,7 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
     struct lt_http_server *s = lt_new(struct lt_http_server);
     s->conf = *c;
     s->tls = c->cert;
+    s->over_local = lt_http_local_path(c->listen);
     s->conf.max_bytes = c->max_bytes ? c->max_bytes : LT_MAX_HTTP_BYTES;
     s->conns.request_ms = (c->request_timeout_s ? c->request_timeout_s : REQUEST_S) * 1000;
     s->ask = s->require = c->client_ca;
@@ -471,10 +488,11 @@ int lt_http_server_start(const struct lt_http_server_conf *c, struct lt_http_ser
     if (!rc)
         rc = join_cas(s, &f, e);
     if (!rc)
-        rc = open_socket(c->listen, s->address, &fd, e);
+        rc = open_socket(s, &fd, e);
     if (!rc)
         rc = start_daemon(s, fd, &f, e); /* closes fd itself on some of its faults, so we never do */
     if (rc) {
+        lt_http_local_remove(&s->local);
         lt_http_conns_stop(&s->conns);
         pthread_cond_destroy(&s->idle);
         pthread_mutex_destroy(&s->lock);
@@ -500,6 +518,7 @@ void lt_http_server_stop(struct lt_http_server *s)
 {
     if (!s)
         return;
+    lt_http_local_remove(&s->local);
     int fd = MHD_quiesce_daemon(s->daemon);
     uint64_t until = lt_clock_ms() + DRAIN_MS;
     pthread_mutex_lock(&s->lock);

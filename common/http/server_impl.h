@@ -21,6 +21,7 @@
 #ifndef LT_COMMON_HTTP_SERVER_IMPL_H
 #define LT_COMMON_HTTP_SERVER_IMPL_H
 
+#include "common/http/local.h"
 #include "common/http/server.h"
 #include "common/ref.h"
 #include "common/run/log_rate.h"
@@ -44,6 +45,7 @@ struct lt_http_conn {
     uint16_t crowd;          /* its network: an IPv4 address, an IPv6 /64 */
     bool cut;                /* it was cut off: counted no more */
     bool verified, refused;  /* what its handshake proved; or was refused, and that was logged */
+    bool local;              /* over our UNIX socket, by a user who may */
     unsigned crl_generation; /* of the lists it was last held against */
     struct lt_peer peer;
 };
@@ -73,7 +75,9 @@ struct lt_http_server {
     struct MHD_Daemon *daemon;
     bool tls, ask, require;                           /* client certificates */
     gnutls_x509_trust_list_t clients, keylime_admins; /* NULL: there is no keylime_admin_ca */
-    char address[64];
+    char address[128];
+    bool over_local; /* not TCP: a UNIX socket */
+    struct lt_http_local local;
     uint32_t id_prefix;
     atomic_uint id_next;
     pthread_mutex_t lock; /* before a request's own */
