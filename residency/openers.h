@@ -1,6 +1,10 @@
 /* OPENERS (docs/sealing.md section 2): every platform state and key that a sealed vTPM's secrets were ever
- * open to. Append-only: entries are never removed or moved, only `closed` may be set. Bytes, no judgement:
- * that is appraisal/checks/openers.h. */
+ * open to. Append-only: entries are never removed or moved; `closed` alone changes, and is cleared where a
+ * state is opened again. Bytes, no judgement: that is appraisal/checks/openers.h.
+ *
+ *   OPENERS = "LT1:OPENERS" (padded with zeros to 16) | u16 k | k x ( u8 kind | u8 closed | u16 len | body )
+ *     1: host_ek_digest[32] | STATE   2, 4: H(SubjectPublicKeyInfo)[32]
+ *     3: the sender's host_ek_digest[32] | digest of Name(IK)[32] */
 #ifndef LT_RESIDENCY_OPENERS_H
 #define LT_RESIDENCY_OPENERS_H
 
@@ -33,6 +37,9 @@ struct lt_openers {
  * refused, a bitmap of 0 too. */
 #define LT_OPENERS_STATE_MIN 0x00005395u /* PCR 0, 2, 4, 7-9, 12, 14: what a state of ours holds at least */
 #define LT_OPENERS_STATE_NEVER 0x00ff2400u
+#define LT_OPENERS_STATE_BYTES (4 + LT_MAX_PCRS * LT_SHA256) /* no STATE is longer */
+/* 0, or why a STATE may not have that bitmap. */
+int lt_openers_state_mask(uint32_t mask, struct lt_err *e) LT_MUST_CHECK;
 int lt_openers_state_read(struct lt_reader *r, struct lt_pcrs *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_openers_state_write(const struct lt_pcrs *state, struct lt_buf *b);
 bool lt_openers_state_same(const struct lt_pcrs *a, const struct lt_pcrs *b);
@@ -43,14 +50,17 @@ bool lt_openers_state_same(const struct lt_pcrs *a, const struct lt_pcrs *b);
 int lt_openers_parse(const void *p, size_t n, struct lt_openers *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_openers_write(const struct lt_openers *o, struct lt_buf *b);
 int lt_openers_digest(const struct lt_openers *o, uint8_t out[LT_SHA256], struct lt_err *e) LT_MUST_CHECK;
-void lt_openers_free(struct lt_openers *o);
+void lt_openers_free(struct lt_openers *o); /* leaves an empty list */
 #define LT_OPENERS_AUTO __attribute__((cleanup(lt_openers_free)))
 
 /* a and b are the same opener, `closed` apart. */
 bool lt_openers_same(const struct lt_openers_one *a, const struct lt_openers_one *b);
+/* Its place in o, `closed` apart; LT_MAX_OPENERS: it is not there. */
+unsigned lt_openers_find(const struct lt_openers *o, const struct lt_openers_one *one);
 /* older is a prefix of newer, `closed` masked. */
 bool lt_openers_prefix(const struct lt_openers *older, const struct lt_openers *newer);
-/* Appends a copy; LT_E_TOO_LARGE when the list is full. */
+/* Appends a copy. LT_E_TOO_LARGE: the list is full; LT_E_USAGE: it is there already, or may not stand there
+ * (kind 4 behind others). */
 int lt_openers_add(struct lt_openers *o, const struct lt_openers_one *one, struct lt_err *e) LT_MUST_CHECK;
 int lt_openers_copy(const struct lt_openers *o, struct lt_openers *out, struct lt_err *e) LT_MUST_CHECK;
 

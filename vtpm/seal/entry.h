@@ -24,6 +24,15 @@ struct lt_seal_entry {
 void lt_seal_secret_uuid(const uint8_t domain[LT_UUID], uint8_t out[LT_UUID]);
 /* A fresh K_v from the OS random source. */
 void lt_seal_key_new(char out[LT_SEAL_KEY]);
+/* ENTRY = uuid[16] | ek_digest[32] | key[44] | u8 origin | authority[32] | firmware[32] | domain[32] | u32
+ * len | OPENERS */
+size_t lt_seal_entry_size(const struct lt_seal_entry *x);
+/* Exactly that many bytes, into the caller's memory (which may be locked, since the key is in it). */
+void lt_seal_entry_put(const struct lt_seal_entry *x, uint8_t *to);
+void lt_seal_entry_write(const struct lt_seal_entry *x, struct lt_buf *b);
+/* Refuses a key that is not base64 of 32 bytes, an origin that is not known, a list that is none. *out:
+ * lt_seal_entry_free, also on failure. */
+int lt_seal_entry_read(struct lt_reader *r, struct lt_seal_entry *out, struct lt_err *e) LT_MUST_CHECK;
 int lt_seal_entry_copy(const struct lt_seal_entry *in, struct lt_seal_entry *out,
                        struct lt_err *e) LT_MUST_CHECK;
 void lt_seal_entry_free(struct lt_seal_entry *x); /* wipes */
