@@ -139,7 +139,7 @@ static enum lt_flight_next judge(struct lt_flight *flight, struct lt_err *e)
 
     lt_hosts_logs(&f->view, f->started, &h.logs);
     lt_checks_appraise_host(&h, &f->facts, &f->verdict);
-    lt_verdict_conclude(&f->verdict, false, r->conf.accept_boot_only);
+    lt_verdict_conclude(&f->verdict, LT_VERDICT_LINK_RESIDENT, r->conf.accept_boot_only);
     if (!f->refused || !lt_verdict_passed(&f->verdict, LT_CHECK_HOST_QUOTE))
         return LT_FLIGHT_NEXT;
     /* Its keys were replaced meanwhile: nobody held its header against the batch. */

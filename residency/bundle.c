@@ -17,8 +17,8 @@ void lt_bundle_free(struct lt_bundle *b)
 {
     struct lt_bundle_guest_evidence *g = &b->guest;
     struct lt_bundle_host_evidence *h = &b->host;
-    uint8_t *blobs[] = {g->attest.p, g->signature.p, g->ak.p, g->ek.p,       g->boot_log.p,
-                        g->ima.p,    h->ak.p,        h->ek.p, h->boot_log.p, h->ima.p};
+    uint8_t *blobs[] = {g->attest.p, g->signature.p, g->ak.p,       g->ek.p,  g->boot_log.p, g->ima.p,
+                        h->ak.p,     h->ek.p,        h->boot_log.p, h->ima.p, h->openers.p};
 
     for (size_t i = 0; i < sizeof blobs / sizeof *blobs; i++)
         free(blobs[i]);
@@ -110,8 +110,8 @@ static int guest(const json_t *o, struct lt_bundle_guest_evidence *g, struct lt_
 
 static int host(const json_t *o, struct lt_bundle_host_evidence *h, struct lt_err *e)
 {
-    static const char *const keys[] = {"header", "attest",          "signature", "pcrs", "ak",
-                                       "ek",     "ek_certificates", "boot_log",  "ima",  NULL};
+    static const char *const keys[] = {"header",          "attest",   "signature", "pcrs",    "ak", "ek",
+                                       "ek_certificates", "boot_log", "ima",       "openers", NULL};
 
     LT_TRY(lt_json_only(o, keys, e));
     LT_TRY(lt_residency_host_quote_from_json(o, &h->quote, e));
@@ -119,7 +119,8 @@ static int host(const json_t *o, struct lt_bundle_host_evidence *h, struct lt_er
     LT_TRY(blob(o, "ek", LT_MAX_PUBLIC, &h->ek, e));
     LT_TRY(certificates(o, &h->ek_certificates, e));
     LT_TRY(optional_blob(o, "boot_log", LT_MAX_BOOT_LOG, &h->boot_log, e));
-    return optional_blob(o, "ima", LT_MAX_IMA_LOG, &h->ima, e);
+    LT_TRY(optional_blob(o, "ima", LT_MAX_IMA_LOG, &h->ima, e));
+    return optional_blob(o, "openers", LT_MAX_OPENERS_BYTES, &h->openers, e);
 }
 
 /* What only the host's half brings: its quote, and the two paths. */
@@ -256,6 +257,7 @@ static json_t *host_json(const struct lt_bundle_host_evidence *h)
     set_certificates(o, &h->ek_certificates);
     set_blob(o, "boot_log", &h->boot_log);
     set_blob(o, "ima", &h->ima);
+    set_blob(o, "openers", &h->openers);
     return o;
 }
 

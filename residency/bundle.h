@@ -31,6 +31,8 @@ struct lt_bundle_host_evidence {
     struct lt_bundle_blob ak, ek;
     struct lt_bundle_certificates ek_certificates;
     struct lt_bundle_blob boot_log, ima;
+    struct lt_bundle_blob
+        openers; /* OPENERS of the guest's vTPM, if its record names them and they were at hand */
 };
 
 struct lt_bundle_policy {

@@ -312,7 +312,7 @@ void lt_tenant_round_keep_list(struct lt_tenant_round *r)
 
 void lt_tenant_round_conclude(const struct lt_policy_guest *policy, struct lt_verdict *v)
 {
-    lt_verdict_conclude(v, policy && policy->accept_copyable, policy && policy->accept_boot_only);
+    lt_verdict_conclude(v, lt_checks_least_link(policy), policy && policy->accept_boot_only);
 }
 
 void lt_tenant_round_appraise_unlinked(const struct lt_tenant_round *r, const struct lt_ref *policy,

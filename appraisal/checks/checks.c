@@ -103,6 +103,13 @@ void lt_checks_unlinked(const struct lt_checks_host_round *in, const struct lt_h
     run(&c, ON(WINDOW));
 }
 
+enum lt_verdict_link lt_checks_least_link(const struct lt_policy_guest *p)
+{
+    if (p && p->accept_copyable)
+        return LT_VERDICT_LINK_COPYABLE;
+    return p && p->accept_bound ? LT_VERDICT_LINK_BOUND : LT_VERDICT_LINK_RESIDENT;
+}
+
 void lt_checks_host_alone(struct lt_verdict *v)
 {
     lt_verdict_leave_out(v, OF_GUESTS, "a host by itself is judged: no guest is asked about");

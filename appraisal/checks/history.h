@@ -54,6 +54,11 @@ struct lt_history_round_facts {
     bool resident; /* check 8 passed */
     bool accepted; /* checks 4-9 passed */
     uint8_t incarnation[LT_RESIDENCY_INCARNATION];
+    /* Of sealed vTPMs: the list that was handed in is the one to remember (check 8 passed on a record that
+     * names it, and it is a continuation of the last one); this round's host is among the guest's openers and
+     * failed check 7, without proof that none of them was open (sticky: exposed). */
+    bool openers_seen, exposed;
+    uint8_t exposed_host[32]; /* its ek_digest */
 };
 
 /* After every round, whatever its verdict, at t5. */

@@ -174,6 +174,6 @@ int lt_offline_appraise(const struct lt_bundle *b, const struct lt_offline *o, s
         lt_verdict_passed(v, LT_CHECK_GUEST_QUOTE) &&
         (lt_verdict_passed(v, LT_CHECK_BATCH_INCLUSION) || !b->has_host))
         lt_check_fault(v, LT_CHECK_BATCH_INCLUSION, "the bundle's commitment is not that of its evidence");
-    lt_verdict_conclude(v, false, false);
+    lt_verdict_conclude(v, LT_VERDICT_LINK_RESIDENT, false);
     return 0;
 }

@@ -16,6 +16,7 @@
 #include "appraisal/checks/history.h"
 #include "appraisal/checks/identity.h"
 #include "appraisal/checks/measured.h"
+#include "appraisal/checks/openers.h"
 #include "appraisal/checks/result_cache.h"
 #include "appraisal/checks/verdict.h"
 #include "residency/proof.h"
@@ -52,8 +53,9 @@ struct lt_checks_host_round {
     const struct lt_policy_digests *accepted;
     bool accept_ek_unproven;
     struct lt_measured_logs logs;
-    struct lt_result_cache *measured_cache; /* NULL: none */
-    bool timed;                             /* false (offline): 10 and 11 are not made */
+    const struct lt_checks_openers *openers; /* NULL: nothing was asked for: a sealed vTPM stays copyable */
+    struct lt_result_cache *measured_cache;  /* NULL: none */
+    bool timed;                              /* false (offline): 10 and 11 are not made */
     uint64_t t1_ms, t5_ms, window_ms;
     bool nonce_used;                       /* in a round before this one */
     const struct lt_history_host *history; /* of this AK_h, NULL: absent. Asked as of t1 */
@@ -67,6 +69,8 @@ void lt_checks_appraise_guest(const struct lt_checks_guest_round *in, struct lt_
  * on is weighed: the link is `unlinked`. in: guest, times and nonce_used; the rest is not looked at. */
 void lt_checks_unlinked(const struct lt_checks_host_round *in, const struct lt_history_round_facts *f,
                         const char *why, struct lt_verdict *v);
+/* The lowest link that a policy accepts, for lt_verdict_conclude. NULL: none but resident. */
+enum lt_verdict_link lt_checks_least_link(const struct lt_policy_guest *p);
 /* Right after lt_verdict_init: 5, 6, 7, 9 and 10 are made, the others are named as not made. */
 void lt_checks_host_alone(struct lt_verdict *v);
 /* Checks 4-11, and the rest of *f; of a host by itself *f is zeroed first. */

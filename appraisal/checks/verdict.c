@@ -13,7 +13,7 @@ static const char *const results[] = {
     [LT_VERDICT_UNREACHABLE] = "unreachable",   [LT_VERDICT_CONSISTENT] = "consistent",
     [LT_VERDICT_INCONSISTENT] = "inconsistent",
 };
-static const char *const links[] = {NULL, "unlinked", "copyable", "resident"};
+static const char *const links[] = {NULL, "unlinked", "copyable", "bound", "resident"};
 static const char *const weaknesses[] = {"unlinked", "unjudged", "ek-unproven"};
 static const char *const levels[] = {NULL, "boot-only", "appraised"};
 
@@ -285,9 +285,9 @@ static bool link_stands(const struct lt_verdict *v)
 }
 
 /* How much the round proves is enough: of what applies to it. */
-static bool level_accepted(const struct lt_verdict *v, bool copyable, bool boot_only)
+static bool level_accepted(const struct lt_verdict *v, enum lt_verdict_link least, bool boot_only)
 {
-    bool link = v->link == LT_VERDICT_LINK_RESIDENT || (copyable && v->link == LT_VERDICT_LINK_COPYABLE);
+    bool link = v->link >= least && v->link >= LT_VERDICT_LINK_COPYABLE;
     bool level =
         v->level == LT_VERDICT_LEVEL_APPRAISED || (boot_only && v->level == LT_VERDICT_LEVEL_BOOT_ONLY);
 
@@ -295,7 +295,7 @@ static bool level_accepted(const struct lt_verdict *v, bool copyable, bool boot_
            (level || v->left_out & ON(LT_CHECK_HOST_POLICY));
 }
 
-void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept_boot_only)
+void lt_verdict_conclude(struct lt_verdict *v, enum lt_verdict_link least, bool accept_boot_only)
 {
     static const enum lt_verdict_result by_weight[] = {LT_VERDICT_FAILED, LT_VERDICT_UNCHECKED,
                                                        LT_VERDICT_STALE};
@@ -314,7 +314,7 @@ void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept
     else if (stand != ON(LT_CHECKS) - 1 || v->left_out == stand)
         /* cannot be: a check hangs on one that decides; but never trust by default */
         conclude(v, LT_VERDICT_UNCHECKED, "internal");
-    else if (!level_accepted(v, accept_copyable, accept_boot_only) || !link_stands(v))
+    else if (!level_accepted(v, least, accept_boot_only) || !link_stands(v))
         conclude(v, LT_VERDICT_UNCHECKED, "level");
     else if (v->refused)
         conclude(v, LT_VERDICT_UNCHECKED, weaknesses[__builtin_ctz(v->refused)]);
@@ -377,6 +377,30 @@ static json_t *weak_list(const struct lt_verdict *v)
     return list;
 }
 
+static json_t *problem_list(const struct lt_verdict *v)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < v->openers.problem_count; i++) {
+        const struct lt_verdict_problem *p = &v->openers.problem[i];
+        json_array_append_new(list, json_pack("{s:o, s:s, s:o}", "opener",
+                                              p->opener < 0 ? json_null() : json_integer(p->opener), "reason",
+                                              p->reason, "message", lt_json_new_text(p->message)));
+    }
+    return list;
+}
+
+static json_t *openers(const struct lt_verdict *v)
+{
+    json_t *o =
+        json_pack("{s:o, s:i, s:o}", "digest", lt_json_new_hex(v->openers.digest, sizeof v->openers.digest),
+                  "count", (int)v->openers.count, "problems", problem_list(v));
+
+    if (o && v->openers.untold)
+        json_object_set_new(o, "untold", json_integer(v->openers.untold));
+    return o;
+}
+
 json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times)
 {
     json_t *passed = json_array(), *failed = json_array(), *not_made = json_array(), *notes = json_array();
@@ -400,6 +424,8 @@ json_t *lt_verdict_to_json(const struct lt_verdict *v, json_t *times)
         v->has_batch ? json_pack("{s:I, s:I}", "n", (json_int_t)v->batch_n, "seq", (json_int_t)v->batch_seq)
                      : json_null(),
         "times", times ? times : json_null());
+    if (o && v->openers.listed)
+        json_object_set_new(o, "openers", openers(v));
     if (o && v->weak)
         json_object_set_new(o, "weak", weak_list(v));
     return o;

@@ -35,8 +35,9 @@ enum lt_verdict_result {
 enum lt_verdict_link {
     LT_VERDICT_LINK_NONE,
     LT_VERDICT_LINK_UNLINKED,
-    LT_VERDICT_LINK_COPYABLE,
-    LT_VERDICT_LINK_RESIDENT
+    LT_VERDICT_LINK_COPYABLE, /* whoever once had the vTPM's state may run it elsewhere */
+    LT_VERDICT_LINK_BOUND,    /* its state was open in listed and accepted states only */
+    LT_VERDICT_LINK_RESIDENT  /* and these enforce user space, which the tenant's policy says */
 };
 enum lt_verdict_level { LT_VERDICT_LEVEL_NONE, LT_VERDICT_LEVEL_BOOT_ONLY, LT_VERDICT_LEVEL_APPRAISED };
 
@@ -70,6 +71,14 @@ struct lt_check_part {
     char message[320];
 };
 
+/* What keeps the link of a sealed vTPM from being a higher one (docs/sealing.md section 5). */
+#define LT_VERDICT_PROBLEMS 16 /* of one list that are told, count */
+struct lt_verdict_problem {
+    int opener;         /* its index; -1: of the list as a whole */
+    const char *reason; /* static slug: opener-off-policy, … */
+    char message[240];
+};
+
 struct lt_verdict {
     bool offline;
     unsigned left_out;      /* bits: checks that do not apply to what is judged (lt_verdict_leave_out) */
@@ -92,6 +101,13 @@ struct lt_verdict {
                                        */
         char message[320];
     } check[LT_CHECKS];
+    struct {
+        bool listed; /* the record names a list */
+        uint8_t digest[32];
+        unsigned count;                 /* of the list at hand; 0: none is */
+        unsigned problem_count, untold; /* untold: for want of room */
+        struct lt_verdict_problem problem[LT_VERDICT_PROBLEMS];
+    } openers;
     unsigned part_count;
     struct lt_check_part parts[LT_VERDICT_PARTS]; /* last: a copy need not have those that are not used */
 };
@@ -161,8 +177,9 @@ bool lt_verdict_passed(const struct lt_verdict *v, enum lt_check c);
 bool lt_verdict_stands(const struct lt_verdict *v, enum lt_check c);
 /* A live round stops after a failed 1, 2 or 3. */
 bool lt_verdict_stopped(const struct lt_verdict *v);
-/* Result and reason from the checks, by the table; accept_*: what the tenant's policy accepts by name. */
-void lt_verdict_conclude(struct lt_verdict *v, bool accept_copyable, bool accept_boot_only);
+/* Result and reason from the checks, by the table. What the tenant's policy accepts by name: links from least
+ * on (RESIDENT: no other; lt_checks_least_link), and the level boot-only. */
+void lt_verdict_conclude(struct lt_verdict *v, enum lt_verdict_link least, bool accept_boot_only);
 /* Unchecked, for that reason (static), whatever its checks say: none of them failed. */
 void lt_verdict_undecided(struct lt_verdict *v, const char *reason);
 /* A round that got no usable answer (result LT_VERDICT_UNREACHABLE or LT_VERDICT_STALE): checks already made

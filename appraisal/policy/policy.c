@@ -37,6 +37,11 @@ void lt_policy_guest_free(struct lt_policy_guest *p)
     digests_free(&p->firmware);
     digests_free(&p->domain);
     digests_free(&p->host_policies);
+    digests_free(&p->seals);
+    digests_free(&p->escrow);
+    digests_free(&p->authorities);
+    digests_free(&p->retired_host_policies);
+    digests_free(&p->retired_hosts);
     free(p);
 }
 
@@ -139,10 +144,10 @@ static int accept(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
     const struct {
         const char *name;
         bool *flag;
-    } names[] = {{"copyable", &p->accept_copyable},      {"boot-only", &p->accept_boot_only},
-                 {"tainted", &p->accept_tainted},        {"open-boot", &p->accept_open_boot},
-                 {"unlinked", &p->accept_unlinked},      {"unjudged", &p->accept_unjudged},
-                 {"ek-unproven", &p->accept_ek_unproven}};
+    } names[] = {{"bound", &p->accept_bound},         {"copyable", &p->accept_copyable},
+                 {"boot-only", &p->accept_boot_only}, {"tainted", &p->accept_tainted},
+                 {"open-boot", &p->accept_open_boot}, {"unlinked", &p->accept_unlinked},
+                 {"unjudged", &p->accept_unjudged},   {"ek-unproven", &p->accept_ek_unproven}};
     json_t *list, *v;
     size_t i, k;
 
@@ -155,16 +160,50 @@ static int accept(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
         for (k = 0; k < sizeof names / sizeof *names && strcmp(names[k].name, s); k++)
             ;
         if (k == sizeof names / sizeof *names)
-            return lt_fail(
-                e, LT_E_MALFORMED,
-                "policy \"accept\" value %zu: \"%.20s\" is none of copyable, boot-only, tainted, open-boot,"
-                " unlinked, unjudged, ek-unproven",
-                i, s);
+            return lt_fail(e, LT_E_MALFORMED,
+                           "policy \"accept\" value %zu: \"%.20s\" is none of bound, copyable, boot-only, "
+                           "tainted, open-boot,"
+                           " unlinked, unjudged, ek-unproven",
+                           i, s);
         if (*names[k].flag)
             return lt_fail(e, LT_E_MALFORMED, "policy \"accept\" value %zu: \"%s\" is there already", i, s);
         *names[k].flag = true;
     }
     return 0;
+}
+
+/* What stands in both would be taken for accepted by one reader and for retired by another. */
+static int retired(const struct lt_policy_guest *p, struct lt_err *e)
+{
+    char hex[2 * LT_SHA256 + 1];
+
+    for (size_t i = 0; i < p->retired_host_policies.count; i++) {
+        const uint8_t *d = p->retired_host_policies.d[i];
+        lt_hex(d, LT_SHA256, hex);
+        if (lt_policy_digests_have(&p->host_policies, d))
+            return lt_fail(e, LT_E_MALFORMED,
+                           "policy \"retired_host_policies\": %s is in \"host_policies\" too", hex);
+    }
+    return 0;
+}
+
+/* What a sealed vTPM may have been open to. */
+static int sealing(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
+{
+    const struct {
+        const char *key;
+        struct lt_policy_digests *out;
+    } lists[] = {{"host_policies", &p->host_policies},
+                 {"seals", &p->seals},
+                 {"escrow", &p->escrow},
+                 {"authorities", &p->authorities},
+                 {"retired_host_policies", &p->retired_host_policies},
+                 {"retired_hosts", &p->retired_hosts}};
+
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (json_object_get(j, lists[i].key))
+            LT_TRY(digests(j, lists[i].key, lists[i].out, e));
+    return retired(p, e);
 }
 
 static int guest_policy(const json_t *j, struct lt_policy_guest *p, struct lt_err *e)
@@ -177,15 +216,15 @@ static int guest_policy(const json_t *j, struct lt_policy_guest *p, struct lt_er
         LT_TRY(digests(j, "firmware", &p->firmware, e));
     if (p->judges_domain)
         LT_TRY(digests(j, "domain", &p->domain, e));
-    if (json_object_get(j, "host_policies"))
-        LT_TRY(digests(j, "host_policies", &p->host_policies, e));
+    LT_TRY(sealing(j, p, e));
     return accept(j, p, e);
 }
 
 int lt_policy_guest_parse(const void *p, size_t n, struct lt_policy_guest **out, struct lt_err *e)
 {
-    static const char *const keys[] = {"pcrs", "firmware", "domain", "host_policies", "accept", "layers",
-                                       "boot", "ima",      NULL};
+    static const char *const keys[] = {
+        "pcrs",  "firmware", "domain",      "host_policies",         "accept",        "layers", "boot", "ima",
+        "seals", "escrow",   "authorities", "retired_host_policies", "retired_hosts", NULL};
     LT_JSON_AUTO json_t *j = NULL;
 
     *out = NULL;

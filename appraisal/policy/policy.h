@@ -59,9 +59,14 @@ struct lt_policy_guest {
     bool judges_firmware, judges_domain; /* false: the key is absent, that digest is not judged */
     struct lt_policy_digests firmware, domain;
     struct lt_policy_digests host_policies; /* accepted documents; none: none */
-    /* What it accepts by name: weaker links and levels (copyable, unlinked, boot-only), a tainted domain,
-     * layers that rest on an open boot, a policy that judges nothing, a vTPM whose EK nobody vouches for. */
-    bool accept_copyable, accept_boot_only, accept_tainted, accept_open_boot;
+    /* Of sealed vTPMs (docs/sealing.md section 5): host policies whose states enforce user space; recovery
+     * keys and authorities, each H(SubjectPublicKeyInfo); documents and hosts (EK digests) that count only
+     * for what was seen closed before they came here. What is in host_policies is not retired. */
+    struct lt_policy_digests seals, escrow, authorities, retired_host_policies, retired_hosts;
+    /* What it accepts by name: weaker links and levels (bound, copyable, unlinked, boot-only; copyable is
+     * bound too), a tainted domain, layers that rest on an open boot, a policy that judges nothing, a vTPM
+     * whose EK nobody vouches for. */
+    bool accept_bound, accept_copyable, accept_boot_only, accept_tainted, accept_open_boot;
     bool accept_unlinked, accept_unjudged, accept_ek_unproven;
 };
 

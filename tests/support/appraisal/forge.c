@@ -492,7 +492,7 @@ void forge_judge(struct forge *f, struct lt_verdict *v)
     lt_verdict_init(v);
     lt_checks_appraise_guest(&f->guest, &f->facts, v);
     lt_checks_appraise_host(&f->host, &f->facts, v);
-    lt_verdict_conclude(v, f->guest_policy->accept_copyable, f->guest_policy->accept_boot_only);
+    lt_verdict_conclude(v, lt_checks_least_link(f->guest_policy), f->guest_policy->accept_boot_only);
 }
 
 static struct lt_bundle_blob copy(const void *p, size_t n)

@@ -403,7 +403,7 @@ static void live_round_stops(void **state)
         lt_verdict_init(&v);
         lt_checks_appraise_guest(&f.guest, &f.facts, &v);
         assert_int_equal(lt_verdict_stopped(&v), causes[i] != NULL);
-        lt_verdict_conclude(&v, true, true);
+        lt_verdict_conclude(&v, LT_VERDICT_LINK_COPYABLE, true);
         forge_states(&v, is);
         assert_int_equal(v.result, causes[i] ? LT_VERDICT_FAILED : LT_VERDICT_UNCHECKED);
         assert_string_equal(is + 3, "--------");
@@ -434,7 +434,7 @@ static void no_memory_is_no_fault(void **state)
     lt_verdict_init(&v); /* offline nobody asks again: not consistent */
     v.offline = true;
     lt_check_failed(&v, LT_CHECK_GUEST_QUOTE, &f.guest_id->fault);
-    lt_verdict_conclude(&v, false, false);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_RESIDENT, false);
     assert_int_equal(v.result, LT_VERDICT_INCONSISTENT);
     forge_free(&f);
 }

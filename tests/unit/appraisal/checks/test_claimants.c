@@ -29,7 +29,7 @@ static int setup(void **state)
         }
         v->link = k == TRUSTED ? LT_VERDICT_LINK_RESIDENT : LT_VERDICT_LINK_COPYABLE;
         v->level = LT_VERDICT_LEVEL_APPRAISED;
-        lt_verdict_conclude(v, false, false);
+        lt_verdict_conclude(v, LT_VERDICT_LINK_RESIDENT, false);
     }
     assert_int_equal(of_kind[FAILED].result, LT_VERDICT_FAILED);
     assert_int_equal(of_kind[UNCHECKED].result, LT_VERDICT_UNCHECKED);

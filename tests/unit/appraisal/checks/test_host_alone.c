@@ -16,7 +16,7 @@ static void judge(struct forge *f, bool boot_only, struct lt_verdict *v)
     f->host.guest = NULL;
     f->host.proof = NULL;
     lt_checks_appraise_host(&f->host, &f->facts, v);
-    lt_verdict_conclude(v, false, boot_only);
+    lt_verdict_conclude(v, LT_VERDICT_LINK_RESIDENT, boot_only);
 }
 
 static void publish(struct forge *f, struct lt_policy_digests *published)
@@ -169,7 +169,7 @@ static void nothing_made_is_not_trusted(void **state)
     (void)state;
     lt_verdict_init(&v);
     lt_verdict_leave_out(&v, (1u << LT_CHECKS) - 1, "nothing applies");
-    lt_verdict_conclude(&v, true, true);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_COPYABLE, true);
     assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
 }
 

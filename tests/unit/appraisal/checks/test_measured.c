@@ -602,7 +602,7 @@ static void no_memory_is_not_consistent(void **state)
         assert_true(lt_check_open(&v, LT_CHECK_GUEST_QUOTE));
         r.part[LT_MEASURED_PART_BOOT_POLICY].starved = starved;
         lt_measured_tell(&r, LT_CHECK_GUEST_QUOTE, &v);
-        lt_verdict_conclude(&v, false, false);
+        lt_verdict_conclude(&v, LT_VERDICT_LINK_RESIDENT, false);
         assert_int_equal(v.result, starved ? LT_VERDICT_INCONSISTENT : LT_VERDICT_CONSISTENT);
     }
 }
@@ -960,7 +960,7 @@ static void rules_for_verifiers(void **state)
     RUN(rows);
     /* G4: before anything was seen, nothing is good. */
     lt_verdict_init(&v);
-    lt_verdict_conclude(&v, true, true);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_COPYABLE, true);
     assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
     /* G5: the clock of a good quote is kept, also when another check fails. */
     forge_init(&f);

@@ -212,7 +212,7 @@ static void test_policy_of_the_other_bank(void **state)
     assert_int_equal(v.check[LT_CHECK_GUEST_POLICY].state,
                      LT_CHECK_NOT_MADE); /* no word against it, either */
     assert_non_null(strstr(v.check[LT_CHECK_GUEST_POLICY].message, "no values of the bank sha384"));
-    lt_verdict_conclude(&v, false, false);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_RESIDENT, false);
     assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
     lt_policy_guest_free(narrow);
     drop(&m);
@@ -235,7 +235,7 @@ static void test_documents_of_the_other_bank(void **state)
         m.round.policy = p;
         lt_verdict_init(&v);
         lt_checks_appraise_guest(&m.round, &m.facts, &v);
-        lt_verdict_conclude(&v, false, false);
+        lt_verdict_conclude(&v, LT_VERDICT_LINK_RESIDENT, false);
         assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
         assert_int_equal(v.check[LT_CHECK_GUEST_POLICY].state, LT_CHECK_NOT_MADE);
         lt_policy_guest_free(p);

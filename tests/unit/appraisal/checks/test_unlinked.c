@@ -21,7 +21,7 @@ static void judge(struct forge *f, struct lt_verdict *v)
     lt_checks_appraise_guest(&f->guest, &f->facts, v);
     if (!lt_verdict_stopped(v))
         lt_checks_unlinked(&f->host, &f->facts, WHY, v);
-    lt_verdict_conclude(v, f->guest_policy->accept_copyable, f->guest_policy->accept_boot_only);
+    lt_verdict_conclude(v, lt_checks_least_link(f->guest_policy), f->guest_policy->accept_boot_only);
 }
 
 static void certified(struct forge *f)

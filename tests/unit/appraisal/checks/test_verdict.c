@@ -48,12 +48,12 @@ static void nothing_is_trusted_by_default(void **state)
 
     (void)state;
     lt_verdict_init(&v);
-    lt_verdict_conclude(&v, true, true);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_COPYABLE, true);
     assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
     memset(&v, 0, sizeof v);
     for (int c = 0; c < LT_CHECKS; c++)
         v.check[c].weight = LT_CHECK_WEIGHT_NONE; /* not made, and nobody says why */
-    lt_verdict_conclude(&v, true, true);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_COPYABLE, true);
     assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
     assert_string_equal(v.reason, "internal");
 }
@@ -65,15 +65,14 @@ static void levels(void **state)
     (void)state;
     for (int link = LT_VERDICT_LINK_NONE; link <= LT_VERDICT_LINK_RESIDENT; link++)
         for (int level = LT_VERDICT_LEVEL_NONE; level <= LT_VERDICT_LEVEL_APPRAISED; level++)
-            for (int accept = 0; accept < 4; accept++) {
+            for (int accept = 0; accept < 6; accept++) {
+                enum lt_verdict_link least = LT_VERDICT_LINK_COPYABLE + accept / 2;
                 pass_all(&v);
                 v.link = link;
                 v.level = level;
-                lt_verdict_conclude(&v, accept & 1, accept & 2);
-                bool ok = (link == LT_VERDICT_LINK_RESIDENT ||
-                           (link == LT_VERDICT_LINK_COPYABLE && (accept & 1))) &&
-                          (level == LT_VERDICT_LEVEL_APPRAISED ||
-                           (level == LT_VERDICT_LEVEL_BOOT_ONLY && (accept & 2)));
+                lt_verdict_conclude(&v, least, accept & 1);
+                bool ok = link >= (int)least && (level == LT_VERDICT_LEVEL_APPRAISED ||
+                                                 (level == LT_VERDICT_LEVEL_BOOT_ONLY && (accept & 1)));
                 assert_int_equal(v.result, ok ? LT_VERDICT_TRUSTED : LT_VERDICT_UNCHECKED);
                 assert_string_equal(v.reason, ok ? "" : "level");
             }
@@ -90,7 +89,7 @@ static void first_row_that_applies(void **state)
         for (int c = 0; c < LT_CHECKS; c++)
             if (failing >> c & 1)
                 lt_check_fault(&v, c, "planted");
-        lt_verdict_conclude(&v, false, false);
+        lt_verdict_conclude(&v, LT_VERDICT_LINK_RESIDENT, false);
         enum lt_verdict_result want = failing & 0xff                 ? LT_VERDICT_FAILED
                                       : failing & (1 << 8 | 1 << 10) ? LT_VERDICT_UNCHECKED
                                                                      : LT_VERDICT_STALE;
@@ -164,7 +163,7 @@ static void as_json(void **state)
     lt_check_fault(&v, LT_CHECK_SANDWICH, "too young \xff");
     lt_check_omit(&v, LT_CHECK_HOST_POLICY, "ima", "not in this version");
     lt_check_note(&v, LT_CHECK_GUEST_CLOCK, "first", "the first round");
-    lt_verdict_conclude(&v, false, true);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_RESIDENT, true);
     LT_JSON_AUTO json_t *j = lt_verdict_to_json(&v, json_pack("{s:i}", "age_ms", 1));
     LT_JSON_AUTO json_t *want = json_pack(
         "{s:s,s:s,s:s,s:s,s:b,s:s,s:[ssssssssss],s:[{s:s,s:s}],s:[{s:s,s:s,s:s}],s:[{s:s,s:s,s:s}],s:{s:i,s:"
@@ -226,7 +225,7 @@ static void unlinked_case(unsigned ends, unsigned weak, unsigned refused, bool s
     for (int w = 0; w < LT_VERDICT_WEAKNESSES; w++)
         if (weak >> w & 1)
             lt_verdict_weakened(&v, w, !(refused >> w & 1));
-    lt_verdict_conclude(&v, true, true);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_COPYABLE, true);
     bool is = weak >> LT_VERDICT_WEAK_UNLINKED & 1;
     bool trusted = good && said && is && !(weak & refused);
     if ((v.result == LT_VERDICT_TRUSTED) != trusted)
@@ -256,7 +255,7 @@ static void leaving_out_hides_nothing(void **state)
         lt_verdict_leave_out(&v, 1u << c, "no host");
         v.link = LT_VERDICT_LINK_UNLINKED;
         lt_verdict_weakened(&v, LT_VERDICT_WEAK_UNLINKED, true);
-        lt_verdict_conclude(&v, true, true);
+        lt_verdict_conclude(&v, LT_VERDICT_LINK_COPYABLE, true);
         assert_int_not_equal(v.result, LT_VERDICT_TRUSTED);
         assert_int_equal(v.check[c].state, LT_CHECK_NOT_PASSED);
         assert_string_equal(v.check[c].message, "planted");
@@ -274,14 +273,14 @@ static void weaknesses(void **state)
     v.link = LT_VERDICT_LINK_UNLINKED;
     lt_verdict_weakened(&v, LT_VERDICT_WEAK_EK_UNPROVEN, false);
     lt_verdict_weakened(&v, LT_VERDICT_WEAK_UNLINKED, true);
-    lt_verdict_conclude(&v, true, true);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_COPYABLE, true);
     assert_int_equal(v.result, LT_VERDICT_UNCHECKED);
     assert_string_equal(v.reason, "ek-unproven");
     LT_JSON_AUTO json_t *j = lt_verdict_to_json(&v, NULL);
     LT_JSON_AUTO json_t *want = json_pack("[ss]", "unlinked", "ek-unproven");
     assert_true(json_equal(json_object_get(j, "weak"), want));
     lt_verdict_weakened(&v, LT_VERDICT_WEAK_UNLINKED, false);
-    lt_verdict_conclude(&v, true, true);
+    lt_verdict_conclude(&v, LT_VERDICT_LINK_COPYABLE, true);
     assert_string_equal(v.reason, "unlinked");
 }
 
