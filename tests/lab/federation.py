@@ -29,8 +29,8 @@ class Federation(Host):
     provider_url, tenant_url; cli(...) runs `limetree ... --json` and returns what it printed."""
 
     def __init__(self, lab, build, cache=None, quote_delay_ms=165, progress=lambda text: None,
-                 tenant_options=(), unmeasured=()):
-        """unmeasured: programs (their file names) that the host's IMA list shall not name."""
+                 tenant_options=(), **of_host):
+        """of_host: Host's, such as unmeasured: programs (their file names) that the host's IMA list shall not name."""
         self.lab, self.build, self.cache, self.progress = lab, Path(build), cache, progress
         self.tenant_options = list(tenant_options)
         self.provider_options = []
@@ -44,7 +44,7 @@ class Federation(Host):
         self.relay = self.build / "tests/support/tpm-relay"
         self.emulator = lab.install(self.build / "tests/support/ima-emulator")
         self.pki = lab.path("pki")
-        super().__init__(self, relay=self.relay, quote_delay_ms=quote_delay_ms, unmeasured=unmeasured)
+        super().__init__(self, relay=self.relay, quote_delay_ms=quote_delay_ms, **of_host)
         self.hosts = [self]
         self.image = self.provider = self.tenant = None
         self.provider_url = self.tenant_url = self.registrar_tls_url = None
@@ -107,11 +107,12 @@ class Federation(Host):
         self.progress("making certificates (limetree pki init)")
         self.cli("pki", "init", self.pki, "--tenant", self.tenant_id)
 
-    def another_host(self, name):
+    def another_host(self, name, boot_log=None, **of_host):
         """A second server of the same provider, up and enrolled. A tenant that runs already reads registry and roots anew
         on HUP, after write_trust()."""
-        other = Host(self, name, relay=self.relay)
+        other = Host(self, name, relay=self.relay, **of_host)
         self.hosts.append(other)
+        other.booted(boot_log)
         other.start_hardware()
         other.start_libvirt()
         other.start_agent()
@@ -177,13 +178,15 @@ class Federation(Host):
         new = []
         for i in range(count):
             name = f"{prefix}-{len(self.guests) + 1}"
-            guest = self.virt.guest(name, uuid=uuids[i] if uuids else None, image=self.image, files=files,
-                                    **kwargs)
+            guest = self.new_guest(name, uuid=uuids[i] if uuids else None, image=self.image, files=files, **kwargs)
             self.progress(f"booting {name} ({'KVM' if self.lab.kvm else 'emulated'})")
             guest.start()
             self.guests.append(guest)
             new.append(guest)
         return new
+
+    def new_guest(self, name, **kwargs):
+        return self.virt.guest(name, **kwargs)
 
     def registered(self, guests, timeout=240):
         """Waits until the guests' agents have registered with the tenant."""

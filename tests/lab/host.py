@@ -1,18 +1,33 @@
 """A server: its TPM chip, its libvirt, its host agent; and what happens to servers."""
 
 import base64
+import http.client
 import json
 import os
 import shutil
+import socket
 import uuid as uuidlib
+from pathlib import Path
 
 from .eventlog import BootLog
 from .guest import find_library
 from .hwtpm import HwTpm
 from .libvirtd import DRIVERS, Libvirtd
 
+TOP = Path(__file__).resolve().parents[2]
 # What a host must have measured to be `appraised`, and what these load at run time.
 SERVED_BY = ["libvirtd", "swtpm", "swtpm_setup", "qemu-system-x86_64"]
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = os.fspath(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
 
 
 class Host:
@@ -21,10 +36,11 @@ class Host:
 
     hw, virt, agent, agent_address; host: its id; identity: what `limetree-agent --identity` says; policy: digest of the
     policy that was learnt of it. The rest is the federation's: lab, program, pki, cli, progress.
+    sealed: its agent serves a local socket, and libvirt asks it by a hook where hook is set too (sealed.py).
     """
 
-    def __init__(self, fed, name="", relay=None, quote_delay_ms=0, unmeasured=()):
-        self.fed, self.host_name, self.unmeasured = fed, name, set(unmeasured)
+    def __init__(self, fed, name="", relay=None, quote_delay_ms=0, unmeasured=(), sealed=False, hook=False):
+        self.fed, self.host_name, self.unmeasured, self.hook = fed, name, set(unmeasured), hook
         self.hw = HwTpm(fed.lab, f"{name}hw", relay=relay, quote_delay_ms=quote_delay_ms,
                         serial=f"host-serial-{name or '0001'}")
         self.records = fed.lab.path(f"{name}records", directory=True)
@@ -33,6 +49,7 @@ class Host:
         self.ima = fed.lab.path(f"{name}host-ima")
         self.boot_log = BootLog.DATA / "ovmf-boot-log.bin"     # what the agent serves
         self.agent_options = []     # KEY=VALUE, beside the lab's own
+        self.local_socket = fed.lab.path(f"{name}agent.sock") if sealed else None
         self.virt = self.agent = self.agent_address = self.host = self.identity = self.policy = None
 
     # -- coming up
@@ -40,10 +57,15 @@ class Host:
     def host_options(self):
         return ["-o", "role=host", "-o", f"tcti={self.hw.tcti}", "-o", f"state_dir={self.host_state}"]
 
+    def booted(self, boot_log):
+        """What its next boot measures: a BootLog, or None: what the one before did."""
+        if boot_log is not None:
+            self.boot_log = self.fed.lab.write(f"{self.host_name}boot-log", boot_log.raw, 0o644)
+
     def start_hardware(self):
         fed = self.fed
         fed.progress("making the host's TPM (swtpm stands for the chip), replaying a boot log into it")
-        self.hw.start()
+        self.hw.start(BootLog.load(self.boot_log))
         self.anchor()
         self.identity = json.loads(fed.lab.run([fed.program["limetree-agent"], *self.host_options(), "--identity",
                                                 "--json"]).stdout)
@@ -71,7 +93,8 @@ class Host:
         config = fed.lab.write(f"{self.host_name}localca.conf",
                                f"ca_cert = {p}/vtpm-ca.crt\nca_key = {p}/vtpm-ca.key\nrecords = {self.records}\n")
         self.virt = Libvirtd(fed.lab, certs_tool=fed.program["limetree-localca"], certs_config=config,
-                             name=self.host_name)
+                             name=self.host_name, hook=self.hook_script() if self.hook else None)
+        self.virt.host = self
         self.virt.start()
 
     def agent_argv(self, program, listen):
@@ -79,23 +102,61 @@ class Host:
             "listen": listen, "cert": f"{self.host_cert}.crt", "key": f"{self.host_cert}.key",
             "client_ca": f"{self.fed.pki}/federation-ca.crt", "libvirt_uri": self.virt.uri, "records": self.records,
             "boot_log": self.boot_log, "ima": self.ima}
+        if self.local_socket:
+            options |= {"local_socket": self.local_socket, "swtpm_setup_config": self.virt.config_dir / "swtpm_setup.conf"}
         argv = [program, *self.host_options()]
         for option in [f"{k}={v}" for k, v in options.items()] + self.agent_options:
             argv += ["-o", option]
         return argv
 
-    def start_agent(self, listen="127.0.0.1:0"):
+    def start_agent(self, listen="127.0.0.1:0", program=None, env=None):
+        """program: another one than limetree-agent, which is then not waited for; env: beside the lab's."""
         fed = self.fed
         fed.progress("starting limetree-agent on the host")
         self.agent = fed.lab.spawn(f"{self.host_name}host-agent",
-                                   self.agent_argv(fed.program["limetree-agent"], listen), ready_fd=True)
-        self.agent_address = self.agent.ready(60)["listen"]
+                                   self.agent_argv(program or fed.program["limetree-agent"], listen), ready_fd=True,
+                                   env=self.virt.env | (env or {}))
+        if program is None:
+            self.agent_address = self.agent.ready(60)["listen"]
 
     def enrol(self):
         fed = self.fed
         fed.progress("enrolling the host; its present state becomes its policy (limetree host learn --ima)")
         fed.cli("host", "add", self.agent_address, "--ek-digest", self.identity["ek_digest"])
         self.policy = fed.cli("host", "learn", self.host, "--ima")["digest"]
+
+    # -- sealed domains: what is typed on the host
+
+    def domain_raw(self, verb, *args, check=True, timeout=60):
+        """`limetree domain VERB ...`: CompletedProcess."""
+        return self.fed.lab.run([self.fed.program["limetree"], "domain", verb, *args, "-o",
+                                 f"local_socket={self.local_socket}", "--json"], check=check, timeout=timeout)
+
+    def domain(self, verb, *args, timeout=60):
+        return json.loads(self.domain_raw(verb, *args, timeout=timeout).stdout)
+
+    def local(self, method, path, body=None, timeout=60):
+        """(status, JSON) of the agent's local socket."""
+        connection = UnixConnection(self.local_socket, timeout)
+        try:
+            connection.request(method, f"/local/v1/{path}", body and json.dumps(body), {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            return reply.status, json.loads(reply.read())
+        finally:
+            connection.close()
+
+    def vault(self):
+        """VAULT of docs/api.md."""
+        return self.local("GET", "vault")[1]
+
+    def seal(self, *args):
+        return self.fed.cli("host", "seal", self.host, *args)
+
+    def hook_script(self):
+        """deploy/libvirt/limetree with the lab's program and socket in it."""
+        text = (TOP / "deploy/libvirt/limetree").read_text()
+        return self.fed.lab.write(f"{self.host_name}hook", text.replace(
+            "limetree domain hook", f"{self.fed.program['limetree']} domain hook -o local_socket={self.local_socket}"), 0o755)
 
     # -- what happens to it
 
@@ -116,9 +177,8 @@ class Host:
             self.virt.virsh("destroy", name, check=False)
         self.virt.stop()
         self.ima.unlink(missing_ok=True)
-        self.hw.reboot(boot_log or BootLog.load(self.boot_log))
-        if boot_log is not None:
-            self.boot_log = self.fed.lab.write(f"{self.host_name}boot-log", boot_log.raw, 0o644)
+        self.booted(boot_log)
+        self.hw.reboot(BootLog.load(self.boot_log))
         for pcr, digest in extends:
             self.hw.tpm.pcr_extend(pcr, digest)
         self.anchor()

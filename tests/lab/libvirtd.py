@@ -112,10 +112,10 @@ class Libvirtd:
     def domains(self, running=True):
         return self.virsh("list", "--name", *([] if running else ["--all"])).split()
 
-    def guest(self, name, **kwargs):
-        """A Guest (see guest.py), not yet defined."""
+    def guest(self, name, kind=None, **kwargs):
+        """A Guest (see guest.py), or another kind of it, not yet defined."""
         from .guest import Guest
-        guest = Guest(self, name, **kwargs)
+        guest = (kind or Guest)(self, name, **kwargs)
         self.guests[name] = guest
         return guest
 

@@ -1,0 +1,89 @@
+"""Guests whose vTPM the host agent makes, keeps the key of, and starts (docs/sealing.md).
+
+    fed = SealedFederation(lab, build, cache).up()      # its host is sealed in its present state
+    (guest,) = fed.boot(1)                              # defined, provisioned and started by `limetree domain …`
+"""
+
+import hashlib
+import uuid as uuidlib
+
+from .eventlog import EV_NO_ACTION, SHA256, BootLog
+from .federation import Federation
+from .guest import Guest
+
+SECRETS = uuidlib.UUID("6c696d65-7472-6565-8076-54504d4b6579")
+ACCEPT = "bound,tainted"
+
+
+def secret_uuid(domain):
+    """S of docs/sealing.md section 1."""
+    return str(uuidlib.uuid5(SECRETS, str(domain)))
+
+
+def sealed_xml(xml, secret):
+    """What `limetree domain define` makes of it; secret may be anybody's."""
+    plain = "<backend type='emulator' version='2.0'/>"
+    if plain not in xml:
+        raise ValueError("no plain emulator backend in the XML")
+    return xml.replace(plain, f"<backend type='emulator' version='2.0'><encryption secret='{secret}'/></backend>")
+
+
+def other_kernel(log=None, pcr=4, nth=0):
+    """A boot log as after a kernel update: the nth event of that PCR has another digest."""
+    log = log or BootLog.load()
+    raw = bytearray(log.raw)
+    wanted = [e.digests[SHA256] for e in log.events if e.pcr == pcr and e.type != EV_NO_ACTION]
+    old = wanted[nth]
+    at = raw.find(old)
+    raw[at:at + 32] = hashlib.sha256(b"another kernel: " + old).digest()
+    return BootLog(raw)
+
+
+class SealedGuest(Guest):
+    """A Guest that `limetree domain` defines, provisions and starts. escrow: PEM file of a recovery key."""
+
+    def __init__(self, *args, escrow=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.escrow, self.provisioned = escrow, None
+
+    @property
+    def secret(self):
+        return secret_uuid(self.uuid)
+
+    def define(self):
+        """Also provisions it: what the agent said of that is in `provisioned`."""
+        path = self.lab.write(f"g/{self.name}/domain.xml", self.xml())
+        self.virt.host.domain("define", path)
+        self.defined = True
+        self.provisioned = self.virt.host.domain("provision", self.uuid, *(["--escrow", self.escrow] if self.escrow else []))
+        return self
+
+    def start(self, paused=False):
+        if not self.defined:
+            self.define()
+        self._seen = 0
+        self.virt.host.domain("start", self.uuid, *(["--paused"] if paused else []))
+        return self
+
+
+class SealedFederation(Federation):
+    """hook=True: virsh starts sealed domains too, by our hook (where Libvirtd.hooks_work())."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, sealed=True, **kwargs)
+
+    def enrol(self):
+        super().enrol()
+        self.progress("sealing the host: a vault that opens in its present state (limetree host seal)")
+        self.seal()
+
+    def another_host(self, name, boot_log=None, **of_host):
+        other = super().another_host(name, boot_log, sealed=True, **of_host)
+        other.seal()
+        return other
+
+    def new_guest(self, name, **kwargs):
+        return self.virt.guest(name, kind=SealedGuest, **kwargs)
+
+    def adopt(self, guests, accept=ACCEPT):
+        super().adopt(guests, accept)
