@@ -1,4 +1,5 @@
 lt_unit_test(vtpm/test_domain lt_vtpm_domain)
+lt_unit_test(vtpm/test_define lt_vtpm_domain)
 lt_unit_test(vtpm/test_sockets lt_vtpm)
 lt_unit_test(vtpm/test_birth lt_vtpm lt_vtpm_ekcert lt_http)
 lt_unit_test(vtpm/test_ek lt_vtpm)
