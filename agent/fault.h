@@ -19,7 +19,17 @@
     X(SEAL_GROWN, "seal-grown")                                                                              \
     X(SEAL_WRAPPED, "seal-wrapped")                                                                          \
     X(SEAL_COUNTER_DEFINED, "seal-counter-defined") /* of a create */                                        \
-    X(SEAL_OPENED, "seal-opened")
+    X(SEAL_OPENED, "seal-opened")                                                                            \
+    X(PROVISION_MADE, "provision-made")                                                                      \
+    X(PROVISION_ESCROWED, "provision-escrowed")                                                              \
+    X(PROVISION_COMMITTED, "provision-committed")                                                            \
+    X(PROVISION_INSTALLED, "provision-installed")                                                            \
+    X(START_CHECKED, "start-checked")                                                                        \
+    X(START_SECRET, "start-secret") /* the key is in libvirtd */                                             \
+    X(START_CREATED, "start-created")                                                                        \
+    X(START_DROPPED, "start-dropped")                                                                        \
+    X(HOOK_PREPARE, "hook-prepare") /* the key is in libvirtd, and no answer yet */                          \
+    X(HOOK_STARTED, "hook-started")
 
 enum lt_fault_point {
 #define X(name, text) LT_FAULT_##name,

@@ -113,10 +113,11 @@ int lt_files_digest(struct lt_files *f, const struct lt_proc *p, const char *pat
     return rc;
 }
 
+static const char *const debian[] = {"/usr/share/qemu", "/usr/share/seabios", NULL};
+
 static int search(struct lt_files *f, const struct lt_proc *qemu, const struct lt_procs_words *w,
                   const char *name, uint8_t out[32], struct lt_err *e)
 {
-    static const char *const debian[] = {"/usr/share/qemu", "/usr/share/seabios", NULL};
     const char *const *dir = debian;
     char path[PATH_MAX];
 
@@ -143,6 +144,20 @@ static bool begins(const char *s, const char *with)
     return s && !strncmp(s, with, strlen(with));
 }
 
+/* QEMU's own default for that machine; NULL: not known. */
+static const char *default_firmware(const struct lt_domain *d)
+{
+    bool pc = d->arch && (!strcmp(d->arch, "x86_64") || !strcmp(d->arch, "i686"));
+
+    return pc && (begins(d->machine, "pc-q35-") || begins(d->machine, "pc-i440fx-")) ? "bios-256k.bin" : NULL;
+}
+
+static int unknown_firmware(const struct lt_domain *d, struct lt_err *e)
+{
+    return lt_fail(e, LT_E_REFUSED, "no known firmware image for arch %s, machine %s",
+                   d->arch ? d->arch : "-", d->machine ? d->machine : "-");
+}
+
 int lt_files_firmware(struct lt_files *f, const struct lt_proc *qemu, const struct lt_domain *d,
                       uint8_t out[32], struct lt_err *e)
 {
@@ -156,12 +171,42 @@ int lt_files_firmware(struct lt_files *f, const struct lt_proc *qemu, const stru
         rc = search(f, qemu, &w, bios, out, e);
     else if (!rc && d->loader)
         rc = lt_files_digest(f, qemu, d->loader, out, e);
-    else if (!rc && d->arch && (!strcmp(d->arch, "x86_64") || !strcmp(d->arch, "i686")) &&
-             (begins(d->machine, "pc-q35-") || begins(d->machine, "pc-i440fx-")))
-        rc = search(f, qemu, &w, "bios-256k.bin", out, e);
+    else if (!rc && default_firmware(d))
+        rc = search(f, qemu, &w, default_firmware(d), out, e);
     else if (!rc)
-        rc = lt_fail(e, LT_E_REFUSED, "no known firmware image for arch %s, machine %s",
-                     d->arch ? d->arch : "-", d->machine ? d->machine : "-");
+        rc = unknown_firmware(d, e);
     lt_procs_words_free(&w);
     return rc;
+}
+
+int lt_files_digest_at_rest(struct lt_files *f, const char *path, uint8_t out[32], struct lt_err *e)
+{
+    struct statx st;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd < 0)
+        return lt_fail(e, LT_E_IO, "%s: %s", path, strerror(errno));
+    int rc = look(fd, path, &st, e);
+    if (!rc)
+        rc = hash(f, fd, path, &st, out, e);
+    close(fd);
+    return rc;
+}
+
+int lt_files_firmware_at_rest(struct lt_files *f, const struct lt_domain *d, uint8_t out[32],
+                              struct lt_err *e)
+{
+    const char *name = default_firmware(d);
+    char path[PATH_MAX];
+
+    if (d->loader)
+        return lt_files_digest_at_rest(f, d->loader, out, e);
+    if (!name)
+        return unknown_firmware(d, e);
+    for (const char *const *dir = debian; *dir; dir++) {
+        snprintf(path, sizeof path, "%s/%s", *dir, name);
+        if (!access(path, R_OK))
+            return lt_files_digest_at_rest(f, path, out, e);
+    }
+    return lt_fail(e, LT_E_REFUSED, "firmware %s is in none of QEMU's directories", name);
 }

@@ -23,4 +23,10 @@ int lt_files_digest(struct lt_files *f, const struct lt_proc *p, const char *pat
 int lt_files_firmware(struct lt_files *f, const struct lt_proc *qemu, const struct lt_domain *d,
                       uint8_t out[32], struct lt_err *e) LT_MUST_CHECK;
 
+/* Of a domain that does not run yet: what its QEMU would read now. */
+int lt_files_digest_at_rest(struct lt_files *f, const char *path, uint8_t out[32],
+                            struct lt_err *e) LT_MUST_CHECK;
+int lt_files_firmware_at_rest(struct lt_files *f, const struct lt_domain *d, uint8_t out[32],
+                              struct lt_err *e) LT_MUST_CHECK;
+
 #endif

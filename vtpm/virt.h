@@ -18,6 +18,7 @@
     X(virEventAddTimeout)                                                                                    \
     X(virEventRemoveTimeout)                                                                                 \
     X(virEventUpdateTimeout)                                                                                 \
+    X(virConnectOpen)                                                                                        \
     X(virConnectOpenReadOnly)                                                                                \
     X(virConnectClose)                                                                                       \
     X(virConnectSetKeepAlive)                                                                                \
@@ -32,6 +33,11 @@
     X(virDomainGetState)                                                                                     \
     X(virDomainGetXMLDesc)                                                                                   \
     X(virDomainGetMessages)                                                                                  \
+    X(virDomainDefineXMLFlags)                                                                               \
+    X(virDomainCreateWithFlags)                                                                              \
+    X(virDomainGetAutostart)                                                                                 \
+    X(virDomainHasManagedSaveImage)                                                                          \
+    X(virDomainIsPersistent)                                                                                 \
     X(virDomainFree)
 
 struct lt_virt {
