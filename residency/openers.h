@@ -37,7 +37,7 @@ struct lt_openers {
  * refused, a bitmap of 0 too. */
 #define LT_OPENERS_STATE_MIN 0x00005395u /* PCR 0, 2, 4, 7-9, 12, 14: what a state of ours holds at least */
 #define LT_OPENERS_STATE_NEVER 0x00ff2400u
-#define LT_OPENERS_STATE_BYTES (4 + LT_MAX_PCRS * LT_SHA256) /* no STATE is longer */
+#define LT_OPENERS_STATE_BYTES (4 + 14 * LT_SHA256) /* of the longest STATE */
 /* 0, or why a STATE may not have that bitmap. */
 int lt_openers_state_mask(uint32_t mask, struct lt_err *e) LT_MUST_CHECK;
 int lt_openers_state_read(struct lt_reader *r, struct lt_pcrs *out, struct lt_err *e) LT_MUST_CHECK;
@@ -49,6 +49,7 @@ bool lt_openers_state_same(const struct lt_pcrs *a, const struct lt_pcrs *b);
  * is to be freed, also on failure. */
 int lt_openers_parse(const void *p, size_t n, struct lt_openers *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_openers_write(const struct lt_openers *o, struct lt_buf *b);
+size_t lt_openers_size(const struct lt_openers *o); /* bytes that are written */
 int lt_openers_digest(const struct lt_openers *o, uint8_t out[LT_SHA256], struct lt_err *e) LT_MUST_CHECK;
 void lt_openers_free(struct lt_openers *o); /* leaves an empty list */
 #define LT_OPENERS_AUTO __attribute__((cleanup(lt_openers_free)))
