@@ -7,8 +7,8 @@
  * tag[16] key = HMAC-SHA256(KM, "LT1:VAULT-KEY" (padded to 16)) AAD = VAULT before the compartments | u16
  * compartment | COMPARTMENT up to and with nonce plaintext = u32 count | count x ENTRY, ascending by uuid |
  * u16 0 */
-#ifndef LT_VTPM_SEAL_VAULT_H
-#define LT_VTPM_SEAL_VAULT_H
+#ifndef LT_VTPM_SEAL_VAULTFILE_H
+#define LT_VTPM_SEAL_VAULTFILE_H
 
 #include "vtpm/seal/entry.h"
 #include "vtpm/seal/key.h"

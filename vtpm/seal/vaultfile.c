@@ -1,4 +1,4 @@
-#include "vtpm/seal/vault.h"
+#include "vtpm/seal/vaultfile.h"
 
 #include "common/openssl.h"
 
