@@ -12,6 +12,7 @@
 
 #define QEMU_NAMESPACE "http://libvirt.org/schemas/domain/qemu/1.0"
 #define TPM "domain/devices/tpm"
+#define ENCRYPTION TPM "/backend/encryption"
 
 enum kind {
     VALUE, /* an attribute */
@@ -43,7 +44,7 @@ static const struct part {
     {TPM, "model", VALUE, LT_MAX_DOMAIN_VALUE, FIELD(tpm_model), "tpm-model"},
     {TPM "/backend", "version", VALUE, LT_MAX_DOMAIN_VALUE, FIELD(tpm_version), "tpm-version"},
     {TPM "/backend", "type", VALUE, LT_MAX_DOMAIN_VALUE, FIELD(tpm_backend), NULL},
-    {TPM "/backend/encryption", "secret", VALUE, LT_MAX_DOMAIN_VALUE, FIELD(tpm_secret), NULL},
+    {ENCRYPTION, "secret", VALUE, LT_MAX_DOMAIN_VALUE, FIELD(tpm_secret), NULL},
     {"domain/name", NULL, TEXT, LT_MAX_DOMAIN_NAME, FIELD(name), NULL},
     {"domain/os/loader", NULL, PATH, PATH_MAX - 1, FIELD(loader), NULL},
     {"domain/devices/emulator", NULL, PATH, PATH_MAX - 1, FIELD(emulator), NULL},
@@ -139,6 +140,22 @@ static int take_text(struct reader *r, const struct part *p)
     if (p->kind == PATH && *text != '/')
         return lt_fail(r->e, LT_E_MALFORMED, "<%s>%.200s: not an absolute path", p->path, text);
     set(r->d, p, lt_take(&text));
+    return 0;
+}
+
+/* A UUID, and never an encryption whose secret is not told. */
+static int check_secret(const struct reader *r)
+{
+    bool there = false;
+
+    for (size_t i = 0; i < PARTS; i++)
+        there |= r->seen[i] && !strcmp(parts[i].path, ENCRYPTION);
+    if (!there)
+        return 0;
+    if (!r->d->tpm_secret)
+        return lt_fail(r->e, LT_E_MALFORMED, "<" ENCRYPTION ">: names no secret");
+    LT_TRY_IN(lt_uuid_parse(r->d->tpm_secret, (uint8_t[LT_UUID]){0}, r->e), r->e,
+              "<" ENCRYPTION " secret=…>");
     return 0;
 }
 
@@ -311,6 +328,7 @@ static int finish(const struct reader *r)
         return lt_fail(r->e, LT_E_MALFORMED, "the root element is not <%s>", parts[0].path);
     if (!r->d->type || !r->d->name || !r->has_uuid)
         return lt_fail(r->e, LT_E_MALFORMED, "type, name or uuid is missing");
+    LT_TRY(check_secret(r));
     kind_of_tpm(r->d, r->tpms);
     return 0;
 }

@@ -4,20 +4,20 @@
 #include "common/limits.h"
 #include "common/run/clock.h"
 #include "tpm/ek_template.h"
+#include "vtpm/blob.h"
+#include "vtpm/child.h"
+#include "vtpm/scratch.h"
+#include "vtpm/seal/entry.h"
+#include "vtpm/statedir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define STATE_FILE "tpm2-00.permall"
@@ -159,40 +159,6 @@ static int create(int fd, uint64_t deadline, struct lt_public *out, struct lt_er
     return 0;
 }
 
-/* ---- the copy ---- */
-
-/* Overwritten and removed with all that is in it; fd, the directory itself, is closed. Its path is no more
- * than where it was: swtpm's user, who owns it by now, may have put a link into its place, or links into it.
- */
-static void wipe_dir(const char *dir, int fd)
-{
-    static const uint8_t zeros[65536];
-    DIR *d = fdopendir(fd);
-
-    for (struct dirent *x; d && (x = readdir(d));) {
-        if (x->d_name[0] == '.' && (!x->d_name[1] || !strcmp(x->d_name, "..")))
-            continue;
-        struct stat st;
-        int file = openat(dirfd(d), x->d_name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (file >= 0 && !fstat(file, &st) && S_ISREG(st.st_mode) && st.st_nlink == 1)
-            for (off_t at = 0; at < st.st_size;) {
-                size_t n = st.st_size - at < (off_t)sizeof zeros ? (size_t)(st.st_size - at) : sizeof zeros;
-                ssize_t put = write(file, zeros, n);
-                if (put <= 0)
-                    break;
-                at += put;
-            }
-        if (file >= 0)
-            close(file);
-        unlinkat(dirfd(d), x->d_name, 0);
-    }
-    if (d)
-        closedir(d);
-    else
-        close(fd);
-    rmdir(dir); /* of a link: nothing */
-}
-
 /* Where the state is: what --tpmstate says, `dir=DIR` or `backend-uri=dir://DIR`. */
 static int state_dir(const struct lt_procs_words *w, char out[PATH_MAX], struct lt_err *e)
 {
@@ -208,150 +174,186 @@ static int state_dir(const struct lt_procs_words *w, char out[PATH_MAX], struct 
                    option ? option : "(none)");
 }
 
-/* The file's bytes. swtpm must hold the directory's lock, or the directory is not what it works on. */
-static int read_state(const struct lt_proc *swtpm, const char *dir, uint8_t **out, size_t *n,
-                      struct lt_err *e)
+/* A descriptor of it, or a negative code. swtpm must hold the directory's lock, or the directory is not what
+ * it works on. */
+static int open_state_dir(const struct lt_proc *swtpm, const char *dir, struct lt_err *e)
 {
-    struct stat st, lock;
-    char self[64];
+    struct stat lock;
+    int at = lt_proc_open_file(swtpm, dir, O_RDONLY | O_DIRECTORY, e);
 
-    int at = lt_proc_open_file(swtpm, dir, O_PATH | O_DIRECTORY, e);
     if (at < 0)
         return at;
-    bool locked =
-        !fstatat(at, ".lock", &lock, AT_SYMLINK_NOFOLLOW) && lt_proc_holds(swtpm, lock.st_dev, lock.st_ino);
-    int fd = openat(at, STATE_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    int saved = errno;
+    if (!fstatat(at, ".lock", &lock, AT_SYMLINK_NOFOLLOW) && lt_proc_holds(swtpm, lock.st_dev, lock.st_ino))
+        return at;
     close(at);
+    return lt_fail(e, LT_E_REFUSED, "%s: swtpm %d does not hold its lock", dir, (int)swtpm->pid);
+}
+
+static int read_state(const struct lt_proc *swtpm, const char *dir, int at, uint8_t **out, size_t *n,
+                      struct lt_err *e)
+{
+    struct stat st;
+    char self[64];
+    int rc, fd = openat(at, STATE_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
     if (fd < 0)
-        return lt_fail(e, LT_E_REFUSED, "%s/" STATE_FILE ": %s", dir, strerror(saved));
-    int rc = 0;
-    if (!locked)
-        rc = lt_fail(e, LT_E_REFUSED, "%s: swtpm %d does not hold its lock", dir, (int)swtpm->pid);
-    else if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != swtpm->uid)
-        rc = lt_fail(e, LT_E_REFUSED, "%s/" STATE_FILE ": not a regular file of swtpm's user", dir);
+        return lt_fail(e, LT_E_REFUSED, "%s/" STATE_FILE ": %s", dir, strerror(errno));
     snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-    if (!rc)
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != swtpm->uid)
+        rc = lt_fail(e, LT_E_REFUSED, "%s/" STATE_FILE ": not a regular file of swtpm's user", dir);
+    else
         rc = lt_file_read(self, LT_MAX_VTPM_STATE, out, n, e);
     close(fd);
     return rc;
 }
 
-static int make_copy(const char *scratch, const uint8_t *state, size_t n, uid_t uid, char dir[PATH_MAX],
-                     int *fd, struct lt_err *e)
-{
-    char file[PATH_MAX + 32];
-    bool drop = geteuid() == 0 && uid != 0;
-
-    if (snprintf(dir, PATH_MAX, "%s/limetree-XXXXXX", scratch) >= PATH_MAX || !mkdtemp(dir))
-        return lt_fail(e, LT_E_IO, "%s: cannot make a directory: %s", scratch, strerror(errno));
-    *fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (*fd < 0) {
-        rmdir(dir);
-        return lt_fail(e, LT_E_IO, "%s: %s", dir, strerror(errno));
-    }
-    snprintf(file, sizeof file, "%s/" STATE_FILE, dir);
-    int rc = lt_file_write(file, state, n, 0600, e);
-    if (!rc && drop && (chown(file, uid, (gid_t)-1) || chown(dir, uid, (gid_t)-1)))
-        rc = lt_fail(e, LT_E_IO, "%s: chown: %s", dir, strerror(errno));
-    if (rc)
-        wipe_dir(dir, *fd);
-    return rc;
-}
-
 /* ---- the private swtpm ---- */
 
-static int spawn(const char *program, const char *dir, const char *key, uid_t uid, int *fd, pid_t *pid,
-                 struct lt_err *e)
+/* key: what --key says; NULL: nothing. key_fd: what a pwdfd= in it reads; -1: nothing. */
+static int start(const struct lt_ek_conf *c, const char *dir, const char *key, int key_fd, int *fd,
+                 pid_t *pid, struct lt_err *e)
 {
-    char state[PATH_MAX + 8], user[16];
-    char *empty[] = {NULL};
-    const char *argv[16];
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    int ends[2], n = 0;
+    char state[PATH_MAX + 8];
+    const char *argv[] = {c->program,
+                          "socket",
+                          "--tpm2",
+                          "--fd",
+                          "3",
+                          "--flags",
+                          "not-need-init,startup-clear",
+                          "--tpmstate",
+                          state,
+                          key ? "--key" : NULL,
+                          key,
+                          NULL};
+    int ends[2];
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
         return lt_fail(e, LT_E_IO, "socketpair: %s", strerror(errno));
     snprintf(state, sizeof state, "dir=%s", dir);
-    snprintf(user, sizeof user, "%u", (unsigned)uid);
-    const char *fixed[] = {
-        program,      "socket", "--tpm2", "--fd", "3", "--flags", "not-need-init,startup-clear",
-        "--tpmstate", state};
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        argv[n++] = fixed[i];
-    if (key) {
-        argv[n++] = "--key";
-        argv[n++] = key;
-    }
-    if (geteuid() == 0 && uid != 0) {
-        argv[n++] = "--runas";
-        argv[n++] = user;
-    }
-    argv[n] = NULL;
-
-    sigemptyset(&none);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_RDWR, 0);
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_RDWR, 0);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 3); /* dup2 onto itself clears close-on-exec, too */
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    int rc = posix_spawn(pid, program, &actions, &attributes, (char *const *)(void *)argv, empty);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&actions);
+    const struct lt_child child = {
+        .argv = argv, .fds = {ends[1], key_fd}, .log = -1, .uid = c->uid, .gid = c->gid};
+    int rc = lt_child_start(&child, pid, e);
     close(ends[1]);
-    if (rc) {
+    if (rc)
         close(ends[0]);
-        return lt_fail(e, LT_E_IO, "%s: %s", program, strerror(rc));
-    }
-    *fd = ends[0];
+    else
+        *fd = ends[0];
+    return rc;
+}
+
+static int converse(int fd, struct lt_ek_found *out, struct lt_err *e)
+{
+    uint64_t deadline = lt_clock_ms() + LT_EK_TIMEOUT_MS;
+
+    LT_TRY(read_starts(fd, deadline, &out->starts, e));
+    LT_TRY(clear(fd, deadline, e));
+    return create(fd, deadline, &out->ek, e);
+}
+
+/* option: what --key says where the key is in a file; else NULL. piped: K_v is given. */
+static int ask(const struct lt_ek_conf *c, const char *dir, const char *option, bool piped,
+               struct lt_ek_found *out, struct lt_err *e)
+{
+    int key = piped ? lt_child_pipe(c->key, LT_SEAL_KEY, e) : -1, fd = -1;
+    pid_t pid;
+
+    if (piped && key < 0)
+        return key;
+    int rc = start(c, dir, piped ? "pwdfd=4,mode=aes-256-cbc" : option, key, &fd, &pid, e);
+    if (key >= 0)
+        close(key);
+    if (rc)
+        return rc;
+    rc = converse(fd, out, e);
+    close(fd);
+    lt_child_kill(pid);
+    return rc;
+}
+
+static int on_copy(const struct lt_ek_conf *c, const char *option, bool piped, struct lt_slice state,
+                   struct lt_ek_found *out, struct lt_err *e)
+{
+    LT_SCRATCH_AUTO struct lt_scratch copy = LT_SCRATCH_NONE;
+    char file[PATH_MAX + 32];
+
+    LT_TRY(lt_scratch_make(c->scratch, &copy, e));
+    snprintf(file, sizeof file, "%s/" STATE_FILE, copy.path);
+    LT_TRY(lt_file_write(file, state.p, state.n, 0600, e));
+    if (geteuid() == 0 && chown(file, c->uid, c->gid))
+        return lt_fail(e, LT_E_IO, "%s: chown: %s", file, strerror(errno));
+    LT_TRY(lt_scratch_give(&copy, c->uid, c->gid, e));
+    return ask(c, copy.path, option, piped, out, e);
+}
+
+/* ---- the state ---- */
+
+/* Sealed or not; what is sealed under another key has no EK for us. Plain state is opened without a key, also
+ * beside one: whose EK it has is what counts. */
+static int judge(const struct lt_ek_conf *c, struct lt_slice state, struct lt_ek_found *out, struct lt_err *e)
+{
+    struct lt_blob blob;
+
+    if (!c->key || lt_blob_sealed(state.p, state.n, &blob, &out->why))
+        return 0;
+    LT_TRY(lt_blob_opens(&blob, c->key, LT_SEAL_KEY, e));
+    out->sealed = true;
     return 0;
 }
 
-static void end(pid_t pid, int fd)
+int lt_ek_of_state(const struct lt_ek_conf *c, struct lt_slice state, struct lt_ek_found *out,
+                   struct lt_err *e)
 {
-    close(fd);
-    kill(pid, SIGKILL); /* our child, not waited for yet: the number is still its own */
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    *out = (struct lt_ek_found){0};
+    LT_TRY(judge(c, state, out, e));
+    return on_copy(c, NULL, out->sealed, state, out, e);
 }
 
-int lt_ek_read(const struct lt_proc *swtpm, const char *program, const char *scratch, struct lt_public *out,
-               struct lt_vtpm_starts *starts, struct lt_err *e)
+static int read_living(const struct lt_ek_conf *c, const struct lt_proc *swtpm,
+                       const struct lt_procs_words *w, struct lt_ek_found *out, struct lt_err *e)
 {
-    char dir[PATH_MAX];
+    const char *option = lt_procs_words_option(w, "--key");
+    bool in_pipe = (option && strstr(option, "fd=")) || lt_procs_words_option(w, "--pwd");
     LT_AUTOFREE uint8_t *state = NULL;
-    struct lt_procs_words w = {0};
+    struct lt_err more = {0};
+    char dir[PATH_MAX];
     size_t n = 0;
-    pid_t pid;
-    int fd, copy, rc = lt_proc_words(swtpm, &w, e);
 
-    const char *key = rc ? NULL : lt_procs_words_option(&w, "--key");
-    if (!rc && ((key && strstr(key, "fd=")) || lt_procs_words_option(&w, "--pwd")))
-        rc = lt_fail(e, LT_E_REFUSED, "swtpm's state is encrypted and its key is not in a file");
+    if (in_pipe && !c->key)
+        return lt_fail(e, LT_E_REFUSED, "its state is encrypted and its key is not in the vault");
+    LT_TRY(state_dir(w, dir, e));
+    int at = open_state_dir(swtpm, dir, e);
+    if (at < 0)
+        return at;
+    (void)!lt_statedir_only(at, &more);
+    int rc = read_state(swtpm, dir, at, &state, &n, e);
+    close(at);
+    struct lt_slice s = {state, n};
+    if (!rc && (in_pipe || !option))
+        rc = judge(c, s, out, e);
     if (!rc)
-        rc = state_dir(&w, dir, e);
-    if (!rc)
-        rc = read_state(swtpm, dir, &state, &n, e);
-    if (!rc && !(rc = make_copy(scratch, state, n, swtpm->uid, dir, &copy, e))) {
-        uint64_t deadline = lt_clock_ms() + LT_EK_TIMEOUT_MS;
-        rc = spawn(program, dir, key, swtpm->uid, &fd, &pid, e);
-        if (!rc) {
-            rc = read_starts(fd, deadline, starts, e);
-            if (!rc)
-                rc = clear(fd, deadline, e);
-            if (!rc)
-                rc = create(fd, deadline, out, e);
-            end(pid, fd);
-        }
-        wipe_dir(dir, copy);
-    }
+        rc = on_copy(c, in_pipe ? NULL : option, out->sealed, s, out, e);
     if (state)
         lt_wipe(state, n);
+    if (out->sealed && more.code) {
+        out->sealed = false;
+        out->why = more;
+    }
+    return rc;
+}
+
+int lt_ek_read(const struct lt_ek_conf *c, const struct lt_proc *swtpm, struct lt_ek_found *out,
+               struct lt_err *e)
+{
+    struct lt_procs_words w = {0};
+    struct lt_ek_conf own = *c;
+    int rc = lt_proc_words(swtpm, &w, e);
+
+    *out = (struct lt_ek_found){0};
+    own.uid = swtpm->uid;
+    own.gid = swtpm->gid;
+    if (!rc)
+        rc = read_living(&own, swtpm, &w, out, e);
     lt_procs_words_free(&w);
     return rc;
 }

@@ -3,6 +3,7 @@
 #include "common/run/log.h"
 #include "vtpm/birth.h"
 #include "vtpm/ek.h"
+#include "vtpm/sealed.h"
 #include "vtpm/table.h"
 
 #include <stdlib.h>
@@ -18,6 +19,10 @@ struct work {
     struct lt_domain domain;
     struct lt_vtpm_resident new; /* name and pair may be those of old: see store */
     bool new_pair, clock_failed;
+    unsigned changed; /* inv->changed before the keeper was asked */
+    int kept;         /* what he answered; entry: if that was 0 */
+    struct lt_seal_entry entry;
+    struct lt_err why_not_kept;
 };
 
 static int find_pair(struct work *w, struct lt_err *e)
@@ -30,6 +35,7 @@ static int find_pair(struct work *w, struct lt_err *e)
     if (!rc && !lt_pair_alive(&w->old->pair)) {
         lt_uuid_format(w->old->uuid, uuid);
         w->new.have_ek = w->new.have_files = w->new.have_incarnation = w->new.agreed = w->new.born = false;
+        w->new.judged = w->new.sealed = w->new.loaded = false;
         w->new.pair = LT_PAIR_NONE;
         w->new_pair = true;
         /* Anybody can start a process with QEMU's words; not one with QEMU's user. */
@@ -57,29 +63,85 @@ static void compare_starts(struct work *w, const struct lt_vtpm_starts *now)
     }
 }
 
+/* QEMU began with state that was not in the vTPM's directory (docs/sealing.md section 4): the words stay on
+ * its command line as long as it lives. What is loaded later has an event. */
+static int find_loaded(struct work *w, struct lt_err *e)
+{
+    static const char *const words[] = {"-incoming", "-loadvm", "--incoming", "--loadvm"};
+    struct lt_procs_words given;
+
+    w->new.loaded |= w->marks.loaded;
+    if (!w->new_pair)
+        return 0;
+    LT_TRY(lt_proc_words(&w->new.pair.qemu, &given, e));
+    for (const char *word = lt_procs_words_next(&given, NULL); word; word = lt_procs_words_next(&given, word))
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+            w->new.loaded |= !strcmp(word, words[i]);
+    lt_procs_words_free(&given);
+    return 0;
+}
+
+/* What the vault has of this domain. Without its key the state of an encrypted vTPM is not read by anybody.
+ */
+static int find_entry(struct work *w, struct lt_err *e)
+{
+    const struct lt_seal_keeper *k = w->inv->conf.keeper;
+
+    w->changed = atomic_load(&w->inv->changed);
+    w->kept = k ? k->entry(k->ctx, w->old->uuid, &w->entry, &w->why_not_kept) : LT_E_NOT_FOUND;
+    if (!w->kept || !w->domain.tpm_secret)
+        return 0;
+    return lt_fail(e, w->kept == LT_E_BUSY ? LT_E_BUSY : LT_E_REFUSED,
+                   "its state is encrypted and its key is not in the vault%s%s",
+                   w->why_not_kept.code && w->kept != LT_E_NOT_FOUND ? ": " : "",
+                   w->why_not_kept.code && w->kept != LT_E_NOT_FOUND ? w->why_not_kept.msg : "");
+}
+
 /* While a swtpm lives its EK is the one first found: another one in its state means that somebody put another
  * state into its place, and it is not listed. */
 static int find_ek(struct work *w, struct lt_err *e)
 {
-    struct lt_vtpm_starts starts;
-    struct lt_public ek;
+    const struct lt_ek_conf conf = {
+        .program = w->inv->swtpm, .scratch = w->inv->conf.scratch, .key = w->kept ? NULL : w->entry.key};
+    struct lt_ek_found found;
     uint8_t digest[32];
 
-    if (w->new.have_ek && !w->marks.reread)
+    if (w->new.have_ek && !w->marks.reread && (w->kept || w->new.judged))
         return 0;
-    LT_TRY(lt_ek_read(&w->new.pair.swtpm, w->inv->swtpm, w->inv->conf.scratch, &ek, &starts, e));
-    LT_TRY(lt_public_ek_digest(&ek, digest, e));
+    LT_TRY(lt_ek_read(&conf, &w->new.pair.swtpm, &found, e));
+    LT_TRY(lt_public_ek_digest(&found.ek, digest, e));
     if (w->new.have_ek && memcmp(digest, w->new.record.ek_digest, 32))
         return lt_fail(e, LT_E_REFUSED, "swtpm %d: its state holds another EK than the one it began with",
                        (int)w->new.pair.swtpm.pid);
     if (w->new.have_ek)
-        compare_starts(w, &starts);
+        compare_starts(w, &found.starts);
     else
-        w->new.starts = starts;
+        w->new.starts = found.starts;
     memcpy(w->new.record.ek_digest, digest, 32);
     w->new.have_ek = true;
     w->new.agreed = false;
+    w->new.judged = !w->kept;
+    w->new.sealed = found.sealed;
+    w->new.plain = found.why;
     return 0;
+}
+
+/* The vault's entry of this domain is of this EK, and no other domain's is. */
+static int agree_with_vault(struct work *w, struct lt_err *e)
+{
+    const struct lt_seal_keeper *k = w->inv->conf.keeper;
+    uint8_t owner[LT_UUID];
+    char id[LT_UUID_TEXT];
+
+    if (!w->kept && memcmp(w->entry.ek_digest, w->new.record.ek_digest, 32))
+        return lt_fail(
+            e, LT_E_STATE_FOREIGN_EK,
+            "state-foreign-ek: its state is not that of the vTPM that was made for it (another EK)");
+    if (!k || k->of_ek(k->ctx, w->new.record.ek_digest, owner, LT_NO_ERR) ||
+        !memcmp(owner, w->old->uuid, LT_UUID))
+        return 0;
+    lt_uuid_format(owner, id);
+    return lt_fail(e, LT_E_STATE_FOREIGN_EK, "state-foreign-ek: its state is a copy of domain %s's vTPM", id);
 }
 
 static int agree(struct work *w, struct lt_err *e)
@@ -145,6 +207,20 @@ static int draw(struct work *w, struct lt_err *e)
     return 0;
 }
 
+/* Of one with an entry: what is left of flag 32's conditions (docs/sealing.md section 4). */
+static int seal(struct work *w, struct lt_err *e)
+{
+    if (!lt_sealed_domain(&w->domain))
+        return lt_fail(e, LT_E_REFUSED, "its XML does not name the secret of its own vTPM");
+    if (!w->new.sealed)
+        return lt_fail(e, w->new.plain.code, "%s", w->new.plain.msg);
+    if (w->new.record.flags & LT_RESIDENCY_TAINTED)
+        return lt_fail(e, LT_E_REFUSED, "libvirt calls it tainted");
+    if (w->new.loaded)
+        return lt_fail(e, LT_E_REFUSED, "it was started from a save image, a snapshot or another host");
+    return 0;
+}
+
 static int work(struct work *w, struct lt_err *e)
 {
 
@@ -158,11 +234,17 @@ static int work(struct work *w, struct lt_err *e)
     if (w->domain.tpm != LT_DOMAIN_TPM_EMULATOR)
         return lt_fail(e, LT_E_UNSUPPORTED, "its TPM is not one emulator of version 2.0 run by libvirt");
     LT_TRY(find_pair(w, e));
+    LT_TRY(find_loaded(w, e));
+    LT_TRY(find_entry(w, e));
     LT_TRY(find_ek(w, e));
     LT_TRY(agree(w, e));
+    LT_TRY(agree_with_vault(w, e));
     LT_TRY(find_files(w, e));
     LT_TRY(draw(w, e));
     w->new.record.flags = w->facts->flags | (w->domain.qemu_namespace ? LT_RESIDENCY_TAINTED : 0u);
+    w->new.unsealed = (struct lt_err){0};
+    (void)!seal(w, &w->new.unsealed);
+    lt_vtpm_table_entry(&w->new, w->kept, &w->entry);
     return 0;
 }
 
@@ -185,6 +267,12 @@ static void store(struct work *w, struct lt_vtpm_resident *r)
     r->have_incarnation = w->new.have_incarnation;
     r->agreed = w->new.agreed;
     r->born = w->new.born;
+    r->loaded = w->new.loaded;
+    r->has_entry = w->new.has_entry;
+    r->judged = w->new.judged;
+    r->sealed = w->new.sealed;
+    r->unsealed = w->new.unsealed;
+    r->plain = w->new.plain;
     r->starts = w->new.starts;
     r->settled = w->new.settled;
     r->drawn_ms = w->new.drawn_ms;
@@ -196,8 +284,12 @@ static void store(struct work *w, struct lt_vtpm_resident *r)
         /* What was owed is still owed. */
         r->marks.redraw |= w->marks.redraw;
         r->marks.reread |= w->marks.reread;
-        r->retry_ms = lt_clock_ms() + (w->clock_failed ? LT_VTPM_RETRY_SOON_MS : LT_VTPM_RETRY_MS);
+        r->marks.loaded |= w->marks.loaded;
+        bool soon = w->clock_failed || r->why.code == LT_E_BUSY;
+        r->retry_ms = lt_clock_ms() + (soon ? LT_VTPM_RETRY_SOON_MS : LT_VTPM_RETRY_MS);
     }
+    if (w->changed != atomic_load(&w->inv->changed)) /* what the keeper said is of yesterday */
+        w->inv->told = w->changed;
     lt_uuid_format(r->uuid, id);
     if (news && r->why.code)
         lt_log(LT_LOG_WARNING, "vtpm-not-listed", "domain %s (%s): %s", id, r->name ? r->name : "?",
@@ -218,6 +310,12 @@ void lt_vtpm_examine(struct lt_vtpm_inventory *inv, struct lt_vtpm_resident *r,
     w.new.have_incarnation = r->have_incarnation;
     w.new.agreed = r->agreed;
     w.new.born = r->born;
+    w.new.loaded = r->loaded;
+    w.new.has_entry = r->has_entry;
+    w.new.judged = r->judged;
+    w.new.sealed = r->sealed;
+    w.new.unsealed = r->unsealed;
+    w.new.plain = r->plain;
     w.new.starts = r->starts;
     w.new.settled = r->settled;
     w.new.drawn_ms = r->drawn_ms;
@@ -231,5 +329,6 @@ void lt_vtpm_examine(struct lt_vtpm_inventory *inv, struct lt_vtpm_resident *r,
     else
         store(&w, r);
     pthread_mutex_unlock(&inv->lock);
+    lt_seal_entry_free(&w.entry);
     lt_domain_free(&w.domain);
 }

@@ -5,6 +5,7 @@
 #include "common/run/clock.h"
 #include "common/run/cond.h"
 #include "common/run/log.h"
+#include "vtpm/child.h"
 #include "vtpm/table.h"
 
 #include <errno.h>
@@ -111,6 +112,60 @@ void lt_vtpm_table_counts(struct lt_vtpm_inventory *inv, uint32_t reset_count, u
     }
     inv->ready = false;
     pthread_cond_signal(&inv->wake);
+}
+
+/* ---- the vault ---- */
+
+void lt_vtpm_table_entry(struct lt_vtpm_resident *r, int rc, const struct lt_seal_entry *x)
+{
+    struct lt_residency_record *rec = &r->record;
+
+    r->has_entry = !rc && r->have_ek && !memcmp(x->ek_digest, rec->ek_digest, 32);
+    rec->version = r->has_entry ? 2 : 1;
+    rec->flags &= ~(uint32_t)(LT_RESIDENCY_BORN | LT_RESIDENCY_SEALED);
+    memset(rec->openers_digest, 0, sizeof rec->openers_digest);
+    if (!r->has_entry || lt_openers_digest(&x->openers, rec->openers_digest, &r->unsealed))
+        return;
+    rec->flags |= LT_RESIDENCY_BORN | (r->unsealed.code ? 0u : LT_RESIDENCY_SEALED);
+}
+
+/* Lock held: the records as the vault has it now. What is more than the list of openers is examined. */
+static void tell_entry(struct lt_vtpm_inventory *inv, struct lt_vtpm_resident *r)
+{
+    const struct lt_seal_keeper *k = inv->conf.keeper;
+    struct lt_seal_entry x = {0};
+    int rc = k->entry(k->ctx, r->uuid, &x, LT_NO_ERR);
+    bool had = r->has_entry, whole = had && !rc;
+
+    if (had)
+        lt_vtpm_table_entry(r, rc, &x);
+    r->marks.dirty |= !whole || !r->has_entry;
+    if (!rc)
+        lt_seal_entry_free(&x);
+}
+
+static void tell_entries(struct lt_vtpm_inventory *inv)
+{
+    unsigned changed = atomic_load(&inv->changed);
+
+    if (!inv->conf.keeper || inv->told == changed)
+        return;
+    inv->told = changed;
+    for (size_t i = 0; i < inv->count; i++)
+        tell_entry(inv, inv->list[i]);
+    pthread_cond_signal(&inv->wake);
+}
+
+void lt_inventory_entries_changed(struct lt_vtpm_inventory *inv)
+{
+    atomic_fetch_add(&inv->changed, 1);
+}
+
+/* Why no vTPM of this host may be called sealed now; NULL: nothing. */
+static const char *leak(const struct lt_vtpm_inventory *inv)
+{
+    const struct lt_seal_keeper *k = inv->conf.keeper;
+    return k ? k->leak(k->ctx) : NULL;
 }
 
 /* ---- snapshot ---- */
@@ -232,13 +287,17 @@ static int take(struct lt_vtpm_inventory *inv, struct lt_err *e)
         return lt_fail(e, LT_E_BUSY, "inventory: %s",
                        inv->listed ? "not every running vTPM domain has been examined"
                                    : "libvirt has not told its running domains yet");
+    tell_entries(inv);
     LT_TRY(confirm(inv, &list, &collision, e));
     struct lt_residency_record *records = calloc(inv->count + 1, sizeof *records);
     if (!records)
         return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
+    uint32_t mask = leak(inv) ? ~(uint32_t)LT_RESIDENCY_SEALED : ~0u;
     for (size_t i = 0; i < inv->count; i++)
-        if (!list[i].why.code)
-            records[count++] = list[i].r->record;
+        if (!list[i].why.code) {
+            records[count] = list[i].r->record;
+            records[count++].flags &= mask;
+        }
     uint32_t flags = collision ? LT_RESIDENCY_EK_COLLISION : 0;
     if (!unchanged(inv->current, records, count, flags))
         return new_snapshot(inv, records, count, flags, e);
@@ -274,20 +333,28 @@ static json_t *hex_or_null(bool known, const void *p, size_t n)
     return known ? lt_json_new_hex(p, n) : json_null();
 }
 
-static json_t *report_one(const struct entry *x)
+static json_t *not_sealed(const struct lt_vtpm_resident *r, const char *leaking)
+{
+    const char *why = !r->has_entry ? NULL : r->unsealed.code ? r->unsealed.msg : leaking;
+    return why ? lt_json_new_text(why) : json_null();
+}
+
+static json_t *report_one(const struct entry *x, const char *leaking)
 {
     const struct lt_vtpm_resident *r = x->r;
     const struct lt_residency_record *rec = &r->record;
+    uint32_t flags = leaking ? rec->flags & ~(uint32_t)LT_RESIDENCY_SEALED : rec->flags;
 
-    return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:o, s:o}", "uuid",
+    return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:b, s:o, s:o}", "uuid",
                      lt_json_new_uuid(r->uuid), "name", r->name ? lt_json_new_text(r->name) : json_null(),
                      "listed", !x->why.code, "reason",
                      x->why.code ? lt_json_new_text(x->why.msg) : json_null(), "ek_digest",
                      hex_or_null(r->have_ek, rec->ek_digest, 32), "incarnation",
                      hex_or_null(r->have_incarnation, rec->incarnation, LT_RESIDENCY_INCARNATION), "flags",
-                     (int)rec->flags, "firmware", hex_or_null(r->have_files, rec->firmware_digest, 32),
-                     "domain", hex_or_null(r->have_files, rec->domain_digest, 32), "born", r->born,
-                     "qemu_pid", r->pair.qemu.pid ? json_integer(r->pair.qemu.pid) : json_null(), "swtpm_pid",
+                     (int)flags, "not_sealed", not_sealed(r, leaking), "firmware",
+                     hex_or_null(r->have_files, rec->firmware_digest, 32), "domain",
+                     hex_or_null(r->have_files, rec->domain_digest, 32), "born", r->born, "qemu_pid",
+                     r->pair.qemu.pid ? json_integer(r->pair.qemu.pid) : json_null(), "swtpm_pid",
                      r->pair.swtpm.pid ? json_integer(r->pair.swtpm.pid) : json_null());
 }
 
@@ -299,9 +366,11 @@ json_t *lt_inventory_report(struct lt_vtpm_inventory *inv)
 
     pthread_mutex_lock(&inv->lock);
     json_t *domains = json_array();
+    const char *leaking = leak(inv);
+    tell_entries(inv);
     bool failed = confirm(inv, &list, &collision, &e) != 0;
     for (size_t i = 0; !failed && i < inv->count; i++)
-        failed = json_array_append_new(domains, report_one(&list[i])) != 0;
+        failed = json_array_append_new(domains, report_one(&list[i], leaking)) != 0;
     json_t *o = failed ? NULL
                        : json_pack("{s:b, s:b, s:b, s:O}", "ready", inv->ready, "connected", inv->connected,
                                    "collision", collision, "domains", domains);
@@ -311,24 +380,6 @@ json_t *lt_inventory_report(struct lt_vtpm_inventory *inv)
 }
 
 /* ---- life ---- */
-
-/* An absolute path of the program; NULL if there is none. */
-static char *find_program(const char *name)
-{
-    const char *given = getenv("PATH");
-    LT_AUTOFREE char *dirs = lt_alloc_text(given ? given : "/usr/bin:/bin");
-    char *rest = NULL;
-
-    if (strchr(name, '/'))
-        return *name == '/' && !access(name, X_OK) ? lt_alloc_text(name) : NULL;
-    for (char *dir = strtok_r(dirs, ":", &rest); dir; dir = strtok_r(NULL, ":", &rest)) {
-        char *path = NULL;
-        if (*dir == '/' && asprintf(&path, "%s/%s", dir, name) > 0 && !access(path, X_OK))
-            return path;
-        free(path);
-    }
-    return NULL;
-}
 
 static const char *text(const char *given, const char *fallback)
 {
@@ -364,10 +415,11 @@ static int setup(struct lt_vtpm_inventory *inv, const struct lt_inventory_conf *
         .scratch = text(conf->scratch, "/dev/shm"),
         .read_clock = conf->read_clock,
         .ctx = conf->ctx,
+        .keeper = conf->keeper,
     };
     if (!inv->conf.uri || !inv->conf.records || !inv->conf.swtpm || !inv->conf.scratch)
         return lt_fail(e, LT_E_NO_MEMORY, "inventory: no memory");
-    if (!(inv->swtpm = find_program(inv->conf.swtpm)))
+    if (!(inv->swtpm = lt_child_program(inv->conf.swtpm)))
         return lt_fail(e, LT_E_CONFIG, "inventory: no program %s", inv->conf.swtpm);
     return lt_virt_load(&inv->virt, e);
 }

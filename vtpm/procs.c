@@ -91,6 +91,7 @@ int lt_proc_open(pid_t pid, struct lt_proc *out, struct lt_err *e)
         return rc;
     }
     p.uid = st.st_uid;
+    p.gid = st.st_gid;
     *out = p;
     return 0;
 }

@@ -12,6 +12,7 @@ struct lt_proc {
     int pidfd, dir;       /* dir: /proc/PID */
     uint64_t start_ticks; /* since boot, sysconf(_SC_CLK_TCK) a second: with pid, the process' identity */
     uid_t uid;            /* effective; root for one that may not be traced */
+    gid_t gid;
 };
 
 #define LT_PROC_NONE ((struct lt_proc){.pidfd = -1, .dir = -1})

@@ -1,6 +1,7 @@
 /* The directory in which libvirt keeps a domain's vTPM: BASE/UUID/tpm2, with swtpm's `.lock` and
- * `tpm2-00.permall`. swtpm loads more than that, at a cold start too (docs/sealing.md section 3): nothing
- * else may lie there. Links in it are never followed. */
+ * `tpm2-00.permall`, and `TMP2-00.permall` if a swtpm was killed while it wrote. swtpm loads more than that,
+ * at a cold start too (docs/sealing.md section 3): nothing else may lie there. Links in it are never
+ * followed. */
 #ifndef LT_VTPM_STATEDIR_H
 #define LT_VTPM_STATEDIR_H
 
@@ -18,6 +19,8 @@ struct lt_statedir {
  * /libvirt/qemu/swtpm (session). *out: caller frees. */
 int lt_statedir_base(const char *uri, char **out, struct lt_err *e) LT_MUST_CHECK;
 
+/* Nothing but these lies in that open directory: LT_E_STATE_VOLATILE. */
+int lt_statedir_only(int dir, struct lt_err *e) LT_MUST_CHECK;
 /* The state file's bytes; caller wipes and frees. LT_E_NOT_FOUND: there is no state (libvirt would make one);
  * LT_E_STATE_VOLATILE (state-volatile): something lies there that must not; LT_E_REFUSED: not directories and
  * regular files of their owners. */

@@ -9,7 +9,10 @@
  * Who writes what: libvirt's event thread sets the marks and adds residents; the worker alone writes
  * everything else and removes; both under the lock. So the worker reads a resident without it, and no call of
  * libvirt, no read of a vTPM's state is made under it. While one `waits`, snapshots are busy: an inventory
- * that is not complete is not given out. One lock, and nothing is taken under it. */
+ * that is not complete is not given out. One lock, and nothing is taken under it but the keeper's.
+ *
+ * What the vault has to do with a record is looked up when it is examined, and again by the first snapshot
+ * behind lt_inventory_entries_changed. */
 #ifndef LT_VTPM_TABLE_H
 #define LT_VTPM_TABLE_H
 
@@ -21,6 +24,7 @@
 #include "vtpm/virt.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define LT_VTPM_REFRESH_MS 5000 /* taint by a monitor command has no event; and a belt for missed ones */
 #define LT_VTPM_RETRY_MS 30000  /* of a refused domain, unless an event comes before */
@@ -30,6 +34,7 @@ struct lt_vtpm_marks {
     bool dirty;  /* to be examined */
     bool redraw; /* its incarnation is over; not listed until there is a new one */
     bool reread; /* swtpm may have loaded its state anew: the EK is to be read again */
+    bool loaded; /* from a save image, a snapshot or another host: it was told so */
 };
 
 struct lt_vtpm_resident {
@@ -47,6 +52,12 @@ struct lt_vtpm_resident {
     bool once_more;    /* libvirt was away; if it was reset just then, only the next refresh sees that */
     uint64_t drawn_ms; /* lt_clock_ms() of the incarnation */
     bool agreed, born; /* no birth record speaks against the EK; one speaks for it */
+    bool loaded;       /* of this pair: it began, or went on, with state that was not in its directory */
+    bool has_entry;    /* in the vault, of this EK: record is of version 2 */
+    bool judged;       /* the EK was read with the vault's key */
+    bool sealed;       /* and the state it was read of was encrypted under that */
+    struct lt_err unsealed; /* of one with an entry: why flag 32 is clear; code 0: it is set */
+    struct lt_err plain;    /* of one that was judged: why not sealed */
     struct lt_residency_record record;
 };
 
@@ -65,6 +76,8 @@ struct lt_vtpm_inventory {
     bool have_counts;
     uint32_t reset_count, restart_count;
     struct snapshot *current;
+    atomic_uint changed; /* how often the keeper's entries did; no lock */
+    unsigned told;       /* of these, what the residents' records know */
 
     struct lt_files *files; /* the worker's */
     int timer;              /* of libvirt's event loop: wakes it for stop */
@@ -79,6 +92,10 @@ void lt_vtpm_table_remove(struct lt_vtpm_inventory *inv, struct lt_vtpm_resident
 struct lt_vtpm_resident *lt_vtpm_table_due(struct lt_vtpm_inventory *inv, struct lt_vtpm_marks *marks,
                                            uint64_t *until);
 void lt_vtpm_table_counts(struct lt_vtpm_inventory *inv, uint32_t reset_count, uint32_t restart_count);
+
+/* The vault's word about a resident whose EK is known: version, flag 16 and openers of its record; flag 32 as
+ * far as the vault has a say. rc, x: what the keeper answered. */
+void lt_vtpm_table_entry(struct lt_vtpm_resident *r, int rc, const struct lt_seal_entry *x);
 
 /* What libvirt says of a running domain. */
 struct lt_vtpm_facts {

@@ -19,6 +19,7 @@
     X(virEventRemoveTimeout)                                                                                 \
     X(virEventUpdateTimeout)                                                                                 \
     X(virConnectOpen)                                                                                        \
+    X(virConnectIsAlive)                                                                                     \
     X(virConnectOpenReadOnly)                                                                                \
     X(virConnectClose)                                                                                       \
     X(virConnectSetKeepAlive)                                                                                \
@@ -38,7 +39,13 @@
     X(virDomainGetAutostart)                                                                                 \
     X(virDomainHasManagedSaveImage)                                                                          \
     X(virDomainIsPersistent)                                                                                 \
-    X(virDomainFree)
+    X(virDomainFree)                                                                                         \
+    X(virSecretLookupByUUID)                                                                                 \
+    X(virSecretLookupByUsage)                                                                                \
+    X(virSecretDefineXML)                                                                                    \
+    X(virSecretSetValue)                                                                                     \
+    X(virSecretUndefine)                                                                                     \
+    X(virSecretFree)
 
 struct lt_virt {
 #define X(name) __typeof__(&name) name;

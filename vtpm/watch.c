@@ -14,7 +14,7 @@
 
 /* ---- events ---- */
 
-static void mark(struct lt_vtpm_inventory *inv, virDomainPtr dom, bool redraw)
+static void mark(struct lt_vtpm_inventory *inv, virDomainPtr dom, bool redraw, bool loaded)
 {
     uint8_t uuid[LT_UUID];
 
@@ -26,6 +26,7 @@ static void mark(struct lt_vtpm_inventory *inv, virDomainPtr dom, bool redraw)
         r->marks.dirty = true;
         r->marks.redraw |= redraw;
         r->marks.reread |= redraw;
+        r->marks.loaded |= loaded;
     } else {
         lt_log(LT_LOG_ERROR, "vtpm-inventory-full", "a domain is not followed: more than %u",
                LT_MAX_INVENTORY);
@@ -60,7 +61,9 @@ static bool loads_state(int event, int detail)
 static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *inv)
 {
     (void)conn;
-    mark(inv, dom, loads_state(event, detail));
+    bool loads = loads_state(event, detail);
+    mark(inv, dom, loads,
+         loads && !(event == VIR_DOMAIN_EVENT_STARTED && detail == VIR_DOMAIN_EVENT_STARTED_WAKEUP));
     return 0;
 }
 
@@ -68,7 +71,7 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int det
 static void on_reboot(virConnectPtr conn, virDomainPtr dom, void *inv)
 {
     (void)conn;
-    mark(inv, dom, true);
+    mark(inv, dom, true, false);
 }
 
 /* Waking from S3 resets the devices. */
@@ -76,7 +79,7 @@ static void on_wakeup(virConnectPtr conn, virDomainPtr dom, int reason, void *in
 {
     (void)conn;
     (void)reason;
-    mark(inv, dom, true);
+    mark(inv, dom, true, false);
 }
 
 static void on_close(virConnectPtr conn, int reason, void *opaque)
@@ -200,7 +203,7 @@ static int list_all(struct lt_vtpm_inventory *inv, struct link *l)
         inv->list[i]->marks.dirty = inv->list[i]->marks.reread = inv->list[i]->once_more = true;
     pthread_mutex_unlock(&inv->lock);
     for (int i = 0; i < n; i++) {
-        mark(inv, domains[i], false);
+        mark(inv, domains[i], false, false);
         v->virDomainFree(domains[i]);
     }
     free(domains);
@@ -278,6 +281,7 @@ static void examine(struct lt_vtpm_inventory *inv, struct link *l, struct lt_vtp
     r->marks.dirty = true;
     r->marks.redraw |= marks.redraw;
     r->marks.reread |= marks.reread;
+    r->marks.loaded |= marks.loaded;
     inv->lost = true; /* no answer: connect anew */
     pthread_mutex_unlock(&inv->lock);
 }

@@ -87,14 +87,14 @@ static void let_go(pid_t pid, int hold, struct lt_proc *p)
 static void read_by(const char *script)
 {
     LT_AUTOFREE char *program = at("program"), *scratch = at("scratch");
-    struct lt_vtpm_starts starts;
-    struct lt_public ek;
+    const struct lt_ek_conf conf = {.program = program, .scratch = scratch};
+    struct lt_ek_found found;
     struct lt_proc p;
     int hold;
 
     put("program", script, 0700);
     pid_t pid = stand_in(&hold, &p);
-    FAILS(LT_E_TPM, lt_ek_read(&p, program, scratch, &ek, &starts, &err));
+    FAILS(LT_E_TPM, lt_ek_read(&conf, &p, &found, &err));
     let_go(pid, hold, &p);
 }
 
