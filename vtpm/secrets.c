@@ -25,7 +25,7 @@ enum stage {
 };
 
 struct job {
-    bool put; /* else drop */
+    enum { PUT, DROP, SWEEP } what;
     uint8_t domain[LT_UUID];
     char key[LT_SEAL_KEY];
 };
@@ -125,18 +125,52 @@ static int define(struct lt_secrets *s, const struct names *n, const char key[LT
     return rc;
 }
 
-static int work(struct lt_secrets *s, const struct job *j, struct lt_err *e)
+/* One of libvirt's list, which is freed. */
+static int sweep_one(struct lt_secrets *s, virSecretPtr found, struct lt_err *e)
+{
+    const char *usage = s->virt->virSecretGetUsageType(found) == VIR_SECRET_USAGE_TYPE_VTPM
+                            ? s->virt->virSecretGetUsageID(found)
+                            : NULL;
+
+    if (usage && !strncmp(usage, LT_SECRETS_USAGE, sizeof LT_SECRETS_USAGE - 1))
+        return undefine(s, found, e);
+    s->virt->virSecretFree(found);
+    return 0;
+}
+
+static int sweep(struct lt_secrets *s, struct lt_err *e)
+{
+    virSecretPtr *list = NULL;
+    int rc = 0, n = s->virt->virConnectListAllSecrets(s->conn, &list, 0);
+
+    if (n < 0)
+        return failed(s, "listing secrets", e);
+    for (int i = 0; i < n; i++) {
+        int one = sweep_one(s, list[i], e);
+        rc = rc ? rc : one;
+    }
+    free(list);
+    return rc;
+}
+
+static int try(struct lt_secrets *s, const struct job *j, struct lt_err *e)
 {
     struct names n;
-    int rc;
 
+    LT_TRY(dial(s, e));
+    if (j->what == SWEEP)
+        return sweep(s, e);
     name(j->domain, &n);
+    LT_TRY(clear(s, &n, e));
+    return j->what == PUT ? define(s, &n, j->key, e) : 0;
+}
+
+static int work(struct lt_secrets *s, const struct job *j, struct lt_err *e)
+{
+    int rc = 0;
+
     for (int i = 0; i < 2; i++) { /* the first may find that the connection is no more */
-        rc = dial(s, e);
-        if (!rc)
-            rc = clear(s, &n, e);
-        if (!rc && j->put)
-            rc = define(s, &n, j->key, e);
+        rc = try(s, j, e);
         if (!rc)
             return 0;
         hang_up(s);
@@ -167,8 +201,8 @@ static void serve(struct lt_secrets *s)
     pthread_mutex_lock(&s->lock);
     if (s->stage == ABANDONED) { /* whoever wanted it has given up: it must not stay */
         pthread_mutex_unlock(&s->lock);
-        if (j.put && !rc) {
-            j.put = false;
+        if (j.what == PUT && !rc) {
+            j.what = DROP;
             rc = work(s, &j, &e);
         }
         lt_log(LT_LOG_WARNING, "libvirt-secret", "a call of libvirt came back late%s%s", rc ? ": " : "",
@@ -288,7 +322,7 @@ static int call(struct lt_secrets *s, const struct job *j, struct lt_err *e)
 int lt_secrets_put(struct lt_secrets *s, const uint8_t domain[LT_UUID], const char key[LT_SEAL_KEY],
                    struct lt_err *e)
 {
-    struct job j = {.put = true};
+    struct job j = {.what = PUT};
 
     memcpy(j.domain, domain, LT_UUID);
     memcpy(j.key, key, LT_SEAL_KEY);
@@ -299,8 +333,14 @@ int lt_secrets_put(struct lt_secrets *s, const uint8_t domain[LT_UUID], const ch
 
 int lt_secrets_drop(struct lt_secrets *s, const uint8_t domain[LT_UUID], struct lt_err *e)
 {
-    struct job j = {.put = false};
+    struct job j = {.what = DROP};
 
     memcpy(j.domain, domain, LT_UUID);
+    return call(s, &j, e);
+}
+
+int lt_secrets_sweep(struct lt_secrets *s, struct lt_err *e)
+{
+    const struct job j = {.what = SWEEP};
     return call(s, &j, e);
 }

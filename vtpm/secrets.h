@@ -25,5 +25,8 @@ int lt_secrets_put(struct lt_secrets *s, const uint8_t domain[LT_UUID], const ch
                    struct lt_err *e) LT_MUST_CHECK;
 /* Undefines both. Nothing there: fine. */
 int lt_secrets_drop(struct lt_secrets *s, const uint8_t domain[LT_UUID], struct lt_err *e) LT_MUST_CHECK;
+/* Undefines every secret of type vtpm whose usage name begins with LT_SECRETS_USAGE: what an agent left that
+ * was killed while a domain started. At start. */
+int lt_secrets_sweep(struct lt_secrets *s, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -45,7 +45,10 @@
     X(virSecretDefineXML)                                                                                    \
     X(virSecretSetValue)                                                                                     \
     X(virSecretUndefine)                                                                                     \
-    X(virSecretFree)
+    X(virSecretFree)                                                                                         \
+    X(virSecretGetUsageType)                                                                                 \
+    X(virSecretGetUsageID)                                                                                   \
+    X(virConnectListAllSecrets)
 
 struct lt_virt {
 #define X(name) __typeof__(&name) name;
