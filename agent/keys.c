@@ -115,8 +115,7 @@ int lt_agent_ek_load(struct lt_device *d, const struct lt_agent_ek *ek, ESYS_TR 
     return create_primary(d, ek->alg, out, e);
 }
 
-/* A policy session that may use the EK once. */
-static int ek_session(struct lt_device *d, ESYS_TR *out, struct lt_err *e)
+int lt_agent_ek_session(struct lt_device *d, ESYS_TR *out, struct lt_err *e)
 {
     TPMT_SYM_DEF plain = {.algorithm = TPM2_ALG_NULL};
 
@@ -176,7 +175,7 @@ int lt_agent_ak_create(struct lt_device *d, ESYS_TR ek, const struct lt_agent_ak
     sensitive.sensitive.userAuth.size = (UINT16)spec->auth.n;
     if (spec->auth.n)
         memcpy(sensitive.sensitive.userAuth.buffer, spec->auth.p, spec->auth.n);
-    int rc = ek_session(d, &session, e);
+    int rc = lt_agent_ek_session(d, &session, e);
     if (!rc)
         rc = lt_device_rc(d,
                           Esys_Create(d->esys, ek, session, ESYS_TR_NONE, ESYS_TR_NONE, &sensitive, &template,
@@ -225,7 +224,7 @@ int lt_agent_ak_load(struct lt_device *d, ESYS_TR ek, const void *blob, size_t n
     if (Tss2_MU_TPM2B_PUBLIC_Unmarshal(blob, n, &at, &public) ||
         Tss2_MU_TPM2B_PRIVATE_Unmarshal(blob, n, &at, &private) || at != n)
         return lt_fail(e, LT_E_REFUSED, "AK blob of %zu bytes: not TPM2B_PUBLIC and TPM2B_PRIVATE", n);
-    LT_TRY(ek_session(d, &session, e));
+    LT_TRY(lt_agent_ek_session(d, &session, e));
     TSS2_RC tss = Esys_Load(d->esys, ek, session, ESYS_TR_NONE, ESYS_TR_NONE, &private, &public, out);
     int rc = lt_device_rc(d, tss, "TPM2_Load(AK)", e);
     lt_device_flush(d, &session);
@@ -362,7 +361,7 @@ int lt_agent_ak_activate(struct lt_device *d, ESYS_TR ak, const struct lt_agent_
     memcpy(seed.secret, seed_s.p, seed.size = (UINT16)seed_s.n);
     int rc = lt_agent_ek_load(d, ek, &ek_tr, e);
     if (!rc)
-        rc = ek_session(d, &session, e);
+        rc = lt_agent_ek_session(d, &session, e);
     if (!rc) {
         tss = Esys_ActivateCredential(d->esys, ak, ek_tr, ESYS_TR_PASSWORD, session, ESYS_TR_NONE, &id, &seed,
                                       &got);

@@ -22,6 +22,9 @@ int lt_agent_ek_find(struct lt_device *d, uint16_t alg, struct lt_agent_ek *out,
 int lt_agent_ek_load(struct lt_device *d, const struct lt_agent_ek *ek, ESYS_TR *out,
                      struct lt_err *e) LT_MUST_CHECK;
 
+/* A policy session that may use the EK once, as a parent; until lt_device_flush. */
+int lt_agent_ek_session(struct lt_device *d, ESYS_TR *out, struct lt_err *e) LT_MUST_CHECK;
+
 struct lt_agent_ak_spec {
     uint16_t alg;        /* RSA-2048 RSASSA or P-256 ECDSA, both SHA-256 */
     uint32_t attributes; /* TPMA_OBJECT */

@@ -7,8 +7,9 @@
 #include "vtpm/seal/entry.h"
 
 struct lt_seal_keeper {
-    /* The committed entry of that domain; LT_E_NOT_FOUND: it has none; LT_E_BUSY: the vault is being opened;
-     * LT_E_REFUSED (with what to do): the vault is locked. *out: lt_seal_entry_free. */
+    /* The committed entry of that domain; LT_E_NOT_FOUND: it has none, or there is no vault; LT_E_VAULT_BUSY:
+     * the vault is being opened; LT_E_VAULT_LOCKED and its like (with what to do): it is not open. *out:
+     * lt_seal_entry_free. */
     int (*entry)(void *ctx, const uint8_t uuid[LT_UUID], struct lt_seal_entry *out, struct lt_err *e);
     /* The domain whose entry has this EK; LT_E_NOT_FOUND: none. A state with it under another UUID is a copy.
      */
