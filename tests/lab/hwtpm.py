@@ -22,14 +22,15 @@ class HwTpm:
     ek_certs    {"rsa2048": path, "secp384r1": path}, DER
     state_from  a directory with another TPM's state: this one starts as its copy (a clone, with
                 resetCount + 1), has no CA, and by default an empty boot
+    state_key   that state's passphrase, where it is encrypted
     """
 
     def __init__(self, lab, name="hw", relay=None, quote_delay_ms=0, serial="host-serial-0001",
-                 maker="AcmeHW", state_from=None):
+                 maker="AcmeHW", state_from=None, state_key=None):
         if quote_delay_ms and not relay:
             raise ValueError("quote_delay_ms needs the relay program")
         self.lab, self.name, self.serial, self.maker = lab, name, serial, maker
-        self.state_from = state_from
+        self.state_from, self.state_key = state_from, state_key
         self.relay, self.quote_delay_ms = relay, quote_delay_ms
         self.dir = lab.path(name, directory=True)
         self.socket = self.dir / ("sock" if relay else "chip")
@@ -85,7 +86,9 @@ class HwTpm:
             "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.dir}/state",
             "--server", f"type=unixio,path={chip},mode=0600",
             "--ctrl", f"type=unixio,path={chip}.ctrl,mode=0600",
-            "--flags", "not-need-init,startup-clear"])
+            "--flags", "not-need-init,startup-clear",
+            *(["--key", f"pwdfile={self.lab.write(f'{self.name}/key', self.state_key)},mode=aes-256-cbc"]
+              if self.state_key else [])])
         wait_socket(f"{chip}.ctrl", 10, self.swtpm)
         wait_socket(chip, 10, self.swtpm)  # bound before it listens
         if self.relay:

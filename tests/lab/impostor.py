@@ -9,10 +9,11 @@ from .hwtpm import HwTpm
 class Impostor:
     """Stops the guest's QEMU, copies its vTPM's state (power-off copies are all an attacker needs), replays the
     boot log and the IMA list into it and starts an agent that registers as the guest, and shows both. evidence: the
-    guest's part of a bundle, which everybody has seen who ever attested it. address is where it answers."""
+    guest's part of a bundle, which everybody has seen who ever attested it. key: of a sealed state, as its escrow copy gives
+    it. address is where it answers."""
 
-    def __init__(self, lab, fed, guest, evidence):
-        self.lab, self.fed, self.guest = lab, fed, guest
+    def __init__(self, lab, fed, guest, evidence, key=None):
+        self.key, self.lab, self.fed, self.guest = key, lab, fed, guest
         self.boot_log, self.ima = (base64.b64decode(evidence[k]) for k in ("boot_log", "ima"))
         self.address = self.chip = self.agent = None
 
@@ -20,7 +21,7 @@ class Impostor:
         self.guest.destroy()
         name = f"impostor-{self.guest.name}"
         # One client at a time: the agent keeps the connection, so the PCRs come first.
-        chip = self.chip = HwTpm(self.lab, name, state_from=self.guest.vtpm_state)
+        chip = self.chip = HwTpm(self.lab, name, state_from=self.guest.vtpm_state, state_key=self.key)
         chip.start(boot_log=BootLog(self.boot_log))
         for pcr, digest in ima_extends(self.ima):
             chip.tpm.pcr_extend(pcr, digest)

@@ -96,10 +96,14 @@ class Libvirtd:
         self.virsh("version", timeout=timeout)
         return self
 
-    def stop(self):
+    def kill(self):
+        """As stop(), by kill -9."""
+        self.stop(signal.SIGHUP)
+
+    def stop(self, number=signal.SIGUSR1):
         """Stops the daemon alone; guests go on, and start() takes them over again."""
         ended = self.child.log.stat().st_size
-        self.child.signal(signal.SIGUSR1)
+        self.child.signal(number)
         wait_text(self.child.log, "reaper: daemon ended", 20, self.child, start=ended)
 
     def virsh(self, *args, timeout=60, check=True):

@@ -3,7 +3,7 @@
 libvirt daemonises QEMU and swtpm and believes them alive until somebody has reaped them. That
 is PID 1's duty, and in a container PID 1 may not know it; so the orphans come here.
 
-SIGTERM ends the daemon and then us; SIGUSR1 ends the daemon alone; SIGUSR2 starts it again.
+SIGTERM ends the daemon and then us; SIGUSR1 ends the daemon alone, SIGHUP at once (kill -9); SIGUSR2 starts it again.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 
-SIGNALS = {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD}
+SIGNALS = {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGCHLD}
 
 
 def main():
@@ -26,10 +26,10 @@ def main():
     daemon, stopping, wanted = start(), False, True
     while True:
         number = signal.sigwait(SIGNALS)
-        if number in (signal.SIGTERM, signal.SIGUSR1):
+        if number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
             stopping, wanted = number == signal.SIGTERM, False
             if daemon:
-                os.kill(daemon, signal.SIGTERM)
+                os.kill(daemon, signal.SIGKILL if number == signal.SIGHUP else signal.SIGTERM)
         elif number == signal.SIGUSR2 and not daemon:
             daemon, wanted = start(), True
         while True:

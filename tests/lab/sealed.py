@@ -4,15 +4,22 @@
     (guest,) = fed.boot(1)                              # defined, provisioned and started by `limetree domain …`
 """
 
+import base64
 import hashlib
+import os
+import shutil
+import tempfile
 import uuid as uuidlib
+from pathlib import Path
 
 from .eventlog import EV_NO_ACTION, SHA256, BootLog
 from .federation import Federation
 from .guest import Guest
+from .procs import LabError, wait_socket
 
 SECRETS = uuidlib.UUID("6c696d65-7472-6565-8076-54504d4b6579")
 ACCEPT = "bound,tainted"
+STATE = "tpm2-00.permall"
 
 
 def secret_uuid(domain):
@@ -37,6 +44,47 @@ def other_kernel(log=None, pcr=4, nth=0):
     at = raw.find(old)
     raw[at:at + 32] = hashlib.sha256(b"another kernel: " + old).digest()
     return BootLog(raw)
+
+
+def swtpm_runs(lab, state, key=None):
+    """Whether swtpm runs on a copy of that state file. key: its passphrase; None: it is given none."""
+    where = Path(tempfile.mkdtemp(dir=lab.path("t")))
+    os.chown(where, lab.uid, lab.gid)
+    name = str(where.relative_to(lab.dir))
+    lab.write(f"{name}/{STATE}", state)
+    argv = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={where}", "--server", f"type=unixio,path={where}/s", "--ctrl",
+            f"type=unixio,path={where}/s.ctrl", "--flags", "not-need-init,startup-clear"]
+    if key is not None:
+        argv += ["--key", f"pwdfile={lab.write(f'{name}/key', key)},mode=aes-256-cbc"]
+    child = lab.spawn("copy-swtpm", argv)
+    try:
+        wait_socket(where / "s", 10, child)
+        return True
+    except LabError:
+        if child.alive():
+            raise
+        return False
+    finally:
+        child.stop()
+        shutil.rmtree(where)
+
+
+def carry(guest, other):
+    """A copy of the guest's state and definition on another host, as whoever has root on both makes it."""
+    lab = guest.lab
+    where = other.virt.swtpm_dir / guest.uuid / "tpm2"
+    lab.path(*where.relative_to(lab.dir).parts, directory=True)
+    lab.write(str((where / STATE).relative_to(lab.dir)), (guest.vtpm_state / STATE).read_bytes())
+    other.domain("define", lab.write(f"g/{guest.name}/carried.xml", guest.xml()))
+
+
+def recovery_key(lab, name="recovery"):
+    """(private key, public key, H(SubjectPublicKeyInfo)) of a tenant's: two PEM files, and hex."""
+    private, public = lab.path(f"{name}.key"), lab.path(f"{name}.pem")
+    lab.run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", private])
+    lab.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public])
+    der = base64.b64decode("".join(public.read_text().splitlines()[1:-1]))
+    return private, public, hashlib.sha256(der).hexdigest()
 
 
 class SealedGuest(Guest):
@@ -71,6 +119,7 @@ class SealedFederation(Federation):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, sealed=True, **kwargs)
+        self.escrow = {}        # {name of a guest: PEM file of a recovery key}
 
     def enrol(self):
         super().enrol()
@@ -83,7 +132,16 @@ class SealedFederation(Federation):
         return other
 
     def new_guest(self, name, **kwargs):
-        return self.virt.guest(name, kind=SealedGuest, **kwargs)
+        return self.virt.guest(name, kind=SealedGuest, escrow=self.escrow.get(name), **kwargs)
+
+    def opened(self, guest, recovery):
+        """K_v from the escrow copy, as the tenant with its recovery key finds it."""
+        out = self.lab.path("t", f"kv-{guest.uuid}")
+        self.lab.run([self.program["limetree"], "escrow", "show", self.host_state / "escrow" / guest.uuid, "--key",
+                      recovery, "--secret", out])
+        key = out.read_bytes().strip()
+        out.unlink()
+        return key
 
     def adopt(self, guests, accept=ACCEPT):
         super().adopt(guests, accept)

@@ -108,7 +108,10 @@ class Tpm:
         return time, clock, reset, restart, bool(safe)
 
     def transient_handles(self):
-        out = self.command("GetCapability", 0x17A, struct.pack(">III", 1, 0x80000000, 64))
+        return self.handles(0x80000000)
+
+    def handles(self, first):
+        out = self.command("GetCapability", 0x17A, struct.pack(">III", 1, first, 64))
         count = struct.unpack_from(">I", out, 5)[0]
         return list(struct.unpack_from(f">{count}I", out, 9))
 
@@ -116,6 +119,7 @@ class Tpm:
         self.command("FlushContext", 0x165, struct.pack(">I", handle))
 
     def flush_transients(self):
-        for handle in self.transient_handles():
+        """What the kernel's resource manager does for a client that died: objects, and sessions."""
+        for handle in self.transient_handles() + self.handles(0x02000000):
             with contextlib.suppress(TpmError):
                 self.flush(handle)

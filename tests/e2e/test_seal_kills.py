@@ -1,0 +1,333 @@
+"""kill -9 of the host agent, and of libvirtd, at every named fault point of what makes, starts and reseals sealed vTPMs
+(agent/fault.h; limetree-agent-faults is the agent with these points compiled in). Whatever the moment: afterwards the
+vault opens or says why, what was committed is there, the act can be done again, no key is in a file, a log or a core,
+and no state in which a key could ever be had is missing in the list that its tenant is shown.
+
+Once each point; LT_SEAL_KILLS=200 (scripts/test --seal-kills) for that many runs, each point five times at least.
+Domains are started paused: no guest boots."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab import LabError, Libvirtd
+from tests.lab import vaultfile
+from tests.lab.procs import Deadline
+from tests.lab.sealed import SealedFederation, SealedGuest
+
+RUNS = int(os.environ.get("LT_SEAL_KILLS", "0"))
+AT_LEAST = 5
+# What comes by a point, and how often it does before the n-th time: (act, n).
+COMMITS = [("provision", 1), ("reseal", 1), ("reseal", 2), ("reseal", 3), ("pin", 1)]
+ACTS = {"seal-counter-defined": [("create", 1)], "seal-opened": [("open", 1)], "seal-burnt": [("reseal", 1)],
+        "seal-grown": [("reseal", 1)], "seal-wrapped": [("reseal", 1)]}
+BY_PREFIX = {"seal": COMMITS, "provision": [("provision", 1)], "start": [("start", 1)], "hook": [("virsh", 1)]}
+LIBVIRTD_TOO = ("provision", "start")
+COUNTER = 0x01804C54
+FLAGS = 16 | 32
+
+
+def acts_of(point):
+    return ACTS.get(point) or BY_PREFIX[point.partition("-")[0]]
+
+
+def plan(points, runs):
+    """[(point, act, n, victim)]: each point once; with runs, at least so many, and each point AT_LEAST times."""
+    variants = {}
+    for number, point in enumerate(points):
+        victims = ["agent"] + (["libvirtd", "both"] if point.startswith(LIBVIRTD_TOO) else [])
+        ways = [(point, act, n, victim) for victim in victims for act, n in acts_of(point)]
+        turn = number % len(ways) if not runs else 0        # not all of them the same act
+        variants[point] = ways[turn:] + ways[:turn]
+    each = max(AT_LEAST, -(-runs // len(points))) if runs else 1
+    return [variants[p][i % len(variants[p])] for i in range(each) for p in points]
+
+
+class Site:
+    """One host with its provider; `base` is a domain that stays."""
+
+    def __init__(self, lab, build):
+        (self.faults,) = [lab.install(p) for p in build.rglob("limetree-agent-faults") if p.is_file()]
+        self.hook = Libvirtd.hooks_work()
+        self.fed = SealedFederation(lab, build, quote_delay_ms=0, hook=self.hook)
+        self.lab, self.captured, self.keys, self.count, self.states = lab, [], {}, 0, 0
+        self.committed = {}             # {uuid: (ek_digest, how many files were captured before it was committed)}
+        self.recovery = lab.path("recovery.pem")
+        lab.run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", self.recovery])
+        self.recovery_public = lab.path("recovery.pub")
+        lab.run(["openssl", "pkey", "-in", self.recovery, "-pubout", "-out", self.recovery_public])
+        self.fed.up(tenant=False)
+        self.fed.adopted = []
+        self.base = self.new_domain()
+        self.provision(self.base)
+
+    def points(self):
+        listed = self.lab.run([self.faults, "--list-faults"]).stdout.split()
+        return [p for p in listed if self.hook or not p.startswith("hook")]
+
+    # -- the acts
+
+    def new_domain(self):
+        self.count += 1
+        return self.fed.virt.guest(f"d{self.count}", kind=SealedGuest)
+
+    def define(self, guest):
+        if not guest.defined:
+            self.fed.domain("define", self.lab.write(f"g/{guest.name}/domain.xml", guest.xml()))
+            guest.defined = True
+
+    def provision(self, guest):
+        self.define(guest)
+        self.fed.domain("provision", guest.uuid, "--escrow", self.recovery_public)
+        self.learn_key(guest)
+
+    def start(self, guest):
+        self.fed.domain("start", guest.uuid, "--paused")
+
+    def virsh(self, guest):
+        self.fed.virt.virsh("start", guest.name, "--paused")
+
+    def reseal(self):
+        """A state that nothing was ever in, in place of the one before it."""
+        self.states += 1
+        status, body = self.post("vault/reseal", self.next_states())
+        assert status == 200, body
+
+    def next_states(self):
+        vault = self.fed.vault()
+        present = vault["present"]
+        stale = [i for i, s in enumerate(vault["states"]) if any(s[k] != present[k] for k in s)]
+        other = dict(present, **{"4": f"{self.states:064x}"})
+        return {"add": [other], "drop": stale[:1]}
+
+    def create(self):
+        status, body = self.post("vault/seal", {})
+        assert status == 201, body
+
+    def post(self, what, body):
+        return self.fed.https(self.fed.agent_address, "provider", "federation-ca", "POST", f"/federation/v1/{what}", body)
+
+    # -- killing
+
+    def kill_at(self, point, act, n, victim):
+        """The act, and whoever is killed when it comes by that point; returns what is to be done again."""
+        guest = self.prepare(act)
+        self.fed.agent.stop()
+        self.lab.run(["true"])
+        pause = "" if victim == "agent" else ":pause"
+        listen = self.fed.agent_address if act != "open" else "127.0.0.1:0"
+        self.fed.start_agent(listen, self.faults, {"LT_FAULT": f"{point}:{n}{pause}"})
+        if act != "open":
+            self.fed.agent.ready(60)
+        again = {"provision": lambda: self.provision(guest), "start": lambda: self.start(guest), "reseal": self.reseal,
+                 "virsh": lambda: self.virsh(guest), "create": self.create, "open": lambda: None,
+                 "pin": lambda: self.fed.domain("pin", guest.uuid)}[act] if guest or act in ("reseal", "create", "open") else None
+        began = time.monotonic()
+        if victim == "agent":
+            with contextlib.suppress(LabError, OSError, http.client.HTTPException, AssertionError, ValueError):
+                again()
+            assert self.fed.agent.wait(30) == 137, f"{point}: {act} never came by\n{self.fed.agent.tail()}"
+        else:
+            self.kill_libvirtd(point, again, victim == "both")
+        assert time.monotonic() - began < 30, f"{point}: nobody was told of the end for {time.monotonic() - began:.0f} s"
+        self.capture()
+        return guest, again
+
+    def kill_libvirtd(self, point, again, both):
+        import threading
+        failed = []
+
+        def act():
+            try:
+                again()
+            except (LabError, OSError, http.client.HTTPException, AssertionError, ValueError) as error:
+                failed.append(error)
+        thread = threading.Thread(target=act)
+        thread.start()
+        self.wait_stopped(self.fed.agent, point)
+        self.fed.virt.kill()
+        self.fed.agent.signal(signal.SIGKILL if both else signal.SIGCONT)
+        thread.join(60)
+        assert not thread.is_alive(), f"{point}: the act still waits for a libvirtd that was killed"
+        for error in failed:
+            assert str(error).strip(), "failed without a word"
+        self.fed.virt.start()
+
+    @staticmethod
+    def wait_stopped(child, point):
+        deadline = Deadline(30)
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert child.alive() and not deadline.expired(), f"{point}: never came by\n{child.tail()}"
+            time.sleep(0.005)       # nothing tells of a stop but to the parent's own waitpid
+
+    def prepare(self, act):
+        """The domain of the act, ready for it."""
+        if act == "create":
+            self.fed.agent.stop()
+            for name in ("vault", "vault.next"):
+                (self.fed.host_state / name).unlink(missing_ok=True)
+            self.fed.hw.tpm.command("NV_UndefineSpace", 0x122, b"", bytes.fromhex("40000001") + COUNTER.to_bytes(4, "big"),
+                                    auth=True)
+            self.committed, self.captured = {}, []
+            self.fed.start_agent(self.fed.agent_address)
+            return None
+        if act == "provision":
+            guest = self.new_domain()
+            self.define(guest)
+            return guest
+        if act in ("start", "virsh"):
+            self.base.off()
+        if act == "pin":
+            if self.base.state() == "shut off":
+                self.start(self.base)
+            if self.pins_stand:
+                self.base = self.new_domain()
+                self.provision(self.base)
+                self.start(self.base)
+            self.pins_stand = True
+        return self.base
+
+    pins_stand = False
+
+    # -- what must be so afterwards
+
+    def capture(self):
+        """Every vault file that lies there now; a pending one gives its keys too, in its states."""
+        for name in ("vault", "vault.next"):
+            with contextlib.suppress(FileNotFoundError):
+                raw = (self.fed.host_state / name).read_bytes()
+                with contextlib.suppress(ValueError):       # cut in the middle of a write
+                    self.captured.append(vaultfile.vault(raw))
+
+    def restart(self):
+        if self.fed.agent.alive():
+            self.fed.agent.stop()
+        self.fed.hw.tpm.flush_transients()
+        self.fed.start_agent(self.fed.agent_address)
+
+    def judge(self, what, act):
+        vault = self.fed.poll(lambda: self.settled(), 70, lambda: f"{what}: the vault is busy")
+        if vault["state"] != "open":
+            assert act == "create" and vault["message"], (what, vault)
+            return
+        entries = {e["uuid"]: e for e in vault["entries"]}
+        for uuid, (ek, since) in self.committed.items():
+            assert uuid in entries and entries[uuid]["ek_digest"] == ek, f"{what}: the entry of {uuid} is lost"
+            self.judge_openers(what, entries[uuid]["openers"], since)
+        self.fed.poll(lambda: "limetree:" not in self.fed.virt.virsh("secret-list"), 20,
+                      lambda: f"{what}: a key stays in libvirtd: {self.fed.virt.virsh('secret-list')}")
+        self.judge_keys(what)
+
+    def settled(self):
+        vault = self.fed.vault()
+        return vault if vault["state"] != "vault-busy" else None
+
+    def judge_openers(self, what, digest, since):
+        status, raw = self.fed.https(self.fed.agent_address, "provider", "federation-ca", "GET",
+                                     f"/federation/v1/openers/{digest}")
+        assert status == 200, (what, status, raw)
+        listed = {vaultfile.state_bytes(o.state) for o in vaultfile.openers(raw)
+                  if o.kind == vaultfile.STATE and o.digest.hex() == self.fed.identity["ek_digest"]}
+        for file in self.captured[since:]:
+            for state in file.states:
+                assert vaultfile.state_bytes(state) in listed, \
+                    f"{what}: a file of generation {file.generation} gave keys in a state that the list lacks"
+
+    def learn_key(self, guest):
+        """From the escrow copy, which is opened as its tenant would; and that its entry is there from now on."""
+        entry = {e["uuid"]: e for e in self.fed.vault()["entries"]}[guest.uuid]
+        self.committed.setdefault(guest.uuid, (entry["ek_digest"], len(self.captured)))
+        out = self.lab.path("kv", guest.uuid)
+        out.unlink(missing_ok=True)
+        self.lab.run([self.fed.program["limetree"], "escrow", "show", self.fed.host_state / "escrow" / guest.uuid,
+                      "--key", self.recovery, "--secret", out])
+        text = out.read_bytes().strip()
+        out.unlink()
+        assert len(text) == 44
+        self.keys[guest.uuid] = text
+
+    def judge_keys(self, what):
+        """In no file that the lab has, logs among them, and in none of its agent's on tmpfs."""
+        import base64
+        needles = [n for text in self.keys.values() for n in (text, base64.b64decode(text), base64.b64decode(text).hex().encode())]
+        for path in self.lab.dir.rglob("*"):
+            if path.is_file() and not path.is_symlink() and path.parts[len(self.lab.dir.parts)] not in ("bin", "img"):
+                raw = path.read_bytes()
+                assert not any(n in raw for n in needles), f"{what}: {path} holds a vTPM's key"
+        assert not list(self.lab.dir.rglob("core*")), what
+
+    def judge_base(self, what):
+        """It starts, and is what it should be: sealed, by the list that the vault has."""
+        fed, guest = self.fed, self.base
+        if guest.state() == "shut off":
+            self.start(guest)
+        record = fed.poll(lambda: fed.residents().get(guest.uuid), 30, lambda: f"{what}: the record of {guest.name}")
+        digest = {e["uuid"]: e["openers"] for e in fed.vault()["entries"]}[guest.uuid]
+        assert len(record) == 232 and record[165] & FLAGS == FLAGS, (what, record.hex())
+        assert record[200:].hex() == digest, what
+
+    def run(self, point, act, n, victim):
+        what = f"{victim} at {point}, the {n}. time, of {act}"
+        began = time.monotonic()
+        guest, again = self.kill_at(point, act, n, victim)
+        self.restart()
+        self.judge(what, act)
+        if act == "create" and self.fed.vault()["state"] == "open":
+            again = None            # it was whole
+        if act in ("start", "virsh") and guest.state() != "shut off":
+            again = None
+        if again:
+            again()
+        if act == "create":
+            self.base = self.new_domain()
+            self.provision(self.base)
+            self.pins_stand = False
+        if act != "pin":
+            self.judge_base(what)
+        self.judge(what, "done again")
+        print(f"{what}: right after {time.monotonic() - began:.1f} s", flush=True)
+
+
+@pytest.fixture(scope="module")
+def site(lab, build):
+    return Site(lab, build)
+
+
+def test_cores_are_off(site):
+    """No core of whoever holds keys: the limit is zero, and the kernel makes none of it in any way."""
+    limits = Path(f"/proc/{site.fed.agent.pid}/limits").read_text()
+    assert [line.split()[4:6] for line in limits.splitlines() if "core file" in line] == [["0", "0"]]
+    before = set(site.lab.dir.rglob("*"))
+    site.fed.agent.signal(signal.SIGSEGV)
+    site.fed.agent.wait()
+    assert not [p for p in set(site.lab.dir.rglob("*")) - before if "core" in p.name]
+    site.restart()
+
+
+def test_killed_at_every_point(site):
+    points = site.points()
+    runs = plan(points, RUNS)
+    began, done = time.monotonic(), {}
+    for run in runs:
+        site.run(*run)
+        done[run[0]] = done.get(run[0], 0) + 1
+    assert set(done) == set(points) and (not RUNS or min(done.values()) >= AT_LEAST)
+    print(json.dumps({"points": len(points), "runs": len(runs), "at_least": min(done.values()), "losses": 0,
+                      "entries": len(site.committed), "files": len(site.captured), "reseals": site.states,
+                      "seconds": round(time.monotonic() - began)}))
+
+
+def test_plan():
+    points = ["seal-counter-read", "seal-burnt", "start-secret", "provision-made"]
+    assert [r[0] for r in plan(points, 0)] == points
+    many = plan(points, 24)
+    assert len(many) == 24 and {r[3] for r in many} == {"agent", "libvirtd", "both"}
+    assert {r[1:3] for r in many if r[0] == "seal-counter-read"} == set(COMMITS)
+    assert min([r[0] for r in plan(points, 1)].count(p) for p in points) == AT_LEAST
