@@ -9,6 +9,7 @@
 struct lt_agent_local_api {
     struct lt_agent_domains *domains;
     struct lt_agent_seal *seal;
+    struct lt_vtpm_inventory *inventory;
 };
 
 /* Handlers' app is a struct lt_agent_local_api. All block: the server's pool has threads enough that a hook

@@ -75,6 +75,7 @@
 #define LT_REPLY_WEIGHT 5          /* memory for a byte of a guest's reply: body, tree, logs, bundle; count */
 #define LT_SMALL_BUNDLE (256u << 10)   /* evidence without logs */
 #define LT_SMALL_REPLY (64u << 10)     /* up to here a reply is taken whatever the others hold */
+#define LT_MAX_BODY_DOMAIN (9u << 20)  /* a domain's document in JSON, and a PEM text */
 #define LT_MAX_BODY_PROOFS (1u << 20)  /* POST proofs */
 #define LT_MAX_PROOF_ITEMS 1024        /* guests in one POST proofs, count */
 #define LT_MAX_CLAIMANTS 4             /* hosts asked for the proof of one guest, count */
