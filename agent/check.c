@@ -3,12 +3,15 @@
 #include "agent/contact.h"
 #include "agent/secure.h"
 #include "agent/tpm_words.h"
+#include "common/alloc.h"
 #include "common/http/server.h"
 #include "common/pki/crl.h"
 #include "common/pki/identity.h"
 #include "common/run/config_check.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -74,6 +77,17 @@ static int check_tcti(const char *tcti, struct lt_err *e)
                : 0;
 }
 
+static int check_local_socket(const char *path, struct lt_err *e)
+{
+    LT_AUTOFREE char *listen = NULL;
+
+    if (asprintf(&listen, "unix:%s", path) < 0) {
+        listen = NULL;
+        return lt_fail(e, LT_E_NO_MEMORY, "local_socket: no memory");
+    }
+    return lt_http_server_check_listen("local_socket", listen, e);
+}
+
 /* Not at a start, which finds these by itself and has more to say. */
 static int check_rest(const struct lt_agent_conf *c, const struct lt_agent_options *o, struct lt_err *e)
 {
@@ -83,6 +97,8 @@ static int check_rest(const struct lt_agent_conf *c, const struct lt_agent_optio
     LT_TRY(check_tcti(c->tcti, e));
     if (*c->contact)
         LT_TRY_IN(lt_contact_parse(c->contact, &contact, e), e, "contact");
+    if (o->host && *c->local_socket)
+        LT_TRY(check_local_socket(c->local_socket, e));
     return *c->state_dir ? lt_config_check_state(c->state_dir, NULL, e) : 0;
 }
 

@@ -69,6 +69,13 @@ const struct lt_conf_key lt_agent_keys[] = {
     TEXT(libvirt_uri, "", "host: libvirt connection; empty: qemu:///system as root, else qemu:///session"),
     TEXT(records, "", "host: directory of limetree-localca's birth records; empty: none"),
     TEXT(swtpm, "swtpm", "host: program that reads copies of vTPM states"),
+    TEXT(swtpm_setup, "swtpm_setup", "host: program that makes vTPMs"),
+    TEXT(swtpm_setup_config, "", "host: its configuration; empty: /etc/swtpm_setup.conf"),
+    TEXT(swtpm_user, "",
+         "host: user that libvirt runs swtpm as (swtpm_user in qemu.conf); empty: tss as root, else our own"),
+    TEXT(local_socket, "",
+         "host: UNIX socket of `limetree domain` and of libvirt's hook, as /run/limetree/agent.sock; empty: "
+         "none, and no sealed vTPM is made or started"),
     LT_DAEMON_LOG_KEYS(struct lt_agent_conf),
 };
 const size_t lt_agent_key_count = sizeof lt_agent_keys / sizeof *lt_agent_keys;

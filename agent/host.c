@@ -1,6 +1,7 @@
 #include "agent/host.h"
 
 #include "agent/host_api.h"
+#include "agent/local.h"
 #include "agent/state.h"
 #include "common/alloc.h"
 #include "common/run/clock.h"
@@ -21,9 +22,11 @@ struct lt_agent_host {
     struct lt_host_api api;
     struct lt_tpm *tpm;
     struct lt_work *worker;
+    struct lt_agent_seal *seal; /* NULL: of one-shot commands */
     struct lt_vtpm_inventory *inventory;
     struct lt_http_server *server;
-    struct lt_crl *crl; /* NULL: none configured */
+    struct lt_agent_local *local; /* NULL: no socket configured */
+    struct lt_crl *crl;           /* NULL: none configured */
     char *secret_file;
     uint32_t reset_count;
     struct lt_err none; /* why there is no key, of one-shot commands that make none */
@@ -113,6 +116,22 @@ static int open_tpm(struct lt_agent_host *h, const struct lt_agent_conf *conf, l
     return rc ? rc : lt_tpm_start(conf->tcti, on_open, h, &h->tpm, e);
 }
 
+/* After the anchor, before the first record: what is in the vault decides over a record's flags. A vault that
+ * does not open is told, here and by every route that would need it; the host serves all the same. */
+static int open_vault(struct lt_agent_host *h, const struct lt_agent_conf *conf, struct lt_err *e)
+{
+    const struct lt_agent_seal_conf seal = {.dir = conf->state_dir, .tpm = h->tpm, .ek = &h->attester.ek};
+    struct lt_agent_seal_status now;
+    struct lt_err why = {0};
+
+    LT_TRY(lt_agent_seal_new(&seal, &h->seal, e));
+    int rc = lt_agent_seal_open(h->seal, &why);
+    lt_agent_seal_status(h->seal, &now);
+    lt_log(rc ? LT_LOG_ERROR : LT_LOG_INFO, "vault", "%s%s%s", lt_agent_seal_slug(now.state), rc ? ": " : "",
+           rc ? why.msg : "");
+    return 0;
+}
+
 static int start_inventory(struct lt_agent_host *h, const struct lt_agent_conf *conf,
                            int (*clock)(void *, struct lt_vtpm_host_clock *, struct lt_err *),
                            struct lt_err *e)
@@ -121,6 +140,7 @@ static int start_inventory(struct lt_agent_host *h, const struct lt_agent_conf *
         .uri = conf->libvirt_uri,
         .records = conf->records,
         .swtpm = conf->swtpm,
+        .keeper = h->seal ? lt_agent_seal_keeper(h->seal) : NULL,
         .read_clock = clock,
         .ctx = h->tpm,
     };
@@ -137,6 +157,8 @@ static int start_server(struct lt_agent_host *h, const struct lt_agent_conf *con
     h->api.tpm = h->tpm;
     h->api.attester = &h->attester;
     h->api.inventory = h->inventory;
+    h->api.seal = h->seal;
+    h->api.state_dir = conf->state_dir;
     h->api.ima = conf->ima;
     h->api.boot_log = conf->boot_log;
     const struct lt_http_server_conf server = {
@@ -190,9 +212,13 @@ int lt_agent_host_start(struct lt_agent_conf *conf, const struct lt_agent_option
     if (!rc)
         rc = open_sequence(h, e);
     if (!rc)
+        rc = open_vault(h, conf, e);
+    if (!rc)
         rc = start_inventory(h, conf, read_clock, e);
     if (!rc)
         rc = start_server(h, conf, o->listen, e);
+    if (!rc)
+        rc = lt_agent_local_start(conf, h->seal, h->inventory, &h->local, e);
     if (rc) {
         lt_agent_host_stop(h);
         return rc;
@@ -217,11 +243,13 @@ void lt_agent_host_stop(struct lt_agent_host *h)
 {
     if (!h)
         return;
+    lt_agent_local_stop(h->local);
     lt_work_stop(h->worker);
     lt_tpm_stop(h->tpm);
     if (h->server)
         lt_http_server_stop(h->server);
     lt_inventory_stop(h->inventory);
+    lt_agent_seal_free(h->seal);
     lt_work_free(h->worker);
     lt_tpm_free(h->tpm);
     lt_sequence_close(&h->api.sequence);
@@ -282,6 +310,8 @@ int lt_agent_host_inventory(const struct lt_agent_conf *conf, const struct lt_ag
                             struct lt_err *e)
 {
     const struct timespec poll = {.tv_nsec = INVENTORY_POLL_MS * 1000000};
+    if (*conf->local_socket && !lt_agent_local_inventory(conf->local_socket, out, LT_NO_ERR))
+        return 0;
     struct lt_agent_host *h = host_new(conf, o);
     uint64_t begun = lt_clock_ms();
 

@@ -3,6 +3,7 @@
 #define LT_AGENT_HOST_API_H
 
 #include "agent/attester.h"
+#include "agent/seal.h"
 #include "agent/sequence.h"
 #include "agent/tpm.h"
 #include "common/http/server.h"
@@ -12,6 +13,8 @@ struct lt_host_api {
     struct lt_tpm *tpm;
     struct lt_attester *attester;
     struct lt_vtpm_inventory *inventory;
+    struct lt_agent_seal *seal;
+    const char *state_dir; /* escrow copies */
     struct lt_sequence sequence; /* of the one thread that the blocking routes run on */
     const char *ima, *boot_log;
     uint8_t host_id[LT_RESIDENCY_HOST_ID];
