@@ -1,0 +1,2 @@
+lt_fuzz_target(openers lt_residency)
+lt_fuzz_target(vault lt_vtpm_seal)
