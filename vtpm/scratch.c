@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NAME "limetree-"
+#define NAME "limetree-vtpm-"
 #define RANDOM "XXXXXX"
 
 /* A sweeper may have come between making and locking: it is gone then. */

@@ -14,7 +14,7 @@ struct lt_scratch {
 };
 #define LT_SCRATCH_NONE ((struct lt_scratch){.fd = -1})
 
-/* BELOW/limetree-XXXXXX, 0700. */
+/* BELOW/limetree-vtpm-XXXXXX, 0700. */
 int lt_scratch_make(const char *below, struct lt_scratch *out, struct lt_err *e) LT_MUST_CHECK;
 /* Of root: it is that user's from now on. Of others: nothing. */
 int lt_scratch_give(const struct lt_scratch *s, uid_t uid, gid_t gid, struct lt_err *e) LT_MUST_CHECK;

@@ -339,11 +339,49 @@ static void test_every_bit(void **state)
     }
 }
 
+#define SECRET "49ed1932-18dc-5b41-904c-95044560a982"
+#define SEALED(encryption)                                                                                   \
+    HEAD OS "<devices><tpm model='tpm-crb'><backend type='emulator' version='2.0'>" encryption               \
+            "</backend></tpm></devices></domain>"
+
+static void test_encryption(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {
+        SEALED("<encryption/>"),
+        SEALED("<encryption secret=''/>"),
+        SEALED("<encryption secret='{" SECRET "}'/>"),
+        SEALED("<encryption secret='49ed193218dc5b41904c95044560a982'/>"),
+        SEALED("<encryption secret=' " SECRET "'/>"),
+        SEALED("<encryption secret='my secret'/>"),
+        SEALED("<encryption format='luks'><secret uuid='" SECRET "'/></encryption>"),
+        SEALED("<encryption secret='" SECRET "'/><encryption secret='" SECRET "'/>"),
+        SEALED("<encryption secret='" SECRET "'/><encryption/>"),
+    };
+    struct lt_domain d;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        FAILS(LT_E_MALFORMED, parse(refused[i], &d));
+        lt_domain_free(&d);
+    }
+    OK(parse(SEALED("<encryption secret='" SECRET "'/>"), &d));
+    assert_string_equal(d.tpm_secret, SECRET);
+    lt_domain_free(&d);
+    /* Not of the vTPM: a disk's, and one where libvirt does not look. */
+    OK(parse(HEAD OS "<devices><disk><encryption format='luks'/></disk>" TPM "</devices></domain>", &d));
+    assert_null(d.tpm_secret);
+    lt_domain_free(&d);
+    OK(parse(HEAD OS "<devices>" TPM TPM "</devices></domain>", &d));
+    assert_int_equal(d.tpm, LT_DOMAIN_TPM_OTHER);
+    assert_null(d.tpm_secret);
+    lt_domain_free(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_user),
+        cmocka_unit_test(test_encryption),
         cmocka_unit_test(test_digest_vectors),
         cmocka_unit_test(test_digest_of_libvirts_own),
         cmocka_unit_test(test_digest_tells_apart),
