@@ -15,7 +15,7 @@ static const struct {
     {"policy", "runtime policies: learn, compile, check, diff, show", lt_cli_cmd_policy},
     {"log", "boot logs and IMA lists: replay, judge, show", lt_cli_cmd_log},
     {"ek", "EK certificates: check one as enrolment and appraisal do", lt_cli_cmd_ek},
-    {"domain", "digest of a libvirt domain's definition", lt_cli_cmd_domain},
+    {"domain", "libvirt domains: sealed vTPMs, digest of a definition", lt_cli_cmd_domain},
     {"ca", "certificates of guests: issue, revoke, serve the list", lt_cli_cmd_ca},
     {"revocation", "what a tenant decided, and who has not heard of it", lt_cli_cmd_revocation},
     {"token", "verdict tokens: get, verify, keys", lt_cli_cmd_token},

@@ -3,6 +3,8 @@ set(programs limetree limetree-agent limetree-provider limetree-tenant limetree-
 install(TARGETS ${programs} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
+# libvirt runs what lies in /etc/libvirt/hooks/qemu.d: an operator puts it there who wants it (docs/operations.md).
+install(PROGRAMS deploy/libvirt/limetree DESTINATION ${CMAKE_INSTALL_DATADIR}/limetree/libvirt)
 
 find_program(HELP2MAN help2man)
 if(HELP2MAN)

@@ -42,8 +42,9 @@ static char *trim(char *s)
     return s;
 }
 
-/* line is "key = value", and is written to. */
-static int assign(const struct lt_conf_key *keys, size_t count, void *conf, char *line, struct lt_err *e)
+/* line is "key = value", and is written to. others: keys that are not in the table are passed over. */
+static int assign(const struct lt_conf_key *keys, size_t count, void *conf, char *line, bool others,
+                  struct lt_err *e)
 {
     char *eq = strchr(line, '=');
     if (!eq)
@@ -53,10 +54,10 @@ static int assign(const struct lt_conf_key *keys, size_t count, void *conf, char
     for (size_t i = 0; i < count; i++)
         if (!strcmp(keys[i].key, key))
             return set(&keys[i], conf, trim(eq + 1), e);
-    return lt_fail(e, LT_E_CONFIG, "unknown key \"%s\" (--help lists the keys)", key);
+    return others ? 0 : lt_fail(e, LT_E_CONFIG, "unknown key \"%s\" (--help lists the keys)", key);
 }
 
-static int load_file(const struct lt_conf_key *keys, size_t count, void *conf, const char *file,
+static int load_file(const struct lt_conf_key *keys, size_t count, void *conf, const char *file, bool others,
                      struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *text = NULL;
@@ -71,7 +72,7 @@ static int load_file(const struct lt_conf_key *keys, size_t count, void *conf, c
             *next++ = 0;
         line++;
         char *s = trim(at);
-        if (*s && *s != '#' && assign(keys, count, conf, s, e))
+        if (*s && *s != '#' && assign(keys, count, conf, s, others, e))
             rc = lt_fail_in(e, e->code, "%s line %d", file, line);
     }
     return rc;
@@ -86,10 +87,10 @@ int lt_conf_load(const struct lt_conf_key *keys, size_t count, void *conf, const
         if (keys[i].fallback)
             rc = set(&keys[i], conf, keys[i].fallback, e);
     if (!rc && file)
-        rc = load_file(keys, count, conf, file, e);
+        rc = load_file(keys, count, conf, file, false, e);
     for (; !rc && overrides && *overrides; overrides++) {
         LT_AUTOFREE char *copy = lt_alloc_text(*overrides);
-        rc = assign(keys, count, conf, copy, e);
+        rc = assign(keys, count, conf, copy, false, e);
         if (rc)
             rc = lt_fail_in(e, rc, "-o %s", *overrides);
     }
@@ -100,6 +101,15 @@ int lt_conf_load(const struct lt_conf_key *keys, size_t count, void *conf, const
                          keys[i].key, keys[i].help);
     }
     return rc;
+}
+
+int lt_conf_peek(const char *file, const char *key, char **out, struct lt_err *e)
+{
+    const struct lt_conf_key one = {key, LT_CONF_TEXT, 0, "", 0, 0, ""};
+
+    *out = NULL;
+    LT_TRY(set(&one, out, "", e));
+    return load_file(&one, 1, out, file, true, e);
 }
 
 void lt_conf_free(const struct lt_conf_key *keys, size_t count, void *conf)

@@ -30,6 +30,8 @@ struct lt_conf_key {
  * order. lt_conf_free afterwards also on failure. */
 int lt_conf_load(const struct lt_conf_key *keys, size_t count, void *conf, const char *file,
                  const char *const *overrides, struct lt_err *e) LT_MUST_CHECK;
+/* One text of another program's file, "" where the file does not have it; *out: free, also on failure. */
+int lt_conf_peek(const char *file, const char *key, char **out, struct lt_err *e) LT_MUST_CHECK;
 void lt_conf_free(const struct lt_conf_key *keys, size_t count, void *conf);
 void lt_conf_help(const struct lt_conf_key *keys, size_t count, FILE *out);
 

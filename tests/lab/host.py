@@ -129,8 +129,8 @@ class Host:
 
     def domain_raw(self, verb, *args, check=True, timeout=60):
         """`limetree domain VERB ...`: CompletedProcess."""
-        return self.fed.lab.run([self.fed.program["limetree"], "domain", verb, *args, "-o",
-                                 f"local_socket={self.local_socket}", "--json"], check=check, timeout=timeout)
+        return self.fed.lab.run([self.fed.program["limetree"], "domain", verb, *args, "--socket",
+                                 self.local_socket, "--json"], check=check, timeout=timeout)
 
     def domain(self, verb, *args, timeout=60):
         return json.loads(self.domain_raw(verb, *args, timeout=timeout).stdout)
@@ -156,7 +156,7 @@ class Host:
         """deploy/libvirt/limetree with the lab's program and socket in it."""
         text = (TOP / "deploy/libvirt/limetree").read_text()
         return self.fed.lab.write(f"{self.host_name}hook", text.replace(
-            "limetree domain hook", f"{self.fed.program['limetree']} domain hook -o local_socket={self.local_socket}"), 0o755)
+            "limetree domain hook", f"{self.fed.program['limetree']} domain hook --socket {self.local_socket}"), 0o755)
 
     # -- what happens to it
 
