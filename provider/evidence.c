@@ -47,12 +47,13 @@ static int fill(const struct lt_provider_host *h, struct lt_verifier_host_keys *
 
 /* Enrolment activated the AK, and the list that tenants pin is made of this registry. */
 static int get_keys(void *arg, const char *host, const struct lt_verifier_trust *trust,
-                    const struct lt_verifier_host_keys *had, struct lt_ref **out, struct lt_err *e)
+                    const struct lt_verifier_host_keys *had, bool activate, struct lt_ref **out,
+                    struct lt_err *e)
 {
     const struct lt_evidence *s = arg;
     struct lt_provider_host *h = find(s, host, e);
 
-    (void)had;
+    (void)had, (void)activate;
     *out = NULL;
     if (!h)
         return e->code;
@@ -112,6 +113,8 @@ static int get_bytes(void *arg, const struct lt_host_source_question *q, struct 
                      struct lt_err *e)
 {
     *out = (struct lt_host_source_bytes){0};
+    if (q->kind == LT_HOST_SOURCE_OPENERS) /* nobody judges a guest's here */
+        return lt_fail(e, LT_E_UNSUPPORTED, "openers: not of a host by itself");
     return q->kind == LT_HOST_SOURCE_DOCUMENT ? get_document(arg, q, out, e) : get_log(arg, q, out, e);
 }
 

@@ -121,7 +121,8 @@ static bool activated_before(const struct lt_verifier_host_keys *had, const stru
 }
 
 static int get_keys(void *arg, const char *host, const struct lt_verifier_trust *trust,
-                    const struct lt_verifier_host_keys *had, struct lt_ref **out, struct lt_err *e)
+                    const struct lt_verifier_host_keys *had, bool activate_it, struct lt_ref **out,
+                    struct lt_err *e)
 {
     const struct lt_host_fetch_host_source *p = arg;
     struct lt_verifier_host_keys *k = lt_verifier_host_keys_new(p->memory);
@@ -145,7 +146,7 @@ static int get_keys(void *arg, const char *host, const struct lt_verifier_trust 
     lt_verifier_trust_judge(trust, &k->certificates, k->id);
     if (activated_before(had, k))
         k->id->activated = LT_CHECKS_FACT_YES;
-    else if (!k->id->fault.code && activate(p, host, k->id, &why))
+    else if (activate_it && !k->id->fault.code && activate(p, host, k->id, &why))
         lt_log(LT_LOG_WARNING, "host-not-activated", "host %s: %s", host, why.msg);
     *out = lt_verifier_host_keys_share(k);
     return 0;
@@ -168,6 +169,10 @@ static void path_of(const struct lt_host_source_question *q, char out[96])
     case LT_HOST_SOURCE_IMA:
         snprintf(out, 96, "hosts/%s/ima?first=%llu", q->host, (unsigned long long)q->first);
         break;
+    case LT_HOST_SOURCE_OPENERS:
+        lt_hex(q->digest, LT_SHA256, digest);
+        snprintf(out, 96, "openers/%s", digest);
+        break;
     }
 }
 
@@ -184,7 +189,7 @@ static int get_bytes(void *arg, const struct lt_host_source_question *q, struct 
         LT_JSON_AUTO json_t *none = lt_http_json(&reply, 200, lt_residency_error_read, e);
         free((char *)reply.body);
         lt_budget_give(p->memory, reply.charge);
-        return e->code;
+        return e->code ? e->code : lt_fail(e, LT_E_PROVIDER_REFUSED, "provider, %s: no answer", path);
     }
     const char *first = lt_http_reply_header(&reply, "X-Ima-First"); /* docs/api.md */
     *out = (struct lt_host_source_bytes){

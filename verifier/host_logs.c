@@ -24,20 +24,42 @@ static int stay(const struct lt_host_source *s, const char *what, struct lt_host
 
 /* ---- documents ---- */
 
-static int fetch_document(const struct lt_host_source *s, const uint8_t digest[LT_SHA256], size_t max,
-                          struct lt_host_source_bytes *out, struct lt_err *e)
+/* Of a document or a list: by its digest. */
+static int fetch_named(const struct lt_host_source *s, const struct lt_host_source_question *q,
+                       struct lt_host_source_bytes *out, struct lt_err *e)
 {
+    const uint8_t *digest = q->digest;
     char name[2 * LT_SHA256 + 1];
     uint8_t is[LT_SHA256];
 
-    LT_TRY(s->get(s->arg, &(struct lt_host_source_question){.digest = digest, .max = max}, out, e));
+    LT_TRY(s->get(s->arg, q, out, e));
     lt_sha256(out->b.p, out->b.n, is);
     if (!memcmp(is, digest, LT_SHA256))
         return 0;
     free(lt_take(&out->b.p));
     lt_budget_give(s->memory, out->charge);
     lt_hex(digest, LT_SHA256, name);
-    return lt_fail(e, LT_E_REFUSED, "policies/%s: the document has another digest", name);
+    return lt_fail(e, LT_E_REFUSED, "%s/%s: what came has another digest",
+                   q->kind == LT_HOST_SOURCE_OPENERS ? "openers" : "policies", name);
+}
+
+static int fetch_document(const struct lt_host_source *s, const uint8_t digest[LT_SHA256], size_t max,
+                          struct lt_host_source_bytes *out, struct lt_err *e)
+{
+    return fetch_named(s, &(struct lt_host_source_question){.digest = digest, .max = max}, out, e);
+}
+
+int lt_host_source_openers(const struct lt_host_source *s, const uint8_t digest[LT_SHA256],
+                           struct lt_bundle_blob *out, size_t *charge, struct lt_err *e)
+{
+    const struct lt_host_source_question q = {
+        .kind = LT_HOST_SOURCE_OPENERS, .digest = digest, .max = LT_MAX_OPENERS_BYTES};
+    struct lt_host_source_bytes f = {0};
+
+    LT_TRY(fetch_named(s, &q, &f, e));
+    *out = f.b;
+    *charge = f.charge;
+    return 0;
 }
 
 static void bring(const struct lt_host_source *s, struct lt_documents *d, const uint8_t digest[LT_SHA256])
@@ -82,8 +104,17 @@ static void document_free(void *p)
     free(d);
 }
 
+static void open_named(const struct lt_host_source *s, struct lt_documents *from,
+                       const struct lt_policy_measured *m, bool layers, struct lt_documents_document_set *out)
+{
+    struct lt_policy_measured boot = {.has_boot = m->has_boot};
+
+    memcpy(boot.boot, m->boot, sizeof boot.boot);
+    open_documents(s, from, layers ? m : &boot, out);
+}
+
 static struct lt_ref *document(const struct lt_host_source *s, const uint8_t digest[LT_SHA256],
-                               struct lt_bundle_blob b, struct lt_documents *from)
+                               struct lt_bundle_blob b, bool layers, struct lt_documents *from)
 {
     struct lt_verifier_host_document *d = lt_new(struct lt_verifier_host_document);
     char name[2 * LT_SHA256 + 1];
@@ -96,12 +127,12 @@ static struct lt_ref *document(const struct lt_host_source *s, const uint8_t dig
     if (lt_policy_host_parse(d->bytes, d->n, &d->parsed, &why))
         lt_log(LT_LOG_WARNING, "host-policy-malformed", "host policy %s: %s", name, why.msg);
     else
-        open_documents(s, from, &d->parsed->measured, &d->documents);
+        open_named(s, from, &d->parsed->measured, layers, &d->documents);
     return lt_ref_new(d, document_free);
 }
 
-int lt_host_source_policy(const struct lt_host_source *s, const uint8_t digest[LT_SHA256],
-                          struct lt_documents *d, struct lt_ref **out, struct lt_err *e)
+static int policy(const struct lt_host_source *s, const uint8_t digest[LT_SHA256], bool layers,
+                  struct lt_documents *d, struct lt_ref **out, struct lt_err *e)
 {
     struct lt_host_source_bytes f = {0};
 
@@ -109,8 +140,20 @@ int lt_host_source_policy(const struct lt_host_source *s, const uint8_t digest[L
     LT_TRY(fetch_document(s, digest, LT_MAX_HOST_POLICY, &f, e));
     lt_budget_give(s->memory,
                    f.charge); /* it is one that the tenant accepts, so its size is the tenant's choice */
-    *out = document(s, digest, f.b, d);
+    *out = document(s, digest, f.b, layers, d);
     return 0;
+}
+
+int lt_host_source_policy(const struct lt_host_source *s, const uint8_t digest[LT_SHA256],
+                          struct lt_documents *d, struct lt_ref **out, struct lt_err *e)
+{
+    return policy(s, digest, true, d, out, e);
+}
+
+int lt_host_source_states(const struct lt_host_source *s, const uint8_t digest[LT_SHA256],
+                          struct lt_documents *d, struct lt_ref **out, struct lt_err *e)
+{
+    return policy(s, digest, false, d, out, e);
 }
 
 bool lt_host_source_missing(const struct lt_host_source *s, const struct lt_verifier_host_document *have,
@@ -122,7 +165,7 @@ bool lt_host_source_missing(const struct lt_host_source *s, const struct lt_veri
     if (!b.p)
         return false;
     memcpy(b.p, have->bytes, have->n);
-    *fresh = document(s, have->digest, b, d);
+    *fresh = document(s, have->digest, b, true, d);
     const struct lt_verifier_host_document *is = lt_ref_value(*fresh);
     if (is->documents.complete)
         return true;

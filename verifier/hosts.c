@@ -21,8 +21,10 @@ struct host {
     bool busy;           /* under the hosts' lock: one worker asks, the others wait for its answer */
     pthread_cond_t idle; /* lt_cond_init: not busy any more */
     struct lt_hosts_host_view view;
-    uint64_t judged_ms;    /* when registry and certificate were last looked up */
-    uint64_t retry_ms;     /* of the keys: not before; 0: at once */
+    uint64_t judged_ms; /* when registry and certificate were last looked up */
+    uint64_t retry_ms;  /* of the keys: not before; 0: at once */
+    uint64_t
+        facts_retry_ms; /* the same, of an opener's host: apart, so that a quote's keys never wait for it */
     uint64_t log_retry_ms; /* of a boot log that was not there or not of this boot */
     uint64_t ima_retry_ms; /* of an IMA list that was not there or did not replay */
     uint64_t documents_ms; /* the same for documents that its policy names */
@@ -130,7 +132,7 @@ int lt_hosts_reload(struct lt_hosts *h, struct lt_err *e)
     for (struct host *x = first; x; x = x->next) {
         (void)!seize(h, x, LT_COND_EVER);
         lt_hosts_host_view_free(&x->view);
-        x->retry_ms = x->log_retry_ms = x->ima_retry_ms = 0;
+        x->retry_ms = x->facts_retry_ms = x->log_retry_ms = x->ima_retry_ms = 0;
         let_go(h, x);
     }
     return 0;
@@ -214,7 +216,7 @@ static int need_keys(struct lt_hosts *h, struct host *x, const struct lt_attest 
         trust = lt_ref_get(h->trust);
         pthread_mutex_unlock(&h->lock);
         x->why = (struct lt_err){0};
-        if (!source->keys(source->arg, x->name, lt_ref_value(trust), k, &keys, &x->why)) {
+        if (!source->keys(source->arg, x->name, lt_ref_value(trust), k, true, &keys, &x->why)) {
             lt_ref_put(x->view.keys);
             x->view.keys = keys;
             x->judged_ms = lt_clock_ms();
@@ -402,6 +404,59 @@ void lt_hosts_logs(const struct lt_hosts_host_view *view, int64_t now, struct lt
     } else if (!ima) {
         l->ima_trouble = "the host's IMA list could not be had";
     }
+}
+
+/* ---- hosts that openers name ---- */
+
+static bool settled(const struct lt_verifier_host_keys *k)
+{
+    return k && k->id->certificate != LT_CHECKS_FACT_NO && !k->id->certificate_gap;
+}
+
+/* While it is seized. What its quotes are checked with stays when nothing better came. */
+static void need_facts(struct lt_hosts *h, struct host *x, struct lt_ref *trust)
+{
+    const struct lt_host_source *source = &h->conf.source;
+    struct lt_ref *keys = NULL;
+    struct lt_err e = {0};
+
+    renew_facts(h, x);
+    const struct lt_verifier_host_keys *k = lt_ref_value(x->view.keys);
+    if (settled(k) || lt_clock_ms() < x->facts_retry_ms)
+        return;
+    if (source->keys(source->arg, x->name, lt_ref_value(trust), k, false, &keys, &e)) {
+        lt_log(LT_LOG_WARNING, "host-missing", "host %s, which openers name: %s", x->name, e.msg);
+    } else if (!k || settled(lt_ref_value(keys))) {
+        lt_ref_put(x->view.keys);
+        x->view.keys = keys;
+        x->judged_ms = lt_clock_ms();
+    } else {
+        lt_ref_put(keys);
+    }
+    x->facts_retry_ms = settled(lt_ref_value(x->view.keys)) ? 0 : lt_clock_ms() + LT_HOSTS_HOST_RETRY_MS;
+}
+
+void lt_hosts_facts(struct lt_hosts *h, const uint8_t ek_digest[LT_SHA256], enum lt_checks_fact *registered,
+                    struct lt_ref **keys)
+{
+    char name[2 * LT_RESIDENCY_HOST_ID + 1];
+
+    *keys = NULL;
+    pthread_mutex_lock(&h->lock);
+    struct lt_ref *trust = lt_ref_get(h->trust);
+    pthread_mutex_unlock(&h->lock);
+    *registered = lt_verifier_trust_registered(lt_ref_value(trust), ek_digest);
+    lt_hex(ek_digest, LT_RESIDENCY_HOST_ID, name);
+    struct host *x = *registered == LT_CHECKS_FACT_YES ? find(h, name) : NULL;
+    if (x && seize(h, x, lt_clock_ms() + LOOK_MS)) { /* one that hangs keeps no guest of others */
+        need_facts(h, x, trust);
+        *keys = lt_ref_get(x->view.keys);
+        let_go(h, x);
+    }
+    lt_ref_put(trust);
+    const struct lt_verifier_host_keys *k = lt_ref_value(*keys);
+    if (k && memcmp(k->id->ek_digest, ek_digest, LT_SHA256))
+        lt_ref_put(lt_take(keys));
 }
 
 /* ---- history ---- */

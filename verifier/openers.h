@@ -37,12 +37,17 @@ int lt_openers_list_new(struct lt_openers_cache *c, const uint8_t *bytes, size_t
                         struct lt_err *e) LT_MUST_CHECK;
 
 /* What one guest's openers are judged by. */
+struct lt_openers_host { /* of kind 1, each once */
+    uint8_t ek_digest[LT_SHA256];
+    enum lt_checks_fact registered; /* in the registry that is pinned */
+    struct lt_ref *keys; /* struct lt_verifier_host_keys; NULL: not registered, or could not be had */
+};
 struct lt_openers_view {
-    struct lt_ref *list;  /* struct lt_openers_list; NULL: could not be had */
-    char trouble[240];    /* then: why */
-    struct lt_ref **host; /* struct lt_verifier_host_keys, of the hosts of kind 1 that could be had */
+    struct lt_ref *list; /* struct lt_openers_list; NULL: could not be had */
+    char trouble[240];   /* then: why */
+    struct lt_openers_host *host;
     size_t host_count;
-    struct lt_ref **policy; /* struct lt_verifier_host_document, parsed */
+    struct lt_ref **policy; /* struct lt_verifier_host_document, parsed; those that could be had */
     size_t policy_count;
 };
 /* digest: of the record. had: the last list seen of this guest (NULL: none); if it is that, nobody is asked.

@@ -135,17 +135,24 @@ static void refused(const struct lt_verifier_trust *t, const struct lt_bundle_ce
     }
 }
 
+enum lt_checks_fact lt_verifier_trust_registered(const struct lt_verifier_trust *t,
+                                                 const uint8_t ek_digest[LT_SHA256])
+{
+    if (!t->has_registry)
+        return LT_CHECKS_FACT_UNKNOWN;
+    for (size_t i = 0; i < t->count; i++)
+        if (!memcmp(t->registered[i], ek_digest, LT_SHA256))
+            return LT_CHECKS_FACT_YES;
+    return LT_CHECKS_FACT_NO;
+}
+
 void lt_verifier_trust_judge(const struct lt_verifier_trust *t, const struct lt_bundle_certificates *chain,
                              struct lt_checks_identity_host *id)
 {
     struct lt_err e = {0};
 
-    if (t->has_registry) {
-        id->in_registry = LT_CHECKS_FACT_NO;
-        for (size_t i = 0; i < t->count; i++)
-            if (!memcmp(t->registered[i], id->ek_digest, LT_SHA256))
-                id->in_registry = LT_CHECKS_FACT_YES;
-    }
+    if (t->has_registry)
+        id->in_registry = lt_verifier_trust_registered(t, id->ek_digest);
     if (!t->roots) {
         snprintf(id->certificate_text, sizeof id->certificate_text,
                  "not checked: no roots of TPM makers are configured");

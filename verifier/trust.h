@@ -13,6 +13,9 @@ struct lt_verifier_trust;
 int lt_verifier_trust_load(const char *registry, const char *roots, struct lt_verifier_trust **out,
                            struct lt_err *e) LT_MUST_CHECK;
 void lt_verifier_trust_free(struct lt_verifier_trust *t);
+/* Unknown: no registry is pinned. */
+enum lt_checks_fact lt_verifier_trust_registered(const struct lt_verifier_trust *t,
+                                                 const uint8_t ek_digest[LT_SHA256]);
 /* Sets in_registry, certificate, certificate_gap and certificate_text of id, whose EK parsed. */
 void lt_verifier_trust_judge(const struct lt_verifier_trust *t, const struct lt_bundle_certificates *chain,
                              struct lt_checks_identity_host *id);

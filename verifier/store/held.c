@@ -20,6 +20,7 @@ void lt_store_held_free_texts(struct lt_store_held *h)
 {
     free(lt_take(&h->row.doc));
     free(lt_take(&h->owed));
+    free(lt_take(&h->openers));
 }
 
 static void held_free(void *p)
@@ -39,12 +40,22 @@ static char *copy_text(const char *text)
     return text ? lt_alloc_text(text) : NULL;
 }
 
+static uint8_t *copy_bytes(const uint8_t *p, size_t n)
+{
+    uint8_t *c = p ? lt_alloc(n + 1, 1) : NULL;
+
+    if (c)
+        memcpy(c, p, n);
+    return c;
+}
+
 static struct lt_store_held *copy(const struct lt_store_held *h)
 {
     struct lt_store_held *c = lt_new(struct lt_store_held);
     *c = *h;
     c->row.doc = copy_text(h->row.doc);
     c->owed = copy_text(h->owed);
+    c->openers = copy_bytes(h->openers, h->openers_n);
     return c;
 }
 
@@ -59,6 +70,18 @@ static void forget(struct lt_store *s, struct lt_store_held *h)
 static bool fails(const struct lt_store_held *h)
 {
     return h && h->verdict && !h->cleared && h->row.result == LT_VERDICT_FAILED;
+}
+
+/* A list that waits goes on waiting, unless what comes now continues it: lists only grow. */
+static void keep_openers(const struct lt_store_held *old, struct lt_store_held *h)
+{
+    if (!old || !old->openers || (h->openers && h->openers_n >= old->openers_n) ||
+        (h->has_history && memcmp(old->ek, h->ek, sizeof h->ek)))
+        return;
+    memcpy(h->ek, old->ek, sizeof h->ek);
+    free(h->openers);
+    h->openers = copy_bytes(old->openers, old->openers_n);
+    h->openers_n = old->openers_n;
 }
 
 bool lt_store_hold(struct lt_store *s, struct lt_store_held *h)
@@ -78,6 +101,7 @@ bool lt_store_hold(struct lt_store *s, struct lt_store_held *h)
         h->owed = copy_text(old->owed);
         h->owed_at = old->owed_at;
     }
+    keep_openers(old, h);
     h->generation = ++s->generation;
     struct lt_store_held *mine = copy(h);
     if (old)
@@ -109,6 +133,7 @@ bool lt_store_held_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct l
         *out = *h;
         out->row.doc = copy_text(h->row.doc);
         out->owed = NULL;
+        out->openers = NULL;
     }
     pthread_mutex_unlock(&s->lock);
     return has;
@@ -127,7 +152,33 @@ struct of_ek {
     const uint8_t *ek;
     struct lt_history_guest *out;
     uint64_t generation;
+    uint8_t **openers; /* lt_store_held_openers */
+    size_t *n;
 };
+
+static void look_openers(const void *node, VISIT which, void *arg)
+{
+    const struct lt_store_held *h = *(struct lt_store_held *const *)node;
+    struct of_ek *l = arg;
+
+    if ((which != postorder && which != leaf) || !h->openers || h->openers_n < *l->n ||
+        memcmp(h->ek, l->ek, sizeof h->ek))
+        return;
+    free(*l->openers);
+    *l->openers = copy_bytes(h->openers, h->openers_n);
+    *l->n = h->openers_n;
+}
+
+void lt_store_held_openers(struct lt_store *s, const uint8_t ek[32], uint8_t **bytes, size_t *n)
+{
+    struct of_ek l = {.ek = ek, .openers = bytes, .n = n};
+
+    *bytes = NULL;
+    *n = 0;
+    pthread_mutex_lock(&s->lock);
+    twalk_r(s->held, look_openers, &l);
+    pthread_mutex_unlock(&s->lock);
+}
 
 static void look_ek(const void *node, VISIT which, void *arg)
 {

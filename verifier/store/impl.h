@@ -15,9 +15,12 @@ struct lt_store {
     void *held;                   /* struct lt_store_held, tsearch(3) by uuid */
     size_t held_count;
     uint64_t generation;
-    bool again;                  /* a job that writes held ones again is under way */
-    void *nonces, *older_nonces; /* used while the store took none */
-    uint64_t nonces_ms;          /* when nonces was begun */
+    bool again;                       /* a job that writes held ones again is under way */
+    void *nonces, *older_nonces;      /* used while the store took none */
+    uint64_t nonces_ms;               /* when nonces was begun */
+    struct lt_store_pending *pending; /* exposures that are not written yet (openers.c) */
+    size_t pending_count;
+    uint64_t exposures; /* lt_store_exposures */
     void (*on_revocation)(void *arg);
     void *on_revocation_arg;
 };
@@ -44,6 +47,8 @@ struct lt_store_held {
     struct lt_store_row row;
     char *owed; /* doc of a failed verdict that was decided; it or its guest went before it was written */
     int64_t owed_at;
+    uint8_t *openers; /* of that EK, to be remembered; NULL: none */
+    size_t openers_n;
     bool has_history, has_host, linked;
     uint8_t ek[32], ak_name[LT_TPM_NAME];
     struct lt_history_guest history;
@@ -61,6 +66,8 @@ void lt_store_held_done(struct lt_store *s, const uint8_t uuid[LT_UUID], uint64_
 bool lt_store_held_get(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_store_held *out);
 bool lt_store_held_linked(struct lt_store *s, const uint8_t uuid[LT_UUID]);
 bool lt_store_held_history(struct lt_store *s, const uint8_t ek[32], struct lt_history_guest *out);
+/* A copy of the list that waits to be written; NULL: none. */
+void lt_store_held_openers(struct lt_store *s, const uint8_t ek[32], uint8_t **bytes, size_t *n);
 /* Before the write that clears, and after it; true: a failed one was held. all: whatever its result. */
 bool lt_store_held_clear(struct lt_store *s, const uint8_t uuid[LT_UUID]);
 void lt_store_held_cleared(struct lt_store *s, const uint8_t uuid[LT_UUID], bool done, bool all);
@@ -78,6 +85,15 @@ void lt_store_revoked(struct lt_store *s);
 /* rounds.c */
 int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
                         enum lt_store_kept *kept, struct lt_err *e) LT_MUST_CHECK;
+/* openers.c: of the clock of openers.h, above all that were given before; h's list; exposures that wait. */
+int lt_store_moment(sqlite3 *sql, int64_t *out, struct lt_err *e) LT_MUST_CHECK;
+int lt_store_put_openers(sqlite3 *sql, const struct lt_store_held *h, struct lt_err *e) LT_MUST_CHECK;
+void lt_store_openers_tick(struct lt_store *s);
+size_t lt_store_pending_count(struct lt_store *s);
+void lt_store_pending_free(struct lt_store *s);
+/* retired.c: what a guest's new policy retires, and what it does not any more. */
+int lt_store_apply_retirements(sqlite3 *sql, const uint8_t uuid[LT_UUID], const uint8_t policy[32],
+                               struct lt_err *e) LT_MUST_CHECK;
 /* nonces.c */
 void lt_store_nonces_free(struct lt_store *s);
 

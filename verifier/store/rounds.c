@@ -1,3 +1,4 @@
+#include "common/alloc.h"
 #include "verifier/store/impl.h"
 #include "verifier/store/outbox.h"
 
@@ -198,6 +199,8 @@ int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_
     *kept = LT_STORE_KEPT;
     if (h->has_history)
         LT_TRY(put_guest_history(sql, h->ek, &h->history, e));
+    if (h->openers)
+        LT_TRY(lt_store_put_openers(sql, h, e));
     if (h->has_host)
         LT_TRY(put_host_clock(sql, h->ak_name, &h->host_clock, e));
     if (h->owed)
@@ -255,6 +258,11 @@ static int make_held(const struct lt_store_round *r, struct lt_store_held *h, st
     if (r->ek_digest) {
         memcpy(h->ek, r->ek_digest, sizeof h->ek);
         h->history = *r->history;
+    }
+    if (r->ek_digest && r->openers.p) {
+        h->openers = lt_alloc(r->openers.n + 1, 1);
+        memcpy(h->openers, r->openers.p, r->openers.n);
+        h->openers_n = r->openers.n;
     }
     if (r->host_ak_name) {
         memcpy(h->ak_name, r->host_ak_name, sizeof h->ak_name);

@@ -64,6 +64,18 @@ static const char *const migrations[] = {
     "' || lower(hex(uuid)), 0 FROM guests;",
     "ALTER TABLE keylime ADD COLUMN ak BLOB;",
     lt_outbox_unproven_schema,
+    /* Guest policies of before could retire nothing. */
+    "CREATE TABLE moments(id INTEGER PRIMARY KEY CHECK(id = 1), ms INTEGER NOT NULL);"
+    "INSERT INTO moments VALUES(1, 0);"
+    "CREATE TABLE sealed_lists(ek_digest BLOB PRIMARY KEY, uuid BLOB NOT NULL, openers BLOB NOT NULL);"
+    "CREATE TABLE sealed_hosts(host BLOB NOT NULL, ek_digest BLOB NOT NULL, PRIMARY KEY(host, ek_digest))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE sealed_closed(ek_digest BLOB NOT NULL, opener INTEGER NOT NULL, at INTEGER NOT NULL,"
+    " PRIMARY KEY(ek_digest, opener)) WITHOUT ROWID;"
+    "CREATE TABLE exposures(ek_digest BLOB NOT NULL, host BLOB NOT NULL, since INTEGER NOT NULL,"
+    " cleared INTEGER, PRIMARY KEY(ek_digest, host)) WITHOUT ROWID;"
+    "CREATE TABLE retirements(uuid BLOB NOT NULL, kind INTEGER NOT NULL, digest BLOB NOT NULL, at INTEGER NOT"
+    " NULL, PRIMARY KEY(uuid, kind, digest)) WITHOUT ROWID;",
 };
 
 #define GUEST_COLUMNS "uuid, address, policy, agent, door, ek, linked" /* as read_guest has them */
@@ -113,6 +125,12 @@ static int check_rows(sqlite3 *sql, void *arg, struct lt_err *e)
 static const struct lt_db_kind kind = {"limetree-tenant", LT_DB_TENANT, "verdicts", migrations,
                                        sizeof migrations / sizeof *migrations};
 
+static void tick(void *store)
+{
+    lt_store_held_tick(store);
+    lt_store_openers_tick(store);
+}
+
 int lt_store_open(const char *path, const char *boot_id, struct lt_space *space, struct lt_store **out,
                   struct lt_err *e)
 {
@@ -138,7 +156,7 @@ int lt_store_open(const char *path, const char *boot_id, struct lt_space *space,
         lt_store_close(s);
         return rc;
     }
-    lt_db_on_tick(s->db, lt_store_held_tick, s);
+    lt_db_on_tick(s->db, tick, s);
     *out = s;
     return 0;
 }
@@ -149,6 +167,7 @@ void lt_store_close(struct lt_store *s)
         return;
     lt_db_close(s->db);
     lt_store_held_free(s);
+    lt_store_pending_free(s);
     lt_store_nonces_free(s);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -159,7 +178,7 @@ void lt_store_report(struct lt_store *s, struct lt_db_health *health, struct lt_
 {
     lt_db_health(s->db, health);
     *skipped = s->skipped; /* never changed after the start */
-    *unwritten = lt_store_held_count(s);
+    *unwritten = lt_store_held_count(s) + lt_store_pending_count(s);
 }
 
 bool lt_store_fits(struct lt_store *s, uint64_t n)
@@ -628,7 +647,8 @@ static int put_guest(sqlite3 *sql, void *arg, struct lt_err *e)
 
     if (j->document.p)
         LT_TRY(put_document(sql, j->guest->policy, j->document, e));
-    return j->all ? insert_guest(sql, j->guest, e) : set_policy(sql, j->guest, e);
+    LT_TRY(j->all ? insert_guest(sql, j->guest, e) : set_policy(sql, j->guest, e));
+    return j->guest->has_policy ? lt_store_apply_retirements(sql, j->guest->uuid, j->guest->policy, e) : 0;
 }
 
 int lt_store_guest_write(sqlite3 *sql, const struct lt_store_guest *g, struct lt_slice document,

@@ -294,32 +294,35 @@ static void test_a_store_of_before(void **state)
     struct lt_history_guest h;
     struct lt_store_status st;
 
-    by_hand(a, "DROP TABLE revocations; DROP TABLE receivers; DROP TABLE unproven;"
-               "DROP TABLE keylime_policies; DROP TABLE keylime; DROP TABLE releases; DROP TABLE verdicts; "
-               "DROP TABLE guests; DROP TABLE agents; DROP TABLE policies;"
-               "DROP TABLE guest_history; DROP TABLE host_clocks; DROP TABLE nonces;"
-               "CREATE TABLE agents(id TEXT PRIMARY KEY, ek BLOB NOT NULL, ak BLOB NOT NULL, ekcert TEXT,"
-               " mtls_cert TEXT, ip TEXT, port INTEGER NOT NULL, regcount INTEGER NOT NULL,"
-               " activated INTEGER NOT NULL); CREATE INDEX agents_ek ON agents(ek);"
-               "CREATE TABLE guests(uuid BLOB PRIMARY KEY, address TEXT NOT NULL, policy BLOB);"
-               "CREATE TABLE policies(digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);"
-               "CREATE TABLE guest_history(ek_digest BLOB PRIMARY KEY, clock_reset INTEGER, clock_restart"
-               " INTEGER, clock INTEGER, accepted_reset INTEGER, accepted_restart INTEGER, accepted_clock"
-               " INTEGER, ak_name BLOB, incarnation BLOB, absent INTEGER NOT NULL);"
-               "CREATE TABLE host_clocks(ak_name BLOB PRIMARY KEY, reset INTEGER NOT NULL, restart INTEGER"
-               " NOT NULL, clock INTEGER NOT NULL);"
-               "CREATE TABLE nonces(nonce TEXT PRIMARY KEY, boot TEXT NOT NULL, at INTEGER NOT NULL);"
-               "CREATE TABLE verdicts(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, result"
-               " INTEGER NOT NULL, doc TEXT NOT NULL, boot TEXT NOT NULL, at INTEGER NOT NULL, received"
-               " INTEGER NOT NULL, trusted_boot TEXT, trusted_at INTEGER);"
-               "INSERT INTO guests VALUES(x'01020300000000000000000000000000','h:1',zeroblob(32)),"
-               " (x'02000000000000000000000000000000','h:2',zeroblob(32));"
-               "INSERT INTO verdicts VALUES(x'01020300000000000000000000000000',0,'{\"times\":{}}',"
-               "'00000000-0000-4000-8000-00000000000a',900,1,'00000000-0000-4000-8000-00000000000a',890),"
-               "(x'02000000000000000000000000000000',1,'{\"times\":{}}','x',900,1,NULL,NULL);"
-               "INSERT INTO guest_history VALUES(x'0900000000000000000000000000000000000000000000000000000000"
-               "000000',1,2,3,NULL,NULL,NULL,NULL,NULL,1);"
-               "PRAGMA application_id=0; PRAGMA user_version=2");
+    by_hand(a,
+            "DROP TABLE moments; DROP TABLE sealed_lists; DROP TABLE sealed_hosts; DROP TABLE sealed_closed;"
+            "DROP TABLE exposures; DROP TABLE retirements;"
+            "DROP TABLE revocations; DROP TABLE receivers; DROP TABLE unproven;"
+            "DROP TABLE keylime_policies; DROP TABLE keylime; DROP TABLE releases; DROP TABLE verdicts; "
+            "DROP TABLE guests; DROP TABLE agents; DROP TABLE policies;"
+            "DROP TABLE guest_history; DROP TABLE host_clocks; DROP TABLE nonces;"
+            "CREATE TABLE agents(id TEXT PRIMARY KEY, ek BLOB NOT NULL, ak BLOB NOT NULL, ekcert TEXT,"
+            " mtls_cert TEXT, ip TEXT, port INTEGER NOT NULL, regcount INTEGER NOT NULL,"
+            " activated INTEGER NOT NULL); CREATE INDEX agents_ek ON agents(ek);"
+            "CREATE TABLE guests(uuid BLOB PRIMARY KEY, address TEXT NOT NULL, policy BLOB);"
+            "CREATE TABLE policies(digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);"
+            "CREATE TABLE guest_history(ek_digest BLOB PRIMARY KEY, clock_reset INTEGER, clock_restart"
+            " INTEGER, clock INTEGER, accepted_reset INTEGER, accepted_restart INTEGER, accepted_clock"
+            " INTEGER, ak_name BLOB, incarnation BLOB, absent INTEGER NOT NULL);"
+            "CREATE TABLE host_clocks(ak_name BLOB PRIMARY KEY, reset INTEGER NOT NULL, restart INTEGER"
+            " NOT NULL, clock INTEGER NOT NULL);"
+            "CREATE TABLE nonces(nonce TEXT PRIMARY KEY, boot TEXT NOT NULL, at INTEGER NOT NULL);"
+            "CREATE TABLE verdicts(uuid BLOB PRIMARY KEY REFERENCES guests(uuid) ON DELETE CASCADE, result"
+            " INTEGER NOT NULL, doc TEXT NOT NULL, boot TEXT NOT NULL, at INTEGER NOT NULL, received"
+            " INTEGER NOT NULL, trusted_boot TEXT, trusted_at INTEGER);"
+            "INSERT INTO guests VALUES(x'01020300000000000000000000000000','h:1',zeroblob(32)),"
+            " (x'02000000000000000000000000000000','h:2',zeroblob(32));"
+            "INSERT INTO verdicts VALUES(x'01020300000000000000000000000000',0,'{\"times\":{}}',"
+            "'00000000-0000-4000-8000-00000000000a',900,1,'00000000-0000-4000-8000-00000000000a',890),"
+            "(x'02000000000000000000000000000000',1,'{\"times\":{}}','x',900,1,NULL,NULL);"
+            "INSERT INTO guest_history VALUES(x'0900000000000000000000000000000000000000000000000000000000"
+            "000000',1,2,3,NULL,NULL,NULL,NULL,NULL,1);"
+            "PRAGMA application_id=0; PRAGMA user_version=2");
     reads(a, LT_VERDICT_UNCHECKED, "policy-changed"); /* of which policy was it? The next round tells */
     OK(lt_store_status(a->s, failed, &deadlines, 1000, &st, NULL, &err));
     assert_int_equal(st.result, LT_VERDICT_FAILED);
@@ -342,6 +345,8 @@ static void test_guests_of_before_agents_had_ids(void **state)
     assert_int_equal(put_about(a, LT_VERDICT_TRUSTED, 910, 920, &b), LT_STORE_KEPT);
     by_hand(
         a,
+        "DROP TABLE moments; DROP TABLE sealed_lists; DROP TABLE sealed_hosts; DROP TABLE sealed_closed;"
+        "DROP TABLE exposures; DROP TABLE retirements;"
         "DROP TRIGGER guest_added; DROP TRIGGER guest_removed; DROP TABLE revocations; DROP TABLE receivers;"
         "DROP TABLE unproven; DROP TABLE keylime_policies; DROP TABLE keylime;"
         "DROP INDEX guests_agent; ALTER TABLE guests DROP COLUMN agent; ALTER TABLE guests DROP COLUMN"
