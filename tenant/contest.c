@@ -26,11 +26,12 @@ struct lt_contest {
     struct lt_tenant_rounds *r;
     struct lt_tenant_flight *flight;  /* NULL: no claim may look at its round any more */
     struct lt_tenant_flight *decided; /* the same, from then on */
-    unsigned count, open;             /* claims; those that are fetched or judged */
-    unsigned judging;                 /* claims that read the round now */
-    struct lt_ref_count refs;         /* the open ones, and who decides; counted under the lock */
-    struct lt_ref *policy;            /* of the guest */
-    uint64_t due_ms;                  /* one holds: the others are waited for until then. 0: none does */
+    uint8_t uuid[LT_UUID];
+    unsigned count, open;                      /* claims; those that are fetched or judged */
+    unsigned judging;                          /* claims that read the round now */
+    struct lt_ref_count refs;                  /* the open ones, and who decides; counted under the lock */
+    struct lt_ref *policy, *identity, *sealed; /* of the guest */
+    uint64_t due_ms; /* one holds: the others are waited for until then. 0: none does */
     struct lt_tenant_claim {
         struct lt_work_task task;
         struct lt_tenant_claim *next; /* in a group */
@@ -41,6 +42,7 @@ struct lt_contest {
         struct lt_ref *quote;
         struct lt_proof proof;
         struct lt_hosts_host_view view;
+        struct lt_ref *openers;
         struct judged *judged; /* NULL: not yet */
     } claim[];
 };
@@ -59,9 +61,12 @@ static void contest_free(struct lt_contest *x)
     for (unsigned i = 0; i < x->count; i++) {
         lt_ref_put(x->claim[i].quote);
         lt_hosts_host_view_free(&x->claim[i].view);
+        lt_ref_put(x->claim[i].openers);
         free(x->claim[i].judged);
     }
     lt_ref_put(x->policy);
+    lt_ref_put(x->identity);
+    lt_ref_put(x->sealed);
     free(x);
 }
 
@@ -130,6 +135,7 @@ static void take(struct lt_tenant_round *round, struct lt_tenant_claim *c)
     round->proof = c->proof;
     round->host = c->view;
     memset(&c->view, 0, sizeof c->view);
+    round->openers = lt_take(&c->openers);
     round->host_history = c->judged->history;
     round->facts = c->judged->facts;
     memcpy(&round->verdict, &c->judged->verdict, verdict_size(&c->judged->verdict));
@@ -233,7 +239,7 @@ static struct judged *judge(const struct lt_tenant_claim *c, const struct lt_ten
     LT_AUTOFREE struct judged *j = lt_new(struct judged);
     if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &j->history, e))
         return NULL;
-    const struct lt_tenant_host_half half = {c->quote, &c->proof, &c->view, &j->history};
+    const struct lt_tenant_host_half half = {c->quote, &c->proof, &c->view, &j->history, c->openers};
     j->facts = round->facts;
     memcpy(&j->verdict, &round->verdict, verdict_size(&round->verdict));
     lt_tenant_round_appraise_half(round, &half, round->policy, r->conf.window_ms, &r->caches, &j->facts,
@@ -278,8 +284,17 @@ struct lt_tenant_claim **lt_tenant_claim_next(struct lt_tenant_claim *c)
     return &c->next;
 }
 
+bool lt_tenant_claim_names(const struct lt_tenant_claim *c, uint8_t digest[LT_SHA256], struct lt_ref **had)
+{
+    const struct lt_contest *x = c->of;
+    const struct lt_checks_identity_guest *id = lt_ref_value(x->identity);
+
+    *had = lt_tenant_sealed_last(x->sealed);
+    return lt_tenant_sealed_names(&c->proof, x->uuid, id->ek_digest, digest);
+}
+
 void lt_tenant_claim_viewed(struct lt_tenant_claim *c, const struct lt_hosts_host_view *v,
-                            const struct lt_err *e)
+                            struct lt_ref *openers, const struct lt_err *e)
 {
     struct lt_contest *x = c->of;
     struct lt_tenant_rounds *r = x->r;
@@ -288,6 +303,7 @@ void lt_tenant_claim_viewed(struct lt_tenant_claim *c, const struct lt_hosts_hos
     if (x->flight && !e) {
         c->view = (struct lt_hosts_host_view){lt_ref_get(v->keys), lt_ref_get(v->policy), lt_ref_get(v->log),
                                               lt_ref_get(v->ima)};
+        c->openers = lt_take(&openers);
         x->judging++;
         lt_work_post(r->conf.pool, &c->task, claim_stage);
     } else {
@@ -296,6 +312,7 @@ void lt_tenant_claim_viewed(struct lt_tenant_claim *c, const struct lt_hosts_hos
         close_claim(c);
     }
     lt_watch_unlock(&r->watch);
+    lt_ref_put(openers); /* nobody judges it */
 }
 
 /* ---- from the provider's reply ---- */
@@ -349,6 +366,9 @@ void lt_tenant_contest(struct lt_tenant_flight *f, const json_t *item, struct lt
     x->r = r;
     x->flight = f;
     x->policy = lt_ref_get(f->round->policy);
+    x->identity = lt_ref_get(f->round->identity);
+    x->sealed = lt_ref_get(f->round->sealed);
+    memcpy(x->uuid, f->round->uuid, sizeof x->uuid);
     read_claim(x, item, quotes, groups, n);
     json_array_foreach(others, i, other)
     {

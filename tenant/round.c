@@ -61,6 +61,8 @@ void lt_tenant_round_free(struct lt_tenant_round *r)
     lt_ref_put(r->ima);
     lt_ref_put(r->host_quote);
     lt_hosts_host_view_free(&r->host);
+    lt_ref_put(r->sealed);
+    lt_ref_put(r->openers);
     free(r);
 }
 
@@ -341,12 +343,16 @@ void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct
     struct lt_checks_guest_round g = guest_round(r, policy);
     const struct lt_verifier_host_keys *keys = lt_ref_value(half->view->keys);
     const struct lt_verifier_host_document *document = lt_ref_value(half->view->policy);
+    LT_TENANT_AUTOOPENERS struct lt_tenant_openers openers;
+
+    lt_tenant_openers_fill(&openers, half->openers, r->sealed, half->view->policy);
     struct lt_checks_host_round h = {
         .guest = &g,
         .quote = lt_ref_value(half->quote),
         .proof = half->proof,
         .identity = keys->id,
         .policy = document ? document->parsed : NULL,
+        .openers = half->openers ? &openers.in : NULL,
         .measured_cache = caches ? caches->measured : NULL,
         .timed = true,
         .t1_ms = r->t1_ms,
@@ -366,7 +372,8 @@ void lt_tenant_round_appraise_host(const struct lt_tenant_round *r, const struct
                                    uint64_t window_ms, const struct lt_tenant_caches *caches,
                                    struct lt_history_round_facts *f, struct lt_verdict *v)
 {
-    const struct lt_tenant_host_half half = {r->host_quote, &r->proof, &r->host, &r->host_history};
+    const struct lt_tenant_host_half half = {r->host_quote, &r->proof, &r->host, &r->host_history,
+                                             r->openers};
 
     lt_tenant_round_appraise_half(r, &half, policy, window_ms, caches, f, v);
 }

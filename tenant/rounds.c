@@ -35,6 +35,7 @@ static void guest_free(void *app, struct lt_watch_entry *entry)
     lt_ref_put(g->identity);
     lt_ref_put(g->policy);
     lt_ref_put(g->last);
+    lt_ref_put(g->sealed);
     lt_list_clear(&g->list);
     (void)!lt_budget_keep(r->conf.memory, &g->kept, 0);
     free(g);
@@ -121,6 +122,7 @@ static void rounds_free(struct lt_tenant_rounds *r)
 {
     lt_watch_close(&r->watch);
     lt_release_free(r->release);
+    lt_exposure_free(r->exposure);
     lt_result_cache_free(r->caches.quotes);
     lt_result_cache_free(r->caches.measured);
     free(r);
@@ -150,6 +152,7 @@ static struct lt_tenant_rounds *rounds_new(const struct lt_rounds_conf *c)
     lt_watch_init(&r->watch, &watch);
     r->caches.quotes = lt_host_quote_cache_new();
     r->caches.measured = lt_measured_cache_new();
+    r->exposure = lt_exposure_new(&(struct lt_exposure_conf){c->store, c->hosts, &r->caches});
     return r;
 }
 

@@ -58,6 +58,18 @@ static void tell(struct lt_tenant_guest *g, const struct lt_tenant_round *round,
             json_pack("{s:s, s:s, s:s}", "guest", round->uuid_text, "result", "failed", "reason", v->reason));
 }
 
+/* A list that is longer, or in which more is closed, than what is remembered. */
+static struct lt_slice news_of(const struct lt_tenant_round *round)
+{
+    const struct lt_openers_view *v = lt_ref_value(round->openers);
+    const struct lt_openers_list *l = v ? lt_ref_value(v->list) : NULL,
+                                 *had = lt_ref_value(lt_tenant_sealed_last(round->sealed));
+
+    if (!round->facts.openers_seen || !l || (had && !memcmp(had->digest, l->digest, LT_SHA256)))
+        return (struct lt_slice){0};
+    return (struct lt_slice){l->bytes, l->n};
+}
+
 /* History first, then the verdict, in one transaction. */
 static enum lt_told_kept store(struct lt_tenant_rounds *r, struct lt_tenant_flight *f)
 {
@@ -80,12 +92,18 @@ static enum lt_told_kept store(struct lt_tenant_rounds *r, struct lt_tenant_flig
         s.ek_digest = id->ek_digest;
         s.history = &f->guest->history;
     }
+    s.openers = news_of(round);
+    if (round->facts.exposed)
+        lt_exposure_found(r->conf.store, id->ek_digest, round->facts.exposed_host);
     s.linked = round->facts.accepted;
     if (round->has_proof && lt_hosts_learn(r->conf.hosts, &round->facts, round->t5_ms, &s.host_clock))
         s.host_ak_name = round->facts.host_ak_name;
     if (round->verdict.has_host && lt_verdict_passed(&round->verdict, LT_CHECK_HOST_IDENTITY))
         lt_hosts_note(r->conf.hosts, round->verdict.host_id, round->verdict.level);
-    if (lt_store_round(r->conf.store, &s, &kept, &e)) {
+    int rc = lt_store_round(r->conf.store, &s, &kept, &e);
+    if (s.openers.p) /* with the moments that the store gave it */
+        lt_ref_put(lt_take(&f->guest->sealed));
+    if (rc) {
         lt_log(LT_LOG_ERROR, "store", "guest %s: %s", round->uuid_text, e.msg);
         return LT_TOLD_LOST;
     }

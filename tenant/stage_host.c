@@ -2,6 +2,7 @@
 #include "tenant/stages.h"
 
 #include "common/alloc.h"
+#include "common/run/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +19,35 @@ struct group {
     struct lt_tenant_claim *claims; /* of guests that other hosts claim too */
 };
 
+/* What the openers are judged by that a record names. NULL: it names none. */
+static struct lt_ref *openers_of_claim(const struct group *g, const struct lt_tenant_claim *c)
+{
+    uint8_t digest[LT_SHA256];
+    struct lt_ref *had;
+
+    return lt_tenant_claim_names(c, digest, &had)
+               ? lt_openers_view(g->r->conf.openers, digest, had, lt_tenant_claim_policy(c))
+               : NULL;
+}
+
+static struct lt_ref *openers_of(const struct group *g, const struct lt_tenant_round *round)
+{
+    const struct lt_checks_identity_guest *id = lt_ref_value(round->identity);
+    uint8_t digest[LT_SHA256];
+
+    return lt_tenant_sealed_names(&round->proof, round->uuid, id->ek_digest, digest)
+               ? lt_openers_view(g->r->conf.openers, digest, lt_tenant_sealed_last(round->sealed),
+                                 lt_tenant_policy_parsed(round->policy))
+               : NULL;
+}
+
 static void tell_claims(struct group *g, const struct lt_hosts_host_view *v, const struct lt_err *e)
 {
     struct lt_tenant_claim *c, *next;
 
     for (c = lt_take(&g->claims); c; c = next) {
         next = *lt_tenant_claim_next(c);
-        lt_tenant_claim_viewed(c, v, e);
+        lt_tenant_claim_viewed(c, v, e ? NULL : openers_of_claim(g, c), e);
     }
 }
 
@@ -103,10 +126,15 @@ static int view_host(struct group *g, struct lt_flight *flights, struct lt_err *
     int rc = lt_hosts_view(g->r->conf.hosts, g->host, lt_ref_value(g->quote), accepted(g, flights),
                            awaited(g), &v, e);
 
+    if (!rc)
+        lt_exposure_look(g->r->exposure, g->host, lt_ref_value(g->quote), &v);
     tell_claims(g, &v, rc ? e : NULL);
-    for (struct lt_flight *f = flights; f && !rc; f = f->next)
-        lt_tenant_flight_of(f)->round->host = (struct lt_hosts_host_view){
-            lt_ref_get(v.keys), lt_ref_get(v.policy), lt_ref_get(v.log), lt_ref_get(v.ima)};
+    for (struct lt_flight *f = flights; f && !rc; f = f->next) {
+        struct lt_tenant_round *round = lt_tenant_flight_of(f)->round;
+        round->host = (struct lt_hosts_host_view){lt_ref_get(v.keys), lt_ref_get(v.policy), lt_ref_get(v.log),
+                                                  lt_ref_get(v.ima)};
+        round->openers = openers_of(g, round);
+    }
     lt_hosts_host_view_free(&v);
     return rc;
 }
@@ -141,6 +169,21 @@ enum lt_flight_next lt_tenant_host(struct lt_flight **these, struct lt_err *e)
     return rc ? LT_FLIGHT_END : LT_FLIGHT_NEXT;
 }
 
+/* Exposed is what holds when it is judged, not what held at t1. */
+static void refresh_sealed(struct lt_tenant_flight *f)
+{
+    struct lt_err e = {0};
+
+    if (lt_store_exposures(f->owner->conf.store) == f->guest->exposures)
+        return;
+    if (lt_tenant_need_sealed(f, &e)) {
+        lt_log(LT_LOG_ERROR, "store", "guest %s: %s", f->round->uuid_text, e.msg);
+        return;
+    }
+    lt_ref_put(f->round->sealed);
+    f->round->sealed = lt_ref_get(f->guest->sealed);
+}
+
 enum lt_flight_next lt_tenant_judge(struct lt_flight *flight, struct lt_err *e)
 {
     struct lt_tenant_flight *f = lt_tenant_flight_of(flight);
@@ -150,6 +193,7 @@ enum lt_flight_next lt_tenant_judge(struct lt_flight *flight, struct lt_err *e)
 
     if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &round->host_history, e))
         return LT_FLIGHT_END;
+    refresh_sealed(f);
     lt_tenant_round_appraise_host(round, round->policy, r->conf.window_ms, &r->caches, &round->facts,
                                   &round->verdict);
     return LT_FLIGHT_NEXT;

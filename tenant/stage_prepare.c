@@ -33,6 +33,7 @@ static int need_identity(struct lt_tenant_flight *f, struct lt_err *e)
     if (id && same_key(&id->ek, a->ek, a->ek_n) && same_key(&id->ak, a->ak, a->ak_n))
         return 0;
     lt_ref_put(lt_take(&g->identity));
+    lt_ref_put(lt_take(&g->sealed));
     lt_list_clear(&g->list);
     id = lt_checks_identity_guest_new((struct lt_slice){a->ek, a->ek_n}, (struct lt_slice){a->ak, a->ak_n});
     id->activated = LT_CHECKS_FACT_YES;   /* the registrar keeps nothing else */
@@ -58,10 +59,26 @@ static int need_policy(struct lt_tenant_flight *f, const struct lt_store_guest *
         !memcmp(have->digest, guest->policy, sizeof guest->policy))
         return 0;
     lt_ref_put(lt_take(&g->policy));
+    lt_ref_put(lt_take(&g->sealed)); /* what it retires */
     if (!guest->has_policy)
         return 0;
     int rc = lt_store_policy_get(r->conf.store, guest->policy, &bytes, &n, e);
     return rc ? rc : lt_tenant_policy_new(bytes, n, r->conf.documents, false, &g->policy, e);
+}
+
+/* Exposures are found by other guests' rounds, and cleared by people: then it is read again. */
+int lt_tenant_need_sealed(struct lt_tenant_flight *f, struct lt_err *e)
+{
+    struct lt_tenant_guest *g = f->guest;
+    const struct lt_checks_identity_guest *id = lt_ref_value(g->identity);
+    const struct lt_rounds_conf *c = &f->owner->conf;
+    uint64_t now = lt_store_exposures(c->store);
+
+    if (g->sealed && g->exposures == now && lt_tenant_sealed_whole(g->sealed))
+        return 0;
+    lt_ref_put(lt_take(&g->sealed));
+    g->exposures = now;
+    return lt_tenant_sealed_load(c->store, c->openers, g->entry.id, id->ek_digest, &g->sealed, e);
 }
 
 static int agent_of(struct lt_tenant_rounds *r, const struct lt_store_guest *guest,
@@ -127,6 +144,8 @@ static int prepare(struct lt_tenant_flight *f, struct lt_err *e)
     if (!rc)
         rc = need_policy(f, &guest, e);
     if (!rc)
+        rc = lt_tenant_need_sealed(f, e);
+    if (!rc)
         rc = lt_tenant_reach_of(&guest, &round->agent, f->address, e);
     if (rc)
         return rc;
@@ -134,6 +153,7 @@ static int prepare(struct lt_tenant_flight *f, struct lt_err *e)
     round->identity = lt_ref_get(f->guest->identity);
     round->policy = lt_ref_get(f->guest->policy);
     round->history = f->guest->history;
+    round->sealed = lt_ref_get(f->guest->sealed);
     standing(f, &guest);
     /* PCR 16 comes with every quote; nobody can ask an agent for it. */
     round->mask = LT_TENANT_ASKED_PCRS;

@@ -5,6 +5,7 @@
 #define LT_TENANT_STAGES_H
 
 #include "common/http/client.h"
+#include "tenant/exposure.h"
 #include "tenant/guest_ek.h"
 #include "tenant/reach.h"
 #include "tenant/release.h"
@@ -25,6 +26,8 @@ struct lt_tenant_guest {
     struct lt_list list;             /* (f) of identity's machine */
     struct lt_history_guest history; /* (f) of identity's EK */
     struct lt_guest_ek_found ek;     /* (f) */
+    struct lt_ref *sealed;           /* (f) of policy and identity; NULL: to be read from the store */
+    uint64_t exposures;              /* (f) lt_store_exposures when it was read */
     unsigned untrusted;              /* rounds that ended so since the last trusted one, or the start */
     bool overdue;                    /* for max_stale, which began with the start at the earliest */
     unsigned slow;                   /* (f) answers in a row that found no room, or kept it too long */
@@ -59,6 +62,7 @@ struct lt_tenant_rounds {
     struct lt_rounds_conf conf;
     struct lt_tenant_caches caches;
     struct lt_release *release;
+    struct lt_exposure *exposure;
     struct lt_contest *contests; /* guests that several hosts claim; none is left when all have ended */
     uint64_t quotes;             /* lt_rounds_count */
     uint32_t last_batch;
@@ -92,6 +96,8 @@ void lt_tenant_unreachable(struct lt_flight *flight, const struct lt_err *e);
 void lt_tenant_unlinked(struct lt_tenant_flight *f, const char *why);
 /* It may be, if no provider answers for it: its policy accepts that by name, and it never had a host. */
 bool lt_tenant_may_unlink(const struct lt_tenant_round *round);
+/* stage_prepare.c: flight's guest->sealed, read again if it was exposed, or cleared, since. */
+int lt_tenant_need_sealed(struct lt_tenant_flight *f, struct lt_err *e) LT_MUST_CHECK;
 /* rounds.c: a round of the guest has ended. Under the lock. */
 void lt_tenant_landed(struct lt_tenant_flight *f);
 
@@ -115,9 +121,12 @@ struct lt_tenant_claim **lt_tenant_claim_next(struct lt_tenant_claim *c);
 /* Not of the guest's own host, which is among the claimants: others do not wait for what is fetched of it. */
 bool lt_tenant_claim_is_rival(const struct lt_tenant_claim *c);
 const struct lt_policy_guest *lt_tenant_claim_policy(const struct lt_tenant_claim *c); /* NULL: none */
-/* What stands behind its quote, or (e not NULL) why that cannot be had. c is gone. */
+/* The list of openers that its record names; false: none. had: borrowed. */
+bool lt_tenant_claim_names(const struct lt_tenant_claim *c, uint8_t digest[LT_SHA256], struct lt_ref **had);
+/* What stands behind its quote, and openers (struct lt_openers_view, taken; NULL: none), or (e not NULL) why
+ * that cannot be had. c is gone. */
 void lt_tenant_claim_viewed(struct lt_tenant_claim *c, const struct lt_hosts_host_view *v,
-                            const struct lt_err *e);
+                            struct lt_ref *openers, const struct lt_err *e);
 /* Decides what is due. Under the lock. */
 void lt_tenant_contests_due(struct lt_tenant_rounds *r, uint64_t now_ms, uint64_t *next_ms);
 
