@@ -289,8 +289,8 @@ bool lt_tenant_claim_names(const struct lt_tenant_claim *c, uint8_t digest[LT_SH
     const struct lt_contest *x = c->of;
     const struct lt_checks_identity_guest *id = lt_ref_value(x->identity);
 
-    *had = lt_tenant_sealed_last(x->sealed);
-    return lt_tenant_sealed_names(&c->proof, x->uuid, id->ek_digest, digest);
+    *had = lt_tenant_seen_last(x->sealed);
+    return lt_tenant_seen_names(&c->proof, x->uuid, id->ek_digest, digest);
 }
 
 void lt_tenant_claim_viewed(struct lt_tenant_claim *c, const struct lt_hosts_host_view *v,

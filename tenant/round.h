@@ -9,7 +9,7 @@
 #include "keylime/quote.h"
 #include "residency/bundle.h"
 #include "tenant/list.h"
-#include "tenant/sealed.h"
+#include "tenant/seen.h"
 #include "verifier/hosts.h"
 #include "verifier/store/store.h"
 
@@ -33,7 +33,7 @@ struct lt_tenant_round {
     const char *unlinked; /* why no provider is asked for a proof (static); NULL: it is */
     bool linked;          /* a host's proof of this guest was accepted before: nothing less will do */
     struct lt_checks_ek ek;
-    struct lt_ref *sealed; /* struct lt_tenant_sealed; NULL: nothing is remembered */
+    struct lt_ref *sealed; /* struct lt_tenant_seen; NULL: nothing is remembered */
     /* from the guest */
     bool has_quote;
     uint64_t answered_ms; /* CLOCK_BOOTTIME of the last byte */
@@ -56,7 +56,7 @@ struct lt_tenant_round {
     struct lt_proof proof;
     struct lt_hosts_host_view host;
     struct lt_history_host host_history;
-    struct lt_ref *openers; /* struct lt_openers_view; NULL: its record names no list */
+    struct lt_ref *openers; /* struct lt_sealing_view; NULL: its record names no list */
     bool contested;         /* other hosts claim this guest too */
     /* what came out */
     struct lt_history_round_facts facts;
@@ -114,7 +114,7 @@ struct lt_tenant_host_half {
     const struct lt_proof *proof;
     const struct lt_hosts_host_view *view;
     const struct lt_history_host *history;
-    const struct lt_ref *openers; /* struct lt_openers_view; NULL: none is named */
+    const struct lt_ref *openers; /* struct lt_sealing_view; NULL: none is named */
 };
 void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct lt_tenant_host_half *half,
                                    const struct lt_ref *policy, uint64_t window_ms,

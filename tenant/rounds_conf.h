@@ -5,7 +5,7 @@
 #include "common/run/work.h"
 #include "tenant/bundles.h"
 #include "verifier/hosts.h"
-#include "verifier/openers.h"
+#include "verifier/sealing.h"
 #include "verifier/vault.h"
 
 struct lt_guest_ek;
@@ -20,7 +20,7 @@ struct lt_rounds_conf {
     struct lt_bundles *bundles;
     struct lt_budget *memory;
     struct lt_hosts *hosts;
-    struct lt_openers_cache *openers;
+    struct lt_sealing_cache *openers;
     struct lt_guest_ek *guest_ek;
     struct lt_documents *documents;
     struct lt_work *pool;

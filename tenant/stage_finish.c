@@ -61,9 +61,9 @@ static void tell(struct lt_tenant_guest *g, const struct lt_tenant_round *round,
 /* A list that is longer, or in which more is closed, than what is remembered. */
 static struct lt_slice news_of(const struct lt_tenant_round *round)
 {
-    const struct lt_openers_view *v = lt_ref_value(round->openers);
-    const struct lt_openers_list *l = v ? lt_ref_value(v->list) : NULL,
-                                 *had = lt_ref_value(lt_tenant_sealed_last(round->sealed));
+    const struct lt_sealing_view *v = lt_ref_value(round->openers);
+    const struct lt_sealing_list *l = v ? lt_ref_value(v->list) : NULL,
+                                 *had = lt_ref_value(lt_tenant_seen_last(round->sealed));
 
     if (!round->facts.openers_seen || !l || (had && !memcmp(had->digest, l->digest, LT_SHA256)))
         return (struct lt_slice){0};

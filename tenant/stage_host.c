@@ -26,7 +26,7 @@ static struct lt_ref *openers_of_claim(const struct group *g, const struct lt_te
     struct lt_ref *had;
 
     return lt_tenant_claim_names(c, digest, &had)
-               ? lt_openers_view(g->r->conf.openers, digest, had, lt_tenant_claim_policy(c))
+               ? lt_sealing_view(g->r->conf.openers, digest, had, lt_tenant_claim_policy(c))
                : NULL;
 }
 
@@ -35,8 +35,8 @@ static struct lt_ref *openers_of(const struct group *g, const struct lt_tenant_r
     const struct lt_checks_identity_guest *id = lt_ref_value(round->identity);
     uint8_t digest[LT_SHA256];
 
-    return lt_tenant_sealed_names(&round->proof, round->uuid, id->ek_digest, digest)
-               ? lt_openers_view(g->r->conf.openers, digest, lt_tenant_sealed_last(round->sealed),
+    return lt_tenant_seen_names(&round->proof, round->uuid, id->ek_digest, digest)
+               ? lt_sealing_view(g->r->conf.openers, digest, lt_tenant_seen_last(round->sealed),
                                  lt_tenant_policy_parsed(round->policy))
                : NULL;
 }
@@ -176,7 +176,7 @@ static void refresh_sealed(struct lt_tenant_flight *f)
 
     if (lt_store_exposures(f->owner->conf.store) == f->guest->exposures)
         return;
-    if (lt_tenant_need_sealed(f, &e)) {
+    if (lt_tenant_need_seen(f, &e)) {
         lt_log(LT_LOG_ERROR, "store", "guest %s: %s", f->round->uuid_text, e.msg);
         return;
     }

@@ -67,18 +67,18 @@ static int need_policy(struct lt_tenant_flight *f, const struct lt_store_guest *
 }
 
 /* Exposures are found by other guests' rounds, and cleared by people: then it is read again. */
-int lt_tenant_need_sealed(struct lt_tenant_flight *f, struct lt_err *e)
+int lt_tenant_need_seen(struct lt_tenant_flight *f, struct lt_err *e)
 {
     struct lt_tenant_guest *g = f->guest;
     const struct lt_checks_identity_guest *id = lt_ref_value(g->identity);
     const struct lt_rounds_conf *c = &f->owner->conf;
     uint64_t now = lt_store_exposures(c->store);
 
-    if (g->sealed && g->exposures == now && lt_tenant_sealed_whole(g->sealed))
+    if (g->sealed && g->exposures == now && lt_tenant_seen_whole(g->sealed))
         return 0;
     lt_ref_put(lt_take(&g->sealed));
     g->exposures = now;
-    return lt_tenant_sealed_load(c->store, c->openers, g->entry.id, id->ek_digest, &g->sealed, e);
+    return lt_tenant_seen_load(c->store, c->openers, g->entry.id, id->ek_digest, &g->sealed, e);
 }
 
 static int agent_of(struct lt_tenant_rounds *r, const struct lt_store_guest *guest,
@@ -144,7 +144,7 @@ static int prepare(struct lt_tenant_flight *f, struct lt_err *e)
     if (!rc)
         rc = need_policy(f, &guest, e);
     if (!rc)
-        rc = lt_tenant_need_sealed(f, e);
+        rc = lt_tenant_need_seen(f, e);
     if (!rc)
         rc = lt_tenant_reach_of(&guest, &round->agent, f->address, e);
     if (rc)

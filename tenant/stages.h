@@ -97,7 +97,7 @@ void lt_tenant_unlinked(struct lt_tenant_flight *f, const char *why);
 /* It may be, if no provider answers for it: its policy accepts that by name, and it never had a host. */
 bool lt_tenant_may_unlink(const struct lt_tenant_round *round);
 /* stage_prepare.c: flight's guest->sealed, read again if it was exposed, or cleared, since. */
-int lt_tenant_need_sealed(struct lt_tenant_flight *f, struct lt_err *e) LT_MUST_CHECK;
+int lt_tenant_need_seen(struct lt_tenant_flight *f, struct lt_err *e) LT_MUST_CHECK;
 /* rounds.c: a round of the guest has ended. Under the lock. */
 void lt_tenant_landed(struct lt_tenant_flight *f);
 
@@ -123,7 +123,7 @@ bool lt_tenant_claim_is_rival(const struct lt_tenant_claim *c);
 const struct lt_policy_guest *lt_tenant_claim_policy(const struct lt_tenant_claim *c); /* NULL: none */
 /* The list of openers that its record names; false: none. had: borrowed. */
 bool lt_tenant_claim_names(const struct lt_tenant_claim *c, uint8_t digest[LT_SHA256], struct lt_ref **had);
-/* What stands behind its quote, and openers (struct lt_openers_view, taken; NULL: none), or (e not NULL) why
+/* What stands behind its quote, and openers (struct lt_sealing_view, taken; NULL: none), or (e not NULL) why
  * that cannot be had. c is gone. */
 void lt_tenant_claim_viewed(struct lt_tenant_claim *c, const struct lt_hosts_host_view *v,
                             struct lt_ref *openers, const struct lt_err *e);

@@ -327,8 +327,8 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                   .roots = or_null(c->roots),
                                   .facts_ms = (uint64_t)c->host_facts_s * 1000};
     LT_TRY(lt_hosts_new(&hosts, &t->hosts, e));
-    t->openers = lt_openers_cache_new(
-        &(struct lt_openers_conf){.source = hosts.source, .hosts = t->hosts, .documents = t->documents});
+    t->openers = lt_sealing_cache_new(
+        &(struct lt_sealing_conf){.source = hosts.source, .hosts = t->hosts, .documents = t->documents});
     LT_TRY(lt_guest_ek_new(c->guest_ek_roots, (uint64_t)c->host_facts_s * 1000, &t->guest_ek, e));
     LT_TRY(lt_http_client_new(&guests, &to_guests, e));
     struct lt_rounds_conf rounds = {
@@ -495,7 +495,7 @@ void lt_tenant_stop(struct lt_tenant *t)
     lt_work_free(t->fetch);
     lt_work_free(t->large);
     lt_work_free(t->work);
-    lt_openers_cache_free(t->openers);
+    lt_sealing_cache_free(t->openers);
     lt_hosts_free(t->hosts);
     lt_guest_ek_free(t->guest_ek);
     if (t->to_provider)

@@ -51,7 +51,7 @@ struct lt_tenant {
     struct lt_http_client *to_provider;
     struct lt_host_fetch_host_source provider; /* of what hosts prove */
     struct lt_hosts *hosts;
-    struct lt_openers_cache *openers;
+    struct lt_sealing_cache *openers;
     struct lt_guest_ek *guest_ek;
     struct lt_tenant_rounds *rounds;
     struct lt_token_keys *token_keys;

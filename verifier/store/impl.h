@@ -18,7 +18,7 @@ struct lt_store {
     bool again;                       /* a job that writes held ones again is under way */
     void *nonces, *older_nonces;      /* used while the store took none */
     uint64_t nonces_ms;               /* when nonces was begun */
-    struct lt_store_pending *pending; /* exposures that are not written yet (openers.c) */
+    struct lt_store_pending *pending; /* exposures that are not written yet (seals.c) */
     size_t pending_count;
     uint64_t exposures; /* lt_store_exposures */
     void (*on_revocation)(void *arg);
@@ -85,7 +85,7 @@ void lt_store_revoked(struct lt_store *s);
 /* rounds.c */
 int lt_store_write_held(sqlite3 *sql, const struct lt_store *s, const struct lt_store_held *h,
                         enum lt_store_kept *kept, struct lt_err *e) LT_MUST_CHECK;
-/* openers.c: of the clock of openers.h, above all that were given before; h's list; exposures that wait. */
+/* seals.c: of the clock of seals.h, above all that were given before; h's list; exposures that wait. */
 int lt_store_moment(sqlite3 *sql, int64_t *out, struct lt_err *e) LT_MUST_CHECK;
 int lt_store_put_openers(sqlite3 *sql, const struct lt_store_held *h, struct lt_err *e) LT_MUST_CHECK;
 void lt_store_openers_tick(struct lt_store *s);

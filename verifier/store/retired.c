@@ -1,9 +1,9 @@
-/* The rest of openers.h: what a guest's policies have retired, and when they first did. */
+/* The rest of seals.h: what a guest's policies have retired, and when they first did. */
 #include "appraisal/policy/policy.h"
 #include "common/alloc.h"
 #include "common/hash.h"
 #include "verifier/store/impl.h"
-#include "verifier/store/openers.h"
+#include "verifier/store/seals.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -129,7 +129,7 @@ struct lt_store_round {
     int64_t started, received;              /* wall, for people */
     const uint8_t *ek_digest;               /* NULL: no history to keep */
     const struct lt_history_guest *history; /* of that EK, after the round */
-    struct lt_slice openers; /* the last list of openers of that EK; p NULL: none that is news (openers.h) */
+    struct lt_slice openers; /* the last list of openers of that EK; p NULL: none that is news (seals.h) */
     bool linked;             /* a host's proof was accepted */
     const uint8_t *host_ak_name;            /* NULL: no host quote */
     struct lt_attest_clock_info host_clock; /* the highest of that AK_h */

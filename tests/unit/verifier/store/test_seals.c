@@ -1,7 +1,7 @@
 /* The verifier's store: what it keeps of sealed vTPMs. */
 #include "tests/support/opener_lists.h"
 #include "verifier/store/keylime.h"
-#include "verifier/store/openers.h"
+#include "verifier/store/seals.h"
 
 #include <signal.h>
 #include <sqlite3.h>

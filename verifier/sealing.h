@@ -2,18 +2,18 @@
  * states, and what is known of the hosts that it names. Asked of the provider, which is not believed: a list
  * and a document are what their digests say, a host is judged by registry and roots as for check 6. What
  * cannot be had is asked for again, ever more seldom, and is no word about the guest. Blocks: for workers. */
-#ifndef LT_VERIFIER_OPENERS_H
-#define LT_VERIFIER_OPENERS_H
+#ifndef LT_VERIFIER_SEALING_H
+#define LT_VERIFIER_SEALING_H
 
 #include "residency/openers.h"
 #include "verifier/hosts.h"
 
-#define LT_OPENERS_LISTS 4096    /* kept by digest, count; guests with the same states share one */
-#define LT_OPENERS_POLICIES 256  /* host policies kept by digest, count */
-#define LT_OPENERS_PER_GUEST 128 /* host policies of one guest policy that are fetched, count */
+#define LT_SEALING_LISTS 4096    /* kept by digest, count; guests with the same states share one */
+#define LT_SEALING_POLICIES 256  /* host policies kept by digest, count */
+#define LT_SEALING_PER_GUEST 128 /* host policies of one guest policy that are fetched, count */
 
 /* A list, immutable; shared by all that have it. */
-struct lt_openers_list {
+struct lt_sealing_list {
     struct lt_openers parsed;
     uint8_t digest[LT_SHA256];
     uint8_t *bytes;
@@ -22,38 +22,38 @@ struct lt_openers_list {
     size_t kept;
 };
 
-struct lt_openers_cache;
-struct lt_openers_conf {
+struct lt_sealing_cache;
+struct lt_sealing_conf {
     struct lt_host_source source;   /* its arg and memory borrowed, as all below */
     struct lt_hosts *hosts;         /* facts about hosts */
     struct lt_documents *documents; /* boot policies that host policies name are put there */
     uint64_t retry_ms;              /* first pause after what could not be had; 0: LT_HOSTS_HOST_RETRY_MS */
 };
-struct lt_openers_cache *lt_openers_cache_new(const struct lt_openers_conf *c);
-void lt_openers_cache_free(struct lt_openers_cache *c); /* NULL is fine */
+struct lt_sealing_cache *lt_sealing_cache_new(const struct lt_sealing_conf *c);
+void lt_sealing_cache_free(struct lt_sealing_cache *c); /* NULL is fine */
 
 /* A list that is at hand already (the store's), into *out as a new reference. The digest is computed. */
-int lt_openers_list_new(struct lt_openers_cache *c, const uint8_t *bytes, size_t n, struct lt_ref **out,
+int lt_sealing_list_new(struct lt_sealing_cache *c, const uint8_t *bytes, size_t n, struct lt_ref **out,
                         struct lt_err *e) LT_MUST_CHECK;
 
 /* What one guest's openers are judged by. */
-struct lt_openers_host { /* of kind 1, each once */
+struct lt_sealing_host { /* of kind 1, each once */
     uint8_t ek_digest[LT_SHA256];
     enum lt_checks_fact registered; /* in the registry that is pinned */
     struct lt_ref *keys; /* struct lt_verifier_host_keys; NULL: not registered, or could not be had */
 };
-struct lt_openers_view {
-    struct lt_ref *list; /* struct lt_openers_list; NULL: could not be had */
+struct lt_sealing_view {
+    struct lt_ref *list; /* struct lt_sealing_list; NULL: could not be had */
     char trouble[240];   /* then: why */
-    struct lt_openers_host *host;
+    struct lt_sealing_host *host;
     size_t host_count;
     struct lt_ref **policy; /* struct lt_verifier_host_document, parsed; those that could be had */
     size_t policy_count;
 };
 /* digest: of the record. had: the last list seen of this guest (NULL: none); if it is that, nobody is asked.
  * The documents are those of policy's host_policies and retired_host_policies that can be had (NULL: none).
- * Never fails: what is missing is not there. A struct lt_openers_view, new reference. */
-struct lt_ref *lt_openers_view(struct lt_openers_cache *c, const uint8_t digest[LT_SHA256],
+ * Never fails: what is missing is not there. A struct lt_sealing_view, new reference. */
+struct lt_ref *lt_sealing_view(struct lt_sealing_cache *c, const uint8_t digest[LT_SHA256],
                                struct lt_ref *had, const struct lt_policy_guest *policy);
 
 #endif

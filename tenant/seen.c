@@ -1,4 +1,4 @@
-#include "tenant/sealed.h"
+#include "tenant/seen.h"
 
 #include "common/alloc.h"
 
@@ -10,7 +10,7 @@
 
 static void sealed_free(void *p)
 {
-    struct lt_tenant_sealed *s = p;
+    struct lt_tenant_seen *s = p;
 
     lt_ref_put(s->last);
     free(s->retired);
@@ -18,7 +18,7 @@ static void sealed_free(void *p)
     free(s);
 }
 
-static int load_retired(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_tenant_sealed *out,
+static int load_retired(struct lt_store *s, const uint8_t uuid[LT_UUID], struct lt_tenant_seen *out,
                         struct lt_err *e)
 {
     LT_AUTOFREE struct lt_store_retired *list = NULL;
@@ -35,8 +35,8 @@ static int load_retired(struct lt_store *s, const uint8_t uuid[LT_UUID], struct 
     return 0;
 }
 
-static int load_openers(struct lt_store *s, struct lt_openers_cache *c, const uint8_t ek_digest[LT_SHA256],
-                        struct lt_tenant_sealed *out, struct lt_err *e)
+static int load_openers(struct lt_store *s, struct lt_sealing_cache *c, const uint8_t ek_digest[LT_SHA256],
+                        struct lt_tenant_seen *out, struct lt_err *e)
 {
     LT_STORE_AUTOOPENERS struct lt_store_openers o;
 
@@ -50,16 +50,16 @@ static int load_openers(struct lt_store *s, struct lt_openers_cache *c, const ui
     out->exposed_count = o.exposed_count;
     struct lt_err why;
     /* One that cannot be had must not pass for none: then a shorter list would do. */
-    if (o.bytes && lt_openers_list_new(c, o.bytes, o.n, &out->last, &why))
+    if (o.bytes && lt_sealing_list_new(c, o.bytes, o.n, &out->last, &why))
         snprintf(out->trouble, sizeof out->trouble,
                  "the list of openers that was seen last cannot be compared: %.180s", why.msg);
     return 0;
 }
 
-int lt_tenant_sealed_load(struct lt_store *s, struct lt_openers_cache *c, const uint8_t uuid[LT_UUID],
-                          const uint8_t ek_digest[LT_SHA256], struct lt_ref **out, struct lt_err *e)
+int lt_tenant_seen_load(struct lt_store *s, struct lt_sealing_cache *c, const uint8_t uuid[LT_UUID],
+                        const uint8_t ek_digest[LT_SHA256], struct lt_ref **out, struct lt_err *e)
 {
-    struct lt_tenant_sealed *x = lt_new(struct lt_tenant_sealed);
+    struct lt_tenant_seen *x = lt_new(struct lt_tenant_seen);
     int rc = load_retired(s, uuid, x, e);
 
     *out = NULL;
@@ -72,22 +72,22 @@ int lt_tenant_sealed_load(struct lt_store *s, struct lt_openers_cache *c, const 
     return rc;
 }
 
-bool lt_tenant_sealed_whole(const struct lt_ref *sealed)
+bool lt_tenant_seen_whole(const struct lt_ref *sealed)
 {
-    return !((const struct lt_tenant_sealed *)lt_ref_value(sealed))->trouble[0];
+    return !((const struct lt_tenant_seen *)lt_ref_value(sealed))->trouble[0];
 }
 
-struct lt_ref *lt_tenant_sealed_last(const struct lt_ref *sealed)
+struct lt_ref *lt_tenant_seen_last(const struct lt_ref *sealed)
 {
-    const struct lt_tenant_sealed *x = lt_ref_value(sealed);
+    const struct lt_tenant_seen *x = lt_ref_value(sealed);
 
     return x ? x->last : NULL;
 }
 
 /* ---- what a record names ---- */
 
-bool lt_tenant_sealed_names(const struct lt_proof *proof, const uint8_t uuid[LT_UUID],
-                            const uint8_t ek_digest[LT_SHA256], uint8_t digest[LT_SHA256])
+bool lt_tenant_seen_names(const struct lt_proof *proof, const uint8_t uuid[LT_UUID],
+                          const uint8_t ek_digest[LT_SHA256], uint8_t digest[LT_SHA256])
 {
     static const uint8_t none[LT_SHA256];
     struct lt_residency_record r;
@@ -102,7 +102,7 @@ bool lt_tenant_sealed_names(const struct lt_proof *proof, const uint8_t uuid[LT_
 
 /* ---- for the check ---- */
 
-static void fill_hosts(struct lt_tenant_openers *o, const struct lt_openers_view *v)
+static void fill_hosts(struct lt_tenant_openers *o, const struct lt_sealing_view *v)
 {
     o->host = lt_alloc(v->host_count + 1, sizeof(struct lt_checks_identity_host *));
     for (size_t i = 0; i < v->host_count; i++) {
@@ -126,7 +126,7 @@ static void add_policy(struct lt_tenant_openers *o, const struct lt_ref *documen
 }
 
 /* The quoted policy first: that is the one of most states. */
-static void fill_policies(struct lt_tenant_openers *o, const struct lt_openers_view *v,
+static void fill_policies(struct lt_tenant_openers *o, const struct lt_sealing_view *v,
                           const struct lt_ref *document)
 {
     o->policy = lt_alloc(v->policy_count + 1, sizeof *o->policy);
@@ -136,9 +136,9 @@ static void fill_policies(struct lt_tenant_openers *o, const struct lt_openers_v
     o->in.policy = o->policy;
 }
 
-static void fill_history(struct lt_checks_openers *in, const struct lt_tenant_sealed *s)
+static void fill_history(struct lt_checks_openers *in, const struct lt_tenant_seen *s)
 {
-    const struct lt_openers_list *last = lt_ref_value(s->last);
+    const struct lt_sealing_list *last = lt_ref_value(s->last);
 
     in->last = last ? &last->parsed : NULL;
     in->closed_at = s->closed_at;
@@ -151,13 +151,13 @@ static void fill_history(struct lt_checks_openers *in, const struct lt_tenant_se
 void lt_tenant_openers_fill(struct lt_tenant_openers *o, const struct lt_ref *view,
                             const struct lt_ref *sealed, const struct lt_ref *document)
 {
-    const struct lt_openers_view *v = lt_ref_value(view);
-    const struct lt_tenant_sealed *s = lt_ref_value(sealed);
+    const struct lt_sealing_view *v = lt_ref_value(view);
+    const struct lt_tenant_seen *s = lt_ref_value(sealed);
 
     memset(o, 0, sizeof *o);
     if (!v)
         return;
-    const struct lt_openers_list *l = lt_ref_value(v->list);
+    const struct lt_sealing_list *l = lt_ref_value(v->list);
     o->in.list = l ? &l->parsed : NULL;
     o->in.trouble = l ? NULL : v->trouble;
     fill_hosts(o, v);

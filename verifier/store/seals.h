@@ -2,8 +2,8 @@
  * when each of them was first seen closed, and the hosts that expose it. Of each guest: when its policy first
  * named what it has retired. All moments are of one clock, wall milliseconds that are made to rise: what was
  * stored later has the larger one, whatever the wall clock did. */
-#ifndef LT_VERIFIER_STORE_OPENERS_H
-#define LT_VERIFIER_STORE_OPENERS_H
+#ifndef LT_VERIFIER_STORE_SEALS_H
+#define LT_VERIFIER_STORE_SEALS_H
 
 #include "verifier/store/store.h"
 

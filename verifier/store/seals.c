@@ -1,4 +1,4 @@
-#include "verifier/store/openers.h"
+#include "verifier/store/seals.h"
 
 #include "common/alloc.h"
 #include "common/run/clock.h"

@@ -1,4 +1,4 @@
-#include "verifier/openers.h"
+#include "verifier/sealing.h"
 
 #include "common/alloc.h"
 #include "common/hash.h"
@@ -26,20 +26,20 @@ struct shelf {
     unsigned count, most;
 };
 
-struct lt_openers_cache {
-    struct lt_openers_conf conf;
+struct lt_sealing_cache {
+    struct lt_sealing_conf conf;
     pthread_mutex_t lock; /* of both; never held while something is fetched */
     struct shelf lists, policies;
 };
 
-struct lt_openers_cache *lt_openers_cache_new(const struct lt_openers_conf *c)
+struct lt_sealing_cache *lt_sealing_cache_new(const struct lt_sealing_conf *c)
 {
-    struct lt_openers_cache *x = lt_new(struct lt_openers_cache);
+    struct lt_sealing_cache *x = lt_new(struct lt_sealing_cache);
 
     x->conf = *c;
     x->conf.retry_ms = c->retry_ms ? c->retry_ms : LT_HOSTS_HOST_RETRY_MS;
-    x->lists.most = LT_OPENERS_LISTS;
-    x->policies.most = LT_OPENERS_POLICIES;
+    x->lists.most = LT_SEALING_LISTS;
+    x->policies.most = LT_SEALING_POLICIES;
     pthread_mutex_init(&x->lock, NULL);
     return x;
 }
@@ -54,7 +54,7 @@ static void clear(struct shelf *s)
     *s = (struct shelf){.most = s->most};
 }
 
-void lt_openers_cache_free(struct lt_openers_cache *c)
+void lt_sealing_cache_free(struct lt_sealing_cache *c)
 {
     if (!c)
         return;
@@ -127,7 +127,7 @@ static void shed(struct shelf *s)
 }
 
 /* What was asked for has come (is: a reference, taken), or has not. whole: nothing of it is missing. */
-static void settle(struct lt_openers_cache *c, struct shelf *s, const uint8_t digest[LT_SHA256],
+static void settle(struct lt_sealing_cache *c, struct shelf *s, const uint8_t digest[LT_SHA256],
                    struct lt_ref *is, bool whole, const char *why)
 {
     pthread_mutex_lock(&c->lock);
@@ -147,7 +147,7 @@ static void settle(struct lt_openers_cache *c, struct shelf *s, const uint8_t di
 }
 
 /* A new reference to what is had; *ask: there is none, or not all of it, and its pause is over. */
-static struct lt_ref *look(struct lt_openers_cache *c, struct shelf *s, const uint8_t digest[LT_SHA256],
+static struct lt_ref *look(struct lt_sealing_cache *c, struct shelf *s, const uint8_t digest[LT_SHA256],
                            bool *ask, char why[200])
 {
     pthread_mutex_lock(&c->lock);
@@ -163,7 +163,7 @@ static struct lt_ref *look(struct lt_openers_cache *c, struct shelf *s, const ui
 
 static void list_free(void *p)
 {
-    struct lt_openers_list *l = p;
+    struct lt_sealing_list *l = p;
 
     lt_openers_free(&l->parsed);
     free(l->bytes);
@@ -172,13 +172,13 @@ static void list_free(void *p)
     free(l);
 }
 
-static size_t size_of(const struct lt_openers_list *l)
+static size_t size_of(const struct lt_sealing_list *l)
 {
     return l->n + l->parsed.count * sizeof *l->parsed.one;
 }
 
 /* Room for it, of which `charge` was taken already. */
-static int stay(struct lt_openers_cache *c, struct lt_openers_list *l, size_t charge, struct lt_err *e)
+static int stay(struct lt_sealing_cache *c, struct lt_sealing_list *l, size_t charge, struct lt_err *e)
 {
     struct lt_budget *memory = c->conf.source.memory;
 
@@ -194,10 +194,10 @@ static int stay(struct lt_openers_cache *c, struct lt_openers_list *l, size_t ch
 }
 
 /* Takes bytes, also on failure, and charge. */
-static int make(struct lt_openers_cache *c, uint8_t *bytes, size_t n, size_t charge, struct lt_ref **out,
+static int make(struct lt_sealing_cache *c, uint8_t *bytes, size_t n, size_t charge, struct lt_ref **out,
                 struct lt_err *e)
 {
-    struct lt_openers_list *l = lt_new(struct lt_openers_list);
+    struct lt_sealing_list *l = lt_new(struct lt_sealing_list);
 
     *out = NULL;
     l->bytes = bytes;
@@ -215,7 +215,7 @@ static int make(struct lt_openers_cache *c, uint8_t *bytes, size_t n, size_t cha
     return rc;
 }
 
-int lt_openers_list_new(struct lt_openers_cache *c, const uint8_t *bytes, size_t n, struct lt_ref **out,
+int lt_sealing_list_new(struct lt_sealing_cache *c, const uint8_t *bytes, size_t n, struct lt_ref **out,
                         struct lt_err *e)
 {
     uint8_t digest[LT_SHA256], *copy;
@@ -233,7 +233,7 @@ int lt_openers_list_new(struct lt_openers_cache *c, const uint8_t *bytes, size_t
     return 0;
 }
 
-static int fetch_list(struct lt_openers_cache *c, const uint8_t digest[LT_SHA256], struct lt_ref **out,
+static int fetch_list(struct lt_sealing_cache *c, const uint8_t digest[LT_SHA256], struct lt_ref **out,
                       struct lt_err *e)
 {
     struct lt_bundle_blob b = {0};
@@ -244,7 +244,7 @@ static int fetch_list(struct lt_openers_cache *c, const uint8_t digest[LT_SHA256
     return make(c, b.p, b.n, charge, out, e);
 }
 
-static struct lt_ref *need_list(struct lt_openers_cache *c, const uint8_t digest[LT_SHA256], char why[200])
+static struct lt_ref *need_list(struct lt_sealing_cache *c, const uint8_t digest[LT_SHA256], char why[200])
 {
     struct lt_err e = {0};
     bool ask;
@@ -262,7 +262,7 @@ static struct lt_ref *need_list(struct lt_openers_cache *c, const uint8_t digest
 /* ---- host policies ---- */
 
 /* One that could not be parsed, or whose boot policy is not there, is asked for again. */
-static struct lt_ref *need_policy(struct lt_openers_cache *c, const uint8_t digest[LT_SHA256])
+static struct lt_ref *need_policy(struct lt_sealing_cache *c, const uint8_t digest[LT_SHA256])
 {
     struct lt_err e = {0};
     char why[200];
@@ -284,10 +284,10 @@ static struct lt_ref *need_policy(struct lt_openers_cache *c, const uint8_t dige
     return fresh;
 }
 
-static void add_policies(struct lt_openers_cache *c, const struct lt_policy_digests *d,
-                         struct lt_openers_view *v)
+static void add_policies(struct lt_sealing_cache *c, const struct lt_policy_digests *d,
+                         struct lt_sealing_view *v)
 {
-    for (size_t i = 0; i < d->count && v->policy_count < LT_OPENERS_PER_GUEST; i++) {
+    for (size_t i = 0; i < d->count && v->policy_count < LT_SEALING_PER_GUEST; i++) {
         struct lt_ref *is = need_policy(c, d->d[i]);
         if (is)
             v->policy[v->policy_count++] = is;
@@ -298,7 +298,7 @@ static void add_policies(struct lt_openers_cache *c, const struct lt_policy_dige
 
 static void view_free(void *p)
 {
-    struct lt_openers_view *v = p;
+    struct lt_sealing_view *v = p;
 
     lt_ref_put(v->list);
     for (size_t i = 0; i < v->host_count; i++)
@@ -310,7 +310,7 @@ static void view_free(void *p)
     free(v);
 }
 
-static bool has_host(const struct lt_openers_view *v, const uint8_t ek_digest[LT_SHA256])
+static bool has_host(const struct lt_sealing_view *v, const uint8_t ek_digest[LT_SHA256])
 {
     for (size_t i = 0; i < v->host_count; i++)
         if (!memcmp(v->host[i].ek_digest, ek_digest, LT_SHA256))
@@ -318,24 +318,24 @@ static bool has_host(const struct lt_openers_view *v, const uint8_t ek_digest[LT
     return false;
 }
 
-static void add_hosts(struct lt_openers_cache *c, const struct lt_openers *o, struct lt_openers_view *v)
+static void add_hosts(struct lt_sealing_cache *c, const struct lt_openers *o, struct lt_sealing_view *v)
 {
     v->host = lt_alloc(o->count + 1, sizeof *v->host);
     for (unsigned i = 0; i < o->count; i++) {
         const struct lt_openers_one *one = &o->one[i];
         if (one->kind != LT_OPENERS_STATE || has_host(v, one->digest))
             continue;
-        struct lt_openers_host *h = &v->host[v->host_count++];
+        struct lt_sealing_host *h = &v->host[v->host_count++];
         memcpy(h->ek_digest, one->digest, sizeof h->ek_digest);
         lt_hosts_facts(c->conf.hosts, one->digest, &h->registered, &h->keys);
     }
 }
 
-struct lt_ref *lt_openers_view(struct lt_openers_cache *c, const uint8_t digest[LT_SHA256],
+struct lt_ref *lt_sealing_view(struct lt_sealing_cache *c, const uint8_t digest[LT_SHA256],
                                struct lt_ref *had, const struct lt_policy_guest *policy)
 {
-    struct lt_openers_view *v = lt_new(struct lt_openers_view);
-    const struct lt_openers_list *l = lt_ref_value(had);
+    struct lt_sealing_view *v = lt_new(struct lt_sealing_view);
+    const struct lt_sealing_list *l = lt_ref_value(had);
     char why[200] = "";
 
     v->list = l && !memcmp(l->digest, digest, LT_SHA256) ? lt_ref_get(had) : need_list(c, digest, why);
@@ -346,7 +346,7 @@ struct lt_ref *lt_openers_view(struct lt_openers_cache *c, const uint8_t digest[
     else
         add_hosts(c, &l->parsed, v);
     if (l && policy) {
-        v->policy = lt_alloc(LT_OPENERS_PER_GUEST, sizeof(struct lt_ref *));
+        v->policy = lt_alloc(LT_SEALING_PER_GUEST, sizeof(struct lt_ref *));
         add_policies(c, &policy->host_policies, v);
         add_policies(c, &policy->retired_host_policies, v);
     }
