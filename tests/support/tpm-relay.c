@@ -13,6 +13,9 @@
  * Control channel (PATH.ctrl, where tss2-tcti-swtpm looks): answered here, nothing is
  * forwarded. Whatever would stop, reset or cancel the TPM under the others is accepted and
  * has no effect. Locality is 0 for all. Reset the TPM through swtpm's own control socket.
+ * Commands of our own there (tests/lab/relay.py): how many commands of each code came;
+ * from now on a code is refused as one that the chip does not know, or is not on its list of
+ * commands; before the next so many commands of a code a PCR is extended, as IMA does.
  *
  * Ends on SIGTERM or SIGINT (status 0), and when swtpm goes away (status 1); removes its sockets.
  */
@@ -41,6 +44,10 @@ enum {
     CLIENTS_MAX = 128,
     CTRL_MAX = 32,
     CC_QUOTE = 0x158,
+    CC_GET_CAPABILITY = 0x17a,
+    CC_PCR_EXTEND = 0x182,
+    CC_MAX = 0x200, /* codes below are counted */
+    CAP_COMMANDS = 2,
 };
 
 /* swtpm control commands, swtpm 0.7 tpm_ioctl.h. Requests: u32 command, then its body. */
@@ -51,6 +58,10 @@ enum {
     CTRL_CANCEL = 9,
     CTRL_STORE_VOLATILE = 10,
     CTRL_STOP = 14,
+    CTRL_COUNTS = 0x4c540001, /* answered with u32 0, u32 n, n x (u32 code, u32 count) */
+    CTRL_REFUSE = 0x4c540002, /* body u32 code, u32 whether */
+    CTRL_HIDE = 0x4c540003,   /* the same */
+    CTRL_EXTEND = 0x4c540004, /* body u32 code, u32 PCR, u32 how often */
     CTRL_SUCCESS = 0,
     CTRL_BAD_ORDINAL = 10, /* TPM_BAD_ORDINAL: what swtpm says of unknown commands */
     CTRL_BAD_LOCALITY = 0x3d,
@@ -69,6 +80,16 @@ struct ctrl {
     size_t len;
     uint8_t buf[16];
 };
+
+static struct {
+    uint32_t count;
+    bool refused, hidden;
+} codes[CC_MAX];
+
+static struct {
+    uint32_t code, pcr, left;
+    uint64_t before; /* the command that it was done before */
+} extend;
 
 static struct client clients[CLIENTS_MAX];
 static struct ctrl ctrls[CTRL_MAX];
@@ -197,27 +218,99 @@ static bool enqueue(struct client *c)
     return true;
 }
 
-static void dispatch(void)
+static struct client *first_waiting(void)
 {
     struct client *c = NULL;
-    for (int i = 0; i < CLIENTS_MAX && !tpm.busy; i++)
+    for (int i = 0; i < CLIENTS_MAX; i++)
         if (clients[i].fd >= 0 && clients[i].seq && (!c || clients[i].seq < c->seq))
             c = &clients[i];
-    if (!c)
-        return;
-    tpm.cmd_len = be32(c->in + 2);
-    memcpy(tpm.cmd, c->in, tpm.cmd_len);
-    c->in_len -= tpm.cmd_len;
-    memmove(c->in, c->in + tpm.cmd_len, c->in_len);
-    c->served = true;
+    return c;
+}
+
+static void forward(int owner)
+{
     tpm.busy = true;
-    tpm.owner = (int)(c - clients);
+    tpm.owner = owner;
     tpm.quote = be32(tpm.cmd + 6) == CC_QUOTE;
     tpm.answered = false;
     tpm.cmd_off = tpm.rsp_len = 0;
     tpm.not_before = tpm.quote ? now() + tpm.quote_delay : 0;
     if (!push(tpm.up, tpm.cmd, tpm.cmd_len, &tpm.cmd_off))
         die("swtpm has gone");
+}
+
+/* TPM2_PCR_Extend, empty password, one sha256 digest. Its answer goes nowhere. */
+static void forward_extend(void)
+{
+    static const uint8_t head[] = {0x80, 0x02, 0, 0, 0, 65, 0, 0, 1, 0x82};
+    static const uint8_t auth[] = {0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0x0b, 0x5a};
+
+    memset(tpm.cmd, 0, sizeof tpm.cmd);
+    memcpy(tpm.cmd, head, sizeof head);
+    put32(tpm.cmd + 10, extend.pcr);
+    memcpy(tpm.cmd + 14, auth, sizeof auth);
+    tpm.cmd_len = 65;
+    forward(-1);
+}
+
+/* What the client sent leaves its buffer. */
+static void take(struct client *c)
+{
+    tpm.cmd_len = be32(c->in + 2);
+    memcpy(tpm.cmd, c->in, tpm.cmd_len);
+    c->in_len -= tpm.cmd_len;
+    memmove(c->in, c->in + tpm.cmd_len, c->in_len);
+}
+
+static void answer(struct client *c, const uint8_t *p, size_t n)
+{
+    memcpy(c->out, p, n);
+    c->out_len = n;
+    c->out_off = 0;
+    c->served = false;
+    c->seq = 0;
+    if (!push(c->fd, c->out, c->out_len, &c->out_off) || !enqueue(c))
+        drop(c);
+}
+
+static void dispatch(void)
+{
+    static const uint8_t unknown[HEADER] = {0x80, 0x01, 0, 0, 0, HEADER, 0, 0, 1, 0x43};
+    struct client *c;
+
+    while (!tpm.busy && (c = first_waiting())) {
+        uint32_t code = be32(c->in + 6);
+        if (extend.left && code == extend.code && extend.before != c->seq) {
+            extend.before = c->seq;
+            extend.left--;
+            forward_extend();
+            return;
+        }
+        if (code < CC_MAX)
+            codes[code].count++;
+        take(c);
+        if (code < CC_MAX && codes[code].refused) {
+            answer(c, unknown, sizeof unknown);
+            continue;
+        }
+        c->served = true;
+        forward((int)(c - clients));
+    }
+}
+
+/* A hidden command is not on the list: it stands there as the one behind it. */
+static void hide(void)
+{
+    const size_t list = HEADER + 1 + 4 + 4;
+
+    if (be32(tpm.cmd + 6) != CC_GET_CAPABILITY || be32(tpm.cmd + HEADER) != CAP_COMMANDS ||
+        tpm.rsp_len < list)
+        return;
+    for (size_t at = list; at + 4 <= tpm.rsp_len; at += 4) {
+        uint32_t code = (uint32_t)tpm.rsp[at + 2] << 8 | tpm.rsp[at + 3];
+        if (code < CC_MAX && codes[code].hidden)
+            put32(tpm.rsp + at, (be32(tpm.rsp + at) & 0xffff0000u) | (code + 1));
+    }
 }
 
 static void deliver(void)
@@ -229,13 +322,7 @@ static void deliver(void)
         return;
     struct client *c = &clients[tpm.owner];
     tpm.owner = -1;
-    memcpy(c->out, tpm.rsp, tpm.rsp_len);
-    c->out_len = tpm.rsp_len;
-    c->out_off = 0;
-    c->served = false;
-    c->seq = 0;
-    if (!push(c->fd, c->out, c->out_len, &c->out_off) || !enqueue(c))
-        drop(c);
+    answer(c, tpm.rsp, tpm.rsp_len);
 }
 
 static void upstream(void)
@@ -250,6 +337,8 @@ static void upstream(void)
     if (size < HEADER || size > MSG_MAX || tpm.rsp_len > size)
         die("response of %zu bytes says size %u", tpm.rsp_len, size);
     tpm.answered = tpm.rsp_len == size;
+    if (tpm.answered)
+        hide();
 }
 
 static void serve(struct client *c, short events)
@@ -270,39 +359,90 @@ static void serve(struct client *c, short events)
     }
 }
 
+/* Bytes of a request of that command; 0: it is unknown. */
+static size_t request_size(uint32_t command)
+{
+    switch (command) {
+    case CTRL_INIT:
+        return 8;
+    case CTRL_SET_LOCALITY:
+        return 5;
+    case CTRL_REFUSE:
+    case CTRL_HIDE:
+        return 12;
+    case CTRL_EXTEND:
+        return 16;
+    case CTRL_COUNTS:
+    case CTRL_SHUTDOWN:
+    case CTRL_CANCEL:
+    case CTRL_STORE_VOLATILE:
+    case CTRL_STOP:
+        return 4;
+    default:
+        return 0;
+    }
+}
+
+static size_t write_counts(uint8_t *out)
+{
+    uint32_t n = 0;
+
+    for (uint32_t code = 0; code < CC_MAX; code++)
+        if (codes[code].count) {
+            put32(out + 8 + 8 * n, code);
+            put32(out + 12 + 8 * n++, codes[code].count);
+        }
+    put32(out, CTRL_SUCCESS);
+    put32(out + 4, n);
+    return 8 + 8 * n;
+}
+
+/* A whole request; what it is answered goes to out. */
+static size_t obey(const uint8_t *p, uint8_t *out)
+{
+    uint32_t code = be32(p + 4), rc = CTRL_SUCCESS;
+
+    switch (be32(p)) {
+    case CTRL_COUNTS:
+        return write_counts(out);
+    case CTRL_SET_LOCALITY:
+        rc = p[4] ? CTRL_BAD_LOCALITY : CTRL_SUCCESS;
+        break;
+    case CTRL_REFUSE:
+        codes[code % CC_MAX].refused = be32(p + 8);
+        break;
+    case CTRL_HIDE:
+        codes[code % CC_MAX].hidden = be32(p + 8);
+        break;
+    case CTRL_EXTEND:
+        extend.code = code;
+        extend.pcr = be32(p + 8);
+        extend.left = be32(p + 12);
+        break;
+    }
+    put32(out, rc);
+    return 4;
+}
+
 static void control(struct ctrl *k)
 {
-    uint8_t out[4];
-    size_t off = 0, want = 4;
+    uint8_t out[8 + 8 * CC_MAX];
+    size_t off = 0;
     bool ok = pull(k->fd, k->buf, sizeof k->buf, &k->len);
+
     if (ok && k->len < 4)
         return;
     if (ok) {
-        uint32_t rc = CTRL_SUCCESS;
-        switch (be32(k->buf)) {
-        case CTRL_INIT:
-            want = 8;
-            break;
-        case CTRL_SET_LOCALITY:
-            want = 5;
-            break;
-        case CTRL_SHUTDOWN:
-        case CTRL_CANCEL:
-        case CTRL_STORE_VOLATILE:
-        case CTRL_STOP:
-            break;
-        default:
-            rc = CTRL_BAD_ORDINAL;
-            want = k->len;
-        }
+        size_t want = request_size(be32(k->buf)), n = 4;
         if (k->len < want)
             return;
-        if (rc == CTRL_SUCCESS && want == 5 && k->buf[4] != 0)
-            rc = CTRL_BAD_LOCALITY;
-        put32(out, rc);
+        if (want)
+            n = obey(k->buf, out);
+        else
+            put32(out, CTRL_BAD_ORDINAL), want = k->len;
         k->len -= want;
         memmove(k->buf, k->buf + want, k->len);
-        if (push(k->fd, out, sizeof out, &off) && off == sizeof out)
+        if (push(k->fd, out, n, &off) && off == n)
             return;
     }
     close(k->fd);
