@@ -21,7 +21,7 @@ struct lt_agent_host {
     struct lt_attester attester;
     struct lt_host_api api;
     struct lt_tpm *tpm;
-    struct lt_work *worker;
+    struct lt_work *worker, *vault_work;
     struct lt_agent_seal *seal; /* NULL: of one-shot commands */
     struct lt_vtpm_inventory *inventory;
     struct lt_http_server *server;
@@ -151,16 +151,17 @@ static int start_server(struct lt_agent_host *h, const struct lt_agent_conf *con
                         struct lt_err *e)
 {
     LT_TRY(lt_work_start(&(struct lt_work_conf){"worker", 1, LT_MAX_AGENT_TASKS}, &h->worker, e));
+    LT_TRY(lt_work_start(&(struct lt_work_conf){"vault", LT_AGENT_VAULT_THREADS, LT_MAX_AGENT_TASKS},
+                         &h->vault_work, e));
     LT_TRY(lt_residency_host_id(&h->attester.ek.pub, h->api.host_id, e));
     LT_TRY(lt_agent_check_identity(conf, h->api.host_id, e));
     lt_residency_ak_host_pcr(h->attester.ak_name, h->api.pcr13);
     h->api.tpm = h->tpm;
     h->api.attester = &h->attester;
     h->api.inventory = h->inventory;
-    h->api.seal = h->seal;
-    h->api.state_dir = conf->state_dir;
     h->api.ima = conf->ima;
     h->api.boot_log = conf->boot_log;
+    h->api.vault = (struct lt_agent_vault_api){h->seal, h->vault_work, h->state.dir};
     const struct lt_http_server_conf server = {
         .listen = address,
         .cert = conf->cert,
@@ -246,11 +247,13 @@ void lt_agent_host_stop(struct lt_agent_host *h)
     lt_agent_local_stop(h->local);
     lt_work_stop(h->worker);
     lt_tpm_stop(h->tpm);
+    lt_work_stop(h->vault_work);
     if (h->server)
         lt_http_server_stop(h->server);
     lt_inventory_stop(h->inventory);
     lt_agent_seal_free(h->seal);
     lt_work_free(h->worker);
+    lt_work_free(h->vault_work);
     lt_tpm_free(h->tpm);
     lt_sequence_close(&h->api.sequence);
     lt_attester_free(&h->attester);
