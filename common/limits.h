@@ -109,13 +109,16 @@
 #define LT_MAX_ESCROW (1u << 20) /* one escrow copy */
 
 /* The provider, for the hosts and tenants that it serves */
-#define LT_MAX_HOST_REPLY (24u << 20)     /* host-quotes and GET host: a full inventory in base64 is 18 MB */
+#define LT_MAX_HOST_REPLY (24u << 20)     /* host-quotes and GET host: a full inventory in base64 is 21 MB */
 #define LT_MAX_PROOFS_REPLY (32u << 20)   /* LT_MAX_PROOF_ITEMS with the longest paths, of 4 hosts: 24 MiB */
 #define LT_MAX_POLICIES_KEPT (512u << 20) /* all documents together; they are kept in memory */
 #define LT_MAX_CLAIMS_OF_HOST 4     /* EK digests under one UUID that a host's claims are kept of, count */
 #define LT_MAX_ACTIVATIONS 32       /* waiting at one host, count: its TPM takes one at a time */
 #define LT_MAX_ACTIVATIONS_TENANT 4 /* of one tenant there, count: it must not take all */
 #define LT_MAX_LOG_WAITERS 256      /* requests that wait for one log, count: each is a held connection */
+#define LT_MAX_SOUGHT 256           /* openers and escrow copies that hosts are asked for at once, count */
+#define LT_MAX_SOUGHT_TENANT 64     /* of one tenant there, count */
+#define LT_MAX_SOUGHT_AT_ONCE 4     /* at one host; the others wait: its connections are for quotes, too */
 
 /* Keylime's payload and revocation messages (keylime-api 3.6, 3.7) */
 #define LT_MAX_PAYLOAD (4 << 20)        /* sealed, as POST keys/ukey brings it */

@@ -10,6 +10,10 @@ void lt_provider_api_fail(struct lt_http_req *req, const struct lt_err *e);
 /* The host that the path names (a new reference); or NULL, and the request is answered. */
 struct lt_provider_host *lt_provider_api_host(struct lt_provider *p, struct lt_http_req *req);
 
+/* Asks those whose last answer is not of just now for a quote, and waits for them, but not for ever. On an
+ * admin thread. */
+void lt_provider_api_check(struct lt_provider_host *const *hosts, size_t count);
+
 void lt_provider_api_host_get(struct lt_http_req *req, void *app);
 void lt_provider_api_registry(struct lt_http_req *req, void *app);
 void lt_provider_api_policy_get(struct lt_http_req *req, void *app);
@@ -30,5 +34,12 @@ void lt_provider_api_policy_drop(struct lt_http_req *req, void *app);
 void lt_provider_api_status(struct lt_http_req *req, void *app);
 void lt_provider_api_guest_assign(struct lt_http_req *req, void *app);
 void lt_provider_api_guest_unassign(struct lt_http_req *req, void *app);
+
+void lt_provider_api_openers(struct lt_http_req *req, void *app);
+void lt_provider_api_escrow(struct lt_http_req *req, void *app);
+void lt_provider_api_host_vault(struct lt_http_req *req, void *app);
+void lt_provider_api_host_seal(struct lt_http_req *req, void *app);
+void lt_provider_api_host_reseal(struct lt_http_req *req, void *app);
+void lt_provider_api_host_pcrs(struct lt_http_req *req, void *app);
 
 #endif

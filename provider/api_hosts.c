@@ -68,9 +68,7 @@ static void ask_one(struct gathering *g, struct lt_provider_host *h)
         one_checked(g);
 }
 
-/* Asks those whose last answer is not of just now, and waits for them, but not for ever. On an admin thread.
- */
-static void check_all(struct lt_provider_host *const *hosts, size_t count)
+void lt_provider_api_check(struct lt_provider_host *const *hosts, size_t count)
 {
     struct gathering *g = gather();
     uint64_t until = lt_clock_ms() + LT_PROVIDER_LISTED_WAIT_MS;
@@ -130,7 +128,7 @@ void lt_provider_api_host_show(struct lt_http_req *req, void *app)
     struct lt_provider_host *h = lt_provider_api_host(p, req);
 
     if (h) {
-        check_all(&h, 1);
+        lt_provider_api_check(&h, 1);
         reply_host(req, p, h);
     }
     lt_provider_host_unref(h);
@@ -144,7 +142,7 @@ void lt_provider_api_host_list(struct lt_http_req *req, void *app)
     uint8_t policy[32];
 
     if (hosts)
-        check_all(hosts->host, hosts->count);
+        lt_provider_api_check(hosts->host, hosts->count);
     for (size_t i = 0; hosts && i < hosts->count; i++) {
         struct lt_provider_host *h = hosts->host[i];
         struct lt_residents *r = lt_provider_host_residents(h);

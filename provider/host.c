@@ -16,15 +16,14 @@ struct host {
     struct lt_ref_count refs;
     _Atomic uint32_t reset_count; /* of its last quote */
     _Atomic uint64_t ima_epoch;   /* counts the changes of PCR 10 from quote to quote */
-    struct lt_pcrs
-        pcrs; /* of its last quote, mask 0: none yet; the batcher's: one quote at a time comes in */
     atomic_bool refreshing;
 
-    pthread_mutex_t lock;           /* guards what follows */
-    uint8_t policy[32];             /* zeros: none is published */
-    struct lt_residents *residents; /* the latest it showed or quoted; NULL: not yet known */
-    struct lt_residents *quoted;    /* the last that stood in a quote; NULL: none yet */
-    bool contested;                 /* the latest shows a guest that another host has quoted */
+    pthread_mutex_t lock;               /* guards what follows */
+    uint8_t policy[32];                 /* zeros: none is published */
+    struct lt_residents *residents;     /* the latest it showed or quoted; NULL: not yet known */
+    struct lt_residents *quoted;        /* the last that stood in a quote; NULL: none yet */
+    struct lt_provider_host_pcrs shown; /* by that quote; at_ms 0: none yet */
+    bool contested;                     /* the latest shows a guest that another host has quoted */
 };
 
 #define IMA (1u << LT_IMA_PCR)
@@ -68,19 +67,31 @@ static void tell_change(const struct lt_provider_host *h, uint32_t pcrs)
                       json_pack("{s:s, s:s}", "host", id, "changed", lt_measured_list(pcrs, list)));
 }
 
+/* The values of the quote before; mask 0: there was none. One quote at a time comes in. */
+static struct lt_pcrs note_pcrs(struct host *own, const struct lt_batcher_batch *batch)
+{
+    const struct lt_residency_host_quote *q = lt_ref_value(batch->quote);
+    struct lt_residency_header header = {0};
+
+    (void)!lt_residency_header_parse(q->header, sizeof q->header, &header, LT_NO_ERR); /* the batcher's */
+    pthread_mutex_lock(&own->lock);
+    const struct lt_pcrs was = own->shown.pcrs;
+    own->shown = (struct lt_provider_host_pcrs){q->pcrs, header.batch_seq, lt_clock_ms()};
+    pthread_mutex_unlock(&own->lock);
+    return was;
+}
+
 static void quoted(void *arg, const struct lt_batcher_batch *batch)
 {
     struct lt_provider_host *h = arg;
     struct host *own = whole(h);
-    const struct lt_pcrs *pcrs = lt_batcher_batch_pcrs(batch);
-    bool first = !own->pcrs.mask;
-    uint32_t changed = differing(&own->pcrs, pcrs);
+    const struct lt_pcrs was = note_pcrs(own, batch);
+    uint32_t changed = differing(&was, lt_batcher_batch_pcrs(batch));
 
-    own->pcrs = *pcrs;
     atomic_store(&own->reset_count, batch->reset_count);
     if (changed & IMA)
         atomic_fetch_add(&own->ima_epoch, 1);
-    if (!first)
+    if (was.mask)
         tell_change(h, changed);
     lt_health_note(&h->health, h->address, NULL, lt_clock_ms());
     lt_provider_host_adopt(h, batch->residents, true);
@@ -279,6 +290,26 @@ struct lt_residents *lt_provider_host_residents(struct lt_provider_host *h)
     struct lt_residents *r = lt_residents_ref(own->residents);
     pthread_mutex_unlock(&own->lock);
     return r;
+}
+
+struct lt_residents *lt_provider_host_quoted(struct lt_provider_host *h)
+{
+    struct host *own = whole(h);
+
+    pthread_mutex_lock(&own->lock);
+    struct lt_residents *r = lt_residents_ref(own->quoted);
+    pthread_mutex_unlock(&own->lock);
+    return r;
+}
+
+bool lt_provider_host_pcrs(struct lt_provider_host *h, struct lt_provider_host_pcrs *out)
+{
+    struct host *own = whole(h);
+
+    pthread_mutex_lock(&own->lock);
+    *out = own->shown;
+    pthread_mutex_unlock(&own->lock);
+    return out->at_ms;
 }
 
 static bool same_inventory(const struct lt_residents *a, const struct lt_residents *b)

@@ -64,6 +64,13 @@ void lt_provider_host_unref(struct lt_provider_host *h);
 void lt_provider_host_policy(struct lt_provider_host *h, uint8_t out[32]);
 void lt_provider_host_set_policy(struct lt_provider_host *h, const uint8_t digest[32]);
 struct lt_residents *lt_provider_host_residents(struct lt_provider_host *h); /* a new reference or NULL */
+struct lt_residents *lt_provider_host_quoted(struct lt_provider_host *h);    /* of its last quote; the same */
+/* The values of its last good quote, its batch_seq and CLOCK_BOOTTIME when it came; false: none yet. */
+struct lt_provider_host_pcrs {
+    struct lt_pcrs pcrs;
+    uint64_t seq, at_ms;
+};
+bool lt_provider_host_pcrs(struct lt_provider_host *h, struct lt_provider_host_pcrs *out);
 void lt_provider_host_adopt(struct lt_provider_host *h, struct lt_residents *r, bool quoted);
 /* A quote of our own, if it gave no answer for age_ms and no other such question is under way: false, and
  * done is not called, if there is no need. done (may be NULL) runs once, on the work pool. */

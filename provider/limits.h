@@ -12,6 +12,10 @@
 #define LT_PROVIDER_LISTED_AGE_MS 1000  /* who lists hosts sees no state from before, if the host answers */
 #define LT_PROVIDER_LISTED_WAIT_MS 3000 /* but waits no longer than this for all of them */
 #define LT_PROVIDER_REFRESH_TIMEOUT_MS 2000
+#define LT_PROVIDER_OPENERS_BYTES (32u << 20) /* lists of openers that are kept; most are 2 KiB */
+#define LT_PROVIDER_VAULT_TIMEOUT_MS                                                                         \
+    45000                               /* a host's vault: three commits, each a few uses of a slow chip     \
+                                         */
 #define LT_PROVIDER_REFRESH_GAP_MS 1000 /* at least between two rounds asked for by tenants */
 
 #endif

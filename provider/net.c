@@ -78,6 +78,7 @@ void lt_net_send(struct lt_net *n, const struct lt_net_request *r, lt_http_done 
 struct call {
     struct lt_wait wait;
     bool raw;
+    int want;
     json_t *json;
     struct lt_net_bytes bytes;
     struct lt_peer peer;
@@ -99,7 +100,7 @@ static int take_raw(struct call *c, const struct lt_http_reply *r, struct lt_err
 
 static int take_json(struct call *c, const struct lt_http_reply *r, struct lt_err *e)
 {
-    c->json = lt_http_json(r, 200, lt_residency_error_read, e);
+    c->json = lt_http_json(r, c->want, lt_residency_error_read, e);
     return c->json ? 0 : e->code;
 }
 
@@ -132,7 +133,7 @@ static int call(struct lt_net *n, const struct lt_net_request *r, struct call *c
 
 json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer, struct lt_err *e)
 {
-    struct call c = {.wait = LT_WAIT};
+    struct call c = {.wait = LT_WAIT, .want = r->want ? r->want : 200};
     int rc = call(n, r, &c, peer, e);
     LT_JSON_AUTO json_t *j = c.json;
 

@@ -20,12 +20,13 @@ struct lt_net_request {
     size_t body_n;
     long timeout_ms; /* 0: the one of lt_net_new */
     size_t max_reply;
+    int want; /* of lt_net_call: the status of success; 0: 200 */
 };
 
 /* done as lt_http_send says: exactly once, on the client's thread or before this returns. */
 void lt_net_send(struct lt_net *n, const struct lt_net_request *r, lt_http_done done, void *arg);
-/* Blocks; not on the client's thread or in an HTTP handler. The JSON object of a reply with status 200 whose
- * server is peer (filled if peer has no host, else compared), or NULL and *e. */
+/* Blocks; not on the client's thread or in an HTTP handler. The JSON object of a reply with the wanted status
+ * whose server is peer (filled if peer has no host, else compared), or NULL and *e. */
 json_t *lt_net_call(struct lt_net *n, const struct lt_net_request *r, struct lt_peer *peer,
                     struct lt_err *e) LT_MUST_CHECK;
 

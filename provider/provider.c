@@ -218,6 +218,8 @@ int lt_provider_start(const struct lt_provider_conf *c, struct lt_provider **out
                            &p->proofs, e);
     if (!rc)
         rc = start_rounds(p, c, e);
+    p->openers = lt_kept_new(LT_PROVIDER_OPENERS_BYTES);
+    p->seek = lt_seek_new(p->shared.work, p->openers);
     if (!rc)
         rc = serve(p, c, e);
     if (rc)
@@ -248,6 +250,8 @@ void lt_provider_stop(struct lt_provider *p)
     lt_work_free(p->admin);
     lt_work_free(p->look);
     lt_work_free(p->shared.work);
+    lt_seek_free(p->seek);
+    lt_kept_free(p->openers);
     lt_provider_rounds_free(p->rounds);
     lt_proofs_free(p->proofs);
     lt_registry_close(p->registry);

@@ -5,7 +5,9 @@
 #include "common/http/server.h"
 #include "common/run/daemon.h"
 #include "provider/host_rounds.h"
+#include "provider/kept.h"
 #include "provider/proofs.h"
+#include "provider/seek.h"
 
 struct lt_provider_conf {
     char *listen, *cert, *key, *ca, *crl, *state_dir;
@@ -24,8 +26,11 @@ struct lt_provider {
     struct lt_registry *registry;
     struct lt_proofs *proofs;
     struct lt_provider_rounds *rounds; /* of hosts */
-    struct lt_work *admin;             /* what operators ask for may block here */
-    struct lt_work *look;              /* the same, of what changes nothing */
+    struct lt_kept *openers;
+    struct lt_seek *seek;  /* openers and escrow copies that hosts are asked for */
+    atomic_uint turn;      /* of hosts, when more name a list than are asked */
+    struct lt_work *admin; /* what operators ask for may block here */
+    struct lt_work *look;  /* the same, of what changes nothing */
     struct lt_http_server *server;
     pthread_t keeper; /* refreshes and sweeps */
     bool keeping, stopping;

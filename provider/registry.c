@@ -840,6 +840,13 @@ enum lt_registry_place lt_registry_places(struct lt_registry *r, const struct lt
     return resolve(r, ids, n, out) ? LT_REGISTRY_PLACE_HOST : LT_REGISTRY_PLACE_NOWHERE;
 }
 
+bool lt_registry_is_of(struct lt_registry *r, const uint8_t uuid[16], const uint8_t tenant[16])
+{
+    const struct guest *g = find(&r->guests, uuid, compare16);
+
+    return g && g->has_tenant && !memcmp(g->tenant, tenant, 16);
+}
+
 void lt_registry_unlock(struct lt_registry *r)
 {
     pthread_rwlock_unlock(&r->lock);

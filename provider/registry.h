@@ -75,6 +75,8 @@ void lt_registry_lock(struct lt_registry *r); /* shared */
 enum lt_registry_place lt_registry_places(struct lt_registry *r, const struct lt_registry_sought *s,
                                           const uint8_t tenant[16], bool last_try,
                                           struct lt_registry_places *out);
+/* That guest is assigned to that tenant. */
+bool lt_registry_is_of(struct lt_registry *r, const uint8_t uuid[16], const uint8_t tenant[16]);
 void lt_registry_unlock(struct lt_registry *r);
 
 #endif

@@ -19,6 +19,7 @@ void lt_residents_unref(struct lt_residents *r)
     lt_merkle_free(r->tree);
     free(r->records);
     free(r->by_uuid);
+    free(r->by_openers);
     free(r);
 }
 
@@ -48,6 +49,27 @@ static int by_uuid(const void *a, const void *b, void *records)
     return c ? c : (i > j) - (i < j);
 }
 
+static int by_openers(const void *a, const void *b, void *records)
+{
+    const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+    const struct lt_residency_record *r = records;
+    int c = memcmp(r[i].openers_digest, r[j].openers_digest, 32);
+    return c ? c : (i > j) - (i < j);
+}
+
+static void index_records(struct lt_residents *r)
+{
+    static const uint8_t none[32];
+
+    for (uint32_t i = 0; i < r->count; i++) {
+        r->by_uuid[i] = i;
+        if (memcmp(r->records[i].openers_digest, none, sizeof none))
+            r->by_openers[r->sealed++] = i;
+    }
+    qsort_r(r->by_uuid, r->count, sizeof *r->by_uuid, by_uuid, r->records);
+    qsort_r(r->by_openers, r->sealed, sizeof *r->by_openers, by_openers, r->records);
+}
+
 int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt_err *e)
 {
     LT_AUTO(lt_residents) struct lt_residents *r = NULL;
@@ -65,19 +87,19 @@ int lt_residents_from_json(const json_t *j, struct lt_residents **out, struct lt
     r->count = (uint32_t)json_array_size(list);
     r->records = calloc(r->count + 1, sizeof *r->records);
     r->by_uuid = calloc(r->count + 1, sizeof *r->by_uuid);
-    if (!r->records || !r->by_uuid)
+    r->by_openers = calloc(r->count + 1, sizeof *r->by_openers);
+    if (!r->records || !r->by_uuid || !r->by_openers)
         return lt_fail(e, LT_E_NO_MEMORY, "inventory of %u records: no memory", r->count);
     json_array_foreach(list, i, item)
     {
         LT_TRY_IN(read_record(item, i, &r->records[i], e), e, "inventory");
         if (i && memcmp(r->records[i - 1].ek_digest, r->records[i].ek_digest, 32) >= 0)
             return lt_fail(e, LT_E_MALFORMED, "inventory record %zu: not strictly ascending by ek_digest", i);
-        r->by_uuid[i] = (uint32_t)i;
     }
     LT_TRY_IN(lt_residency_inventory_tree(r->records, r->count, &r->tree, e), e, "inventory");
     if (memcmp(lt_residents_root(r), root, sizeof root))
         return lt_fail(e, LT_E_MALFORMED, "inventory of %u records: root is not that of its tree", r->count);
-    qsort_r(r->by_uuid, r->count, sizeof *r->by_uuid, by_uuid, r->records);
+    index_records(r);
     *out = lt_take(&r);
     return 0;
 }
@@ -108,4 +130,22 @@ bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], con
         return false;
     *place = r->by_uuid[low];
     return true;
+}
+
+uint32_t lt_residents_of_openers(const struct lt_residents *r, const uint8_t digest[32],
+                                 const uint32_t **places)
+{
+    uint32_t low = 0, high = r ? r->sealed : 0, n = 0;
+
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (memcmp(r->records[r->by_openers[mid]].openers_digest, digest, 32) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    *places = r ? r->by_openers + low : NULL;
+    while (r && low + n < r->sealed && !memcmp(r->records[(*places)[n]].openers_digest, digest, 32))
+        n++;
+    return n;
 }

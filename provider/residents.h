@@ -13,6 +13,8 @@ struct lt_residents {
     uint32_t count;
     struct lt_residency_record *records; /* strictly ascending by ek_digest */
     uint32_t *by_uuid;                   /* places in records, ascending by (guest_uuid, ek_digest) */
+    uint32_t *by_openers;                /* of those with an openers_digest, ascending by it */
+    uint32_t sealed;                     /* how many those are */
     struct lt_merkle *tree;
 };
 
@@ -27,5 +29,8 @@ const uint8_t *lt_residents_root(const struct lt_residents *r);
 /* The guest's record with that ek_digest; ek NULL: the one with the smallest. r may be NULL. */
 bool lt_residents_find(const struct lt_residents *r, const uint8_t uuid[16], const uint8_t *ek,
                        uint32_t *place);
+/* The places of the records that name this list of openers; how many. r may be NULL. */
+uint32_t lt_residents_of_openers(const struct lt_residents *r, const uint8_t digest[32],
+                                 const uint32_t **places);
 
 #endif

@@ -167,6 +167,82 @@ static void get_ima(struct lt_http_req *req, void *app)
         lt_http_reply_error(req, &(struct lt_err){LT_E_NOT_FOUND, "no IMA here"}, 0);
 }
 
+static void reply_blob(struct mock_agent *a, struct lt_http_req *req)
+{
+    pthread_mutex_lock(&a->lock);
+    size_t n = a->blob_n;
+    uint8_t *copy = a->blob ? memcpy(malloc(n + 1), a->blob, n) : NULL;
+    pthread_mutex_unlock(&a->lock);
+    if (copy)
+        lt_http_reply_bytes(req, 200, "application/octet-stream", copy, n);
+    else
+        lt_http_reply_error(req, &(struct lt_err){LT_E_NOT_FOUND, "not here"}, 0);
+}
+
+static void get_blob(struct lt_http_req *req, void *app)
+{
+    struct mock_agent *a = app;
+
+    atomic_fetch_add(&a->blobs, 1);
+    if (!atomic_load(&a->blob_hang)) {
+        reply_blob(a, req);
+        return;
+    }
+    struct mock_wait *w = calloc(1, sizeof *w);
+    w->req = req;
+    lt_http_req_hold(req);
+    pthread_mutex_lock(&a->lock);
+    w->next = a->sought;
+    a->sought = w;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void mock_agent_has(struct mock_agent *a, const void *p, size_t n)
+{
+    pthread_mutex_lock(&a->lock);
+    free(a->blob);
+    a->blob = p ? memcpy(malloc(n + 1), p, n) : NULL;
+    a->blob_n = n;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void mock_agent_let_go(struct mock_agent *a)
+{
+    pthread_mutex_lock(&a->lock);
+    struct mock_wait *w = lt_take(&a->sought);
+    pthread_mutex_unlock(&a->lock);
+    for (struct mock_wait *next; w; w = next) {
+        next = w->next;
+        reply_blob(a, w->req);
+        free(w);
+    }
+}
+
+static void vault(struct lt_http_req *req, struct mock_agent *a, int status)
+{
+    struct lt_slice body = lt_http_req_body(req);
+
+    pthread_mutex_lock(&a->lock);
+    json_decref(a->vault_asked);
+    a->vault_asked = body.n ? lt_json_parse((const char *)body.p, body.n, body.n, &err) : NULL;
+    int code = a->vault_code;
+    pthread_mutex_unlock(&a->lock);
+    if (code)
+        lt_http_reply_error(req, &(struct lt_err){code, "as the mock was told"}, 0);
+    else
+        lt_http_reply_json(req, status, json_pack("{s:s}", "state", "open"));
+}
+
+static void get_vault(struct lt_http_req *req, void *app)
+{
+    vault(req, app, 200);
+}
+
+static void post_seal(struct lt_http_req *req, void *app)
+{
+    vault(req, app, 201);
+}
+
 #define BASE "/federation/v1/"
 static const struct lt_http_route routes[] = {
     LT_HTTP_ROUTE("GET", BASE "host", LT_PEER_ROLE_PROVIDER, 0, get_host),
@@ -174,6 +250,11 @@ static const struct lt_http_route routes[] = {
     LT_HTTP_ROUTE("POST", BASE "activations", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, post_activation),
     LT_HTTP_ROUTE("GET", BASE "boot-log", LT_PEER_ROLE_PROVIDER, 0, get_boot_log),
     LT_HTTP_ROUTE("GET", BASE "ima", LT_PEER_ROLE_PROVIDER, 0, get_ima),
+    LT_HTTP_ROUTE("GET", BASE "openers/{}", LT_PEER_ROLE_PROVIDER, 0, get_blob),
+    LT_HTTP_ROUTE("GET", BASE "guests/{}/escrow", LT_PEER_ROLE_PROVIDER, 0, get_blob),
+    LT_HTTP_ROUTE("GET", BASE "vault", LT_PEER_ROLE_PROVIDER, 0, get_vault),
+    LT_HTTP_ROUTE("POST", BASE "vault/seal", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, post_seal),
+    LT_HTTP_ROUTE("POST", BASE "vault/reseal", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, get_vault),
 };
 
 void mock_agent_start(struct mock_agent *a, const char *dir, const char *name)
@@ -227,6 +308,9 @@ void mock_agent_stop(struct mock_agent *a)
         lt_http_reply_empty(w->req, 503);
         free(w);
     }
+    mock_agent_let_go(a);
+    mock_agent_has(a, NULL, 0);
+    json_decref(lt_take(&a->vault_asked));
     pthread_cond_destroy(&a->news);
     pthread_mutex_destroy(&a->lock);
 }

@@ -26,6 +26,14 @@ struct mock_agent {
     char ima[4096];              /* under the lock, with a NUL behind its ima_n bytes; "": none */
     size_t ima_n;
     char cert[256], key[256];
+    /* What it has of vaults; under the lock but for the atomics. */
+    struct mock_wait *sought; /* questions for openers and escrow copies that hang */
+    uint8_t *blob;            /* malloc'd: what it answers those with; NULL: 404 */
+    size_t blob_n;
+    atomic_bool blob_hang; /* they are held until mock_agent_let_go */
+    atomic_uint blobs;     /* how many there were */
+    int vault_code;        /* LT_E_… that the vault's routes answer with; 0: {"state":"open"} */
+    json_t *vault_asked;   /* the last body of seal and reseal */
 };
 
 /* Federation PKI in dir: ca.pem, ca.key; NAME.pem and NAME.key by mock_pki_issue. */
@@ -37,6 +45,9 @@ void mock_pki_issue(const char *dir, const char *name, unsigned role, const uint
 void mock_agent_start(struct mock_agent *a, const char *dir, const char *name);
 const char *mock_agent_address(const struct mock_agent *a);
 void mock_agent_wake(struct mock_agent *a);
+/* What it answers questions for openers and escrow copies with from now on; NULL: 404. */
+void mock_agent_has(struct mock_agent *a, const void *p, size_t n);
+void mock_agent_let_go(struct mock_agent *a);
 /* The server goes; host stays. Can be started again. */
 void mock_agent_stop(struct mock_agent *a);
 

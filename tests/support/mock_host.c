@@ -76,6 +76,22 @@ void mock_host_populate(struct mock_host *h, uint32_t first, uint32_t count)
     OK(lt_residency_inventory_tree(h->records, count, &h->tree, &err));
 }
 
+void mock_host_seal(struct mock_host *h, uint32_t guest, const uint8_t openers[32])
+{
+    uint8_t uuid[16];
+
+    mock_uuid(guest, uuid);
+    for (uint32_t i = 0; i < h->count; i++)
+        if (!memcmp(h->records[i].guest_uuid, uuid, sizeof uuid)) {
+            h->records[i].version = 2;
+            h->records[i].flags |= LT_RESIDENCY_BORN | LT_RESIDENCY_SEALED;
+            memcpy(h->records[i].openers_digest, openers, 32);
+        }
+    lt_merkle_free(h->tree);
+    h->inventory_seq++;
+    OK(lt_residency_inventory_tree(h->records, h->count, &h->tree, &err));
+}
+
 json_t *mock_host_inventory(const struct mock_host *h)
 {
     json_t *records = json_array();

@@ -23,6 +23,8 @@ void mock_host_from(struct mock_host *h, EVP_PKEY *ek_key, EVP_PKEY *ak_key); /*
 void mock_host_free(struct mock_host *h);
 /* The inventory is now count guests with uuid = first, first + 1 … (big-endian in the last four bytes). */
 void mock_host_populate(struct mock_host *h, uint32_t first, uint32_t count);
+/* That guest's record is of version 2 from now on, with flags 16 and 32 and this list of openers. */
+void mock_host_seal(struct mock_host *h, uint32_t guest, const uint8_t openers[32]);
 void mock_uuid(uint32_t number, uint8_t out[16]);
 
 json_t *mock_host_describe(const struct mock_host *h);  /* GET host */

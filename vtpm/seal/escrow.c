@@ -10,13 +10,14 @@
 #include <openssl/pem.h>
 #include <string.h>
 
-#define TAG "LT1:ESCROW"
-#define INFO "LT1:ESCROW-KEY"
+#define TAG 16 /* bytes, zeros behind the text */
 #define VERSION 1
 #define POINT 65
 #define NONCE 12
 #define GCM_TAG 16
-#define SALTED (sizeof TAG - 1 + 2 + LT_UUID + LT_SHA256 + POINT) /* what the key is bound to */
+#define SALTED (TAG + 2 + LT_UUID + LT_SHA256 + POINT) /* what the key is bound to */
+
+static const uint8_t tag_text[TAG] = "LT1:ESCROW", info_text[TAG] = "LT1:ESCROW-KEY";
 
 LT_DEFINE_AUTO_OF(EVP_PKEY_CTX, EVP_PKEY_CTX, EVP_PKEY_CTX_free);
 LT_DEFINE_AUTO_OF(EVP_CIPHER_CTX, EVP_CIPHER_CTX, EVP_CIPHER_CTX_free);
@@ -131,7 +132,7 @@ static bool hkdf(const uint8_t *z, struct lt_slice salted, uint8_t key[LT_SHA256
         OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA256", 0),
         OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, ikm, sizeof ikm),
         OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, salt, sizeof salt),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (char *)INFO, sizeof INFO - 1),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)info_text, sizeof info_text),
         OSSL_PARAM_construct_end()};
 
     lt_sha256(salted.p, salted.n, salt);
@@ -189,7 +190,7 @@ static int begin(const uint8_t uuid[LT_UUID], EVP_PKEY *to, const uint8_t recove
     LT_AUTO(EVP_PKEY) EVP_PKEY *own = EVP_EC_gen("P-256");
     if (!own || EVP_PKEY_get1_encoded_public_key(own, &point) != POINT)
         return failed(e, LT_E_INTERNAL, "escrow: no key pair could be made");
-    lt_buf_str(out, TAG);
+    lt_buf_put(out, tag_text, TAG);
     lt_buf_u16(out, VERSION);
     lt_buf_put(out, uuid, LT_UUID);
     lt_buf_put(out, recovery, LT_SHA256);
@@ -263,7 +264,7 @@ static int read_frame(struct lt_slice copy, struct frame *f, struct lt_err *e)
     *f = (struct frame){0};
     if (copy.n > LT_MAX_ESCROW)
         return lt_fail(e, LT_E_TOO_LARGE, "escrow copy: %zu bytes > %u", copy.n, LT_MAX_ESCROW);
-    LT_TRY(lt_read_expect(&r, TAG, sizeof TAG - 1, e));
+    LT_TRY(lt_read_expect(&r, tag_text, TAG, e));
     LT_TRY(lt_read_u16(&r, &version, e));
     if (version != VERSION)
         return lt_fail(e, LT_E_UNSUPPORTED, "escrow copy: version %u, only %d is known", version, VERSION);

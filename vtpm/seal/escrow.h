@@ -2,6 +2,8 @@
  * pair whose private half no host ever sees. It lies beside the vault, and who has the private half opens the
  * vTPM's state without any host: its public half is an opener of kind 2.
  *
+ * Tags are 16 bytes, zeros behind the text:
+ *
  *   ESCROW = "LT1:ESCROW" | u16 version=1 | guest_uuid[16] | recovery[32] | point[65] | nonce[12]
  *     | u32 len | AES-256-GCM ciphertext of ENTRY | tag[16]
  *   recovery = H(SubjectPublicKeyInfo of the recovery key); point: of a key pair made for this copy,

@@ -54,6 +54,34 @@ static void two_records_of_one_guest(void **state)
     mock_host_free(&h);
 }
 
+/* Lists are found whoever has them; records without one are nobody's. */
+static void finds_who_names_a_list(void **state)
+{
+    static const uint8_t lists[3][32] = {{1}, {2}, {3}}, none[32];
+    struct mock_host h;
+    struct lt_residents *r = NULL;
+    const uint32_t *place;
+
+    (void)state;
+    mock_host_init(&h);
+    mock_host_populate(&h, 1, 30);
+    for (uint32_t i = 1; i <= 12; i++)
+        mock_host_seal(&h, i, lists[i % 2 ? 0 : 2]);
+    LT_JSON_AUTO json_t *j = mock_host_inventory(&h);
+    OK(lt_residents_from_json(j, &r, &err));
+    assert_int_equal(r->sealed, 12);
+    for (unsigned k = 0; k < 3; k += 2) {
+        assert_int_equal(lt_residents_of_openers(r, lists[k], &place), 6);
+        for (unsigned i = 0; i < 6; i++)
+            assert_memory_equal(r->records[place[i]].openers_digest, lists[k], 32);
+    }
+    assert_int_equal(lt_residents_of_openers(r, lists[1], &place), 0);
+    assert_int_equal(lt_residents_of_openers(r, none, &place), 0);
+    assert_int_equal(lt_residents_of_openers(NULL, lists[0], &place), 0);
+    lt_residents_unref(r);
+    mock_host_free(&h);
+}
+
 static void empty_is_legal(void **state)
 {
     struct mock_host h;
@@ -153,11 +181,9 @@ static void every_bit_and_prefix_of_a_record(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_every_guest),
-        cmocka_unit_test(two_records_of_one_guest),
-        cmocka_unit_test(empty_is_legal),
-        cmocka_unit_test(refuses_what_is_wrong),
-        cmocka_unit_test(every_bit_and_prefix_of_a_record),
+        cmocka_unit_test(finds_every_guest),      cmocka_unit_test(two_records_of_one_guest),
+        cmocka_unit_test(finds_who_names_a_list), cmocka_unit_test(empty_is_legal),
+        cmocka_unit_test(refuses_what_is_wrong),  cmocka_unit_test(every_bit_and_prefix_of_a_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
