@@ -91,6 +91,8 @@ static void adopt(struct lt_agent_seal *s, enum lt_agent_seal_state state, const
     pthread_mutex_unlock(&s->lock);
     lt_agent_seal_content_free(&old);
     *c = (struct lt_agent_seal_content){0};
+    if (s->conf.changed)
+        s->conf.changed(s->conf.ctx);
 }
 
 static void say(const struct lt_agent_seal *s)

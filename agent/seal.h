@@ -57,6 +57,9 @@ struct lt_agent_seal_conf { /* borrowed until free */
     const struct lt_agent_ek *ek; /* the attester's, constant after the first open of the TPM */
     /* NULL, or why nothing may be open here (a static slug); asked at every look, so cheap. May be NULL. */
     const char *(*leak)(void *ctx);
+    /* Entries are others now: committed, opened, closed. From whoever did that, with no lock held. May be
+     * NULL. */
+    void (*changed)(void *ctx);
     void *ctx;
 };
 /* Touches neither chip nor file: the state is vault-busy until _open. *out: _free. */
