@@ -116,19 +116,28 @@ static int open_tpm(struct lt_agent_host *h, const struct lt_agent_conf *conf, l
     return rc ? rc : lt_tpm_start(conf->tcti, on_open, h, &h->tpm, e);
 }
 
+static void entries_changed(void *ctx)
+{
+    struct lt_agent_host *h = ctx;
+
+    if (h->inventory)
+        lt_inventory_entries_changed(h->inventory);
+}
+
 /* After the anchor, before the first record: what is in the vault decides over a record's flags. A vault that
  * does not open is told, here and by every route that would need it; the host serves all the same. */
-static int open_vault(struct lt_agent_host *h, const struct lt_agent_conf *conf, struct lt_err *e)
+static int open_vault(struct lt_agent_host *h, struct lt_err *e)
 {
-    const struct lt_agent_seal_conf seal = {.dir = conf->state_dir, .tpm = h->tpm, .ek = &h->attester.ek};
-    struct lt_agent_seal_status now;
-    struct lt_err why = {0};
+    const struct lt_agent_seal_conf seal = {
+        .dir = h->state.dir,
+        .tpm = h->tpm,
+        .ek = &h->attester.ek,
+        .changed = entries_changed,
+        .ctx = h,
+    };
 
     LT_TRY(lt_agent_seal_new(&seal, &h->seal, e));
-    int rc = lt_agent_seal_open(h->seal, &why);
-    lt_agent_seal_status(h->seal, &now);
-    lt_log(rc ? LT_LOG_ERROR : LT_LOG_INFO, "vault", "%s%s%s", lt_agent_seal_slug(now.state), rc ? ": " : "",
-           rc ? why.msg : "");
+    (void)!lt_agent_seal_open(h->seal, LT_NO_ERR); /* the log tells */
     return 0;
 }
 
@@ -213,7 +222,7 @@ int lt_agent_host_start(struct lt_agent_conf *conf, const struct lt_agent_option
     if (!rc)
         rc = open_sequence(h, e);
     if (!rc)
-        rc = open_vault(h, conf, e);
+        rc = open_vault(h, e);
     if (!rc)
         rc = start_inventory(h, conf, read_clock, e);
     if (!rc)
