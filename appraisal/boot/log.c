@@ -352,3 +352,39 @@ int lt_boot_replay_match(const struct lt_boot_replay *r, const struct lt_pcrs *q
     }
     return 0;
 }
+
+/* The PCR's way from that start, event by event. True: it ends in `quoted`; *met: it came by `value`. */
+static bool way(const struct lt_boot_log *l, unsigned pcr, uint8_t start, const uint8_t *quoted,
+                const uint8_t *value, bool *met)
+{
+    uint8_t at[LT_SHA256] = {0};
+
+    at[LT_SHA256 - 1] = start;
+    *met = !memcmp(at, value, LT_SHA256);
+    for (unsigned i = 0; i < l->count; i++) {
+        const struct lt_boot_event *ev = &l->event[i];
+        if (ev->pcr != pcr || ev->type == LT_BOOT_EV_NO_ACTION)
+            continue;
+        const uint8_t *digest = lt_boot_digest(ev, LT_HASH_SHA256);
+        if (!digest)
+            return false;
+        const struct lt_slice parts[] = {{at, LT_SHA256}, {digest, LT_SHA256}};
+        lt_hash(LT_HASH_SHA256, parts, 2, at);
+        *met = *met || !memcmp(at, value, LT_SHA256);
+    }
+    return !memcmp(at, quoted, LT_SHA256);
+}
+
+bool lt_boot_log_may_have_held(const struct lt_boot_log *l, unsigned pcr, const uint8_t quoted[LT_SHA256],
+                               const uint8_t value[LT_SHA256])
+{
+    bool met;
+
+    if (!l->replay.present || l->replay.fault.code)
+        return true;
+    /* Only one start leads to the quoted value: two would be a collision. */
+    for (uint8_t start = 0; start < (pcr ? 1 : LT_BOOT_LOCALITIES); start++)
+        if (way(l, pcr, start, quoted, value, &met))
+            return met;
+    return true;
+}

@@ -63,4 +63,10 @@ bool lt_boot_replay_pcrs(const struct lt_boot_replay *r, uint16_t bank, struct l
  * that bank. */
 unsigned lt_boot_aggregate(const struct lt_boot_replay *r, uint16_t bank, uint8_t out[2][LT_MAX_DIGEST]);
 
+/* Whether that PCR may have held this value at some moment of the boot that ends in `quoted`, its start
+ * included. False only where the log proves it: it replays to `quoted`, and each value on the way is another.
+ * SHA-256. */
+bool lt_boot_log_may_have_held(const struct lt_boot_log *l, unsigned pcr, const uint8_t quoted[LT_SHA256],
+                               const uint8_t value[LT_SHA256]);
+
 #endif

@@ -37,6 +37,7 @@ struct lt_boot_policy {
     const char *stage[LT_BOOT_REPLAYED][ROLES]; /* what the roles' stages are called */
     struct lt_boot_set kernel;                  /* one of it is in PCR 4 or 9 */
     bool judges_secure_boot, secure_boot, judges_kernel, judges_cmdline;
+    bool has_initrd, has_grub, also_files; /* also_files: "also" names digests of PCR 9 */
     size_t pattern_count, option_count, golden_count;
     struct lt_pattern **pattern;
     uint8_t (*option)[LT_SHA256]; /* digests of load options, those of patterns without operators too */
@@ -83,6 +84,7 @@ static int sets(const json_t *o, const char *key, struct lt_boot_policy *p, stru
                    : lt_boot_set_add(&p->set[i], list, LT_BOOT_ANYWHERE, e))
             return lt_fail_in(e, e->code, "\"%s\" of PCR %u", key, i);
         judges(p, 1u << i);
+        p->also_files = p->also_files || (!events && i == 9);
     }
     return 0;
 }
@@ -106,6 +108,8 @@ static int role(const json_t *o, enum role r, struct lt_boot_policy *p, struct l
     } else {
         s->needed = s->stages;
     }
+    p->has_initrd = p->has_initrd || r == INITRD;
+    p->has_grub = p->has_grub || r == GRUB;
     judges(p, 1u << roles[r].pcr | (r == KERNEL ? 1u << 9 : 0));
     return 0;
 }
@@ -513,4 +517,76 @@ int lt_boot_policy_judge(const struct lt_boot_policy *p, const struct lt_boot_lo
     if (p->refstate)
         LT_TRY(lt_boot_refstate_judge(p->refstate, l, p->set, e));
     return judge_events(p, l, e);
+}
+
+/* ---- states that nobody quoted ---- */
+
+uint32_t lt_boot_policy_judges(const struct lt_boot_policy *p)
+{
+    uint32_t values = 0;
+
+    for (size_t i = 0; i < p->golden_count; i++)
+        values |= p->golden[i].pcrs.mask;
+    return p->closed | values | (p->refstate ? LT_BOOT_REFSTATE_JUDGED : 0);
+}
+
+uint32_t lt_boot_policy_foretells(const struct lt_boot_policy *p)
+{
+    uint32_t enough = 1u << 0 | 1u << 7 | 1u << 14;
+
+    if (p->judges_kernel)
+        enough |= 1u << 4;
+    if (p->has_initrd && !p->has_grub && !p->also_files && !p->set[9].listed)
+        enough |= 1u << 9;
+    return enough & (p->closed | (p->refstate ? lt_boot_refstate_covers(p->refstate) : 0));
+}
+
+static bool is_configuration(const struct golden *g, const struct lt_pcrs *state)
+{
+    if (state->alg != LT_BOOT_ALG || g->pcrs.mask & ~state->mask)
+        return false;
+    for (unsigned i = 0; i < LT_MAX_PCRS; i++)
+        if (g->pcrs.mask >> i & 1 && memcmp(g->pcrs.value[i], state->value[i], LT_SHA256) != 0)
+            return false;
+    return true;
+}
+
+int lt_boot_policy_golden(const struct lt_boot_policy *p, const struct lt_pcrs *state, uint32_t *listed,
+                          struct lt_err *e)
+{
+    *listed = 0;
+    for (size_t i = 0; i < p->golden_count; i++)
+        if (is_configuration(&p->golden[i], state))
+            *listed |= p->golden[i].pcrs.mask;
+    return *listed || !p->golden_count
+               ? 0
+               : lt_fail(e, LT_E_REFUSED, "it is none of the %zu golden configurations", p->golden_count);
+}
+
+/* Without grub a kernel has no business among the files of PCR 9: it would stand there for an initrd. */
+static int no_kernel_file(const struct lt_boot_policy *p, const struct lt_boot_log *l, struct lt_err *e)
+{
+    const struct lt_boot_event *ev;
+
+    for (unsigned at = 0; (ev = lt_boot_next(l, 9, &at));)
+        if (lt_boot_set_find(&p->kernel, lt_boot_digest(ev, LT_BOOT_ALG)))
+            return lt_boot_refuse(ev, e, "a kernel was read as a file, which an initrd could stand for");
+    return 0;
+}
+
+int lt_boot_policy_judge_log(const struct lt_boot_policy *p, const struct lt_boot_log *log, uint32_t foretold,
+                             struct lt_err *e)
+{
+    struct lt_pcrs replayed;
+
+    if (!log->replay.present)
+        return lt_fail(e, LT_E_REFUSED, "boot policy: there is no boot log to judge");
+    if (log->replay.fault.code)
+        return lt_fail(e, log->replay.fault.code, "%s", log->replay.fault.msg);
+    if (!lt_boot_replay_pcrs(&log->replay, LT_BOOT_ALG, &replayed))
+        return lt_fail(e, LT_E_REFUSED, "boot log: not every event has a sha256 digest");
+    if (p->refstate)
+        LT_TRY(lt_boot_refstate_judge(p->refstate, log, p->set, e));
+    LT_TRY(judge_events(p, log, e));
+    return foretold >> 9 & 1 ? no_kernel_file(p, log, e) : 0;
 }

@@ -35,6 +35,21 @@ uint32_t lt_boot_policy_covers(const struct lt_boot_policy *p);
 int lt_boot_policy_judge(const struct lt_boot_policy *p, const struct lt_boot_log *log,
                          const struct lt_pcrs *quoted, struct lt_err *e) LT_MUST_CHECK;
 
+/* ---- of a state that nobody quoted: PCR values that a key was sealed to ---- */
+/* PCRs that it has rules for; with a reference state fewer than must be quoted. */
+uint32_t lt_boot_policy_judges(const struct lt_boot_policy *p);
+/* Of these, the ones that a log is enough for: 0, 7 and 14; 4 if `kernel` is named; 9 if `initrd` is named
+ * and no other file could stand there for it (no grub, no further list). Never 8: labels are not measured. */
+uint32_t lt_boot_policy_foretells(const struct lt_boot_policy *p);
+/* *listed: PCRs whose values in state a golden configuration has, 0 without golden. LT_E_REFUSED: the state
+ * is none of the configurations. */
+int lt_boot_policy_golden(const struct lt_boot_policy *p, const struct lt_pcrs *state, uint32_t *listed,
+                          struct lt_err *e) LT_MUST_CHECK;
+/* The events alone, golden apart: what the log replays to is taken for quoted. foretold: PCRs for which
+ * it must be enough (lt_boot_policy_foretells). */
+int lt_boot_policy_judge_log(const struct lt_boot_policy *p, const struct lt_boot_log *log, uint32_t foretold,
+                             struct lt_err *e) LT_MUST_CHECK;
+
 /* The policy that names what this log measured, and nothing else: each digest of PCR 0-9, 12, 14 (and 11 if
  * it has events) in the order of its first event. quoted: only PCRs that were, and replay to that; NULL: all,
  * and no quote stands behind them. The log's own judgement by it is made before it is handed out. The same

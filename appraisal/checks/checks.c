@@ -132,4 +132,5 @@ void lt_checks_appraise_host(const struct lt_checks_host_round *in, struct lt_hi
     f->accepted = true;
     for (enum lt_check k = LT_CHECK_BATCH_INCLUSION; k <= LT_CHECK_HOST_CLOCK; k++)
         f->accepted = f->accepted && lt_verdict_passed(v, k);
+    lt_checks_openers_expose(&c);
 }

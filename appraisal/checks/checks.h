@@ -17,6 +17,13 @@ struct lt_checks {
     struct lt_residency_record record; /* for what rests on 8 */
 };
 
+/* The record behind the proof: parsed into c->record, and in the header's inventory. 0, or why not. */
+int lt_checks_residency_record(struct lt_checks *c, struct lt_err *e) LT_MUST_CHECK;
+/* Of check 8, which stands: the list of openers, and the link that comes of it. */
+void lt_checks_openers_judge(struct lt_checks *c);
+/* After all checks: whether this round's host exposes the guest. */
+void lt_checks_openers_expose(struct lt_checks *c);
+
 void lt_checks_guest_quote(struct lt_checks *c);
 void lt_checks_guest_clock(struct lt_checks *c);
 void lt_checks_guest_policy(struct lt_checks *c);

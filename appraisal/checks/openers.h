@@ -60,5 +60,9 @@ bool lt_checks_openers_exposed(const struct lt_openers *list, const uint8_t host
 int lt_checks_openers_holds(const struct lt_checks_openers_policy *p, const struct lt_pcrs *state,
                             const struct lt_boot_log *const *log, size_t log_count,
                             struct lt_err *e) LT_MUST_CHECK;
+/* The same of many states under one policy: memo has an entry a log, all unknown at first. */
+int lt_checks_openers_holds_memo(const struct lt_checks_openers_policy *p, const struct lt_pcrs *state,
+                                 const struct lt_boot_log *const *log, size_t log_count,
+                                 enum lt_checks_fact *memo, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -81,17 +81,23 @@ static void other_ek(struct lt_checks *c)
         absent(c, LT_HISTORY_ABSENT_NULL, "the record is of another EK");
 }
 
-static void check_record(struct lt_checks *c)
+int lt_checks_residency_record(struct lt_checks *c, struct lt_err *e)
 {
     const struct lt_proof *proof = c->host->proof;
-    const struct lt_residency_record *r = &c->record;
-    struct lt_verdict *v = c->v;
     uint8_t leaf[LT_MERKLE_NODE];
-    struct lt_err e = {0};
 
     lt_merkle_leaf(proof->record, proof->record_n, leaf);
-    if (lt_residency_record_parse(proof->record, proof->record_n, &c->record, &e) ||
-        lt_merkle_verify(leaf, &proof->residency, c->header.m, c->header.inventory_root, &e)) {
+    LT_TRY(lt_residency_record_parse(proof->record, proof->record_n, &c->record, e));
+    return lt_merkle_verify(leaf, &proof->residency, c->header.m, c->header.inventory_root, e);
+}
+
+static void check_record(struct lt_checks *c)
+{
+    const struct lt_residency_record *r = &c->record;
+    struct lt_verdict *v = c->v;
+    struct lt_err e = {0};
+
+    if (lt_checks_residency_record(c, &e)) {
         lt_check_fault(v, LT_CHECK_RESIDENCY, "%s", e.msg);
         return;
     }
@@ -129,7 +135,5 @@ void lt_checks_residency(struct lt_checks *c)
     if (!lt_verdict_stands(v, LT_CHECK_RESIDENCY))
         return;
     memcpy(c->f->incarnation, c->record.incarnation, LT_RESIDENCY_INCARNATION);
-    v->link = (c->record.flags & LT_RESIDENCY_BORN) && (c->record.flags & LT_RESIDENCY_SEALED)
-                  ? LT_VERDICT_LINK_RESIDENT
-                  : LT_VERDICT_LINK_COPYABLE;
+    lt_checks_openers_judge(c);
 }
