@@ -74,6 +74,70 @@ static void set_logs(struct lt_measured_logs *l, const struct lt_bundle_blob *im
     l->now = now;
 }
 
+/* ---- openers ---- */
+
+/* What a list of openers is judged by, of what a bundle has. Zeroed at first. */
+struct openers {
+    struct lt_checks_openers view;
+    struct lt_openers list;
+    size_t count; /* policies, whose documents have the same index */
+    struct lt_policy_host **policy;
+    struct lt_checks_openers_policy *held;
+    struct documents *documents;
+};
+
+static void openers_free(struct openers *o)
+{
+    for (size_t i = 0; i < o->count; i++) {
+        documents_free(&o->documents[i]);
+        lt_policy_host_free(o->policy[i]);
+    }
+    free(o->documents);
+    free(o->policy);
+    free(o->held);
+    lt_openers_free(&o->list);
+}
+
+/* Those of the guest policy's that the bundle carries. */
+static void open_held(const struct lt_bundle *b, const struct lt_offline *o,
+                      const struct lt_policy_digests *named, struct openers *out)
+{
+    for (size_t i = 0; i < b->policy_count; i++) {
+        const struct lt_bundle_policy *doc = &b->policies[i];
+        struct lt_policy_host **policy = &out->policy[out->count];
+        if (!lt_policy_digests_have(named, doc->digest) ||
+            lt_policy_host_parse(doc->bytes.p, doc->bytes.n, policy, LT_NO_ERR))
+            continue;
+        struct documents *d = &out->documents[out->count];
+        struct lt_policy_measured boot = {.has_boot = (*policy)->measured.has_boot};
+        memcpy(boot.boot, (*policy)->measured.boot, LT_SHA256);
+        open_documents(b, o, &boot, d); /* layers say nothing of a state */
+        out->held[out->count++] = (struct lt_checks_openers_policy){*policy, &d->view};
+    }
+}
+
+static int open_openers(const struct lt_bundle *b, const struct lt_offline *o, struct openers *out,
+                        struct lt_err *e)
+{
+    const struct lt_bundle_blob *bytes = &b->host.openers;
+
+    out->view.trouble = "the bundle has none";
+    if (!bytes->p)
+        return 0;
+    LT_TRY_IN(lt_openers_parse(bytes->p, bytes->n, &out->list, e), e, "openers in the bundle");
+    out->view.list = &out->list;
+    out->policy = lt_alloc(2 * b->policy_count + 1, sizeof *out->policy);
+    out->held = lt_alloc(2 * b->policy_count + 1, sizeof *out->held);
+    out->documents = lt_alloc(2 * b->policy_count + 1, sizeof *out->documents);
+    if (o->policy) {
+        open_held(b, o, &o->policy->host_policies, out);
+        open_held(b, o, &o->policy->retired_host_policies, out);
+    }
+    out->view.policy = out->held;
+    out->view.policy_count = out->count;
+    return 0;
+}
+
 /* The document that the header names, if the bundle carries it. */
 static int host_policy(const struct lt_bundle *b, struct lt_policy_host **out, struct lt_err *e)
 {
@@ -120,11 +184,15 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
     LT_AUTO(lt_policy_host) struct lt_policy_host *policy = NULL;
     LT_AUTO(lt_boot_log) struct lt_boot_log *log = lt_boot_log_new(slice(&b->host.boot_log));
     __attribute__((cleanup(documents_free))) struct documents documents = {0};
+    __attribute__((cleanup(openers_free))) struct openers openers = {0};
 
     if (!log)
         return lt_fail(e, LT_E_NO_MEMORY, "host's boot log: no memory");
     LT_TRY(host_policy(b, &policy, e));
     LT_TRY(certificate(b, o, id, e));
+    LT_TRY(open_openers(b, o, &openers, e));
+    openers.view.host = (const struct lt_checks_identity_host *const[]){id};
+    openers.view.host_count = 1;
     if (policy)
         open_documents(b, o, &policy->measured, &documents);
     struct lt_checks_host_round round = {
@@ -133,6 +201,7 @@ static int host_half(const struct lt_bundle *b, const struct lt_offline *o,
         .proof = &b->proof,
         .identity = id,
         .policy = policy,
+        .openers = &openers.view,
     };
     set_logs(&round.logs, &b->host.ima, log, &documents, o->now, b->logs_omitted);
     lt_checks_appraise_host(&round, f, v);

@@ -17,9 +17,10 @@ struct lt_offline {
         *policy_key; /* PEM: layers in a DSSE envelope must be signed with it; NULL: plain documents only */
 };
 
-/* Layers and boot policies are taken from the bundle: a policy names them by digest, so that it does not
- * matter who brings them. Those that are not there are named as left out. Total but for memory:
- * LT_E_NO_MEMORY. */
+/* Layers, boot policies and the host policies that openers are judged by are taken from the bundle: a policy
+ * names them by digest, so that it does not matter who brings them. Those that are not there are named as
+ * left out. Total but for what a bundle cannot have (a host policy or openers that are none): LT_E_MALFORMED,
+ * and LT_E_NO_MEMORY. */
 int lt_offline_appraise(const struct lt_bundle *b, const struct lt_offline *o, struct lt_verdict *v,
                         struct lt_err *e) LT_MUST_CHECK;
 

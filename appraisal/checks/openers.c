@@ -124,8 +124,9 @@ static bool host_counts(struct work *w, unsigned i)
                 name);
     else if (!retired && !stands(w, id ? id->in_registry : LT_CHECKS_FACT_UNKNOWN))
         problem(w, UNKNOWN_HOST, (int)i, "a state of host %s, which is %s", name,
-                id ? "not in the pinned registry"
-                   : "not known: neither the registry nor the provider has its EK");
+                id && id->in_registry ? "not in the pinned registry"
+                : id                  ? "in no registry that is pinned"
+                                      : "not known: neither the registry nor the provider has its EK");
     else if (!stands(w, id ? id->certificate : LT_CHECKS_FACT_UNKNOWN))
         problem(w, UNKNOWN_HOST, (int)i, "a state of host %s, whose EK no maker vouches for: %.150s", name,
                 id && *id->certificate_text ? id->certificate_text : "no certificate is at hand");
@@ -291,20 +292,30 @@ static bool at_hand(struct work *w)
     return true;
 }
 
+/* A bundle brings a list that its record does not name. */
+static void needless(const struct work *w)
+{
+    if (w->c->v->offline && w->in && w->in->list)
+        lt_check_fault_of(w->c->v, LT_CHECK_RESIDENCY, slugs[MISSING], "the record names no list of openers");
+}
+
 static void sealed(struct work *w)
 {
     static const uint8_t none[LT_SHA256];
     const struct lt_residency_record *r = &w->c->record;
     const uint32_t both = LT_RESIDENCY_BORN | LT_RESIDENCY_SEALED;
+    bool named = r->flags & LT_RESIDENCY_BORN && memcmp(r->openers_digest, none, LT_SHA256) != 0;
     struct lt_verdict *v = w->c->v;
 
     v->openers.listed = true;
     memcpy(v->openers.digest, r->openers_digest, LT_SHA256);
-    if ((r->flags & both) != both || !memcmp(r->openers_digest, none, LT_SHA256))
+    if ((r->flags & both) != both || !named)
         problem(w, NOT_SEALED, -1, "%s",
                 r->flags & LT_RESIDENCY_BORN ? "its vTPM's state does not run under the vault's key alone"
                                              : "its vTPM is not in the vault of its host");
-    if (!(r->flags & LT_RESIDENCY_BORN) || !memcmp(r->openers_digest, none, LT_SHA256) || !at_hand(w))
+    if (!named)
+        needless(w);
+    if (!named || !at_hand(w))
         return;
     w->c->f->openers_seen = true;
     if (w->p)
@@ -361,6 +372,7 @@ void lt_checks_openers_judge(struct lt_checks *c)
         c->v->link = LT_VERDICT_LINK_COPYABLE;
         lt_check_note(c->v, LT_CHECK_RESIDENCY, slugs[NOT_SEALED],
                       "a record of version 1: nothing says where its vTPM's state was open");
+        needless(&w);
         return;
     }
     log[0] = c->host->logs.boot_log;

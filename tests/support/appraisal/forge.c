@@ -99,6 +99,9 @@ void forge_init(struct forge *f)
     f->accept = "[\"boot-only\"]";
     f->pin_digests = f->pin_host = true;
     f->batch_index = 7;
+    f->record.version = 2;
+    f->openers = forge_list;
+    f->sealing_named = LT_OPENERS_STATE_MIN;
     strcpy(f->pubkey, "-----BEGIN PUBLIC KEY-----\nforged\n-----END PUBLIC KEY-----\n");
 }
 
@@ -241,9 +244,62 @@ static void named_pcrs(const struct lt_pcrs *pcrs, uint32_t mask, struct lt_buf 
     lt_buf_str(b, "}");
 }
 
+/* ---- openers ---- */
+
+struct lt_openers_one forge_state(const struct forge *f, uint32_t mask)
+{
+    struct lt_openers_one one = {.kind = LT_OPENERS_STATE, .state = {.alg = LT_HASH_SHA256, .mask = mask}};
+
+    memcpy(one.digest, f->host_id->ek_digest, sizeof one.digest);
+    for (unsigned i = 0; i < LT_MAX_PCRS; i++)
+        if (mask >> i & 1)
+            memcpy(one.state.value[i], f->host_pcrs.value[i], 32);
+    return one;
+}
+
+void forge_list(struct forge *f)
+{
+    const struct lt_openers_one one = forge_state(f, LT_OPENERS_STATE_MIN);
+
+    OK(lt_openers_add(&f->list, &one, &err));
+}
+
+static void sealing_policy(struct forge *f, char digest[65])
+{
+    uint8_t boot[32];
+    char hex[65];
+
+    f->policy_s = LT_BUF(16384);
+    lt_buf_str(&f->policy_s, "{");
+    named_pcrs(&f->host_pcrs, f->sealing_named, &f->policy_s);
+    if (f->sealing_boot) {
+        lt_sha256(f->sealing_boot, strlen(f->sealing_boot), boot);
+        lt_hex(boot, 32, hex);
+        lt_buf_printf(&f->policy_s, ",\"boot\":\"%s\"", hex);
+        OK(lt_boot_policy_parse(f->sealing_boot, strlen(f->sealing_boot), &f->seal_boot, &err));
+        f->seal_documents.boot = f->seal_boot;
+        memcpy(f->seal_documents.boot_digest, boot, 32);
+    }
+    lt_buf_str(&f->policy_s, "}");
+    OK(lt_policy_host_parse(f->policy_s.p, f->policy_s.n, &f->seal_policy, &err));
+    lt_hex(f->seal_policy->digest, 32, digest);
+}
+
+static void sealed(struct forge *f)
+{
+    if (f->record.version < 2)
+        return;
+    f->openers(f);
+    OK(lt_openers_digest(&f->list, f->record.openers_digest, &err));
+    f->hosts[0] = f->host_id;
+    f->held[0] = (struct lt_checks_openers_policy){f->seal_policy, &f->seal_documents};
+    f->openers_in = (struct lt_checks_openers){
+        .list = &f->list, .host = f->hosts, .host_count = 1, .policy = f->held, .policy_count = 1};
+}
+
 static void policies(struct forge *f)
 {
-    char firmware[65], domain[65], digest[65];
+    char firmware[65], domain[65], digest[65], seals[65];
 
     f->policy_h = LT_BUF(16384);
     lt_buf_str(&f->policy_h, "{");
@@ -252,6 +308,7 @@ static void policies(struct forge *f)
     lt_buf_str(&f->policy_h, "}");
     OK(lt_policy_host_parse(f->policy_h.p, f->policy_h.n, &f->host_policy, &err));
     lt_hex(f->host_policy->digest, 32, digest);
+    sealing_policy(f, seals);
 
     lt_hex(f->record.firmware_digest, 32, firmware);
     lt_hex(f->record.domain_digest, 32, domain);
@@ -262,7 +319,11 @@ static void policies(struct forge *f)
     if (f->pin_digests)
         lt_buf_printf(&f->policy_g, ",\"firmware\":[\"%s\"],\"domain\":[\"%s\"]", firmware, domain);
     if (f->pin_host)
-        lt_buf_printf(&f->policy_g, ",\"host_policies\":[\"%s\"]", digest);
+        lt_buf_printf(&f->policy_g, ",\"host_policies\":[\"%s\",\"%s\"]", digest, seals);
+    if (f->sealing)
+        lt_buf_str(&f->policy_g, f->sealing);
+    else
+        lt_buf_printf(&f->policy_g, ",\"seals\":[\"%s\"]", seals);
     measured_keys(&f->ima_g, &f->policy_g);
     lt_buf_str(&f->policy_g, "}");
     OK(lt_policy_guest_parse(f->policy_g.p, f->policy_g.n, &f->guest_policy, &err));
@@ -439,6 +500,7 @@ void forge_build(struct forge *f)
     measure(&f->ima_h, &f->host_pcrs, &f->log_h);
     memcpy(f->host_pcrs.value[LT_RESIDENCY_AK_PCR], f->keep_pcr13 ? f->pcr13 : f->host_id->ak_pcr, 32);
     policies(f);
+    sealed(f);
     guest_quote(f);
     host_quote(f);
     f->guest = (struct lt_checks_guest_round){
@@ -467,13 +529,15 @@ void forge_build(struct forge *f)
         .t5_ms = FORGE_T1 + 400,
         .window_ms = LT_WINDOW_MS,
         .history = &f->host_history,
+        .openers = &f->openers_in,
     };
 }
 
 void forge_free(struct forge *f)
 {
-    struct lt_buf *bufs[] = {&f->ak_g,     &f->ek_g,  &f->ak_h,  &f->ek_h,  &f->attest_g, &f->sig_g,
-                             &f->attest_h, &f->sig_h, &f->log_g, &f->log_h, &f->policy_g, &f->policy_h};
+    struct lt_buf *bufs[] = {&f->ak_g,     &f->ek_g,     &f->ak_h,    &f->ek_h,  &f->attest_g,
+                             &f->sig_g,    &f->attest_h, &f->sig_h,   &f->log_g, &f->log_h,
+                             &f->policy_g, &f->policy_h, &f->policy_s};
 
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         lt_buf_free(bufs[i]);
@@ -485,6 +549,9 @@ void forge_free(struct forge *f)
     lt_checks_identity_host_free(f->host_id);
     lt_policy_guest_free(f->guest_policy);
     lt_policy_host_free(f->host_policy);
+    lt_policy_host_free(f->seal_policy);
+    lt_boot_policy_free(f->seal_boot);
+    lt_openers_free(&f->list);
 }
 
 void forge_judge(struct forge *f, struct lt_verdict *v)
@@ -526,6 +593,22 @@ static void bundle_ima(struct lt_bundle *b, const struct forge_ima *m, struct lt
     bundle_policy(b, &m->layer);
 }
 
+static void bundle_openers(const struct forge *f, struct lt_bundle *b)
+{
+    struct lt_buf bytes = LT_BUF(LT_MAX_OPENERS_BYTES);
+
+    if (f->record.version < 2)
+        return;
+    lt_openers_write(&f->list, &bytes);
+    b->host.openers = copy_buf(&bytes);
+    lt_buf_free(&bytes);
+    bundle_policy(b, &f->policy_s);
+    if (f->sealing_boot) {
+        struct lt_buf boot = {.p = (uint8_t *)f->sealing_boot, .n = strlen(f->sealing_boot)};
+        bundle_policy(b, &boot);
+    }
+}
+
 void forge_bundle(struct forge *f, struct lt_bundle *b)
 {
     struct lt_verdict v;
@@ -551,8 +634,9 @@ void forge_bundle(struct forge *f, struct lt_bundle *b)
     b->host.ek = copy_buf(&f->ek_h);
     b->host.boot_log = copy_buf(&f->log_h);
     b->proof = f->proof;
-    b->policies = calloc(5, sizeof *b->policies);
+    b->policies = calloc(7, sizeof *b->policies);
     bundle_policy(b, &f->policy_h);
+    bundle_openers(f, b);
     bundle_ima(b, &f->ima_g, &b->guest.ima);
     bundle_ima(b, &f->ima_h, &b->host.ima);
     b->verdict = lt_verdict_to_json(&v, NULL);

@@ -60,6 +60,13 @@ struct forge {
     bool pin_digests, pin_host; /* firmware and domain, host policy in the guest's policy */
     uint32_t batch_index;
     struct forge_ima ima_g, ima_h;
+    /* Called while it is built, when PCRs, logs and identities stand: fills f->list, whose digest goes into a
+     * record of version 2. Preset: forge_list, the host's state in LT_OPENERS_STATE_MIN. */
+    void (*openers)(struct forge *f);
+    const char
+        *sealing; /* JSON of the guest's policy, as ,"escrow":[…]; NULL: "seals" with the sealing policy */
+    const char *sealing_boot; /* boot policy of the sealing policy; NULL: none */
+    uint32_t sealing_named;   /* PCRs whose values the sealing policy lists */
 
     /* ---- built ---- */
     struct lt_buf ak_g, ek_g, ak_h, ek_h, attest_g, sig_g, attest_h, sig_h, log_g, log_h, policy_g, policy_h;
@@ -76,12 +83,23 @@ struct forge {
     struct lt_checks_guest_round guest;
     struct lt_checks_host_round host;
     struct lt_history_round_facts facts;
+    struct lt_openers list;
+    struct lt_buf policy_s; /* the sealing policy: another host policy of the guest's, which holds the list */
+    struct lt_policy_host *seal_policy;
+    struct lt_boot_policy *seal_boot;
+    struct lt_measured_documents seal_documents;
+    const struct lt_checks_identity_host *hosts[4];
+    struct lt_checks_openers_policy held[4];
+    struct lt_checks_openers openers_in; /* what the round is given: list, hosts[0] and held[0] */
 };
 
 void forge_init(struct forge *f);
 void forge_second_host(struct forge *f);
 void forge_build(struct forge *f);
 void forge_free(struct forge *f);
+void forge_list(struct forge *f);
+/* An opener of the host's EK: its PCR values in mask as they are quoted. */
+struct lt_openers_one forge_state(const struct forge *f, uint32_t mask);
 /* Both halves (also after a failed 1-3: what a live round would not do) and the conclusion. */
 void forge_judge(struct forge *f, struct lt_verdict *v);
 /* A bundle of the round as it is. */

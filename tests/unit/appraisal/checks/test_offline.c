@@ -258,7 +258,15 @@ static void sample(void **state)
     lt_bundle_free(&b);
 }
 
-/* A bundle with logs, its policy, and what the version that made it said of it, word for word: as it is, and
+static void without_note(json_t *notes, const char *part)
+{
+    for (size_t i = json_array_size(notes); i--;)
+        if (!strcmp(json_string_value(json_object_get(json_array_get(notes, i), "part")), part))
+            json_array_remove(notes, i);
+}
+
+/* A bundle with logs, its policy, and what the version that made it said of it, word for word (but that a
+ * record of version 1 is copyable now): as it is, and
  * with one bit turned where each check looks. */
 static void as_an_earlier_version_judged_it(void **state)
 {
@@ -303,6 +311,7 @@ static void as_an_earlier_version_judged_it(void **state)
         json_t *line;
         json_array_foreach(json_object_get(is, "failed"), at, line)
             json_object_del(line, "cause"); /* what that version did not say */
+        without_note(json_object_get(is, "notes"), "not-sealed");
         if (!json_equal(is, json_object_get(verdicts, cases[i].name))) {
             LT_AUTOFREE char *pretty = lt_json_pretty(is);
             fail_msg("\"%s\" is judged otherwise: %s", cases[i].name, pretty);
