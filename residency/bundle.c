@@ -5,7 +5,7 @@
 
 #define FORMAT "limetree-bundle/1"
 #define MAX_PEM (2 * LT_MAX_CERTIFICATE) /* characters */
-#define MAX_POLICIES 64                  /* documents in one bundle */
+#define MAX_POLICIES 256                 /* documents in one bundle */
 
 static void certificates_free(struct lt_bundle_certificates *c)
 {

@@ -36,7 +36,9 @@ static void there_and_back(void **state)
     assert_memory_equal(&a.proof, &b.proof, sizeof a.proof);
     assert_string_equal(a.guest.pubkey, b.guest.pubkey);
     assert_int_equal(b.guest.ima.n, 3);
-    assert_int_equal(b.policy_count, 1);
+    assert_int_equal(b.policy_count, 2); /* of the quote, and of the openers */
+    assert_int_equal(b.host.openers.n, a.host.openers.n);
+    assert_memory_equal(b.host.openers.p, a.host.openers.p, a.host.openers.n);
     assert_null(b.host.ima.p);
     lt_bundle_free(&a);
     lt_bundle_free(&b);
@@ -87,6 +89,14 @@ static int changed(const json_t *good, const char *path, json_t *value)
     return rc;
 }
 
+static int too_many_openers(const json_t *good)
+{
+    LT_AUTOFREE uint8_t *p = calloc(1, LT_MAX_OPENERS_BYTES + 1);
+
+    assert_non_null(p);
+    return changed(good, "host.openers", lt_json_new_base64(p, LT_MAX_OPENERS_BYTES + 1));
+}
+
 static void refused(void **state)
 {
     static const char *const needed[] = {
@@ -115,9 +125,9 @@ static void refused(void **state)
         "residency.record",
     };
     static const char *const objects[] = {"x", "guest.x", "host.x", "batch.x", "residency.x"};
-    static const char *const optional[] = {"guest.pubkey",  "guest.boot_log",        "guest.ima",
-                                           "host.boot_log", "guest.ek_certificates", "times",
-                                           "verdict"};
+    static const char *const optional[] = {
+        "guest.pubkey",          "guest.boot_log", "guest.ima", "host.boot_log",
+        "guest.ek_certificates", "host.openers",   "times",     "verdict"};
     struct lt_bundle a;
 
     (void)state;
@@ -137,6 +147,8 @@ static void refused(void **state)
     FAILS(LT_E_UNSUPPORTED, changed(j, "format", json_string("limetree-bundle/2")));
     FAILS(LT_E_MALFORMED, changed(j, "guest.nonce", json_string("short")));
     FAILS(LT_E_MALFORMED, changed(j, "guest.nonce", json_string("abcdefghijklmnopqrstuvwxyz01234_")));
+    FAILS(LT_E_MALFORMED, changed(j, "host.openers", json_string("no base64")));
+    FAILS(LT_E_TOO_LARGE, too_many_openers(j));
     FAILS(LT_E_MALFORMED, changed(j, "policies", json_pack("{s:s}", "00", "AAAA")));
     FAILS(LT_E_MALFORMED, changed(j, "guest.ek_certificates", json_pack("[i]", 1)));
     FAILS(LT_E_TOO_LARGE,
