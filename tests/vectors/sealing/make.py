@@ -12,6 +12,7 @@ import struct
 import sys
 import uuid
 
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -162,6 +163,46 @@ def vault(host, generation, states, public, private, km, nonce, plain):
     return head + compartment + u32(len(plain)) + sealed
 
 
+# ---- the escrow copy
+
+GENERATOR = (0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+             0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5)
+
+
+def spki(point):
+    """RFC 5480: id-ecPublicKey, prime256v1, uncompressed."""
+    return bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + uncompressed(point)
+
+
+def uncompressed(point):
+    return b"\x04" + point[0].to_bytes(32, "big") + point[1].to_bytes(32, "big")
+
+
+def escrow(e, recovery, ephemeral, nonce, named=None):
+    """RFC 5869 in its two steps; the point by multiply(). named: the UUID that the frame says, if not the entry's."""
+    plain = entry_bytes(e)
+    head = (tag("LT1:ESCROW") + u16(1) + (named or e["uuid"]) + sha(spki(multiply(recovery, GENERATOR)))
+            + uncompressed(multiply(ephemeral, GENERATOR)))
+    z = multiply(ephemeral, multiply(recovery, GENERATOR))[0].to_bytes(32, "big")
+    key = hmac.digest(hmac.digest(sha(head), z, "sha256"), tag("LT1:ESCROW-KEY") + b"\x01", "sha256")
+    frame = head + nonce + u32(len(plain))
+    return frame + AESGCM(key).encrypt(nonce, plain, frame)
+
+
+def escrow_vector(host, states):
+    recovery, ephemeral = (int.from_bytes(sha(name), "big") for name in (b"recovery key", b"ephemeral key"))
+    private = ec.derive_private_key(recovery, ec.SECP256R1())
+    digest = sha(spki(multiply(recovery, GENERATOR)))
+    e = entry(3, openers_bytes(*(opener(1, host + state_bytes(s)) for s in states), opener(2, digest)))
+    return {"private": private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                             serialization.NoEncryption()).decode(),
+            "public": private.public_key().public_bytes(serialization.Encoding.PEM,
+                                                        serialization.PublicFormat.SubjectPublicKeyInfo).decode(),
+            "digest": digest.hex(), "entry": entry_bytes(e).hex(),
+            "copy": escrow(e, recovery, ephemeral, sha(b"escrow nonce")[:12]).hex(),
+            "misnamed": escrow(e, recovery, ephemeral, sha(b"escrow nonce")[:12], bytes(16)).hex()}
+
+
 def vectors():
     host = sha(b"host ek")
     a, b = state("a"), state("b", BITMAP | 1 << 11)
@@ -186,9 +227,7 @@ def vectors():
     d = int.from_bytes(sha(b"the chip's key"), "big")
     answer = multiply(d, (x, y))
     public = ec.derive_private_key(d, ec.SECP256R1()).public_key().public_numbers()
-    generator = (0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
-                 0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5)
-    assert multiply(d, generator) == (public.x, public.y)
+    assert multiply(d, GENERATOR) == (public.x, public.y)
     generation, km = 41, sha(b"km")
     entries = [entry(1, lists["one"]), entry(2, openers_bytes(opener(1, host + state_bytes(a)), opener(2, sha(b"escrow"))))]
     plain = u32(len(entries)) + b"".join(entry_bytes(e) for e in entries) + u16(0)
@@ -206,6 +245,7 @@ def vectors():
         "secrets": {d: str(uuid.uuid5(NAMESPACE, d.lower())) for d in domains},
         "vault": {"host_ek_digest": host.hex(), "generation": generation, "km": km.hex(), "file": file.hex(),
                   "plain": plain.hex(), "entries": [entry_bytes(e).hex() for e in entries]},
+        "escrow": escrow_vector(host, [a, b]),
     }
 
 
