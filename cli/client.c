@@ -39,7 +39,8 @@ static const struct lt_conf_key keys[] = {
 static const struct {
     const char *name, *value, *help;
     unsigned bit;
-    size_t offset; /* of the text, or of the flag */
+    size_t offset; /* of the text, the list of them, or of the flag */
+    bool many;
 } options[] = {
     {"--all", NULL, "all of them", LT_CLI_ALL, offsetof(struct lt_cli, all)},
     {"--trusted", NULL, "of the last trusted round", LT_CLI_TRUSTED, offsetof(struct lt_cli, trusted)},
@@ -74,6 +75,12 @@ static const struct {
     {"--issuer", "URN", "the tenant it must be of, urn:limetree:tenant:UUID; else any whose key it is",
      LT_CLI_KEYS, offsetof(struct lt_cli, issuer)},
     {"--wait", NULL, "until it has it", LT_CLI_WAIT, offsetof(struct lt_cli, wait)},
+    {"--bitmap", "HEX", "the PCRs of a platform state, 8 digits, PCR 0 the lowest bit; 00005395 is the least",
+     LT_CLI_BITMAP, offsetof(struct lt_cli, bitmap)},
+    {"--pcrs", "FILE", "a state that is to be added, lines N HEX (limetree host predict); can be repeated",
+     LT_CLI_RESEAL, offsetof(struct lt_cli, pcrs), true},
+    {"--drop", "N", "the number of a state that is to be closed (limetree host openers); can be repeated",
+     LT_CLI_RESEAL, offsetof(struct lt_cli, drop), true},
     {"--host", "ID", "only guests whose verdict names this host", LT_CLI_HOST, offsetof(struct lt_cli, host)},
 };
 #define OPTIONS (sizeof options / sizeof *options)
@@ -101,6 +108,22 @@ static void help(const char *name, const struct lt_cli_verb *verbs, size_t count
         "\nExit status: 0 ok, 1 refused, 2 usage or a file that cannot be read, 4 no answer, 5 internal.\n");
 }
 
+static int take_option(struct lt_cli *c, size_t o, const char *value, struct lt_err *e)
+{
+    void *at = (char *)c + options[o].offset;
+    struct lt_cli_list *list = at;
+
+    if (!value)
+        *(bool *)at = true;
+    else if (!options[o].many)
+        *(const char **)at = value;
+    else if (list->n < LT_CLI_LISTED)
+        list->at[list->n++] = value;
+    else
+        return lt_fail(e, LT_E_USAGE, "%s: at most %d times", options[o].name, LT_CLI_LISTED);
+    return 0;
+}
+
 /* The verb, its own options and arguments, and nothing else. */
 static int parse(struct lt_cli *c, const struct lt_cli_verb *verbs, size_t count, int argc, char **argv,
                  const char **config, const char **overrides, const struct lt_cli_verb **out,
@@ -121,11 +144,7 @@ static int parse(struct lt_cli *c, const struct lt_cli_verb *verbs, size_t count
             return lt_fail(e, LT_E_USAGE, "%s needs a value", a);
         if (o < OPTIONS) {
             given |= options[o].bit;
-            void *at = (char *)c + options[o].offset;
-            if (value)
-                *(const char **)at = value;
-            else
-                *(bool *)at = true;
+            LT_TRY(take_option(c, o, value, e));
         } else if (!strcmp(a, "--config")) {
             *config = value;
         } else if (!strcmp(a, "-o") && set < MAX_OVERRIDES) {

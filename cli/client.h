@@ -10,6 +10,13 @@
 
 #define LT_CLI_ARGUMENTS 8
 
+/* Values of an option that may be given more than once. */
+#define LT_CLI_LISTED 8
+struct lt_cli_list {
+    const char *at[LT_CLI_LISTED];
+    unsigned n;
+};
+
 struct lt_cli_conf {
     char *provider_url, *provider_cert, *provider_key, *provider_ca, *provider_crl;
     char *tenant_url, *tenant_cert, *tenant_key, *tenant_ca, *registrar_url, *guests_ca;
@@ -25,7 +32,8 @@ struct lt_cli {
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
     bool json, all, trusted, ima, wait, cert;
     const char *address, *policy, *payload, *names, *accept, *ek_digest, *intermediates, *host, *domain, *ek,
-        *aud, *nonce, *keys, *issuer;
+        *aud, *nonce, *keys, *issuer, *bitmap;
+    struct lt_cli_list pcrs, drop;
     const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
     int count;
 };
@@ -49,6 +57,8 @@ enum {
     LT_CLI_NAMES = 524288,
     LT_CLI_TOKEN = 1048576,
     LT_CLI_KEYS = 2097152,
+    LT_CLI_BITMAP = 4194304,
+    LT_CLI_RESEAL = 8388608,
 };
 
 struct lt_cli_verb {
