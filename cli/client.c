@@ -40,7 +40,6 @@ static const struct {
     const char *name, *value, *help;
     unsigned bit;
     size_t offset; /* of the text, the list of them, or of the flag */
-    bool many;
 } options[] = {
     {"--all", NULL, "all of them", LT_CLI_ALL, offsetof(struct lt_cli, all)},
     {"--trusted", NULL, "of the last trusted round", LT_CLI_TRUSTED, offsetof(struct lt_cli, trusted)},
@@ -78,12 +77,13 @@ static const struct {
     {"--bitmap", "HEX", "the PCRs of a platform state, 8 digits, PCR 0 the lowest bit; 00005395 is the least",
      LT_CLI_BITMAP, offsetof(struct lt_cli, bitmap)},
     {"--pcrs", "FILE", "a state that is to be added, lines N HEX (limetree host predict); can be repeated",
-     LT_CLI_RESEAL, offsetof(struct lt_cli, pcrs), true},
+     LT_CLI_RESEAL, offsetof(struct lt_cli, pcrs)},
     {"--drop", "N", "the number of a state that is to be closed (limetree host openers); can be repeated",
-     LT_CLI_RESEAL, offsetof(struct lt_cli, drop), true},
+     LT_CLI_RESEAL, offsetof(struct lt_cli, drop)},
     {"--host", "ID", "only guests whose verdict names this host", LT_CLI_HOST, offsetof(struct lt_cli, host)},
 };
 #define OPTIONS (sizeof options / sizeof *options)
+#define MANY LT_CLI_RESEAL /* those that may be given more than once */
 
 static void help(const char *name, const struct lt_cli_verb *verbs, size_t count)
 {
@@ -115,7 +115,7 @@ static int take_option(struct lt_cli *c, size_t o, const char *value, struct lt_
 
     if (!value)
         *(bool *)at = true;
-    else if (!options[o].many)
+    else if (!(options[o].bit & MANY))
         *(const char **)at = value;
     else if (list->n < LT_CLI_LISTED)
         list->at[list->n++] = value;
