@@ -582,12 +582,13 @@ int lt_agent_seal_new(const struct lt_agent_seal_conf *c, struct lt_agent_seal *
     s->state = LT_AGENT_SEAL_BUSY;
     s->why = (struct lt_err){.msg = "the vault was not opened yet"};
     s->chip = (struct lt_agent_seal_chip){c->tpm, c->ek, LT_AGENT_SEAL_PCR10_MS};
-    s->ops = (struct lt_agent_seal_ops){
-        .chip = &lt_agent_seal_chip_ops,
-        .file = &lt_agent_seal_files_ops,
-        .chip_ctx = &s->chip,
-        .file_ctx = &s->files,
-    };
+    s->ops = c->ops ? *c->ops
+                    : (struct lt_agent_seal_ops){
+                          .chip = &lt_agent_seal_chip_ops,
+                          .file = &lt_agent_seal_files_ops,
+                          .chip_ctx = &s->chip,
+                          .file_ctx = &s->files,
+                      };
     s->keeper = (struct lt_seal_keeper){keeper_entry, keeper_of_ek, keeper_leak, s};
     lt_agent_seal_files_init(&s->files, c->dir);
     pthread_mutex_init(&s->lock, NULL);

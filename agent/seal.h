@@ -50,6 +50,7 @@ enum lt_agent_seal_state {
 const char *lt_agent_seal_slug(enum lt_agent_seal_state s);
 
 struct lt_agent_seal;
+struct lt_agent_seal_ops;
 
 struct lt_agent_seal_conf { /* borrowed until free */
     const char *dir;        /* the agent's state directory: vault, vault.next */
@@ -61,6 +62,8 @@ struct lt_agent_seal_conf { /* borrowed until free */
      * NULL. */
     void (*changed)(void *ctx);
     void *ctx;
+    const struct lt_agent_seal_ops
+        *ops; /* NULL: that chip, and files in dir; a test's: these are used instead */
 };
 /* Touches neither chip nor file: the state is vault-busy until _open. *out: _free. */
 int lt_agent_seal_new(const struct lt_agent_seal_conf *c, struct lt_agent_seal **out,
