@@ -49,8 +49,8 @@ static const struct {
      offsetof(struct lt_cli, address)},
     {"--policy", "FILE", "a policy document", LT_CLI_POLICY, offsetof(struct lt_cli, policy)},
     {"--accept", "WORDS",
-     "what to accept by name: copyable,boot-only,tainted,open-boot,unlinked,\n"
-     "                          ek-unproven",
+     "what to accept by name: bound,copyable,boot-only,tainted,open-boot,\n"
+     "                          unlinked,ek-unproven",
      LT_CLI_ACCEPT, offsetof(struct lt_cli, accept)},
     {"--ek-digest", "HEX", "SHA-256 of the EK's SubjectPublicKeyInfo the host must show", LT_CLI_EK_DIGEST,
      offsetof(struct lt_cli, ek_digest)},
@@ -80,6 +80,8 @@ static const struct {
      LT_CLI_RESEAL, offsetof(struct lt_cli, pcrs)},
     {"--drop", "N", "the number of a state that is to be closed (limetree host openers); can be repeated",
      LT_CLI_RESEAL, offsetof(struct lt_cli, drop)},
+    {"--exposed", NULL, "that it was open on a host that failed its check: nothing else takes it back",
+     LT_CLI_EXPOSED, offsetof(struct lt_cli, exposed)},
     {"--host", "ID", "only guests whose verdict names this host", LT_CLI_HOST, offsetof(struct lt_cli, host)},
 };
 #define OPTIONS (sizeof options / sizeof *options)
@@ -101,6 +103,8 @@ static void help(const char *name, const struct lt_cli_verb *verbs, size_t count
             int n = printf("  %s %s", options[i].name, options[i].value ? options[i].value : "");
             printf("%*s%s\n", n < 26 ? 26 - n : 1, "", options[i].help);
         }
+    if (used & LT_CLI_OUT)
+        printf("  -o FILE                 where to (its name has no '=')\n");
     printf("  --json                  the server's JSON\n"
            "\nConnections are read from --config, $LIMETREE_CONFIG or ~/.config/limetree/cli.conf:\n\n");
     lt_conf_help(keys, KEYS, stdout);
@@ -147,6 +151,9 @@ static int parse(struct lt_cli *c, const struct lt_cli_verb *verbs, size_t count
             LT_TRY(take_option(c, o, value, e));
         } else if (!strcmp(a, "--config")) {
             *config = value;
+        } else if (!strcmp(a, "-o") && !strchr(value, '=')) {
+            given |= LT_CLI_OUT;
+            c->out = value;
         } else if (!strcmp(a, "-o") && set < MAX_OVERRIDES) {
             overrides[set++] = value;
         } else if (!strcmp(a, "--json")) {

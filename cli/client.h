@@ -30,9 +30,9 @@ struct lt_cli {
     struct lt_cli_conf conf;
     struct lt_crl *crl;               /* the federation's; NULL: none configured */
     struct lt_http_client *client[2]; /* by enum lt_cli_peer, made when first used */
-    bool json, all, trusted, ima, wait, cert;
+    bool json, all, trusted, ima, wait, cert, exposed;
     const char *address, *policy, *payload, *names, *accept, *ek_digest, *intermediates, *host, *domain, *ek,
-        *aud, *nonce, *keys, *issuer, *bitmap;
+        *aud, *nonce, *keys, *issuer, *bitmap, *out;
     struct lt_cli_list pcrs, drop;
     const char *argument[LT_CLI_ARGUMENTS]; /* behind the verb */
     int count;
@@ -59,6 +59,8 @@ enum {
     LT_CLI_KEYS = 2097152,
     LT_CLI_BITMAP = 4194304,
     LT_CLI_RESEAL = 8388608,
+    LT_CLI_OUT = 16777216, /* -o FILE: a value without '=', which is a setting's */
+    LT_CLI_EXPOSED = 33554432,
 };
 
 struct lt_cli_verb {

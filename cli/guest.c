@@ -4,6 +4,7 @@
 #include "cli/certificate.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/guest_openers.h"
 #include "cli/payload.h"
 #include "cli/view.h"
 #include "common/alloc.h"
@@ -39,6 +40,7 @@ static int list(struct lt_cli *c, struct lt_err *e)
         const json_t *v = member(g, "verdict"), *n = member(member(v, "batch"), "n");
         char how_old[32];
         lt_cli_verdict_age(v, how_old);
+        const char *why = lt_cli_openers_why(v);
         bool alike = !strcmp(lt_cli_text(g, "agent"), lt_cli_text(g, "uuid"));
         lt_cli_table_cell(t, "%s%s%s", lt_cli_text(g, "uuid"), alike ? "" : " ",
                           alike ? "" : lt_cli_text(g, "agent"));
@@ -47,8 +49,8 @@ static int list(struct lt_cli *c, struct lt_err *e)
                           : json_is_true(member(g, "added")) ? "(no round yet)"
                                                              : "(registered)");
         lt_cli_table_cell(t, "%s", lt_cli_text(v, "reason"));
-        lt_cli_table_cell(t, "%s%s", lt_cli_text(v, "link"),
-                          json_is_true(member(v, "tainted")) ? ", tainted" : "");
+        lt_cli_table_cell(t, "%s%s%s%s", lt_cli_text(v, "link"),
+                          json_is_true(member(v, "tainted")) ? ", tainted" : "", *why ? ": " : "", why);
         lt_cli_table_cell(t, "%s", lt_cli_text(v, "host_level"));
         lt_cli_table_cell(t, "%.8s", lt_cli_text(v, "host"));
         lt_cli_table_cell(t, "%s", how_old);
@@ -138,6 +140,7 @@ static void print_guest(const json_t *g)
            lt_cli_text(v, "link"), json_is_true(member(v, "tainted")) ? ", tainted" : "",
            lt_cli_text(v, "host"), lt_cli_text(v, "host_level"), how_old);
     print_weak(v);
+    lt_cli_openers_problems(g);
     const struct lt_reason *r = lt_reason(json_string_value(member(v, "reason")));
     if (r)
         printf("  because   %s\n  do        %s\n", r->cause, r->remedy);
@@ -342,8 +345,10 @@ static int clear_all(struct lt_cli *c, struct lt_err *e)
 
 static int clear(struct lt_cli *c, struct lt_err *e)
 {
-    if (c->all ? c->count : c->count != 1 || c->host)
-        return lt_fail(e, LT_E_USAGE, "usage: limetree guest clear UUID | --all [--host ID]");
+    if ((c->all ? c->count : c->count != 1 || c->host) || (c->all && c->exposed))
+        return lt_fail(e, LT_E_USAGE, "usage: limetree guest clear UUID [--exposed] | --all [--host ID]");
+    if (c->exposed)
+        return lt_cli_openers_clear(c, e);
     return c->all ? clear_all(c, e) : simple(c, e, "POST", "/clear", "cleared; the next round decides anew");
 }
 
@@ -460,8 +465,14 @@ static const struct lt_cli_verb verbs[] = {
     {"status", "", "the tenant: guests by result, and how its store is", 0, 0, 0, status},
     {"round", "UUID... | --all", "attest now, all of these in one request", 0, LT_CLI_ARGUMENTS, LT_CLI_ALL,
      run_round},
-    {"clear", "UUID | --all [--host ID]", "clear failed verdicts (of guests on that host): nothing else does",
-     0, 1, LT_CLI_ALL | LT_CLI_HOST, clear},
+    {"clear", "UUID [--exposed] | --all [--host ID]",
+     "clear failed verdicts (of guests on that host), or that one was exposed: nothing else does", 0, 1,
+     LT_CLI_ALL | LT_CLI_HOST | LT_CLI_EXPOSED, clear},
+    {"openers", "UUID",
+     "every state and key that its vTPM was ever open to, and the policies that accept them", 1, 1, 0,
+     lt_cli_openers},
+    {"escrow", "UUID -o FILE", "the copy of its vTPM's key for its recovery key (limetree escrow show)", 1, 1,
+     LT_CLI_OUT, lt_cli_openers_escrow},
     {"bundle", "UUID [--trusted]", "the evidence of its last round (JSON)", 1, 1, LT_CLI_TRUSTED, bundle},
     {"assign", "UUID TENANT", "say at the provider whose guest it is", 2, 2, 0, assign},
 };

@@ -298,6 +298,8 @@ const struct lt_http_route lt_tenant_routes[] = {
     ROUTE("DELETE", "guests/{}", LT_MAX_BODY_SMALL, lt_tenant_api_delete_guest),
     ROUTE("POST", "guests/{}/learn", LT_MAX_BODY_SMALL, lt_tenant_api_post_learn),
     ROUTE("POST", "guests/{}/clear", LT_MAX_BODY_SMALL, lt_tenant_api_post_clear),
+    ROUTE("GET", "guests/{}/openers", 0, lt_tenant_api_get_openers),
+    ROUTE("GET", "guests/{}/escrow", 0, lt_tenant_api_get_escrow),
     ROUTE("GET", "guests/{}/bundle", 0, get_bundle),
     ROUTE("POST", "rounds", 4u << 20, post_rounds),
     ROUTE("POST", "policies", LT_MAX_POLICY, post_policies),

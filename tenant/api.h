@@ -16,4 +16,14 @@ void lt_tenant_api_delete_guest(struct lt_http_req *req, void *app);
 void lt_tenant_api_post_learn(struct lt_http_req *req, void *app);
 void lt_tenant_api_post_clear(struct lt_http_req *req, void *app);
 
+/* api_openers.c */
+void lt_tenant_api_get_openers(struct lt_http_req *req, void *app);
+void lt_tenant_api_get_escrow(struct lt_http_req *req, void *app);
+/* Hosts that expose the guest's vTPM: [{"host_ek_digest","since"}]. */
+int lt_tenant_api_exposed(struct lt_tenant *t, const struct lt_store_guest *g, json_t **out,
+                          struct lt_err *e) LT_MUST_CHECK;
+/* LT_E_CONFLICT: it is not exposed. */
+int lt_tenant_api_clear_exposed(struct lt_tenant *t, const struct lt_store_guest *g,
+                                struct lt_err *e) LT_MUST_CHECK;
+
 #endif

@@ -37,7 +37,7 @@ static int describe(struct lt_tenant *t, const struct lt_store_guest *g, bool ad
     struct lt_store_deadlines d = lt_rounds_deadlines(t->rounds);
     struct lt_release_state release;
     struct lt_store_status st;
-    json_t *verdict = NULL;
+    json_t *verdict = NULL, *exposed;
     char text[LT_UUID_TEXT];
 
     lt_uuid_format(g->uuid, text);
@@ -46,14 +46,19 @@ static int describe(struct lt_tenant *t, const struct lt_store_guest *g, bool ad
     if (rc && rc != LT_E_NOT_FOUND)
         return rc;
     LT_TRY(lt_release_state(lt_rounds_release(t->rounds), g->uuid, &release, e));
-    LT_TRY(lt_store_status(t->store, g->uuid, &d, lt_clock_ms(), &st, &verdict, e));
-    *out = json_pack("{s:s, s:s, s:o, s:o, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "uuid", text, "agent",
+    LT_TRY(lt_tenant_api_exposed(t, g, &exposed, e));
+    rc = lt_store_status(t->store, g->uuid, &d, lt_clock_ms(), &st, &verdict, e);
+    if (rc) {
+        json_decref(exposed);
+        return rc;
+    }
+    *out = json_pack("{s:s, s:s, s:o, s:o, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "uuid", text, "agent",
                      g->agent, "door", added ? json_string(door_of(g)) : json_null(), "address",
                      address_of(g, &a), "added", added, "registered", registered, "stopped",
                      lt_store_keylime_stopped(t->store, g->uuid), "policy",
                      g->has_policy ? lt_json_new_hex(g->policy, sizeof g->policy) : json_null(), "ek",
                      g->has_ek ? lt_json_new_hex(g->ek, sizeof g->ek) : json_null(), "release",
-                     lt_release_json(&release), "verdict", verdict);
+                     lt_release_json(&release), "exposed", exposed, "verdict", verdict);
     return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "guest: no memory");
 }
 
@@ -281,7 +286,9 @@ static int read_accept(const json_t *body, struct lt_tenant_accept *out, struct 
     rc = lt_json_array(body, "accept", 6, &list, e);
     for (size_t i = 0; !rc && i < json_array_size(list); i++) {
         const char *s = json_string_value(json_array_get(list, i));
-        if (s && !strcmp(s, "copyable"))
+        if (s && !strcmp(s, "bound"))
+            out->bound = true;
+        else if (s && !strcmp(s, "copyable"))
             out->copyable = true;
         else if (s && !strcmp(s, "boot-only"))
             out->boot_only = true;
@@ -296,7 +303,7 @@ static int read_accept(const json_t *body, struct lt_tenant_accept *out, struct 
         else
             rc = lt_fail(
                 e, LT_E_MALFORMED,
-                "accept: only copyable, boot-only, tainted, open-boot, unlinked and ek-unproven can be"
+                "accept: only bound, copyable, boot-only, tainted, open-boot, unlinked and ek-unproven can be"
                 " accepted");
     }
     return rc;
@@ -388,23 +395,46 @@ void lt_tenant_api_post_learn(struct lt_http_req *req, void *app)
         lt_http_reply_json(req, 201, reply);
 }
 
+/* A failed verdict, or that the guest is exposed: each by its own word alone. */
+static int read_clear(const struct lt_http_req *req, bool *exposed, struct lt_err *e)
+{
+    static const char *const keys[] = {"exposed", NULL};
+
+    *exposed = false;
+    if (!lt_http_req_body(req).n)
+        return 0;
+    LT_JSON_AUTO json_t *body = lt_http_req_json(req, e);
+    if (!body)
+        return e->code;
+    LT_TRY(lt_json_only(body, keys, e));
+    const json_t *word = json_object_get(body, "exposed");
+    if (word && !json_is_boolean(word))
+        return lt_fail(e, LT_E_MALFORMED, "exposed: neither true nor false");
+    *exposed = json_is_true(word);
+    return 0;
+}
+
 void lt_tenant_api_post_clear(struct lt_http_req *req, void *app)
 {
     struct lt_tenant *t = app;
     uint8_t uuid[LT_UUID];
     struct lt_store_guest g;
     struct lt_err e = {0};
+    bool exposed;
     int rc = lt_tenant_api_uuid(req, uuid, &e);
 
     if (!rc)
+        rc = read_clear(req, &exposed, &e);
+    if (!rc)
         rc = lt_store_guest_get(t->store, uuid, &g, &e);
     if (!rc)
-        rc = lt_store_clear(t->store, uuid, &e);
+        rc = exposed ? lt_tenant_api_clear_exposed(t, &g, &e) : lt_store_clear(t->store, uuid, &e);
     if (rc) {
         lt_tenant_api_fail(req, &e);
         return;
     }
-    lt_log(LT_LOG_WARNING, "cleared", "guest %s: its failed verdict was cleared", lt_http_req_arg(req, 0));
+    lt_log(LT_LOG_WARNING, "cleared", "guest %s: %s was cleared", lt_http_req_arg(req, 0),
+           exposed ? "that it was exposed" : "its failed verdict");
     lt_rounds_add(t->rounds, uuid);
     lt_http_reply_json(req, 200, json_object());
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BUNDLED 14 /* host policies that judge openers, beside the quoted one, count */
+
 /* The bundle is a view over the round's own memory, never freed as a bundle. */
 
 static struct lt_bundle_blob view(const void *p, size_t n)
@@ -40,12 +42,16 @@ static void fill_host(const struct lt_tenant_round *r, struct lt_bundle *b, bool
         b->host.boot_log = view(log->log->bytes, log->log->n);
     if (logs && ima && ima->present)
         b->host.ima = ima->bytes;
+    const struct lt_sealing_view *openers = lt_ref_value(r->openers);
+    const struct lt_sealing_list *list = openers ? lt_ref_value(openers->list) : NULL;
+    if (list)
+        b->host.openers = view(list->bytes, list->n);
     b->proof = r->proof;
 }
 
-/* Both policies and the documents they name, each once. Documents are owned. */
+/* Both policies and the documents they name, and those that judge openers, each once. Documents are owned. */
 struct documents {
-    struct lt_bundle_policy list[2 + 2 * (1 + LT_MAX_LAYERS)];
+    struct lt_bundle_policy list[2 + 2 * (1 + LT_MAX_LAYERS) + 2 * BUNDLED];
     size_t count, borrowed; /* the first ones are views */
 };
 
@@ -85,19 +91,46 @@ static void add_documents(struct documents *d, struct lt_documents *from, const 
         add_document(d, from, p->layer[i].policy);
 }
 
+/* What a state is judged by: the document and its boot policy. Views come first. */
+static size_t add_states(const struct lt_sealing_view *v, struct documents *d)
+{
+    size_t n = v ? v->policy_count : 0;
+
+    n = n < BUNDLED ? n : BUNDLED;
+    for (size_t i = 0; i < n; i++) {
+        const struct lt_verifier_host_document *one = lt_ref_value(v->policy[i]);
+        add_policy(d, one->digest, view(one->bytes, one->n));
+    }
+    return n;
+}
+
+static void add_boots(const struct lt_sealing_view *v, size_t n, struct lt_documents *from,
+                      struct documents *d)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct lt_verifier_host_document *one = lt_ref_value(v->policy[i]);
+        if (one->parsed->measured.has_boot)
+            add_document(d, from, one->parsed->measured.boot);
+    }
+}
+
 static void fill_policies(const struct lt_tenant_round *r, struct lt_documents *from, struct documents *d)
 {
     const struct lt_tenant_policy *guest = lt_ref_value(r->policy);
     const struct lt_verifier_host_document *host = lt_ref_value(r->host.policy);
+    const struct lt_sealing_view *openers = lt_ref_value(r->openers);
 
     if (guest)
         add_policy(d, guest->parsed->digest, view(guest->bytes, guest->n));
     if (host)
         add_policy(d, host->digest, view(host->bytes, host->n));
+    size_t states = from ? add_states(openers, d) : 0;
     if (from && guest)
         add_documents(d, from, &guest->parsed->measured);
     if (from && host && host->parsed)
         add_documents(d, from, &host->parsed->measured);
+    if (from)
+        add_boots(openers, states, from, d);
 }
 
 static void documents_free(struct documents *d)

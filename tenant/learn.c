@@ -37,9 +37,13 @@ static json_t *accepted(const struct lt_tenant_accept *accept)
     const struct {
         const char *word;
         bool is;
-    } words[] = {{"copyable", accept->copyable}, {"boot-only", accept->boot_only},
-                 {"tainted", accept->tainted},   {"open-boot", accept->open_boot},
-                 {"unlinked", accept->unlinked}, {"ek-unproven", accept->ek_unproven}};
+    } words[] = {{"bound", accept->bound},
+                 {"copyable", accept->copyable},
+                 {"boot-only", accept->boot_only},
+                 {"tainted", accept->tainted},
+                 {"open-boot", accept->open_boot},
+                 {"unlinked", accept->unlinked},
+                 {"ek-unproven", accept->ek_unproven}};
     json_t *names = json_array();
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

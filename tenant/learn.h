@@ -8,7 +8,7 @@
 #define LT_TENANT_LEARN_OPEN 640
 
 struct lt_tenant_accept {
-    bool copyable, boot_only, tainted, open_boot, unlinked, ek_unproven;
+    bool bound, copyable, boot_only, tainted, open_boot, unlinked, ek_unproven;
     bool ima; /* learn the boot log and the IMA list too: a boot policy, and one layer "learnt" */
 };
 
