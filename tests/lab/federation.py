@@ -83,7 +83,7 @@ class Federation(Host):
         context.load_cert_chain(f"{self.pki}/{identity}.crt", f"{self.pki}/{identity}.key")
         connection = http.client.HTTPSConnection(url.removeprefix("https://"), context=context, timeout=30)
         try:
-            connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
+            connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
             reply = connection.getresponse()
             return reply.status, reply.read()
         finally:
@@ -221,8 +221,7 @@ class Federation(Host):
                 return found
             if deadline.expired():
                 raise LabError(f"waited {timeout:g} s in vain for {what()}\n"
-                               f"tenant:\n{self.tenant.tail()}\nprovider:\n{self.provider.tail()}\n"
-                               f"host agent:\n{self.agent.tail()}")
+                               + "".join(f"{c.name}:\n{c.tail()}\n" for c in (self.tenant, self.provider, self.agent) if c))
             time.sleep(interval)
 
     def adopt(self, guests, accept=ACCEPT):

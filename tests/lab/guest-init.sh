@@ -45,6 +45,19 @@ for port in /sys/class/virtio-ports/*; do
     [ "$(cat "$port/name" 2>/dev/null)" = org.limetree.lab.0 ] && shell "/dev/${port##*/}" &
 done
 
+# Where the host has no way in: connections held ready for it (tunnel.py), as many as may be in use at once.
+if [ -e /etc/limetree/tunnel ]; then
+    cat >/run/tunnel <<'T'
+#!/bin/sh
+cat /proc/sys/kernel/random/boot_id
+read -r go && echo ok && exec nc 127.0.0.1 9002
+T
+    chmod 755 /run/tunnel
+    for _ in 1 2 3 4 5 6; do
+        while :; do nc 10.0.2.2 "$(cat /etc/limetree/tunnel)" -e /run/tunnel; usleep 100000; done 2>/dev/null &
+    done
+fi
+
 [ -e /etc/limetree/hook ] && sh /etc/limetree/hook
 
 echo "LT-GUEST: up uuid=$(cat /sys/class/dmi/id/product_uuid) tpm=$(ls /dev/tpmrm0) t=$(cut -d' ' -f1 /proc/uptime)"

@@ -22,6 +22,7 @@ from xml.sax.saxutils import quoteattr
 
 from .procs import Deadline, LabError, wait_text
 from .tpm import Tpm
+from .tunnel import Tunnel
 
 # In the order of their dependencies. Everything else a guest needs is built in.
 MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
@@ -212,8 +213,9 @@ class GuestImage:
 
 def domain_xml(name, uuid, *, kvm=False, firmware="seabios", memory=256, image=None, cmdline="",
                serial=None, channel=None, nvram=None, forward=(), fw_cfg=None, tpm="tpm-crb",
-               extra_devices=""):
-    """The XML. forward: guest ports reached through slirp; fw_cfg: {name: file}."""
+               extra_devices="", plain=False):
+    """The XML. forward: guest ports reached through slirp; fw_cfg: {name: file}. plain: nothing that taints a domain
+    is in it; then the guest has a network if there is something to forward to, and nothing is."""
     loader = ""
     if firmware == "ovmf":
         loader = ("<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
@@ -231,7 +233,15 @@ def domain_xml(name, uuid, *, kvm=False, firmware="seabios", memory=256, image=N
     if channel:
         devices += (f"<channel type='unix'><source mode='bind' path={quoteattr(str(channel))}/>"
                     "<target type='virtio' name='org.limetree.lab.0'/></channel>")
-    args = []
+    args, sysinfo = [], ""
+    if plain:
+        entries = "".join(f"<entry name='opt/limetree/{key}' file={quoteattr(str(path))}/>"
+                          for key, path in (fw_cfg or {}).items())
+        sysinfo = f"<sysinfo type='fwcfg'>{entries}</sysinfo>" if entries else ""
+        if forward:
+            devices += (f"<interface type='user'><mac address='52:54:00:{uuid[0:2]}:{uuid[2:4]}:{uuid[4:6]}'/>"
+                        "<model type='virtio'/><rom enabled='no'/></interface>")
+        forward = fw_cfg = None
     if forward:
         # Port 0: the kernel picks one, `info usernet` tells which.
         ports = "".join(f",hostfwd=tcp:127.0.0.1:0-:{port}" for port in forward)
@@ -246,7 +256,7 @@ def domain_xml(name, uuid, *, kvm=False, firmware="seabios", memory=256, image=N
     return f"""<domain type='{"kvm" if kvm else "qemu"}'{namespace}>
 <name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>{memory}</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type>{loader}{boot}</os>
-<features><acpi/>{"<smm state='off'/>" if firmware == "ovmf" else ""}</features>
+{sysinfo}<features><acpi/>{"<smm state='off'/>" if firmware == "ovmf" else ""}</features>
 <cpu mode='{"host-passthrough" if kvm else "maximum"}'/>
 <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{devices}{extra_devices}</devices>
@@ -261,12 +271,13 @@ class Guest:
     seconds, has a vTPM, and libvirt does not call it tainted.
     files: {name: text or bytes} -> /etc/limetree/NAME in the guest ("agent.conf", "ca.pem"; "hook"
     is run as a shell script before the agent starts).
+    plain: libvirt does not call it tainted; only its agent can be reached from outside, through a Tunnel.
     port: of its agent; ports: others that are to be reached from outside. Other guests reach them at 10.0.2.2.
     """
 
     def __init__(self, virt, name, uuid=None, image=None, files=None, firmware="seabios",
                  memory=None, cmdline="", port=AGENT_PORT, ports=(), shell=True, tpm="tpm-crb",
-                 extra_devices=""):
+                 extra_devices="", plain=False):
         self.virt, self.lab, self.name = virt, virt.lab, name
         self.uuid = str(uuid or uuidlib.uuid4())
         self.image, self.files, self.firmware = image, dict(files or {}), firmware
@@ -277,6 +288,12 @@ class Guest:
         self.serial = self.dir / "serial.log" if image is not None else None
         self.channel = self.dir / "sh" if image is not None and shell else None
         self.extra_devices = extra_devices
+        self.tunnel = None
+        if plain and image is not None:
+            self.tunnel = Tunnel()
+            self.lab.on_close(self.tunnel.close)
+            self.files["tunnel"] = f"{self.tunnel.inner}\n"
+        self.plain = plain
         self.defined = False
         self._seen = 0
 
@@ -289,7 +306,7 @@ class Guest:
                           memory=memory, image=self.image, cmdline=self.cmdline,
                           serial=self.serial, channel=self.channel, nvram=self.dir / "nvram.fd",
                           forward=self.ports, fw_cfg=fw_cfg, tpm=self.tpm_model,
-                          extra_devices=self.extra_devices)
+                          extra_devices=self.extra_devices, plain=self.plain)
 
     # -- life
 
@@ -353,6 +370,8 @@ class Guest:
 
     def host_port(self, port=None):
         """127.0.0.1's port that leads to the guest's agent, or to another of its ports."""
+        if self.tunnel and not port:
+            return self.tunnel.port
         out = self.virt.virsh("qemu-monitor-command", self.name, "--hmp", "info usernet")
         found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+"
                           rf"{port or self.port}\b", out)

@@ -129,8 +129,8 @@ class Host:
 
     def domain_raw(self, verb, *args, check=True, timeout=60):
         """`limetree domain VERB ...`: CompletedProcess."""
-        return self.fed.lab.run([self.fed.program["limetree"], "domain", verb, *args, "--socket",
-                                 self.local_socket, "--json"], check=check, timeout=timeout)
+        return self.fed.lab.run([self.fed.program["limetree"], "domain", verb, *args, "--socket", self.local_socket,
+                                 "--json"], check=check, timeout=timeout)
 
     def domain(self, verb, *args, timeout=60):
         return json.loads(self.domain_raw(verb, *args, timeout=timeout).stdout)
@@ -139,7 +139,7 @@ class Host:
         """(status, JSON) of the agent's local socket."""
         connection = UnixConnection(self.local_socket, timeout)
         try:
-            connection.request(method, f"/local/v1/{path}", body and json.dumps(body), {"Content-Type": "application/json"})
+            connection.request(method, f"/local/v1/{path}", None if body is None else json.dumps(body), {"Content-Type": "application/json"})
             reply = connection.getresponse()
             return reply.status, json.loads(reply.read())
         finally:
@@ -150,7 +150,9 @@ class Host:
         return self.local("GET", "vault")[1]
 
     def seal(self, *args):
-        return self.fed.cli("host", "seal", self.host, *args)
+        # return self.fed.cli("host", "seal", self.host, *args)
+        status, body = self.fed.https(self.agent_address, "provider", "federation-ca", "POST", "/federation/v1/vault/seal", {})
+        assert status == 201, body
 
     def hook_script(self):
         """deploy/libvirt/limetree with the lab's program and socket in it."""

@@ -3,8 +3,8 @@
 import struct
 from collections import namedtuple
 
-MAGIC = b"LT1:VAULT"
-OPENERS_MAGIC = b"LT1:OPENERS"
+MAGIC = b"LT1:VAULT".ljust(16, b"\0")
+OPENERS_MAGIC = b"LT1:OPENERS".ljust(16, b"\0")
 STATE, ESCROW, HANDOVER, AUTHORITY = 1, 2, 3, 4
 
 Vault = namedtuple("Vault", "host_ek_digest generation states")     # states: [{pcr: bytes}] of its compartments' keys
@@ -26,7 +26,7 @@ class Reader:
 
     def magic(self, text):
         if self.take(len(text)) != text:
-            raise ValueError(f"not {text.decode()}")
+            raise ValueError(f"not {text}")
 
     def state(self):
         bitmap = self.number(4)
@@ -55,6 +55,12 @@ def vault(raw):
         r.take(r.number(4)), r.take(16)
     r.end()
     return Vault(ek, generation, states)
+
+
+def with_generation(raw, generation):
+    """The file as it would be, had it been written at another value of the counter: what anybody can make of it."""
+    at = len(MAGIC) + 2 + 2 + 32 + 34
+    return raw[:at] + struct.pack(">Q", generation) + raw[at + 8:]
 
 
 def openers(raw):
