@@ -18,6 +18,7 @@
     X(SEAL_BURNT, "seal-burnt") /* of a reseal */                                                            \
     X(SEAL_GROWN, "seal-grown")                                                                              \
     X(SEAL_WRAPPED, "seal-wrapped")                                                                          \
+    X(SEAL_CLOSED, "seal-closed")                                                                            \
     X(SEAL_COUNTER_DEFINED, "seal-counter-defined") /* of a create */                                        \
     X(SEAL_OPENED, "seal-opened")                                                                            \
     X(PROVISION_MADE, "provision-made")                                                                      \

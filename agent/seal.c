@@ -238,7 +238,7 @@ static int apply(struct lt_agent_seal_content *c, const struct lt_seal_change *c
     return 0;
 }
 
-/* Whether all three can be made, before the first is. */
+/* Whether all steps can be made, before the first is. */
 static int rehearse(const struct lt_agent_seal *s, const struct lt_seal_change *change, struct lt_err *e)
 {
     struct lt_agent_seal_content c;
@@ -271,6 +271,15 @@ static int make_step(struct lt_agent_seal *s, const struct lt_seal_change *chang
     return rc;
 }
 
+static bool closes(const struct lt_agent_seal *s, const struct lt_seal_change *change)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < s->content.count; i++)
+        any = any || lt_seal_change_closes(change, &s->content.entries[i]);
+    return any;
+}
+
 static int reseal(struct lt_agent_seal *s, const struct lt_seal_change *change, struct lt_err *e)
 {
     LT_TRY(rehearse(s, change, e));
@@ -280,6 +289,9 @@ static int reseal(struct lt_agent_seal *s, const struct lt_seal_change *change, 
     LT_FAULT_AT(SEAL_GROWN);
     LT_TRY_IN(make_step(s, change, LT_SEAL_CHANGE_WRAP, e), e, "wrap");
     LT_FAULT_AT(SEAL_WRAPPED);
+    if (closes(s, change))
+        LT_TRY_IN(make_step(s, change, LT_SEAL_CHANGE_CLOSE, e), e, "close");
+    LT_FAULT_AT(SEAL_CLOSED);
     return 0;
 }
 
@@ -290,6 +302,8 @@ int lt_agent_seal_reseal(struct lt_agent_seal *s, const struct lt_pcrs *add, uns
 
     LT_TRY(begin_open(s, e));
     int rc = lt_seal_change_plan(&s->content.states, s->host_ek_digest, add, add_n, drop, drop_n, &change, e);
+    if (!rc && !add_n && !drop_n && !closes(s, &change))
+        rc = lt_fail(e, LT_E_USAGE, "reseal: no state to add, none to drop, and none left to close");
     if (!rc)
         rc = reseal(s, &change, e);
     end(s);

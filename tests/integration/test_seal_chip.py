@@ -590,7 +590,7 @@ def test_a_chip_that_goes_away(host):
 
 FAULTS = {"put": ["seal-counter-read", "seal-key-made", "seal-next-written", "seal-next-synced", "seal-dir-synced",
                   "seal-incremented", "seal-renamed", "seal-committed"],
-          "reseal": ["seal-burnt", "seal-grown", "seal-wrapped", "seal-next-synced:2", "seal-dir-synced:3",
+          "reseal": ["seal-burnt", "seal-grown", "seal-wrapped", "seal-closed", "seal-next-synced:2", "seal-dir-synced:3",
                      "seal-incremented:2", "seal-renamed:3", "seal-incremented:3"],
           "create": ["seal-counter-defined", "seal-key-made", "seal-next-synced", "seal-incremented", "seal-renamed"]}
 

@@ -41,8 +41,6 @@ int lt_seal_change_plan(const struct lt_seal_key_states *before, const uint8_t h
     out->before = *before;
     out->after.count = 0;
     memcpy(out->host_ek_digest, host_ek_digest, LT_SHA256);
-    if (!add_n && !drop_n)
-        return lt_fail(e, LT_E_USAGE, "reseal: no state to add and none to drop");
     LT_TRY(drop_states(before, drop, drop_n, &out->after, e));
     for (unsigned i = 0; i < add_n; i++)
         LT_TRY(add_state(out, &add[i], &out->after, e));
@@ -52,7 +50,7 @@ int lt_seal_change_plan(const struct lt_seal_key_states *before, const uint8_t h
 const struct lt_seal_key_states *lt_seal_change_states(const struct lt_seal_change *c,
                                                        enum lt_seal_change_step step)
 {
-    return step == LT_SEAL_CHANGE_WRAP ? &c->after : &c->before;
+    return step < LT_SEAL_CHANGE_WRAP ? &c->before : &c->after;
 }
 
 /* ---- lists ---- */
@@ -75,15 +73,22 @@ static int open_state(struct lt_openers *o, const struct lt_openers_one *one, st
     return 0;
 }
 
-/* Whatever is not of the key's states any more, on this host: also what an unfinished change opened. */
-static void close_others(const struct lt_seal_change *c, struct lt_openers *o)
+/* Open in the list, of this host, and not of the key's states any more: dropped, or opened by a change that
+ * was cut. */
+static bool is_left(const struct lt_seal_change *c, const struct lt_openers_one *one)
 {
-    for (unsigned i = 0; i < o->count; i++) {
-        struct lt_openers_one *one = &o->one[i];
-        if (one->kind == LT_OPENERS_STATE && !memcmp(one->digest, c->host_ek_digest, LT_SHA256) &&
-            lt_seal_key_find(&c->after, &one->state) == c->after.count)
-            one->closed = true;
-    }
+    return one->kind == LT_OPENERS_STATE && !one->closed &&
+           !memcmp(one->digest, c->host_ek_digest, LT_SHA256) &&
+           lt_seal_key_find(&c->after, &one->state) == c->after.count;
+}
+
+bool lt_seal_change_closes(const struct lt_seal_change *c, const struct lt_seal_entry *x)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < x->openers.count; i++)
+        any = any || is_left(c, &x->openers.one[i]);
+    return any;
 }
 
 int lt_seal_change_apply(const struct lt_seal_change *c, enum lt_seal_change_step step,
@@ -97,8 +102,8 @@ int lt_seal_change_apply(const struct lt_seal_change *c, enum lt_seal_change_ste
         const struct lt_openers_one one = opener(c->host_ek_digest, &c->after.state[i]);
         LT_TRY(open_state(&x->openers, &one, e));
     }
-    if (step == LT_SEAL_CHANGE_WRAP)
-        close_others(c, &x->openers);
+    for (unsigned i = 0; step == LT_SEAL_CHANGE_CLOSE && i < x->openers.count; i++)
+        x->openers.one[i].closed |= is_left(c, &x->openers.one[i]);
     return 0;
 }
 
