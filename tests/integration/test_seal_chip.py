@@ -19,7 +19,8 @@ sys.path.insert(0, str(TOP))
 
 from tests.lab import Lab  # noqa: E402
 from tests.lab.hwtpm import HwTpm  # noqa: E402
-from tests.lab.relay import CREATE, ECDH_ZGEN, HMAC, NV_INCREMENT, Relay  # noqa: E402
+from tests.lab.relay import (  # noqa: E402
+    CREATE, ECDH_ZGEN, HMAC, LOAD, NV_DEFINE, NV_INCREMENT, NV_READ, PCR_READ, Relay)
 from tests.lab.tpm import TpmError  # noqa: E402
 
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
@@ -361,7 +362,7 @@ def test_counter_of_anothers(host, attributes, size):
     (host.dir / "vault").unlink()
     assert host.ask("create", bitmap=BITMAP)["rc"] == "counter-lost"
     assert host.tpm.nv_read(NV) == value and host.files() == {}
-    assert all(host.relay.counts().get(code) == before.get(code) for code in (NV_INCREMENT, HMAC, CREATE, 0x12A))
+    assert all(host.relay.counts().get(code) == before.get(code) for code in (NV_INCREMENT, HMAC, CREATE, NV_DEFINE))
 
 
 def test_counter_incremented_by_a_stranger(host):
@@ -586,6 +587,26 @@ def test_a_chip_that_goes_away(host):
             break
     assert host.opened() == "open" and host.do("entry", uuid=ONE)["key"] == key
     host.do("put", uuid=TWO, ek_digest="bb" * 32)
+
+
+@pytest.mark.parametrize("code", [NV_INCREMENT, HMAC, CREATE, LOAD, NV_READ, PCR_READ])
+def test_a_lost_answer(host, code):
+    """The connection breaks behind a command that the chip does: the job begins anew, and the counter moves once."""
+    key = sealed(host)
+    generation = host.counter()
+    host.relay.hang_up(code)
+    host.do("put", uuid=TWO, ek_digest="bb" * 32)
+    assert host.counter() == generation + 1
+    host.tpm.flush_transients()  # what the lost connection left: the relay is no resource manager
+    host.relay.hang_up(code)
+    assert host.do("open") and host.do("entry", uuid=ONE)["key"] == key
+
+
+@pytest.mark.parametrize("code", [NV_DEFINE, NV_INCREMENT])
+def test_a_lost_answer_at_the_first(host, code):
+    host.relay.hang_up(code)
+    host.do("create", bitmap=BITMAP)
+    assert host.opened() == "open"
 
 
 FAULTS = {"put": ["seal-counter-read", "seal-key-made", "seal-next-written", "seal-next-synced", "seal-dir-synced",

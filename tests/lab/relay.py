@@ -4,7 +4,8 @@ import socket
 import struct
 
 HMAC, ECDH_ZGEN, NV_INCREMENT, CREATE, CREATE_PRIMARY = 0x155, 0x154, 0x134, 0x153, 0x131
-COUNTS, REFUSE, HIDE, EXTEND = 0x4C540001, 0x4C540002, 0x4C540003, 0x4C540004
+NV_DEFINE, PCR_READ, LOAD, NV_READ = 0x12A, 0x17E, 0x157, 0x14E
+COUNTS, REFUSE, HIDE, EXTEND, HANG_UP = range(0x4C540001, 0x4C540006)
 
 
 class Relay:
@@ -51,3 +52,7 @@ class Relay:
     def extend_before(self, code, pcr, times):
         """As IMA does while the chip is asked."""
         self._ask(EXTEND, code, pcr, times)
+
+    def hang_up(self, code, times=1):
+        """The answer is lost; the chip has done what it was told."""
+        self._ask(HANG_UP, code, times)

@@ -15,7 +15,8 @@
  * has no effect. Locality is 0 for all. Reset the TPM through swtpm's own control socket.
  * Commands of our own there (tests/lab/relay.py): how many commands of each code came;
  * from now on a code is refused as one that the chip does not know, or is not on its list of
- * commands; before the next so many commands of a code a PCR is extended, as IMA does.
+ * commands; before the next so many commands of a code a PCR is extended, as IMA does; who
+ * sends the next so many commands of a code is hung up on, and the TPM does them all the same.
  *
  * Ends on SIGTERM or SIGINT (status 0), and when swtpm goes away (status 1); removes its sockets.
  */
@@ -58,10 +59,11 @@ enum {
     CTRL_CANCEL = 9,
     CTRL_STORE_VOLATILE = 10,
     CTRL_STOP = 14,
-    CTRL_COUNTS = 0x4c540001, /* answered with u32 0, u32 n, n x (u32 code, u32 count) */
-    CTRL_REFUSE = 0x4c540002, /* body u32 code, u32 whether */
-    CTRL_HIDE = 0x4c540003,   /* the same */
-    CTRL_EXTEND = 0x4c540004, /* body u32 code, u32 PCR, u32 how often */
+    CTRL_COUNTS = 0x4c540001,  /* answered with u32 0, u32 n, n x (u32 code, u32 count) */
+    CTRL_REFUSE = 0x4c540002,  /* body u32 code, u32 whether */
+    CTRL_HIDE = 0x4c540003,    /* the same */
+    CTRL_EXTEND = 0x4c540004,  /* body u32 code, u32 PCR, u32 how often */
+    CTRL_HANG_UP = 0x4c540005, /* body u32 code, u32 how often */
     CTRL_SUCCESS = 0,
     CTRL_BAD_ORDINAL = 10, /* TPM_BAD_ORDINAL: what swtpm says of unknown commands */
     CTRL_BAD_LOCALITY = 0x3d,
@@ -90,6 +92,10 @@ static struct {
     uint32_t code, pcr, left;
     uint64_t before; /* the command that it was done before */
 } extend;
+
+static struct {
+    uint32_t code, left;
+} hang_up;
 
 static struct client clients[CLIENTS_MAX];
 static struct ctrl ctrls[CTRL_MAX];
@@ -295,6 +301,10 @@ static void dispatch(void)
         }
         c->served = true;
         forward((int)(c - clients));
+        if (hang_up.left && code == hang_up.code) {
+            hang_up.left--;
+            drop(c);
+        }
     }
 }
 
@@ -369,6 +379,7 @@ static size_t request_size(uint32_t command)
         return 5;
     case CTRL_REFUSE:
     case CTRL_HIDE:
+    case CTRL_HANG_UP:
         return 12;
     case CTRL_EXTEND:
         return 16;
@@ -413,6 +424,10 @@ static size_t obey(const uint8_t *p, uint8_t *out)
         break;
     case CTRL_HIDE:
         codes[code % CC_MAX].hidden = be32(p + 8);
+        break;
+    case CTRL_HANG_UP:
+        hang_up.code = code;
+        hang_up.left = be32(p + 8);
         break;
     case CTRL_EXTEND:
         extend.code = code;
