@@ -563,19 +563,17 @@ int lt_boot_policy_golden(const struct lt_boot_policy *p, const struct lt_pcrs *
                : lt_fail(e, LT_E_REFUSED, "it is none of the %zu golden configurations", p->golden_count);
 }
 
-/* Without grub a kernel has no business among the files of PCR 9: it would stand there for an initrd. */
-static int no_kernel_file(const struct lt_boot_policy *p, const struct lt_boot_log *l, struct lt_err *e)
+bool lt_boot_policy_kernel_as_file(const struct lt_boot_policy *p, const struct lt_boot_log *log)
 {
     const struct lt_boot_event *ev;
 
-    for (unsigned at = 0; (ev = lt_boot_next(l, 9, &at));)
+    for (unsigned at = 0; (ev = lt_boot_next(log, 9, &at));)
         if (lt_boot_set_find(&p->kernel, lt_boot_digest(ev, LT_BOOT_ALG)))
-            return lt_boot_refuse(ev, e, "a kernel was read as a file, which an initrd could stand for");
-    return 0;
+            return true;
+    return false;
 }
 
-int lt_boot_policy_judge_log(const struct lt_boot_policy *p, const struct lt_boot_log *log, uint32_t foretold,
-                             struct lt_err *e)
+int lt_boot_policy_judge_log(const struct lt_boot_policy *p, const struct lt_boot_log *log, struct lt_err *e)
 {
     struct lt_pcrs replayed;
 
@@ -587,6 +585,5 @@ int lt_boot_policy_judge_log(const struct lt_boot_policy *p, const struct lt_boo
         return lt_fail(e, LT_E_REFUSED, "boot log: not every event has a sha256 digest");
     if (p->refstate)
         LT_TRY(lt_boot_refstate_judge(p->refstate, log, p->set, e));
-    LT_TRY(judge_events(p, log, e));
-    return foretold >> 9 & 1 ? no_kernel_file(p, log, e) : 0;
+    return judge_events(p, log, e);
 }

@@ -45,10 +45,12 @@ uint32_t lt_boot_policy_foretells(const struct lt_boot_policy *p);
  * is none of the configurations. */
 int lt_boot_policy_golden(const struct lt_boot_policy *p, const struct lt_pcrs *state, uint32_t *listed,
                           struct lt_err *e) LT_MUST_CHECK;
-/* The events alone, golden apart: what the log replays to is taken for quoted. foretold: PCRs for which
- * it must be enough (lt_boot_policy_foretells). */
-int lt_boot_policy_judge_log(const struct lt_boot_policy *p, const struct lt_boot_log *log, uint32_t foretold,
+/* The events alone, golden apart: what the log replays to is taken for quoted. */
+int lt_boot_policy_judge_log(const struct lt_boot_policy *p, const struct lt_boot_log *log,
                              struct lt_err *e) LT_MUST_CHECK;
+/* PCR 9 holds a kernel of the policy's. Without grub it has no business there: it could stand for an initrd.
+ */
+bool lt_boot_policy_kernel_as_file(const struct lt_boot_policy *p, const struct lt_boot_log *log);
 
 /* The policy that names what this log measured, and nothing else: each digest of PCR 0-9, 12, 14 (and 11 if
  * it has events) in the order of its first event. quoted: only PCRs that were, and replay to that; NULL: all,

@@ -83,10 +83,12 @@ static bool replays(const struct held *h, const struct lt_boot_log *log)
 static bool passes(const struct held *h, const struct lt_boot_log *log, enum lt_checks_fact *memo,
                    struct lt_err *e)
 {
+    if (h->by_boot >> 9 & 1 && lt_boot_policy_kernel_as_file(h->boot, log)) {
+        (void)!lt_fail(e, LT_E_REFUSED, "a kernel was read as a file, which an initrd could stand for");
+        return false;
+    }
     if (*memo == LT_CHECKS_FACT_UNKNOWN)
-        *memo = lt_boot_policy_judge_log(h->boot, log, lt_boot_policy_foretells(h->boot), e)
-                    ? LT_CHECKS_FACT_NO
-                    : LT_CHECKS_FACT_YES;
+        *memo = lt_boot_policy_judge_log(h->boot, log, e) ? LT_CHECKS_FACT_NO : LT_CHECKS_FACT_YES;
     return *memo == LT_CHECKS_FACT_YES;
 }
 
