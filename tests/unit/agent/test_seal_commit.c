@@ -290,7 +290,9 @@ static void nothing_hidden(struct host *h)
     }
 }
 
-/* What an attacker does with the files: each put back, as either. The agent takes the committed one alone. */
+/* What an attacker does with the files: each put back, as either. The agent takes one of the counter's
+ * generation alone; there may be two, one of which was pending when power was cut: then either hides nothing
+ * of the other. */
 static void old_files_are_dead(struct host *h)
 {
     struct seal_fake_bytes vault = {0}, next = {0};
@@ -309,6 +311,8 @@ static void old_files_are_dead(struct host *h)
             if (!rc && v.generation != h->f.counter && !as_next)
                 fail_msg("file %u of generation %llu opens at %llu", i, (unsigned long long)v.generation,
                          (unsigned long long)h->f.counter);
+            if (!rc)
+                nothing_hidden(h);
         }
     seal_fake_put(&h->f.vault, &vault);
     seal_fake_put(&h->f.next, &next);
@@ -353,6 +357,15 @@ static void bad_too(struct host *h)
     OK(wish_add(h));
 }
 
+/* A commit of another kind takes the generation that a pending file has. */
+static int wish_other(struct host *h)
+{
+    uint8_t pin[LT_SHA256];
+
+    lt_random(pin, sizeof pin);
+    return lt_agent_seal_pin(h->seal, one_uuid, NULL, pin, &err);
+}
+
 struct wish {
     const char *name;
     void (*before)(struct host *h);
@@ -389,6 +402,8 @@ static bool cut_at(const struct wish *w, unsigned at, bool after, int outcome)
     assert_memory_equal(x.key, key, sizeof key);
     lt_seal_entry_free(&x);
     nothing_hidden(&h);
+    old_files_are_dead(&h);
+    OK(wish_other(&h));
     old_files_are_dead(&h);
     if (was_cut && w->run != wish_pin && !(w->run == wish_put && lt_agent_seal_list(h.seal, NULL, 0) == 2)) {
         (void)!w->run(&h); /* the wish again: what it leaves is as good */
