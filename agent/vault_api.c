@@ -141,8 +141,8 @@ struct reseal {
 static int read_state(const json_t *j, struct lt_pcrs *out, struct lt_err *e)
 {
     LT_TRY(lt_residency_pcrs_from_json(j, LT_HASH_SHA256, out, e));
-    if (out->mask & LT_OPENERS_STATE_NEVER)
-        return lt_fail(e, LT_E_MALFORMED, "PCR 10, 13 and 16-23 are in no state");
+    if (lt_openers_state_mask(out->mask, e))
+        return LT_E_MALFORMED;
     if ((out->mask & LT_OPENERS_STATE_MIN) != LT_OPENERS_STATE_MIN)
         return lt_fail(e, LT_E_MALFORMED, "PCR 0, 2, 4, 7-9, 12 and 14 are in every state");
     return 0;

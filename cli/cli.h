@@ -7,6 +7,7 @@ int lt_cli_cmd_pki(int argc, char **argv);
 int lt_cli_cmd_ca(int argc, char **argv);
 int lt_cli_cmd_ek(int argc, char **argv);
 int lt_cli_cmd_domain(int argc, char **argv);
+int lt_cli_cmd_escrow(int argc, char **argv);
 int lt_cli_cmd_host(int argc, char **argv);
 int lt_cli_cmd_guest(int argc, char **argv);
 int lt_cli_cmd_policy(int argc, char **argv);

@@ -35,6 +35,7 @@ static const struct lt_conf_key keys[] = {
 };
 #define KEYS (sizeof keys / sizeof *keys)
 #define MAX_OVERRIDES 16
+#define WAIT_MS 60000 /* a host's vault takes longest: LT_PROVIDER_VAULT_TIMEOUT_MS */
 
 static const struct {
     const char *name, *value, *help;
@@ -272,8 +273,12 @@ json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method,
         (void)lt_fail(e, LT_E_NO_MEMORY, "no memory");
         return NULL;
     }
-    const struct lt_http_request r = {
-        .method = method, .url = full, .body = body, .body_n = n, .headers = body ? headers : NULL};
+    const struct lt_http_request r = {.method = method,
+                                      .url = full,
+                                      .body = body,
+                                      .body_n = n,
+                                      .headers = body ? headers : NULL,
+                                      .timeout_ms = WAIT_MS};
     if (lt_http_call(client, &r, &reply, e))
         return NULL;
     json_t *j = lt_http_json(&reply, want, lt_residency_error_read, e);

@@ -16,6 +16,7 @@ static const struct {
     {"log", "boot logs and IMA lists: replay, judge, show", lt_cli_cmd_log},
     {"ek", "EK certificates: check one as enrolment and appraisal do", lt_cli_cmd_ek},
     {"domain", "libvirt domains: sealed vTPMs, digest of a definition", lt_cli_cmd_domain},
+    {"escrow", "copies of a sealed vTPM's key: show, with the recovery key", lt_cli_cmd_escrow},
     {"ca", "certificates of guests: issue, revoke, serve the list", lt_cli_cmd_ca},
     {"revocation", "what a tenant decided, and who has not heard of it", lt_cli_cmd_revocation},
     {"token", "verdict tokens: get, verify, keys", lt_cli_cmd_token},

@@ -99,6 +99,19 @@ static void choose(struct lt_provider *p, const uint8_t digest[LT_SHA256], const
     }
 }
 
+/* ?host=ID of an operator's: whatever its records name, it is asked. A vTPM that does not run is in none. */
+static bool choose_named(struct lt_provider *p, const struct lt_http_req *req, struct lt_seek_question *q)
+{
+    const char *host = lt_http_req_query(req, "host");
+    uint8_t id[LT_RESIDENCY_HOST_ID];
+
+    if (!host)
+        return false;
+    if (!lt_unhex(host, id, sizeof id, LT_NO_ERR) && (q->host[0] = lt_registry_host(p->registry, id)))
+        q->count = 1;
+    return true;
+}
+
 void lt_provider_api_openers(struct lt_http_req *req, void *app)
 {
     struct lt_provider *p = app;
@@ -113,7 +126,8 @@ void lt_provider_api_openers(struct lt_http_req *req, void *app)
     lt_hex(q.key, sizeof q.key, hex);
     snprintf(q.name, sizeof q.name, "openers/%s", hex);
     memcpy(q.tenant, tenant ? tenant : (const uint8_t[16]){0}, sizeof q.tenant);
-    choose(p, q.key, tenant, &q);
+    if (tenant || !choose_named(p, req, &q))
+        choose(p, q.key, tenant, &q);
     struct lt_http_shared *had = q.count ? lt_kept_get(p->openers, q.key) : NULL;
     if (!had) {
         lt_seek_ask(p->seek, req, &q);
@@ -230,7 +244,7 @@ static int add_boot(struct lt_registry *r, const struct lt_policy_measured *m, u
         return 0;
     LT_TRY(lt_registry_policy(r, m->boot, &bytes, &n, e));
     LT_TRY(lt_boot_policy_parse(bytes, n, &boot, e));
-    *mask |= lt_boot_policy_pcrs(boot);
+    *mask |= lt_boot_policy_judges(boot);
     return 0;
 }
 
