@@ -1,6 +1,6 @@
 /* OPENERS (docs/sealing.md section 2): every platform state and key that a sealed vTPM's secrets were ever
  * open to. Append-only: entries are never removed or moved; `closed` alone changes, and is cleared where a
- * state is opened again. Bytes, no judgement: that is appraisal/checks/openers.h.
+ * state is opened again. Bytes, no judgement: that is appraisal/checks/opened.h.
  *
  *   OPENERS = "LT1:OPENERS" (padded with zeros to 16) | u16 k | k x ( u8 kind | u8 closed | u16 len | body )
  *     1: host_ek_digest[32] | STATE   2, 4: H(SubjectPublicKeyInfo)[32]

@@ -3,7 +3,7 @@
 #ifndef LT_TENANT_SEEN_H
 #define LT_TENANT_SEEN_H
 
-#include "appraisal/checks/openers.h"
+#include "appraisal/checks/opened.h"
 #include "verifier/sealing.h"
 #include "verifier/store/seals.h"
 

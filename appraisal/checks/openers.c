@@ -1,6 +1,4 @@
-/* Check 8's judgement of a list of openers; one state beside one policy is openers_state.c. */
-#include "appraisal/checks/openers.h"
-
+/* Check 8's judgement of a list of openers; one state beside one policy is opened.c. */
 #include "appraisal/checks/checks.h"
 
 #include <stdarg.h>

@@ -16,7 +16,7 @@
 #include "appraisal/checks/history.h"
 #include "appraisal/checks/identity.h"
 #include "appraisal/checks/measured.h"
-#include "appraisal/checks/openers.h"
+#include "appraisal/checks/opened.h"
 #include "appraisal/checks/result_cache.h"
 #include "appraisal/checks/verdict.h"
 #include "residency/proof.h"

@@ -1,5 +1,5 @@
 /* One state of a list of openers beside a host policy, and beside a host's boot. */
-#include "appraisal/checks/openers.h"
+#include "appraisal/checks/opened.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* Openers judged (docs/sealing.md section 5): every platform state and key that a sealed vTPM's secrets were
  * ever open to, each by the tenant's policy. Part of check 8: what is missing or not accepted lowers the
  * link, a list that shrank fails. Pure. */
-#ifndef LT_APPRAISAL_CHECKS_OPENERS_H
-#define LT_APPRAISAL_CHECKS_OPENERS_H
+#ifndef LT_APPRAISAL_CHECKS_OPENED_H
+#define LT_APPRAISAL_CHECKS_OPENED_H
 
 #include "appraisal/checks/identity.h"
 #include "appraisal/checks/measured.h"

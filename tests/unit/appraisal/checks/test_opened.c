@@ -1,6 +1,6 @@
 /* One state beside one host policy: what lists hold, what a boot policy and a log may stand for, and what
  * neither may. */
-#include "appraisal/checks/openers.h"
+#include "appraisal/checks/opened.h"
 #include "tests/support/appraisal/boot_forge.h"
 #include "tests/support/unit.h"
 
