@@ -25,7 +25,8 @@ static int read_header(struct lt_reader *r, struct lt_blob *out, struct lt_err *
     LT_TRY(lt_read_u16(r, &out->header, e));
     LT_TRY(lt_read_u16(r, &out->flags, e));
     LT_TRY(lt_read_u32(r, &out->length, e));
-    if (!out->min_version || out->min_version > out->version || out->header != LT_BLOB_HEADER || out->length != r->n)
+    if (!out->min_version || out->min_version > out->version || out->header != LT_BLOB_HEADER ||
+        out->length != r->n)
         return lt_fail(e, LT_E_MALFORMED,
                        "vTPM state: versions %u and %u, a header of %u bytes, length %u of %zu", out->version,
                        out->min_version, out->header, out->length, r->n);

@@ -37,7 +37,7 @@ static _Noreturn void become(const struct lt_child *c, uid_t self, const sigset_
 
     for (int i = 0; i < LT_CHILD_FDS; i++) /* out of the way of one another first */
         high[i] = c->fds[i] < 0 ? -1 : fcntl(c->fds[i], F_DUPFD_CLOEXEC, LT_CHILD_FD + LT_CHILD_FDS);
-    bool ok = null >= 0 && log >= 0 && dup2(null, 0) == 0 && dup2(log, 1) == 1 && dup2(log, 2) == 2;
+    bool ok = null >= 0 && log >= 0 && dup2(null, 0) == 0 && dup2(null, 1) == 1 && dup2(log, 2) == 2;
     for (int i = 0; i < LT_CHILD_FDS; i++)
         ok = ok && (c->fds[i] < 0 || dup2(high[i], LT_CHILD_FD + i) == LT_CHILD_FD + i);
     ok = ok && !setpgid(0, 0) && !chdir("/") && drop(c, self);

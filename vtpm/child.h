@@ -14,7 +14,7 @@
 struct lt_child {
     const char *const *argv; /* [0] absolute; NULL behind the last */
     int fds[LT_CHILD_FDS];   /* 3 and 4 in the child; -1: none */
-    int log;                 /* 1 and 2 in the child; -1: /dev/null */
+    int log;                 /* 2 in the child; -1: /dev/null, as 0 and 1 */
     uid_t uid;               /* of root: dropped to, with no other group than gid */
     gid_t gid;
 };

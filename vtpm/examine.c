@@ -89,7 +89,7 @@ static int find_entry(struct work *w, struct lt_err *e)
 
     w->changed = atomic_load(&w->inv->changed);
     w->kept = k ? k->entry(k->ctx, w->old->uuid, &w->entry, &w->why_not_kept) : LT_E_NOT_FOUND;
-    if (!w->kept || !w->domain.tpm_secret)
+    if (!w->kept || !w->domain.tpm_secret || (w->new.have_ek && !w->marks.reread))
         return 0;
     return lt_fail(e, w->kept == LT_E_BUSY ? LT_E_BUSY : LT_E_REFUSED,
                    "its state is encrypted and its key is not in the vault%s%s",
@@ -214,10 +214,10 @@ static int seal(struct work *w, struct lt_err *e)
         return lt_fail(e, LT_E_REFUSED, "its XML does not name the secret of its own vTPM");
     if (!w->new.sealed)
         return lt_fail(e, w->new.plain.code, "%s", w->new.plain.msg);
-    if (w->new.record.flags & LT_RESIDENCY_TAINTED)
-        return lt_fail(e, LT_E_REFUSED, "libvirt calls it tainted");
     if (w->new.loaded)
         return lt_fail(e, LT_E_REFUSED, "it was started from a save image, a snapshot or another host");
+    if (w->new.record.flags & LT_RESIDENCY_TAINTED)
+        return lt_fail(e, LT_E_REFUSED, "libvirt calls it tainted");
     return 0;
 }
 
@@ -237,8 +237,8 @@ static int work(struct work *w, struct lt_err *e)
     LT_TRY(find_loaded(w, e));
     LT_TRY(find_entry(w, e));
     LT_TRY(find_ek(w, e));
-    LT_TRY(agree(w, e));
     LT_TRY(agree_with_vault(w, e));
+    LT_TRY(agree(w, e));
     LT_TRY(find_files(w, e));
     LT_TRY(draw(w, e));
     w->new.record.flags = w->facts->flags | (w->domain.qemu_namespace ? LT_RESIDENCY_TAINTED : 0u);

@@ -144,7 +144,7 @@ static void tell_entry(struct lt_vtpm_inventory *inv, struct lt_vtpm_resident *r
         lt_seal_entry_free(&x);
 }
 
-static void tell_entries(struct lt_vtpm_inventory *inv)
+void lt_vtpm_table_tell(struct lt_vtpm_inventory *inv)
 {
     unsigned changed = atomic_load(&inv->changed);
 
@@ -287,7 +287,7 @@ static int take(struct lt_vtpm_inventory *inv, struct lt_err *e)
         return lt_fail(e, LT_E_BUSY, "inventory: %s",
                        inv->listed ? "not every running vTPM domain has been examined"
                                    : "libvirt has not told its running domains yet");
-    tell_entries(inv);
+    lt_vtpm_table_tell(inv);
     LT_TRY(confirm(inv, &list, &collision, e));
     struct lt_residency_record *records = calloc(inv->count + 1, sizeof *records);
     if (!records)
@@ -367,7 +367,7 @@ json_t *lt_inventory_report(struct lt_vtpm_inventory *inv)
     pthread_mutex_lock(&inv->lock);
     json_t *domains = json_array();
     const char *leaking = leak(inv);
-    tell_entries(inv);
+    lt_vtpm_table_tell(inv);
     bool failed = confirm(inv, &list, &collision, &e) != 0;
     for (size_t i = 0; !failed && i < inv->count; i++)
         failed = json_array_append_new(domains, report_one(&list[i], leaking)) != 0;

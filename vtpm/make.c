@@ -22,6 +22,7 @@
 #define STATE_FILE "tpm2-00.permall"
 #define SCRATCH "/dev/shm"
 #define MAX_LOG (64 << 10)
+#define WORDS 200
 
 static const char *given(const char *value, const char *fallback)
 {
@@ -40,25 +41,23 @@ static int check_scratch(const char *path, struct lt_err *e)
     return 0;
 }
 
-/* The last line that a program wrote, for a message: visible ASCII alone. */
-static void last_words(int log, char out[160])
+/* What swtpm_setup complained of, lines joined, for a message: visible ASCII alone. */
+static void last_words(int log, char out[WORDS])
 {
     LT_AUTOFREE uint8_t *text = NULL;
     char self[64];
-    size_t n = 0, begin;
+    size_t n = 0;
 
-    snprintf(self, sizeof self, "/proc/self/fd/%d", log);
     *out = 0;
+    snprintf(self, sizeof self, "/proc/self/fd/%d", log);
     if (lt_file_read(self, MAX_LOG, &text, &n, LT_NO_ERR))
         return;
-    while (n && (text[n - 1] == '\n' || text[n - 1] == ' '))
+    n = n < WORDS - 1 ? n : WORDS - 1;
+    for (size_t i = 0; i < n; i++)
+        out[i] = text[i] == '\n' ? ';' : text[i] < 0x20 || text[i] > 0x7e ? '?' : (char)text[i];
+    while (n && (out[n - 1] == ';' || out[n - 1] == ' '))
         n--;
-    for (begin = n; begin && text[begin - 1] != '\n'; begin--)
-        ;
-    size_t length = n - begin < 159 ? n - begin : 159;
-    for (size_t i = 0; i < length; i++)
-        out[i] = text[begin + i] < 0x20 || text[begin + i] > 0x7e ? '?' : (char)text[begin + i];
-    out[length] = 0;
+    out[n] = 0;
 }
 
 /* ---- swtpm_setup ---- */
@@ -88,7 +87,7 @@ static int run(const struct lt_make_conf *c, const struct programs *p, const cha
                int key, int log, struct lt_err *e)
 {
     LT_AUTOFREE char *tpm = NULL;
-    char words[160];
+    char words[WORDS];
     pid_t pid;
     int status;
 

@@ -96,6 +96,8 @@ void lt_vtpm_table_counts(struct lt_vtpm_inventory *inv, uint32_t reset_count, u
 /* The vault's word about a resident whose EK is known: version, flag 16 and openers of its record; flag 32 as
  * far as the vault has a say. rc, x: what the keeper answered. */
 void lt_vtpm_table_entry(struct lt_vtpm_resident *r, int rc, const struct lt_seal_entry *x);
+/* That of all, if the keeper's entries have changed. Under the lock. */
+void lt_vtpm_table_tell(struct lt_vtpm_inventory *inv);
 
 /* What libvirt says of a running domain. */
 struct lt_vtpm_facts {

@@ -313,6 +313,7 @@ static void serve(struct lt_vtpm_inventory *inv, struct link *l)
                 refresh_one(inv->list[i]);
             until = refresh = lt_clock_ms() + LT_VTPM_REFRESH_MS;
         }
+        lt_vtpm_table_tell(inv);
         inv->ready = inv->ready || none_waits(inv); /* not "none is due": somebody may always be */
         struct lt_vtpm_resident *r = lt_vtpm_table_due(inv, &marks, &until);
         if (r) {

@@ -12,8 +12,8 @@ lt_unit_test(vtpm/test_table lt_vtpm)
 target_include_directories(test_vtpm_table PRIVATE ${LIBVIRT_INCLUDE_DIRS})
 
 # Drives an inventory for tests/integration/test_vtpm_inventory.py.
-add_executable(inventory-shell ../support/vtpm/inventory-shell.c)
-target_link_libraries(inventory-shell PRIVATE lt_vtpm lt_http)
+add_executable(inventory-shell ../support/vtpm/inventory-shell.c ../support/vtpm/sealing.c)
+target_link_libraries(inventory-shell PRIVATE lt_vtpm lt_vtpm_domain lt_http)
 if(LT_SANITIZE)
     # The sanitizers' stand-ins for the XDR functions of libtirpc look for the real ones when the program starts, which
     # is before libvirt is loaded.

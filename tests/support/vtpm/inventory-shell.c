@@ -5,8 +5,10 @@
  *   report              lt_inventory_report
  *   counts RESET RESTART
  *   clock RESET RESTART MS     what the host TPM's clock reads from now on; "clock away": it cannot be read
+ *   and what tests/support/vtpm/sealing.h has
  */
 #include "common/run/log.h"
+#include "tests/support/vtpm/sealing.h"
 #include "vtpm/inventory.h"
 
 #include <pthread.h>
@@ -31,12 +33,13 @@ static int read_clock(void *ctx, struct lt_vtpm_host_clock *out, struct lt_err *
 
 static json_t *record(const struct lt_residency_record *r)
 {
-    return json_pack("{s:o, s:o, s:o, s:i, s:i, s:I, s:o, s:o, s:i}", "uuid", lt_json_new_uuid(r->guest_uuid),
-                     "ek_digest", lt_json_new_hex(r->ek_digest, 32), "incarnation",
-                     lt_json_new_hex(r->incarnation, LT_RESIDENCY_INCARNATION), "start_reset",
+    return json_pack("{s:o, s:o, s:o, s:i, s:i, s:I, s:o, s:o, s:i, s:i, s:o}", "uuid",
+                     lt_json_new_uuid(r->guest_uuid), "ek_digest", lt_json_new_hex(r->ek_digest, 32),
+                     "incarnation", lt_json_new_hex(r->incarnation, LT_RESIDENCY_INCARNATION), "start_reset",
                      (int)r->start_reset, "start_restart", (int)r->start_restart, "start_clock",
                      (json_int_t)r->start_clock_ms, "firmware", lt_json_new_hex(r->firmware_digest, 32),
-                     "domain", lt_json_new_hex(r->domain_digest, 32), "flags", (int)r->flags);
+                     "domain", lt_json_new_hex(r->domain_digest, 32), "flags", (int)r->flags, "version",
+                     (int)r->version, "openers", lt_json_new_hex(r->openers_digest, 32));
 }
 
 static json_t *failure(const struct lt_err *e)
@@ -61,7 +64,7 @@ static json_t *snapshot(struct lt_vtpm_inventory *inv)
     return o;
 }
 
-static json_t *answer(struct lt_vtpm_inventory *inv, const char *line)
+static json_t *answer(const char *uri, struct lt_vtpm_inventory *inv, const char *line)
 {
     unsigned reset, restart;
     unsigned long long ms;
@@ -75,8 +78,10 @@ static json_t *answer(struct lt_vtpm_inventory *inv, const char *line)
         return json_object();
     }
     bool read = sscanf(line, "clock %u %u %llu", &reset, &restart, &ms) == 3;
-    if (!read && strcmp(line, "clock away"))
-        return json_pack("{s:s}", "error", "usage");
+    if (!read && strcmp(line, "clock away")) {
+        json_t *o = sealing_answer(uri, inv, line);
+        return o ? o : json_pack("{s:s}", "error", "usage");
+    }
     pthread_mutex_lock(&lock);
     away = !read;
     if (read)
@@ -87,10 +92,10 @@ static json_t *answer(struct lt_vtpm_inventory *inv, const char *line)
 
 int main(int argc, char **argv)
 {
-    struct lt_inventory_conf conf = {.read_clock = read_clock};
+    struct lt_inventory_conf conf = {.read_clock = read_clock, .keeper = sealing_keeper()};
     struct lt_vtpm_inventory *inv;
     struct lt_err e = {0};
-    char line[256];
+    char line[1024];
     FILE *in = fdopen(0, "r");
 
     if (argc < 2 || argc > 3) {
@@ -105,10 +110,11 @@ int main(int argc, char **argv)
     }
     while (in && fgets(line, sizeof line, in)) {
         line[strcspn(line, "\n")] = 0;
-        LT_JSON_AUTO json_t *o = answer(inv, line);
+        LT_JSON_AUTO json_t *o = answer(argv[1], inv, line);
         LT_AUTOFREE char *text = o ? lt_json_dump(o) : NULL;
         dprintf(0, "%s\n", text ? text : "{\"error\":\"no-memory\"}");
     }
     lt_inventory_stop(inv);
+    sealing_end();
     return 0;
 }

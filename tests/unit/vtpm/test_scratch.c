@@ -140,8 +140,8 @@ static void nothing_is_inherited(void **state)
     key = lt_child_pipe("the key", 7, &err);
     assert_true(leaked > 2 && key > 2);
     const int fds[LT_CHILD_FDS] = {-1, key};
-    assert_int_equal(run("set; cd /proc/self/fd && echo fds:*; pwd; cat <&4", fds, 10000, out, sizeof out),
-                     0);
+    assert_int_equal(
+        run("exec >&2; set; cd /proc/self/fd && echo fds:*; pwd; cat <&4", fds, 10000, out, sizeof out), 0);
     assert_null(strstr(out, "LIMETREE_SECRET"));
     assert_null(strstr(out, "HOME="));
     assert_non_null(strstr(out, "the key"));
@@ -167,7 +167,7 @@ static void descriptors_change_places(void **state)
 
     assert_true(dup2(a, 4) == 4 && dup2(b, 3) == 3);
     const int fds[LT_CHILD_FDS] = {4, 3};
-    assert_int_equal(run("cat <&3; echo; cat <&4", fds, 10000, out, sizeof out), 0);
+    assert_int_equal(run("exec >&2; cat <&3; echo; cat <&4", fds, 10000, out, sizeof out), 0);
     assert_string_equal(out, "first\nsecond");
     close(3);
     close(4);
@@ -180,7 +180,7 @@ static void how_it_ended(void **state)
     char out[64];
     (void)state;
 
-    int status = run("echo why >&2; exit 3", none, 10000, out, sizeof out);
+    int status = run("echo not this; echo why >&2; exit 3", none, 10000, out, sizeof out);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
     assert_string_equal(out, "why\n");
     const char *argv[] = {"/nowhere/program", NULL};
@@ -210,7 +210,7 @@ static void it_does_not_end(void **state)
 
 static void another_user(void **state)
 {
-    const char *argv[] = {"/bin/sh", "-c", "id -u; id -g; id -G", NULL};
+    const char *argv[] = {"/bin/sh", "-c", "exec >&2; id -u; id -g; id -G", NULL};
     int log = memfd_create("log", MFD_CLOEXEC), status;
     const struct lt_child c = {.argv = argv, .fds = {-1, -1}, .log = log, .uid = 12345, .gid = 12346};
     char out[64] = {0};
