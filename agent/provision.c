@@ -50,7 +50,7 @@ static int find_made(struct lt_agent_domains *d, const struct lt_domain *x, stru
                     "keeps in the old one is lost");
 }
 
-static int fill_entry(struct lt_agent_domains *d, const struct lt_domain *x, const struct lt_made *made,
+static int fill_entry(struct lt_agent_domains *d, const struct lt_domain *x, const struct lt_make_result *made,
                       const struct wish *w, struct lt_seal_entry *entry, struct lt_err *e)
 {
     struct lt_openers_one key;
@@ -66,7 +66,7 @@ static int fill_entry(struct lt_agent_domains *d, const struct lt_domain *x, con
 }
 
 /* Entry first, then the state: a state that no entry opens would be lost. */
-static int commit(struct lt_agent_domains *d, const struct lt_seal_entry *entry, const struct lt_made *made,
+static int commit(struct lt_agent_domains *d, const struct lt_seal_entry *entry, const struct lt_make_result *made,
                   const struct wish *w, bool stale, struct lt_err *e)
 {
     LT_TRY(lt_definitions_begin_making(&d->definitions, entry->uuid, e));
@@ -88,7 +88,7 @@ static int commit(struct lt_agent_domains *d, const struct lt_seal_entry *entry,
 static int make(struct lt_agent_domains *d, const struct lt_domain *x, const struct wish *w, bool stale,
                 struct lt_seal_entry *entry, struct lt_err *e)
 {
-    LT_MADE_AUTO struct lt_made made = {0};
+    LT_MAKE_AUTO struct lt_make_result made = {0};
     const struct lt_make_conf conf = {
         .swtpm_setup = d->conf.swtpm_setup,
         .swtpm = d->conf.swtpm,

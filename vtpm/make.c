@@ -141,7 +141,7 @@ static int set_up(const struct lt_make_conf *c, const struct programs *p, const 
 
 /* ---- what came of it ---- */
 
-static int read_made(const struct lt_scratch *s, struct lt_made *out, struct lt_err *e)
+static int read_made(const struct lt_scratch *s, struct lt_make_result *out, struct lt_err *e)
 {
     struct stat st;
     char self[64];
@@ -160,7 +160,7 @@ static int read_made(const struct lt_scratch *s, struct lt_made *out, struct lt_
 
 /* Nothing is believed of what others' programs made: sealed, under this key, with an EK of template L-1. */
 static int judge(const struct lt_make_conf *c, const char *swtpm, const char key[LT_SEAL_KEY],
-                 struct lt_made *out, struct lt_err *e)
+                 struct lt_make_result *out, struct lt_err *e)
 {
     const struct lt_ek_conf conf = {
         .program = swtpm, .scratch = given(c->scratch, SCRATCH), .key = key, .uid = c->uid, .gid = c->gid};
@@ -174,7 +174,7 @@ static int judge(const struct lt_make_conf *c, const char *swtpm, const char key
 }
 
 static int make(const struct lt_make_conf *c, const struct programs *p, const char *vmid,
-                const char key[LT_SEAL_KEY], struct lt_made *out, struct lt_err *e)
+                const char key[LT_SEAL_KEY], struct lt_make_result *out, struct lt_err *e)
 {
     LT_SCRATCH_AUTO struct lt_scratch dir = LT_SCRATCH_NONE;
     const char *below = given(c->scratch, SCRATCH);
@@ -188,13 +188,13 @@ static int make(const struct lt_make_conf *c, const struct programs *p, const ch
 }
 
 int lt_make(const struct lt_make_conf *c, const uint8_t uuid[LT_UUID], const char *name,
-            const char key[LT_SEAL_KEY], struct lt_made *out, struct lt_err *e)
+            const char key[LT_SEAL_KEY], struct lt_make_result *out, struct lt_err *e)
 {
     __attribute__((cleanup(free_programs))) struct programs p = {0};
     LT_AUTOFREE char *vmid = NULL;
     char id[LT_UUID_TEXT];
 
-    *out = (struct lt_made){0};
+    *out = (struct lt_make_result){0};
     lt_uuid_format(uuid, id);
     LT_TRY(find(c, &p, e));
     if (asprintf(&vmid, "%s:%s", name, id) < 0) {
@@ -205,12 +205,12 @@ int lt_make(const struct lt_make_conf *c, const uint8_t uuid[LT_UUID], const cha
     return 0;
 }
 
-void lt_made_free(struct lt_made *m)
+void lt_make_free(struct lt_make_result *m)
 {
     if (m->state)
         lt_wipe(m->state, m->n);
     free(m->state);
-    *m = (struct lt_made){0};
+    *m = (struct lt_make_result){0};
 }
 
 void lt_make_sweep(const char *scratch)

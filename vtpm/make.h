@@ -20,19 +20,19 @@ struct lt_make_conf {
     gid_t gid;
 };
 
-struct lt_made {
+struct lt_make_result {
     uint8_t *state; /* tpm2-00.permall, sealed */
     size_t n;
     struct lt_public ek;
     uint8_t ek_digest[32];
 };
 
-/* name: the domain's, for certificate and birth record. Nothing is left behind but *out: lt_made_free, also
+/* name: the domain's, for certificate and birth record. Nothing is left behind but *out: lt_make_free, also
  * on failure. LT_E_CONFIG: swtpm_setup or its configuration will not do; the message has its last words. */
 int lt_make(const struct lt_make_conf *c, const uint8_t uuid[LT_UUID], const char *name,
-            const char key[LT_SEAL_KEY], struct lt_made *out, struct lt_err *e) LT_MUST_CHECK;
-void lt_made_free(struct lt_made *m); /* wipes */
-#define LT_MADE_AUTO __attribute__((cleanup(lt_made_free)))
+            const char key[LT_SEAL_KEY], struct lt_make_result *out, struct lt_err *e) LT_MUST_CHECK;
+void lt_make_free(struct lt_make_result *m); /* wipes */
+#define LT_MAKE_AUTO __attribute__((cleanup(lt_make_free)))
 
 /* At start: removes the directories of makers of ours that were killed, and of nobody who still works. */
 void lt_make_sweep(const char *scratch);

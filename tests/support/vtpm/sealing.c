@@ -19,7 +19,7 @@ static struct lt_seal_entry entries[ENTRIES];
 static bool used[ENTRIES];
 static int answers;
 static char leaks[32];
-static struct lt_made made;
+static struct lt_make_result made;
 static struct lt_secrets *secrets;
 
 /* ---- the keeper ---- */
@@ -134,7 +134,7 @@ static int make(char *const *w, struct lt_err *e)
     const struct lt_make_conf conf = {.config = w[4], .uid = geteuid(), .gid = getegid()};
     uint8_t uuid[LT_UUID];
 
-    lt_made_free(&made);
+    lt_make_free(&made);
     LT_TRY(lt_uuid_parse(w[1], uuid, e));
     lt_make_sweep(NULL);
     return lt_make(&conf, uuid, w[2], w[3], &made, e);
@@ -245,7 +245,7 @@ json_t *sealing_answer(const char *uri, struct lt_vtpm_inventory *inv, const cha
 void sealing_end(void)
 {
     lt_secrets_stop(secrets);
-    lt_made_free(&made);
+    lt_make_free(&made);
     for (int i = 0; i < ENTRIES; i++)
         lt_seal_entry_free(&entries[i]);
 }
