@@ -16,10 +16,10 @@
 
 static char *path_of(const struct lt_definitions *d, const uint8_t uuid[LT_UUID], const char *suffix)
 {
-    char name[LT_UUID_TEXT + 16];
+    char id[LT_UUID_TEXT], name[LT_UUID_TEXT + 16];
 
-    lt_uuid_format(uuid, name);
-    strcat(name, suffix); /* the longest is 10 */
+    lt_uuid_format(uuid, id);
+    snprintf(name, sizeof name, "%s%s", id, suffix); /* the longest has 10 */
     return lt_file_path(d->dir, name);
 }
 

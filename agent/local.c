@@ -1,7 +1,7 @@
 #include "agent/local.h"
 
-#include "agent/domains.h"
 #include "agent/local_api.h"
+#include "agent/sealed_domains.h"
 #include "common/alloc.h"
 #include "common/http/client.h"
 #include "residency/error.h"

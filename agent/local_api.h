@@ -3,7 +3,7 @@
 #ifndef LT_AGENT_LOCAL_API_H
 #define LT_AGENT_LOCAL_API_H
 
-#include "agent/domains.h"
+#include "agent/sealed_domains.h"
 #include "common/http/server.h"
 
 struct lt_agent_local_api {

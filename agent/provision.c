@@ -1,7 +1,7 @@
 /* A vTPM is made, its entry committed, its state put in place (docs/sealing.md section 3, Provision). */
-#include "agent/domains_impl.h"
 #include "agent/escrow.h"
 #include "agent/fault.h"
+#include "agent/sealed_domains_impl.h"
 #include "common/alloc.h"
 #include "vtpm/make.h"
 #include "vtpm/sealed.h"
@@ -50,24 +50,26 @@ static int find_made(struct lt_agent_domains *d, const struct lt_domain *x, stru
                     "keeps in the old one is lost");
 }
 
-static int fill_entry(struct lt_agent_domains *d, const struct lt_domain *x, const struct lt_make_result *made,
-                      const struct wish *w, struct lt_seal_entry *entry, struct lt_err *e)
+/* Before a vTPM is made, which takes a second or two. */
+static int begin_entry(const struct lt_domain *x, const struct wish *w, struct lt_seal_entry *entry,
+                       struct lt_err *e)
 {
     struct lt_openers_one key;
 
+    lt_seal_entry_free(entry);
+    *entry = (struct lt_seal_entry){.origin = LT_SEAL_MADE};
     memcpy(entry->uuid, x->uuid, LT_UUID);
-    memcpy(entry->ek_digest, made->ek_digest, LT_SHA256);
-    entry->origin = LT_SEAL_MADE;
     if (w->escrow) {
         LT_TRY(lt_seal_escrow_opener(pem(w), &key, e));
         LT_TRY(lt_openers_add(&entry->openers, &key, e));
     }
-    return lt_agent_seal_complete_entry(d->conf.seal, entry, e);
+    lt_seal_key_new(entry->key);
+    return 0;
 }
 
 /* Entry first, then the state: a state that no entry opens would be lost. */
-static int commit(struct lt_agent_domains *d, const struct lt_seal_entry *entry, const struct lt_make_result *made,
-                  const struct wish *w, bool stale, struct lt_err *e)
+static int commit(struct lt_agent_domains *d, const struct lt_seal_entry *entry,
+                  const struct lt_make_result *made, const struct wish *w, bool stale, struct lt_err *e)
 {
     LT_TRY(lt_definitions_begin_making(&d->definitions, entry->uuid, e));
     if (stale)
@@ -97,13 +99,26 @@ static int make(struct lt_agent_domains *d, const struct lt_domain *x, const str
         .gid = d->state.gid,
     };
 
-    lt_seal_entry_free(entry);
-    *entry = (struct lt_seal_entry){0};
-    lt_seal_key_new(entry->key);
+    LT_TRY(begin_entry(x, w, entry, e));
     LT_TRY(lt_make(&conf, x->uuid, x->name, entry->key, &made, e));
     LT_FAULT_AT(PROVISION_MADE);
-    LT_TRY(fill_entry(d, x, &made, w, entry, e));
+    memcpy(entry->ek_digest, made.ek_digest, LT_SHA256);
+    LT_TRY(lt_agent_seal_complete_entry(d->conf.seal, entry, e));
     return commit(d, entry, &made, w, stale, e);
+}
+
+/* Provisioned already: a recovery key that it does not list is not one by being given now. */
+static int check_escrow(const struct lt_seal_entry *entry, const struct wish *w, struct lt_err *e)
+{
+    struct lt_openers_one key;
+
+    if (!w->escrow)
+        return 0;
+    LT_TRY(lt_seal_escrow_opener(pem(w), &key, e));
+    for (unsigned i = 0; i < entry->openers.count; i++)
+        if (lt_openers_same(&entry->openers.one[i], &key))
+            return 0;
+    return lt_fail(e, LT_E_CONFLICT, "it has its vTPM already, made without that recovery key");
 }
 
 static int provision(struct lt_agent_domains *d, const uint8_t uuid[LT_UUID], const struct wish *w,
@@ -120,9 +135,11 @@ static int provision(struct lt_agent_domains *d, const uint8_t uuid[LT_UUID], co
     int rc = find_made(d, &v.xml, entry, &stale, e);
     bool lost = rc == LT_E_CONFLICT || rc == LT_E_STATE_PLAIN || rc == LT_E_STATE_FOREIGN_KEY ||
                 rc == LT_E_STATE_VOLATILE;
-    if (!rc)
+    if (!rc) {
         lt_definitions_end_making(&d->definitions, uuid); /* who was killed just before that */
-    if (!rc || (rc != LT_E_NOT_FOUND && !(lost && w->convert)))
+        return check_escrow(entry, w, e);
+    }
+    if (rc != LT_E_NOT_FOUND && !(lost && w->convert))
         return rc;
     *made = true;
     return make(d, &v.xml, w, stale, entry, e);

@@ -1,6 +1,6 @@
 /* limetree domain: the digest of a domain's definition, offline; and sealed vTPMs, by way of this host's
  * agent. */
-#include "cli/domain.h"
+#include "cli/domain_verbs.h"
 
 #include "cli/cli.h"
 #include "cli/client.h"

@@ -1,6 +1,6 @@
 /* limetree domain define, provision, start, pin: asked of this host's agent. */
 #include "cli/client.h"
-#include "cli/domain.h"
+#include "cli/domain_verbs.h"
 #include "common/alloc.h"
 #include "common/run/conf.h"
 #include "residency/error.h"

@@ -2,7 +2,7 @@
  * with the domain locked, and shows its standard error where it refuses; so it ends within ten seconds, with
  * a sentence. Whatever has no secret of ours it lets pass. */
 #include "cli/client.h"
-#include "cli/domain.h"
+#include "cli/domain_verbs.h"
 #include "common/alloc.h"
 #include "vtpm/domain.h"
 #include "vtpm/seal/entry.h"
@@ -11,26 +11,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HOOK_MS 8000
-
-static const struct {
-    const char *operation, *sub;
+/* Of a start that fails libvirt tells prepare and release: together less than ten seconds. */
+static const struct operation {
+    const char *name, *sub;
+    long ms;
     bool refuses; /* a failure of ours ends the start; later it would end a guest that runs */
 } listened[] = {
-    {"prepare", "begin", true},
-    {"started", "begin", false},
-    {"release", "end", false},
+    {"prepare", "begin", 6000, true},
+    {"started", "begin", 2000, false},
+    {"release", "end", 2000, false},
 };
 
 /* NULL: none that the agent is told of. */
-static const char *operation_of(const struct lt_cli_domain *c, bool *refuses)
+static const struct operation *operation_of(const struct lt_cli_domain *c)
 {
     for (size_t i = 0; i < sizeof listened / sizeof *listened; i++)
-        if (!strcmp(listened[i].operation, c->argument[1]) &&
-            (c->count < 3 || !strcmp(listened[i].sub, c->argument[2]))) {
-            *refuses = listened[i].refuses;
-            return listened[i].operation;
-        }
+        if (!strcmp(listened[i].name, c->argument[1]) &&
+            (c->count < 3 || !strcmp(listened[i].sub, c->argument[2])))
+            return &listened[i];
     return NULL;
 }
 
@@ -48,7 +46,7 @@ static bool ours(const uint8_t *xml, size_t n, uint8_t uuid[LT_UUID])
     return is && !memcmp(named, own, LT_UUID);
 }
 
-static int tell(const struct lt_cli_domain *c, const char *operation, const uint8_t uuid[LT_UUID],
+static int tell(const struct lt_cli_domain *c, const struct operation *o, const uint8_t uuid[LT_UUID],
                 const uint8_t *xml, size_t n, struct lt_err *e)
 {
     json_t *text = json_stringn((const char *)xml, n);
@@ -57,28 +55,27 @@ static int tell(const struct lt_cli_domain *c, const char *operation, const uint
         return lt_fail(e, LT_E_MALFORMED, "domain XML: not UTF-8");
     LT_JSON_AUTO json_t *j = lt_cli_domain_call(
         c, "hook",
-        json_pack("{s:o, s:s, s:o}", "uuid", lt_json_new_uuid(uuid), "operation", operation, "xml", text),
-        200, HOOK_MS, e);
-    return j ? 0 : lt_fail_in(e, e->code, "its vTPM is sealed, and it gets no key");
+        json_pack("{s:o, s:s, s:o}", "uuid", lt_json_new_uuid(uuid), "operation", o->name, "xml", text), 200,
+        o->ms, e);
+    return j ? 0 : e->code;
 }
 
 int lt_cli_domain_hook(const struct lt_cli_domain *c, struct lt_err *e)
 {
+    const struct operation *o = operation_of(c);
     LT_AUTOFREE uint8_t *xml = NULL;
     uint8_t uuid[LT_UUID];
-    bool refuses = false;
     size_t n;
 
-    const char *operation = operation_of(c, &refuses);
-    if (!operation)
+    if (!o)
         return 0;
     LT_TRY(lt_file_read("-", LT_MAX_DOMAIN_XML, &xml, &n, e));
     if (!ours(xml, n, uuid))
         return 0;
-    int rc = tell(c, operation, uuid, xml, n, e);
-    if (rc && !refuses) {
-        fprintf(stderr, "limetree: domain hook: %s: %s\n", operation, lt_cli_shown(e->msg));
-        rc = 0;
-    }
-    return rc;
+    int rc = tell(c, o, uuid, xml, n, e);
+    if (!rc || o->refuses)
+        return rc ? lt_fail_in(e, rc, "its vTPM is sealed, and it gets no key") : 0;
+    fprintf(stderr, "limetree: domain hook: %s: the agent was not told, and takes the key back later: %s\n",
+            o->name, lt_cli_shown(e->msg));
+    return 0;
 }

@@ -2,6 +2,7 @@
  * room that has such a table. */
 #if defined LT_ROOM_agent
 #include "agent/host_api.h"
+#include "agent/local_api.h"
 #elif defined LT_ROOM_provider
 #include "provider/provider.h"
 #else
@@ -82,21 +83,22 @@ static void read_section(const char *section, bool has_who, unsigned roles)
 
 #define FEDERATION "/federation/v1/"
 #define KEYLIME "/{}/" /* the version */
+#define LOCAL "/local/v1/"
 
 static bool begins(const struct lt_http_route *r, const char *base)
 {
     return !strncmp(r->path, base, strlen(base));
 }
 
-/* Those routes that begin with base; keylime: all but the federation's, which may also be whole paths. */
-static void compare(const struct lt_http_route *routes, size_t count, bool keylime)
+/* Those routes that begin with base; KEYLIME: all but the federation's, which may also be whole paths. */
+static void compare(const struct lt_http_route *routes, size_t count, const char *base)
 {
-    const char *base = keylime ? KEYLIME : FEDERATION;
+    bool keylime = !strcmp(base, KEYLIME);
 
     for (size_t i = 0; i < count; i++) {
         char name[96];
         size_t k = 0;
-        if (begins(&routes[i], FEDERATION) == keylime)
+        if (keylime ? begins(&routes[i], FEDERATION) : !begins(&routes[i], base))
             continue;
         snprintf(name, sizeof name, "%s %s", routes[i].method,
                  routes[i].path + (begins(&routes[i], base) ? strlen(base) : 0));
@@ -121,7 +123,9 @@ static void documented(void **state)
 
     (void)state;
 #if defined LT_ROOM_agent
-    read_section("Host agent", false, LT_PEER_ROLE_PROVIDER);
+    read_section("Host agent, local socket", false, LT_HTTP_MAY_LOCAL);
+    compare(lt_agent_local_routes, lt_agent_local_route_count, LOCAL);
+    read_section("Host agent (", false, LT_PEER_ROLE_PROVIDER);
     routes = lt_agent_host_routes;
     count = lt_agent_host_route_count;
 #elif defined LT_ROOM_provider
@@ -132,10 +136,10 @@ static void documented(void **state)
     routes = lt_tenant_routes;
     count = lt_tenant_route_count;
 #endif
-    compare(routes, count, false);
+    compare(routes, count, FEDERATION);
 #if defined LT_ROOM_tenant
     read_section("Keylime's verifier API", true, 0);
-    compare(routes, count, true);
+    compare(routes, count, KEYLIME);
 #endif
 }
 

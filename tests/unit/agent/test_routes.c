@@ -2,6 +2,7 @@
  * peers. */
 #include "agent/guest_routes.h"
 #include "agent/host_api.h"
+#include "agent/local_api.h"
 #include "tests/support/http/http_check.h"
 #include "tests/support/unit.h"
 
@@ -43,11 +44,19 @@ static void guest_routes_need_the_tenants_ca(void **state)
     closed(lt_agent_guest_routes, lt_agent_guest_route_count, LT_HTTP_MAY_TRUSTED);
 }
 
+/* The same server over TCP has them for nobody: only a UNIX socket tells whose user calls. */
+static void local_routes_are_nobodys_over_tcp(void **state)
+{
+    (void)state;
+    closed(lt_agent_local_routes, lt_agent_local_route_count, LT_HTTP_MAY_LOCAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(host_routes_are_the_providers),
         cmocka_unit_test(guest_routes_need_the_tenants_ca),
+        cmocka_unit_test(local_routes_are_nobodys_over_tcp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

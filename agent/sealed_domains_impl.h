@@ -1,11 +1,11 @@
-/* Inside the domains of a host agent: domains.c (define, start, pin, hook) and provision.c share it; nobody
- * else includes this. */
-#ifndef LT_AGENT_DOMAINS_IMPL_H
-#define LT_AGENT_DOMAINS_IMPL_H
+/* Inside the domains of a host agent: sealed_domains.c (define, start, pin, hook) and provision.c share it;
+ * nobody else includes this. */
+#ifndef LT_AGENT_SEALED_DOMAINS_IMPL_H
+#define LT_AGENT_SEALED_DOMAINS_IMPL_H
 
 #include "agent/definitions.h"
-#include "agent/domains.h"
 #include "agent/lent.h"
+#include "agent/sealed_domains.h"
 #include "vtpm/domain.h"
 #include "vtpm/files.h"
 #include "vtpm/launch.h"

@@ -1,7 +1,7 @@
-#include "agent/domains.h"
+#include "agent/sealed_domains.h"
 
-#include "agent/domains_impl.h"
 #include "agent/fault.h"
+#include "agent/sealed_domains_impl.h"
 #include "common/alloc.h"
 #include "common/run/clock.h"
 #include "common/run/cond.h"

@@ -1,6 +1,6 @@
 /* What the verbs of `limetree domain` share that speak with this host's agent over its UNIX socket. */
-#ifndef LT_CLI_DOMAIN_H
-#define LT_CLI_DOMAIN_H
+#ifndef LT_CLI_DOMAIN_VERBS_H
+#define LT_CLI_DOMAIN_VERBS_H
 
 #include "common/ids.h"
 #include "common/json.h"

@@ -10,8 +10,8 @@
  * of define, provision, start, pin at a time, LT_E_BUSY for another; hooks come in between, and libvirtd is
  * asked nothing about their domain, which it holds until the hook answers. Every step can be done again after
  * a crash. All functions block. */
-#ifndef LT_AGENT_DOMAINS_H
-#define LT_AGENT_DOMAINS_H
+#ifndef LT_AGENT_SEALED_DOMAINS_H
+#define LT_AGENT_SEALED_DOMAINS_H
 
 #include "agent/seal.h"
 #include "vtpm/inventory.h"
