@@ -211,7 +211,7 @@ int lt_make(const struct lt_make_conf *c, const uint8_t id[LT_UUID], const char 
     return 0;
 }
 
-void lt_make_result_free(struct lt_make_result *m)
+void lt_make_free(struct lt_make_result *m)
 {
     (void)m;
 }
