@@ -97,12 +97,12 @@ json_t *lt_agent_seal_json(struct lt_agent_seal *s);
  * a PCR of LT_OPENERS_STATE_MIN). LT_E_CONFLICT: it is open; its state: there is one that does not open,
  * which is not overwritten; LT_E_TPM_NO_HMAC: the chip has neither TPM2_HMAC nor TPM2_ECDH_ZGen. */
 int lt_agent_seal_create(struct lt_agent_seal *s, uint32_t bitmap, struct lt_err *e) LT_MUST_CHECK;
-/* Burn, grow, wrap: the key then answers in its states and those of add, less the ones whose numbers (of
- * status.states) are in drop, which are closed in every list by a fourth commit. LT_E_USAGE: nothing to do, none
- * left, a number that is none, the present state would not be among them; LT_E_TOO_LARGE: more than
+/* Burn, grow, wrap, close, each a commit: the key then answers in its states and those of add, less the ones
+ * whose numbers (of status.states) are in drop, which are closed in every list. LT_E_USAGE: nothing to do,
+ * none left, a number that is none, the present state would not be among them; LT_E_TOO_LARGE: more than
  * LT_MAX_SEAL_STATES, a list that is full. After a failure some of the commits may stand: lists may be longer
- * than the key's states, never shorter, and what is dropped may be open in them; ask again, where nothing else is
- * to be done with neither add nor drop. */
+ * than the key's states, never shorter, and what was dropped may be open in them. Ask again; with neither add
+ * nor drop where closing is all that is left. */
 int lt_agent_seal_reseal(struct lt_agent_seal *s, const struct lt_pcrs *add, unsigned add_n,
                          const unsigned *drop, unsigned drop_n, struct lt_err *e) LT_MUST_CHECK;
 
