@@ -1,6 +1,6 @@
 /* limetree host openers: every state and key that the vTPMs of a host's vault were ever open to, each named
  * by the published host policy that accepts it; those that nobody accepts come first. */
-#include "appraisal/checks/openers.h"
+#include "appraisal/checks/opened.h"
 #include "cli/vault.h"
 #include "common/alloc.h"
 #include "residency/error.h"
