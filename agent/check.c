@@ -1,6 +1,7 @@
 /* What an agent's start would stumble over, looked at before. */
 #include "agent/conf.h"
 #include "agent/contact.h"
+#include "agent/leaks.h"
 #include "agent/secure.h"
 #include "agent/tpm_words.h"
 #include "common/alloc.h"
@@ -34,6 +35,7 @@ int lt_agent_check_identity(const struct lt_agent_conf *c, const uint8_t *host_i
 
 static int check_host(const struct lt_agent_conf *c, struct lt_err *e)
 {
+    enum lt_agent_leaks_mode mode;
     struct lt_crl *crl = NULL;
 
     if (!*c->cert || !*c->key || !*c->client_ca)
@@ -41,6 +43,7 @@ static int check_host(const struct lt_agent_conf *c, struct lt_err *e)
             e, LT_E_CONFIG,
             "cert, key, client_ca: a host needs all three (limetree pki issue --role host --host HEX, with "
             "HEX from limetree-agent --identity)");
+    LT_TRY(lt_agent_leaks_mode(c->seal_checks, &mode, e));
     LT_TRY(lt_agent_check_identity(c, NULL, e));
     if (*c->crl)
         LT_TRY(lt_crl_open("crl", c->crl, c->client_ca, &crl, e));

@@ -76,6 +76,10 @@ const struct lt_conf_key lt_agent_keys[] = {
     TEXT(local_socket, "",
          "host: UNIX socket of `limetree domain` and of libvirt's hook, as /run/limetree/agent.sock; empty: "
          "none, and no sealed vTPM is made or started"),
+    TEXT(seal_checks, "leaks",
+         "host: what closes the vault: leaks (swap, crash kernel, hibernation, cores, a TPM that a domain "
+         "has), "
+         "all (everything that --check-seals looks at), or none"),
     LT_DAEMON_LOG_KEYS(struct lt_agent_conf),
 };
 const size_t lt_agent_key_count = sizeof lt_agent_keys / sizeof *lt_agent_keys;

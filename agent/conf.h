@@ -12,7 +12,7 @@ struct lt_agent_conf {
     bool run_payload;
     int64_t payload_timeout_s, action_timeout_s;
     char *cert, *key, *crl, *libvirt_uri, *records, *swtpm; /* host */
-    char *swtpm_setup, *swtpm_setup_config, *swtpm_user, *local_socket;
+    char *swtpm_setup, *swtpm_setup_config, *swtpm_user, *local_socket, *seal_checks;
     struct lt_daemon_log_conf log;
     void *running; /* the role, while it runs */
     int exit_code; /* of the program when a thread ends it, else 0 */

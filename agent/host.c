@@ -1,6 +1,7 @@
 #include "agent/host.h"
 
 #include "agent/host_api.h"
+#include "agent/leaks.h"
 #include "agent/local.h"
 #include "agent/state.h"
 #include "common/alloc.h"
@@ -22,6 +23,7 @@ struct lt_agent_host {
     struct lt_host_api api;
     struct lt_tpm *tpm;
     struct lt_work *worker, *vault_work;
+    struct lt_agent_leaks *leaks;
     struct lt_agent_seal *seal; /* NULL: of one-shot commands */
     struct lt_vtpm_inventory *inventory;
     struct lt_http_server *server;
@@ -116,6 +118,12 @@ static int open_tpm(struct lt_agent_host *h, const struct lt_agent_conf *conf, l
     return rc ? rc : lt_tpm_start(conf->tcti, on_open, h, &h->tpm, e);
 }
 
+static const char *leak(void *ctx)
+{
+    const struct lt_agent_host *h = ctx;
+    return lt_agent_leaks_now(h->leaks);
+}
+
 static void entries_changed(void *ctx)
 {
     struct lt_agent_host *h = ctx;
@@ -126,16 +134,20 @@ static void entries_changed(void *ctx)
 
 /* After the anchor, before the first record: what is in the vault decides over a record's flags. A vault that
  * does not open is told, here and by every route that would need it; the host serves all the same. */
-static int open_vault(struct lt_agent_host *h, struct lt_err *e)
+static int open_vault(struct lt_agent_host *h, const struct lt_agent_conf *conf, struct lt_err *e)
 {
     const struct lt_agent_seal_conf seal = {
         .dir = h->state.dir,
         .tpm = h->tpm,
         .ek = &h->attester.ek,
+        .leak = leak,
         .changed = entries_changed,
         .ctx = h,
     };
+    enum lt_agent_leaks_mode mode;
 
+    LT_TRY(lt_agent_leaks_mode(conf->seal_checks, &mode, e));
+    LT_TRY(lt_agent_leaks_start(mode, conf->swtpm_user, &h->leaks, e));
     LT_TRY(lt_agent_seal_new(&seal, &h->seal, e));
     (void)!lt_agent_seal_open(h->seal, LT_NO_ERR); /* the log tells */
     return 0;
@@ -222,7 +234,7 @@ int lt_agent_host_start(struct lt_agent_conf *conf, const struct lt_agent_option
     if (!rc)
         rc = open_sequence(h, e);
     if (!rc)
-        rc = open_vault(h, e);
+        rc = open_vault(h, conf, e);
     if (!rc)
         rc = start_inventory(h, conf, read_clock, e);
     if (!rc)
@@ -261,6 +273,7 @@ void lt_agent_host_stop(struct lt_agent_host *h)
         lt_http_server_stop(h->server);
     lt_inventory_stop(h->inventory);
     lt_agent_seal_free(h->seal);
+    lt_agent_leaks_stop(h->leaks);
     lt_work_free(h->worker);
     lt_work_free(h->vault_work);
     lt_tpm_free(h->tpm);

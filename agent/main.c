@@ -1,6 +1,7 @@
 /* limetree-agent: wires the roles to the daemon's frame and the one-shot commands to the host's. */
 #include "agent/guest.h"
 #include "agent/host.h"
+#include "agent/leaks.h"
 #include "common/run/log.h"
 
 #include <signal.h>
@@ -49,6 +50,7 @@ static const struct command {
     {"--anchor", lt_agent_host_anchor},
     {"--identity", lt_agent_host_identity},
     {"--inventory", lt_agent_host_inventory},
+    {"--check-seals", lt_agent_leaks_command},
 };
 
 static const struct command *find_command(int argc, char **argv)
@@ -125,14 +127,14 @@ static int one_shot(const struct command *command, int argc, char **argv, struct
         rc = lt_log_open("limetree-agent", "-", LT_LOG_WARNING, e);
     if (!rc)
         rc = command->run(c, &o, &result, e);
-    if (rc)
+    if (!result)
         return rc;
     LT_AUTOFREE char *text = json ? lt_json_pretty(result) : NULL;
     if (json)
         fputs(text, stdout);
     else
         print_text(result, 0);
-    return 0;
+    return rc;
 }
 
 int main(int argc, char **argv)
@@ -142,7 +144,7 @@ int main(int argc, char **argv)
     const struct lt_daemon daemon = {
         .program = "limetree-agent",
         .summary = "attests the machine it runs on by its TPM. With role = host also: --anchor, --identity, "
-                   "--inventory, each with --json",
+                   "--inventory, --check-seals, each with --json",
         .config = config,
         .keys = lt_agent_keys,
         .key_count = lt_agent_key_count,
