@@ -316,10 +316,11 @@ def test_volatile_file_planted(lab, shell, vm):  # noqa: F811
     assert "state-volatile" in shell.reported(vm)["not_sealed"]
 
 
-def test_state_removed(shell, vm):
-    """swtpm makes a new one, under our key."""
+def test_state_removed(shell, records, vm):  # noqa: F811
+    """swtpm makes a new one, under our key. No birth record speaks: those are files of swtpm's user."""
     vm.file.unlink()
     assert vm.check() == "not-found"
+    shutil.rmtree(records / vm.uuid)
     vm.start_by_hand()
     shell.refused(vm, "state-foreign-ek")
 
