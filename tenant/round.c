@@ -352,7 +352,7 @@ void lt_tenant_round_appraise_half(const struct lt_tenant_round *r, const struct
         .proof = half->proof,
         .identity = keys->id,
         .policy = document ? document->parsed : NULL,
-        .openers = half->openers ? &openers.in : NULL,
+        .openers = &openers.in,
         .measured_cache = caches ? caches->measured : NULL,
         .timed = true,
         .t1_ms = r->t1_ms,

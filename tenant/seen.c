@@ -93,8 +93,8 @@ bool lt_tenant_seen_names(const struct lt_proof *proof, const uint8_t uuid[LT_UU
     struct lt_residency_record r;
 
     if (!proof->resident || lt_residency_record_parse(proof->record, proof->record_n, &r, LT_NO_ERR) ||
-        r.version < 2 || !(r.flags & LT_RESIDENCY_BORN) || !(r.flags & LT_RESIDENCY_SEALED) ||
-        memcmp(r.guest_uuid, uuid, LT_UUID) || memcmp(r.ek_digest, ek_digest, LT_SHA256))
+        r.version < 2 || !(r.flags & LT_RESIDENCY_BORN) || memcmp(r.guest_uuid, uuid, LT_UUID) ||
+        memcmp(r.ek_digest, ek_digest, LT_SHA256))
         return false;
     memcpy(digest, r.openers_digest, LT_SHA256);
     return memcmp(digest, none, sizeof none) != 0;
@@ -148,6 +148,17 @@ static void fill_history(struct lt_checks_openers *in, const struct lt_tenant_se
     in->exposed_count = s->exposed_count;
 }
 
+static void fill_view(struct lt_tenant_openers *o, const struct lt_sealing_view *v,
+                      const struct lt_ref *document)
+{
+    const struct lt_sealing_list *l = lt_ref_value(v->list);
+
+    o->in.list = l ? &l->parsed : NULL;
+    o->in.trouble = l ? NULL : v->trouble;
+    fill_hosts(o, v);
+    fill_policies(o, v, document);
+}
+
 void lt_tenant_openers_fill(struct lt_tenant_openers *o, const struct lt_ref *view,
                             const struct lt_ref *sealed, const struct lt_ref *document)
 {
@@ -155,17 +166,12 @@ void lt_tenant_openers_fill(struct lt_tenant_openers *o, const struct lt_ref *vi
     const struct lt_tenant_seen *s = lt_ref_value(sealed);
 
     memset(o, 0, sizeof *o);
-    if (!v)
-        return;
-    const struct lt_sealing_list *l = lt_ref_value(v->list);
-    o->in.list = l ? &l->parsed : NULL;
-    o->in.trouble = l ? NULL : v->trouble;
-    fill_hosts(o, v);
-    fill_policies(o, v, document);
+    if (v)
+        fill_view(o, v, document);
     if (!s)
         return;
     fill_history(&o->in, s);
-    if (s->trouble[0]) {
+    if (v && s->trouble[0]) {
         o->in.list = NULL;
         o->in.trouble = s->trouble;
     }

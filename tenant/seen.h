@@ -36,7 +36,7 @@ struct lt_tenant_openers {
     const struct lt_checks_identity_host **host;
     struct lt_checks_openers_policy *policy;
 };
-/* view: struct lt_sealing_view; NULL: nothing was asked for, and *o is empty. sealed: as above. document:
+/* view: struct lt_sealing_view; NULL: no list was asked for. sealed: as above. document:
  * struct lt_verifier_host_document, the quoted policy (NULL: none). To be freed. */
 void lt_tenant_openers_fill(struct lt_tenant_openers *o, const struct lt_ref *view,
                             const struct lt_ref *sealed, const struct lt_ref *document);

@@ -436,8 +436,8 @@ static void need_facts(struct lt_hosts *h, struct host *x, struct lt_ref *trust)
     x->facts_retry_ms = settled(lt_ref_value(x->view.keys)) ? 0 : lt_clock_ms() + LT_HOSTS_HOST_RETRY_MS;
 }
 
-void lt_hosts_facts(struct lt_hosts *h, const uint8_t ek_digest[LT_SHA256], enum lt_checks_fact *registered,
-                    struct lt_ref **keys)
+void lt_hosts_facts(struct lt_hosts *h, const uint8_t ek_digest[LT_SHA256], bool known,
+                    enum lt_checks_fact *registered, struct lt_ref **keys)
 {
     char name[2 * LT_RESIDENCY_HOST_ID + 1];
 
@@ -447,7 +447,7 @@ void lt_hosts_facts(struct lt_hosts *h, const uint8_t ek_digest[LT_SHA256], enum
     pthread_mutex_unlock(&h->lock);
     *registered = lt_verifier_trust_registered(lt_ref_value(trust), ek_digest);
     lt_hex(ek_digest, LT_RESIDENCY_HOST_ID, name);
-    struct host *x = *registered == LT_CHECKS_FACT_YES ? find(h, name) : NULL;
+    struct host *x = known || *registered == LT_CHECKS_FACT_YES ? find(h, name) : NULL;
     if (x && seize(h, x, lt_clock_ms() + LOOK_MS)) { /* one that hangs keeps no guest of others */
         need_facts(h, x, trust);
         *keys = lt_ref_get(x->view.keys);

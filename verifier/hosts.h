@@ -53,11 +53,11 @@ int lt_hosts_view(struct lt_hosts *h, const char *host, const struct lt_residenc
                   bool accepted, bool wait, struct lt_hosts_host_view *out, struct lt_err *e) LT_MUST_CHECK;
 
 /* What is known of the EK of a host that an opener names, whether it answers now or not. *registered: in the
- * registry that is pinned; only then it is asked about. *keys: struct lt_verifier_host_keys with that EK,
- * judged against the roots, a new reference; NULL: not registered, or it could not be had, and is asked for
- * again after LT_HOSTS_HOST_RETRY_MS. */
-void lt_hosts_facts(struct lt_hosts *h, const uint8_t ek_digest[LT_SHA256], enum lt_checks_fact *registered,
-                    struct lt_ref **keys);
+ * registry that is pinned; only then it is asked about, unless it is known otherwise (the tenant's policy
+ * names it). *keys: struct lt_verifier_host_keys with that EK, judged against the roots, a new reference;
+ * NULL: not registered, or it could not be had, and is asked for again after LT_HOSTS_HOST_RETRY_MS. */
+void lt_hosts_facts(struct lt_hosts *h, const uint8_t ek_digest[LT_SHA256], bool known,
+                    enum lt_checks_fact *registered, struct lt_ref **keys);
 
 /* Its documents and logs, as checks take them; now: wall time. */
 void lt_hosts_logs(const struct lt_hosts_host_view *v, int64_t now, struct lt_measured_logs *l);

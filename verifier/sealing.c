@@ -318,7 +318,8 @@ static bool has_host(const struct lt_sealing_view *v, const uint8_t ek_digest[LT
     return false;
 }
 
-static void add_hosts(struct lt_sealing_cache *c, const struct lt_openers *o, struct lt_sealing_view *v)
+static void add_hosts(struct lt_sealing_cache *c, const struct lt_openers *o,
+                      const struct lt_policy_guest *policy, struct lt_sealing_view *v)
 {
     v->host = lt_alloc(o->count + 1, sizeof *v->host);
     for (unsigned i = 0; i < o->count; i++) {
@@ -327,7 +328,8 @@ static void add_hosts(struct lt_sealing_cache *c, const struct lt_openers *o, st
             continue;
         struct lt_sealing_host *h = &v->host[v->host_count++];
         memcpy(h->ek_digest, one->digest, sizeof h->ek_digest);
-        lt_hosts_facts(c->conf.hosts, one->digest, &h->registered, &h->keys);
+        bool known = policy && lt_policy_digests_have(&policy->retired_hosts, one->digest);
+        lt_hosts_facts(c->conf.hosts, one->digest, known, &h->registered, &h->keys);
     }
 }
 
@@ -344,7 +346,7 @@ struct lt_ref *lt_sealing_view(struct lt_sealing_cache *c, const uint8_t digest[
         snprintf(v->trouble, sizeof v->trouble, "its list of openers could not be had: %.199s",
                  *why ? why : "it is asked for again later");
     else
-        add_hosts(c, &l->parsed, v);
+        add_hosts(c, &l->parsed, policy, v);
     if (l && policy) {
         v->policy = lt_alloc(LT_SEALING_PER_GUEST, sizeof(struct lt_ref *));
         add_policies(c, &policy->host_policies, v);
