@@ -531,6 +531,60 @@ void rig_inventory(struct rig *r, uint32_t flags, uint64_t start_clock_ms)
     pthread_mutex_unlock(&r->lock);
 }
 
+static void seal(struct mock_host *h, const uint8_t uuid[16], const uint8_t *digest, uint32_t flags)
+{
+    for (uint32_t i = 0; i < h->count; i++) {
+        struct lt_residency_record *x = &h->records[i];
+        if (memcmp(x->guest_uuid, uuid, 16))
+            continue;
+        x->version = digest ? 2 : 1;
+        x->flags = LT_RESIDENCY_RUNNING | flags;
+        memset(x->openers_digest, 0, 32);
+        if (digest)
+            memcpy(x->openers_digest, digest, 32);
+    }
+    lt_merkle_free(h->tree);
+    OK(lt_residency_inventory_tree(h->records, h->count, &h->tree, &err));
+}
+
+static void put(struct rig_document *all, unsigned *count, unsigned most, uint8_t *p, size_t n,
+                uint8_t digest[32])
+{
+    struct rig_document *d = &all[(*count)++ % most];
+
+    free(d->p);
+    *d = (struct rig_document){.p = p, .n = n};
+    lt_sha256(p, n, d->digest);
+    memcpy(digest, d->digest, 32);
+}
+
+void rig_seal(struct rig *r, struct rig_guest *g, const struct lt_openers *list, uint32_t flags)
+{
+    struct lt_buf b = LT_BUF(LT_MAX_OPENERS_BYTES);
+    uint8_t digest[32];
+
+    pthread_mutex_lock(&r->lock);
+    if (list) {
+        lt_openers_write(list, &b);
+        assert_false(b.failed);
+        put(r->list, &r->lists, RIG_LISTS, b.p, b.n, digest);
+    }
+    seal(&r->host, g->uuid, list ? digest : NULL, flags);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void rig_state(struct lt_openers *list, const struct mock_host *h)
+{
+    struct lt_openers_one one = {.kind = LT_OPENERS_STATE, .state = h->pcrs};
+
+    memcpy(one.digest, h->ek_digest, 32);
+    one.state.mask = LT_OPENERS_STATE_MIN;
+    for (int i = 0; i < LT_MAX_PCRS; i++)
+        if (!(one.state.mask >> i & 1))
+            memset(one.state.value[i], 0, sizeof one.state.value[i]);
+    OK(lt_openers_add(list, &one, &err));
+}
+
 static json_t *residency(struct rig *r, const struct mock_host *h, const uint8_t uuid[16])
 {
     struct lt_merkle_path path;
@@ -761,6 +815,7 @@ static void get_host(struct lt_http_req *req, void *app)
     struct rig *r = app;
     bool other = is_other(r, req);
     const struct mock_host *h = other ? &r->other : &r->host;
+    r->others_asked += other;
     const struct lt_public *ak = r->lie == LIE_AK ? &r->guest[0].ak : &h->ak,
                            *ek = r->lie == LIE_EK ? &r->guest[0].ek : &h->ek;
 
@@ -803,12 +858,69 @@ static void post_activation(struct lt_http_req *req, void *app)
     lt_http_reply_json(req, 200, json_pack("{s:o}", "proof", lt_json_new_hex(proof, 32)));
 }
 
+/* A copy of what has that digest, the caller's; NULL: nothing has. */
+static uint8_t *look_up(struct rig *r, const struct rig_document *all, unsigned most, const char *hex,
+                        size_t *n)
+{
+    uint8_t digest[32], *copy = NULL;
+
+    OK(lt_unhex(hex, digest, 32, &err));
+    pthread_mutex_lock(&r->lock);
+    for (unsigned i = 0; i < most && !copy; i++)
+        if (all[i].p && !memcmp(all[i].digest, digest, 32)) {
+            copy = malloc(all[i].n + 1);
+            assert_non_null(copy);
+            memcpy(copy, all[i].p, *n = all[i].n);
+        }
+    pthread_mutex_unlock(&r->lock);
+    return copy;
+}
+
+static void get_openers(struct lt_http_req *req, void *app)
+{
+    struct lt_err none = {LT_E_NOT_FOUND, "no such openers"};
+    struct rig *r = app;
+    size_t n = 0;
+    uint8_t *p = look_up(r, r->list, RIG_LISTS, lt_http_req_arg(req, 0), &n);
+
+    r->openers_asked++;
+    if (!p || r->openers == OPENERS_WITHHELD) {
+        free(p);
+        lt_http_reply_error(req, &none, 0);
+        return;
+    }
+    if (r->openers == OPENERS_GARBLED)
+        p[n - 1] ^= 1;
+    else if (r->openers == OPENERS_CUT)
+        n--;
+    else if (r->openers == OPENERS_OTHER)
+        p[0] ^= 1;
+    lt_http_reply_bytes(req, 200, "application/octet-stream", p, n);
+}
+
+static void get_escrow(struct lt_http_req *req, void *app)
+{
+    struct lt_err none = {LT_E_NOT_FOUND, "no escrow copy"};
+    const struct rig *r = app;
+
+    if (strcmp(lt_http_req_arg(req, 0), r->guest[0].text))
+        lt_http_reply_error(req, &none, 0);
+    else
+        lt_http_reply_bytes(req, 200, "application/octet-stream", strdup("an escrow copy"), 14);
+}
+
 static void get_policy(struct lt_http_req *req, void *app)
 {
     struct rig *r = app;
     char hex[65];
+    size_t more = 0;
+    uint8_t *document = look_up(r, r->document, RIG_DOCUMENTS, lt_http_req_arg(req, 0), &more);
 
     r->policies++;
+    if (document) {
+        lt_http_reply_bytes(req, 200, "application/json", document, more);
+        return;
+    }
     pthread_mutex_lock(&r->lock);
     lt_hex(r->policy_digest, 32, hex);
     bool layer = r->layer.n && strcmp(lt_http_req_arg(req, 0), hex);
@@ -875,6 +987,8 @@ static const struct lt_http_route provider_routes[] = {
     LT_HTTP_ROUTE("POST", "/federation/v1/hosts/{}/activations", LT_PEER_ROLE_TENANT, LT_MAX_BODY_SMALL,
                   post_activation),
     LT_HTTP_ROUTE("GET", "/federation/v1/policies/{}", LT_PEER_ROLE_TENANT, 0, get_policy),
+    LT_HTTP_ROUTE("GET", "/federation/v1/openers/{}", LT_PEER_ROLE_TENANT, 0, get_openers),
+    LT_HTTP_ROUTE("GET", "/federation/v1/guests/{}/escrow", LT_PEER_ROLE_TENANT, 0, get_escrow),
     LT_HTTP_ROUTE("GET", "/federation/v1/hosts/{}/boot-log", LT_PEER_ROLE_TENANT, 0, get_log),
     LT_HTTP_ROUTE("GET", "/federation/v1/hosts/{}/ima", LT_PEER_ROLE_TENANT, 0, get_ima),
 };
@@ -886,6 +1000,40 @@ void rig_policy(struct rig *r)
     lt_hex(r->host.pcrs.value[4], 32, hex);
     snprintf(r->policy, sizeof r->policy, "{\"pcrs\":{\"4\":[\"%s\"]}}", hex);
     lt_sha256(r->policy, strlen(r->policy), r->policy_digest);
+}
+
+static json_t *whole(const struct lt_pcrs *pcrs)
+{
+    json_t *o = json_object();
+    char n[4];
+
+    for (int i = 0; i < LT_MAX_PCRS; i++)
+        if (LT_OPENERS_STATE_MIN >> i & 1) {
+            snprintf(n, sizeof n, "%d", i);
+            json_object_set_new(o, n, json_pack("[o]", lt_json_new_hex(pcrs->value[i], 32)));
+        }
+    return json_pack("{s:o}", "pcrs", o);
+}
+
+void rig_policy_whole(struct rig *r)
+{
+    LT_JSON_AUTO json_t *j = whole(&r->host.pcrs);
+    LT_AUTOFREE char *text = json_dumps(j, JSON_COMPACT);
+
+    pthread_mutex_lock(&r->lock);
+    snprintf(r->policy, sizeof r->policy, "%s", text);
+    lt_sha256(r->policy, strlen(r->policy), r->policy_digest);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void rig_policy_more(struct rig *r, const struct lt_pcrs *pcrs, uint8_t out[32])
+{
+    LT_JSON_AUTO json_t *j = whole(pcrs);
+    char *text = json_dumps(j, JSON_COMPACT);
+
+    pthread_mutex_lock(&r->lock);
+    put(r->document, &r->documents, RIG_DOCUMENTS, (uint8_t *)text, strlen(text), out);
+    pthread_mutex_unlock(&r->lock);
 }
 
 static void make_provider(struct rig *r)
@@ -1021,6 +1169,10 @@ void rig_free(struct rig *r)
     free(r->other_ek_pem);
     lt_buf_free(&r->ima);
     lt_buf_free(&r->layer);
+    for (unsigned i = 0; i < RIG_LISTS; i++)
+        free(r->list[i].p);
+    for (unsigned i = 0; i < RIG_DOCUMENTS; i++)
+        free(r->document[i].p);
     json_decref(r->replay);
     X509_free(r->maker);
     EVP_PKEY_free(r->maker_key);

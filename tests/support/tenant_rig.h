@@ -4,6 +4,7 @@
 #define LT_TESTS_SUPPORT_TENANT_RIG_H
 
 #include "keylime/share.h"
+#include "residency/openers.h"
 #include "tenant/tenant.h"
 #include "tests/support/http/http_check.h"
 #include "tests/support/mock_host.h"
@@ -13,6 +14,9 @@
 #include <stdatomic.h>
 
 #define RIG_GUESTS 3
+
+#define RIG_LISTS 8     /* of openers that the provider has, the latest */
+#define RIG_DOCUMENTS 4 /* host policies beside the host's own */
 
 enum guest_mode { GUEST_ANSWERS, GUEST_HOLDS, GUEST_FAILS, GUEST_BABBLES, GUEST_FORGES, GUEST_IS_OLD };
 enum provider_mode { PROVIDER_PROVES, PROVIDER_OMITS, PROVIDER_IS_BUSY, PROVIDER_REPLAYS };
@@ -32,6 +36,9 @@ enum provider_lie {
     LIE_IMA_SHORT,
     LIE_NO_IMA
 };
+
+/* How the provider answers GET openers. */
+enum rig_openers { OPENERS_SERVED, OPENERS_WITHHELD, OPENERS_GARBLED, OPENERS_CUT, OPENERS_OTHER };
 
 /* Of a guest's list: a stock agent's text; our agent's bytes, of the text where the kernel's binary list is
  * not there; or of that. */
@@ -109,6 +116,15 @@ struct rig {
     struct lt_buf ima, layer;
     unsigned ima_posts;
     uint64_t ima_first; /* of the last question */
+    /* lists of openers and host policies by digest, under lock */
+    struct rig_document {
+        uint8_t digest[32], *p;
+        size_t n;
+    } list[RIG_LISTS], document[RIG_DOCUMENTS];
+    unsigned lists, documents;
+    atomic_int openers;        /* enum rig_openers */
+    atomic_uint openers_asked; /* GET openers */
+    atomic_uint others_asked;  /* GET hosts of the second host */
     struct lt_http_server *provider;
     atomic_int mode;
     atomic_int activation; /* 0: as it should be; 1: a wrong proof; 2: no answer */
@@ -142,6 +158,15 @@ void rig_without_provider(struct rig *r);
 void rig_inventory(struct rig *r, uint32_t flags, uint64_t start_clock_ms);
 /* The host's policy is its PCR 4 as it is. */
 void rig_policy(struct rig *r);
+/* A host policy with all that openers must be judged by: the host's PCRs as they are. rig_policy of it for
+ * the host; else one that the provider has too, whose digest is put into out. */
+void rig_policy_whole(struct rig *r);
+void rig_policy_more(struct rig *r, const struct lt_pcrs *pcrs, uint8_t out[32]);
+/* Adds the state that h is in to the list. */
+void rig_state(struct lt_openers *list, const struct mock_host *h);
+/* The guest's record is of version 2, and names that list, which the provider has; flags on top of running.
+ * NULL: it is of version 1 again. */
+void rig_seal(struct rig *r, struct rig_guest *g, const struct lt_openers *list, uint32_t flags);
 /* The guest has measured a file; so has the host, whose policy gets a layer with these files first. */
 void rig_measure(struct rig *r, struct rig_guest *g, const char *path);
 void rig_measure_host(struct rig *r, const char *path);
