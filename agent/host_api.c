@@ -312,6 +312,33 @@ static void ima(struct lt_http_req *req, void *app)
     lt_http_reply_bytes(req, 200, "application/octet-stream", p, n - skipped);
 }
 
+/* ---- the vault (agent/vault_api.h) ---- */
+
+static void vault(struct lt_http_req *req, void *app)
+{
+    lt_agent_vault_get(req, &((struct lt_host_api *)app)->vault);
+}
+
+static void vault_seal(struct lt_http_req *req, void *app)
+{
+    lt_agent_vault_seal(req, &((struct lt_host_api *)app)->vault);
+}
+
+static void vault_reseal(struct lt_http_req *req, void *app)
+{
+    lt_agent_vault_reseal(req, &((struct lt_host_api *)app)->vault);
+}
+
+static void openers(struct lt_http_req *req, void *app)
+{
+    lt_agent_vault_openers(req, &((struct lt_host_api *)app)->vault);
+}
+
+static void escrow(struct lt_http_req *req, void *app)
+{
+    lt_agent_vault_escrow(req, &((struct lt_host_api *)app)->vault);
+}
+
 /* Snapshots and logs take long. One thread does them all, and a quote does not wait for logs; what changes
  * the vault takes longer, and has threads of its own (agent/vault_api.h). */
 #define V1 "/federation/v1/"
@@ -322,10 +349,10 @@ const struct lt_http_route lt_agent_host_routes[] = {
                   .blocking = true, .urgent = true),
     LT_HTTP_ROUTE("GET", V1 "boot-log", LT_PEER_ROLE_PROVIDER, 0, boot_log, .blocking = true),
     LT_HTTP_ROUTE("GET", V1 "ima", LT_PEER_ROLE_PROVIDER, 0, ima, .blocking = true),
-    LT_HTTP_ROUTE("GET", V1 "vault", LT_PEER_ROLE_PROVIDER, 0, lt_agent_vault_get),
-    LT_HTTP_ROUTE("POST", V1 "vault/seal", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, lt_agent_vault_seal),
-    LT_HTTP_ROUTE("POST", V1 "vault/reseal", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, lt_agent_vault_reseal),
-    LT_HTTP_ROUTE("GET", V1 "openers/{}", LT_PEER_ROLE_PROVIDER, 0, lt_agent_vault_openers),
-    LT_HTTP_ROUTE("GET", V1 "guests/{}/escrow", LT_PEER_ROLE_PROVIDER, 0, lt_agent_vault_escrow),
+    LT_HTTP_ROUTE("GET", V1 "vault", LT_PEER_ROLE_PROVIDER, 0, vault),
+    LT_HTTP_ROUTE("POST", V1 "vault/seal", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, vault_seal),
+    LT_HTTP_ROUTE("POST", V1 "vault/reseal", LT_PEER_ROLE_PROVIDER, LT_MAX_BODY_SMALL, vault_reseal),
+    LT_HTTP_ROUTE("GET", V1 "openers/{}", LT_PEER_ROLE_PROVIDER, 0, openers),
+    LT_HTTP_ROUTE("GET", V1 "guests/{}/escrow", LT_PEER_ROLE_PROVIDER, 0, escrow),
 };
 const size_t lt_agent_host_route_count = sizeof lt_agent_host_routes / sizeof *lt_agent_host_routes;

@@ -1,7 +1,6 @@
 #include "agent/vault_api.h"
 
 #include "agent/escrow.h"
-#include "agent/host_api.h"
 #include "common/alloc.h"
 #include "residency/proof.h"
 
@@ -56,16 +55,15 @@ static void run(struct lt_work_task *t)
     free(j);
 }
 
-static void post(struct lt_http_req *req, void *app,
+static void post(struct lt_http_req *req, struct lt_agent_vault_api *v,
                  void (*fn)(struct lt_http_req *, struct lt_agent_vault_api *))
 {
-    struct lt_host_api *api = app;
     struct job *j = lt_new(struct job);
     struct lt_err e = {0};
 
-    *j = (struct job){.req = req, .vault = &api->vault, .fn = fn};
+    *j = (struct job){.req = req, .vault = v, .fn = fn};
     lt_http_req_hold(req);
-    if (!lt_work_offer(api->vault.work, LT_WORK_USUAL, &j->task, run, &e))
+    if (!lt_work_offer(v->work, LT_WORK_USUAL, &j->task, run, &e))
         return;
     free(j);
     reply_error(req, &e);
@@ -89,10 +87,10 @@ static void get(struct lt_http_req *req, struct lt_agent_vault_api *v)
     reply_vault(req, v, 200);
 }
 
-void lt_agent_vault_get(struct lt_http_req *req, void *app)
+void lt_agent_vault_get(struct lt_http_req *req, struct lt_agent_vault_api *v)
 {
-    if (has_vault(req, &((struct lt_host_api *)app)->vault))
-        post(req, app, get);
+    if (has_vault(req, v))
+        post(req, v, get);
 }
 
 /* ---- POST vault/seal ---- */
@@ -124,10 +122,10 @@ static void seal(struct lt_http_req *req, struct lt_agent_vault_api *v)
         reply_vault(req, v, 201);
 }
 
-void lt_agent_vault_seal(struct lt_http_req *req, void *app)
+void lt_agent_vault_seal(struct lt_http_req *req, struct lt_agent_vault_api *v)
 {
-    if (has_vault(req, &((struct lt_host_api *)app)->vault))
-        post(req, app, seal);
+    if (has_vault(req, v))
+        post(req, v, seal);
 }
 
 /* ---- POST vault/reseal ---- */
@@ -201,17 +199,16 @@ static void reseal(struct lt_http_req *req, struct lt_agent_vault_api *v)
         reply_vault(req, v, 200);
 }
 
-void lt_agent_vault_reseal(struct lt_http_req *req, void *app)
+void lt_agent_vault_reseal(struct lt_http_req *req, struct lt_agent_vault_api *v)
 {
-    if (has_vault(req, &((struct lt_host_api *)app)->vault))
-        post(req, app, reseal);
+    if (has_vault(req, v))
+        post(req, v, reseal);
 }
 
 /* ---- lists and copies ---- */
 
-void lt_agent_vault_openers(struct lt_http_req *req, void *app)
+void lt_agent_vault_openers(struct lt_http_req *req, struct lt_agent_vault_api *v)
 {
-    const struct lt_agent_vault_api *v = &((struct lt_host_api *)app)->vault;
     LT_AUTOBUF struct lt_buf b = LT_BUF(LT_MAX_OPENERS_BYTES);
     uint8_t digest[LT_SHA256];
     struct lt_err e = {0};
@@ -242,7 +239,7 @@ static void escrow(struct lt_http_req *req, struct lt_agent_vault_api *v)
     }
 }
 
-void lt_agent_vault_escrow(struct lt_http_req *req, void *app)
+void lt_agent_vault_escrow(struct lt_http_req *req, struct lt_agent_vault_api *v)
 {
-    post(req, app, escrow);
+    post(req, v, escrow);
 }

@@ -13,11 +13,11 @@ struct lt_agent_vault_api {
 };
 #define LT_AGENT_VAULT_THREADS 2 /* of work: one may be in a commit, the other looks */
 
-/* Handlers of agent/host_api.c's table: app is a struct lt_host_api. */
-void lt_agent_vault_get(struct lt_http_req *req, void *app);
-void lt_agent_vault_seal(struct lt_http_req *req, void *app);
-void lt_agent_vault_reseal(struct lt_http_req *req, void *app);
-void lt_agent_vault_openers(struct lt_http_req *req, void *app);
-void lt_agent_vault_escrow(struct lt_http_req *req, void *app);
+/* Handlers of agent/host_api.c's table; v outlives the server and work. */
+void lt_agent_vault_get(struct lt_http_req *req, struct lt_agent_vault_api *v);
+void lt_agent_vault_seal(struct lt_http_req *req, struct lt_agent_vault_api *v);
+void lt_agent_vault_reseal(struct lt_http_req *req, struct lt_agent_vault_api *v);
+void lt_agent_vault_openers(struct lt_http_req *req, struct lt_agent_vault_api *v);
+void lt_agent_vault_escrow(struct lt_http_req *req, struct lt_agent_vault_api *v);
 
 #endif

@@ -1,10 +1,10 @@
 /* limetree host openers: every state and key that the vTPMs of a host's vault were ever open to, each named
  * by the published host policy that accepts it; those that nobody accepts come first. */
+#include "residency/openers.h"
 #include "appraisal/checks/opened.h"
-#include "cli/vault.h"
+#include "cli/states.h"
 #include "common/alloc.h"
 #include "residency/error.h"
-#include "residency/openers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,13 +81,13 @@ static int get(struct lt_cli *c, const char *path, size_t max, uint8_t **out, si
 static int load_boot(struct view *v, struct policy *p, struct lt_err *e)
 {
     LT_AUTOFREE uint8_t *bytes = NULL;
-    char path[80];
+    char hex[2 * LT_SHA256 + 1], path[80];
     size_t n;
 
     if (!p->is->measured.has_boot)
         return 0;
-    strcpy(path, "policies/");
-    lt_hex(p->is->measured.boot, LT_SHA256, path + strlen(path));
+    lt_hex(p->is->measured.boot, LT_SHA256, hex);
+    snprintf(path, sizeof path, "policies/%s", hex);
     LT_TRY(get(v->c, path, LT_MAX_BOOT_POLICY, &bytes, &n, e));
     LT_TRY(lt_boot_policy_parse(bytes, n, &p->boot, e));
     p->documents.boot = p->boot;
@@ -264,7 +264,7 @@ static const char *host_of(const struct view *v, const uint8_t ek_digest[LT_SHA2
 }
 
 /* Its number in the vault's key, as `reseal --drop` takes it; -1: the key does not answer in it. */
-static int number_of(const struct lt_cli_vault *k, const struct lt_pcrs *state)
+static int number_of(const struct lt_cli_states *k, const struct lt_pcrs *state)
 {
     for (unsigned i = 0; i < k->count; i++)
         if (lt_openers_state_same(&k->states[i], state))
@@ -283,7 +283,7 @@ static void print_count(const struct seen *s)
     printf("\n");
 }
 
-static void print_state(const struct view *v, const struct lt_cli_vault *k, const struct seen *s)
+static void print_state(const struct view *v, const struct lt_cli_states *k, const struct seen *s)
 {
     const char *host = host_of(v, s->one.digest);
     bool own = host && !strcmp(host, v->host);
@@ -329,11 +329,11 @@ static void print_key(const struct seen *s)
 
 static int print(const struct view *v, const json_t *missing, struct lt_err *e)
 {
-    struct lt_cli_vault k;
+    struct lt_cli_states k;
     const json_t *one;
     size_t i;
 
-    LT_TRY(lt_cli_vault_read(v->vault, &k, e));
+    LT_TRY(lt_cli_states_read(v->vault, &k, e));
     printf("host %s: vault %s, %zu vTPMs, %zu openers\n", v->host, lt_cli_text(v->vault, "state"),
            json_array_size(json_object_get(v->vault, "entries")), v->count);
     for (i = 0; i < v->count; i++)
@@ -350,9 +350,9 @@ static int print(const struct view *v, const json_t *missing, struct lt_err *e)
 static int print_json(const struct view *v, const json_t *missing, struct lt_err *e)
 {
     LT_JSON_AUTO json_t *list = json_array();
-    struct lt_cli_vault k;
+    struct lt_cli_states k;
 
-    LT_TRY(lt_cli_vault_read(v->vault, &k, e));
+    LT_TRY(lt_cli_states_read(v->vault, &k, e));
     for (size_t i = 0; i < v->count; i++) {
         struct seen *s = &v->seen[i];
         const char *host = host_of(v, s->one.digest);
@@ -410,7 +410,7 @@ static int work(struct view *v, struct lt_err *e)
     return v->c->json ? print_json(v, missing, e) : print(v, missing, e);
 }
 
-int lt_cli_vault_openers(struct lt_cli *c, struct lt_err *e)
+int lt_cli_states_openers(struct lt_cli *c, struct lt_err *e)
 {
     struct view v = {.c = c};
     int rc = lt_cli_host(c, 0, v.host, e);
