@@ -1,7 +1,7 @@
 /* limetree host: hosts of a provider (operator of the federation), and as a tenant sees them. */
 #include "cli/cli.h"
 #include "cli/client.h"
-#include "cli/states.h"
+#include "cli/hostvault.h"
 #include "cli/view.h"
 #include "common/file.h"
 #include "tpm/certs.h"
@@ -300,15 +300,15 @@ static const struct lt_cli_verb verbs[] = {
     {"status", "", "the provider: hosts, guests, and how its store is", 0, 0, 0, status},
     {"policy", "HOST FILE", "publish a policy document for it", 2, 2, 0, policy},
     {"seal", "HOST [--bitmap HEX]", "make the vault of its sealed vTPMs, open in the state it is in now", 1,
-     1, LT_CLI_BITMAP, lt_cli_states_seal},
+     1, LT_CLI_BITMAP, lt_cli_hostvault_seal},
     {"reseal", "HOST [--pcrs FILE]... [--drop N]...",
      "open it in these states too, and in the dropped ones no more (neither: end one cut short)", 1, 1,
-     LT_CLI_RESEAL, lt_cli_states_reseal},
+     LT_CLI_RESEAL, lt_cli_hostvault_reseal},
     {"predict", "HOST [-o FILE] [--bitmap HEX]",
      "the state of a host that runs a new kernel already, for others' reseal", 1, 1,
-     LT_CLI_OUT | LT_CLI_BITMAP, lt_cli_states_predict},
+     LT_CLI_OUT | LT_CLI_BITMAP, lt_cli_hostvault_predict},
     {"openers", "HOST", "every state its vTPMs were ever open in, and which policy accepts it", 1, 1, 0,
-     lt_cli_states_openers},
+     lt_cli_hostvault_openers},
     {"registry", "", "the list of EKs that tenants pin (JSON)", 0, 0, 0, registry},
     {"known", "", "the hosts as the tenant has judged them (JSON)", 0, 0, 0, known},
 };

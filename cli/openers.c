@@ -2,7 +2,7 @@
  * by the published host policy that accepts it; those that nobody accepts come first. */
 #include "residency/openers.h"
 #include "appraisal/checks/opened.h"
-#include "cli/states.h"
+#include "cli/hostvault.h"
 #include "common/alloc.h"
 #include "residency/error.h"
 
@@ -264,7 +264,7 @@ static const char *host_of(const struct view *v, const uint8_t ek_digest[LT_SHA2
 }
 
 /* Its number in the vault's key, as `reseal --drop` takes it; -1: the key does not answer in it. */
-static int number_of(const struct lt_cli_states *k, const struct lt_pcrs *state)
+static int number_of(const struct lt_cli_hostvault *k, const struct lt_pcrs *state)
 {
     for (unsigned i = 0; i < k->count; i++)
         if (lt_openers_state_same(&k->states[i], state))
@@ -283,7 +283,7 @@ static void print_count(const struct seen *s)
     printf("\n");
 }
 
-static void print_state(const struct view *v, const struct lt_cli_states *k, const struct seen *s)
+static void print_state(const struct view *v, const struct lt_cli_hostvault *k, const struct seen *s)
 {
     const char *host = host_of(v, s->one.digest);
     bool own = host && !strcmp(host, v->host);
@@ -329,11 +329,11 @@ static void print_key(const struct seen *s)
 
 static int print(const struct view *v, const json_t *missing, struct lt_err *e)
 {
-    struct lt_cli_states k;
+    struct lt_cli_hostvault k;
     const json_t *one;
     size_t i;
 
-    LT_TRY(lt_cli_states_read(v->vault, &k, e));
+    LT_TRY(lt_cli_hostvault_read(v->vault, &k, e));
     printf("host %s: vault %s, %zu vTPMs, %zu openers\n", v->host, lt_cli_text(v->vault, "state"),
            json_array_size(json_object_get(v->vault, "entries")), v->count);
     for (i = 0; i < v->count; i++)
@@ -350,9 +350,9 @@ static int print(const struct view *v, const json_t *missing, struct lt_err *e)
 static int print_json(const struct view *v, const json_t *missing, struct lt_err *e)
 {
     LT_JSON_AUTO json_t *list = json_array();
-    struct lt_cli_states k;
+    struct lt_cli_hostvault k;
 
-    LT_TRY(lt_cli_states_read(v->vault, &k, e));
+    LT_TRY(lt_cli_hostvault_read(v->vault, &k, e));
     for (size_t i = 0; i < v->count; i++) {
         struct seen *s = &v->seen[i];
         const char *host = host_of(v, s->one.digest);
@@ -410,7 +410,7 @@ static int work(struct view *v, struct lt_err *e)
     return v->c->json ? print_json(v, missing, e) : print(v, missing, e);
 }
 
-int lt_cli_states_openers(struct lt_cli *c, struct lt_err *e)
+int lt_cli_hostvault_openers(struct lt_cli *c, struct lt_err *e)
 {
     struct view v = {.c = c};
     int rc = lt_cli_host(c, 0, v.host, e);

@@ -1,4 +1,4 @@
-#include "cli/states.h"
+#include "cli/hostvault.h"
 
 #include "common/alloc.h"
 #include "residency/openers.h"
@@ -14,7 +14,7 @@
 #define GROWS (1u << 11)   /* as the system comes up: what it holds when the agent opens the vault counts */
 #define QUOTED 0x0000ffffu /* what a host quote has */
 
-const char *lt_cli_states_list(uint32_t mask, char out[80])
+const char *lt_cli_hostvault_list(uint32_t mask, char out[80])
 {
     size_t n = 0;
 
@@ -33,12 +33,12 @@ const char *lt_cli_states_list(uint32_t mask, char out[80])
 
 /* ---- VAULT ---- */
 
-int lt_cli_states_read(const json_t *vault, struct lt_cli_states *out, struct lt_err *e)
+int lt_cli_hostvault_read(const json_t *vault, struct lt_cli_hostvault *out, struct lt_err *e)
 {
     json_t *states, *one;
     size_t i;
 
-    *out = (struct lt_cli_states){0};
+    *out = (struct lt_cli_hostvault){0};
     LT_TRY(lt_json_array(vault, "states", LT_MAX_SEAL_STATES, &states, e));
     json_array_foreach(states, i, one) LT_TRY_IN(
         lt_residency_pcrs_from_json(one, LT_HASH_SHA256, &out->states[out->count++], e), e, "state %zu", i);
@@ -48,7 +48,7 @@ int lt_cli_states_read(const json_t *vault, struct lt_cli_states *out, struct lt
     return 0;
 }
 
-uint32_t lt_cli_states_mask(const struct lt_cli_states *v)
+uint32_t lt_cli_hostvault_mask(const struct lt_cli_hostvault *v)
 {
     uint32_t mask = 0;
 
@@ -68,16 +68,16 @@ static uint32_t differing(const struct lt_pcrs *a, const struct lt_pcrs *b)
     return mask;
 }
 
-static void print_state(const struct lt_cli_states *v, unsigned i)
+static void print_state(const struct lt_cli_hostvault *v, unsigned i)
 {
     char list[80];
     uint32_t other = differing(&v->states[i], &v->present);
 
-    printf("  state %u   PCR %s", i, lt_cli_states_list(v->states[i].mask, list));
+    printf("  state %u   PCR %s", i, lt_cli_hostvault_list(v->states[i].mask, list));
     if (!v->present.mask)
         printf("\n");
     else if (other)
-        printf("; the host has other values in %s now\n", lt_cli_states_list(other, list));
+        printf("; the host has other values in %s now\n", lt_cli_hostvault_list(other, list));
     else
         printf("; the host is in it now\n");
 }
@@ -85,9 +85,9 @@ static void print_state(const struct lt_cli_states *v, unsigned i)
 static int print_vault(const char *host, const json_t *vault, struct lt_err *e)
 {
     const char *message = json_string_value(json_object_get(vault, "message"));
-    struct lt_cli_states v;
+    struct lt_cli_hostvault v;
 
-    LT_TRY(lt_cli_states_read(vault, &v, e));
+    LT_TRY(lt_cli_hostvault_read(vault, &v, e));
     printf("host %s\n  vault     %s%s%s, generation %lld\n", host, lt_cli_text(vault, "state"),
            message ? ": " : "", message ? lt_cli_shown(message) : "",
            (long long)json_integer_value(json_object_get(vault, "generation")));
@@ -106,7 +106,7 @@ static int show(struct lt_cli *c, const char *host, const json_t *vault, struct 
 
 /* ---- seal ---- */
 
-int lt_cli_states_seal(struct lt_cli *c, struct lt_err *e)
+int lt_cli_hostvault_seal(struct lt_cli *c, struct lt_err *e)
 {
     char id[33];
 
@@ -135,10 +135,10 @@ static int read_file(const char *path, struct lt_pcrs *out, struct lt_err *e)
 }
 
 /* What the file leaves out and the vault's states have stays as the host has it now. */
-static int fill_up(const char *path, const struct lt_cli_states *v, struct lt_pcrs *state, bool quiet,
+static int fill_up(const char *path, const struct lt_cli_hostvault *v, struct lt_pcrs *state, bool quiet,
                    struct lt_err *e)
 {
-    uint32_t lacking = lt_cli_states_mask(v) & ~state->mask;
+    uint32_t lacking = lt_cli_hostvault_mask(v) & ~state->mask;
     char list[80];
 
     if (lacking & ~v->present.mask)
@@ -146,20 +146,20 @@ static int fill_up(const char *path, const struct lt_cli_states *v, struct lt_pc
             e, LT_E_REFUSED,
             "%s: says nothing of PCR %s, which the vault's states have, and the host does not tell "
             "its own value now",
-            path, lt_cli_states_list(lacking & ~v->present.mask, list));
+            path, lt_cli_hostvault_list(lacking & ~v->present.mask, list));
     for (unsigned i = 0; i < LT_MAX_PCRS; i++)
         if (lacking >> i & 1)
             memcpy(state->value[i], v->present.value[i], LT_SHA256);
     state->mask |= lacking;
     if (!quiet && lacking)
-        printf("%s: PCR %s as the host has it now\n", path, lt_cli_states_list(lacking, list));
+        printf("%s: PCR %s as the host has it now\n", path, lt_cli_hostvault_list(lacking, list));
     if (!quiet)
         printf("%s: other than the host has now: PCR %s\n", path,
-               lt_cli_states_list(differing(state, &v->present), list));
+               lt_cli_hostvault_list(differing(state, &v->present), list));
     return 0;
 }
 
-static int read_states(struct lt_cli *c, const struct lt_cli_states *v, json_t *add, struct lt_err *e)
+static int read_states(struct lt_cli *c, const struct lt_cli_hostvault *v, json_t *add, struct lt_err *e)
 {
     for (unsigned i = 0; i < c->pcrs.n; i++) {
         struct lt_pcrs state;
@@ -170,7 +170,8 @@ static int read_states(struct lt_cli *c, const struct lt_cli_states *v, json_t *
     return 0;
 }
 
-static int read_drops(const struct lt_cli *c, const struct lt_cli_states *v, json_t *drop, struct lt_err *e)
+static int read_drops(const struct lt_cli *c, const struct lt_cli_hostvault *v, json_t *drop,
+                      struct lt_err *e)
 {
     for (unsigned i = 0; i < c->drop.n; i++) {
         const char *s = c->drop.at[i];
@@ -184,18 +185,18 @@ static int read_drops(const struct lt_cli *c, const struct lt_cli_states *v, jso
 }
 
 /* The states as they are, so that what is left out of a file can be filled up and numbers mean something. */
-static json_t *vault_of(struct lt_cli *c, const char *id, struct lt_cli_states *v, struct lt_err *e)
+static json_t *vault_of(struct lt_cli *c, const char *id, struct lt_cli_hostvault *v, struct lt_err *e)
 {
     LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "GET", 200, NULL, e, "hosts/%s/vault", id);
 
-    return j && !lt_cli_states_read(j, v, e) ? lt_take(&j) : NULL;
+    return j && !lt_cli_hostvault_read(j, v, e) ? lt_take(&j) : NULL;
 }
 
 /* With neither --pcrs nor --drop it ends one that was cut short, where the host has such a one. */
-int lt_cli_states_reseal(struct lt_cli *c, struct lt_err *e)
+int lt_cli_hostvault_reseal(struct lt_cli *c, struct lt_err *e)
 {
     LT_JSON_AUTO json_t *add = json_array(), *drop = json_array();
-    struct lt_cli_states v;
+    struct lt_cli_hostvault v;
     char id[33];
 
     LT_TRY(lt_cli_host(c, 0, id, e));
@@ -215,7 +216,7 @@ int lt_cli_states_reseal(struct lt_cli *c, struct lt_err *e)
 /* --bitmap, else what the host's own vault has, else the least. */
 static int choose_mask(struct lt_cli *c, const char *id, uint32_t *out, struct lt_err *e)
 {
-    struct lt_cli_states v = {0};
+    struct lt_cli_hostvault v = {0};
     uint8_t raw[4];
 
     *out = LT_OPENERS_STATE_MIN;
@@ -225,8 +226,8 @@ static int choose_mask(struct lt_cli *c, const char *id, uint32_t *out, struct l
         return lt_openers_state_mask(*out, e) ? lt_fail_in(e, LT_E_USAGE, "--bitmap") : 0;
     }
     LT_JSON_AUTO json_t *j = vault_of(c, id, &v, e);
-    if (j && lt_cli_states_mask(&v))
-        *out = lt_cli_states_mask(&v);
+    if (j && lt_cli_hostvault_mask(&v))
+        *out = lt_cli_hostvault_mask(&v);
     *e = (struct lt_err){0}; /* it need not have a vault: it lends its values alone */
     return 0;
 }
@@ -236,7 +237,7 @@ static void note(FILE *to, uint32_t mask, const char *text)
     char list[80];
 
     if (mask)
-        fprintf(to, "PCR %s: %s\n", lt_cli_states_list(mask, list), text);
+        fprintf(to, "PCR %s: %s\n", lt_cli_hostvault_list(mask, list), text);
 }
 
 /* What is in the file, and why the rest is not. */
@@ -272,7 +273,7 @@ static int write_lines(const struct lt_pcrs *p, uint32_t mask, struct lt_buf *ou
     return lt_buf_ok(out, e);
 }
 
-int lt_cli_states_predict(struct lt_cli *c, struct lt_err *e)
+int lt_cli_hostvault_predict(struct lt_cli *c, struct lt_err *e)
 {
     LT_AUTOBUF struct lt_buf lines = LT_BUF(LT_MAX_BODY_SMALL);
     struct lt_pcrs pcrs;
