@@ -178,6 +178,21 @@ static int one(struct check *k, const char *path, struct lt_err *e)
     return rc;
 }
 
+/* What that boot policy is worth for the states that vTPMs are sealed to (docs/policies.md). */
+static void print_states(const struct check *k)
+{
+    uint32_t judged = lt_boot_policy_judges(k->boot), enough = lt_boot_policy_foretells(k->boot);
+    char list[200];
+
+    if (judged & enough)
+        lt_cli_policy_say("states of sealed vTPMs: enough by itself for %s\n",
+                          lt_measured_list(judged & enough, list));
+    if (judged & ~enough)
+        lt_cli_policy_say(
+            "states of sealed vTPMs: judged here, so the host policy must list the values of %s\n",
+            lt_measured_list(judged & ~enough, list));
+}
+
 /* "2 of 40 would fail", then "  /usr/bin/foo sha256:… in no layer (2)", then each bundle's reasons. */
 static void print(const struct check *k)
 {
@@ -186,6 +201,8 @@ static void print(const struct check *k)
     size_t i, n;
 
     lt_cli_policy_say("%u of %u would fail\n", k->failing, k->bundles);
+    if (k->c->host && k->boot)
+        print_states(k);
     json_object_foreach(k->missing, key, count)
         lt_cli_policy_say("  %s in no layer (%lld)\n", key, (long long)json_integer_value(count));
     json_array_foreach(k->reports, i, report)

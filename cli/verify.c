@@ -20,7 +20,9 @@ static const char usage[] =
     "\n"
     "  --roots PATH   certificates of TPM makers, a directory or a file: check the host's EK certificate "
     "chain\n"
-    "  --policy FILE  a guest policy: check PCRs, expected digests, taint and the accepted host policies\n"
+    "  --policy FILE  a guest policy: check PCRs, expected digests, taint, the accepted host policies, and "
+    "what\n"
+    "                 a sealed vTPM was open to (without it no link is called more than copyable)\n"
     "  --json         an array with one object a bundle\n"
     "  --help         this text\n"
     "\n"
@@ -62,6 +64,26 @@ static void print_line(const char *state, const char *check, const char *part, c
     putchar('\n');
 }
 
+/* What keeps the link of a sealed vTPM from being a higher one, opener by opener. */
+static void print_openers(const struct lt_verdict *v)
+{
+    char digest[2 * sizeof v->openers.digest + 1], which[16];
+
+    if (!v->openers.listed)
+        return;
+    lt_hex(v->openers.digest, sizeof v->openers.digest, digest);
+    printf("  openers  %u at hand, list %s\n", v->openers.count, digest);
+    for (unsigned i = 0; i < v->openers.problem_count; i++) {
+        const struct lt_verdict_problem *p = &v->openers.problem[i];
+        snprintf(which, sizeof which, p->opener < 0 ? "the list" : "%d", p->opener);
+        printf("    %s %s: ", which, p->reason);
+        print_text(stdout, p->message);
+        putchar('\n');
+    }
+    if (v->openers.untold)
+        printf("    and %u more\n", v->openers.untold);
+}
+
 static void print_verdict(const char *path, const struct lt_verdict *v)
 {
     static const char *const states[] = {
@@ -78,6 +100,7 @@ static void print_verdict(const char *path, const struct lt_verdict *v)
     for (unsigned i = 0; i < v->part_count; i++)
         print_line(v->parts[i].note ? "note" : "not made", lt_check_slug(v->parts[i].check), v->parts[i].part,
                    v->parts[i].message);
+    print_openers(v);
 }
 
 static int verify(struct verify *self, const char *path, struct lt_verdict *v, struct lt_err *e)

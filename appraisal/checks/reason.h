@@ -1,6 +1,6 @@
-/* The reasons of a verdict that no check of the guest or its host gave: who is to look, why, and what to do.
- * One table, for the command line, for docs/operations.md (a test compares them) and for whoever maps an
- * error to one. */
+/* The reasons of a verdict that no check of the guest or its host gave, and those of a lower link (not_made,
+ * openers): who is to look, why, and what to do. One table, for the command line, for docs/operations.md (a
+ * test compares them) and for whoever maps an error to one. */
 #ifndef LT_APPRAISAL_CHECKS_REASON_H
 #define LT_APPRAISAL_CHECKS_REASON_H
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static char dir[] = P_tmpdir "/lt-verify-XXXXXX";
-static char *good, *bad, *malformed, *policy, *missing, *out;
+static char *good, *bad, *malformed, *policy, *missing, *out, *turned, *without;
 
 /* Standard output and error go to a file. *text is owned by the caller. */
 static int run(char **text, const char *const *args)
@@ -65,10 +65,17 @@ static int setup(void **state)
     policy = lt_file_path(dir, "policy.json");
     missing = lt_file_path(dir, "missing.json");
     out = lt_file_path(dir, "out");
+    turned = lt_file_path(dir, "turned.json");
+    without = lt_file_path(dir, "without.json");
     forge_init(&f);
     forge_build(&f);
     forge_bundle(&f, &b);
     write_bundle(good, &b);
+    b.host.openers.p[30] ^= 1;
+    write_bundle(turned, &b);
+    free(b.host.openers.p);
+    b.host.openers = (struct lt_bundle_blob){0};
+    write_bundle(without, &b);
     b.proof.record[100] ^= 1;
     write_bundle(bad, &b);
     lt_bundle_free(&b);
@@ -80,7 +87,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    char *paths[] = {good, bad, malformed, policy, missing, out};
+    char *paths[] = {good, bad, malformed, policy, missing, out, turned, without};
 
     (void)state;
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
@@ -118,6 +125,20 @@ static void lines(void **state)
     VERIFY(1, "not made host-clock: rests on residency", bad);
 }
 
+static void openers(void **state)
+{
+    (void)state;
+    VERIFY(0, "(link copyable, ", good); /* nobody says which states are accepted */
+    VERIFY(0, "not made residency/opener-off-policy: no guest policy", good);
+    VERIFY(0, "(link resident, ", good, "--policy", policy);
+    VERIFY(0, "  openers  1 at hand, list ", good, "--policy", policy);
+    VERIFY(0, "not made residency/opener-hosts: ", good, "--policy", policy);
+    VERIFY(1, "the openers are not those of the record", turned);
+    VERIFY(1, "FAILED   residency: ", turned, "--policy", policy);
+    VERIFY(0, "    the list openers-missing: ", without, "--policy", policy);
+    VERIFY(0, "(link copyable, ", without, "--policy", policy);
+}
+
 static void hostile_text(void **state)
 {
     LT_AUTOFREE char *text = NULL;
@@ -147,10 +168,8 @@ static void as_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exit_codes),
-        cmocka_unit_test(lines),
-        cmocka_unit_test(hostile_text),
-        cmocka_unit_test(as_json),
+        cmocka_unit_test(exit_codes),   cmocka_unit_test(lines),   cmocka_unit_test(openers),
+        cmocka_unit_test(hostile_text), cmocka_unit_test(as_json),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -49,6 +49,54 @@ static void whole(void **state)
     lt_policy_host_free(NULL);
 }
 
+/* What a sealed vTPM may have been open to. */
+static void sealing(void **state)
+{
+    static const char text[] =
+        "{\"host_policies\":[\"" A "\"],\"seals\":[\"" A "\",\"" B "\"],\"escrow\":[\"" B
+        "\"],\"authorities\":[\"" A "\"],\"retired_host_policies\":[\"" B "\"],\"retired_hosts\":[\"" A
+        "\",\"" B "\"],\"accept\":[\"bound\"]}";
+    static const char *const lists[] = {"seals", "escrow", "authorities", "retired_host_policies",
+                                        "retired_hosts"};
+    static const char *const bad[] = {"null",     "\"" A "\"",    "{}",           "[1]",
+                                      "[\"aa\"]", "[\"" A "a\"]", "[\"" A B "\"]"};
+    uint8_t a[32], b[32];
+    struct lt_policy_guest *p;
+    struct lt_policy_host *h;
+    char json[400];
+
+    (void)state;
+    memset(a, 0xaa, 32);
+    memset(b, 0xbb, 32);
+    OK(guest(text, &p));
+    assert_true(p->accept_bound && !p->accept_copyable);
+    assert_true(p->seals.count == 2 && lt_policy_digests_have(&p->seals, a) &&
+                lt_policy_digests_have(&p->seals, b));
+    assert_true(p->escrow.count == 1 && lt_policy_digests_have(&p->escrow, b));
+    assert_true(p->authorities.count == 1 && lt_policy_digests_have(&p->authorities, a));
+    assert_true(p->retired_host_policies.count == 1 && lt_policy_digests_have(&p->retired_host_policies, b));
+    assert_true(p->retired_hosts.count == 2 && p->host_policies.count == 1);
+    lt_policy_guest_free(p);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        snprintf(json, sizeof json, "{\"%s\":[]}", lists[i]);
+        OK(guest(json, &p));
+        lt_policy_guest_free(p);
+        FAILS(LT_E_MALFORMED, host(json, &h)); /* the provider's document cannot say it */
+        for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+            snprintf(json, sizeof json, "{\"%s\":%s}", lists[i], bad[k]);
+            FAILS(LT_E_MALFORMED, guest(json, &p));
+            assert_null(p);
+        }
+    }
+    OK(guest("{}", &p)); /* none is accepted by nobody's word */
+    assert_false(p->seals.count || p->escrow.count || p->authorities.count || p->retired_hosts.count ||
+                 p->retired_host_policies.count || p->accept_bound);
+    lt_policy_guest_free(p);
+    FAILS(LT_E_MALFORMED,
+          guest("{\"retired_host_policies\":[\"" A "\",\"" B "\"],\"host_policies\":[\"" B "\"]}", &p));
+    assert_non_null(strstr(err.msg, "\"host_policies\" too"));
+}
+
 static void refused(void **state)
 {
     static const char *const both[] = {
@@ -155,6 +203,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole),
+        cmocka_unit_test(sealing),
         cmocka_unit_test(refused),
         cmocka_unit_test(judged),
     };
