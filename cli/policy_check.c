@@ -189,7 +189,7 @@ static void print_states(const struct check *k)
                           lt_measured_list(judged & enough, list));
     if (judged & ~enough)
         lt_cli_policy_say(
-            "states of sealed vTPMs: judged here, so the host policy must list the values of %s\n",
+            "states of sealed vTPMs: only with the values, in the host policy or golden, of %s\n",
             lt_measured_list(judged & ~enough, list));
 }
 
