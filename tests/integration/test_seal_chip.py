@@ -240,6 +240,24 @@ def test_key_answers_to_its_policy_only(host):
         assert said["rc"] == "tpm" and "TPM2_HMAC" in said["message"], said
 
 
+def test_the_chip_itself_says_no(host):
+    """What no rule of ours need stop: an old file's key, a limit that is not the key's, another state."""
+    sealed(host)
+    old, generation = host.file(), host.counter()
+    assert host.ask("answer")["rc"] == "ok"
+    assert host.ask("answer", generation=generation + 1)["rc"] == "vault-forged"   # PolicyNV passes, the key does not
+    assert host.ask("answer", generation=generation - 1)["rc"] == "vault-stale"
+    host.do("put", uuid=TWO, ek_digest="bb" * 32)
+    now = host.file()
+    host.put_file(old)
+    assert host.ask("answer")["rc"] == "vault-stale"
+    assert host.ask("answer", generation=generation + 1)["rc"] == "vault-forged"
+    host.put_file(now)
+    assert host.ask("answer")["rc"] == "ok"
+    host.extend(14)
+    assert host.ask("answer")["rc"] == "vault-locked"
+
+
 FORGED = {
     "password": {"attributes": VK | USER_WITH_AUTH},
     "da": {"attributes": VK & ~NO_DA},

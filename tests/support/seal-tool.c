@@ -2,6 +2,7 @@
  * A JSON object a line on standard input, {"do":VERB,…}, answered by one:
  * {"rc":"ok"|slug,"message","ms","vault":{…},…}. */
 #include "agent/seal.h"
+#include "common/file.h"
 #include "common/run/clock.h"
 #include "tests/support/seal_forge.h"
 
@@ -202,6 +203,33 @@ static int do_ask(const json_t *in, json_t *out, struct lt_err *e)
     return seal_forge_ask(&tool.forge, how, e);
 }
 
+/* The chip alone, about the key of `vault` and no rule of ours before it. generation: as if the file said
+ * that. */
+static int do_answer(const json_t *in, json_t *out, struct lt_err *e)
+{
+    LT_AUTOFREE uint8_t *p = NULL;
+    struct lt_seal_key_states states;
+    struct lt_seal_vault v;
+    uint8_t km[LT_SHA256];
+    size_t n;
+
+    (void)out;
+    LT_TRY(lt_file_read(tool.files.vault, LT_MAX_VAULT, &p, &n, e));
+    LT_TRY(lt_seal_vault_parse(p, n, &v, e));
+    lt_seal_vault_states(&v.one[0], &states);
+    const struct lt_agent_seal_question q = {
+        .kind = LT_SEAL_KEY_HMAC,
+        .public = v.one[0].public,
+        .private = v.one[0].private,
+        .states = &states,
+        .present = (unsigned)json_integer_value(json_object_get(in, "state")),
+        .generation = lt_json_has(in, "generation")
+                          ? (uint64_t)json_integer_value(json_object_get(in, "generation"))
+                          : v.generation,
+    };
+    return lt_agent_seal_chip_ops.answer(&tool.chip, &q, km, e);
+}
+
 static int do_fill(const json_t *in, json_t *out, struct lt_err *e)
 {
     int64_t n;
@@ -218,7 +246,7 @@ static const struct {
     {"open", do_open}, {"create", do_create}, {"reseal", do_reseal},   {"put", do_put},
     {"pin", do_pin},   {"remove", do_remove}, {"entry", do_entry},     {"openers", do_openers},
     {"leak", do_leak}, {"forge", do_forge},   {"ungrown", do_ungrown}, {"ask", do_ask},
-    {"fill", do_fill},
+    {"fill", do_fill}, {"answer", do_answer},
 };
 
 static void obey(const char *line)
