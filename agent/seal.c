@@ -27,6 +27,8 @@ struct lt_agent_seal {
     struct lt_err why;                    /* msg: of the state */
     struct lt_agent_seal_content content; /* committed; of another state than open without entries */
     struct lt_agent_seal_past past;
+    enum lt_agent_seal_state said_state; /* of the last line in the log, by whoever changes */
+    char said[sizeof((struct lt_err *)0)->msg];
 };
 
 static const struct {
@@ -95,11 +97,16 @@ static void adopt(struct lt_agent_seal *s, enum lt_agent_seal_state state, const
         s->conf.changed(s->conf.ctx);
 }
 
-static void say(const struct lt_agent_seal *s)
+/* Once, not at each try. */
+static void say(struct lt_agent_seal *s)
 {
     enum lt_log_level level =
         s->state == LT_AGENT_SEAL_OPEN || s->state == LT_AGENT_SEAL_NONE ? LT_LOG_INFO : LT_LOG_ERROR;
 
+    if (s->state != LT_AGENT_SEAL_OPEN && s->state == s->said_state && !strcmp(s->said, s->why.msg))
+        return;
+    s->said_state = s->state;
+    memcpy(s->said, s->why.msg, sizeof s->said);
     if (s->state == LT_AGENT_SEAL_OPEN)
         lt_log(level, "vault", "open: generation %llu, %u entries", (unsigned long long)s->content.generation,
                (unsigned)s->content.count);
@@ -150,6 +157,21 @@ int lt_agent_seal_open(struct lt_agent_seal *s, struct lt_err *e)
     int rc = open_anew(s, e);
     end(s);
     return rc == LT_E_VAULT_NONE ? 0 : rc;
+}
+
+void lt_agent_seal_tend(struct lt_agent_seal *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool leaks = leak(s);
+    bool wanted = leaks ? s->state == LT_AGENT_SEAL_OPEN
+                        : s->state == LT_AGENT_SEAL_BUSY || s->state == LT_AGENT_SEAL_LEAKS;
+    wanted = wanted && !s->changing;
+    s->changing |= wanted;
+    pthread_mutex_unlock(&s->lock);
+    if (!wanted)
+        return;
+    (void)!open_anew(s, LT_NO_ERR);
+    end(s);
 }
 
 /* For a change, which then is to end(). */
@@ -530,8 +552,8 @@ json_t *lt_agent_seal_json(struct lt_agent_seal *s)
 
 /* ---- the keeper ---- */
 
-/* Under the lock: 0 when entries may be looked at. A leak closes the vault at the next change; till then it
- * answers nothing. */
+/* Under the lock: 0 when entries may be looked at. Who tends it, or the next change, wipes the keys of a host
+ * that leaks; it answers nothing till then. */
 static int look(struct lt_agent_seal *s, struct lt_err *e)
 {
     const char *what = leak(s);

@@ -75,6 +75,11 @@ void lt_agent_seal_free(struct lt_agent_seal *s); /* NULL is fine; wipes */
  * Blocks. */
 int lt_agent_seal_open(struct lt_agent_seal *s, struct lt_err *e) LT_MUST_CHECK;
 
+/* To be called every few seconds: wipes the keys of a host that leaks now, opens the vault when that is over,
+ * and after trouble of the chip's or the disk's. Blocks as _open; returns at once while a change is under
+ * way. */
+void lt_agent_seal_tend(struct lt_agent_seal *s);
+
 /* For the inventory and whoever starts domains; lives as long as s. */
 const struct lt_seal_keeper *lt_agent_seal_keeper(struct lt_agent_seal *s);
 

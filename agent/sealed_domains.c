@@ -413,17 +413,6 @@ static bool autostart(struct lt_agent_domains *d, const uint8_t uuid[LT_UUID])
     return false;
 }
 
-/* A TPM that did not answer at the start does not keep it shut. */
-static void open_vault(struct lt_agent_domains *d)
-{
-    struct lt_agent_seal_status now;
-    struct lt_err e = {0};
-
-    lt_agent_seal_status(d->conf.seal, &now);
-    if (now.state == LT_AGENT_SEAL_BUSY && !lt_agent_seal_open(d->conf.seal, &e))
-        lt_log(LT_LOG_INFO, "vault", "the vault is open now");
-}
-
 static void *run(void *arg)
 {
     struct lt_agent_domains *d = arg;
@@ -434,7 +423,7 @@ static void *run(void *arg)
         ;
     free(list);
     while (rest(d))
-        open_vault(d);
+        lt_agent_seal_tend(d->conf.seal);
     return NULL;
 }
 

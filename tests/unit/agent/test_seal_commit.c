@@ -515,6 +515,42 @@ static void states_and_codes(void **unused)
     stop(&h);
 }
 
+/* Keys of a host that leaks are gone, and back when that is over; what waiting does not mend is not tried. */
+static void tended(void **unused)
+{
+    struct host h;
+
+    (void)unused;
+    sealed(&h);
+    h.f.words[0] = 0;
+    lt_agent_seal_tend(h.seal);
+    assert_string_equal(h.f.words, "");
+    h.leak = "crash-kernel";
+    lt_agent_seal_tend(h.seal);
+    assert_int_equal(state(&h), LT_AGENT_SEAL_LEAKS);
+    assert_int_equal(lt_agent_seal_list(h.seal, NULL, 0), 0);
+    lt_agent_seal_tend(h.seal);
+    assert_string_equal(h.f.words, "");
+    h.leak = NULL;
+    lt_agent_seal_tend(h.seal);
+    assert_int_equal(state(&h), LT_AGENT_SEAL_OPEN);
+    assert_int_equal(lt_agent_seal_list(h.seal, NULL, 0), 1);
+    /* Trouble: the chip does not answer, then it does. */
+    h.f.cut_at = h.f.done + 1;
+    FAILS(LT_E_VAULT_BUSY, lt_agent_seal_open(h.seal, &err));
+    lt_agent_seal_tend(h.seal);
+    assert_int_equal(state(&h), LT_AGENT_SEAL_BUSY);
+    seal_fake_restart(&h.f, 0);
+    lt_agent_seal_tend(h.seal);
+    assert_int_equal(state(&h), LT_AGENT_SEAL_OPEN);
+    h.f.present = BAD;
+    FAILS(LT_E_VAULT_LOCKED, lt_agent_seal_open(h.seal, &err));
+    h.f.words[0] = 0;
+    lt_agent_seal_tend(h.seal);
+    assert_string_equal(h.f.words, "");
+    stop(&h);
+}
+
 /* The chip opens what root wrote in a listed state; the entry's own list convicts it. */
 static void a_state_that_no_list_names(void **unused)
 {
@@ -769,6 +805,7 @@ int main(void)
         cmocka_unit_test(power_cuts_of_the_first),
         cmocka_unit_test(power_cuts_of_opening),
         cmocka_unit_test(states_and_codes),
+        cmocka_unit_test(tended),
         cmocka_unit_test(a_state_that_no_list_names),
         cmocka_unit_test(only_the_key_of_its_states),
         cmocka_unit_test(kinds_of_keys),

@@ -154,6 +154,11 @@ void lt_agent_seal_status(struct lt_agent_seal *s, struct lt_agent_seal_status *
     *out = (struct lt_agent_seal_status){.state = LT_AGENT_SEAL_OPEN};
 }
 
+void lt_agent_seal_tend(struct lt_agent_seal *s)
+{
+    (void)s;
+}
+
 int lt_agent_seal_open(struct lt_agent_seal *s, struct lt_err *e)
 {
     (void)s, (void)e;
