@@ -10,10 +10,10 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,7 +29,13 @@ static bool drop(const struct lt_child *c, uid_t self)
            !syscall(SYS_setresuid, c->uid, c->uid, c->uid);
 }
 
-static _Noreturn void become(const struct lt_child *c, uid_t self, const sigset_t *none)
+/* Behind drop, which forgets it. */
+static bool tie(const struct lt_child *c, pid_t parent)
+{
+    return !c->dies || (!prctl(PR_SET_PDEATHSIG, SIGKILL) && getppid() == parent);
+}
+
+static _Noreturn void become(const struct lt_child *c, uid_t self, pid_t parent, const sigset_t *none)
 {
     char *empty[] = {NULL};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC), high[LT_CHILD_FDS];
@@ -40,7 +46,7 @@ static _Noreturn void become(const struct lt_child *c, uid_t self, const sigset_
     bool ok = null >= 0 && log >= 0 && dup2(null, 0) == 0 && dup2(null, 1) == 1 && dup2(log, 2) == 2;
     for (int i = 0; i < LT_CHILD_FDS; i++)
         ok = ok && (c->fds[i] < 0 || dup2(high[i], LT_CHILD_FD + i) == LT_CHILD_FD + i);
-    ok = ok && !setpgid(0, 0) && !chdir("/") && drop(c, self);
+    ok = ok && !setpgid(0, 0) && !chdir("/") && drop(c, self) && tie(c, parent);
     (void)syscall(SYS_close_range, LT_CHILD_FD + LT_CHILD_FDS, ~0U,
                   0); /* and who does not know it? exec does */
     signal(SIGPIPE, SIG_DFL);
@@ -55,6 +61,7 @@ int lt_child_start(const struct lt_child *c, pid_t *pid, struct lt_err *e)
 {
     sigset_t all, old, none;
     uid_t self = geteuid();
+    pid_t parent = getpid();
 
     sigfillset(&all);
     sigemptyset(&none);
@@ -62,7 +69,7 @@ int lt_child_start(const struct lt_child *c, pid_t *pid, struct lt_err *e)
     *pid = fork();
     int saved = errno;
     if (*pid == 0)
-        become(c, self, &none);
+        become(c, self, parent, &none);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (*pid < 0)
         return lt_fail(e, LT_E_IO, "%s: %s", c->argv[0], strerror(saved));

@@ -5,6 +5,7 @@
 
 #include "common/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -17,6 +18,8 @@ struct lt_child {
     int log;                 /* 2 in the child; -1: /dev/null, as 0 and 1 */
     uid_t uid;               /* of root: dropped to, with no other group than gid */
     gid_t gid;
+    bool dies; /* with us, at once: what does not end by itself. Not what has children of its own to end. The
+                * thread that started it must live as long */
 };
 
 int lt_child_start(const struct lt_child *c, pid_t *pid, struct lt_err *e) LT_MUST_CHECK;

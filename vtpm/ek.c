@@ -232,7 +232,7 @@ static int start(const struct lt_ek_conf *c, const char *dir, const char *key, i
         return lt_fail(e, LT_E_IO, "socketpair: %s", strerror(errno));
     snprintf(state, sizeof state, "dir=%s", dir);
     const struct lt_child child = {
-        .argv = argv, .fds = {ends[1], key_fd}, .log = -1, .uid = c->uid, .gid = c->gid};
+        .argv = argv, .fds = {ends[1], key_fd}, .log = -1, .uid = c->uid, .gid = c->gid, .dies = true};
     int rc = lt_child_start(&child, pid, e);
     close(ends[1]);
     if (rc)

@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import struct
+import time
 import uuid as uuidlib
 
 import pytest
@@ -438,7 +439,7 @@ def test_libvirtd_hangs(virt, shell, vm):
         assert shell(f"put {vm.uuid} {vm.key}")["error"] == "busy"
         assert not begin.expired()
     deadline = Deadline(20)
-    while shell(f"drop {vm.uuid}") != {}:
+    while shell(f"drop {uuidlib.uuid4()}") != {}:
         assert not deadline.expired()
     assert virt.virsh("secret-list").split() == [], "a key that nobody waits for any more"
 
@@ -490,6 +491,45 @@ def test_installed_once(vm):
     assert not vm.vtpm_state.parent.exists()
     vm.ask(f"install {vm.uuid}")
     assert vm.file.read_bytes() != before
+
+
+def words_of(pid):
+    with contextlib.suppress(OSError):
+        return open(f"/proc/{pid}/cmdline", "rb").read()
+    return b""
+
+
+def processes(*words):
+    """pids with all of that on their command lines."""
+    return [pid for pid in filter(str.isdigit, os.listdir("/proc")) if all(w in words_of(pid) for w in words)]
+
+
+def wait_until(probe, seconds=20):
+    deadline = Deadline(seconds)
+    while not (found := probe()):
+        assert not deadline.expired()
+        time.sleep(0.002)
+    return found
+
+
+@pytest.mark.parametrize("running", [b"swtpm_setup", b"swtpm\0socket"])
+def test_killed_while_making(lab, virt, records, new_sealed, setup_conf, running):  # noqa: F811
+    """-9, while that program works: it ends by itself, and the next start sweeps what it left."""
+    vm = new_sealed()
+    agent = Shell(lab, virt.uri, records)
+    agent.file.write(f"make {vm.uuid} {vm.name} {vm.key} {setup_conf}\n")
+    agent.file.flush()
+    (pid, *_) = wait_until(lambda: processes(b"swtpm_setup", vm.uuid.encode()))
+    words = words_of(pid).split(b"\0")
+    directory = words[words.index(b"--tpmstate") + 1]
+    wait_until(lambda: processes(running, directory))
+    agent.child.kill()
+    wait_until(lambda: not processes(directory) and not processes(vm.uuid.encode()))
+    assert os.path.isdir(directory)
+    agent = Shell(lab, virt.uri, records)
+    agent(f"make {vm.uuid} {vm.name} {vm.key} {setup_conf}")
+    agent.close()
+    assert not os.path.exists(directory)
 
 
 def test_the_key_is_nowhere(lab, virt, shell, vm):  # noqa: F811

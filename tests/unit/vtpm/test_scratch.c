@@ -8,8 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -226,6 +229,36 @@ static void another_user(void **state)
     close(log);
 }
 
+/* Killed: nothing of ours runs any more to end it. */
+static void it_dies_with_us(void **state)
+{
+    const char *argv[] = {"/bin/sh", "-c", "read x <&3", NULL}; /* waits for ever: it holds the other end */
+    int held[2], told[2];
+    pid_t pid;
+    (void)state;
+
+    for (uid_t uid = 0; uid <= (geteuid() ? 0 : 12345); uid += 12345) {
+        assert_true(!pipe(held) && !pipe(told));
+        pid_t us = fork();
+        if (!us) {
+            const struct lt_child c = {
+                .argv = argv, .fds = {held[0], held[1]}, .log = -1, .uid = uid, .gid = uid, .dies = true};
+            if (lt_child_start(&c, &pid, LT_NO_ERR) || write(told[1], &pid, sizeof pid) != sizeof pid)
+                _exit(1);
+            pause();
+        }
+        assert_int_equal(read(told[0], &pid, sizeof pid), sizeof pid);
+        struct pollfd f = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+        assert_true(f.fd > 0 && poll(&f, 1, 0) == 0);
+        kill(us, SIGKILL);
+        assert_int_equal(waitpid(us, NULL, 0), us);
+        assert_int_equal(poll(&f, 1, 10000), 1);
+        close(f.fd);
+        for (int i = 0; i < 2; i++)
+            assert_true(!close(held[i]) && !close(told[i]));
+    }
+}
+
 static void where_a_program_is(void **state)
 {
     (void)state;
@@ -249,6 +282,7 @@ int main(void)
         cmocka_unit_test(how_it_ended),
         cmocka_unit_test(it_does_not_end),
         cmocka_unit_test(another_user),
+        cmocka_unit_test(it_dies_with_us),
         cmocka_unit_test(where_a_program_is),
     };
     return cmocka_run_group_tests(tests, make, sweep);
