@@ -148,6 +148,14 @@ static void fill_history(struct lt_checks_openers *in, const struct lt_tenant_se
     in->exposed_count = s->exposed_count;
 }
 
+static void fill_logs(struct lt_tenant_openers *o, const struct lt_sealing_view *v)
+{
+    o->log = lt_alloc(v->log_count + 1, sizeof(struct lt_boot_log *));
+    for (size_t i = 0; i < v->log_count; i++)
+        o->log[o->in.log_count++] = ((const struct lt_sealing_log *)lt_ref_value(v->log[i]))->log;
+    o->in.log = o->log;
+}
+
 static void fill_view(struct lt_tenant_openers *o, const struct lt_sealing_view *v,
                       const struct lt_ref *document)
 {
@@ -157,6 +165,7 @@ static void fill_view(struct lt_tenant_openers *o, const struct lt_sealing_view 
     o->in.trouble = l ? NULL : v->trouble;
     fill_hosts(o, v);
     fill_policies(o, v, document);
+    fill_logs(o, v);
 }
 
 void lt_tenant_openers_fill(struct lt_tenant_openers *o, const struct lt_ref *view,
@@ -181,5 +190,6 @@ void lt_tenant_openers_free(struct lt_tenant_openers *o)
 {
     free(o->host);
     free(o->policy);
+    free(o->log);
     memset(o, 0, sizeof *o);
 }

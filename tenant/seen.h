@@ -35,6 +35,7 @@ struct lt_tenant_openers {
     struct lt_checks_openers in;
     const struct lt_checks_identity_host **host;
     struct lt_checks_openers_policy *policy;
+    const struct lt_boot_log **log;
 };
 /* view: struct lt_sealing_view; NULL: no list was asked for. sealed: as above. document:
  * struct lt_verifier_host_document, the quoted policy (NULL: none). To be freed. */

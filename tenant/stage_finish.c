@@ -70,6 +70,21 @@ static struct lt_slice news_of(const struct lt_tenant_round *round)
     return (struct lt_slice){l->bytes, l->n};
 }
 
+/* A boot policy judges a state by the log of its boot, which the host shows no more after the next. */
+static void keep_log(struct lt_tenant_rounds *r, const struct lt_tenant_round *round)
+{
+    const struct lt_verifier_host_document *policy = lt_ref_value(round->host.policy);
+    const struct lt_verifier_host_log *log = lt_ref_value(round->host.log);
+    const struct lt_verifier_host_keys *keys = lt_ref_value(round->host.keys);
+    const struct lt_residency_host_quote *q = lt_ref_value(round->host_quote);
+    const struct lt_sealing_view *v = lt_ref_value(round->openers);
+    const struct lt_sealing_list *l = v ? lt_ref_value(v->list) : NULL;
+
+    if (round->facts.openers_seen && l && log && log->log->replay.present && policy && policy->parsed &&
+        policy->parsed->measured.has_boot)
+        lt_sealing_keep_log(r->conf.openers, &l->parsed, keys->id->ek_digest, &q->pcrs, log->log);
+}
+
 /* History first, then the verdict, in one transaction. */
 static enum lt_told_kept store(struct lt_tenant_rounds *r, struct lt_tenant_flight *f)
 {
@@ -93,6 +108,7 @@ static enum lt_told_kept store(struct lt_tenant_rounds *r, struct lt_tenant_flig
         s.history = &f->guest->history;
     }
     s.openers = news_of(round);
+    keep_log(r, round);
     if (round->facts.exposed)
         lt_exposure_found(r->conf.store, id->ek_digest, round->facts.exposed_host);
     s.linked = round->facts.accepted;

@@ -47,7 +47,8 @@ const struct lt_conf_key lt_tenant_keys[] = {
          " Keylime-compatible API and registrar, and nobody anywhere else; empty: none is"),
     TEXT(keylime_accept, "resident, appraised",
          "what guests added by Keylime's API are accepted with: resident, appraised, or weaker words of guest"
-         " policies (copyable, boot-only, tainted, open-boot, unjudged, ek-unproven); without a provider"
+         " policies (bound, copyable, boot-only, tainted, open-boot, unjudged, ek-unproven); without a "
+         "provider"
          " `unlinked`, too. Holds for what is added or updated from then on"),
     TEXT(keylime_host_policies, "",
          "digests of the host policies that are accepted for them; empty: none, and with a provider no such "
@@ -327,8 +328,8 @@ static int start_rounds(struct lt_tenant *t, struct lt_err *e)
                                   .roots = or_null(c->roots),
                                   .facts_ms = (uint64_t)c->host_facts_s * 1000};
     LT_TRY(lt_hosts_new(&hosts, &t->hosts, e));
-    t->openers = lt_sealing_cache_new(
-        &(struct lt_sealing_conf){.source = hosts.source, .hosts = t->hosts, .documents = t->documents});
+    t->openers = lt_sealing_cache_new(&(struct lt_sealing_conf){
+        .source = hosts.source, .hosts = t->hosts, .store = t->store, .documents = t->documents});
     LT_TRY(lt_guest_ek_new(c->guest_ek_roots, (uint64_t)c->host_facts_s * 1000, &t->guest_ek, e));
     LT_TRY(lt_http_client_new(&guests, &to_guests, e));
     struct lt_rounds_conf rounds = {

@@ -4,6 +4,7 @@
 #include "common/hash.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
+#include "verifier/store/seals.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ struct shelf {
 struct lt_sealing_cache {
     struct lt_sealing_conf conf;
     pthread_mutex_t lock; /* of both; never held while something is fetched */
-    struct shelf lists, policies;
+    struct shelf lists, policies, logs;
 };
 
 struct lt_sealing_cache *lt_sealing_cache_new(const struct lt_sealing_conf *c)
@@ -40,6 +41,7 @@ struct lt_sealing_cache *lt_sealing_cache_new(const struct lt_sealing_conf *c)
     x->conf.retry_ms = c->retry_ms ? c->retry_ms : LT_HOSTS_HOST_RETRY_MS;
     x->lists.most = LT_SEALING_LISTS;
     x->policies.most = LT_SEALING_POLICIES;
+    x->logs.most = LT_SEALING_LOGS;
     pthread_mutex_init(&x->lock, NULL);
     return x;
 }
@@ -60,6 +62,7 @@ void lt_sealing_cache_free(struct lt_sealing_cache *c)
         return;
     clear(&c->lists);
     clear(&c->policies);
+    clear(&c->logs);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -294,6 +297,124 @@ static void add_policies(struct lt_sealing_cache *c, const struct lt_policy_dige
     }
 }
 
+/* ---- boot logs ---- */
+
+static void log_free(void *p)
+{
+    struct lt_sealing_log *l = p;
+
+    lt_boot_log_free(l->log);
+    if (l->memory)
+        (void)!lt_budget_keep(l->memory, &l->kept, 0);
+    free(l);
+}
+
+/* Which state of which host. */
+static void key_of(const struct lt_openers_one *one, uint8_t key[LT_SHA256])
+{
+    LT_AUTOBUF struct lt_buf b = LT_BUF(2048);
+
+    lt_buf_put(&b, one->digest, LT_SHA256);
+    lt_openers_state_write(&one->state, &b);
+    lt_sha256(b.p, b.n, key);
+}
+
+/* NULL: no room, or no log. */
+static struct lt_ref *open_log(struct lt_sealing_cache *c, struct lt_slice bytes)
+{
+    struct lt_sealing_log *l = lt_new(struct lt_sealing_log);
+
+    l->memory = c->conf.source.memory;
+    l->log = lt_boot_log_new(bytes);
+    size_t n = l->log ? l->log->n + l->log->count * sizeof *l->log->event : 0;
+    if (l->log && l->log->replay.present && (!l->memory || lt_budget_keep(l->memory, &l->kept, n)))
+        return lt_ref_new(l, log_free);
+    log_free(l);
+    return NULL;
+}
+
+/* The store is asked once: what is not there comes with lt_sealing_keep_log. */
+static struct lt_ref *need_log(struct lt_sealing_cache *c, const uint8_t key[LT_SHA256])
+{
+    char why[200];
+    bool ask;
+    struct lt_ref *is = look(c, &c->logs, key, &ask, why);
+    LT_AUTOFREE uint8_t *bytes = NULL;
+    size_t n;
+
+    if (!ask)
+        return is;
+    if (!lt_store_log_get(c->conf.store, key, &bytes, &n, LT_NO_ERR))
+        is = open_log(c, (struct lt_slice){bytes, n});
+    settle(c, &c->logs, key, lt_ref_get(is), is, "");
+    return is;
+}
+
+static bool judge_boots(const struct lt_sealing_view *v)
+{
+    for (size_t i = 0; i < v->policy_count; i++) {
+        const struct lt_verifier_host_document *d = lt_ref_value(v->policy[i]);
+        if (d->parsed->measured.has_boot)
+            return true;
+    }
+    return false;
+}
+
+static void add_logs(struct lt_sealing_cache *c, const struct lt_openers *o, struct lt_sealing_view *v)
+{
+    uint8_t key[LT_SHA256];
+
+    if (!judge_boots(v))
+        return;
+    v->log = lt_alloc(o->count + 1, sizeof(struct lt_ref *));
+    for (unsigned i = 0; i < o->count; i++) {
+        if (o->one[i].kind != LT_OPENERS_STATE)
+            continue;
+        key_of(&o->one[i], key);
+        struct lt_ref *is = need_log(c, key);
+        if (is)
+            v->log[v->log_count++] = is;
+    }
+}
+
+static bool in_state(const struct lt_pcrs *state, const struct lt_pcrs *quoted)
+{
+    for (int i = 0; i < LT_MAX_PCRS; i++)
+        if (state->mask >> i & 1 &&
+            (!(quoted->mask >> i & 1) || memcmp(state->value[i], quoted->value[i], LT_SHA256)))
+            return false;
+    return true;
+}
+
+static void keep_log(struct lt_sealing_cache *c, const uint8_t key[LT_SHA256], struct lt_slice log)
+{
+    struct lt_ref *is = need_log(c, key);
+    struct lt_err e = {0};
+
+    if (!is && lt_store_log_put(c->conf.store, key, log, &e))
+        lt_log(LT_LOG_WARNING, "store", "%s", e.msg);
+    else if (!is)
+        settle(c, &c->logs, key, open_log(c, log), true, "");
+    lt_ref_put(is);
+}
+
+void lt_sealing_keep_log(struct lt_sealing_cache *c, const struct lt_openers *list,
+                         const uint8_t ek_digest[LT_SHA256], const struct lt_pcrs *quoted,
+                         const struct lt_boot_log *log)
+{
+    uint8_t key[LT_SHA256];
+
+    for (unsigned i = 0; i < list->count; i++) {
+        const struct lt_openers_one *one = &list->one[i];
+        if (one->kind != LT_OPENERS_STATE || memcmp(one->digest, ek_digest, LT_SHA256) ||
+            !in_state(&one->state, quoted))
+            continue;
+        key_of(one, key);
+        keep_log(c, key, (struct lt_slice){log->bytes, log->n});
+        break;
+    }
+}
+
 /* ---- views ---- */
 
 static void view_free(void *p)
@@ -305,6 +426,9 @@ static void view_free(void *p)
         lt_ref_put(v->host[i].keys);
     for (size_t i = 0; i < v->policy_count; i++)
         lt_ref_put(v->policy[i]);
+    for (size_t i = 0; i < v->log_count; i++)
+        lt_ref_put(v->log[i]);
+    free(v->log);
     free(v->host);
     free(v->policy);
     free(v);
@@ -351,6 +475,7 @@ struct lt_ref *lt_sealing_view(struct lt_sealing_cache *c, const uint8_t digest[
         v->policy = lt_alloc(LT_SEALING_PER_GUEST, sizeof(struct lt_ref *));
         add_policies(c, &policy->host_policies, v);
         add_policies(c, &policy->retired_host_policies, v);
+        add_logs(c, &l->parsed, v);
     }
     return lt_ref_new(v, view_free);
 }

@@ -10,6 +10,7 @@
 
 #define LT_SEALING_LISTS 4096    /* kept by digest, count; guests with the same states share one */
 #define LT_SEALING_POLICIES 256  /* host policies kept by digest, count */
+#define LT_SEALING_LOGS 4096     /* boot logs kept open by state, count */
 #define LT_SEALING_PER_GUEST 128 /* host policies of one guest policy that are fetched, count */
 
 /* A list, immutable; shared by all that have it. */
@@ -26,6 +27,7 @@ struct lt_sealing_cache;
 struct lt_sealing_conf {
     struct lt_host_source source;   /* its arg and memory borrowed, as all below */
     struct lt_hosts *hosts;         /* facts about hosts */
+    struct lt_store *store;         /* boot logs of states that were seen */
     struct lt_documents *documents; /* boot policies that host policies name are put there */
     uint64_t retry_ms;              /* first pause after what could not be had; 0: LT_HOSTS_HOST_RETRY_MS */
 };
@@ -42,6 +44,11 @@ struct lt_sealing_host { /* of kind 1, each once */
     enum lt_checks_fact registered; /* in the registry that is pinned */
     struct lt_ref *keys; /* struct lt_verifier_host_keys; NULL: not registered, or could not be had */
 };
+struct lt_sealing_log {
+    struct lt_boot_log *log;
+    struct lt_budget *memory;
+    size_t kept;
+};
 struct lt_sealing_view {
     struct lt_ref *list; /* struct lt_sealing_list; NULL: could not be had */
     char trouble[240];   /* then: why */
@@ -49,11 +56,20 @@ struct lt_sealing_view {
     size_t host_count;
     struct lt_ref **policy; /* struct lt_verifier_host_document, parsed; those that could be had */
     size_t policy_count;
+    /* struct lt_sealing_log, kept since those states were seen quoted; looked for only where one of the
+     * policies names a boot policy. */
+    struct lt_ref **log;
+    size_t log_count;
 };
 /* digest: of the record. had: the last list seen of this guest (NULL: none); if it is that, nobody is asked.
  * The documents are those of policy's host_policies and retired_host_policies that can be had (NULL: none).
  * Never fails: what is missing is not there. A struct lt_sealing_view, new reference. */
 struct lt_ref *lt_sealing_view(struct lt_sealing_cache *c, const uint8_t digest[LT_SHA256],
                                struct lt_ref *had, const struct lt_policy_guest *policy);
+/* The host with that EK quoted these values, and log replays to them: if a state of it on the list is that,
+ * the log is kept, for when the host has another boot. */
+void lt_sealing_keep_log(struct lt_sealing_cache *c, const struct lt_openers *list,
+                         const uint8_t ek_digest[LT_SHA256], const struct lt_pcrs *quoted,
+                         const struct lt_boot_log *log);
 
 #endif

@@ -333,7 +333,7 @@ static void add_once(json_t *list, const char *word)
 
 static int add_word(const char *word, json_t *list, struct lt_err *e)
 {
-    static const char *const words[] = {"resident", "appraised", "copyable", "boot-only",
+    static const char *const words[] = {"resident", "appraised", "bound",    "copyable",   "boot-only",
                                         "tainted",  "open-boot", "unjudged", "ek-unproven"};
     size_t i = 0;
 
@@ -342,8 +342,8 @@ static int add_word(const char *word, json_t *list, struct lt_err *e)
     if (i == sizeof words / sizeof *words)
         return lt_fail(
             e, LT_E_CONFIG,
-            "\"%.20s\" is none of resident, appraised, copyable, boot-only, tainted, open-boot, unjudged,"
-            " ek-unproven",
+            "\"%.20s\" is none of resident, appraised, bound, copyable, boot-only, tainted, open-boot,"
+            " unjudged, ek-unproven",
             word);
     if (i >= 2) /* what is not the default */
         add_once(list, word);

@@ -33,6 +33,18 @@ int lt_store_moment(sqlite3 *sql, int64_t *out, struct lt_err *e)
 
 /* ---- lists ---- */
 
+static int take_blob(sqlite3_stmt *st, uint8_t **bytes, size_t *n, struct lt_err *e)
+{
+    const void *p = sqlite3_column_blob(st, 0);
+
+    *n = (size_t)sqlite3_column_bytes(st, 0);
+    *bytes = malloc(*n + 1);
+    if (!*bytes)
+        return lt_fail(e, LT_E_NO_MEMORY, "store: no memory for %zu bytes", *n);
+    memcpy(*bytes, p ? p : "", *n);
+    return 0;
+}
+
 static int get_list(sqlite3 *sql, const uint8_t *ek, uint8_t **bytes, size_t *n, struct lt_err *e)
 {
     LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
@@ -42,13 +54,7 @@ static int get_list(sqlite3 *sql, const uint8_t *ek, uint8_t **bytes, size_t *n,
     int rc = lt_db_step(st, e);
     if (rc != 1)
         return rc;
-    const void *p = sqlite3_column_blob(st, 0);
-    *n = (size_t)sqlite3_column_bytes(st, 0);
-    *bytes = malloc(*n + 1);
-    if (!*bytes)
-        return lt_fail(e, LT_E_NO_MEMORY, "openers: no memory");
-    memcpy(*bytes, p ? p : "", *n);
-    return 0;
+    return take_blob(st, bytes, n, e);
 }
 
 static int put_hosts(sqlite3 *sql, const uint8_t *ek, const struct lt_openers *o, struct lt_err *e)
@@ -447,4 +453,52 @@ int lt_store_opened_under(struct lt_store *s, const uint8_t host[LT_SHA256], con
 {
     return lt_db_read(s->db, each_under,
                       &(struct opened_job){.host = host, .policy = policy, .each = fn, .arg = arg}, e);
+}
+
+/* ---- boot logs ---- */
+
+struct log_job {
+    const uint8_t *key;
+    struct lt_slice log;
+    uint8_t *out;
+    size_t n;
+};
+
+static int put_log(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    const struct log_job *j = arg;
+
+    return lt_db_exec(sql, NULL, e, "INSERT OR IGNORE INTO sealed_logs VALUES(?,?)", "bb", j->key,
+                      (size_t)LT_SHA256, j->log.p, j->log.n);
+}
+
+int lt_store_log_put(struct lt_store *s, const uint8_t key[LT_SHA256], struct lt_slice log, struct lt_err *e)
+{
+    if (log.n > LT_STORE_LOG_MAX || !lt_store_fits(s, log.n))
+        return lt_fail(e, LT_E_TOO_LARGE, "boot log: %zu bytes are not kept", log.n);
+    return lt_db_write(s->db, put_log, &(struct log_job){.key = key, .log = log}, e);
+}
+
+static int get_log(sqlite3 *sql, void *arg, struct lt_err *e)
+{
+    struct log_job *j = arg;
+    LT_DB_AUTOSTMT sqlite3_stmt *st = NULL;
+
+    LT_TRY(lt_db_prepare(sql, "SELECT log FROM sealed_logs WHERE state = ?", &st, e, "b", j->key,
+                         (size_t)LT_SHA256));
+    int rc = lt_db_step(st, e);
+    if (rc != 1)
+        return rc ? rc : lt_fail(e, LT_E_NOT_FOUND, "boot log: none is kept of that state");
+    return take_blob(st, &j->out, &j->n, e);
+}
+
+int lt_store_log_get(struct lt_store *s, const uint8_t key[LT_SHA256], uint8_t **p, size_t *n,
+                     struct lt_err *e)
+{
+    struct log_job j = {.key = key};
+    int rc = lt_db_read(s->db, get_log, &j, e);
+
+    *p = j.out;
+    *n = j.n;
+    return rc;
 }

@@ -44,6 +44,15 @@ int lt_store_opened_under(struct lt_store *s, const uint8_t host[LT_SHA256], con
                           int (*fn)(void *arg, const uint8_t ek_digest[LT_SHA256], struct lt_slice openers),
                           void *arg, struct lt_err *e) LT_MUST_CHECK;
 
+/* ---- boot logs ---- of states that openers hold: a host shows that of its present boot alone. key: which
+ * state of which host. One that is there stays. */
+#define LT_STORE_LOG_MAX (1u << 20) /* bytes: larger ones are not kept */
+int lt_store_log_put(struct lt_store *s, const uint8_t key[LT_SHA256], struct lt_slice log,
+                     struct lt_err *e) LT_MUST_CHECK;
+/* Caller frees *p. LT_E_NOT_FOUND. */
+int lt_store_log_get(struct lt_store *s, const uint8_t key[LT_SHA256], uint8_t **p, size_t *n,
+                     struct lt_err *e) LT_MUST_CHECK;
+
 /* ---- what a guest's policies have retired ---- */
 enum lt_store_retired_kind { LT_STORE_RETIRED_POLICY, LT_STORE_RETIRED_HOST };
 struct lt_store_retired {

@@ -72,6 +72,7 @@ static const char *const migrations[] = {
     " WITHOUT ROWID;"
     "CREATE TABLE sealed_closed(ek_digest BLOB NOT NULL, opener INTEGER NOT NULL, at INTEGER NOT NULL,"
     " PRIMARY KEY(ek_digest, opener)) WITHOUT ROWID;"
+    "CREATE TABLE sealed_logs(state BLOB PRIMARY KEY, log BLOB NOT NULL);"
     "CREATE TABLE exposures(ek_digest BLOB NOT NULL, host BLOB NOT NULL, since INTEGER NOT NULL,"
     " cleared INTEGER, PRIMARY KEY(ek_digest, host)) WITHOUT ROWID;"
     "CREATE TABLE retirements(uuid BLOB NOT NULL, kind INTEGER NOT NULL, digest BLOB NOT NULL, at INTEGER NOT"

@@ -287,12 +287,12 @@ static void test_accepted_words(void **state)
     assert_int_equal(json_array_size(a), 0);
     OK(lt_from_keylime_accept("", true, &b, &err));
     assert_int_equal(json_array_size(b), 1);
-    OK(lt_from_keylime_accept("copyable, boot-only,tainted open-boot, unjudged, ek-unproven", true, &c,
+    OK(lt_from_keylime_accept("bound, copyable, boot-only,tainted open-boot, unjudged, ek-unproven", true, &c,
                               &err));
     struct lt_from_keylime_in in = {.accept = c};
     struct lt_policy_guest *p = translated(&in, &o);
-    assert_true(p->accept_copyable && p->accept_boot_only && p->accept_tainted && p->accept_open_boot &&
-                p->accept_unjudged && p->accept_ek_unproven && p->accept_unlinked);
+    assert_true(p->accept_bound && p->accept_copyable && p->accept_boot_only && p->accept_tainted &&
+                p->accept_open_boot && p->accept_unjudged && p->accept_ek_unproven && p->accept_unlinked);
     lt_policy_guest_free(p);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         json_t *none;

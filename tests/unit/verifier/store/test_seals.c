@@ -441,6 +441,7 @@ static void test_a_store_of_before(void **state)
     assert_int_equal(sqlite3_exec(sql,
                                   "DROP TABLE moments; DROP TABLE sealed_lists; DROP TABLE sealed_hosts;"
                                   "DROP TABLE sealed_closed; DROP TABLE exposures; DROP TABLE retirements;"
+                                  "DROP TABLE sealed_logs;"
                                   "PRAGMA user_version=11",
                                   NULL, NULL, NULL),
                      SQLITE_OK);

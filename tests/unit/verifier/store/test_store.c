@@ -296,7 +296,7 @@ static void test_a_store_of_before(void **state)
 
     by_hand(a,
             "DROP TABLE moments; DROP TABLE sealed_lists; DROP TABLE sealed_hosts; DROP TABLE sealed_closed;"
-            "DROP TABLE exposures; DROP TABLE retirements;"
+            "DROP TABLE exposures; DROP TABLE retirements; DROP TABLE sealed_logs;"
             "DROP TABLE revocations; DROP TABLE receivers; DROP TABLE unproven;"
             "DROP TABLE keylime_policies; DROP TABLE keylime; DROP TABLE releases; DROP TABLE verdicts; "
             "DROP TABLE guests; DROP TABLE agents; DROP TABLE policies;"
@@ -346,7 +346,7 @@ static void test_guests_of_before_agents_had_ids(void **state)
     by_hand(
         a,
         "DROP TABLE moments; DROP TABLE sealed_lists; DROP TABLE sealed_hosts; DROP TABLE sealed_closed;"
-        "DROP TABLE exposures; DROP TABLE retirements;"
+        "DROP TABLE exposures; DROP TABLE retirements; DROP TABLE sealed_logs;"
         "DROP TRIGGER guest_added; DROP TRIGGER guest_removed; DROP TABLE revocations; DROP TABLE receivers;"
         "DROP TABLE unproven; DROP TABLE keylime_policies; DROP TABLE keylime;"
         "DROP INDEX guests_agent; ALTER TABLE guests DROP COLUMN agent; ALTER TABLE guests DROP COLUMN"
