@@ -287,10 +287,10 @@ static struct lt_ref *need_policy(struct lt_sealing_cache *c, const uint8_t dige
     return fresh;
 }
 
-static void add_policies(struct lt_sealing_cache *c, const struct lt_policy_digests *d,
+static void add_policies(struct lt_sealing_cache *c, const struct lt_policy_digests *d, size_t *tried,
                          struct lt_sealing_view *v)
 {
-    for (size_t i = 0; i < d->count && v->policy_count < LT_SEALING_PER_GUEST; i++) {
+    for (size_t i = 0; i < d->count && *tried < LT_SEALING_PER_GUEST; i++, ++*tried) {
         struct lt_ref *is = need_policy(c, d->d[i]);
         if (is)
             v->policy[v->policy_count++] = is;
@@ -463,6 +463,7 @@ struct lt_ref *lt_sealing_view(struct lt_sealing_cache *c, const uint8_t digest[
     struct lt_sealing_view *v = lt_new(struct lt_sealing_view);
     const struct lt_sealing_list *l = lt_ref_value(had);
     char why[200] = "";
+    size_t tried = 0;
 
     v->list = l && !memcmp(l->digest, digest, LT_SHA256) ? lt_ref_get(had) : need_list(c, digest, why);
     l = lt_ref_value(v->list);
@@ -473,8 +474,8 @@ struct lt_ref *lt_sealing_view(struct lt_sealing_cache *c, const uint8_t digest[
         add_hosts(c, &l->parsed, policy, v);
     if (l && policy) {
         v->policy = lt_alloc(LT_SEALING_PER_GUEST, sizeof(struct lt_ref *));
-        add_policies(c, &policy->host_policies, v);
-        add_policies(c, &policy->retired_host_policies, v);
+        add_policies(c, &policy->host_policies, &tried, v);
+        add_policies(c, &policy->retired_host_policies, &tried, v);
         add_logs(c, &l->parsed, v);
     }
     return lt_ref_new(v, view_free);

@@ -9,9 +9,9 @@
 #include "verifier/hosts.h"
 
 #define LT_SEALING_LISTS 4096    /* kept by digest, count; guests with the same states share one */
-#define LT_SEALING_POLICIES 256  /* host policies kept by digest, count */
+#define LT_SEALING_POLICIES 1024 /* host policies kept by digest, count */
 #define LT_SEALING_LOGS 4096     /* boot logs kept open by state, count */
-#define LT_SEALING_PER_GUEST 128 /* host policies of one guest policy that are fetched, count */
+#define LT_SEALING_PER_GUEST 128 /* host policies of one guest policy that are asked for, count */
 
 /* A list, immutable; shared by all that have it. */
 struct lt_sealing_list {
