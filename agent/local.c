@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define INVENTORY_MS 10000
 
@@ -49,6 +50,7 @@ int lt_agent_local_start(const struct lt_agent_conf *conf, struct lt_agent_seal 
         .swtpm = conf->swtpm,
         .swtpm_setup = conf->swtpm_setup,
         .swtpm_setup_config = conf->swtpm_setup_config,
+        .allowed_only = !strcmp(conf->seal_checks, "all"),
         .seal = seal,
         .inventory = inventory,
     };

@@ -6,6 +6,7 @@
 #include "common/run/clock.h"
 #include "common/run/cond.h"
 #include "common/run/log.h"
+#include "vtpm/allowed.h"
 #include "vtpm/define.h"
 #include "vtpm/make.h"
 #include "vtpm/sealed.h"
@@ -262,6 +263,12 @@ static int start_with_key(struct lt_agent_domains *d, struct lt_launch *link, st
     return rc;
 }
 
+/* On a host whose user space is enforced libvirt gets nothing but what that can judge. */
+static int check_allowed(const struct lt_agent_domains *d, const char *xml, struct lt_err *e)
+{
+    return d->conf.allowed_only ? lt_allowed_check(xml, strlen(xml), e) : 0;
+}
+
 static int launch(struct lt_agent_domains *d, const uint8_t uuid[LT_UUID], bool paused, struct lt_err *e)
 {
     LT_AGENT_DOMAINS_VIEW_AUTO struct lt_agent_domains_view v = {0};
@@ -274,6 +281,7 @@ static int launch(struct lt_agent_domains *d, const uint8_t uuid[LT_UUID], bool 
         return lt_fail(e, LT_E_CONFLICT,
                        "libvirt would restore it from a save image, with a vTPM's state of its own; virsh "
                        "managedsave-remove it, or restore it with virsh through the hook");
+    LT_TRY(check_allowed(d, v.found.xml, e));
     int rc = judge(d, &v.xml, &entry, e);
     LT_FAULT_AT(START_CHECKED);
     if (!rc)
@@ -348,6 +356,9 @@ static int prepare(struct lt_agent_domains *d, const struct lt_domain *x, struct
 
     if (now == LT_AGENT_DOMAINS_PROVISION)
         return lt_fail(e, LT_E_BUSY, "its vTPM is being made; start it when that has ended");
+    if (d->conf.allowed_only && now != LT_AGENT_DOMAINS_START)
+        return lt_fail(e, LT_E_REFUSED,
+                       "with seal_checks = all the agent alone starts sealed domains: limetree domain start");
     int rc = judge(d, x, &entry, e);
     if (!rc && now != LT_AGENT_DOMAINS_START)
         rc = lt_lent_give(d->lent, entry.uuid, entry.key, e);

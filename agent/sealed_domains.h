@@ -22,6 +22,7 @@ struct lt_agent_domains_conf { /* borrowed until stop */
     const char *state_dir;     /* the agent's: definitions in domains/, escrow copies in escrow/ */
     const char *swtpm_user;    /* as whom libvirt runs swtpm; "": tss as root, else ourselves */
     const char *swtpm, *swtpm_setup, *swtpm_setup_config; /* programs and file, as in vtpm/make.h */
+    bool allowed_only; /* start nothing that vtpm/allowed.h does not let pass */
     struct lt_agent_seal *seal;
     struct lt_vtpm_inventory *inventory;
 };

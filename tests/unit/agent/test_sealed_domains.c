@@ -322,6 +322,8 @@ void lt_inventory_entries_changed(struct lt_vtpm_inventory *inv)
 
 /* ---- frame ---- */
 
+static bool allowed_only;
+
 static int setup(void **state)
 {
     const char *tmp = getenv("TMPDIR");
@@ -338,7 +340,8 @@ static int setup(void **state)
                                                .swtpm_user = geteuid() ? "" : "root",
                                                .swtpm = "",
                                                .swtpm_setup = "",
-                                               .swtpm_setup_config = ""};
+                                               .swtpm_setup_config = "",
+                                               .allowed_only = allowed_only};
     OK(lt_agent_domains_start(&conf, &d, &err));
     done[0] = 0;
     return 0;
@@ -436,6 +439,34 @@ static void domains_that_are_not_to_be_started(void **state)
     world.xml = NULL;
     FAILS(LT_E_NOT_FOUND, start());
     assert_null(strstr(done, "give"));
+}
+
+static int setup_allowed(void **state)
+{
+    allowed_only = true;
+    const int rc = setup(state);
+    allowed_only = false;
+    return rc;
+}
+
+/* On a host for `resident`: what libvirt is given is on a list, and libvirt's own definitions start nothing.
+ */
+static void only_what_is_allowed(void **state)
+{
+    (void)state;
+    OK(start());
+    done[0] = 0;
+    world.xml = "<domain type='qemu'><name>n</name><uuid>" ID "</uuid><devices><serial type='dev'><source "
+                "path='/dev/tpmrm0'/></serial><tpm model='tpm-crb'><backend type='emulator' version='2.0'>"
+                "<encryption secret='" S "'/></backend></tpm></devices></domain>";
+    FAILS(LT_E_REFUSED, start());
+    assert_non_null(strstr(err.msg, "domain/devices/serial"));
+    DONE("connect look");
+    FAILS(LT_E_REFUSED, hook(LT_AGENT_DOMAINS_PREPARE, SEALED));
+    DONE("");
+    world.xml = SEALED;
+    world.hook_at_start = true; /* of our own start it lets pass */
+    OK(start());
 }
 
 static void pins(void **state)
@@ -651,6 +682,7 @@ int main(void)
         T(the_key_is_there_only_meanwhile),
         T(what_is_judged_first),
         T(domains_that_are_not_to_be_started),
+        cmocka_unit_test_setup_teardown(only_what_is_allowed, setup_allowed, teardown),
         T(pins),
         T(pins_are_what_the_inventory_says),
         T(libvirt_is_asked_nothing_in_a_hook),
