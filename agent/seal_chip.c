@@ -9,6 +9,7 @@
 
 #define NONE ESYS_TR_NONE
 #define RETRY_NS 10000000
+#define RATE_NS 100000000
 
 #define AUTOESYS __attribute__((cleanup(esys_free)))
 static void esys_free(void *pp)
@@ -139,10 +140,33 @@ static int chip_counter(void *ctx, uint64_t *out, struct lt_err *e)
     return rc;
 }
 
-static int increment_once(struct lt_device *d, ESYS_TR nv, struct lt_err *e)
+/* The chip wants a pause between writes. */
+static bool wants_a_pause(TSS2_RC rc)
 {
-    return lt_device_rc(d, Esys_NV_Increment(d->esys, nv, nv, ESYS_TR_PASSWORD, NONE, NONE),
-                        "TPM2_NV_Increment", e);
+    return own_code(rc) == TPM2_RC_NV_RATE || own_code(rc) == TPM2_RC_NV_UNAVAILABLE;
+}
+
+static int increment_once(struct lt_device *d, ESYS_TR nv, bool *later, struct lt_err *e)
+{
+    TSS2_RC tss = Esys_NV_Increment(d->esys, nv, nv, ESYS_TR_PASSWORD, NONE, NONE);
+
+    *later = wants_a_pause(tss);
+    return lt_device_rc(d, tss, "TPM2_NV_Increment", e);
+}
+
+/* Runs a job that sets *later until it does not, or for as long as an answer may take. */
+static int call_patiently(struct lt_agent_seal_chip *c, lt_tpm_fn fn, void *arg, const bool *later,
+                          struct lt_err *e)
+{
+    const struct timespec pause = {.tv_nsec = RATE_NS};
+    const uint64_t until = lt_clock_ms() + c->still_ms;
+
+    for (;;) {
+        int rc = chip_call(c, fn, arg, e);
+        if (!rc || !*later || lt_clock_ms() >= until)
+            return rc;
+        nanosleep(&pause, NULL);
+    }
 }
 
 static int define(struct lt_device *d, ESYS_TR *out, struct lt_err *e)
@@ -164,14 +188,14 @@ static int define(struct lt_device *d, ESYS_TR *out, struct lt_err *e)
 /* What a run of it left behind that was cut off is gone on with. */
 static int define_job(struct lt_device *d, void *arg, struct lt_err *e)
 {
+    bool written, *later = arg;
     ESYS_TR nv;
-    bool written;
 
-    (void)arg;
+    *later = false;
     LT_TRY(find_counter(d, &nv, &written, e));
     int rc = nv == NONE ? define(d, &nv, e) : 0;
     if (!rc && !written)
-        rc = increment_once(d, nv, e);
+        rc = increment_once(d, nv, later, e);
     if (nv != NONE)
         Esys_TR_Close(d->esys, &nv);
     return rc;
@@ -179,20 +203,28 @@ static int define_job(struct lt_device *d, void *arg, struct lt_err *e)
 
 static int chip_define(void *ctx, struct lt_err *e)
 {
-    return chip_call(ctx, define_job, NULL, e);
+    bool later = false;
+    return call_patiently(ctx, define_job, &later, &later, e);
 }
+
+struct increment {
+    uint64_t from;
+    bool later;
+};
 
 /* Run again after its answer was lost, it finds the counter where it wanted it. */
 static int increment_job(struct lt_device *d, void *arg, struct lt_err *e)
 {
-    const uint64_t from = *(const uint64_t *)arg;
+    struct increment *i = arg;
+    const uint64_t from = i->from;
     uint64_t now;
     ESYS_TR nv;
 
+    i->later = false;
     LT_TRY(open_counter(d, &nv, e));
     int rc = read_counter(d, nv, &now, e);
     if (!rc && now == from)
-        rc = increment_once(d, nv, e);
+        rc = increment_once(d, nv, &i->later, e);
     if (!rc)
         rc = read_counter(d, nv, &now, e);
     if (!rc && now != from + 1)
@@ -204,7 +236,8 @@ static int increment_job(struct lt_device *d, void *arg, struct lt_err *e)
 
 static int chip_increment(void *ctx, uint64_t from, struct lt_err *e)
 {
-    int rc = chip_call(ctx, increment_job, &from, e);
+    struct increment i = {.from = from};
+    int rc = call_patiently(ctx, increment_job, &i, &i.later, e);
 
     LT_FAULT_AT(SEAL_INCREMENTED);
     return rc;

@@ -20,7 +20,7 @@ sys.path.insert(0, str(TOP))
 from tests.lab import Lab  # noqa: E402
 from tests.lab.hwtpm import HwTpm  # noqa: E402
 from tests.lab.relay import (  # noqa: E402
-    CREATE, ECDH_ZGEN, HMAC, LOAD, NV_DEFINE, NV_INCREMENT, NV_READ, PCR_READ, Relay)
+    CREATE, ECDH_ZGEN, HMAC, LOAD, NV_DEFINE, NV_INCREMENT, NV_RATE, NV_READ, NV_UNAVAILABLE, PCR_READ, Relay)
 from tests.lab.tpm import TpmError  # noqa: E402
 
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
@@ -627,6 +627,22 @@ def test_a_lost_answer_at_the_first(host, code):
     host.relay.hang_up(code)
     host.do("create", bitmap=BITMAP)
     assert host.opened() == "open"
+
+
+@pytest.mark.parametrize("error", [NV_RATE, NV_UNAVAILABLE])
+def test_a_chip_that_limits_its_writes(host, error):
+    """A change of openers is four writes in a row: the chip may ask for a pause."""
+    sealed(host)
+    good = host.do("open")["vault"]["present"]
+    host.relay.fail(NV_INCREMENT, error, 3)
+    host.do("reseal", add=[after(good, 4)])
+    assert host.opened() == "open" and len(host.do("open")["vault"]["states"]) == 2
+    # Any other error ends the change; the vault is as it was.
+    generation = host.counter()
+    host.relay.fail(NV_INCREMENT, 0x149)  # NV_AUTHORIZATION
+    assert host.ask("put", uuid=TWO, ek_digest="bb" * 32)["rc"] == "tpm"
+    assert host.ask("open")["rc"] == "ok" and host.counter() == generation
+    host.do("put", uuid=TWO, ek_digest="bb" * 32)
 
 
 FAULTS = {"put": ["seal-counter-read", "seal-key-made", "seal-next-written", "seal-next-synced", "seal-dir-synced",

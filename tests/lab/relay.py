@@ -5,7 +5,8 @@ import struct
 
 HMAC, ECDH_ZGEN, NV_INCREMENT, CREATE, CREATE_PRIMARY = 0x155, 0x154, 0x134, 0x153, 0x131
 NV_DEFINE, PCR_READ, LOAD, NV_READ = 0x12A, 0x17E, 0x157, 0x14E
-COUNTS, REFUSE, HIDE, EXTEND, HANG_UP = range(0x4C540001, 0x4C540006)
+COUNTS, REFUSE, HIDE, EXTEND, HANG_UP, FAIL = range(0x4C540001, 0x4C540007)
+NV_RATE, NV_UNAVAILABLE = 0x920, 0x923
 
 
 class Relay:
@@ -56,3 +57,7 @@ class Relay:
     def hang_up(self, code, times=1):
         """The answer is lost; the chip has done what it was told."""
         self._ask(HANG_UP, code, times)
+
+    def fail(self, code, error, times=1):
+        """The chip answers with that error, and does nothing."""
+        self._ask(FAIL, code, error, times)

@@ -16,7 +16,8 @@
  * Commands of our own there (tests/lab/relay.py): how many commands of each code came;
  * from now on a code is refused as one that the chip does not know, or is not on its list of
  * commands; before the next so many commands of a code a PCR is extended, as IMA does; who
- * sends the next so many commands of a code is hung up on, and the TPM does them all the same.
+ * sends the next so many commands of a code is hung up on, and the TPM does them all the same,
+ * or is answered with an error, and the TPM does not hear of them.
  *
  * Ends on SIGTERM or SIGINT (status 0), and when swtpm goes away (status 1); removes its sockets.
  */
@@ -49,6 +50,7 @@ enum {
     CC_PCR_EXTEND = 0x182,
     CC_MAX = 0x200, /* codes below are counted */
     CAP_COMMANDS = 2,
+    RC_COMMAND_CODE = 0x143,
 };
 
 /* swtpm control commands, swtpm 0.7 tpm_ioctl.h. Requests: u32 command, then its body. */
@@ -64,6 +66,7 @@ enum {
     CTRL_HIDE = 0x4c540003,    /* the same */
     CTRL_EXTEND = 0x4c540004,  /* body u32 code, u32 PCR, u32 how often */
     CTRL_HANG_UP = 0x4c540005, /* body u32 code, u32 how often */
+    CTRL_FAIL = 0x4c540006,    /* body u32 code, u32 error, u32 how often */
     CTRL_SUCCESS = 0,
     CTRL_BAD_ORDINAL = 10, /* TPM_BAD_ORDINAL: what swtpm says of unknown commands */
     CTRL_BAD_LOCALITY = 0x3d,
@@ -96,6 +99,10 @@ static struct {
 static struct {
     uint32_t code, left;
 } hang_up;
+
+static struct {
+    uint32_t code, error, left;
+} fail;
 
 static struct client clients[CLIENTS_MAX];
 static struct ctrl ctrls[CTRL_MAX];
@@ -279,9 +286,16 @@ static void answer(struct client *c, const uint8_t *p, size_t n)
         drop(c);
 }
 
+static void answer_error(struct client *c, uint32_t error)
+{
+    uint8_t p[HEADER] = {0x80, 0x01, 0, 0, 0, HEADER};
+
+    put32(p + 6, error);
+    answer(c, p, sizeof p);
+}
+
 static void dispatch(void)
 {
-    static const uint8_t unknown[HEADER] = {0x80, 0x01, 0, 0, 0, HEADER, 0, 0, 1, 0x43};
     struct client *c;
 
     while (!tpm.busy && (c = first_waiting())) {
@@ -296,7 +310,12 @@ static void dispatch(void)
             codes[code].count++;
         take(c);
         if (code < CC_MAX && codes[code].refused) {
-            answer(c, unknown, sizeof unknown);
+            answer_error(c, RC_COMMAND_CODE);
+            continue;
+        }
+        if (fail.left && code == fail.code) {
+            fail.left--;
+            answer_error(c, fail.error);
             continue;
         }
         c->served = true;
@@ -382,6 +401,7 @@ static size_t request_size(uint32_t command)
     case CTRL_HANG_UP:
         return 12;
     case CTRL_EXTEND:
+    case CTRL_FAIL:
         return 16;
     case CTRL_COUNTS:
     case CTRL_SHUTDOWN:
@@ -428,6 +448,11 @@ static size_t obey(const uint8_t *p, uint8_t *out)
     case CTRL_HANG_UP:
         hang_up.code = code;
         hang_up.left = be32(p + 8);
+        break;
+    case CTRL_FAIL:
+        fail.code = code;
+        fail.error = be32(p + 8);
+        fail.left = be32(p + 12);
         break;
     case CTRL_EXTEND:
         extend.code = code;

@@ -148,12 +148,6 @@ const struct lt_seal_keeper *lt_agent_seal_keeper(struct lt_agent_seal *s)
     return &keeper;
 }
 
-void lt_agent_seal_status(struct lt_agent_seal *s, struct lt_agent_seal_status *out)
-{
-    (void)s;
-    *out = (struct lt_agent_seal_status){.state = LT_AGENT_SEAL_OPEN};
-}
-
 void lt_agent_seal_tend(struct lt_agent_seal *s)
 {
     (void)s;
