@@ -224,6 +224,18 @@ struct crowd {
     unsigned left, ok, busy, unreachable, other;
 };
 
+/* One a test, for good: answers may come after an assertion that failed. */
+static struct crowd *crowd_new(void)
+{
+    static struct crowd all[3];
+    static unsigned used;
+
+    assert_true(used < 3);
+    pthread_mutex_init(&all[used].lock, NULL);
+    pthread_cond_init(&all[used].news, NULL);
+    return &all[used++];
+}
+
 static void crowd_done(void *arg, const struct lt_http_reply *reply, const struct lt_err *e)
 {
     struct crowd *c = arg;
@@ -280,14 +292,14 @@ static void those_who_ask_meanwhile_share_a_question(void **state)
 {
     struct rig *r = *state;
     struct mock_agent *a = &r->agent[0];
-    struct crowd c = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+    struct crowd *c = crowd_new();
     struct lt_http_client *many = rig_client(r, "tenant-a", 32);
 
     settle(r, 0, 1, 1, r->tenant_a);
     has_list(r, 0, 1);
     atomic_store(&a->blob_hang, true);
     for (unsigned i = 0; i < 16; i++)
-        crowd_ask(r, many, &c, 1);
+        crowd_ask(r, many, c, 1);
     await_blobs(a, 1);
     /* Quotes do not wait behind it. */
     LT_JSON_AUTO json_t *proofs = rig_json(r, r->a, "POST", "proofs", rig_ask(1, 1, 5), 200);
@@ -295,8 +307,8 @@ static void those_who_ask_meanwhile_share_a_question(void **state)
     assert_true(json_is_object(json_object_get(proof, "residency")));
     atomic_store(&a->blob_hang, false);
     mock_agent_let_go(a);
-    crowd_wait(&c);
-    assert_int_equal(c.ok, 16);
+    crowd_wait(c);
+    assert_int_equal(c->ok, 16);
     assert_int_equal(atomic_load(&a->blobs), 1);
     lt_http_client_free(many);
 }
@@ -317,7 +329,7 @@ static void a_host_that_hangs_is_503(void **state)
 static void a_tenant_has_its_share_of_questions(void **state)
 {
     struct rig *r = *state;
-    struct crowd c = {.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+    struct crowd *c = crowd_new();
     struct lt_http_client *many = rig_client(r, "tenant-a", 200);
     enum { MORE = LT_MAX_SOUGHT_TENANT + 6 };
 
@@ -326,15 +338,39 @@ static void a_tenant_has_its_share_of_questions(void **state)
     has_list(r, 1, 200);
     atomic_store(&r->agent[0].blob_hang, true);
     for (uint8_t i = 1; i <= MORE; i++)
-        crowd_ask(r, many, &c, i);
+        crowd_ask(r, many, c, i);
     await_blobs(&r->agent[0], LT_MAX_SOUGHT_AT_ONCE);
     assert_int_equal(ask(r, r->b, 200), 200);
-    crowd_wait(&c);
-    assert_int_equal(c.busy, 6);
-    assert_int_equal(c.unreachable, LT_MAX_SOUGHT_TENANT);
+    crowd_wait(c);
+    assert_int_equal(c->busy, 6);
+    assert_int_equal(c->unreachable, LT_MAX_SOUGHT_TENANT);
     assert_int_equal(atomic_load(&r->agent[0].blobs),
                      LT_MAX_SOUGHT_AT_ONCE); /* the others gave up with them */
     lt_http_client_free(many);
+}
+
+/* Two tenants' guests have one list, on a host each. */
+static void a_silent_host_holds_up_nobody_elses_list(void **state)
+{
+    struct rig *r = *state;
+    struct crowd *c = crowd_new();
+    uint8_t list[200], digest[32];
+
+    settle(r, 0, 1, 1, r->tenant_a);
+    settle(r, 1, 2, 1, r->tenant_b);
+    list_of(1, list, digest);
+    pthread_mutex_lock(&r->agent[1].lock);
+    mock_host_seal(&r->agent[1].host, 2, digest);
+    pthread_mutex_unlock(&r->agent[1].lock);
+    quoted(r, 1);
+    has_list(r, 1, 1);
+    atomic_store(&r->agent[0].blob_hang, true);
+    crowd_ask(r, r->a, c, 1);
+    await_blobs(&r->agent[0], 1);
+    assert_int_equal(ask(r, r->b, 1), 200);
+    crowd_wait(c);
+    assert_int_equal(c->unreachable, 1);
+    assert_int_equal(ask(r, r->a, 1), 200); /* it is kept now, whoever asked for it */
 }
 
 /* ---- escrow copies ---- */
@@ -528,6 +564,7 @@ int main(void)
         T(those_who_ask_meanwhile_share_a_question),
         T(a_host_that_hangs_is_503),
         T(a_tenant_has_its_share_of_questions),
+        T(a_silent_host_holds_up_nobody_elses_list),
         T(an_escrow_copy_is_its_tenants),
         T(another_vtpms_copy_counts_for_nothing),
         T(the_named_host_is_asked_first),
