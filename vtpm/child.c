@@ -108,6 +108,7 @@ int lt_child_wait(pid_t pid, uint64_t deadline_ms, int *status, struct lt_err *e
     if (f.fd >= 0)
         close(f.fd);
     if (ready > 0) {
+        kill(-pid, SIGKILL); /* what it left: nobody else would end it */
         *status = reap(pid);
         return 0;
     }

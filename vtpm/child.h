@@ -23,7 +23,8 @@ struct lt_child {
 };
 
 int lt_child_start(const struct lt_child *c, pid_t *pid, struct lt_err *e) LT_MUST_CHECK;
-/* Until it has ended by itself: *status as waitpid's. LT_E_TIMEOUT: it had not by then, and was killed. */
+/* Until it has ended by itself: *status as waitpid's. LT_E_TIMEOUT: it had not by then, and was killed. What
+ * it started and left goes with it. */
 int lt_child_wait(pid_t pid, uint64_t deadline_ms, int *status, struct lt_err *e) LT_MUST_CHECK;
 /* At once, with what it started. */
 void lt_child_kill(pid_t pid);

@@ -194,21 +194,29 @@ static void how_it_ended(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 127);
 }
 
-/* With all that it started. */
-static void it_does_not_end(void **state)
+/* With all that it started, whether it ends by itself or not. */
+static void nobody_is_left(void **state)
 {
     LT_AUTOFREE char *fifo = lt_file_path(top, "fifo");
+    static const struct {
+        const char *then;
+        int rc;
+    } cases[] = {{"wait", LT_E_TIMEOUT}, {"exit 0", 0}, {"kill -9 $$", SIGKILL}};
     char out[64];
-    LT_AUTOFREE char *script = NULL;
     (void)state;
 
     assert_int_equal(mkfifo(fifo, 0600), 0);
-    assert_true(asprintf(&script, "exec 5>%s; /bin/cat /dev/zero >/dev/null & wait", fifo) > 0);
-    int fd = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    assert_int_equal(run(script, none, 200, out, sizeof out), LT_E_TIMEOUT);
-    fcntl(fd, F_SETFL, 0);
-    assert_int_equal(read(fd, out, 1), 0); /* its last holder is gone */
-    close(fd);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        LT_AUTOFREE char *script = NULL;
+        int fd = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        assert_true(asprintf(&script, "exec 5>%s; /bin/cat /dev/zero >/dev/null & %s", fifo, cases[i].then) >
+                    0);
+        assert_int_equal(run(script, none, cases[i].rc == LT_E_TIMEOUT ? 200 : 10000, out, sizeof out),
+                         cases[i].rc);
+        fcntl(fd, F_SETFL, 0);
+        assert_int_equal(read(fd, out, 1), 0); /* its last holder is gone */
+        close(fd);
+    }
 }
 
 static void another_user(void **state)
@@ -280,7 +288,7 @@ int main(void)
         cmocka_unit_test(nothing_is_inherited),
         cmocka_unit_test(descriptors_change_places),
         cmocka_unit_test(how_it_ended),
-        cmocka_unit_test(it_does_not_end),
+        cmocka_unit_test(nobody_is_left),
         cmocka_unit_test(another_user),
         cmocka_unit_test(it_dies_with_us),
         cmocka_unit_test(where_a_program_is),
