@@ -234,13 +234,17 @@ class Federation(Host):
             self.wait_verdict(guest, lambda v: v["batch"] is not None, f"first round of {guest.name}")
             self.cli("guest", "learn", guest.uuid, "--ima", "--accept", accept)
 
-    def edit_policy(self, guest, change):
-        """The tenant gives its guest another policy: change(DOCUMENT) alters a copy of the present one."""
+    def policy_of(self, guest):
+        """The guest's policy document, as the tenant has it."""
         name = self.show(guest)["policy"]
         status, text = self.https(self.tenant_url, "tenant-operator", "tenant-ca", "GET", f"/federation/v1/policies/{name}")
         if status != 200:
             raise LabError(f"policy {name}: HTTP {status}")
-        policy = json.loads(text)
+        return json.loads(text)
+
+    def edit_policy(self, guest, change):
+        """The tenant gives its guest another policy: change(DOCUMENT) alters a copy of the present one."""
+        policy = self.policy_of(guest)
         change(policy)
         path = self.lab.write("policy.json", json.dumps(policy))
         self.cli("guest", "add", guest.uuid, "--address", f"127.0.0.1:{guest.host_port()}", "--policy", path)

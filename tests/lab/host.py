@@ -151,9 +151,14 @@ class Host:
         return self.local("GET", "vault")[1]
 
     def seal(self, *args):
-        # return self.fed.cli("host", "seal", self.host, *args)
-        status, body = self.fed.https(self.agent_address, "provider", "federation-ca", "POST", "/federation/v1/vault/seal", {})
-        assert status == 201, body
+        return self.fed.cli("host", "seal", self.host, *args)
+
+    def reseal_to(self, other):
+        """As before an update to the kernel that the other host runs already: limetree host predict, reseal."""
+        states = self.fed.lab.path("states")
+        states.unlink(missing_ok=True)
+        self.fed.cli_raw("host", "predict", other.host, "-o", states)
+        return self.fed.cli("host", "reseal", self.host, "--pcrs", states)
 
     def hook_script(self):
         """deploy/libvirt/limetree with the lab's program and socket in it."""

@@ -140,7 +140,7 @@ class SealedFederation(Federation):
         """K_v from the escrow copy, as the tenant with its recovery key finds it."""
         out = self.lab.path("t", f"kv-{guest.uuid}")
         self.lab.run([self.program["limetree"], "escrow", "show", self.host_state / "escrow" / guest.uuid, "--key",
-                      recovery, "--secret", out])
+                      recovery, "--key-out", out])
         key = out.read_bytes().strip()
         out.unlink()
         return key
