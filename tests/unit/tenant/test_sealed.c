@@ -1,6 +1,10 @@
 /* The tenant and sealed vTPMs: lists of openers that it fetches and remembers, and what it makes of them. */
 #include "tests/support/tenant_rig.h"
 
+#include "common/run/clock.h"
+#include "verifier/token/token.h"
+
+#include <sqlite3.h>
 #include <string.h>
 
 struct at {
@@ -273,6 +277,56 @@ static void test_a_list_that_shrinks_fails(void **state)
     is_bound(a); /* it was the list that was wrong */
 }
 
+static void by_hand(struct at *a, const char *statement)
+{
+    char path[160];
+    sqlite3 *sql;
+
+    rig_stop(&a->r);
+    snprintf(path, sizeof path, "%s/tenant.db", a->r.state);
+    assert_int_equal(sqlite3_open(path, &sql), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(sql, statement, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(sql);
+    rig_start(&a->r);
+}
+
+/* What was seen last cannot be read any more: then no list passes for a longer one, and none fails. */
+static void test_a_last_list_that_cannot_be_read(void **state)
+{
+    struct at *a = *state;
+
+    is_bound(a);
+    by_hand(a, "UPDATE sealed_lists SET openers = x'00'");
+    is_copyable(a, "openers-missing");
+    is_copyable(a, "openers-missing");
+}
+
+/* Another has the store's lock: what is found meanwhile counts, and is written when it is free. */
+static void test_a_locked_store(void **state)
+{
+    LT_OPENERS_AUTO struct lt_openers before = {0};
+    struct at *a = *state;
+    uint8_t more[32];
+    char path[160];
+    sqlite3 *other;
+
+    OK(lt_openers_copy(&a->list, &before, &err));
+    add_state(a, 4, 7);
+    rig_policy_more(&a->r, &a->list.one[1].state, more);
+    name(&a->r, &a->r.guest[0], "host_policies", hex(more));
+    is_bound(a);
+    snprintf(path, sizeof path, "%s/tenant.db", a->r.state);
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    show_list(a);
+    rig_ask(&a->r, &a->r.guest[0]); /* its round waits, or is told from memory */
+    assert_int_equal(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(other);
+    is_bound(a);
+    rig_seal(&a->r, &a->r.guest[0], &before, LT_RESIDENCY_BORN | LT_RESIDENCY_SEALED);
+    expect(now(&a->r, &a->r.guest[0]), "failed", "residency", NULL);
+}
+
 /* A state that nobody accepts is shown, and a policy for it, fetched, makes it good. */
 static void test_a_state_that_nobody_accepts(void **state)
 {
@@ -502,6 +556,23 @@ static void test_openers_told(void **state)
     rig_drop(rig_call(&a->r, "GET", path, NULL, 404));
 }
 
+static void test_tokens_say_bound(void **state)
+{
+    const struct lt_token_expected x = {.aud = "vault", .nonce = "12345678", .now = lt_clock_wall_s()};
+    struct at *a = *state;
+    char path[128];
+
+    rig_transport(&a->r, &a->r.guest[0]);
+    is_bound(a);
+    path_of(&a->r.guest[0], "/token?aud=vault&nonce=12345678", path);
+    LT_JSON_AUTO json_t *keys = rig_call(&a->r, "GET", "token-keys", NULL, 200);
+    LT_JSON_AUTO json_t *reply = rig_call(&a->r, "GET", path, NULL, 200);
+    const char *token = text(reply, "token");
+    LT_JSON_AUTO json_t *claims = lt_token_verify(token, strlen(token), keys, &x, &err);
+    const json_t *guest = json_object_get(json_object_get(claims, "submods"), "guest");
+    assert_string_equal(text(guest, "limetree.link"), "bound");
+}
+
 static void test_escrow_is_handed_on(void **state)
 {
     struct at *a = *state;
@@ -554,6 +625,8 @@ int main(void)
         TEST(test_what_the_provider_withholds_or_garbles),
         TEST(test_late_openers),
         TEST(test_a_list_that_shrinks_fails),
+        TEST(test_a_last_list_that_cannot_be_read),
+        TEST(test_a_locked_store),
         TEST(test_a_state_that_nobody_accepts),
         TEST(test_a_host_of_another_registry),
         TEST(test_a_second_host),
@@ -563,6 +636,7 @@ int main(void)
         TEST(test_a_host_exposes_guests_that_run_elsewhere),
         TEST(test_each_is_judged_under_its_own_policy),
         TEST(test_openers_told),
+        TEST(test_tokens_say_bound),
         TEST(test_escrow_is_handed_on),
         TEST(test_bundles_bring_the_list),
     };
