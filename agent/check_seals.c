@@ -2,7 +2,6 @@
 
 #include "common/json.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,17 +114,11 @@ static const struct {
 #undef X
 };
 
-static void say(struct lt_check_seals_finding *f, bool holds, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void say(struct lt_check_seals_finding *f, bool holds, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(f->message, sizeof f->message, format, args);
-    va_end(args);
-    f->holds = holds;
-}
+#define SAY(finding, is, ...)                                                                                \
+    do {                                                                                                     \
+        (finding)->holds = (is);                                                                             \
+        snprintf((finding)->message, sizeof(finding)->message, __VA_ARGS__);                                 \
+    } while (0)
 
 /* A core goes nowhere with an empty pattern, and where the program that gets it reads nothing. */
 static bool cores_go_nowhere(const struct lt_check_seals_facts *f)
@@ -138,24 +131,24 @@ static bool cores_go_nowhere(const struct lt_check_seals_facts *f)
 static void judge_leaks(const struct lt_check_seals_facts *f, struct lt_check_seals_finding *of)
 {
     if (f->swaps[0])
-        say(&of[LT_CHECK_SEALS_SWAP], false, "%s is swap: take it off (swapoff, fstab); zram is fine",
+        SAY(&of[LT_CHECK_SEALS_SWAP], false, "%s is swap: take it off (swapoff, fstab); zram is fine",
             f->swaps);
     else
-        say(&of[LT_CHECK_SEALS_SWAP], true, "no swap but zram");
+        SAY(&of[LT_CHECK_SEALS_SWAP], true, "no swap but zram");
     if (!strcmp(f->crash_loaded, "1"))
-        say(&of[LT_CHECK_SEALS_CRASH_KERNEL], false,
+        SAY(&of[LT_CHECK_SEALS_CRASH_KERNEL], false,
             "a crash kernel is loaded, and would write memory to a disk: kexec -p -u, and disable kdump");
     else
-        say(&of[LT_CHECK_SEALS_CRASH_KERNEL], true, "no crash kernel is loaded");
+        SAY(&of[LT_CHECK_SEALS_CRASH_KERNEL], true, "no crash kernel is loaded");
     if (strstr(f->sleep, "disk") && !strstr(f->hibernate, "[disabled]"))
-        say(&of[LT_CHECK_SEALS_HIBERNATION], false,
+        SAY(&of[LT_CHECK_SEALS_HIBERNATION], false,
             "this kernel can hibernate: nohibernate on its command line, or lockdown");
     else
-        say(&of[LT_CHECK_SEALS_HIBERNATION], true, "this kernel does not hibernate");
+        SAY(&of[LT_CHECK_SEALS_HIBERNATION], true, "this kernel does not hibernate");
     if (cores_go_nowhere(f))
-        say(&of[LT_CHECK_SEALS_CORE_PATTERN], true, "cores go nowhere");
+        SAY(&of[LT_CHECK_SEALS_CORE_PATTERN], true, "cores go nowhere");
     else
-        say(&of[LT_CHECK_SEALS_CORE_PATTERN], false,
+        SAY(&of[LT_CHECK_SEALS_CORE_PATTERN], false,
             "cores are written (kernel.core_pattern = %.100s): sysctl kernel.core_pattern='|/bin/false'",
             f->core_pattern);
 }
@@ -163,9 +156,9 @@ static void judge_leaks(const struct lt_check_seals_facts *f, struct lt_check_se
 static void judge_word(struct lt_check_seals_finding *of, const char *found, const char *holds)
 {
     if (found[0])
-        say(of, false, "%s", found);
+        SAY(of, false, "%s", found);
     else
-        say(of, true, "%s", holds);
+        SAY(of, true, "%s", holds);
 }
 
 static bool has_word(const char *text, const char *word)
@@ -184,24 +177,24 @@ static void judge_kernel(const struct lt_check_seals_facts *f, struct lt_check_s
     const bool shell = !has_word(f->cmdline, "rd.shell=0") || !strstr(f->cmdline, "panic=");
 
     if (locked)
-        say(&of[LT_CHECK_SEALS_LOCKDOWN], true, "lockdown %.40s", f->lockdown);
+        SAY(&of[LT_CHECK_SEALS_LOCKDOWN], true, "lockdown %.40s", f->lockdown);
     else
-        say(&of[LT_CHECK_SEALS_LOCKDOWN], false,
+        SAY(&of[LT_CHECK_SEALS_LOCKDOWN], false,
             "no lockdown: root can change the kernel: lockdown=integrity");
     if (locked || !strcmp(f->sig_enforce, "Y"))
-        say(&of[LT_CHECK_SEALS_MODULES], true, "modules are signed");
+        SAY(&of[LT_CHECK_SEALS_MODULES], true, "modules are signed");
     else
-        say(&of[LT_CHECK_SEALS_MODULES], false, "any module can be loaded: module.sig_enforce=1");
+        SAY(&of[LT_CHECK_SEALS_MODULES], false, "any module can be loaded: module.sig_enforce=1");
     if (!strcmp(f->kexec_disabled, "1") && strcmp(f->kexec_loaded, "1") != 0)
-        say(&of[LT_CHECK_SEALS_KEXEC], true, "kexec is off");
+        SAY(&of[LT_CHECK_SEALS_KEXEC], true, "kexec is off");
     else
-        say(&of[LT_CHECK_SEALS_KEXEC], false,
+        SAY(&of[LT_CHECK_SEALS_KEXEC], false,
             "a kernel can be started that nobody measured: sysctl kernel.kexec_load_disabled=1");
     if (shell)
-        say(&of[LT_CHECK_SEALS_EMERGENCY_SHELL], false,
+        SAY(&of[LT_CHECK_SEALS_EMERGENCY_SHELL], false,
             "a damaged disk opens a shell of the initramfs: rd.shell=0 panic=0 on the command line");
     else
-        say(&of[LT_CHECK_SEALS_EMERGENCY_SHELL], true, "no shell in the initramfs");
+        SAY(&of[LT_CHECK_SEALS_EMERGENCY_SHELL], true, "no shell in the initramfs");
 }
 
 void lt_check_seals_judge(const struct lt_check_seals_facts *f, struct lt_check_seals_findings *out)
@@ -218,14 +211,14 @@ void lt_check_seals_judge(const struct lt_check_seals_facts *f, struct lt_check_
     judge_word(&of[LT_CHECK_SEALS_MOUNTS], f->mounts, "mutable file systems are nodev,noexec,nosuid");
     judge_kernel(f, of);
     if (f->memory[0])
-        say(&of[LT_CHECK_SEALS_MEMORY], true,
+        SAY(&of[LT_CHECK_SEALS_MEMORY], true,
             "the CPU can encrypt memory (%s); whether it does, firmware says", f->memory);
     else
-        say(&of[LT_CHECK_SEALS_MEMORY], false,
+        SAY(&of[LT_CHECK_SEALS_MEMORY], false,
             "memory is not encrypted: what is in it outlives a short power cut");
     for (int i = 0; f->unread[0] && i < LT_CHECK_SEALS_COUNT; i++)
         if (of[i].holds) /* what was not seen does not hold */
-            say(&of[i], false, "not judged: %s", f->unread);
+            SAY(&of[i], false, "not judged: %s", f->unread);
 }
 
 const char *lt_check_seals_leak(const struct lt_check_seals_findings *f, bool all)
