@@ -849,7 +849,10 @@ static void a_host_off_its_policy_exposes(void **state)
     assert_true(exposes());
     /* A list that no record of it names is anybody's. */
     proof = f.proof;
-    f.proof.record[60] ^= 1;
+    f.proof.record[60] ^= 1; /* another EK */
+    assert_false(exposes());
+    f.proof = proof;
+    f.proof.record[120] ^= 1; /* not in the host's inventory */
     assert_false(exposes());
     f.proof = proof;
     f.proof.resident = false;
