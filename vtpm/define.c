@@ -12,7 +12,7 @@ struct place {
     XML_Parser expat;
     unsigned depth, known; /* known: how far down the path this element's parents are */
     long begin, length;    /* of the start tag; length 0: not found */
-    bool elsewhere;        /* it has a <source>, or an <encryption> that names no secret */
+    bool elsewhere;        /* it has a <source> */
 };
 
 static const char *const path[] = {"domain", "devices", "tpm", "backend"};
@@ -29,7 +29,7 @@ static void XMLCALL on_begin(void *ctx, const XML_Char *name, const XML_Char **a
             p->length = XML_GetCurrentByteCount(p->expat);
         }
     } else if (p->known == PATH && p->depth == PATH) {
-        p->elsewhere |= !strcmp(name, "source") || !strcmp(name, "encryption");
+        p->elsewhere |= !strcmp(name, "source");
     }
     p->depth++;
 }
@@ -55,8 +55,8 @@ static int find(const char *xml, size_t n, struct place *p, struct lt_err *e)
     if (!read || !p->length)
         return lt_fail(e, LT_E_MALFORMED, "domain XML: no <tpm><backend> of its own");
     return p->elsewhere ? lt_fail(e, LT_E_REFUSED,
-                                  "domain XML: its <tpm><backend> has elements of its own; a sealed vTPM's "
-                                  "state lies where libvirt keeps it, so leave them out")
+                                  "domain XML: its <tpm><backend> has a <source>; a sealed vTPM's state lies "
+                                  "where libvirt keeps it, so leave it out")
                         : 0;
 }
 
@@ -119,11 +119,11 @@ static int seal(const char *xml, size_t n, const struct lt_domain *d, const char
     struct place at = {0};
 
     LT_TRY(check(d, secret, e));
+    LT_TRY(find(xml, n, &at, e));
     if (d->tpm_secret) {
         *out = strndup(xml, n);
         return *out ? 0 : lt_fail(e, LT_E_NO_MEMORY, "domain XML: no memory");
     }
-    LT_TRY(find(xml, n, &at, e));
     LT_TRY(splice(xml, n, &at, secret, out, e));
     int rc = confirm(*out, secret, e);
     if (rc) {

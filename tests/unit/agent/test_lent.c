@@ -5,6 +5,7 @@
 #include "vtpm/secrets.h"
 
 #include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- libvirtd's secrets, which can be away ---- */
@@ -90,19 +91,39 @@ static void away(bool is)
     pthread_mutex_unlock(&virt.lock);
 }
 
+/* Under the lock: something changed, or the test has failed. */
+static void wait_change(const struct timespec *until)
+{
+    if (pthread_cond_timedwait(&virt.changed, &virt.lock, until))
+        fail_msg("nothing came");
+}
+
+static struct timespec soon(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec += 15;
+    return t;
+}
+
 static void wait_tries(unsigned n)
 {
+    struct timespec until = soon();
+
     pthread_mutex_lock(&virt.lock);
     while (virt.tries < n)
-        pthread_cond_wait(&virt.changed, &virt.lock);
+        wait_change(&until);
     pthread_mutex_unlock(&virt.lock);
 }
 
 static void wait_none_left(void)
 {
+    struct timespec until = soon();
+
     pthread_mutex_lock(&virt.lock);
     while (virt.count)
-        pthread_cond_wait(&virt.changed, &virt.lock);
+        wait_change(&until);
     pthread_mutex_unlock(&virt.lock);
 }
 
