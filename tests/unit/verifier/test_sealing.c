@@ -341,6 +341,32 @@ static void test_hosts_that_are_registered(void **state)
     lt_ref_put(v);
 }
 
+/* Two EKs whose digests begin alike, both registered: what is shown of one is not the other's. */
+static void test_hosts_of_one_id(void **state)
+{
+    LT_OPENERS_AUTO struct lt_openers list = {0};
+    struct at *a = *state;
+    uint8_t digest[32], look_alike[32];
+    char registry[400], one[65], two[65];
+
+    memcpy(look_alike, a->host.ek_digest, 32);
+    look_alike[31] ^= 1;
+    lt_hex(a->host.ek_digest, 32, one);
+    lt_hex(look_alike, 32, two);
+    snprintf(registry, sizeof registry,
+             "{\"format\":\"limetree-registry/1\",\"hosts\":[{\"host\":\"%.32s\",\"ek_digest\":\"%s\"},"
+             "{\"host\":\"%.32s\",\"ek_digest\":\"%s\"}]}",
+             one, one, two, two);
+    OK(lt_file_write(a->registry, registry, strlen(registry), 0600, &err));
+    OK(lt_hosts_reload(a->hosts, &err));
+    opener_lists_add(&list, look_alike, 1);
+    add(a, opener_lists_bytes(&list, digest), digest);
+    struct lt_ref *v = lt_sealing_view(a->cache, digest, NULL, NULL);
+    assert_int_equal(value(v)->host[0].registered, LT_CHECKS_FACT_YES);
+    assert_null(value(v)->host[0].keys);
+    lt_ref_put(v);
+}
+
 /* One that the tenant retired need not be registered any more, and its certificate counts. */
 static void test_a_retired_host(void **state)
 {
@@ -389,6 +415,7 @@ int main(void)
         TEST(test_policies_of_both_kinds),
         TEST(test_policies_are_bounded),
         TEST(test_hosts_that_are_registered),
+        TEST(test_hosts_of_one_id),
         TEST(test_a_retired_host),
         TEST(test_a_silent_host),
     };
