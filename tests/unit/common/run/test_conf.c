@@ -96,6 +96,26 @@ static void test_refusals(void **state)
     drop(&s);
 }
 
+/* One key of a file that is another program's. */
+static void test_peek(void **state)
+{
+    static const char text[] =
+        "# theirs\nrole = host\nlocal_socket = /a\nperiod = never\nlocal_socket = /b \n";
+    char *out;
+
+    (void)state;
+    OK(lt_file_write(path, text, sizeof text - 1, 0600, &err));
+    OK(lt_conf_peek(path, "local_socket", &out, &err));
+    assert_string_equal(out, "/b");
+    free(out);
+    OK(lt_conf_peek(path, "listen", &out, &err));
+    assert_string_equal(out, "");
+    free(out);
+    OK(lt_file_write(path, "local_socket\n", 13, 0600, &err));
+    FAILS(LT_E_CONFIG, lt_conf_peek(path, "local_socket", &out, &err));
+    free(out);
+}
+
 static void test_help(void **state)
 {
     (void)state;
@@ -119,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_peek),
         cmocka_unit_test(test_help),
     };
     int fd = mkstemp(path);
