@@ -172,11 +172,12 @@ static void reply_blob(struct mock_agent *a, struct lt_http_req *req)
     pthread_mutex_lock(&a->lock);
     size_t n = a->blob_n;
     uint8_t *copy = a->blob ? memcpy(malloc(n + 1), a->blob, n) : NULL;
+    int code = a->blob_code ? a->blob_code : LT_E_NOT_FOUND;
     pthread_mutex_unlock(&a->lock);
     if (copy)
         lt_http_reply_bytes(req, 200, "application/octet-stream", copy, n);
     else
-        lt_http_reply_error(req, &(struct lt_err){LT_E_NOT_FOUND, "not here"}, 0);
+        lt_http_reply_error(req, &(struct lt_err){code, "not here"}, 0);
 }
 
 static void get_blob(struct lt_http_req *req, void *app)

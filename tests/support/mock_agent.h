@@ -28,8 +28,9 @@ struct mock_agent {
     char cert[256], key[256];
     /* What it has of vaults; under the lock but for the atomics. */
     struct mock_wait *sought; /* questions for openers and escrow copies that hang */
-    uint8_t *blob;            /* malloc'd: what it answers those with; NULL: 404 */
+    uint8_t *blob;            /* malloc'd: what it answers those with; NULL: blob_code, or 404 */
     size_t blob_n;
+    int blob_code;         /* LT_E_… */
     atomic_bool blob_hang; /* they are held until mock_agent_let_go */
     atomic_uint blobs;     /* how many there were */
     int vault_code;        /* LT_E_… that the vault's routes answer with; 0: {"state":"open"} */
