@@ -19,12 +19,12 @@ def test_demo(tmp_path, build, demo_env):
     report = json.loads((out / "report.json").read_text())
     assert json.loads(done.stdout) == report
     assert [g["result"] for g in report["guests"]] == ["trusted"] * 3
-    assert {(g["link"], g["host_level"], g["tainted"]) for g in report["guests"]} == {("bound", "appraised", True)}
+    assert {(g["link"], g["host_level"], g["tainted"]) for g in report["guests"]} == {("bound", "appraised", False)}
     assert [q["n"] for q in report["host_quotes"]] == [3]
     assert [r["slug"] for r in report["refusals"]] == ["batch-inclusion", "residency", "guest-policy", "host-policy",
                                                        "vault-forged", "vault-locked"]
     assert [len(r["guests"]) for r in report["refusals"]] == [1, 1, 1, 3, 1, 1]
-    assert report["accept"] == ["bound", "tainted"]
+    assert report["accept"] == ["bound"]
     # Why not resident, of each; the second has an escrow copy too, which its tenant accepts.
     for guest in report["guests"]:
         assert {p["reason"] for p in guest["openers"]["problems"]} == {"opener-not-enforced"}
