@@ -45,6 +45,9 @@ def test_demo(tmp_path, build, demo_env):
     verify = subprocess.run([build / "bin/limetree", "verify", *bundles], capture_output=True, text=True, check=False)
     assert verify.returncode == 0, verify.stdout + verify.stderr
     for bundle in bundles:
+        done = subprocess.run([build / "bin/limetree", "verify", bundle, "--policy", out / "policies" / bundle.name],
+                              capture_output=True, text=True, check=False)
+        assert "consistent (link bound, host appraised)" in done.stdout, done.stdout + done.stderr
         every_byte_of_the_openers(build, bundle, tmp_path / "turned.json")
     refused = subprocess.run([build / "bin/limetree", "verify", *(out / "refused").glob("a-*.json")],
                              capture_output=True, text=True, check=False)
