@@ -3,6 +3,9 @@
 
 #include "tests/fuzz/fuzz.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 static void there_and_back(const struct lt_bundle *b)
 {
     struct lt_bundle again;
@@ -11,6 +14,25 @@ static void there_and_back(const struct lt_bundle *b)
 
     FUZZ_REQUIRE(text && !lt_bundle_parse(text, strlen(text), &again, LT_NO_ERR));
     lt_bundle_free(&again);
+}
+
+/* By a policy that takes every document of the bundle, so that its openers are judged. No link above copyable
+ * comes of a bundle without them. */
+static void sealed(const struct lt_bundle *b)
+{
+    LT_AUTOFREE uint8_t(*digest)[LT_SHA256] = calloc(b->policy_count + 1, sizeof *digest);
+    struct lt_verdict v;
+
+    FUZZ_REQUIRE(digest);
+    for (size_t i = 0; i < b->policy_count; i++)
+        memcpy(digest[i], b->policies[i].digest, LT_SHA256);
+    const struct lt_policy_digests all = {b->policy_count, digest};
+    const struct lt_policy_guest policy = {.host_policies = all, .seals = all};
+    const struct lt_offline o = {.policy = &policy};
+    if (lt_offline_appraise(b, &o, &v, LT_NO_ERR))
+        return;
+    FUZZ_REQUIRE(v.link < LT_VERDICT_LINK_BOUND || (b->host.openers.p && v.openers.count));
+    json_decref(lt_verdict_to_json(&v, NULL));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
@@ -26,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         FUZZ_REQUIRE(v.result == LT_VERDICT_CONSISTENT || v.result == LT_VERDICT_INCONSISTENT);
         json_decref(lt_verdict_to_json(&v, NULL));
     }
+    sealed(&b);
     lt_bundle_free(&b);
     return 0;
 }
