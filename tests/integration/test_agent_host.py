@@ -520,3 +520,28 @@ def test_quotes_in_order_and_all_answered(host):
     good = [host.check(r)[0].seq for s, r, _ in replies if s == 200]
     assert good and len(set(good)) == len(good) and {s for s, _, _ in replies} <= {200, 409}
     assert max(good) == host.learn()["batch_seq"] == 4031
+
+
+def test_check_seals(host, lab, agent):  # noqa: F811
+    """--check-seals judges this machine, whatever it is; what it finds is what closes a vault with seal_checks = all."""
+    done = lab.run([agent, "--check-seals", "--json", *options(**host.base)], check=False)
+    found = json.loads(done.stdout)
+    checks = {c["check"]: c for c in found["checks"]}
+    assert len(checks) == 15 and all(c["message"] and c["point"] in (1, 2, 3, 4) for c in checks.values())
+    failing = [c["check"] for c in found["checks"] if not c["holds"] and c["check"] != "memory-encryption"]
+    assert found["seals"] == (failing[0] if failing else None)
+    assert done.returncode == (1 if failing else 0), done.stderr
+    assert (found["leaks"] is None) == all(checks[c]["holds"] for c in (
+        "swap", "crash-kernel", "hibernation", "core-pattern", "tpm-held"))
+    # The state of the vault: nothing looks (none), or what is found closes it.
+    assert host.http.get(f"{V1}/vault")[1]["state"] == "vault-none"
+    host.child.stop()
+    host.base["seal_checks"] = "all"
+    host.start()
+    vault = host.http.get(f"{V1}/vault")[1]
+    assert vault["state"] == ("host-leaks" if failing else "vault-none")
+    assert not failing or failing[0] in vault["message"]
+    host.child.stop()
+    host.base["seal_checks"] = "some"
+    done = lab.run([agent, "--check", *host.options()], check=False)
+    assert done.returncode == 2 and "seal_checks = some" in done.stderr
