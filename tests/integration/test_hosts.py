@@ -38,7 +38,7 @@ class Bare(Federation):
     """libvirt's test driver has one domain and no vTPM: the inventory is complete and empty."""
 
     def start_libvirt(self):
-        self.virt = SimpleNamespace(uri="test:///default")
+        self.virt = SimpleNamespace(uri="test:///default", env={})
 
     def verdict(self):
         return verdict(self)

@@ -23,7 +23,7 @@ class Bare(Federation):
     """Provider and tenant, and the arguments they were started with; no libvirt's guests."""
 
     def start_libvirt(self):
-        self.virt = SimpleNamespace(uri="test:///default")
+        self.virt = SimpleNamespace(uri="test:///default", env={})
 
     def start_provider(self, listen="127.0.0.1:0"):
         super().start_provider(listen)

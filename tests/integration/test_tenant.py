@@ -30,7 +30,7 @@ class Bare(Federation):
     """libvirt's test driver has one domain and no vTPM: the inventory is complete and empty."""
 
     def start_libvirt(self):
-        self.virt = SimpleNamespace(uri="test:///default")
+        self.virt = SimpleNamespace(uri="test:///default", env={})
 
 
 class Guest:

@@ -208,7 +208,7 @@ class Bare(Told):
     """With a provider. libvirt's test driver has one domain and no vTPM: nothing is resident anywhere."""
 
     def start_libvirt(self):
-        self.virt = SimpleNamespace(uri="test:///default")
+        self.virt = SimpleNamespace(uri="test:///default", env={})
 
 
 def test_a_provider_that_knows_others():
