@@ -130,17 +130,18 @@ void lt_openers_free(struct lt_openers *o)
 
 unsigned lt_openers_find(const struct lt_openers *o, const struct lt_openers_one *one)
 {
-    for (unsigned i = 0; i < o->count; i++)
-        if (lt_openers_same(&o->one[i], one))
-            return i;
+    for (unsigned i = o->count; i; i--)
+        if (lt_openers_same(&o->one[i - 1], one))
+            return i - 1;
     return LT_MAX_OPENERS;
 }
 
 int lt_openers_add(struct lt_openers *o, const struct lt_openers_one *one, struct lt_err *e)
 {
-    if (lt_openers_find(o, one) != LT_MAX_OPENERS)
-        return lt_fail(e, LT_E_USAGE, "openers: %s %u is there already", kind_names[one->kind],
-                       lt_openers_find(o, one));
+    const unsigned at = lt_openers_find(o, one);
+
+    if (at != LT_MAX_OPENERS && !(one->kind == LT_OPENERS_STATE && o->one[at].closed))
+        return lt_fail(e, LT_E_USAGE, "openers: %s %u is there already", kind_names[one->kind], at);
     if (one->kind == LT_OPENERS_AUTHORITY && o->count)
         return lt_fail(e, LT_E_USAGE, "openers: an authority stands first or nowhere");
     if (o->count >= LT_MAX_OPENERS)
@@ -207,7 +208,8 @@ bool lt_openers_prefix(const struct lt_openers *older, const struct lt_openers *
     bool is = older->count <= newer->count;
 
     for (unsigned i = 0; is && i < older->count; i++)
-        is = lt_openers_same(&older->one[i], &newer->one[i]);
+        is = lt_openers_same(&older->one[i], &newer->one[i]) &&
+             (newer->one[i].closed || !older->one[i].closed);
     return is;
 }
 

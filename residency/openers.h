@@ -1,6 +1,7 @@
 /* OPENERS (docs/sealing.md section 2): every platform state and key that a sealed vTPM's secrets were ever
- * open to. Append-only: entries are never removed or moved; `closed` alone changes, and is cleared where a
- * state is opened again. Bytes, no judgement: that is appraisal/checks/opened.h.
+ * open to. Append-only: entries are never removed or moved; `closed` alone changes, once, from 0 to 1. A
+ * state that is opened again stands there again: else it could be opened and closed between two looks, and
+ * nobody would see it. Bytes, no judgement: that is appraisal/checks/opened.h.
  *
  *   OPENERS = "LT1:OPENERS" (padded with zeros to 16) | u16 k | k x ( u8 kind | u8 closed | u16 len | body )
  *     1: host_ek_digest[32] | STATE   2, 4: H(SubjectPublicKeyInfo)[32]
@@ -45,8 +46,8 @@ void lt_openers_state_write(const struct lt_pcrs *state, struct lt_buf *b);
 bool lt_openers_state_same(const struct lt_pcrs *a, const struct lt_pcrs *b);
 
 /* Refuses: trailing bytes, closed other than 0 and 1, an unknown kind, a body that is not its kind's, kind 4
- * elsewhere than first, one opener twice, more than LT_MAX_OPENERS. A list with kind 3 is well-formed. *out
- * is to be freed, also on failure. */
+ * elsewhere than first, one opener twice (but a state behind its own that is closed), more than
+ * LT_MAX_OPENERS. A list with kind 3 is well-formed. *out is to be freed, also on failure. */
 int lt_openers_parse(const void *p, size_t n, struct lt_openers *out, struct lt_err *e) LT_MUST_CHECK;
 void lt_openers_write(const struct lt_openers *o, struct lt_buf *b);
 size_t lt_openers_size(const struct lt_openers *o); /* bytes that are written */
@@ -56,12 +57,12 @@ void lt_openers_free(struct lt_openers *o); /* leaves an empty list */
 
 /* a and b are the same opener, `closed` apart. */
 bool lt_openers_same(const struct lt_openers_one *a, const struct lt_openers_one *b);
-/* Its place in o, `closed` apart; LT_MAX_OPENERS: it is not there. */
+/* Its last place in o, `closed` apart: the one that is open, if any is. LT_MAX_OPENERS: it is not there. */
 unsigned lt_openers_find(const struct lt_openers *o, const struct lt_openers_one *one);
-/* older is a prefix of newer, `closed` masked. */
+/* older is a prefix of newer, in which what older calls closed is closed. */
 bool lt_openers_prefix(const struct lt_openers *older, const struct lt_openers *newer);
-/* Appends a copy. LT_E_TOO_LARGE: the list is full; LT_E_USAGE: it is there already, or may not stand there
- * (kind 4 behind others). */
+/* Appends a copy. LT_E_TOO_LARGE: the list is full; LT_E_USAGE: it is there already (a state: and is open),
+ * or may not stand there (kind 4 behind others). */
 int lt_openers_add(struct lt_openers *o, const struct lt_openers_one *one, struct lt_err *e) LT_MUST_CHECK;
 int lt_openers_copy(const struct lt_openers *o, struct lt_openers *out, struct lt_err *e) LT_MUST_CHECK;
 

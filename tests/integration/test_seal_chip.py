@@ -446,13 +446,14 @@ def test_closed_states_every_old_file_is_dead(host):
                     (host.dir / stale).unlink(missing_ok=True)
                 host.put_file(data, name)
                 assert host.opened() in ("vault-stale", "vault-locked"), name
-    # And opened again for that state, the list says so.
+    # And opened again for that state, the list says so, for ever.
     host.chip.reboot(None)
     (host.dir / "vault.next").unlink(missing_ok=True)
     host.put_file(every[-1]["vault"])
     assert host.opened() == "open"
     host.do("reseal", add=[bad])
-    assert [o["closed"] for o in host.do("entry", uuid=ONE)["openers"]] == [False, False]
+    entry = host.do("entry", uuid=ONE)
+    assert [(o["closed"], o["pcrs"]) for o in entry["openers"]] == [(False, good), (True, bad), (False, bad)]
 
 
 # -- PCRs

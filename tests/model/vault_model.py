@@ -45,7 +45,7 @@ def read_order(text=None):
 # limit: PolicyNV, the key answers only while counter <= generation. listed: an entry is taken only if each state that the
 # file's key answers in is an open one of its list.
 Rules = namedtuple("Rules", "limit listed", defaults=(True, True))
-Content = namedtuple("Content", "key lists closed")  # states the key answers in; ever listed; closed of those
+Content = namedtuple("Content", "key lists closed")  # states the key answers in; ever listed; closed where entered last
 File = namedtuple("File", "generation content")
 # agent: None, or what it shows, that content's generation, the contents still to be committed, the commit's next step
 Agent = namedtuple("Agent", "shown generation queue step", defaults=((), 0))

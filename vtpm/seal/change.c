@@ -67,10 +67,7 @@ static int open_state(struct lt_openers *o, const struct lt_openers_one *one, st
 {
     const unsigned at = lt_openers_find(o, one);
 
-    if (at == LT_MAX_OPENERS)
-        return lt_openers_add(o, one, e);
-    o->one[at].closed = false;
-    return 0;
+    return at == LT_MAX_OPENERS || o->one[at].closed ? lt_openers_add(o, one, e) : 0;
 }
 
 /* Open in the list, of this host, and not of the key's states any more: dropped, or opened by a change that

@@ -35,7 +35,8 @@ int lt_seal_change_plan(const struct lt_seal_key_states *before, const uint8_t h
 const struct lt_seal_key_states *lt_seal_change_states(const struct lt_seal_change *c,
                                                        enum lt_seal_change_step step);
 /* Makes an entry's list the one of that step; to be asked in the steps' order, beginning with BURN. A state
- * that is in the list already, from a change that ended half way or one that was closed, is opened again.
+ * that is open in the list already, from a change that ended half way, stays; one that was closed is entered
+ * again, so that whoever looks later sees that it was.
  * LT_E_TOO_LARGE: no room (asked on a copy, before anything is committed); LT_E_UNSUPPORTED: the entry has an
  * authority, whose word a later version asks for. */
 int lt_seal_change_apply(const struct lt_seal_change *c, enum lt_seal_change_step step,

@@ -179,10 +179,13 @@ static void what_is_refused(void **state)
     const struct lt_openers_one authority = sealing_opener(LT_OPENERS_AUTHORITY, 9);
 
     (void)state;
+    o.one[1].closed = false;
     for (unsigned i = 0; i < o.count; i++) {
         struct lt_openers_one twice = o.one[i];
         twice.closed = !twice.closed;
         FAILS(LT_E_USAGE, lt_openers_add(&o, &twice, &err)); /* closed or not: one opener */
+        o.one[i].closed = o.one[i].kind != LT_OPENERS_STATE;
+        FAILS(LT_E_USAGE, lt_openers_add(&o, &twice, &err)); /* closed: a state alone comes again */
     }
     FAILS(LT_E_USAGE, lt_openers_add(&o, &authority, &err));
     assert_int_equal(o.count, 5);
@@ -197,6 +200,34 @@ static void what_is_refused(void **state)
     write_list(&o, &b);
     FAILS(LT_E_MALFORMED, lt_openers_parse(b.p, b.n, &back, &err));
     lt_openers_free(&back);
+    lt_openers_free(&o);
+}
+
+/* What is opened again stands there again, behind its own that is closed; nothing that was closed is open. */
+static void opened_again(void **state)
+{
+    LT_AUTOBUF struct lt_buf b;
+    struct lt_openers o = everything(), older, back;
+    struct lt_openers_one again = o.one[1];
+
+    (void)state;
+    OK(lt_openers_copy(&o, &older, &err));
+    again.closed = false;
+    OK(lt_openers_add(&o, &again, &err));
+    FAILS(LT_E_USAGE, lt_openers_add(&o, &again, &err));
+    assert_int_equal(lt_openers_find(&o, &again), o.count - 1);
+    assert_true(lt_openers_prefix(&older, &o) && !lt_openers_prefix(&o, &older));
+    write_list(&o, &b);
+    OK(lt_openers_parse(b.p, b.n, &back, &err));
+    assert_true(back.one[1].closed && !back.one[back.count - 1].closed);
+    lt_openers_free(&back);
+    lt_buf_free(&b);
+    o.one[1].closed = false;
+    assert_false(lt_openers_prefix(&older, &o));
+    write_list(&o, &b);
+    FAILS(LT_E_MALFORMED, lt_openers_parse(b.p, b.n, &back, &err));
+    lt_openers_free(&back);
+    lt_openers_free(&older);
     lt_openers_free(&o);
 }
 
@@ -224,7 +255,8 @@ static void how_many(void **state)
     lt_openers_free(&o);
 }
 
-/* Every list of the first k openers, with any of them closed, is a prefix; any other change is none. */
+/* Every list of the first k openers is a prefix, unless something is closed there that is open now; any other
+ * change is none. */
 static void prefixes(void **state)
 {
     struct lt_openers o = everything(), older;
@@ -236,8 +268,8 @@ static void prefixes(void **state)
             older.count = k;
             for (unsigned i = 0; i < k; i++)
                 older.one[i].closed = closed >> i & 1;
-            assert_true(lt_openers_prefix(&older, &o));
-            assert_int_equal(lt_openers_prefix(&o, &older), k == o.count);
+            assert_int_equal(lt_openers_prefix(&older, &o), !(closed & ~2u));
+            assert_int_equal(lt_openers_prefix(&o, &older), k == o.count && closed & 2);
             lt_openers_free(&older);
         }
     for (unsigned i = 0; i < o.count; i++)
@@ -306,6 +338,7 @@ int main(void)
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(how_many),
         cmocka_unit_test(prefixes),
+        cmocka_unit_test(opened_again),
         cmocka_unit_test(digest_tells_closed),
         cmocka_unit_test(for_people),
     };

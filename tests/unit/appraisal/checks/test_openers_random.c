@@ -332,7 +332,7 @@ static bool list_of(const struct scene *s, const struct model *m, struct lt_open
     return true;
 }
 
-/* The openers seen last: a prefix, `closed` as chance has it; or longer, or turned. */
+/* The openers seen last: a prefix, with fewer of them closed; or longer, or turned. */
 static void last_of(const struct model *m, const struct lt_openers *list, struct lt_openers *out)
 {
     OK(lt_openers_copy(list, out, &err));
@@ -343,7 +343,7 @@ static void last_of(const struct model *m, const struct lt_openers *list, struct
     }
     out->count = (unsigned)m->last;
     for (unsigned i = 0; i < out->count; i++)
-        out->one[i].closed = chance(2);
+        out->one[i].closed = out->one[i].closed && chance(2);
     if (m->turned)
         out->one[out->count - 1].digest[5] ^= 1;
 }
