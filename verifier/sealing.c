@@ -85,7 +85,7 @@ static void make_room(struct shelf *s)
 {
     struct entry **oldest = &s->first;
 
-    if (s->count < s->most)
+    if (s->count < s->most || !s->first)
         return;
     for (struct entry **at = &s->first; *at; at = &(*at)->next)
         if ((*at)->used_ms < (*oldest)->used_ms)

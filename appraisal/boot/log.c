@@ -383,8 +383,8 @@ bool lt_boot_log_may_have_held(const struct lt_boot_log *l, unsigned pcr, const 
     if (!l->replay.present || l->replay.fault.code)
         return true;
     /* Only one start leads to the quoted value: two would be a collision. */
-    for (uint8_t start = 0; start < (pcr ? 1 : LT_BOOT_LOCALITIES); start++)
-        if (way(l, pcr, start, quoted, value, &met))
+    for (unsigned start = 0; start < (pcr ? 1u : LT_BOOT_LOCALITIES); start++)
+        if (way(l, pcr, (uint8_t)start, quoted, value, &met))
             return met;
     return true;
 }
