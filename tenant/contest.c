@@ -151,6 +151,39 @@ static void undecided(const struct lt_contest *x, struct lt_verdict *v)
     lt_verdict_undecided(v, "claimants");
 }
 
+static struct judged *judge(const struct lt_tenant_claim *c, const struct lt_tenant_round *round,
+                            struct lt_err *e)
+{
+    const struct lt_tenant_rounds *r = c->of->r;
+    const struct lt_verifier_host_keys *keys = lt_ref_value(c->view.keys);
+    LT_AUTOFREE struct judged *j = lt_new(struct judged);
+    if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &j->history, e))
+        return NULL;
+    const struct lt_tenant_host_half half = {c->quote, &c->proof, &c->view, &j->history, c->openers};
+    j->facts = round->facts;
+    memcpy(&j->verdict, &round->verdict, verdict_size(&round->verdict));
+    lt_tenant_round_appraise_half(round, &half, round->policy, r->conf.window_ms, &r->caches, &j->facts,
+                                  &j->verdict);
+    struct judged *less = realloc(j, offsetof(struct judged, verdict) + verdict_size(&j->verdict));
+    if (less)
+        j = less;
+    return lt_take(&j);
+}
+
+/* A rival's quote may expose the guest after the others were judged: nobody's verdict is of before. */
+static void judge_again(struct lt_contest *x)
+{
+    if (!lt_tenant_refresh_seen(x->decided))
+        return;
+    for (unsigned i = 0; i < x->count; i++) {
+        struct lt_tenant_claim *c = &x->claim[i];
+        if (!c->judged)
+            continue;
+        free(lt_take(&c->judged));
+        c->judged = judge(c, x->decided->round, &c->e);
+    }
+}
+
 static void decide(struct lt_contest *x)
 {
     struct lt_claimant who[LT_MAX_CLAIMANTS];
@@ -158,6 +191,7 @@ static void decide(struct lt_contest *x)
     bool any = false;
     unsigned which;
 
+    judge_again(x);
     for (unsigned i = 0; i < x->count; i++) {
         who[i] = (struct lt_claimant){x->claim[i].judged ? &x->claim[i].judged->verdict : NULL,
                                       x->claim[i].its_host};
@@ -229,25 +263,6 @@ static void close_claim(struct lt_tenant_claim *c)
     x->open--;
     decide_if_ready(x, lt_clock_ms());
     unref(x);
-}
-
-static struct judged *judge(const struct lt_tenant_claim *c, const struct lt_tenant_round *round,
-                            struct lt_err *e)
-{
-    const struct lt_tenant_rounds *r = c->of->r;
-    const struct lt_verifier_host_keys *keys = lt_ref_value(c->view.keys);
-    LT_AUTOFREE struct judged *j = lt_new(struct judged);
-    if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &j->history, e))
-        return NULL;
-    const struct lt_tenant_host_half half = {c->quote, &c->proof, &c->view, &j->history, c->openers};
-    j->facts = round->facts;
-    memcpy(&j->verdict, &round->verdict, verdict_size(&round->verdict));
-    lt_tenant_round_appraise_half(round, &half, round->policy, r->conf.window_ms, &r->caches, &j->facts,
-                                  &j->verdict);
-    struct judged *less = realloc(j, offsetof(struct judged, verdict) + verdict_size(&j->verdict));
-    if (less)
-        j = less;
-    return lt_take(&j);
 }
 
 static void claim_stage(struct lt_work_task *t)

@@ -169,19 +169,19 @@ enum lt_flight_next lt_tenant_host(struct lt_flight **these, struct lt_err *e)
     return rc ? LT_FLIGHT_END : LT_FLIGHT_NEXT;
 }
 
-/* Exposed is what holds when it is judged, not what held at t1. */
-static void refresh_sealed(struct lt_tenant_flight *f)
+bool lt_tenant_refresh_seen(struct lt_tenant_flight *f)
 {
     struct lt_err e = {0};
 
     if (lt_store_exposures(f->owner->conf.store) == f->guest->exposures)
-        return;
+        return false;
     if (lt_tenant_need_seen(f, &e)) {
         lt_log(LT_LOG_ERROR, "store", "guest %s: %s", f->round->uuid_text, e.msg);
-        return;
+        return false;
     }
     lt_ref_put(f->round->sealed);
     f->round->sealed = lt_ref_get(f->guest->sealed);
+    return true;
 }
 
 enum lt_flight_next lt_tenant_judge(struct lt_flight *flight, struct lt_err *e)
@@ -193,7 +193,7 @@ enum lt_flight_next lt_tenant_judge(struct lt_flight *flight, struct lt_err *e)
 
     if (lt_hosts_history(r->conf.hosts, keys->id->ak_name, &round->host_history, e))
         return LT_FLIGHT_END;
-    refresh_sealed(f);
+    (void)lt_tenant_refresh_seen(f);
     lt_tenant_round_appraise_host(round, round->policy, r->conf.window_ms, &r->caches, &round->facts,
                                   &round->verdict);
     return LT_FLIGHT_NEXT;

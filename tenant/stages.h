@@ -98,6 +98,9 @@ void lt_tenant_unlinked(struct lt_tenant_flight *f, const char *why);
 bool lt_tenant_may_unlink(const struct lt_tenant_round *round);
 /* stage_prepare.c: flight's guest->sealed, read again if it was exposed, or cleared, since. */
 int lt_tenant_need_seen(struct lt_tenant_flight *f, struct lt_err *e) LT_MUST_CHECK;
+/* stage_host.c: the round's too: exposed is what holds when it is judged, not what held at t1. Whether it was
+ * read again. */
+bool lt_tenant_refresh_seen(struct lt_tenant_flight *f);
 /* rounds.c: a round of the guest has ended. Under the lock. */
 void lt_tenant_landed(struct lt_tenant_flight *f);
 

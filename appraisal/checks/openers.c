@@ -222,6 +222,8 @@ static void judge_own(struct work *w)
     problem(w, UNKNOWN_HOST, -1, "no open state of the host that runs it is on the list");
 }
 
+/* A host that is not on the list never had the key: one that is off its policy can invent a list with itself
+ * on it, and so be remembered as exposing any guest. */
 static void judge_exposed(struct work *w)
 {
     for (size_t k = 0; k < w->in->exposed_count; k++) {
@@ -232,6 +234,8 @@ static void judge_exposed(struct work *w)
             if (w->in->list->one[i].kind == LT_OPENERS_STATE &&
                 !memcmp(w->in->list->one[i].digest, ek, LT_SHA256))
                 opener = (int)i;
+        if (opener < 0)
+            continue;
         lt_hex(ek, 8, name);
         problem(w, EXPOSED, opener, "host %s, a state of which is on the list, failed its policy", name);
     }

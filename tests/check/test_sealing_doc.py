@@ -36,7 +36,7 @@ def has(path, name):
         return re.search(rf"^def {name}\(", text, re.M)
     # of cmocka, and run: defined, and in the table of tests
     return re.search(rf"^static void {name}\(void \*\*\w+\)", text, re.M) and re.search(
-        rf"\b(?:cmocka_unit_test(?:_setup_teardown)?|CASE|T)\({name}\b", text)
+        rf"\b(?:cmocka_unit_test(?:_setup_teardown)?|CASE|TEST|T)\({name}\b", text)
 
 
 def test_the_table_is_read():

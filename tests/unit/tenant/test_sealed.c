@@ -502,6 +502,45 @@ static void test_a_host_exposes_guests_that_run_elsewhere(void **state)
     expect(now(&a->r, second), "trusted", "", "bound");
 }
 
+/* The verdict of the round that begins with this call; borrowed until the next. */
+static json_t *first(struct rig *r, struct rig_guest *g)
+{
+    static json_t *last;
+    unsigned before = g->asked, contested = r->contested;
+
+    rig_ask(r, g);
+    while (r->contested == contested) /* the guest has answered */
+        rig_wait_asked(g, before + 1);
+    g->mode = GUEST_HOLDS;
+    rig_ask(r, g);
+    rig_wait_asked(g, before + 2);
+    json_decref(last);
+    last = rig_show(r, g);
+    g->mode = GUEST_ANSWERS;
+    rig_release(g);
+    return json_object_get(last, "verdict");
+}
+
+/* A host among its openers claims the guest too, and is off policy: the round that finds it so trusts the
+ * guest's own host no more. */
+static void test_a_claimant_exposes_at_once(void **state)
+{
+    struct at *a = *state;
+    struct rig_guest *g = &a->r.guest[0];
+
+    rig_state(&a->list, &a->r.other);
+    memcpy(a->list.one[1].state.value, a->list.one[0].state.value, sizeof a->list.one[1].state.value);
+    show_list(a);
+    is_bound(a);
+    rig_rival(&a->r, RIVAL_CLAIMS);
+    const json_t *v = first(&a->r, g);
+    expect(v, "unchecked", "level", "copyable");
+    assert_true(has_problem(v, "exposed"));
+    assert_int_equal(exposures(a, g), 1);
+    rig_rival(&a->r, RIVAL_NONE);
+    is_copyable(a, "exposed");
+}
+
 /* Its own policy judges it: a host that another guest's policy refuses exposes nobody who accepts it. */
 static void test_each_is_judged_under_its_own_policy(void **state)
 {
@@ -634,6 +673,7 @@ int main(void)
         TEST(test_closed_after_it_was_retired),
         TEST(test_exposed_until_it_is_cleared_by_name),
         TEST(test_a_host_exposes_guests_that_run_elsewhere),
+        TEST(test_a_claimant_exposes_at_once),
         TEST(test_each_is_judged_under_its_own_policy),
         TEST(test_openers_told),
         TEST(test_tokens_say_bound),

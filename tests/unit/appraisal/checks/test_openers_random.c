@@ -133,7 +133,7 @@ static int worth(const struct model *m, int i)
 static int second_judge(const struct model *m)
 {
     int least = 2;
-    bool own = false;
+    bool own = false, exposed = false;
 
     if (!m->born || !m->named || !m->list_at_hand)
         return LT_VERDICT_LINK_COPYABLE;
@@ -142,9 +142,10 @@ static int second_judge(const struct model *m)
     for (int i = 0; i < m->count; i++) {
         int w = m->has_policy ? worth(m, i) : 0;
         least = w < least ? w : least;
+        exposed = exposed || (m->one[i].kind == LT_OPENERS_STATE && m->one[i].host == m->exposed);
         own = own || (m->one[i].kind == LT_OPENERS_STATE && m->one[i].host == 0 && !m->one[i].closed);
     }
-    if (!m->sealed || !own || !m->has_policy || m->exposed >= 0 || !least)
+    if (!m->sealed || !own || !m->has_policy || exposed || !least)
         return LT_VERDICT_LINK_COPYABLE;
     return least == 2 ? LT_VERDICT_LINK_RESIDENT : LT_VERDICT_LINK_BOUND;
 }
