@@ -12,6 +12,7 @@
 struct loan {
     uint8_t uuid[LT_UUID];
     uint64_t until_ms;
+    bool asked; /* libvirtd is, to take or to forget it, without the lock: nobody else is to come between */
 };
 
 struct lt_lent {
@@ -40,6 +41,7 @@ static struct loan *add(struct lt_lent *l, const uint8_t uuid[LT_UUID])
 
     if (!x && l->count < LT_LENT_MAX) {
         x = &l->list[l->count++];
+        *x = (struct loan){.until_ms = 0};
         memcpy(x->uuid, uuid, LT_UUID);
     }
     return x;
@@ -57,6 +59,8 @@ static struct loan *due(struct lt_lent *l, uint64_t now, uint64_t *next)
 {
     *next = LT_COND_EVER;
     for (unsigned i = 0; i < l->count; i++) {
+        if (l->list[i].asked)
+            continue;
         if (l->list[i].until_ms <= now)
             return &l->list[i];
         if (l->list[i].until_ms < *next)
@@ -67,7 +71,19 @@ static struct loan *due(struct lt_lent *l, uint64_t now, uint64_t *next)
 
 /* ---- taking back ---- */
 
-/* It is entered until libvirtd has confirmed that it is gone. */
+/* Under the lock: false where nothing is lent, or another thread is at it: a start that has just begun ends
+ * by itself. */
+static bool begin_taking(struct lt_lent *l, const uint8_t uuid[LT_UUID])
+{
+    struct loan *x = find(l, uuid);
+
+    if (!x || x->asked)
+        return false;
+    x->asked = true;
+    return true;
+}
+
+/* Behind begin_taking. It is entered until libvirtd has confirmed that it is gone. */
 static bool take_back(struct lt_lent *l, const uint8_t uuid[LT_UUID])
 {
     struct lt_err e = {0};
@@ -76,11 +92,13 @@ static bool take_back(struct lt_lent *l, const uint8_t uuid[LT_UUID])
 
     pthread_mutex_lock(&l->lock);
     struct loan *x = find(l, uuid);
-    if (rc && x)
+    if (rc && x) {
         x->until_ms = lt_clock_ms() + LT_LENT_AGAIN_MS;
-    else
+        x->asked = false;
+    } else {
         strike(l, uuid);
-    pthread_cond_signal(&l->wake);
+    }
+    pthread_cond_broadcast(&l->wake);
     pthread_mutex_unlock(&l->lock);
     if (rc) {
         lt_uuid_format(uuid, id);
@@ -116,12 +134,13 @@ static void *watch(void *arg)
             pthread_mutex_lock(&l->lock);
             continue;
         }
-        const struct loan *x = due(l, lt_clock_ms(), &next);
+        struct loan *x = due(l, lt_clock_ms(), &next);
         if (!x) {
             (void)lt_cond_until(&l->wake, &l->lock, next);
             continue;
         }
         memcpy(uuid, x->uuid, LT_UUID);
+        x->asked = true;
         pthread_mutex_unlock(&l->lock);
         take_back(l, uuid);
         pthread_mutex_lock(&l->lock);
@@ -161,7 +180,7 @@ void lt_lent_stop(struct lt_lent *l)
         return;
     pthread_mutex_lock(&l->lock);
     l->stop = true;
-    pthread_cond_signal(&l->wake);
+    pthread_cond_broadcast(&l->wake);
     pthread_mutex_unlock(&l->lock);
     pthread_join(l->thread, NULL);
     while (l->count && take_back(l, l->list[0].uuid))
@@ -174,8 +193,13 @@ void lt_lent_stop(struct lt_lent *l)
 
 static int enter(struct lt_lent *l, const uint8_t uuid[LT_UUID], struct lt_err *e)
 {
-    struct loan *x = l->swept ? add(l, uuid) : NULL;
+    const uint64_t until = lt_clock_ms() + LT_SECRETS_TIMEOUT_MS;
+    struct loan *x;
 
+    while ((x = find(l, uuid)) && x->asked)
+        if (!lt_cond_until(&l->wake, &l->lock, until))
+            return lt_fail(e, LT_E_BUSY, "libvirtd is still asked about its key of another start");
+    x = l->swept ? add(l, uuid) : NULL;
     if (!l->swept)
         return lt_fail(e, LT_E_BUSY,
                        "libvirtd has not been asked yet for keys that an earlier agent left "
@@ -183,8 +207,19 @@ static int enter(struct lt_lent *l, const uint8_t uuid[LT_UUID], struct lt_err *
     if (!x)
         return lt_fail(e, LT_E_BUSY, "%d domains are starting", LT_LENT_MAX);
     x->until_ms = lt_clock_ms() + LT_LENT_START_MS;
-    pthread_cond_signal(&l->wake);
+    x->asked = true;
+    pthread_cond_broadcast(&l->wake);
     return 0;
+}
+
+static void settle(struct lt_lent *l, const uint8_t uuid[LT_UUID])
+{
+    pthread_mutex_lock(&l->lock);
+    struct loan *x = find(l, uuid);
+    if (x)
+        x->asked = false;
+    pthread_cond_broadcast(&l->wake);
+    pthread_mutex_unlock(&l->lock);
 }
 
 int lt_lent_give(struct lt_lent *l, const uint8_t uuid[LT_UUID], const char key[LT_SEAL_KEY],
@@ -193,16 +228,21 @@ int lt_lent_give(struct lt_lent *l, const uint8_t uuid[LT_UUID], const char key[
     pthread_mutex_lock(&l->lock);
     int rc = enter(l, uuid, e);
     pthread_mutex_unlock(&l->lock);
-    if (!rc && (rc = lt_secrets_put(l->secrets, uuid, key, e)))
-        lt_lent_take(l, uuid);
+    if (rc)
+        return rc;
+    rc = lt_secrets_put(l->secrets, uuid, key, e);
+    if (rc)
+        take_back(l, uuid);
+    else
+        settle(l, uuid);
     return rc;
 }
 
 void lt_lent_take(struct lt_lent *l, const uint8_t uuid[LT_UUID])
 {
     pthread_mutex_lock(&l->lock);
-    bool lent = find(l, uuid);
+    bool ours = begin_taking(l, uuid);
     pthread_mutex_unlock(&l->lock);
-    if (lent)
+    if (ours)
         take_back(l, uuid);
 }

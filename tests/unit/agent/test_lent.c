@@ -13,7 +13,7 @@
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool away, fail_put;
+    bool away, fail_put, slow;
     unsigned sweeps, puts, drops, tries;
     uint8_t has[8][LT_UUID];
     unsigned count;
@@ -39,6 +39,19 @@ static int answer(struct lt_err *e)
     return virt.away ? lt_fail(e, LT_E_UNREACHABLE, "libvirtd is away") : 0;
 }
 
+/* Time for another start to lend the key meanwhile, if it may. */
+static void answer_comes_late(unsigned puts)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 200000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    while (virt.puts < puts && !pthread_cond_timedwait(&virt.changed, &virt.lock, &until))
+        ;
+}
+
 int lt_secrets_sweep(struct lt_secrets *s, struct lt_err *e)
 {
     (void)s;
@@ -60,6 +73,7 @@ int lt_secrets_put(struct lt_secrets *s, const uint8_t domain[LT_UUID], const ch
     int rc = answer(e);
     if (!rc) {
         virt.puts++;
+        pthread_cond_broadcast(&virt.changed);
         memcpy(virt.has[virt.count++], domain, LT_UUID);
         if (virt.fail_put) /* it came through, and the answer was lost */
             rc = lt_fail(e, LT_E_TIMEOUT, "no answer");
@@ -79,6 +93,8 @@ int lt_secrets_drop(struct lt_secrets *s, const uint8_t domain[LT_UUID], struct 
             if (!memcmp(virt.has[i], domain, LT_UUID))
                 memcpy(virt.has[i], virt.has[--virt.count], LT_UUID);
         pthread_cond_broadcast(&virt.changed);
+        if (virt.slow)
+            answer_comes_late(virt.puts + 1);
     }
     pthread_mutex_unlock(&virt.lock);
     return rc;
@@ -132,7 +148,7 @@ static const char key[LT_SEAL_KEY] = "a key";
 
 static int setup(void **state)
 {
-    virt.away = virt.fail_put = false;
+    virt.away = virt.fail_put = virt.slow = false;
     virt.sweeps = virt.puts = virt.drops = virt.tries = virt.count = 0;
     *state = NULL;
     return 0;
@@ -215,6 +231,35 @@ static void libvirtd_that_is_away_is_asked_again(void **state)
     lt_lent_stop(l);
 }
 
+static void *take_a(void *l)
+{
+    lt_lent_take(l, a);
+    return NULL;
+}
+
+/* A late word of the start before, while the next one is lent the key: it is not forgotten that it is. */
+static void lent_again_while_it_is_taken_back(void **state)
+{
+    struct lt_lent *l;
+    pthread_t other;
+
+    (void)state;
+    OK(lt_lent_start("test", &l, &err));
+    give(l, a);
+    virt.slow = true;
+    assert_int_equal(pthread_create(&other, NULL, take_a, l), 0);
+    pthread_mutex_lock(&virt.lock);
+    for (struct timespec until = soon(); !virt.drops;)
+        wait_change(&until);
+    pthread_mutex_unlock(&virt.lock);
+    give(l, a);
+    pthread_join(other, NULL);
+    assert_int_equal(virt.count, 1);
+    lt_lent_take(l, a);
+    assert_int_equal(virt.count, 0);
+    lt_lent_stop(l);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
@@ -223,6 +268,7 @@ int main(void)
         T(nothing_is_lent_before_the_sweep),
         T(a_put_without_an_answer_is_taken_back),
         T(libvirtd_that_is_away_is_asked_again),
+        T(lent_again_while_it_is_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
