@@ -133,8 +133,9 @@ static int provision(struct lt_agent_domains *d, const uint8_t uuid[LT_UUID], co
     if (v.found.active)
         return lt_fail(e, LT_E_CONFLICT, "it runs; its vTPM can only be made while it does not");
     int rc = find_made(d, &v.xml, entry, &stale, e);
+    /* A file beside the vault's own vTPM can be taken away; its key would be gone for good. */
     bool lost = rc == LT_E_CONFLICT || rc == LT_E_STATE_PLAIN || rc == LT_E_STATE_FOREIGN_KEY ||
-                rc == LT_E_STATE_VOLATILE;
+                (rc == LT_E_STATE_VOLATILE && !stale);
     if (!rc) {
         lt_definitions_end_making(&d->definitions, uuid); /* who was killed just before that */
         return check_escrow(entry, w, e);

@@ -225,7 +225,8 @@ static int create(struct lt_agent_seal *s, uint32_t bitmap, struct lt_err *e)
 {
     struct lt_seal_key_states present = {.count = 1};
     unsigned kinds;
-    int rc = open_anew(s, e);
+    /* An open one is not closed for that, not for a moment: what it holds would be called unsealed. */
+    int rc = s->state == LT_AGENT_SEAL_OPEN && !leak(s) ? 0 : open_anew(s, e);
 
     if (!rc)
         return lt_fail(e, LT_E_CONFLICT, "this host has a vault already");

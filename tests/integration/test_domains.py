@@ -208,6 +208,14 @@ def test_hook_whose_agent_is_silent(hooked, silent):
     guest.destroy()
 
 
+@pytest.mark.parametrize("operation", [("prepare", "begin"), ("started", "begin"), ("release", "end")])
+def test_hook_lets_pass_what_it_cannot_read(place, operation):
+    """A failure of `started` would end a guest that runs."""
+    for xml in (f"<domain>{' ' * (4 << 20)}</domain>", "", "<domain"):
+        done = place.lab.run([place.limetree, "domain", "hook", "any", *operation, "--socket", place.socket], input=xml)
+        assert done.returncode == 0
+
+
 def test_secret_of_another_domain_is_not_ours(hooked):
     """An encrypted vTPM of somebody's own passes the hook, which gives it nothing."""
     guest = hooked.guest("foreign")

@@ -688,6 +688,9 @@ static void told_of_changes(void **unused)
     const int at = h.changed;
     OK(put(&h, two_uuid));
     assert_int_equal(h.changed, at + 1);
+    /* A first vault where there is one: refused, and the open one is not closed for it. */
+    FAILS(LT_E_CONFLICT, lt_agent_seal_create(h.seal, LT_OPENERS_STATE_MIN, &err));
+    assert_int_equal(h.changed, at + 1);
     OK(wish_add(&h));
     assert_int_equal(h.changed, at + 4);
     stop(&h);
