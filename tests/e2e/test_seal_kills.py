@@ -104,7 +104,7 @@ class Site:
         self.fed.domain("pin", guest.uuid)
 
     def virsh(self, guest):
-        self.fed.virt.virsh("start", guest.name, "--paused")
+        self.fed.patiently(lambda: self.fed.virt.virsh("start", guest.name, "--paused"))
 
     def reseal(self):
         """A state that nothing was ever in, in place of the one before it."""

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import time
 import uuid as uuidlib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from .eventlog import BootLog
 from .guest import find_library
 from .hwtpm import HwTpm
 from .libvirtd import DRIVERS, Libvirtd
+from .procs import Deadline, LabError
 
 TOP = Path(__file__).resolve().parents[2]
 # What a host must have measured to be `appraised`, and what these load at run time.
@@ -134,7 +136,18 @@ class Host:
                                  "--json"], check=check, timeout=timeout)
 
     def domain(self, verb, *args, timeout=60):
-        return json.loads(self.domain_raw(verb, *args, timeout=timeout).stdout)
+        """Asks again while the agent has just begun and says that it is busy."""
+        return json.loads(self.patiently(lambda: self.domain_raw(verb, *args, timeout=timeout)).stdout)
+
+    def patiently(self, ask, timeout=30):
+        deadline = Deadline(timeout)
+        while True:
+            try:
+                return ask()
+            except LabError as error:
+                if "busy:" not in str(error) or deadline.expired():
+                    raise
+            time.sleep(0.1)
 
     def local(self, method, path, body=None, timeout=60):
         """(status, JSON) of the agent's local socket."""
