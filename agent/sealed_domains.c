@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define AUTOSTART_MAX 1024
-#define AUTOSTART_MS 2000 /* until it, or the vault, is tried again where waiting helps */
+#define AUTOSTART_MS 2000 /* until they, and the vault, are tried again where waiting helps */
 
 /* ---- one operation at a time ---- */
 
@@ -404,37 +404,44 @@ static bool rest(struct lt_agent_domains *d)
     return !stop;
 }
 
-/* Whom waiting does not help is left out, as are those that run; the vault may be opened meanwhile. False:
- * stopping. */
-static bool autostart(struct lt_agent_domains *d, const uint8_t uuid[LT_UUID])
+static bool stopping(struct lt_agent_domains *d)
 {
-    struct lt_err e;
-    json_t *out = NULL;
-    int rc;
-
-    do {
-        e = (struct lt_err){0};
-        rc = lt_agent_domains_launch(d, uuid, false, &out, &e);
-        json_decref(out);
-        if (rc == LT_E_VAULT_BUSY)
-            rc = lt_agent_seal_open(d->conf.seal, &e) ? e.code : rc;
-        if (!rc || lt_err_class(rc) != LT_CLASS_RETRY)
-            return true;
-    } while (rest(d));
-    return false;
+    pthread_mutex_lock(&d->lock);
+    bool stop = d->stop;
+    pthread_mutex_unlock(&d->lock);
+    return stop;
 }
 
+/* Whom waiting does not help is left out, as are those that run. Of a leak the vault tells, once. */
+static bool start_later(struct lt_agent_domains *d, const uint8_t uuid[LT_UUID])
+{
+    struct lt_err e = {0};
+    json_t *out = NULL;
+
+    if (d->keeper->leak(d->keeper->ctx))
+        return true;
+    int rc = lt_agent_domains_launch(d, uuid, false, &out, &e);
+    json_decref(out);
+    return rc == LT_E_HOST_LEAKS || (rc && lt_err_class(rc) == LT_CLASS_RETRY);
+}
+
+/* The vault is tended whoever waits for libvirtd: it is closed where the host leaks, and opened when that is
+ * over. */
 static void *run(void *arg)
 {
     struct lt_agent_domains *d = arg;
     uint8_t(*list)[LT_UUID] = calloc(AUTOSTART_MAX, LT_UUID);
     size_t n = list ? lt_definitions_all_autostart(&d->definitions, list, AUTOSTART_MAX) : 0;
 
-    for (size_t i = 0; i < n && autostart(d, list[i]); i++)
-        ;
-    free(list);
-    while (rest(d))
+    do {
+        size_t left = 0;
         lt_agent_seal_tend(d->conf.seal);
+        for (size_t i = 0; i < n && !stopping(d); i++)
+            if (start_later(d, list[i]))
+                memmove(list[left++], list[i], LT_UUID);
+        n = left;
+    } while (rest(d));
+    free(list);
     return NULL;
 }
 
