@@ -54,7 +54,23 @@ struct judged {
     struct lt_ref *last; /* struct lt_tenant_round; NULL: none */
     const struct lt_tenant_round *round;
     struct lt_tenant_openers with;
+    const struct lt_boot_log **log; /* of the quoted host, and those that are kept */
+    size_t log_count;
+    enum lt_checks_fact *memo; /* log_count a policy: a log is judged once */
 };
+
+static void gather_logs(struct judged *j)
+{
+    const struct lt_verifier_host_log *quoted = lt_ref_value(j->round->host.log);
+    const struct lt_checks_openers *in = &j->with.in;
+
+    j->log = lt_alloc(1 + in->log_count, sizeof *j->log);
+    if (quoted)
+        j->log[j->log_count++] = quoted->log;
+    for (size_t i = 0; i < in->log_count; i++)
+        j->log[j->log_count++] = in->log[i];
+    j->memo = lt_alloc(j->log_count * in->policy_count + 1, sizeof *j->memo);
+}
 
 static void judge(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const uint8_t digest[LT_SHA256],
                   struct judged *j)
@@ -69,24 +85,28 @@ static void judge(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const uint8_
         return;
     j->round = round;
     lt_tenant_openers_fill(&j->with, round->openers, round->sealed, round->host.policy);
+    gather_logs(j);
 }
 
 static void judged_free(struct judged *j)
 {
     lt_tenant_openers_free(&j->with);
+    free(j->log);
+    free(j->memo);
     lt_ref_put(j->last);
 }
 
-/* The first of the accepted documents that holds the state, by the log of the host that it is of, if that is
- * the quoted one. */
-static json_t *accepted_by(const struct judged *j, const struct lt_openers_one *one)
+/* The first of the documents that count for it which holds the state, as the round judged it. */
+static json_t *accepted_by(const struct judged *j, const struct lt_openers_one *one, unsigned opener)
 {
-    const struct lt_verifier_host_log *log = lt_ref_value(j->round->host.log);
-    const struct lt_boot_log *with = log ? log->log : NULL;
+    const struct lt_policy_guest *p = lt_tenant_policy_parsed(j->round->policy);
+    const struct lt_checks_openers *in = &j->with.in;
 
-    for (size_t i = 0; one->kind == LT_OPENERS_STATE && i < j->with.in.policy_count; i++)
-        if (!lt_checks_openers_holds(&j->with.in.policy[i], &one->state, &with, with ? 1 : 0, LT_NO_ERR))
-            return lt_json_new_hex(j->with.in.policy[i].policy->digest, LT_SHA256);
+    for (size_t i = 0; p && one->kind == LT_OPENERS_STATE && i < in->policy_count; i++)
+        if (lt_checks_openers_counts(in, p, opener, in->policy[i].policy->digest) &&
+            !lt_checks_openers_holds_memo(&in->policy[i], &one->state, j->log, j->log_count,
+                                          j->memo + i * j->log_count, LT_NO_ERR))
+            return lt_json_new_hex(in->policy[i].policy->digest, LT_SHA256);
     return json_null();
 }
 
@@ -108,7 +128,7 @@ static void describe_one(json_t *o, const struct judged *j, const struct lt_open
 {
     json_object_set_new(o, "seen_closed",
                         closed_at ? json_integer((json_int_t)(closed_at / 1000)) : json_null());
-    json_object_set_new(o, "accepted_by", j->round ? accepted_by(j, one) : json_null());
+    json_object_set_new(o, "accepted_by", j->round ? accepted_by(j, one, (unsigned)i) : json_null());
     json_object_set_new(o, "problems", j->round ? problems_of(&j->round->verdict, i) : json_array());
 }
 

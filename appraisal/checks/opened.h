@@ -54,6 +54,11 @@ struct lt_checks_openers {
 bool lt_checks_openers_exposed(const struct lt_openers *list, const uint8_t host_ek_digest[LT_SHA256],
                                const struct lt_boot_log *log, const struct lt_pcrs *quoted);
 
+/* Whether a host policy with that digest counts for opener i of in->list: p accepts it, or has retired it
+ * since the opener was seen closed. */
+bool lt_checks_openers_counts(const struct lt_checks_openers *in, const struct lt_policy_guest *p, unsigned i,
+                              const uint8_t digest[LT_SHA256]);
+
 /* Whether that policy holds the state: it judges LT_OPENERS_STATE_MIN at least, and what it judges (PCR 10
  * and 13 apart) is in the state with a listed value, or judged by its boot policy where that is enough, on
  * one of the logs. 0, or LT_E_REFUSED saying which PCR and why. */

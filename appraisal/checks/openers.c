@@ -142,6 +142,14 @@ static bool policy_counts(const struct work *w, unsigned i, const uint8_t digest
             closed_in_time(w, i, false, digest));
 }
 
+bool lt_checks_openers_counts(const struct lt_checks_openers *in, const struct lt_policy_guest *p, unsigned i,
+                              const uint8_t digest[LT_SHA256])
+{
+    const struct work w = {.in = in, .p = p};
+
+    return policy_counts(&w, i, digest);
+}
+
 /* The policy that holds the state, one of `seals` if there is such; NULL: none. */
 static const struct lt_policy_host *holder(struct work *w, unsigned i, struct lt_err *why, unsigned *asked)
 {

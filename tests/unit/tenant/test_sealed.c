@@ -595,6 +595,39 @@ static void test_openers_told(void **state)
     rig_drop(rig_call(&a->r, "GET", path, NULL, 404));
 }
 
+/* What the verdict does not count is not shown as what accepts. */
+static void test_a_retired_policy_accepts_what_was_closed(void **state)
+{
+    struct at *a = *state;
+    char path[96];
+    uint8_t more[32];
+
+    add_state(a, 4, 7);
+    rig_policy_more(&a->r, &a->list.one[1].state, more);
+    name(&a->r, &a->r.guest[0], "host_policies", hex(more));
+    show_list(a);
+    is_bound(a);
+    retire(a, more);
+    path_of(&a->r.guest[0], "/openers", path);
+    for (int closed = 0; closed < 2; closed++) {
+        is_copyable(a, "opener-off-policy");
+        LT_JSON_AUTO json_t *j = rig_call(&a->r, "GET", path, NULL, 200);
+        const json_t *off = json_array_get(json_object_get(j, "openers"), 1);
+        assert_true(json_is_null(json_object_get(off, "accepted_by")));
+        close_second(a);
+    }
+    json_t *policy = policy_of(&a->r, &a->r.guest[0]);
+    json_object_del(policy, "retired_host_policies");
+    json_array_append_new(json_object_get(policy, "host_policies"), hex(more));
+    set_policy(&a->r, &a->r.guest[0], policy);
+    is_bound(a); /* and it is seen closed */
+    retire(a, more);
+    is_bound(a);
+    LT_JSON_AUTO json_t *j = rig_call(&a->r, "GET", path, NULL, 200);
+    assert_true(
+        json_is_string(json_object_get(json_array_get(json_object_get(j, "openers"), 1), "accepted_by")));
+}
+
 static void test_tokens_say_bound(void **state)
 {
     const struct lt_token_expected x = {.aud = "vault", .nonce = "12345678", .now = lt_clock_wall_s()};
@@ -676,6 +709,7 @@ int main(void)
         TEST(test_a_claimant_exposes_at_once),
         TEST(test_each_is_judged_under_its_own_policy),
         TEST(test_openers_told),
+        TEST(test_a_retired_policy_accepts_what_was_closed),
         TEST(test_tokens_say_bound),
         TEST(test_escrow_is_handed_on),
         TEST(test_bundles_bring_the_list),
