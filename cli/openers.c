@@ -160,7 +160,7 @@ static int add_list(struct view *v, const char *digest, unsigned vtpms, struct l
     LT_AUTOFREE uint8_t *bytes = NULL;
     uint8_t is[LT_SHA256], want[LT_SHA256];
     char path[160];
-    size_t n;
+    size_t n = 0;
 
     LT_TRY(lt_unhex(digest, want, sizeof want, e));
     snprintf(path, sizeof path, "openers/%s?host=%s", digest, v->host);

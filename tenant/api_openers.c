@@ -137,16 +137,12 @@ static json_t *describe(struct lt_tenant *t, const uint8_t uuid[LT_UUID], const 
 {
     uint8_t digest[LT_SHA256];
     struct judged j;
-    json_t *one;
-    size_t i;
 
     lt_sha256(o->bytes ? o->bytes : (const uint8_t *)"", o->n, digest);
     judge(t, uuid, digest, &j);
     json_t *openers = lt_openers_to_json(list);
-    json_array_foreach(openers, i, one)
-    {
-        describe_one(one, &j, &list->one[i], (int)i, o->closed[i]);
-    }
+    for (unsigned i = 0; list->one && i < list->count; i++)
+        describe_one(json_array_get(openers, i), &j, &list->one[i], (int)i, o->closed[i]);
     const char *link = j.round ? lt_verdict_link_slug(j.round->verdict.link) : NULL;
     json_t *out = json_pack("{s:o, s:o, s:s?, s:b, s:o, s:o}", "ek_digest", lt_json_new_hex(ek, LT_SHA256),
                             "digest", o->bytes ? lt_json_new_hex(digest, sizeof digest) : json_null(), "link",
