@@ -28,7 +28,7 @@ lt_unit_test(tenant/test_bundles lt_tenant)
 lt_unit_test(tenant/test_unlinked lt_tenant_rig)
 lt_unit_test(tenant/test_release lt_tenant_rig)
 lt_unit_test(verifier/test_documents lt_verifier)
-lt_unit_test(verifier/test_sealing lt_tenant_rig)
+lt_unit_test(verifier/test_sealing lt_tenant_rig lt_boot_forge)
 
 add_executable(test_full_disk ../integration/test_full_disk.c)
 target_link_libraries(test_full_disk PRIVATE lt_tenant_rig)

@@ -1,7 +1,9 @@
 /* What stands behind a list of openers: fetched by digest, shared, bounded, and asked for ever more seldom.
  */
+#include "appraisal/checks/opened.h"
 #include "common/file.h"
 #include "common/run/clock.h"
+#include "tests/support/appraisal/boot_forge.h"
 #include "tests/support/mock_host.h"
 #include "tests/support/opener_lists.h"
 #include "verifier/sealing.h"
@@ -404,6 +406,145 @@ static void test_a_silent_host(void **state)
     assert_int_equal(a->hosts_asked, 1);
 }
 
+/* ---- boot logs ---- */
+
+/* Of a host in which that variable was measured; what it replays to. */
+static struct lt_boot_log *boot(const char *variable, struct lt_pcrs *quoted)
+{
+    LT_AUTOBUF struct lt_buf b = LT_BUF(1u << 16);
+
+    boot_forge_begin(&b);
+    boot_forge_label(&b, 4, "kernel", "kernel");
+    boot_forge_label(&b, 7, "variable", variable);
+    boot_forge_pcrs(&b, quoted);
+    struct lt_boot_log *l = lt_boot_log_new((struct lt_slice){b.p, b.n});
+    assert_non_null(l);
+    return l;
+}
+
+static void add_quoted(struct lt_openers *list, const uint8_t ek[32], const struct lt_pcrs *quoted)
+{
+    struct lt_openers_one one = {.kind = LT_OPENERS_STATE, .state = *quoted};
+
+    memcpy(one.digest, ek, 32);
+    one.state.mask = LT_OPENERS_STATE_MIN;
+    OK(lt_openers_add(list, &one, &err));
+}
+
+/* A guest policy with one host policy: PCR 7 by a boot policy that wants the variable "sb", all else listed.
+ */
+static struct lt_policy_guest *by_boot(struct at *a, const struct lt_pcrs *state)
+{
+    LT_AUTOBUF struct lt_buf json = LT_BUF(1u << 16);
+    struct lt_policy_guest *p;
+    uint8_t sb[32], doc[32], host[32];
+    char hex[65], text[200];
+
+    lt_sha256("sb", 2, sb);
+    lt_hex(sb, 32, hex);
+    snprintf(text, sizeof text, "{\"events\":{\"7\":[\"%s\"]}}", hex);
+    add_text(a, text, doc);
+    lt_hex(doc, 32, hex);
+    lt_buf_printf(&json, "{\"boot\":\"%s\",\"pcrs\":{", hex);
+    for (unsigned i = 0, more = 0; i < LT_MAX_PCRS; i++) {
+        if (!((LT_OPENERS_STATE_MIN & ~(1u << 7)) >> i & 1))
+            continue;
+        lt_hex(state->value[i], 32, hex);
+        lt_buf_printf(&json, "%s\"%u\":[\"%s\"]", more++ ? "," : "", i, hex);
+    }
+    lt_buf_str(&json, "}}");
+    lt_buf_u8(&json, 0);
+    add_text(a, (const char *)json.p, host);
+    lt_hex(host, 32, hex);
+    snprintf(text, sizeof text, "{\"host_policies\":[\"%s\"]}", hex);
+    OK(lt_policy_guest_parse(text, strlen(text), &p, &err));
+    return p;
+}
+
+/* How many logs there are of the list's states, and which of the states the policy holds by them: bits. */
+static unsigned held(struct at *a, const struct lt_openers *list, const struct lt_policy_guest *p,
+                     size_t logs)
+{
+    uint8_t digest[32];
+    struct lt_ref *had;
+    const struct lt_boot_log *log[4];
+    unsigned bits = 0;
+
+    struct lt_slice bytes = opener_lists_bytes(list, digest);
+    OK(lt_sealing_list_new(a->cache, bytes.p, bytes.n, &had, &err));
+    free((void *)bytes.p);
+    struct lt_ref *v = lt_sealing_view(a->cache, digest, had, p);
+    assert_int_equal(value(v)->policy_count, 1);
+    assert_int_equal(value(v)->log_count, logs);
+    for (size_t i = 0; i < logs; i++)
+        log[i] = ((const struct lt_sealing_log *)lt_ref_value(value(v)->log[i]))->log;
+    const struct lt_verifier_host_document *d = lt_ref_value(value(v)->policy[0]);
+    const struct lt_checks_openers_policy with = {d->parsed, &d->documents.view};
+    for (unsigned i = 0; i < list->count; i++)
+        bits |= !lt_checks_openers_holds(&with, &list->one[i].state, log, logs, LT_NO_ERR) ? 1u << i : 0;
+    lt_ref_put(v);
+    lt_ref_put(had);
+    return bits;
+}
+
+static void forget(struct at *a)
+{
+    const struct lt_host_source source = {.arg = a, .memory = a->memory, .keys = keys, .get = get};
+
+    lt_sealing_cache_free(a->cache);
+    a->cache = lt_sealing_cache_new(&(struct lt_sealing_conf){
+        .source = source, .hosts = a->hosts, .store = a->store, .documents = a->documents, .retry_ms = 40});
+}
+
+/* The host has rebooted: its log is another, and the state of before is judged by the one that was kept, over
+ * a restart too. Of states that were not quoted, of other hosts, or by a log of another boot nothing is. */
+static void test_logs_of_boots_that_are_over(void **state)
+{
+    LT_OPENERS_AUTO struct lt_openers list = {0};
+    const uint8_t stranger[32] = {7};
+    struct at *a = *state;
+    struct lt_pcrs good, bad;
+    struct lt_boot_log *l = boot("sb", &good), *off = boot("no sb", &bad);
+    LT_AUTO(lt_policy_guest) struct lt_policy_guest *p = by_boot(a, &good);
+
+    add_quoted(&list, a->host.ek_digest, &good);
+    add_quoted(&list, a->host.ek_digest, &bad);
+    assert_int_equal(held(a, &list, p, 0), 0);
+    lt_sealing_keep_log(a->cache, &list, stranger, &good, l); /* it has no state on the list */
+    struct lt_pcrs other = good;
+    other.value[12][0] ^= 1;
+    lt_sealing_keep_log(a->cache, &list, a->host.ek_digest, &other, l); /* no state of it */
+    other.mask &= ~(1u << 12);
+    lt_sealing_keep_log(a->cache, &list, a->host.ek_digest, &other, l);
+    assert_int_equal(held(a, &list, p, 0), 0);
+    lt_sealing_keep_log(a->cache, &list, a->host.ek_digest, &good, l);
+    assert_int_equal(held(a, &list, p, 1), 1);
+    lt_sealing_keep_log(a->cache, &list, a->host.ek_digest, &good, off); /* one that is there stays */
+    assert_int_equal(held(a, &list, p, 1), 1);
+    forget(a);
+    assert_int_equal(held(a, &list, p, 1), 1);
+    lt_sealing_keep_log(a->cache, &list, a->host.ek_digest, &bad, off); /* it says what was measured */
+    assert_int_equal(held(a, &list, p, 2), 1);
+    lt_boot_log_free(l);
+    lt_boot_log_free(off);
+}
+
+/* A log that is not the state's, by whatever way it came to be kept, holds nothing. */
+static void test_a_log_of_another_boot_holds_nothing(void **state)
+{
+    LT_OPENERS_AUTO struct lt_openers list = {0};
+    struct at *a = *state;
+    struct lt_pcrs good, bad;
+    struct lt_boot_log *l = boot("sb", &good), *off = boot("no sb", &bad);
+    LT_AUTO(lt_policy_guest) struct lt_policy_guest *p = by_boot(a, &good);
+
+    add_quoted(&list, a->host.ek_digest, &bad);
+    lt_sealing_keep_log(a->cache, &list, a->host.ek_digest, &bad, l);
+    assert_int_equal(held(a, &list, p, 1), 0);
+    lt_boot_log_free(l);
+    lt_boot_log_free(off);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -420,6 +561,8 @@ int main(void)
         TEST(test_hosts_of_one_id),
         TEST(test_a_retired_host),
         TEST(test_a_silent_host),
+        TEST(test_logs_of_boots_that_are_over),
+        TEST(test_a_log_of_another_boot_holds_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
