@@ -645,6 +645,57 @@ static void test_tokens_say_bound(void **state)
     assert_string_equal(text(guest, "limetree.link"), "bound");
 }
 
+/* Neither V nor a token, of whatever is lower than the policy accepts. */
+static void gets_nothing(struct at *a)
+{
+    struct rig_guest *g = &a->r.guest[0];
+    char path[128];
+
+    expect(now(&a->r, g), "unchecked", "level", NULL);
+    assert_int_equal(g->vkeys, 0);
+    path_of(g, "/token?aud=vault&nonce=12345678", path);
+    rig_drop(rig_call(&a->r, "GET", path, NULL, 409));
+}
+
+static void accept(struct at *a, const char *word)
+{
+    json_t *policy = policy_of(&a->r, &a->r.guest[0]);
+
+    json_object_set_new(policy, "accept", json_pack("[s,s*]", "boot-only", word));
+    set_policy(&a->r, &a->r.guest[0], policy);
+}
+
+static void test_secrets_at_the_level_that_is_accepted(void **state)
+{
+    struct at *a = *state;
+    struct rig_guest *g = &a->r.guest[0];
+    char path[96];
+
+    rig_transport(&a->r, g);
+    accept(a, NULL);
+    now(&a->r, g);
+    path_of(g, "", path);
+    rig_drop(rig_call(&a->r, "PUT", path,
+                      json_pack("{s:o}", "v", lt_json_new_base64((const uint8_t *)"0123456789abcdef", 16)),
+                      200));
+    gets_nothing(a); /* bound, and nobody accepts that */
+    extend(a, &a->r.host, 1);
+    expect(now(&a->r, g), "failed", "host-policy", NULL);
+    extend(a, &a->r.host, 1);
+    accept(a, "bound");
+    clear(a, g, json_object(), 200);
+    gets_nothing(a); /* exposed: copyable */
+    clear(a, g, json_pack("{s:b}", "exposed", 1), 200);
+    rig_wait_vkeys(g, 1);
+    is_bound(a);
+    path_of(g, "/token?aud=vault&nonce=12345678", path);
+    rig_drop(rig_call(&a->r, "GET", path, NULL, 200));
+    add_state(a, 4, 7);
+    show_list(a);
+    is_copyable(a, "opener-off-policy");
+    rig_drop(rig_call(&a->r, "GET", path, NULL, 409));
+}
+
 static void test_escrow_is_handed_on(void **state)
 {
     struct at *a = *state;
@@ -711,6 +762,7 @@ int main(void)
         TEST(test_openers_told),
         TEST(test_a_retired_policy_accepts_what_was_closed),
         TEST(test_tokens_say_bound),
+        TEST(test_secrets_at_the_level_that_is_accepted),
         TEST(test_escrow_is_handed_on),
         TEST(test_bundles_bring_the_list),
     };
