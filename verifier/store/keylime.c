@@ -404,8 +404,9 @@ static int change_guest(sqlite3 *sql, const struct lt_store_keylime_change *c, s
     lt_sha256(c->document.p, c->document.n, digest);
     LT_TRY(lt_db_exec(sql, NULL, e, "INSERT INTO policies VALUES(?,?) ON CONFLICT DO NOTHING", "bb", digest,
                       sizeof digest, c->document.p, c->document.n));
-    return lt_db_exec(sql, NULL, e, "UPDATE guests SET policy = ? WHERE uuid = ?", "bb", digest,
-                      sizeof digest, c->uuid, sizeof c->uuid);
+    LT_TRY(lt_db_exec(sql, NULL, e, "UPDATE guests SET policy = ? WHERE uuid = ?", "bb", digest,
+                      sizeof digest, c->uuid, sizeof c->uuid));
+    return lt_store_apply_retirements(sql, c->uuid, digest, e);
 }
 
 static int change_policy(sqlite3 *sql, void *arg, struct lt_err *e)

@@ -3,6 +3,7 @@
 #include "tests/support/unit.h"
 #include "verifier/store/keylime.h"
 #include "verifier/store/releases.h"
+#include "verifier/store/seals.h"
 
 #include <unistd.h>
 
@@ -315,6 +316,34 @@ static void another_content(void **state)
     FAILS(LT_E_BUSY, add(a, 4, "shared", false, false, NULL)); /* its policy was made with the old one */
 }
 
+#define RETIRED "1111111111111111111111111111111111111111111111111111111111111111"
+
+static size_t retired(struct at *a, uint8_t n)
+{
+    struct lt_store_retired *list;
+    size_t count;
+
+    OK(lt_store_retired(a->s, guest(n).uuid, &list, &count, &err));
+    free(list);
+    return count;
+}
+
+/* What a policy retires is retired, and accepted again, by whatever door the policy comes. */
+static void retires(void **state)
+{
+    struct at *a = *state;
+    const struct lt_store_keylime_policy now = {.name = "shared", .has_document = true};
+    const struct lt_store_keylime_change
+        retires = {{1}, slice("{\"host_policies\":[],\"retired_host_policies\":[\"" RETIRED "\"]}")},
+        accepts = {{1}, slice("{\"host_policies\":[\"" RETIRED "\"]}")};
+
+    OK(add(a, 1, "shared", true, false, NULL));
+    OK(lt_store_keylime_policy_change(a->s, &now, &retires, 1, &err));
+    assert_int_equal(retired(a, 1), 1);
+    OK(lt_store_keylime_policy_change(a->s, &now, &accepts, 1, &err));
+    assert_int_equal(retired(a, 1), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(in_use, setup, teardown),
         cmocka_unit_test_setup_teardown(a_document_under_a_name_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(another_content, setup, teardown),
+        cmocka_unit_test_setup_teardown(retires, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
