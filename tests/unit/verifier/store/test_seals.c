@@ -289,6 +289,73 @@ static void test_a_kill_before_the_write(void **state)
     is_remembered(a, &longer);
 }
 
+/* Ever longer lists, of which ever more is closed, and exposures; each number is told when its work is done.
+ */
+static void work_until_killed(struct at *a, int tell)
+{
+    struct lt_openers list = {0};
+    bool news;
+
+    reopen(a);
+    for (uint8_t i = 1; i < LT_MAX_OPENERS - 1; i++) {
+        const uint8_t host[32] = {i};
+        opener_lists_add(&list, host_a, i);
+        if (i > 1)
+            list.one[i - 2].closed = true;
+        put(a, LT_VERDICT_TRUSTED, &list);
+        lt_store_expose(a->s, ek, host, &news);
+        if (write(tell, &i, 1) != 1)
+            break;
+    }
+    pause();
+}
+
+static unsigned run_and_kill(struct at *a, unsigned after)
+{
+    uint8_t done = 0;
+    int tell[2];
+
+    lt_store_close(a->s);
+    a->s = NULL;
+    assert_int_equal(pipe(tell), 0);
+    pid_t child = fork();
+    if (!child) {
+        close(tell[0]);
+        work_until_killed(a, tell[1]);
+        _exit(0);
+    }
+    close(tell[1]);
+    while (done < after)
+        assert_int_equal(read(tell[0], &done, 1), 1);
+    kill(child, SIGKILL);
+    while (read(tell[0], &done, 1) == 1)
+        ;
+    close(tell[0]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    reopen(a);
+    return done;
+}
+
+/* Whatever was told to be remembered is, and what it remembers is one of the lists. */
+static void test_killed_at_work(void **state)
+{
+    struct at *a = *state;
+
+    for (unsigned turn = 1; turn < 12; turn++) {
+        LT_STORE_AUTOOPENERS struct lt_store_openers o;
+        LT_OPENERS_AUTO struct lt_openers list = {0};
+        unsigned done = run_and_kill(a, 3 * turn);
+        OK(lt_store_openers(a->s, ek, &o, &err));
+        OK(lt_openers_parse(o.bytes, o.n, &list, &err));
+        assert_true(list.count >= done && o.exposed_count >= done);
+        for (unsigned i = 0; i < list.count; i++) {
+            assert_int_equal(list.one[i].state.value[4][0], i + 1);
+            assert_int_equal(list.one[i].closed, i + 1 < list.count);
+            assert_int_equal(o.closed[i] > 0, i + 1 < list.count);
+        }
+    }
+}
+
 /* ---- whom a host concerns ---- */
 
 static void policy_of(struct at *a, const char *text)
@@ -462,6 +529,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_exposures_are_sticky_until_cleared, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_full_disk_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_kill_before_the_write, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_killed_at_work, setup, teardown),
         cmocka_unit_test_setup_teardown(test_whom_a_host_concerns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retired_from_when_it_was_first_named, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_ends_a_retirement, setup, teardown),
