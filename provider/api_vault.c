@@ -63,21 +63,47 @@ static bool names(struct lt_registry *registry, const struct lt_residents *r, co
     return is;
 }
 
-/* The hosts that name it: those in quotes, else those that merely show it. */
+struct owner {
+    struct lt_registry *registry;
+    const uint8_t *tenant;
+};
+
+static bool is_of(void *arg, const uint8_t uuid[16])
+{
+    const struct owner *o = arg;
+
+    if (!o->tenant)
+        return true;
+    lt_registry_lock(o->registry);
+    bool is = lt_registry_is_of(o->registry, uuid, o->tenant);
+    lt_registry_unlock(o->registry);
+    return is;
+}
+
+enum when { QUOTED, SHOWN, BEFORE, WHENS };
+
+static bool host_names(struct lt_registry *registry, struct lt_provider_host *h, enum when when,
+                       const uint8_t digest[LT_SHA256], const uint8_t *tenant)
+{
+    if (when == BEFORE)
+        return lt_provider_host_named(h, digest, is_of, &(struct owner){registry, tenant});
+    LT_AUTO(lt_residents)
+    struct lt_residents *r = when == QUOTED ? lt_provider_host_quoted(h) : lt_provider_host_residents(h);
+    return names(registry, r, digest, tenant);
+}
+
+/* The hosts that name it: those in quotes, else those that merely show it, else those that did until lately:
+ * the quote that the tenant judges may be older than a reseal. */
 static unsigned who_names(struct lt_registry *registry, const struct lt_registry_host_list *hosts,
                           const uint8_t digest[LT_SHA256], const uint8_t *tenant,
                           struct lt_provider_host **out)
 {
     unsigned n = 0;
 
-    for (int quoted = 1; quoted >= 0 && !n; quoted--)
-        for (size_t i = 0; i < hosts->count; i++) {
-            struct lt_provider_host *h = hosts->host[i];
-            struct lt_residents *r = quoted ? lt_provider_host_quoted(h) : lt_provider_host_residents(h);
-            if (names(registry, r, digest, tenant))
-                out[n++] = h;
-            lt_residents_unref(r);
-        }
+    for (enum when when = QUOTED; when < WHENS && !n; when++)
+        for (size_t i = 0; i < hosts->count; i++)
+            if (host_names(registry, hosts->host[i], when, digest, tenant))
+                out[n++] = hosts->host[i];
     return n;
 }
 

@@ -6,6 +6,7 @@
 #include "common/http/address.h"
 #include "common/run/clock.h"
 #include "common/run/log.h"
+#include "provider/named.h"
 #include "provider/relay.h"
 
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct host {
     uint8_t policy[32];                 /* zeros: none is published */
     struct lt_residents *residents;     /* the latest it showed or quoted; NULL: not yet known */
     struct lt_residents *quoted;        /* the last that stood in a quote; NULL: none yet */
+    struct lt_named named;              /* lists of openers that they named before */
     struct lt_provider_host_pcrs shown; /* by that quote; at_ms 0: none yet */
     bool contested;                     /* the latest shows a guest that another host has quoted */
 };
@@ -258,6 +260,7 @@ void lt_provider_host_unref(struct lt_provider_host *h)
     lt_relay_free(h->relay);
     lt_residents_unref(own->residents);
     lt_residents_unref(own->quoted);
+    lt_named_free(&own->named);
     json_decref(h->certificates);
     lt_health_destroy(&h->health);
     pthread_mutex_destroy(&own->lock);
@@ -302,6 +305,17 @@ struct lt_residents *lt_provider_host_quoted(struct lt_provider_host *h)
     return r;
 }
 
+bool lt_provider_host_named(struct lt_provider_host *h, const uint8_t digest[LT_SHA256],
+                            bool (*is)(void *arg, const uint8_t uuid[16]), void *arg)
+{
+    struct host *own = whole(h);
+
+    pthread_mutex_lock(&own->lock);
+    bool named = lt_named_find(&own->named, digest, lt_clock_ms(), is, arg);
+    pthread_mutex_unlock(&own->lock);
+    return named;
+}
+
 bool lt_provider_host_pcrs(struct lt_provider_host *h, struct lt_provider_host_pcrs *out)
 {
     struct host *own = whole(h);
@@ -332,6 +346,9 @@ void lt_provider_host_adopt(struct lt_provider_host *h, struct lt_residents *r, 
     if (!same_inventory(own->residents, r) || (quoted && !same_inventory(own->quoted, r))) {
         const struct lt_provider_move m = {own->residents, own->quoted, r, quoted};
         own->contested = h->shared->moved(h->shared->arg, h, &m);
+        lt_named_note(&own->named, own->residents, r, lt_clock_ms());
+        if (quoted && own->quoted != own->residents)
+            lt_named_note(&own->named, own->quoted, r, lt_clock_ms());
         replace(&own->residents, r);
         if (quoted)
             replace(&own->quoted, r);

@@ -65,6 +65,10 @@ void lt_provider_host_policy(struct lt_provider_host *h, uint8_t out[32]);
 void lt_provider_host_set_policy(struct lt_provider_host *h, const uint8_t digest[32]);
 struct lt_residents *lt_provider_host_residents(struct lt_provider_host *h); /* a new reference or NULL */
 struct lt_residents *lt_provider_host_quoted(struct lt_provider_host *h);    /* of its last quote; the same */
+/* No record names that list any more, but one of a guest for which is() says yes did lately. is() is called
+ * with the host's lock held. */
+bool lt_provider_host_named(struct lt_provider_host *h, const uint8_t digest[LT_SHA256],
+                            bool (*is)(void *arg, const uint8_t uuid[16]), void *arg);
 /* The values of its last good quote, its batch_seq and CLOCK_BOOTTIME when it came; false: none yet. */
 struct lt_provider_host_pcrs {
     struct lt_pcrs pcrs;

@@ -13,6 +13,8 @@
 #define LT_PROVIDER_LISTED_WAIT_MS 3000 /* but waits no longer than this for all of them */
 #define LT_PROVIDER_REFRESH_TIMEOUT_MS 2000
 #define LT_PROVIDER_OPENERS_BYTES (32u << 20) /* lists of openers that are kept; most are 2 KiB */
+#define LT_PROVIDER_NAMED_MS 600000           /* a list is told of that long after the last record named it */
+#define LT_PROVIDER_NAMED_MAX 65536u          /* such lists of one host's guests, 56 bytes each */
 #define LT_PROVIDER_VAULT_TIMEOUT_MS                                                                         \
     45000                               /* a host's vault: three commits, each a few uses of a slow chip     \
                                          */

@@ -202,6 +202,37 @@ static void the_next_host_is_asked(void **state)
     assert_int_equal(atomic_load(&r->agent[!liar].blobs), 1);
 }
 
+static void reseal(struct rig *r, unsigned host, uint32_t guest, uint8_t n)
+{
+    uint8_t list[200], digest[32];
+
+    list_of(n, list, digest);
+    pthread_mutex_lock(&r->agent[host].lock);
+    mock_host_seal(&r->agent[host].host, guest, digest);
+    pthread_mutex_unlock(&r->agent[host].lock);
+    quoted(r, host);
+}
+
+/* A tenant asks for the list of the quote that it judges, and no record names that any more. */
+static void a_list_that_was_replaced_meanwhile(void **state)
+{
+    struct rig *r = *state;
+
+    settle(r, 0, 1, 1, r->tenant_a);
+    reseal(r, 0, 1, 2);
+    has_list(r, 0, 1); /* the host keeps it */
+    assert_int_equal(ask(r, r->b, 1), 404);
+    assert_int_equal(atomic_load(&r->agent[0].blobs), 0);
+    assert_int_equal(ask(r, r->a, 1), 200);
+    has_list(r, 0, 2);
+    assert_int_equal(ask(r, r->a, 2), 200);
+    reseal(r, 0, 1, 3);
+    mock_agent_has(&r->agent[0], NULL, 0);
+    assert_int_equal(ask(r, r->a, 2), 200); /* kept, and of a guest of its own still */
+    assert_int_equal(ask(r, r->b, 2), 404);
+    assert_int_equal(ask(r, r->a, 77), 404);
+}
+
 static void an_endless_list_is_none(void **state)
 {
     struct rig *r = *state;
@@ -594,6 +625,7 @@ int main(void)
         T(a_foreign_list_is_as_one_that_is_not),
         T(another_list_than_asked_for_counts_for_nothing),
         T(the_next_host_is_asked),
+        T(a_list_that_was_replaced_meanwhile),
         T(an_endless_list_is_none),
         T(those_who_ask_meanwhile_share_a_question),
         T(a_host_that_hangs_is_503),

@@ -170,6 +170,19 @@ def vm(new_vm):
     return new_vm().start()
 
 
+def wait_bound(path):
+    """swtpm listens on its control socket first, and serves one client of the other: so nobody connects to try."""
+    deadline = Deadline(10)
+    while not listening(path):
+        assert not deadline.expired(), f"nobody listens on {path}"
+        time.sleep(0.002)
+
+
+def listening(path):
+    with open("/proc/net/unix") as lines:       # … flags (__SO_ACCEPTCON: 00010000), type, state, inode, path
+        return any(line.split()[3] == "00010000" for line in lines if line.endswith(f" {path}\n"))
+
+
 @contextlib.contextmanager
 def swtpm_on(lab, state):
     """A private swtpm on that very directory; yields (Tpm, TCTI)."""
@@ -178,6 +191,7 @@ def swtpm_on(lab, state):
                                 f"type=unixio,path={sock}", "--ctrl", f"type=unixio,path={sock}.ctrl", "--flags",
                                 "not-need-init,startup-clear"])
     wait_socket(f"{sock}.ctrl", 10, child)
+    wait_bound(sock)
     try:
         yield Tpm(socket_transport(sock)), f"swtpm:path={sock}"
     finally:
