@@ -26,6 +26,7 @@ struct lt_agent_seal {
     enum lt_agent_seal_state state;
     struct lt_err why;                    /* msg: of the state */
     struct lt_agent_seal_content content; /* committed; of another state than open without entries */
+    bool unfinished;                      /* its lists show as open what the key does not answer in */
     struct lt_agent_seal_past past;
     enum lt_agent_seal_state said_state; /* of the last line in the log, by whoever changes */
     char said[sizeof((struct lt_err *)0)->msg];
@@ -78,13 +79,34 @@ static void end(struct lt_agent_seal *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+static bool closes(const struct lt_agent_seal_content *c, const struct lt_seal_change *change)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < c->count; i++)
+        any = any || lt_seal_change_closes(change, &c->entries[i]);
+    return any;
+}
+
+/* A change of openers was cut off: one of nothing would close something. */
+static bool unfinished(const struct lt_agent_seal *s, const struct lt_agent_seal_content *c)
+{
+    struct lt_seal_change none;
+
+    return c->count &&
+           !lt_seal_change_plan(&c->states, s->host_ek_digest, NULL, 0, NULL, 0, &none, LT_NO_ERR) &&
+           closes(c, &none);
+}
+
 /* c is the vault now, and emptied; the lists that are no more go to the past. */
 static void adopt(struct lt_agent_seal *s, enum lt_agent_seal_state state, const struct lt_err *why,
                   struct lt_agent_seal_content *c)
 {
+    const bool left = unfinished(s, c);
     struct lt_agent_seal_content old;
 
     pthread_mutex_lock(&s->lock);
+    s->unfinished = left;
     old = s->content;
     s->content = *c;
     s->state = state;
@@ -110,7 +132,11 @@ static void say(struct lt_agent_seal *s)
     if (s->state == LT_AGENT_SEAL_OPEN)
         lt_log(level, "vault", "open: generation %llu, %u entries", (unsigned long long)s->content.generation,
                (unsigned)s->content.count);
-    else
+    if (s->unfinished)
+        lt_log(LT_LOG_WARNING, "vault",
+               "a change of openers was cut off: lists show states as open in which the vault's key does not "
+               "answer; `limetree host reseal HOST`, or the same reseal again, ends it");
+    if (s->state != LT_AGENT_SEAL_OPEN)
         lt_log(level, "vault", "%s: %s", lt_agent_seal_slug(s->state), s->why.msg);
 }
 
@@ -294,15 +320,6 @@ static int make_step(struct lt_agent_seal *s, const struct lt_seal_change *chang
     return rc;
 }
 
-static bool closes(const struct lt_agent_seal *s, const struct lt_seal_change *change)
-{
-    bool any = false;
-
-    for (uint32_t i = 0; i < s->content.count; i++)
-        any = any || lt_seal_change_closes(change, &s->content.entries[i]);
-    return any;
-}
-
 static int reseal(struct lt_agent_seal *s, const struct lt_seal_change *change, struct lt_err *e)
 {
     LT_TRY(rehearse(s, change, e));
@@ -312,7 +329,7 @@ static int reseal(struct lt_agent_seal *s, const struct lt_seal_change *change, 
     LT_FAULT_AT(SEAL_GROWN);
     LT_TRY_IN(make_step(s, change, LT_SEAL_CHANGE_WRAP, e), e, "wrap");
     LT_FAULT_AT(SEAL_WRAPPED);
-    if (closes(s, change))
+    if (closes(&s->content, change))
         LT_TRY_IN(make_step(s, change, LT_SEAL_CHANGE_CLOSE, e), e, "close");
     LT_FAULT_AT(SEAL_CLOSED);
     return 0;
@@ -325,7 +342,7 @@ int lt_agent_seal_reseal(struct lt_agent_seal *s, const struct lt_pcrs *add, uns
 
     LT_TRY(begin_open(s, e));
     int rc = lt_seal_change_plan(&s->content.states, s->host_ek_digest, add, add_n, drop, drop_n, &change, e);
-    if (!rc && !add_n && !drop_n && !closes(s, &change))
+    if (!rc && !add_n && !drop_n && !closes(&s->content, &change))
         rc = lt_fail(e, LT_E_USAGE, "reseal: no state to add, none to drop, and none left to close");
     if (!rc)
         rc = reseal(s, &change, e);
@@ -471,6 +488,7 @@ void lt_agent_seal_status(struct lt_agent_seal *s, struct lt_agent_seal_status *
         .generation = s->content.generation,
         .key = s->content.kind,
         .states = s->content.states,
+        .unfinished = s->unfinished,
     };
     memcpy(out->message, s->why.msg, sizeof out->message);
     pthread_mutex_unlock(&s->lock);
@@ -545,10 +563,10 @@ json_t *lt_agent_seal_json(struct lt_agent_seal *s)
     }
     if (s->ops.chip->present(s->ops.chip_ctx, mask ? mask : LT_OPENERS_STATE_MIN, &present, LT_NO_ERR))
         present.mask = 0;
-    return json_pack("{s:s, s:o, s:I, s:s?, s:o, s:o, s:o}", "state", lt_agent_seal_slug(now.state),
+    return json_pack("{s:s, s:o, s:I, s:s?, s:b, s:o, s:o, s:o}", "state", lt_agent_seal_slug(now.state),
                      "message", *now.message ? lt_json_new_text(now.message) : json_null(), "generation",
-                     (json_int_t)now.generation, "key", kinds[now.key], "states", list, "present",
-                     pcrs_json(&present), "entries", entries_json(s));
+                     (json_int_t)now.generation, "key", kinds[now.key], "unfinished", now.unfinished,
+                     "states", list, "present", pcrs_json(&present), "entries", entries_json(s));
 }
 
 /* ---- the keeper ---- */

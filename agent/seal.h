@@ -89,9 +89,11 @@ struct lt_agent_seal_status {
     uint64_t generation;                           /* 0: none known */
     enum lt_seal_key_kind key;                     /* 0: none known */
     struct lt_seal_key_states states;              /* that it answers in; count 0: none known */
+    bool unfinished; /* a change of openers was cut off, or is under way: lists are longer than that */
 };
 void lt_agent_seal_status(struct lt_agent_seal *s, struct lt_agent_seal_status *out);
-/* VAULT of docs/api.md: {"state","message","generation","key","states","present","entries"}. present: PCRs
+/* VAULT of docs/api.md: {"state","message","generation","key","unfinished","states","present",
+ * "entries"}. present: PCRs
  * over the bitmap of the key's states (LT_OPENERS_STATE_MIN where there is none), read now; {} if the TPM
  * does not answer. Blocks. */
 json_t *lt_agent_seal_json(struct lt_agent_seal *s);

@@ -82,6 +82,15 @@ static void print_state(const struct lt_cli_hostvault *v, unsigned i)
         printf("; the host is in it now\n");
 }
 
+void lt_cli_hostvault_unfinished(const char *host, const json_t *vault)
+{
+    if (json_is_true(json_object_get(vault, "unfinished")))
+        printf(
+            "  unfinished: a change of openers was cut off; type 'limetree host reseal %s' to close what was "
+            "dropped, or the same reseal again\n",
+            host);
+}
+
 static int print_vault(const char *host, const json_t *vault, struct lt_err *e)
 {
     const char *message = json_string_value(json_object_get(vault, "message"));
@@ -94,6 +103,7 @@ static int print_vault(const char *host, const json_t *vault, struct lt_err *e)
     for (unsigned i = 0; i < v.count; i++)
         print_state(&v, i);
     printf("  vTPMs     %zu\n", json_array_size(json_object_get(vault, "entries")));
+    lt_cli_hostvault_unfinished(host, vault);
     return 0;
 }
 

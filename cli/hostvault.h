@@ -21,6 +21,8 @@ struct lt_cli_hostvault {
     struct lt_pcrs states[LT_MAX_SEAL_STATES], present;
 };
 int lt_cli_hostvault_read(const json_t *vault, struct lt_cli_hostvault *out, struct lt_err *e) LT_MUST_CHECK;
+/* A line where a change of its openers is unfinished: what to type. */
+void lt_cli_hostvault_unfinished(const char *host, const json_t *vault);
 /* All PCRs of its states; 0: it has none. */
 uint32_t lt_cli_hostvault_mask(const struct lt_cli_hostvault *v);
 

@@ -336,6 +336,7 @@ static int print(const struct view *v, const json_t *missing, struct lt_err *e)
     LT_TRY(lt_cli_hostvault_read(v->vault, &k, e));
     printf("host %s: vault %s, %zu vTPMs, %zu openers\n", v->host, lt_cli_text(v->vault, "state"),
            json_array_size(json_object_get(v->vault, "entries")), v->count);
+    lt_cli_hostvault_unfinished(v->host, v->vault);
     for (i = 0; i < v->count; i++)
         if (v->seen[i].one.kind == LT_OPENERS_STATE)
             print_state(v, &k, &v->seen[i]);
@@ -371,8 +372,9 @@ static int print_json(const struct view *v, const json_t *missing, struct lt_err
         json_array_append_new(list, j);
     }
     LT_JSON_AUTO json_t *out =
-        json_pack("{s:s, s:O, s:O, s:O}", "host", v->host, "state", json_object_get(v->vault, "state"),
-                  "openers", list, "missing", (json_t *)missing);
+        json_pack("{s:s, s:O, s:b, s:O, s:O}", "host", v->host, "state", json_object_get(v->vault, "state"),
+                  "unfinished", json_is_true(json_object_get(v->vault, "unfinished")), "openers", list,
+                  "missing", (json_t *)missing);
     lt_cli_json(out);
     return 0;
 }

@@ -433,6 +433,58 @@ static void power_cuts(void **unused)
     assert_true(cuts > 500);
 }
 
+static bool unfinished(struct host *h)
+{
+    struct lt_agent_seal_status now;
+
+    lt_agent_seal_status(h->seal, &now);
+    LT_JSON_AUTO json_t *told = lt_agent_seal_json(h->seal);
+    assert_int_equal(json_is_true(json_object_get(told, "unfinished")), now.unfinished);
+    return now.unfinished;
+}
+
+/* The first state is the key's alone, and the second is shown as open. */
+static bool second_is_left(struct host *h)
+{
+    struct lt_agent_seal_status now;
+    struct lt_seal_entry x;
+
+    lt_agent_seal_status(h->seal, &now);
+    OK(entry_of(h, one_uuid, &x));
+    bool left = now.states.count == 1 && x.openers.count == 2 && !x.openers.one[1].closed;
+    lt_seal_entry_free(&x);
+    return left;
+}
+
+/* Nobody ends by itself what was cut off, but everybody is told. */
+static void a_change_that_was_cut_off_is_told(void **unused)
+{
+    bool was_cut = true;
+    unsigned left = 0;
+
+    (void)unused;
+    for (unsigned at = 1; was_cut; at++)
+        for (int add = 0; add < 2; add++) {
+            struct host h;
+            sealed(&h);
+            if (!add)
+                bad_too(&h);
+            assert_false(unfinished(&h));
+            h.f.cut_at = h.f.done + at;
+            h.f.cut_after = true;
+            (void)!(add ? wish_add(&h) : wish_drop(&h));
+            was_cut = h.f.is_cut;
+            OK(restart(&h, 0));
+            assert_int_equal(unfinished(&h), second_is_left(&h));
+            left += unfinished(&h);
+            if (unfinished(&h))
+                OK(lt_agent_seal_reseal(h.seal, NULL, 0, NULL, 0, &err));
+            assert_false(unfinished(&h));
+            stop(&h);
+        }
+    assert_true(left > 10);
+}
+
 /* The first vault: there is none, or it is open. */
 static void power_cuts_of_the_first(void **unused)
 {
@@ -805,6 +857,7 @@ int main(void)
         cmocka_unit_test(open_order),
         cmocka_unit_test(change_order),
         cmocka_unit_test(power_cuts),
+        cmocka_unit_test(a_change_that_was_cut_off_is_told),
         cmocka_unit_test(power_cuts_of_the_first),
         cmocka_unit_test(power_cuts_of_opening),
         cmocka_unit_test(states_and_codes),
