@@ -172,6 +172,17 @@ static struct lt_ref *keep(struct lt_tenant_flight *f)
     return is;
 }
 
+/* A list of openers that merely did not come is waited for as its pauses say, not for the period. */
+static uint64_t with_list(const struct lt_tenant_round *round, uint64_t next, uint64_t now_ms)
+{
+    const struct lt_sealing_view *v = lt_ref_value(round->openers);
+    uint64_t again = v ? v->again_ms : 0;
+
+    if (!again || round->verdict.result == LT_VERDICT_UNREACHABLE || again >= next)
+        return next;
+    return again > now_ms ? again : now_ms;
+}
+
 /* When the next round is due, by what came out and what became of it. */
 static uint64_t due(struct lt_tenant_flight *f, enum lt_told_kept kept, uint64_t now_ms)
 {
@@ -190,7 +201,7 @@ static uint64_t due(struct lt_tenant_flight *f, enum lt_told_kept kept, uint64_t
     case LT_TOLD_LOST:
         return now_ms + c->period_ms;
     default:
-        return next;
+        return next == LT_SCHEDULE_NEVER ? next : with_list(round, next, now_ms);
     }
 }
 

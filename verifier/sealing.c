@@ -19,6 +19,7 @@ struct entry {
     uint8_t digest[LT_SHA256];
     struct lt_ref *is; /* NULL: could not be had, for why */
     uint64_t used_ms, retry_ms, pause_ms;
+    bool soon; /* it did not come, rather than that what came was wrong */
     char why[200];
 };
 
@@ -39,6 +40,7 @@ struct lt_sealing_cache *lt_sealing_cache_new(const struct lt_sealing_conf *c)
 
     x->conf = *c;
     x->conf.retry_ms = c->retry_ms ? c->retry_ms : LT_HOSTS_HOST_RETRY_MS;
+    x->conf.soon_ms = c->soon_ms ? c->soon_ms : LT_SEALING_SOON_MS;
     x->lists.most = LT_SEALING_LISTS;
     x->policies.most = LT_SEALING_POLICIES;
     x->logs.most = LT_SEALING_LOGS;
@@ -129,9 +131,22 @@ static void shed(struct shelf *s)
     }
 }
 
-/* What was asked for has come (is: a reference, taken), or has not. whole: nothing of it is missing. */
+/* The next pause after that one, of at least first_ms. */
+static uint64_t longer(const struct lt_sealing_cache *c, uint64_t pause_ms, uint64_t first_ms)
+{
+    const uint64_t most = c->conf.retry_ms * PAUSE_MOST;
+
+    if (2 * pause_ms < first_ms)
+        return first_ms;
+    return 2 * pause_ms < most ? 2 * pause_ms : most;
+}
+
+enum how { PARTLY, SOON, WHOLE };
+
+/* What was asked for has come (is: a reference, taken), or has not. WHOLE: nothing of it is missing; SOON: it
+ * merely did not come. */
 static void settle(struct lt_sealing_cache *c, struct shelf *s, const uint8_t digest[LT_SHA256],
-                   struct lt_ref *is, bool whole, const char *why)
+                   struct lt_ref *is, enum how how, const char *why)
 {
     pthread_mutex_lock(&c->lock);
     struct entry *x = need(s, digest);
@@ -140,12 +155,9 @@ static void settle(struct lt_sealing_cache *c, struct shelf *s, const uint8_t di
         x->is = is;
     }
     snprintf(x->why, sizeof x->why, "%s", why);
-    uint64_t most = c->conf.retry_ms * PAUSE_MOST;
-    x->pause_ms = !x->pause_ms ? c->conf.retry_ms : x->pause_ms < most ? 2 * x->pause_ms : most;
-    if (whole)
-        x->pause_ms = x->retry_ms = 0;
-    else
-        x->retry_ms = lt_clock_ms() + x->pause_ms;
+    x->soon = how == SOON;
+    x->pause_ms = how == WHOLE ? 0 : longer(c, x->pause_ms, how == SOON ? c->conf.soon_ms : c->conf.retry_ms);
+    x->retry_ms = how == WHOLE ? 0 : lt_clock_ms() + x->pause_ms;
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -232,33 +244,51 @@ int lt_sealing_list_new(struct lt_sealing_cache *c, const uint8_t *bytes, size_t
     copy = lt_alloc(n + 1, 1);
     memcpy(copy, bytes, n);
     LT_TRY(make(c, copy, n, 0, out, e));
-    settle(c, &c->lists, digest, lt_ref_get(*out), true, "");
+    settle(c, &c->lists, digest, lt_ref_get(*out), WHOLE, "");
     return 0;
 }
 
+/* *how: SOON where it did not come; where something came that is not it, or found no room, asking again soon
+ * is of no use. */
 static int fetch_list(struct lt_sealing_cache *c, const uint8_t digest[LT_SHA256], struct lt_ref **out,
-                      struct lt_err *e)
+                      enum how *how, struct lt_err *e)
 {
     struct lt_bundle_blob b = {0};
     size_t charge = 0;
 
     *out = NULL;
-    LT_TRY(lt_host_source_openers(&c->conf.source, digest, &b, &charge, e));
-    return make(c, b.p, b.n, charge, out, e);
+    int rc = lt_host_source_openers(&c->conf.source, digest, &b, &charge, e);
+    *how = rc && rc != LT_E_REFUSED && rc != LT_E_PROVIDER_REFUSED && rc != LT_E_NO_ROOM ? SOON : PARTLY;
+    if (!rc)
+        rc = make(c, b.p, b.n, charge, out, e);
+    if (!rc)
+        *how = WHOLE;
+    return rc;
+}
+
+/* When the one that did not come may be asked for again. */
+static uint64_t again(struct lt_sealing_cache *c, const uint8_t digest[LT_SHA256])
+{
+    pthread_mutex_lock(&c->lock);
+    const struct entry *x = find(&c->lists, digest);
+    uint64_t at = x && x->soon ? x->retry_ms : 0;
+    pthread_mutex_unlock(&c->lock);
+    return at;
 }
 
 static struct lt_ref *need_list(struct lt_sealing_cache *c, const uint8_t digest[LT_SHA256], char why[200])
 {
     struct lt_err e = {0};
+    enum how how;
     bool ask;
     struct lt_ref *is = look(c, &c->lists, digest, &ask, why);
 
     if (is || !ask)
         return is;
-    if (fetch_list(c, digest, &is, &e))
+    if (fetch_list(c, digest, &is, &how, &e))
         lt_log(LT_LOG_WARNING, "openers-missing", "%s", e.msg);
     snprintf(why, 200, "%.199s", e.msg);
-    settle(c, &c->lists, digest, lt_ref_get(is), is, why);
+    settle(c, &c->lists, digest, lt_ref_get(is), how, why);
     return is;
 }
 
@@ -280,7 +310,7 @@ static struct lt_ref *need_policy(struct lt_sealing_cache *c, const uint8_t dige
     if (d && !d->parsed)
         lt_ref_put(lt_take(&fresh));
     d = lt_ref_value(fresh);
-    settle(c, &c->policies, digest, lt_ref_get(fresh), d && d->documents.complete, e.msg);
+    settle(c, &c->policies, digest, lt_ref_get(fresh), d && d->documents.complete ? WHOLE : PARTLY, e.msg);
     if (!fresh)
         return is;
     lt_ref_put(is);
@@ -346,7 +376,7 @@ static struct lt_ref *need_log(struct lt_sealing_cache *c, const uint8_t key[LT_
         return is;
     if (!lt_store_log_get(c->conf.store, key, &bytes, &n, LT_NO_ERR))
         is = open_log(c, (struct lt_slice){bytes, n});
-    settle(c, &c->logs, key, lt_ref_get(is), is, "");
+    settle(c, &c->logs, key, lt_ref_get(is), is ? WHOLE : PARTLY, "");
     return is;
 }
 
@@ -394,7 +424,7 @@ static void keep_log(struct lt_sealing_cache *c, const uint8_t key[LT_SHA256], s
     if (!is && lt_store_log_put(c->conf.store, key, log, &e))
         lt_log(LT_LOG_WARNING, "store", "%s", e.msg);
     else if (!is)
-        settle(c, &c->logs, key, open_log(c, log), true, "");
+        settle(c, &c->logs, key, open_log(c, log), WHOLE, "");
     lt_ref_put(is);
 }
 
@@ -467,6 +497,7 @@ struct lt_ref *lt_sealing_view(struct lt_sealing_cache *c, const uint8_t digest[
 
     v->list = l && !memcmp(l->digest, digest, LT_SHA256) ? lt_ref_get(had) : need_list(c, digest, why);
     l = lt_ref_value(v->list);
+    v->again_ms = l ? 0 : again(c, digest);
     if (!l)
         snprintf(v->trouble, sizeof v->trouble, "its list of openers could not be had: %.199s",
                  *why ? why : "it is asked for again later");

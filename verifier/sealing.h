@@ -11,6 +11,7 @@
 #define LT_SEALING_LISTS 4096    /* kept by digest, count; guests with the same states share one */
 #define LT_SEALING_POLICIES 1024 /* host policies kept by digest, count */
 #define LT_SEALING_LOGS 4096     /* boot logs kept open by state, count */
+#define LT_SEALING_SOON_MS 1000  /* what a reseal or a busy host keeps from us is there in a moment */
 #define LT_SEALING_PER_GUEST 128 /* host policies of one guest policy that are asked for, count */
 
 /* A list, immutable; shared by all that have it. */
@@ -30,6 +31,7 @@ struct lt_sealing_conf {
     struct lt_store *store;         /* boot logs of states that were seen */
     struct lt_documents *documents; /* boot policies that host policies name are put there */
     uint64_t retry_ms;              /* first pause after what could not be had; 0: LT_HOSTS_HOST_RETRY_MS */
+    uint64_t soon_ms;               /* the same of a list that did not come; 0: LT_SEALING_SOON_MS */
 };
 struct lt_sealing_cache *lt_sealing_cache_new(const struct lt_sealing_conf *c);
 void lt_sealing_cache_free(struct lt_sealing_cache *c); /* NULL is fine */
@@ -52,6 +54,8 @@ struct lt_sealing_log {
 struct lt_sealing_view {
     struct lt_ref *list; /* struct lt_sealing_list; NULL: could not be had */
     char trouble[240];   /* then: why */
+    uint64_t again_ms;   /* then: of lt_clock_ms, when it may be asked for again, and a round is worth it; 0:
+                            what came was wrong */
     struct lt_sealing_host *host;
     size_t host_count;
     struct lt_ref **policy; /* struct lt_verifier_host_document, parsed; those that could be had */

@@ -223,13 +223,39 @@ static void test_what_the_provider_withholds_or_garbles(void **state)
         unsigned before = a->r.openers_asked;
         is_copyable(a, "openers-missing");
         is_copyable(a, "openers-missing");
-        assert_int_equal(a->r.openers_asked, before + 1); /* not at every round */
+        if (how[i] != OPENERS_WITHHELD)                       /* that is asked for again soon */
+            assert_int_equal(a->r.openers_asked, before + 1); /* not at every round */
     }
     lt_openers_free(&a->list);
     rig_state(&a->list, &a->r.host);
     a->r.openers = OPENERS_SERVED;
     show_list(a); /* the list of before: nothing was lost by it */
     is_bound(a);
+}
+
+/* The provider has it not yet, or not for a moment: nobody asks for a round, and none waits for the period.
+ */
+static void test_openers_that_come_a_little_later(void **state)
+{
+    struct at *a = *state;
+    struct rig_guest *g = &a->r.guest[0];
+    const uint64_t until = lt_clock_ms() + 20000;
+    bool bound = false;
+
+    a->r.openers = OPENERS_WITHHELD;
+    lt_openers_free(&a->list);
+    rig_state(&a->list, &a->r.host);
+    a->list.one[0].state.mask &= ~(1u << 14); /* a list that it never saw */
+    show_list(a);
+    is_copyable(a, "openers-missing");
+    a->r.openers = OPENERS_SERVED;
+    while (!bound) {
+        unsigned before = g->asked;
+        assert_true(lt_clock_ms() < until);
+        rig_wait_asked(g, before + 1);
+        LT_JSON_AUTO json_t *shown = rig_show(&a->r, g);
+        bound = !has_problem(json_object_get(shown, "verdict"), "openers-missing");
+    }
 }
 
 static void test_late_openers(void **state)
@@ -746,6 +772,7 @@ int main(void)
         TEST(test_a_record_of_before_is_copyable),
         TEST(test_a_list_is_asked_for_once),
         TEST(test_what_the_provider_withholds_or_garbles),
+        TEST(test_openers_that_come_a_little_later),
         TEST(test_late_openers),
         TEST(test_a_list_that_shrinks_fails),
         TEST(test_a_last_list_that_cannot_be_read),

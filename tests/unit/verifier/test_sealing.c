@@ -126,8 +126,12 @@ static int make(void **state, size_t limit)
         &(struct lt_hosts_conf){
             .source = source, .store = a->store, .documents = a->documents, .registry = a->registry},
         &a->hosts, &err));
-    a->cache = lt_sealing_cache_new(&(struct lt_sealing_conf){
-        .source = source, .hosts = a->hosts, .store = a->store, .documents = a->documents, .retry_ms = 40});
+    a->cache = lt_sealing_cache_new(&(struct lt_sealing_conf){.source = source,
+                                                              .hosts = a->hosts,
+                                                              .store = a->store,
+                                                              .documents = a->documents,
+                                                              .retry_ms = 40,
+                                                              .soon_ms = 5});
     *state = a;
     return 0;
 }
@@ -254,6 +258,43 @@ static void test_asked_again_ever_more_seldom(void **state)
         ;
     assert_true(had(a, digest));
     assert_int_equal(a->asked, 5);
+}
+
+static uint64_t again(struct at *a, const uint8_t digest[32])
+{
+    struct lt_ref *v = lt_sealing_view(a->cache, digest, NULL, NULL);
+    uint64_t at = value(v)->again_ms;
+
+    lt_ref_put(v);
+    return at;
+}
+
+/* What did not come is asked for again soon, and whoever waits is told when; not what came and was wrong. */
+static void test_what_did_not_come_is_asked_for_soon(void **state)
+{
+    struct at *a = *state;
+    uint8_t digest[32];
+    uint64_t first, second = 0;
+
+    add_list(a, 1, 1, digest);
+    a->count = 0; /* the provider has it not */
+    uint64_t began = lt_clock_ms();
+    first = again(a, digest);
+    assert_in_range(first, began + 5, lt_clock_ms() + 5);
+    while (a->asked == 1)
+        second = again(a, digest);
+    assert_true(lt_clock_ms() >= first && second >= first + 10);
+    a->count = 1;
+    a->item[0].garbled = true;
+    began = lt_clock_ms();
+    while (a->asked == 2)
+        assert_false(had(a, digest));
+    assert_int_equal(again(a, digest), 0);
+    a->item[0].garbled = false;
+    while (!had(a, digest))
+        ;
+    assert_true(lt_clock_ms() - began >= 40);
+    assert_int_equal(again(a, digest), 0);
 }
 
 static void test_no_room(void **state)
@@ -554,6 +595,7 @@ int main(void)
         TEST(test_what_is_had_is_not_asked_for),
         TEST(test_only_what_the_digest_says),
         TEST(test_asked_again_ever_more_seldom),
+        TEST(test_what_did_not_come_is_asked_for_soon),
         cmocka_unit_test_setup_teardown(test_no_room, setup_small, teardown),
         TEST(test_policies_of_both_kinds),
         TEST(test_policies_are_bounded),
