@@ -188,6 +188,8 @@ static int begin(struct reader *r, const char *name, const XML_Char **attributes
             return refuse(r, "attribute ", attributes[0]);
         if (!strcmp(attributes[0], "rawio") || !strcmp(attributes[0], "sgio"))
             return refuse(r, "attribute ", attributes[0]);
+        if (!strcmp(r->path, DEV "watchdog") && !strcmp(attributes[1], "dump")) /* a core, as of on_crash */
+            return refuse(r, "action ", attributes[1]);
         if (rule->types && !strcmp(attributes[0], "type") && !in_list(rule->types, attributes[1], false))
             return refuse(r, "type ", attributes[1]);
         LT_TRY(check_value(r, rule, attributes[1]));

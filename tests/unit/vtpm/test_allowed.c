@@ -109,6 +109,7 @@ static void each_way_to_the_host(void **state)
         {"an init", HEAD "<os><init>/sbin/init</init></os>" TAIL},
         {"memory in a file", HEAD "<memoryBacking><source type='file'/></memoryBacking>" TAIL},
         {"a core of the guest", HEAD "<on_crash>coredump-restart</on_crash>" TAIL},
+        {"a core by its watchdog", DEVICE("<watchdog model='i6300esb' action='dump'/>")},
         {"a socket of graphics", DEVICE("<graphics type='vnc' socket='/run/x'/>")},
         {"an element of tomorrow", DEVICE("<teleporter/>")},
         {"the root of something else", "<network><name>x</name></network>"},
