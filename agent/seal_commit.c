@@ -139,6 +139,12 @@ static int choose(struct file *vault, struct file *next, uint64_t counter, struc
                        "there is no vault but a pending file of generation %" PRIu64
                        ", and the counter is at %" PRIu64,
                        next->v.generation, counter);
+    if ((*out)->rc == LT_E_NOT_FOUND && next->rc == LT_E_NOT_FOUND)
+        return lt_fail(
+            e, LT_E_VAULT_NONE,
+            "there is no vault's file, but the TPM has a vault's counter: if there was one, put its "
+            "file back (is its file system mounted?); `limetree host seal` makes a new one, and the "
+            "old file never opens again");
     if ((*out)->rc == LT_E_NOT_FOUND)
         return lt_fail(e, LT_E_VAULT_NONE, "this host has no vault yet: `limetree host seal` makes one");
     if ((*out)->rc) {

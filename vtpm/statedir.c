@@ -325,7 +325,11 @@ static int install(const struct lt_statedir *d, const uint8_t uuid[LT_UUID], con
     our_name(uuid, ours);
     LT_TRY(clean(d, base, ours, e));
     if (!fstatat(base, id, &st, AT_SYMLINK_NOFOLLOW))
-        return lt_fail(e, LT_E_CONFLICT, "%s/%s is there already", d->base, id);
+        return lt_fail(
+            e, LT_E_CONFLICT,
+            "%s/%s is there already, without a vTPM's state in it: take it away, or let --convert do "
+            "so",
+            d->base, id);
     int rc = build(d, base, ours, state, n, e);
     if (!rc && renameat2(base, ours, base, id, RENAME_NOREPLACE))
         rc = lt_fail(e, errno == EEXIST ? LT_E_CONFLICT : LT_E_IO, "%s/%s: %s", d->base, id, strerror(errno));

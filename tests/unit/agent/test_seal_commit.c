@@ -567,6 +567,27 @@ static void states_and_codes(void **unused)
     stop(&h);
 }
 
+/* A file system that is not mounted looks like a host without a vault; a new one would end the old one. */
+static void a_counter_without_a_file(void **unused)
+{
+    struct lt_agent_seal_status now;
+    struct seal_fake_bytes kept;
+    struct host h;
+
+    (void)unused;
+    sealed(&h);
+    kept = h.f.vault;
+    h.f.vault = (struct seal_fake_bytes){0};
+    OK(restart(&h, 0));
+    lt_agent_seal_status(h.seal, &now);
+    assert_int_equal(now.state, LT_AGENT_SEAL_NONE);
+    assert_non_null(strstr(now.message, "put its file back"));
+    h.f.vault = kept;
+    OK(restart(&h, 0));
+    assert_int_equal(state(&h), LT_AGENT_SEAL_OPEN);
+    stop(&h);
+}
+
 /* Keys of a host that leaks are gone, and back when that is over; what waiting does not mend is not tried. */
 static void tended(void **unused)
 {
@@ -861,6 +882,7 @@ int main(void)
         cmocka_unit_test(power_cuts_of_the_first),
         cmocka_unit_test(power_cuts_of_opening),
         cmocka_unit_test(states_and_codes),
+        cmocka_unit_test(a_counter_without_a_file),
         cmocka_unit_test(tended),
         cmocka_unit_test(a_state_that_no_list_names),
         cmocka_unit_test(only_the_key_of_its_states),
