@@ -636,7 +636,7 @@ int lt_agent_seal_new(const struct lt_agent_seal_conf *c, struct lt_agent_seal *
     s->conf = *c;
     s->state = LT_AGENT_SEAL_BUSY;
     s->why = (struct lt_err){.msg = "the vault was not opened yet"};
-    s->chip = (struct lt_agent_seal_chip){c->tpm, c->ek, LT_AGENT_SEAL_PCR10_MS};
+    s->chip = (struct lt_agent_seal_chip){c->tpm, c->ek, LT_AGENT_SEAL_PCR10_MS, NULL};
     s->ops = c->ops ? *c->ops
                     : (struct lt_agent_seal_ops){
                           .chip = &lt_agent_seal_chip_ops,
@@ -666,5 +666,6 @@ void lt_agent_seal_free(struct lt_agent_seal *s)
     lt_agent_seal_files_free(&s->files);
     pthread_cond_destroy(&s->free);
     pthread_mutex_destroy(&s->lock);
+    lt_agent_seal_chip_forget(&s->chip);
     free(s);
 }

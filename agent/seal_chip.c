@@ -257,10 +257,37 @@ static int chip_present(void *ctx, uint32_t mask, struct lt_pcrs *out, struct lt
     return chip_call(ctx, present_job, out, e);
 }
 
+/* ---- the EK ---- */
+
+void lt_agent_seal_chip_forget(struct lt_agent_seal_chip *c)
+{
+    Esys_Free(c->saved);
+    c->saved = NULL;
+}
+
+/* Saved, not left loaded: quotes come in between, and a chip has three places. It is this chip's alone. */
+static void save_ek(struct lt_device *d, struct lt_agent_seal_chip *c, ESYS_TR ek)
+{
+    TPMS_CONTEXT *context = NULL;
+
+    if (c->ek->at_handle || Esys_ContextSave(d->esys, ek, &context))
+        return;
+    lt_agent_seal_chip_forget(c);
+    c->saved = context;
+}
+
+/* A chip that was reset takes no context of before. */
+static int load_ek(struct lt_device *d, const struct lt_agent_seal_chip *c, ESYS_TR *out, struct lt_err *e)
+{
+    if (c->saved && !Esys_ContextLoad(d->esys, c->saved, out))
+        return 0;
+    return lt_agent_ek_load(d, c->ek, out, e);
+}
+
 /* ---- the key ---- */
 
 struct make {
-    const struct lt_agent_ek *ek;
+    struct lt_agent_seal_chip *chip;
     enum lt_seal_key_kind kind;
     const uint8_t *policy;
     struct lt_buf *public, *private;
@@ -294,10 +321,12 @@ static int make_job(struct lt_device *d, void *arg, struct lt_err *e)
     ESYS_TR ek, session = NONE;
     size_t a = 0, b = 0;
 
-    LT_TRY(lt_agent_ek_load(d, m->ek, &ek, e));
+    LT_TRY(load_ek(d, m->chip, &ek, e));
     int rc = lt_agent_ek_session(d, &session, e);
     if (!rc)
         rc = create(d, m, ek, session, &public, &private, e);
+    if (!rc)
+        save_ek(d, m->chip, ek);
     lt_device_flush(d, &session);
     lt_device_flush(d, &ek);
     if (!rc)
@@ -318,7 +347,7 @@ static int chip_make(void *ctx, enum lt_seal_key_kind kind, const uint8_t policy
                      struct lt_buf *public, struct lt_buf *private, struct lt_err *e)
 {
     struct lt_agent_seal_chip *c = ctx;
-    struct make m = {c->ek, kind, policy, public, private};
+    struct make m = {c, kind, policy, public, private};
     int rc = chip_call(c, make_job, &m, e);
 
     LT_FAULT_AT(SEAL_KEY_MADE);
@@ -328,7 +357,7 @@ static int chip_make(void *ctx, enum lt_seal_key_kind kind, const uint8_t policy
 /* ---- its answer ---- */
 
 struct answer {
-    const struct lt_agent_ek *ek;
+    const struct lt_agent_seal_chip *chip;
     const struct lt_agent_seal_question *q;
     uint8_t *km;
     bool moved; /* a PCR, whichever, between PolicyPCR and the answer: IMA's 10 does so all the time */
@@ -459,7 +488,7 @@ static int answer_job(struct lt_device *d, void *arg, struct lt_err *e)
     ESYS_TR ek, key = NONE, session = NONE;
 
     a->moved = false;
-    LT_TRY(lt_agent_ek_load(d, a->ek, &ek, e));
+    LT_TRY(load_ek(d, a->chip, &ek, e));
     int rc = load(d, a->q, ek, &key, e);
     if (!rc)
         rc = start_session(d, ek, &session, e);
@@ -475,12 +504,11 @@ static int answer_job(struct lt_device *d, void *arg, struct lt_err *e)
     return rc;
 }
 
-static int chip_answer(void *ctx, const struct lt_agent_seal_question *q, uint8_t km[LT_SHA256],
-                       struct lt_err *e)
+static int answer_patiently(struct lt_agent_seal_chip *c, const struct lt_agent_seal_question *q,
+                            uint8_t km[LT_SHA256], struct lt_err *e)
 {
     const struct timespec pause = {.tv_nsec = RETRY_NS};
-    struct lt_agent_seal_chip *c = ctx;
-    struct answer a = {c->ek, q, km, false};
+    struct answer a = {c, q, km, false};
     const uint64_t until = lt_clock_ms() + c->still_ms;
 
     for (;;) {
@@ -493,6 +521,15 @@ static int chip_answer(void *ctx, const struct lt_agent_seal_question *q, uint8_
                            c->still_ms / 1000);
         nanosleep(&pause, NULL);
     }
+}
+
+static int chip_answer(void *ctx, const struct lt_agent_seal_question *q, uint8_t km[LT_SHA256],
+                       struct lt_err *e)
+{
+    int rc = answer_patiently(ctx, q, km, e);
+
+    lt_agent_seal_chip_forget(ctx);
+    return rc;
 }
 
 const struct lt_agent_seal_chip_ops lt_agent_seal_chip_ops = {

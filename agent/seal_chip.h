@@ -11,8 +11,10 @@ struct lt_agent_seal_chip {
     struct lt_tpm *tpm;           /* borrowed */
     const struct lt_agent_ek *ek; /* borrowed: the parent of every key, and what sessions are salted with */
     unsigned still_ms;            /* how long an answer waits for PCRs to stand still */
+    void *saved; /* the EK's context, from a key's making to its answer: CreatePrimary takes a chip seconds */
 };
 /* ctx: struct lt_agent_seal_chip */
 extern const struct lt_agent_seal_chip_ops lt_agent_seal_chip_ops;
+void lt_agent_seal_chip_forget(struct lt_agent_seal_chip *c); /* the context, where there is one */
 
 #endif

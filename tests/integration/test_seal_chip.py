@@ -20,7 +20,8 @@ sys.path.insert(0, str(TOP))
 from tests.lab import Lab  # noqa: E402
 from tests.lab.hwtpm import HwTpm  # noqa: E402
 from tests.lab.relay import (  # noqa: E402
-    CREATE, ECDH_ZGEN, HMAC, LOAD, NV_DEFINE, NV_INCREMENT, NV_RATE, NV_READ, NV_UNAVAILABLE, PCR_READ, Relay)
+    CONTEXT_LOAD, CREATE, CREATE_PRIMARY, ECDH_ZGEN, HMAC, LOAD, NV_DEFINE, NV_INCREMENT, NV_RATE, NV_READ, NV_UNAVAILABLE,
+    PCR_READ, Relay)
 from tests.lab.tpm import TpmError  # noqa: E402
 
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
@@ -228,6 +229,22 @@ def test_1000_entries_cost_the_chip_one_answer(host):
     assert len(said["vault"]["entries"]) == 1000
     assert counts[HMAC] - before[HMAC] == 1 and counts[CREATE] == before[CREATE]
     print(f"opening a vault of 1,000 entries: {said['ms']:.0f} ms, 1 TPM2_HMAC")
+
+
+def test_a_commit_makes_the_ek_once(lab, maker):
+    """At the EK's handle lies another key: CreatePrimary takes seconds on a chip, and quotes wait behind it."""
+    host = Host(lab, "once", maker, ek="ecc")
+    try:
+        key = sealed(host)
+        before = host.relay.counts().get(CREATE_PRIMARY, 0)
+        host.do("put", uuid=TWO, ek_digest="bb" * 32)
+        assert host.relay.counts()[CREATE_PRIMARY] - before == 1
+        host.relay.fail(CONTEXT_LOAD, 0x1DF)  # as of a chip that was reset meanwhile
+        host.do("remove", uuid=TWO)
+        assert host.relay.counts()[CREATE_PRIMARY] - before == 3
+        assert host.opened() == "open" and host.do("entry", uuid=ONE)["key"] == key
+    finally:
+        host.close()
 
 
 # -- the key

@@ -275,7 +275,7 @@ static int begin(const char *tcti, const char *dir, struct lt_err *e)
     LT_TRY(lt_tpm_start(tcti, on_open, NULL, &tool.tpm, e));
     const struct lt_agent_seal_conf conf = {.dir = dir, .tpm = tool.tpm, .ek = &tool.ek, .leak = leak};
     LT_TRY(lt_agent_seal_new(&conf, &tool.seal, e));
-    tool.chip = (struct lt_agent_seal_chip){tool.tpm, &tool.ek, LT_AGENT_SEAL_PCR10_MS};
+    tool.chip = (struct lt_agent_seal_chip){tool.tpm, &tool.ek, LT_AGENT_SEAL_PCR10_MS, NULL};
     lt_agent_seal_files_init(&tool.files, dir);
     tool.forge = (struct seal_forge){
         {&lt_agent_seal_chip_ops, &lt_agent_seal_files_ops, &tool.chip, &tool.files, NULL},
