@@ -24,7 +24,7 @@ from tests.lab.sealed import sealed_xml, secret_uuid
 
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
 STATE = "tpm2-00.permall"
-SEALED = 16 | 32
+SEALED, BORN = 16 | 32, 16
 V1 = "/federation/v1"
 
 
@@ -172,6 +172,26 @@ def test_by_libvirt_through_the_hook(hooked):
     # The agent's own start goes through the hook as well, which then has nothing to do.
     hooked.domain("start", guest.uuid, "--paused")
     assert hooked.secrets() == []
+    guest.destroy()
+
+
+def test_managed_save_through_the_hook(hooked):
+    """libvirt restores the image by itself at a start: whose volatile state that is, nobody knows until a cold one."""
+    guest = hooked.sealed("managed")
+    hooked.virt.virsh("start", "managed", "--paused")
+    hooked.listed(guest, SEALED)
+    hooked.virt.virsh("managedsave", "managed")
+    hooked.refused("start", guest.uuid, says="managed save image")
+    hooked.virt.virsh("start", "managed", "--paused")
+    assert guest.state() == "paused" and hooked.secrets() == []
+    restored = hooked.listed(guest, BORN)
+    hooked.virt.virsh("resume", "managed")
+    hooked.virt.virsh("suspend", "managed")
+    hooked.restart()                            # nor does an agent that knows nothing of the start take it for a cold one
+    assert hooked.listed(guest, BORN)["ek_digest"] == restored["ek_digest"]
+    guest.destroy()
+    hooked.virt.virsh("start", "managed", "--paused")
+    assert hooked.listed(guest, SEALED)["ek_digest"] == restored["ek_digest"]
     guest.destroy()
 
 
