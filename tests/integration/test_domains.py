@@ -181,7 +181,7 @@ def test_managed_save_through_the_hook(hooked):
     hooked.virt.virsh("start", "managed", "--paused")
     hooked.listed(guest, SEALED)
     hooked.virt.virsh("managedsave", "managed")
-    hooked.refused("start", guest.uuid, says="managed save image")
+    hooked.refused("start", guest.uuid, says="save image")
     hooked.virt.virsh("start", "managed", "--paused")
     assert guest.state() == "paused" and hooked.secrets() == []
     restored = hooked.listed(guest, BORN)
