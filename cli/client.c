@@ -220,7 +220,7 @@ int lt_cli_main(const char *name, const struct lt_cli_verb *verbs, size_t count,
     if (!rc)
         rc = verb->run(&c, &e);
     if (rc)
-        fprintf(stderr, "%s: %s\n", name, lt_cli_shown(e.msg));
+        lt_cli_complain(name, &e);
     for (int i = 0; i < 2; i++)
         if (c.client[i])
             lt_http_client_free(c.client[i]);
@@ -368,6 +368,20 @@ const char *lt_cli_shown(const char *s)
 
     lt_utf8_show(s, out, ROOM);
     return out;
+}
+
+void lt_cli_complain(const char *command, const struct lt_err *e)
+{
+    static const int vault[] = {LT_E_VAULT_NONE,   LT_E_VAULT_LOCKED, LT_E_VAULT_STALE, LT_E_VAULT_FORGED,
+                                LT_E_COUNTER_LOST, LT_E_TPM_NO_HMAC,  LT_E_HOST_LEAKS,  LT_E_VAULT_BUSY};
+    const char *slug = "", *colon = "";
+
+    for (size_t i = 0; i < sizeof vault / sizeof *vault; i++)
+        if (e->code == vault[i]) {
+            slug = lt_err_slug(e->code);
+            colon = ": ";
+        }
+    fprintf(stderr, "%s: %s%s%s\n", command, slug, colon, lt_cli_shown(e->msg));
 }
 
 const char *lt_cli_text(const json_t *o, const char *key)

@@ -101,6 +101,8 @@ int lt_cli_host_id(const char *text, char out[33], struct lt_err *e) LT_MUST_CHE
 void lt_cli_json(const json_t *j);
 /* The text with what a terminal obeys or does not show as \xNN and \u{NNNN}; good for the next 15 calls. */
 const char *lt_cli_shown(const char *s);
+/* Why a command ends, on stderr. A vault that is not open is looked up by its slug. */
+void lt_cli_complain(const char *command, const struct lt_err *e);
 /* Text of a member so shown, "-" if it is null, absent or of another type. */
 const char *lt_cli_text(const json_t *o, const char *key);
 

@@ -156,6 +156,14 @@ static const struct verb *parse(int argc, char **argv, struct lt_cli_domain *c, 
     return c->count >= v->min && c->count <= v->max ? v : NULL;
 }
 
+static void complain(const char *verb, const struct lt_err *e)
+{
+    char command[64];
+
+    snprintf(command, sizeof command, "limetree: domain %s", verb);
+    lt_cli_complain(command, e);
+}
+
 int lt_cli_cmd_domain(int argc, char **argv)
 {
     struct lt_cli_domain c = {0};
@@ -169,6 +177,6 @@ int lt_cli_cmd_domain(int argc, char **argv)
     }
     int rc = v->run(&c, &e);
     if (rc)
-        fprintf(stderr, "limetree: domain %s: %s\n", v->name, lt_cli_shown(e.msg));
+        complain(v->name, &e);
     return lt_err_exit(rc);
 }

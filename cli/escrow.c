@@ -17,7 +17,7 @@ static const char usage[] =
     "private half, not encrypted, mode 0600). Prints which vTPM it is of, and the platform states and keys "
     "that\n"
     "could open it when the copy was made. No server is asked: compare the EK digest with the one that you\n"
-    "know of that guest ('limetree guest show').\n\n"
+    "know of that guest ('limetree guest openers UUID --json').\n\n"
     "  --key PEM       the recovery key\n"
     "  --key-out FILE  write the vTPM's own key there, mode 0600, no newline: who has it reads the vTPM's "
     "state\n"

@@ -91,6 +91,12 @@ void lt_cli_hostvault_unfinished(const char *host, const json_t *vault)
             host);
 }
 
+void lt_cli_hostvault_print_states(const struct lt_cli_hostvault *v)
+{
+    for (unsigned i = 0; i < v->count; i++)
+        print_state(v, i);
+}
+
 static int print_vault(const char *host, const json_t *vault, struct lt_err *e)
 {
     const char *message = json_string_value(json_object_get(vault, "message"));
@@ -100,8 +106,7 @@ static int print_vault(const char *host, const json_t *vault, struct lt_err *e)
     printf("host %s\n  vault     %s%s%s, generation %lld\n", host, lt_cli_text(vault, "state"),
            message ? ": " : "", message ? lt_cli_shown(message) : "",
            (long long)json_integer_value(json_object_get(vault, "generation")));
-    for (unsigned i = 0; i < v.count; i++)
-        print_state(&v, i);
+    lt_cli_hostvault_print_states(&v);
     printf("  vTPMs     %zu\n", json_array_size(json_object_get(vault, "entries")));
     lt_cli_hostvault_unfinished(host, vault);
     return 0;
@@ -114,16 +119,32 @@ static int show(struct lt_cli *c, const char *host, const json_t *vault, struct 
     return print_vault(host, vault, e);
 }
 
+static void note(FILE *to, uint32_t mask, const char *text)
+{
+    char list[80];
+
+    if (mask)
+        fprintf(to, "PCR %s: %s\n", lt_cli_hostvault_list(mask, list), text);
+}
+
 /* ---- seal ---- */
 
 int lt_cli_hostvault_seal(struct lt_cli *c, struct lt_err *e)
 {
+    struct lt_cli_hostvault v;
     char id[33];
 
     LT_TRY(lt_cli_host(c, 0, id, e));
     LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201,
                                          json_pack("{s:s*}", "bitmap", c->bitmap), e, "hosts/%s/seal", id);
-    return j ? show(c, id, j, e) : e->code;
+    if (!j)
+        return e->code;
+    LT_TRY(lt_cli_hostvault_read(j, &v, e));
+    LT_TRY(show(c, id, j, e));
+    if (!c->json)
+        note(stdout, lt_cli_hostvault_mask(&v) & BY_NATURE,
+             "changes with settings, cards, boot order or partitions, and the vault is locked then");
+    return 0;
 }
 
 /* ---- reseal ---- */
@@ -187,8 +208,8 @@ static int read_drops(const struct lt_cli *c, const struct lt_cli_hostvault *v, 
         const char *s = c->drop.at[i];
         unsigned number = *s && strlen(s) < 3 ? (unsigned)strtoul(s, NULL, 10) : LT_MAX_SEAL_STATES;
         if (strspn(s, "0123456789") != strlen(s) || number >= v->count)
-            return lt_fail(e, LT_E_USAGE, "--drop %s: the vault has no such state ('limetree host openers')",
-                           s);
+            return lt_fail(e, LT_E_USAGE, "--drop %s: the vault %s ('limetree host openers')", s,
+                           v->count ? "has no such state" : "is not open");
         json_array_append_new(drop, json_integer(number));
     }
     return 0;
@@ -240,14 +261,6 @@ static int choose_mask(struct lt_cli *c, const char *id, uint32_t *out, struct l
         *out = lt_cli_hostvault_mask(&v);
     *e = (struct lt_err){0}; /* it need not have a vault: it lends its values alone */
     return 0;
-}
-
-static void note(FILE *to, uint32_t mask, const char *text)
-{
-    char list[80];
-
-    if (mask)
-        fprintf(to, "PCR %s: %s\n", lt_cli_hostvault_list(mask, list), text);
 }
 
 /* What is in the file, and why the rest is not. */

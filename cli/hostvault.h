@@ -23,6 +23,8 @@ struct lt_cli_hostvault {
 int lt_cli_hostvault_read(const json_t *vault, struct lt_cli_hostvault *out, struct lt_err *e) LT_MUST_CHECK;
 /* A line where a change of its openers is unfinished: what to type. */
 void lt_cli_hostvault_unfinished(const char *host, const json_t *vault);
+/* A line each: its number, its PCRs, and in which the host is in another now. */
+void lt_cli_hostvault_print_states(const struct lt_cli_hostvault *v);
 /* All PCRs of its states; 0: it has none. */
 uint32_t lt_cli_hostvault_mask(const struct lt_cli_hostvault *v);
 

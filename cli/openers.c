@@ -327,6 +327,21 @@ static void print_key(const struct seen *s)
     printf("  the tenants' policies say who accepts it\n");
 }
 
+/* Of a vault that is not open its states are known, and not its lists. */
+static void print_head(const struct view *v, const struct lt_cli_hostvault *k)
+{
+    const char *message = json_string_value(json_object_get(v->vault, "message"));
+    size_t entries = json_array_size(json_object_get(v->vault, "entries"));
+
+    if (message)
+        printf("host %s: %s: %s\n", v->host, lt_cli_text(v->vault, "state"), lt_cli_shown(message));
+    else
+        printf("host %s: vault %s, %zu vTPM%s, %zu opener%s\n", v->host, lt_cli_text(v->vault, "state"),
+               entries, entries == 1 ? "" : "s", v->count, v->count == 1 ? "" : "s");
+    if (message || !entries)
+        lt_cli_hostvault_print_states(k);
+}
+
 static int print(const struct view *v, const json_t *missing, struct lt_err *e)
 {
     struct lt_cli_hostvault k;
@@ -334,8 +349,7 @@ static int print(const struct view *v, const json_t *missing, struct lt_err *e)
     size_t i;
 
     LT_TRY(lt_cli_hostvault_read(v->vault, &k, e));
-    printf("host %s: vault %s, %zu vTPMs, %zu openers\n", v->host, lt_cli_text(v->vault, "state"),
-           json_array_size(json_object_get(v->vault, "entries")), v->count);
+    print_head(v, &k);
     lt_cli_hostvault_unfinished(v->host, v->vault);
     for (i = 0; i < v->count; i++)
         if (v->seen[i].one.kind == LT_OPENERS_STATE)
@@ -371,10 +385,10 @@ static int print_json(const struct view *v, const json_t *missing, struct lt_err
         }
         json_array_append_new(list, j);
     }
-    LT_JSON_AUTO json_t *out =
-        json_pack("{s:s, s:O, s:b, s:O, s:O}", "host", v->host, "state", json_object_get(v->vault, "state"),
-                  "unfinished", json_is_true(json_object_get(v->vault, "unfinished")), "openers", list,
-                  "missing", (json_t *)missing);
+    LT_JSON_AUTO json_t *out = json_pack(
+        "{s:s, s:O, s:O, s:b, s:O, s:O}", "host", v->host, "state", json_object_get(v->vault, "state"),
+        "message", json_object_get(v->vault, "message"), "unfinished",
+        json_is_true(json_object_get(v->vault, "unfinished")), "openers", list, "missing", (json_t *)missing);
     lt_cli_json(out);
     return 0;
 }
