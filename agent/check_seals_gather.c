@@ -163,8 +163,10 @@ static void look_at_process(struct gather *g, const char *pid)
                  "/dev/%.64s is there for %.64s (pid %.16s): InaccessiblePaths= in its unit", node, name,
                  pid);
     if (!g->f->users[0] && !right_user(g, name, s.st_uid))
-        snprintf(g->f->users, LT_CHECK_SEALS_TEXT, "%.64s (pid %.16s) runs as uid %u", name, pid,
-                 (unsigned)s.st_uid);
+        snprintf(g->f->users, LT_CHECK_SEALS_TEXT,
+                 "%.64s (pid %.16s) runs as uid %u: only QEMU and swtpm may run, swtpm as swtpm_user and "
+                 "QEMU as another, not root",
+                 name, pid, (unsigned)s.st_uid);
 }
 
 static void look_at_processes(struct gather *g)

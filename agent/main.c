@@ -144,7 +144,7 @@ int main(int argc, char **argv)
     const struct lt_daemon daemon = {
         .program = "limetree-agent",
         .summary = "attests the machine it runs on by its TPM. With role = host also: --anchor, --identity, "
-                   "--inventory, --check-seals, each with --json",
+                   "--inventory, --check-seals (status 1: something does not hold), each with --json",
         .config = config,
         .keys = lt_agent_keys,
         .key_count = lt_agent_key_count,

@@ -158,7 +158,10 @@ static const char *leak(const struct lt_agent_seal *s)
 
 static int refuse_leak(const char *what, struct lt_err *e)
 {
-    return lt_fail(e, LT_E_HOST_LEAKS, "%s: keys of vTPMs would not stay in this host's memory", what);
+    return lt_fail(
+        e, LT_E_HOST_LEAKS,
+        "%s: keys of vTPMs would not stay in this host's memory (limetree-agent --check-seals says why)",
+        what);
 }
 
 static int open_anew(struct lt_agent_seal *s, struct lt_err *e)
@@ -255,7 +258,9 @@ static int create(struct lt_agent_seal *s, uint32_t bitmap, struct lt_err *e)
     int rc = s->state == LT_AGENT_SEAL_OPEN && !leak(s) ? 0 : open_anew(s, e);
 
     if (!rc)
-        return lt_fail(e, LT_E_CONFLICT, "this host has a vault already");
+        return lt_fail(e, LT_E_CONFLICT,
+                       "this host has a vault already (`limetree host openers`); `limetree host reseal` is "
+                       "what changes its states");
     if (rc != LT_E_VAULT_NONE)
         return lt_fail_in(e, rc, "there is something already, which is not overwritten");
     LT_TRY(s->ops.chip->kinds(s->ops.chip_ctx, &kinds, e));

@@ -96,8 +96,8 @@ static int ask(const struct lt_agent_seal_ops *o, struct lt_agent_seal_question 
         if (q->present == q->states->count)
             return lt_fail(
                 e, LT_E_VAULT_LOCKED,
-                "this host is in none of the %u platform states that the vault's key answers in; boot one of "
-                "them, or make a new vault",
+                "this host is in none of the %u platform states that the vault's key answers in: boot one of "
+                "them, and `limetree host reseal` it from there to this one",
                 q->states->count);
         rc = o->chip->answer(o->chip_ctx, q, km, e);
         if (rc != LT_E_VAULT_LOCKED)
@@ -146,7 +146,11 @@ static int choose(struct file *vault, struct file *next, uint64_t counter, struc
             "file back (is its file system mounted?); `limetree host seal` makes a new one, and the "
             "old file never opens again");
     if ((*out)->rc == LT_E_NOT_FOUND)
-        return lt_fail(e, LT_E_VAULT_NONE, "this host has no vault yet: `limetree host seal` makes one");
+        return lt_fail(e, LT_E_VAULT_NONE,
+                       "there is no vault's file, and its counter is at %" PRIu64
+                       ": if there was one, put it back (state_dir/vault); `limetree host seal` makes a new "
+                       "vault, and then the old one opens no more",
+                       counter);
     if ((*out)->rc) {
         *e = (*out)->why;
         return (*out)->rc;
@@ -154,7 +158,8 @@ static int choose(struct file *vault, struct file *next, uint64_t counter, struc
     if ((*out)->v.generation != counter)
         return lt_fail(e, LT_E_VAULT_STALE,
                        "the vault's file is of generation %" PRIu64 " and the counter at %" PRIu64
-                       ": an old file was copied back, or somebody incremented the counter",
+                       ": an old file was copied back (put the newest one there), or somebody incremented "
+                       "the counter",
                        (*out)->v.generation, counter);
     return 0;
 }

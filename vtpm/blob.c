@@ -91,7 +91,8 @@ static int sealed(const void *p, size_t n, struct lt_blob *out, struct lt_err *e
 
 int lt_blob_sealed(const void *p, size_t n, struct lt_blob *out, struct lt_err *e)
 {
-    return sealed(p, n, out, e) ? lt_fail_in(e, LT_E_STATE_PLAIN, "state-plain") : 0;
+    return sealed(p, n, out, e) ? lt_fail_in(e, LT_E_STATE_PLAIN, "state-plain: no sealed state, or damaged")
+                                : 0;
 }
 
 int lt_blob_opens(const struct lt_blob *b, const void *key, size_t key_n, struct lt_err *e)

@@ -303,6 +303,8 @@ static int read_xml(struct reader *r, size_t n)
         return lt_fail(r->e, LT_E_MALFORMED, "XML: a byte order mark");
     if (XML_Parse(r->expat, r->xml, (int)n, XML_TRUE) == XML_STATUS_OK || r->rc)
         return r->rc;
+    if (!n)
+        return lt_fail(r->e, LT_E_MALFORMED, "XML: it is empty");
     enum XML_Error why = XML_GetErrorCode(r->expat);
     return lt_fail(r->e, why == XML_ERROR_NO_MEMORY ? LT_E_NO_MEMORY : LT_E_MALFORMED, "XML at byte %ld: %s",
                    (long)XML_GetCurrentByteIndex(r->expat), XML_ErrorString(why));

@@ -5,6 +5,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What to do, behind what is wrong. */
+static int fail_state(const struct lt_statedir *at, const uint8_t uuid[LT_UUID], int rc, struct lt_err *e)
+{
+    const struct lt_err why = *e;
+    char id[LT_UUID_TEXT];
+
+    lt_uuid_format(uuid, id);
+    if (rc == LT_E_NOT_FOUND)
+        return lt_fail(e, rc,
+                       "the state of its vTPM is gone: put it back into %.80s/%s/tpm2, or make a new vTPM: "
+                       "limetree domain provision --convert",
+                       at->base, id);
+    if (rc == LT_E_STATE_PLAIN || rc == LT_E_STATE_FOREIGN_KEY)
+        return lt_fail(
+            e, rc,
+            "%.115s: put the right file back into %.80s/%s/tpm2, or make a new vTPM: limetree domain "
+            "provision --convert",
+            why.msg, at->base, id);
+    return rc;
+}
+
 bool lt_sealed_domain(const struct lt_domain *d)
 {
     uint8_t named[LT_UUID], own[LT_UUID];
@@ -26,10 +47,12 @@ int lt_sealed_check(const struct lt_statedir *at, const struct lt_domain *d, con
         return lt_fail(e, LT_E_REFUSED,
                        "the domain's XML does not name the secret of its own vTPM as <encryption>: define it "
                        "with `limetree domain define`");
-    LT_TRY(lt_statedir_read(at, x->uuid, &state, &n, e));
-    int rc = lt_blob_sealed(state, n, &blob, e);
+    int rc = lt_statedir_read(at, x->uuid, &state, &n, e);
+    if (!rc)
+        rc = lt_blob_sealed(state, n, &blob, e);
     if (!rc)
         rc = lt_blob_opens(&blob, x->key, sizeof x->key, e);
-    lt_wipe(state, n);
-    return rc;
+    if (state)
+        lt_wipe(state, n);
+    return rc ? fail_state(at, x->uuid, rc, e) : 0;
 }

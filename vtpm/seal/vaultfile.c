@@ -200,7 +200,7 @@ int lt_seal_vault_open(const struct lt_seal_vault *v, unsigned i, const uint8_t 
     lt_wipe(plain, c->cipher.n);
     return lt_openssl_no_memory()
                ? lt_fail(e, LT_E_NO_MEMORY, "vault: no memory to decrypt it")
-               : lt_fail(e, LT_E_REFUSED, "vault: compartment %u is not as its key sealed it", i);
+               : lt_fail(e, LT_E_REFUSED, "compartment %u of its file is not as its key sealed it", i);
 }
 
 /* ---- plaintext ---- */
