@@ -146,11 +146,7 @@ static int choose(struct file *vault, struct file *next, uint64_t counter, struc
             "file back (is its file system mounted?); `limetree host seal` makes a new one, and the "
             "old file never opens again");
     if ((*out)->rc == LT_E_NOT_FOUND)
-        return lt_fail(e, LT_E_VAULT_NONE,
-                       "there is no vault's file, and its counter is at %" PRIu64
-                       ": if there was one, put it back (state_dir/vault); `limetree host seal` makes a new "
-                       "vault, and then the old one opens no more",
-                       counter);
+        return lt_fail(e, LT_E_VAULT_NONE, "this host has no vault yet: `limetree host seal` makes one");
     if ((*out)->rc) {
         *e = (*out)->why;
         return (*out)->rc;
