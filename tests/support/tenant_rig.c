@@ -294,14 +294,17 @@ static void get_quote(struct lt_http_req *req, void *app)
 
     if (g->flying++)
         g->overlapped++;
-    g->asked++;
     if (g->mode == GUEST_HOLDS) {
         pthread_mutex_lock(&g->rig->lock);
         lt_http_req_hold(req);
         g->held = req;
         pthread_mutex_unlock(&g->rig->lock);
-    } else if (g->mode == GUEST_FAILS ||
-               (g->mode == GUEST_IS_OLD && strcmp(lt_http_req_arg(req, 0), "v2.3"))) {
+        g->asked++; /* whoever waits for that finds it held */
+        news(g->rig);
+        return;
+    }
+    g->asked++;
+    if (g->mode == GUEST_FAILS || (g->mode == GUEST_IS_OLD && strcmp(lt_http_req_arg(req, 0), "v2.3"))) {
         g->flying--;
         lt_http_reply_error(req, g->mode == GUEST_FAILS ? &broken : &e, 0);
     } else if (g->mode == GUEST_BABBLES) {
