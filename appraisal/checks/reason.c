@@ -42,7 +42,8 @@ const struct lt_reason lt_reasons[] = {
      "Have it provisioned sealed (`limetree domain provision`, a new vTPM), or accept `copyable` by name."},
     {"openers-missing",
      "The list of what its vTPM was open to is not at hand, or is not the one that its host signed for.",
-     "Wait: it is asked for again. If it stays, ask the provider for `limetree host openers`."},
+     "Wait: it is asked for again, soon where it merely did not come. If it stays, ask the provider for "
+     "`limetree host openers`."},
     {"opener-unknown-host",
      "Its vTPM was open on a host that is not in the pinned registry, or whose chip no maker vouches for.",
      "See with `guest openers` which; add the host to the registry or set `roots`, or make the vTPM anew."},
