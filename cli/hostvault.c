@@ -127,14 +127,30 @@ static void note(FILE *to, uint32_t mask, const char *text)
         fprintf(to, "PCR %s: %s\n", lt_cli_hostvault_list(mask, list), text);
 }
 
+/* Of --bitmap: 8 hex digits, PCRs that a state may have. */
+static int read_bitmap(const char *text, uint32_t *out, struct lt_err *e)
+{
+    uint8_t raw[4];
+
+    if (lt_unhex(text, raw, sizeof raw, e))
+        return lt_fail(e, LT_E_USAGE, "--bitmap %s: 8 hex digits are wanted, bit N for PCR N", text);
+    *out = (uint32_t)raw[0] << 24 | (uint32_t)raw[1] << 16 | (uint32_t)raw[2] << 8 | raw[3];
+    if (lt_openers_state_mask(*out, e))
+        return lt_fail(e, LT_E_USAGE, "--bitmap %s: PCR 10, 13 and 16-23 are in no state, and some PCR is",
+                       text);
+    return 0;
+}
+
 /* ---- seal ---- */
 
 int lt_cli_hostvault_seal(struct lt_cli *c, struct lt_err *e)
 {
     struct lt_cli_hostvault v;
+    uint32_t mask;
     char id[33];
 
     LT_TRY(lt_cli_host(c, 0, id, e));
+    LT_TRY(c->bitmap ? read_bitmap(c->bitmap, &mask, e) : 0);
     LT_JSON_AUTO json_t *j = lt_cli_call(c, LT_CLI_PROVIDER, "POST", 201,
                                          json_pack("{s:s*}", "bitmap", c->bitmap), e, "hosts/%s/seal", id);
     if (!j)
@@ -239,6 +255,8 @@ int lt_cli_hostvault_reseal(struct lt_cli *c, struct lt_err *e)
     LT_JSON_AUTO json_t *after =
         lt_cli_call(c, LT_CLI_PROVIDER, "POST", 200, json_pack("{s:O, s:O}", "add", add, "drop", drop), e,
                     "hosts/%s/reseal", id);
+    if (after)
+        lt_cli_hostvault_warn(c, id, after);
     return after ? show(c, id, after, e) : e->code;
 }
 
@@ -248,14 +266,10 @@ int lt_cli_hostvault_reseal(struct lt_cli *c, struct lt_err *e)
 static int choose_mask(struct lt_cli *c, const char *id, uint32_t *out, struct lt_err *e)
 {
     struct lt_cli_hostvault v = {0};
-    uint8_t raw[4];
 
     *out = LT_OPENERS_STATE_MIN;
-    if (c->bitmap) {
-        LT_TRY_IN(lt_unhex(c->bitmap, raw, sizeof raw, e), e, "--bitmap");
-        *out = (uint32_t)raw[0] << 24 | (uint32_t)raw[1] << 16 | (uint32_t)raw[2] << 8 | raw[3];
-        return lt_openers_state_mask(*out, e) ? lt_fail_in(e, LT_E_USAGE, "--bitmap") : 0;
-    }
+    if (c->bitmap)
+        return read_bitmap(c->bitmap, out, e);
     LT_JSON_AUTO json_t *j = vault_of(c, id, &v, e);
     if (j && lt_cli_hostvault_mask(&v))
         *out = lt_cli_hostvault_mask(&v);

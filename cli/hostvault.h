@@ -23,6 +23,9 @@ struct lt_cli_hostvault {
 int lt_cli_hostvault_read(const json_t *vault, struct lt_cli_hostvault *out, struct lt_err *e) LT_MUST_CHECK;
 /* A line where a change of its openers is unfinished: what to type. */
 void lt_cli_hostvault_unfinished(const char *host, const json_t *vault);
+/* On stderr, each state of VAULT that the policy published for its own host does not hold: a host that boots
+ * into it fails its guests' check 7. */
+void lt_cli_hostvault_warn(struct lt_cli *c, const char *host, const json_t *vault);
 /* A line each: its number, its PCRs, and in which the host is in another now. */
 void lt_cli_hostvault_print_states(const struct lt_cli_hostvault *v);
 /* All PCRs of its states; 0: it has none. */

@@ -436,3 +436,38 @@ int lt_cli_hostvault_openers(struct lt_cli *c, struct lt_err *e)
     view_free(&v);
     return rc;
 }
+
+/* By the policy that is published for the host itself; others' do not speak for it. */
+static bool held(const struct view *v, const struct lt_pcrs *state, struct lt_err *why)
+{
+    const struct lt_boot_log *const logs[] = {v->log};
+    const struct lt_checks_openers_policy p = {v->policies ? v->policy[0].is : NULL,
+                                               v->policies ? &v->policy[0].documents : NULL};
+
+    if (!p.policy || strcmp(v->policy[0].host, v->host) != 0)
+        return lt_fail(why, LT_E_NOT_FOUND, "none is published"), false;
+    return !lt_checks_openers_holds(&p, state, logs, v->log ? 1 : 0, why);
+}
+
+void lt_cli_hostvault_warn(struct lt_cli *c, const char *host, const json_t *vault)
+{
+    struct view v = {.c = c};
+    struct lt_cli_hostvault k = {0};
+    struct lt_err e = {0};
+
+    snprintf(v.host, sizeof v.host, "%s", host);
+    if (load(&v, &e) || lt_cli_hostvault_read(vault, &k, &e))
+        fprintf(stderr, "limetree: whether the host's policy holds its states was not looked at: %s\n",
+                e.msg);
+    for (unsigned i = 0; i < k.count && !e.code; i++) {
+        struct lt_err why = {0};
+        if (!held(&v, &k.states[i], &why))
+            fprintf(
+                stderr,
+                "limetree: state %u: the policy published for this host does not hold it: %s. Publish one "
+                "that holds each of its states before it boots into that one, or its guests fail "
+                "(host-policy)\n",
+                i, why.msg);
+    }
+    view_free(&v);
+}

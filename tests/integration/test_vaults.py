@@ -100,7 +100,7 @@ def test_a_seal_takes_what_the_policy_judges(fed):
     assert {int(n) for n in state} == judged | {0, 2, 4, 7, 8, 9, 12, 14}
     assert vault["present"] == state
     fed.refused("host", "seal", fed.host, status=1, says="vault")
-    fed.refused("host", "seal", fed.host, "--bitmap", "5395", status=1, says="bitmap")
+    fed.refused("host", "seal", fed.host, "--bitmap", "5395", status=2, says="bitmap")
     assert fed.vault_seen() == vault
 
 
@@ -145,6 +145,10 @@ def test_a_reseal_shows_itself(fed, updated, guest):
     done = fed.cli_raw("host", "reseal", fed.host, "--pcrs", path, "--pcrs", unknown)
     assert f"{path}: PCR 1, 3, 5-6 as the host has it now" in done.stdout
     assert f"{path}: other than the host has now: PCR 4\n" in done.stdout
+    # The other host's policy accepts state 1; this host's own does not, and would fail its guests there.
+    assert "state 0:" not in done.stderr
+    for n in (1, 2):
+        assert f"state {n}: the policy published for this host does not hold it: PCR 4" in done.stderr
     vault = fed.vault_seen()
     assert vault["state"] == "open" and len(vault["states"]) == 3 and vault["generation"] > fed.first["generation"]
     for n in BY_NATURE & {int(n) for n in fed.first["states"][0]}:
