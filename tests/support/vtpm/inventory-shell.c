@@ -12,6 +12,7 @@
 #include "vtpm/inventory.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: inventory-shell URI [RECORDS]\n");
         return 2;
     }
+    signal(SIGPIPE, SIG_IGN); /* as the agent does: libvirt writes to a libvirtd that is gone */
     conf.uri = argv[1];
     conf.records = argc == 3 ? argv[2] : NULL;
     if (lt_log_open("inventory-shell", NULL, LT_LOG_DEBUG, &e) || lt_inventory_start(&conf, &inv, &e)) {
