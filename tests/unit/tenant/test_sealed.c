@@ -520,15 +520,17 @@ static void test_a_host_exposes_guests_that_run_elsewhere(void **state)
     expect(now(&a->r, second), "trusted", "", "bound");
 }
 
-/* The verdict of the round that begins with this call; borrowed until the next. */
-static json_t *first(struct rig *r, struct rig_guest *g)
+/* The verdict of the first round in which the rival claims the guest: it was under way already, and every one
+ * before it has ended. Borrowed until the next. */
+static json_t *first_contest(struct rig *r, struct rig_guest *g)
 {
     static json_t *last;
     unsigned before = g->asked;
 
     g->mode = GUEST_HOLDS;
     rig_ask(r, g);
-    rig_wait_asked(g, before + 1); /* the round before has ended */
+    rig_wait_asked(g, before + 1);
+    rig_rival(r, RIVAL_CLAIMS);
     rig_release(g);
     g->mode = GUEST_HOLDS;
     rig_ask(r, g);
@@ -550,8 +552,7 @@ static void test_a_claimant_exposes_at_once(void **state)
     memcpy(a->list.one[1].state.value, a->list.one[0].state.value, sizeof a->list.one[1].state.value);
     show_list(a);
     is_bound(a);
-    rig_rival(&a->r, RIVAL_CLAIMS);
-    const json_t *v = first(&a->r, g);
+    const json_t *v = first_contest(&a->r, g);
     expect(v, "unchecked", "level", "copyable");
     assert_true(has_problem(v, "exposed"));
     assert_int_equal(exposures(a, g), 1);
