@@ -19,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -125,17 +126,23 @@ class Copy:
             raise Trouble(f"the patch does not apply\n{tail(out)}")
 
     def test(self, test, timeout):
-        """(what came of it, the end of what it said)"""
+        """(what came of it, the end of what it said). A test that fails leaves things behind; short, for sockets live
+        below."""
+        with tempfile.TemporaryDirectory(prefix="m", dir="/tmp", ignore_cleanup_errors=True) as tmp:
+            os.chmod(tmp, 0o711)    # labs of root run as nobody
+            return self.run_test(test, timeout, os.environ | {"TMPDIR": tmp})
+
+    def run_test(self, test, timeout, env):
         if test.program:
             found = [p for p in self.build_dir.rglob(test.program) if p.is_file() and os.access(p, os.X_OK)]
             if len(found) != 1:
                 raise Trouble(f"{test.line}: {len(found)} programs {test.program}")
-            status, out = self.run([found[0], *test.args], timeout)
+            status, out = self.run([found[0], *test.args], timeout, env=env)
             return judge_cmocka(status, out), tail(out)
         junit = self.top / "build/junit.xml"
         junit.unlink(missing_ok=True)
         status, out = self.run(["/usr/bin/python3", "-B", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x", "--junit-xml",
-                                junit, test.path, *test.args], timeout, env=os.environ | {"LT_BUILD": str(self.build_dir)})
+                                junit, test.path, *test.args], timeout, env=env | {"LT_BUILD": str(self.build_dir)})
         return judge_pytest(status, junit), tail(out)
 
 
