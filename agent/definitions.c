@@ -116,7 +116,8 @@ size_t lt_definitions_all_autostart(const struct lt_definitions *d, uint8_t (*uu
 
 int lt_definitions_begin_making(const struct lt_definitions *d, const uint8_t uuid[LT_UUID], struct lt_err *e)
 {
-    return mark(d, uuid, MAKING, e);
+    LT_TRY(mark(d, uuid, MAKING, e));
+    return lt_file_sync_dir(d->dir, e);
 }
 
 bool lt_definitions_making(const struct lt_definitions *d, const uint8_t uuid[LT_UUID])
@@ -124,7 +125,10 @@ bool lt_definitions_making(const struct lt_definitions *d, const uint8_t uuid[LT
     return has(d, uuid, MAKING);
 }
 
-void lt_definitions_end_making(const struct lt_definitions *d, const uint8_t uuid[LT_UUID])
+int lt_definitions_end_making(const struct lt_definitions *d, const uint8_t uuid[LT_UUID], struct lt_err *e)
 {
+    if (!has(d, uuid, MAKING))
+        return 0;
     unmark(d, uuid, MAKING);
+    return lt_file_sync_dir(d->dir, e);
 }

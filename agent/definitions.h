@@ -22,10 +22,11 @@ bool lt_definitions_autostart(const struct lt_definitions *d, const uint8_t uuid
 /* Those that the agent is to start, at most max. */
 size_t lt_definitions_all_autostart(const struct lt_definitions *d, uint8_t (*uuids)[LT_UUID], size_t max);
 
-/* A vTPM is being made: an entry without a state is then no loss. */
+/* A vTPM is being made: an entry without a state is then no loss. Both are on the disk when they return. */
 int lt_definitions_begin_making(const struct lt_definitions *d, const uint8_t uuid[LT_UUID],
                                 struct lt_err *e) LT_MUST_CHECK;
 bool lt_definitions_making(const struct lt_definitions *d, const uint8_t uuid[LT_UUID]);
-void lt_definitions_end_making(const struct lt_definitions *d, const uint8_t uuid[LT_UUID]);
+int lt_definitions_end_making(const struct lt_definitions *d, const uint8_t uuid[LT_UUID],
+                              struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -3,26 +3,9 @@
 #include "common/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #define DIR "escrow"
-
-/* The commit that follows lists the key for ever: the copy must not be lost by the same power cut. */
-static int sync_dir(const char *dir, struct lt_err *e)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd < 0 || fsync(fd)) {
-        (void)lt_fail(e, LT_E_IO, "%s: fsync: %s", dir, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return LT_E_IO;
-    }
-    close(fd);
-    return 0;
-}
 
 static char *path_of(const char *own, const uint8_t uuid[LT_UUID])
 {
@@ -41,8 +24,9 @@ int lt_agent_escrow_write(const char *dir, const struct lt_seal_entry *x, struct
     LT_TRY(lt_seal_escrow_make(x, pem, &copy, e));
     LT_TRY(lt_file_dir_private(own, e));
     LT_TRY(lt_file_write(path, copy.p, copy.n, 0600, e));
-    LT_TRY(sync_dir(own, e));
-    return sync_dir(dir, e);
+    /* The commit that follows lists the key for ever: the copy must not be lost by the same power cut. */
+    LT_TRY(lt_file_sync_dir(own, e));
+    return lt_file_sync_dir(dir, e);
 }
 
 int lt_agent_escrow_read(const char *dir, const uint8_t uuid[LT_UUID], uint8_t **out, size_t *n,

@@ -71,9 +71,9 @@ static int begin_entry(const struct lt_domain *x, const struct wish *w, struct l
 static int commit(struct lt_agent_domains *d, const struct lt_seal_entry *entry,
                   const struct lt_make_result *made, const struct wish *w, bool stale, struct lt_err *e)
 {
-    LT_TRY(lt_definitions_begin_making(&d->definitions, entry->uuid, e));
     if (stale)
         LT_TRY(lt_agent_seal_remove_entry(d->conf.seal, entry->uuid, e));
+    LT_TRY(lt_definitions_begin_making(&d->definitions, entry->uuid, e)); /* of the new one, never the old */
     if (w->escrow)
         LT_TRY(lt_agent_escrow_write(d->conf.state_dir, entry, pem(w), e));
     LT_FAULT_AT(PROVISION_ESCROWED);
@@ -82,7 +82,7 @@ static int commit(struct lt_agent_domains *d, const struct lt_seal_entry *entry,
     if (w->convert)
         LT_TRY(lt_statedir_remove(&d->state, entry->uuid, e));
     LT_TRY(lt_statedir_install(&d->state, entry->uuid, made->state, made->n, e));
-    lt_definitions_end_making(&d->definitions, entry->uuid);
+    LT_TRY(lt_definitions_end_making(&d->definitions, entry->uuid, e));
     LT_FAULT_AT(PROVISION_INSTALLED);
     return 0;
 }
@@ -137,7 +137,7 @@ static int provision(struct lt_agent_domains *d, const uint8_t uuid[LT_UUID], co
     bool lost = rc == LT_E_CONFLICT || rc == LT_E_STATE_PLAIN || rc == LT_E_STATE_FOREIGN_KEY ||
                 (rc == LT_E_STATE_VOLATILE && !stale);
     if (!rc) {
-        lt_definitions_end_making(&d->definitions, uuid); /* who was killed just before that */
+        LT_TRY(lt_definitions_end_making(&d->definitions, uuid, e)); /* who was killed just before that */
         return check_escrow(entry, w, e);
     }
     if (rc != LT_E_NOT_FOUND && !(lost && w->convert))

@@ -9,6 +9,7 @@
 #include "common/run/clock.h"
 #include "common/run/cond.h"
 #include "common/run/log.h"
+#include "residency/proof.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -519,20 +520,6 @@ size_t lt_agent_seal_list(struct lt_agent_seal *s, uint8_t (*uuids)[LT_UUID], si
     return n;
 }
 
-static json_t *pcrs_json(const struct lt_pcrs *p)
-{
-    json_t *out = json_object();
-    char name[8];
-
-    for (unsigned i = 0; i < LT_MAX_PCRS; i++) {
-        if (!(p->mask & 1u << i))
-            continue;
-        snprintf(name, sizeof name, "%u", i);
-        json_object_set_new(out, name, lt_json_new_hex(p->value[i], LT_SHA256));
-    }
-    return out;
-}
-
 static json_t *entries_json(struct lt_agent_seal *s)
 {
     json_t *out = json_array();
@@ -564,14 +551,15 @@ json_t *lt_agent_seal_json(struct lt_agent_seal *s)
     lt_agent_seal_status(s, &now);
     for (unsigned i = 0; i < now.states.count; i++) {
         mask |= now.states.state[i].mask;
-        json_array_append_new(list, pcrs_json(&now.states.state[i]));
+        json_array_append_new(list, lt_residency_pcrs_to_json(&now.states.state[i]));
     }
     if (s->ops.chip->present(s->ops.chip_ctx, mask ? mask : LT_OPENERS_STATE_MIN, &present, LT_NO_ERR))
         present.mask = 0;
     return json_pack("{s:s, s:o, s:I, s:s?, s:b, s:o, s:o, s:o}", "state", lt_agent_seal_slug(now.state),
                      "message", *now.message ? lt_json_new_text(now.message) : json_null(), "generation",
                      (json_int_t)now.generation, "key", kinds[now.key], "unfinished", now.unfinished,
-                     "states", list, "present", pcrs_json(&present), "entries", entries_json(s));
+                     "states", list, "present", lt_residency_pcrs_to_json(&present), "entries",
+                     entries_json(s));
 }
 
 /* ---- the keeper ---- */

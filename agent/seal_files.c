@@ -110,12 +110,8 @@ static int rename_next(void *ctx, struct lt_err *e)
 static int sync_dir(void *ctx, struct lt_err *e)
 {
     const struct lt_agent_seal_files *f = ctx;
-    int fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = lt_file_sync_dir(f->dir, e);
 
-    if (fd < 0)
-        return os_fail(e, f->dir, "open");
-    int rc = fsync(fd) ? os_fail(e, f->dir, "fsync") : 0;
-    close(fd);
     LT_FAULT_AT(SEAL_DIR_SYNCED);
     return rc;
 }

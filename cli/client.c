@@ -257,33 +257,55 @@ int lt_cli_connect(struct lt_cli *c, enum lt_cli_peer peer, struct lt_http_clien
     return 0;
 }
 
-json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body,
-                    size_t n, struct lt_err *e, const char *path)
+/* The reply's body is the caller's, whatever the status. */
+static int ask(struct lt_cli *c, enum lt_cli_peer peer, struct lt_http_request r, const char *path,
+               struct lt_http_reply *reply, struct lt_err *e)
 {
-    static const char *const headers[] = {"Content-Type: application/json", NULL};
-    struct lt_http_reply reply = {0};
     struct lt_http_client *client;
     const char *url;
     LT_AUTOFREE char *full = NULL;
 
-    if (lt_cli_connect(c, peer, &client, &url, e))
-        return NULL;
+    LT_TRY(lt_cli_connect(c, peer, &client, &url, e));
     if (asprintf(&full, "%s/federation/v1/%s", url, path) < 0) {
         full = NULL;
-        (void)lt_fail(e, LT_E_NO_MEMORY, "no memory");
-        return NULL;
+        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
     }
-    const struct lt_http_request r = {.method = method,
-                                      .url = full,
-                                      .body = body,
-                                      .body_n = n,
-                                      .headers = body ? headers : NULL,
-                                      .timeout_ms = WAIT_MS};
-    if (lt_http_call(client, &r, &reply, e))
+    r.url = full;
+    r.timeout_ms = WAIT_MS;
+    return lt_http_call(client, &r, reply, e);
+}
+
+json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body,
+                    size_t n, struct lt_err *e, const char *path)
+{
+    static const char *const headers[] = {"Content-Type: application/json", NULL};
+    const struct lt_http_request r = {
+        .method = method, .body = body, .body_n = n, .headers = body ? headers : NULL};
+    struct lt_http_reply reply = {0};
+
+    if (ask(c, peer, r, path, &reply, e))
         return NULL;
     json_t *j = lt_http_json(&reply, want, lt_residency_error_read, e);
     free((char *)reply.body);
     return j;
+}
+
+int lt_cli_get(struct lt_cli *c, enum lt_cli_peer peer, const char *path, size_t max, uint8_t **out,
+               size_t *n, struct lt_err *e)
+{
+    struct lt_http_reply reply = {0};
+
+    *out = NULL;
+    *n = 0;
+    LT_TRY(ask(c, peer, (struct lt_http_request){.method = "GET", .max_reply = max}, path, &reply, e));
+    if (reply.status == 200) {
+        *out = (uint8_t *)reply.body;
+        *n = reply.n;
+        return 0;
+    }
+    LT_JSON_AUTO json_t *none = lt_http_json(&reply, 200, lt_residency_error_read, e);
+    free((char *)reply.body);
+    return e->code ? e->code : lt_fail(e, LT_E_UNREACHABLE, "HTTP %d", reply.status);
 }
 
 json_t *lt_cli_call(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, json_t *body,

@@ -84,6 +84,9 @@ json_t *lt_cli_call(struct lt_cli *c, enum lt_cli_peer peer, const char *method,
 /* The same with a body of bytes. */
 json_t *lt_cli_send(struct lt_cli *c, enum lt_cli_peer peer, const char *method, int want, const void *body,
                     size_t n, struct lt_err *e, const char *path) LT_MUST_CHECK;
+/* What is no JSON: *out is the caller's to free, at most max bytes. */
+int lt_cli_get(struct lt_cli *c, enum lt_cli_peer peer, const char *path, size_t max, uint8_t **out,
+               size_t *n, struct lt_err *e) LT_MUST_CHECK;
 
 /* Verbs: removes the document with the digest of argument 0; tells the peer's status, its store above all. */
 int lt_cli_delete_document(struct lt_cli *c, enum lt_cli_peer peer, struct lt_err *e) LT_MUST_CHECK;

@@ -1,43 +1,18 @@
 #include "cli/guest_openers.h"
 
+#include "appraisal/checks/reason.h"
 #include "common/alloc.h"
 #include "common/file.h"
 #include "common/limits.h"
-#include "residency/error.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The gravest first: what comes before hides what comes after it. */
-static const struct {
-    const char *slug, *remedy;
-} reasons[] = {
-    {"openers-shrunk",
-     "Another list than before, and no longer one: ask the provider what became of the vault; the"
-     " guest's vTPM is to be made anew."},
-    {"exposed",
-     "A host that was open to it failed check 7. See what ran there; make the vTPM anew, or take it back by"
-     " name: `limetree guest clear UUID --exposed`."},
-    {"not-sealed",
-     "The host's agent did not make its vTPM: have it provisioned (`limetree domain provision`), or accept"
-     " `copyable` by name."},
-    {"openers-missing",
-     "The provider does not hand its list of openers on: it is asked again. Ask the provider if it"
-     " stays so."},
-    {"opener-unknown-host",
-     "A host among its openers is not in the pinned registry, or its EK certificate leads to"
-     " none of the roots: pin it if it is known, else the vTPM is to be made anew."},
-    {"opener-off-policy",
-     "It was opened to a state that none of the accepted host policies holds: ask the provider"
-     " which; accept that policy in `host_policies`, or have the vTPM made anew."},
-    {"opener-escrow",
-     "A recovery key opens it too: if it is yours, name it in `escrow` of the guest's policy."},
-    {"import-unknown", "It was handed over by another host, which this version cannot judge."},
-    {"opener-not-enforced",
-     "It is bound. If you hold that these states enforce user space, name their host policies in"
-     " `seals` of the guest's policy (docs/sealing.md says what that promises)."},
-};
+/* The gravest first: what comes before hides what comes after it. appraisal/checks/reason.c has the words. */
+static const char *const reasons[] = {
+    "exposed",           "not-sealed",    "openers-missing", "opener-unknown-host",
+    "opener-off-policy", "opener-escrow", "import-unknown",  "opener-not-enforced"};
 #define REASONS (sizeof reasons / sizeof *reasons)
 
 static const json_t *member(const json_t *o, const char *key)
@@ -64,8 +39,8 @@ const char *lt_cli_openers_why(const json_t *verdict)
     const json_t *problems = member(member(verdict, "openers"), "problems");
 
     for (size_t i = 0; i < REASONS; i++)
-        if (has(problems, reasons[i].slug))
-            return reasons[i].slug;
+        if (has(problems, reasons[i]))
+            return reasons[i];
     return "";
 }
 
@@ -88,8 +63,8 @@ static void print_problems(const json_t *problems, const char *indent)
 static void print_remedies(const json_t *problems, const char *indent)
 {
     for (size_t i = 0; i < REASONS; i++)
-        if (has(problems, reasons[i].slug))
-            printf("%s%s: %s\n", indent, reasons[i].slug, reasons[i].remedy);
+        if (has(problems, reasons[i]))
+            printf("%s%s: %s\n", indent, reasons[i], lt_reason(reasons[i])->remedy);
 }
 
 static void print_exposed(const json_t *exposed)
@@ -228,45 +203,26 @@ int lt_cli_openers(struct lt_cli *c, struct lt_err *e)
 
 /* ---- guest escrow ---- */
 
-static int fetch(struct lt_cli *c, const char *uuid, struct lt_http_reply *reply, struct lt_err *e)
-{
-    LT_AUTOFREE char *url = NULL;
-    struct lt_http_client *client;
-    const char *base;
-
-    LT_TRY(lt_cli_connect(c, LT_CLI_TENANT, &client, &base, e));
-    if (asprintf(&url, "%s/federation/v1/guests/%s/escrow", base, uuid) < 0) {
-        url = NULL;
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
-    }
-    const struct lt_http_request r = {.method = "GET", .url = url, .max_reply = LT_MAX_ESCROW};
-    LT_TRY(lt_http_call(client, &r, reply, e));
-    if (reply->status == 200)
-        return 0;
-    LT_JSON_AUTO json_t *none = lt_http_json(reply, 200, lt_residency_error_read, e);
-    return e->code ? e->code : lt_fail(e, LT_E_UNREACHABLE, "tenant, HTTP %d", reply->status);
-}
-
 int lt_cli_openers_escrow(struct lt_cli *c, struct lt_err *e)
 {
-    struct lt_http_reply reply = {0};
-    char uuid[LT_UUID_TEXT];
+    LT_AUTOFREE uint8_t *copy = NULL;
+    char uuid[LT_UUID_TEXT], path[80];
+    size_t n;
 
     LT_TRY(lt_cli_uuid(c, 0, uuid, e));
     if (!c->out)
         return lt_fail(e, LT_E_USAGE, "usage: limetree guest escrow UUID -o FILE");
-    int rc = fetch(c, uuid, &reply, e);
-    if (!rc)
-        rc = lt_file_write(c->out, reply.body, reply.n, 0600, e);
-    if (!rc && c->json) {
-        LT_JSON_AUTO json_t *j = json_pack("{s:s, s:I}", "file", c->out, "bytes", (json_int_t)reply.n);
+    snprintf(path, sizeof path, "guests/%s/escrow", uuid);
+    LT_TRY(lt_cli_get(c, LT_CLI_TENANT, path, LT_MAX_ESCROW, &copy, &n, e));
+    LT_TRY(lt_file_write(c->out, copy, n, 0600, e));
+    if (c->json) {
+        LT_JSON_AUTO json_t *j = json_pack("{s:s, s:I}", "file", c->out, "bytes", (json_int_t)n);
         lt_cli_json(j);
-    } else if (!rc) {
+    } else {
         printf("%s: %zu bytes; limetree escrow show %s --key PEM tells whether it opens\n",
-               lt_cli_shown(c->out), reply.n, lt_cli_shown(c->out));
+               lt_cli_shown(c->out), n, lt_cli_shown(c->out));
     }
-    free((char *)reply.body);
-    return rc;
+    return 0;
 }
 
 /* ---- guest clear --exposed ---- */

@@ -4,7 +4,6 @@
 #include "appraisal/checks/opened.h"
 #include "cli/hostvault.h"
 #include "common/alloc.h"
-#include "residency/error.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,29 +50,9 @@ static void view_free(struct view *v)
     json_decref(v->registry);
 }
 
-/* Bytes of the provider's; *out is to be freed. */
-static int get(struct lt_cli *c, const char *path, size_t max, uint8_t **out, size_t *n, struct lt_err *e)
+static int get(const struct view *v, const char *path, size_t max, uint8_t **out, size_t *n, struct lt_err *e)
 {
-    struct lt_http_reply reply = {0};
-    struct lt_http_client *client;
-    LT_AUTOFREE char *full = NULL;
-    const char *url;
-
-    LT_TRY(lt_cli_connect(c, LT_CLI_PROVIDER, &client, &url, e));
-    if (asprintf(&full, "%s/federation/v1/%s", url, path) < 0)
-        full = NULL;
-    if (!full)
-        return lt_fail(e, LT_E_NO_MEMORY, "no memory");
-    LT_TRY(lt_http_call(client, &(struct lt_http_request){.method = "GET", .url = full, .max_reply = max},
-                        &reply, e));
-    if (reply.status == 200) {
-        *out = (uint8_t *)reply.body;
-        *n = reply.n;
-        return 0;
-    }
-    json_decref(lt_http_json(&reply, 200, lt_residency_error_read, e));
-    free((char *)reply.body);
-    return e->code;
+    return lt_cli_get(v->c, LT_CLI_PROVIDER, path, max, out, n, e);
 }
 
 /* ---- policies ---- */
@@ -88,7 +67,7 @@ static int load_boot(struct view *v, struct policy *p, struct lt_err *e)
         return 0;
     lt_hex(p->is->measured.boot, LT_SHA256, hex);
     snprintf(path, sizeof path, "policies/%s", hex);
-    LT_TRY(get(v->c, path, LT_MAX_BOOT_POLICY, &bytes, &n, e));
+    LT_TRY(get(v, path, LT_MAX_BOOT_POLICY, &bytes, &n, e));
     LT_TRY(lt_boot_policy_parse(bytes, n, &p->boot, e));
     p->documents.boot = p->boot;
     memcpy(p->documents.boot_digest, p->is->measured.boot, LT_SHA256);
@@ -109,7 +88,7 @@ static int load_policy(struct view *v, const json_t *host, struct lt_err *e)
         if (!strcmp(v->policy[i].digest, digest))
             return 0;
     snprintf(path, sizeof path, "policies/%s", digest);
-    LT_TRY(get(v->c, path, LT_MAX_HOST_POLICY, &bytes, &n, e));
+    LT_TRY(get(v, path, LT_MAX_HOST_POLICY, &bytes, &n, e));
     LT_TRY(lt_policy_host_parse(bytes, n, &p->is, e));
     v->policies++;
     snprintf(p->digest, sizeof p->digest, "%s", digest);
@@ -164,7 +143,7 @@ static int add_list(struct view *v, const char *digest, unsigned vtpms, struct l
 
     LT_TRY(lt_unhex(digest, want, sizeof want, e));
     snprintf(path, sizeof path, "openers/%s?host=%s", digest, v->host);
-    LT_TRY(get(v->c, path, LT_MAX_OPENERS_BYTES, &bytes, &n, e));
+    LT_TRY(get(v, path, LT_MAX_OPENERS_BYTES, &bytes, &n, e));
     lt_sha256(bytes, n, is);
     if (memcmp(is, want, sizeof is) != 0)
         return lt_fail(e, LT_E_MALFORMED, "what came has another digest");
@@ -407,7 +386,7 @@ static int load(struct view *v, struct lt_err *e)
         return e->code;
     LT_TRY(load_policies(v, e));
     snprintf(path, sizeof path, "hosts/%s/boot-log", v->host);
-    if (!get(v->c, path, LT_MAX_BOOT_LOG, &log, &n, LT_NO_ERR)) /* a host need not have one */
+    if (!get(v, path, LT_MAX_BOOT_LOG, &log, &n, LT_NO_ERR)) /* a host need not have one */
         v->log = lt_boot_log_new((struct lt_slice){log, n});
     return 0;
 }

@@ -136,6 +136,17 @@ int lt_file_replace(const char *path, const void *p, size_t n, mode_t mode, stru
     return write_it(path, p, n, mode, false, e);
 }
 
+int lt_file_sync_dir(const char *path, struct lt_err *e)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return os_fail(e, path, "open");
+    int rc = fsync(fd) ? os_fail(e, path, "fsync") : 0;
+    close(fd);
+    return rc;
+}
+
 int lt_file_link(const char *path, const char *as, struct lt_err *e)
 {
     char tmp[4096];

@@ -21,6 +21,8 @@ int lt_file_replace(const char *path, const void *p, size_t n, mode_t mode, stru
 int lt_file_link(const char *path, const char *as, struct lt_err *e) LT_MUST_CHECK;
 /* Makes the last component if absent (mode 0700); refuses one that others can write to. */
 int lt_file_dir_private(const char *path, struct lt_err *e) LT_MUST_CHECK;
+/* The names in it, too, outlive a power cut: what was renamed, made or removed there. */
+int lt_file_sync_dir(const char *path, struct lt_err *e) LT_MUST_CHECK;
 /* SHA-256 over the file, streamed. */
 int lt_file_sha256(const char *path, uint8_t out[32], struct lt_err *e) LT_MUST_CHECK;
 /* dir/name; aborts without memory. Caller frees. */

@@ -56,7 +56,7 @@ struct judged {
     struct lt_tenant_openers with;
     const struct lt_boot_log **log; /* of the quoted host, and those that are kept */
     size_t log_count;
-    enum lt_checks_fact *memo; /* log_count a policy: a log is judged once */
+    struct lt_checks_openers_memo *memo; /* log_count a policy: a log is judged once */
 };
 
 static void gather_logs(struct judged *j)

@@ -79,21 +79,29 @@ static bool replays(const struct held *h, const struct lt_boot_log *log)
     return true;
 }
 
-/* memo of a log: what judging it by this boot policy came to. It does not depend on the state. */
-static bool passes(const struct held *h, const struct lt_boot_log *log, enum lt_checks_fact *memo,
+static bool kernel_as_file(const struct held *h, const struct lt_boot_log *log,
+                           struct lt_checks_openers_memo *memo)
+{
+    if (memo->kernel_as_file == LT_CHECKS_FACT_UNKNOWN)
+        memo->kernel_as_file =
+            lt_boot_policy_kernel_as_file(h->boot, log) ? LT_CHECKS_FACT_YES : LT_CHECKS_FACT_NO;
+    return memo->kernel_as_file == LT_CHECKS_FACT_YES;
+}
+
+static bool passes(const struct held *h, const struct lt_boot_log *log, struct lt_checks_openers_memo *memo,
                    struct lt_err *e)
 {
-    if (h->by_boot >> 9 & 1 && lt_boot_policy_kernel_as_file(h->boot, log)) {
+    if (h->by_boot >> 9 & 1 && kernel_as_file(h, log, memo)) {
         (void)!lt_fail(e, LT_E_REFUSED, "a kernel was read as a file, which an initrd could stand for");
         return false;
     }
-    if (*memo == LT_CHECKS_FACT_UNKNOWN)
-        *memo = lt_boot_policy_judge_log(h->boot, log, e) ? LT_CHECKS_FACT_NO : LT_CHECKS_FACT_YES;
-    return *memo == LT_CHECKS_FACT_YES;
+    if (memo->passes == LT_CHECKS_FACT_UNKNOWN)
+        memo->passes = lt_boot_policy_judge_log(h->boot, log, e) ? LT_CHECKS_FACT_NO : LT_CHECKS_FACT_YES;
+    return memo->passes == LT_CHECKS_FACT_YES;
 }
 
 static int foretold(const struct held *h, const struct lt_boot_log *const *log, size_t log_count,
-                    enum lt_checks_fact *memo, struct lt_err *e)
+                    struct lt_checks_openers_memo *memo, struct lt_err *e)
 {
     struct lt_err why = {0};
 
@@ -106,7 +114,7 @@ static int foretold(const struct held *h, const struct lt_boot_log *const *log, 
 
 int lt_checks_openers_holds_memo(const struct lt_checks_openers_policy *p, const struct lt_pcrs *state,
                                  const struct lt_boot_log *const *log, size_t log_count,
-                                 enum lt_checks_fact *memo, struct lt_err *e)
+                                 struct lt_checks_openers_memo *memo, struct lt_err *e)
 {
     struct held h = {.p = p, .state = state};
 
@@ -121,7 +129,7 @@ int lt_checks_openers_holds_memo(const struct lt_checks_openers_policy *p, const
 int lt_checks_openers_holds(const struct lt_checks_openers_policy *p, const struct lt_pcrs *state,
                             const struct lt_boot_log *const *log, size_t log_count, struct lt_err *e)
 {
-    LT_AUTOFREE enum lt_checks_fact *memo = lt_alloc(log_count + 1, sizeof *memo);
+    LT_AUTOFREE struct lt_checks_openers_memo *memo = lt_alloc(log_count + 1, sizeof *memo);
 
     return lt_checks_openers_holds_memo(p, state, log, log_count, memo, e);
 }

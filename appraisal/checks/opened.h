@@ -65,9 +65,14 @@ bool lt_checks_openers_counts(const struct lt_checks_openers *in, const struct l
 int lt_checks_openers_holds(const struct lt_checks_openers_policy *p, const struct lt_pcrs *state,
                             const struct lt_boot_log *const *log, size_t log_count,
                             struct lt_err *e) LT_MUST_CHECK;
-/* The same of many states under one policy: memo has an entry a log, all unknown at first. */
+/* What a log came to under one boot policy, whatever the state. Zeros: not looked yet. */
+struct lt_checks_openers_memo {
+    enum lt_checks_fact passes;
+    enum lt_checks_fact kernel_as_file;
+};
+/* The same of many states under one policy: memo has an entry a log. */
 int lt_checks_openers_holds_memo(const struct lt_checks_openers_policy *p, const struct lt_pcrs *state,
                                  const struct lt_boot_log *const *log, size_t log_count,
-                                 enum lt_checks_fact *memo, struct lt_err *e) LT_MUST_CHECK;
+                                 struct lt_checks_openers_memo *memo, struct lt_err *e) LT_MUST_CHECK;
 
 #endif

@@ -35,7 +35,7 @@ struct work {
     const struct lt_policy_guest *p;
     const struct lt_boot_log **log; /* the quoted one first */
     size_t log_count;
-    enum lt_checks_fact *memo; /* log_count a policy */
+    struct lt_checks_openers_memo *memo; /* log_count a policy */
     unsigned times[WHYS];
     bool unlooked; /* offline: a host's registry or certificate is not at hand */
 };
@@ -375,7 +375,7 @@ void lt_checks_openers_judge(struct lt_checks *c)
     const struct lt_checks_openers *in = c->host->openers;
     struct work w = {.c = c, .in = in, .p = c->guest->policy, .log_count = 1 + (in ? in->log_count : 0)};
     LT_AUTOFREE const struct lt_boot_log **log = lt_alloc(w.log_count, sizeof *log);
-    LT_AUTOFREE enum lt_checks_fact *memo =
+    LT_AUTOFREE struct lt_checks_openers_memo *memo =
         lt_alloc(w.log_count * (in ? in->policy_count : 0) + 1, sizeof *memo);
 
     if (c->record.version < 2) {

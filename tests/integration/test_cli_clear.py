@@ -3,12 +3,11 @@
 import http.server
 import json
 import os
-import ssl
-import subprocess
-import threading
 from pathlib import Path
 
 import pytest
+
+from faketenant import fake_tenant
 
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
@@ -31,7 +30,6 @@ GUESTS = [guest(1, "failed", HOSTS[0]), guest(2, "trusted", HOSTS[0]), guest(3, 
 
 @pytest.fixture
 def tenant(tmp_path):
-    subprocess.run([LIMETREE, "pki", "init", tmp_path / "pki", "--tenant", uuid(9)], check=True, capture_output=True)
     p, cleared = tmp_path / "pki", []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -58,22 +56,11 @@ def tenant(tmp_path):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(p / "tenant-server.crt", p / "tenant-server.key")
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def clear(*args):
-        options = {"tenant_url": f"https://127.0.0.1:{server.server_address[1]}", "tenant_ca": p / "tenant-ca.crt",
-                   "tenant_cert": p / "tenant-operator.crt", "tenant_key": p / "tenant-operator.key"}
-        del cleared[:]
-        return subprocess.run([LIMETREE, "guest", "clear", *args, *(x for k, v in options.items()
-                                                                   for x in ("-o", f"{k}={v}"))],
-                              capture_output=True, text=True), list(cleared)
-    yield clear
-    server.shutdown()
-    server.server_close()
+    with fake_tenant(LIMETREE, p, uuid(9), Handler) as run:
+        def clear(*args):
+            del cleared[:]
+            return run("clear", *args, text=True), list(cleared)
+        yield clear
 
 
 def test_all_of_one_host(tenant):

@@ -5,12 +5,11 @@ import http.server
 import json
 import os
 import re
-import ssl
-import subprocess
-import threading
 from pathlib import Path
 
 import pytest
+
+from faketenant import fake_tenant
 
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
@@ -59,7 +58,6 @@ GUESTS = [guest(1, [problem("opener-not-enforced"), problem("exposed")], "copyab
 @pytest.fixture(scope="module")
 def limetree(tmp_path_factory):
     p = tmp_path_factory.mktemp("openers") / "pki"
-    subprocess.run([LIMETREE, "pki", "init", p, "--tenant", uuid(9)], check=True, capture_output=True)
     posted = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -96,21 +94,9 @@ def limetree(tmp_path_factory):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(p / "tenant-server.crt", p / "tenant-server.key")
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def run(*args):
-        options = {"tenant_url": f"https://127.0.0.1:{server.server_address[1]}", "tenant_ca": p / "tenant-ca.crt",
-                   "tenant_cert": p / "tenant-operator.crt", "tenant_key": p / "tenant-operator.key"}
-        return subprocess.run([LIMETREE, "guest", *args, *(x for k, v in options.items() for x in ("-o", f"{k}={v}"))],
-                              capture_output=True)
-    run.posted = posted
-    yield run
-    server.shutdown()
-    server.server_close()
+    with fake_tenant(LIMETREE, p, uuid(9), Handler) as run:
+        run.posted = posted
+        yield run
 
 
 def harmless(data):

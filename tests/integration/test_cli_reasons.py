@@ -4,12 +4,11 @@ all guests that share it, and nothing of what outsiders say drives the terminal.
 import http.server
 import json
 import os
-import ssl
-import subprocess
-import threading
 from pathlib import Path
 
 import pytest
+
+from faketenant import fake_tenant
 
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LT_BUILD", TOP / "build/dev"))
@@ -35,7 +34,6 @@ GUESTS = [guest(i, "unreachable", "provider-unreachable", "provider: connect fai
 @pytest.fixture(scope="module")
 def limetree(tmp_path_factory):
     p = tmp_path_factory.mktemp("reasons") / "pki"
-    subprocess.run([LIMETREE, "pki", "init", p, "--tenant", uuid(9)], check=True, capture_output=True)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -53,20 +51,8 @@ def limetree(tmp_path_factory):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(p / "tenant-server.crt", p / "tenant-server.key")
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def run(*args):
-        options = {"tenant_url": f"https://127.0.0.1:{server.server_address[1]}", "tenant_ca": p / "tenant-ca.crt",
-                   "tenant_cert": p / "tenant-operator.crt", "tenant_key": p / "tenant-operator.key"}
-        return subprocess.run([LIMETREE, "guest", *args, *(x for k, v in options.items() for x in ("-o", f"{k}={v}"))],
-                              capture_output=True)
-    yield run
-    server.shutdown()
-    server.server_close()
+    with fake_tenant(LIMETREE, p, uuid(9), Handler) as run:
+        yield run
 
 
 def harmless(data):

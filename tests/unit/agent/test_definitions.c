@@ -100,7 +100,7 @@ static void making_is_between_begin_and_end(void **state)
     OK(lt_definitions_open(dir, &d, &err)); /* an agent that comes after it */
     assert_true(lt_definitions_making(&d, a));
     assert_false(lt_definitions_making(&d, b));
-    lt_definitions_end_making(&d, a);
+    OK(lt_definitions_end_making(&d, a, &err));
     assert_false(lt_definitions_making(&d, a));
     lt_definitions_close(&d);
 }

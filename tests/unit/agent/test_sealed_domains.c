@@ -31,7 +31,7 @@ static char dir[64], done[1024];
 static struct {
     const char *xml; /* as libvirt has it; NULL: it knows none */
     bool active, autostart, saved;
-    int sealed, state, put, install, give, start; /* codes */
+    int sealed, state, put, remove, install, give, start; /* codes */
     bool entry;
     const char *leak;
     uint8_t firmware[32], domain[32]; /* pins */
@@ -201,9 +201,9 @@ int lt_agent_seal_put_entry(struct lt_agent_seal *s, const struct lt_seal_entry 
 
 int lt_agent_seal_remove_entry(struct lt_agent_seal *s, const uint8_t id[LT_UUID], struct lt_err *e)
 {
-    (void)s, (void)id, (void)e;
+    (void)s, (void)id;
     did("remove");
-    return 0;
+    return code(world.remove, e);
 }
 
 int lt_agent_seal_pin(struct lt_agent_seal *s, const uint8_t id[LT_UUID], const uint8_t *firmware,
@@ -701,6 +701,23 @@ static void others_vtpms_are_kept(void **state)
     assert_null(strstr(done, "make judge"));
 }
 
+/* It is said that a vTPM is being made once no other is in the way: else a lost state would be made up for.
+ */
+static void a_conversion_that_fails_risks_nothing(void **state)
+{
+    bool made;
+
+    (void)state;
+    world.entry = true;
+    world.sealed = LT_E_STATE_PLAIN;
+    world.remove = LT_E_VAULT_BUSY;
+    FAILS(LT_E_VAULT_BUSY, provision(NULL, true, &made));
+    world.remove = 0;
+    world.sealed = LT_E_NOT_FOUND;
+    FAILS(LT_E_CONFLICT, provision(NULL, false, &made));
+    assert_non_null(strstr(err.msg, "put the file back"));
+}
+
 /* P-256, of nobody. */
 #define RECOVERY                                                                                             \
     "-----BEGIN PUBLIC KEY-----\n"                                                                           \
@@ -751,6 +768,7 @@ int main(void)
         T(again_changes_nothing),
         T(again_after_a_crash),
         T(others_vtpms_are_kept),
+        T(a_conversion_that_fails_risks_nothing),
         T(escrow_is_of_the_first_commit),
         T(bad_escrow_keys_leave_nothing),
     };

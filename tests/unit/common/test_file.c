@@ -153,6 +153,8 @@ static void test_dir_private(void **state)
 {
     (void)state;
     OK(lt_file_dir_private("d", &err));
+    OK(lt_file_sync_dir("d", &err));
+    FAILS(LT_E_IO, lt_file_sync_dir("missing", &err));
     assert_int_equal(mode_of("d") & 077, 0);
     OK(lt_file_dir_private("d", &err));
     assert_int_equal(chmod("d", 0770), 0);

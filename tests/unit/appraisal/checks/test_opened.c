@@ -192,7 +192,7 @@ static void which_log(void **state)
     struct lt_pcrs pcrs, other;
     struct lt_boot_log *l = boot(&usual, &pcrs);
     const struct lt_boot_log *logs[4] = {NULL};
-    enum lt_checks_fact memo[4] = {LT_CHECKS_FACT_UNKNOWN};
+    struct lt_checks_openers_memo memo[4] = {{LT_CHECKS_FACT_UNKNOWN, LT_CHECKS_FACT_UNKNOWN}};
     struct policy p;
 
     (void)state;
@@ -212,9 +212,9 @@ static void which_log(void **state)
     /* A state that lists agree with is judged by no log; one that a log passed for is asked about once. */
     logs[0] = l;
     OK(lt_checks_openers_holds_memo(&p.held, &pcrs, logs, 1, memo, &err));
-    assert_int_equal(memo[0], LT_CHECKS_FACT_YES);
+    assert_int_equal(memo[0].passes, LT_CHECKS_FACT_YES);
     OK(lt_checks_openers_holds_memo(&p.held, &pcrs, logs, 1, memo, &err));
-    memo[0] = LT_CHECKS_FACT_NO;
+    memo[0].passes = LT_CHECKS_FACT_NO;
     FAILS(LT_E_REFUSED, lt_checks_openers_holds_memo(&p.held, &pcrs, logs, 1, memo, &err));
     /* Its document, and no other. */
     p.documents.boot_digest[0] ^= 1;
